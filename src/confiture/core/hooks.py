@@ -1,0 +1,304 @@
+"""What a hook is, what it is told, and what it says back."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from attrs import define, field
+
+if TYPE_CHECKING:
+    import structlog
+    from psycopg import Connection
+
+
+class HookPhase(Enum):
+    """A point in a migration at which hooks run."""
+
+    BEFORE_VALIDATION = 1
+    BEFORE_DDL = 2
+    AFTER_DDL = 3
+    AFTER_VALIDATION = 4
+    CLEANUP = 5
+    ON_ERROR = 6
+
+    @property
+    def spec(self) -> str:
+        """The name of the hookspec, ``"before_ddl"``."""
+        return self.name.lower()
+
+    @classmethod
+    def of(cls, phase: HookPhase | str) -> HookPhase:
+        """Return the phase for itself or its name, in any case.
+
+        Raises:
+            ValueError: There is no phase of that name.
+        """
+        if isinstance(phase, cls):
+            return phase
+        try:
+            return cls[str(phase).upper()]
+        except KeyError:
+            known = ", ".join(each.name for each in cls)
+            raise ValueError(f"there is no phase {phase!r}; the phases are {known}") from None
+
+
+@define
+class HookResult:
+    """What a hook reports.
+
+    Attributes:
+        phase: The phase or its name; kept as the name in upper case.
+        hook_name: As it appears in the report.
+        rows_affected: Rows the hook wrote.
+        stats: Anything else worth reporting.
+        execution_time_ms: Wall-clock time, in milliseconds; the guard measures it where it is 0.
+    """
+
+    phase: HookPhase | str = field(converter=lambda phase: HookPhase.of(phase).name)
+    hook_name: str
+    rows_affected: int = 0
+    stats: dict[str, Any] | None = None
+    execution_time_ms: float = 0
+
+
+class HookError(Exception):
+    """A hook failed; its savepoint was rolled back.
+
+    Attributes:
+        hook_name: Which one.
+        phase: In which phase.
+        error: The original exception, also ``__cause__``.
+    """
+
+    def __init__(self, hook_name: str, phase: HookPhase | str, error: BaseException) -> None:
+        self.hook_name = hook_name
+        self.phase = HookPhase.of(phase)
+        self.error = error
+        super().__init__(f"hook {hook_name!r} failed in {self.phase.spec}: {_first_line(error)}")
+        self.__cause__ = error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+class Hook(ABC):
+    """A hook written as a class; ``phase`` says when it runs.
+
+    Attributes:
+        phase: One of :class:`HookPhase`.
+    """
+
+    phase: ClassVar[HookPhase]
+
+    @abstractmethod
+    def execute(self, conn: Connection[Any], context: HookContext) -> HookResult | None:
+        """Do the work on ``conn``, inside a savepoint; raise to stop the migration."""
+
+
+class Running(Protocol):
+    """What a context asks of the migration that is running."""
+
+    def relations(self) -> tuple[str, ...]:
+        """Return what the migration has changed so far."""
+
+    def set_local(self, name: str, value: str) -> None:
+        """Change a setting until the migration's end."""
+
+
+class HandOver(MutableMapping[str, Any]):
+    """What hooks leave for each other: each writes under its own plugin's name, all may read."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self.writer: str | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        if name == self.writer and name not in self._values:
+            self._values[name] = {}
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._may_write(name)
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        self._may_write(name)
+        del self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _may_write(self, name: str) -> None:
+        if self.writer not in (None, name):
+            raise KeyError(f"{self.writer!r} may write context.data[{self.writer!r}] only, not [{name!r}]")
+
+
+class HookContext:
+    """What a hook is told about the migration it runs in.
+
+    Attributes:
+        migration_name: Without its version.
+        migration_version: As written in the file's name.
+        direction: ``"forward"`` or ``"backward"``.
+        phase: The phase that is running, ``None`` outside one.
+        dry_run: Whether everything will be rolled back.
+        attempt: 1 for the first; a retry after a lock timeout counts on.
+        config: This plugin's table of the configuration.
+        data: Hand-over between hooks: each writes under its own plugin's name, all may read.
+        error: In ``on_error``, what went wrong.
+        resume: What a generator hook yielded last before a crash, else ``None``.
+    """
+
+    def __init__(
+        self,
+        migration_name: str,
+        migration_version: str,
+        direction: Literal["forward", "backward"] = "forward",
+        *,
+        dry_run: bool = False,
+        attempt: int = 1,
+    ) -> None:
+        self.migration_name = migration_name
+        self.migration_version = migration_version
+        self.direction = direction
+        self.phase: HookPhase | None = None
+        self.dry_run = dry_run
+        self.attempt = attempt
+        self.config: Mapping[str, Any] = {}
+        self.data = HandOver()
+        self.error: BaseException | None = None
+        self.resume: Any = None
+        self.callbacks: list[Callable[[], object]] = []
+        self._stats: dict[str, Any] = {}
+        self._running: Running | None = None
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """A copy of everything set so far."""
+        return dict(self._stats)
+
+    def get_stat(self, name: str, default: Any = None) -> Any:
+        """Return what ``set_stat`` kept under ``name``, else ``default``."""
+        return self._stats.get(name, default)
+
+    def set_stat(self, name: str, value: Any) -> None:
+        """Keep a figure; it appears in the report beside this hook."""
+        self._stats[name] = value
+
+    @property
+    def log(self) -> structlog.stdlib.BoundLogger:
+        """A structlog logger, bound to version, phase and plugin."""
+        import structlog
+
+        return structlog.get_logger("confiture.hook").bind(  # type: ignore[no-any-return]
+            version=self.migration_version,
+            phase=self.phase.spec if self.phase else None,
+            plugin=self.data.writer,
+        )
+
+    def relations(self) -> tuple[str, ...]:
+        """Return the relations the migration has changed so far, schema-qualified.
+
+        Raises:
+            RuntimeError: No migration is running.
+        """
+        return self._migration("relations()").relations()
+
+    def set_local(self, name: str, value: str | int) -> None:
+        """Change a server setting until the migration's end: ``lock_timeout``, ``role``, ``work_mem``…
+
+        Raises:
+            RuntimeError: No migration is running.
+            psycopg.Error: The server refuses the name or the value.
+        """
+        self._migration("set_local()").set_local(name, str(value))
+
+    def on_commit(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` after the commit; never in a rehearsal."""
+        self.callbacks.append(callback)
+
+    def _migration(self, asked: str) -> Running:
+        if self._running is None:
+            raise RuntimeError(f"context.{asked} works while a hook is running")
+        return self._running
+
+    @contextlib.contextmanager
+    def running(
+        self, running: Running, phase: HookPhase, plugin: str | None, config: Mapping[str, Any]
+    ) -> Iterator[None]:
+        """Lend the context to one hook: its phase, its plugin's name and table."""
+        before = (self._running, self.phase, self.config, self.data.writer)
+        self._running, self.phase, self.config, self.data.writer = running, phase, config, plugin
+        try:
+            yield
+        finally:
+            self._running, self.phase, self.config, self.data.writer = before
+
+    def saved(self) -> Callable[[], None]:
+        """Return a function that puts stats, data and callbacks back to what they are now."""
+        stats, data, callbacks = dict(self._stats), dict(self.data), list(self.callbacks)
+
+        def put_back() -> None:
+            self._stats = stats
+            self.data._values = data
+            self.callbacks = callbacks
+
+        return put_back
+
+
+class HookRegistry:
+    """Hook classes by name."""
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, type[Hook]] = {}
+
+    def register(self, name: str, hook_class: type[Hook]) -> None:
+        """Keep ``hook_class`` under ``name``.
+
+        Raises:
+            TypeError: It is not a subclass of :class:`Hook`.
+            ValueError: Another class has the name.
+        """
+        if not (isinstance(hook_class, type) and issubclass(hook_class, Hook)):
+            raise TypeError(f"{hook_class!r} is not a subclass of Hook")
+        if self._hooks.get(name, hook_class) is not hook_class:
+            raise ValueError(f"a hook is already registered as {name!r}: {self._hooks[name]!r}")
+        self._hooks[name] = hook_class
+
+    def get(self, name: str) -> type[Hook] | None:
+        """Return the class, or ``None`` where there is none."""
+        return self._hooks.get(name)
+
+    def list_hooks(self) -> list[str]:
+        """Return the names, sorted."""
+        return sorted(self._hooks)
+
+    def unregister(self, name: str) -> None:
+        """Forget ``name``.
+
+        Raises:
+            KeyError: It is not registered.
+        """
+        del self._hooks[name]
+
+
+_registry = HookRegistry()
+
+
+def register_hook(name: str, hook_class: type[Hook]) -> None:
+    """Keep ``hook_class`` under ``name`` in the global registry."""
+    _registry.register(name, hook_class)
+
+
+def get_hook(name: str) -> type[Hook] | None:
+    """Return the class registered globally under ``name``, or ``None``."""
+    return _registry.get(name)

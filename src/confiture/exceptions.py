@@ -1,0 +1,140 @@
+"""Every fault confiture reports: what failed, the next step, and the exit code it ends in.
+
+The exit codes are part of the contract: 1 a check said no, 2 usage and configuration, 3 connecting,
+4 a migration, 5 a hook, 6 a lock, 7 the ledger and the files disagree.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+
+class ConfitureError(Exception):
+    """Something a user can mend.
+
+    Attributes:
+        hint: The next step, or ``None`` where the message already says it.
+        exit_code: What the command ends with.
+    """
+
+    exit_code: ClassVar[int] = 4
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageFault(ConfitureError):
+    """A flag, an argument or a version that cannot be used as given."""
+
+    exit_code = 2
+
+
+class ConfigurationFault(ConfitureError):
+    """The configuration file or the environment holds something unusable."""
+
+    exit_code = 2
+
+
+class PluginFault(ConfitureError):
+    """A plugin cannot be found or loaded, or is not the one that was asked for."""
+
+    exit_code = 2
+
+
+class PluginNotFound(PluginFault):
+    """``--plugins`` or the configuration names a plugin which is not installed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"no installed plugin is called {name!r}",
+            hint=f"pip install the package that provides {name!r}, or list what is there: confiture plugins",
+        )
+        self.name = name
+
+
+class SourceFault(ConfitureError):
+    """There is no migrations folder, or nothing in it."""
+
+    exit_code = 2
+
+
+class ConnectionFault(ConfitureError):
+    """The server cannot be reached, refuses us, or is too old."""
+
+    exit_code = 3
+
+
+class ServerFault(ConfitureError):
+    """The embedded server cannot be started or used."""
+
+    exit_code = 3
+
+
+class MigrationFault(ConfitureError):
+    """A migration file is faulty: unreadable, duplicate, not SQL, or not to be run this way.
+
+    Attributes:
+        file: The file, where one is known.
+        line: 1-based, where known.
+        column: 1-based, in characters, where known.
+    """
+
+    exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        file: Path | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        source_line: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+        self.line = line
+        self.column = column
+        self.source_line = source_line
+
+
+class MigrationFaults(ConfitureError):
+    """Several migration files are faulty; all are named at once."""
+
+    exit_code = 4
+
+    def __init__(self, faults: list[MigrationFault]) -> None:
+        super().__init__(f"{len(faults)} migration files are faulty")
+        self.faults = faults
+
+
+class RightsFault(ConfitureError):
+    """The role may not do what is needed, or the database is read-only."""
+
+    exit_code = 4
+
+
+class LockFault(ConfitureError):
+    """The migration lock was not granted, or was lost."""
+
+    exit_code = 6
+
+
+class LedgerFault(ConfitureError):
+    """The ledger and the files disagree."""
+
+    exit_code = 7
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived; what was in progress is rolled back.
+
+    A ``KeyboardInterrupt``, because psycopg cancels the running query for that one only.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("interrupted")
+        self.exit_code = exit_code
