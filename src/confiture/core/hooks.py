@@ -46,6 +46,10 @@ class HookPhase(Enum):
             raise ValueError(f"there is no phase {phase!r}; the phases are {known}") from None
 
 
+def _phase_name(phase: HookPhase | str) -> str:
+    return HookPhase.of(phase).name
+
+
 @define
 class HookResult:
     """What a hook reports.
@@ -58,7 +62,7 @@ class HookResult:
         execution_time_ms: Wall-clock time, in milliseconds; the guard measures it where it is 0.
     """
 
-    phase: HookPhase | str = field(converter=lambda phase: HookPhase.of(phase).name)
+    phase: str = field(converter=_phase_name)
     hook_name: str
     rows_affected: int = 0
     stats: dict[str, Any] | None = None

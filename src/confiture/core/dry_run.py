@@ -1,0 +1,175 @@
+"""Rehearse: run a plan for real inside one transaction, and roll it back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+from attrs import define, evolve, field, frozen
+from psycopg import Connection
+
+from confiture.core.faults import first_name, root
+from confiture.core.runner import Ran, Runner
+from confiture.core.work import Work
+from confiture.models.migration import Migration
+from confiture.models.report import MigrationReport
+
+# A new enum value, pending trigger events, a statement that allows no transaction block, a procedure
+# that commits: these fail only because the plan stands in one transaction.
+_NOT_COMMITTED = {
+    "55P04": "it uses something that an earlier migration of this plan has not committed yet",
+    "55006": "an earlier migration of this plan has left trigger events pending until its commit",
+    "25001": "it cannot run inside a transaction",
+    "2D000": "it ends transactions itself",
+}
+_UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
+_MAY_COMMIT = ("do_stmt", "call_stmt")
+
+
+class DryRunError(Exception):
+    """A rehearsed migration failed; nothing of it is left.
+
+    Attributes:
+        migration_name: Which one.
+        error: What was raised, also ``__cause__``.
+    """
+
+    def __init__(self, migration_name: str, error: BaseException) -> None:
+        super().__init__(f"dry run of migration {migration_name!r} failed: {error}")
+        self.migration_name = migration_name
+        self.error = error
+        self.__cause__ = error
+
+
+@frozen
+class DryRunResult:
+    """What a rehearsal of one migration found.
+
+    Attributes:
+        success: Whether it ran to its end.
+        execution_time_ms: Wall-clock time of all of it, hooks included, in milliseconds.
+        rows_affected: By INSERT, UPDATE, DELETE, MERGE and COPY of the migration, not of hooks.
+        locked_tables: Schema-qualified, locked with Share or stronger.
+        estimated_production_time_ms: ``None``: not known.
+        confidence_percent: ``None``: not known.
+        warnings: What the guards had to say.
+        stats: What hooks set.
+    """
+
+    migration_name: str
+    migration_version: str
+    success: bool
+    execution_time_ms: float
+    rows_affected: int
+    locked_tables: list[str]
+    estimated_production_time_ms: float | None = None
+    confidence_percent: float | None = None
+    warnings: list[str] = field(factory=list)
+    stats: dict[str, Any] = field(factory=dict)
+
+    @classmethod
+    def of(cls, ran: Ran) -> DryRunResult:
+        """Return what ``ran`` says, in the words of the Python API."""
+        report = ran.report
+        unseen = [f"not rehearsed: {report.reason}"] if report.outcome == "not_rehearsed" else []
+        return cls(
+            migration_name=report.name,
+            migration_version=report.version,
+            success=report.outcome == "rehearsed",
+            execution_time_ms=report.duration_ms or 0.0,
+            rows_affected=report.rows_affected or 0,
+            locked_tables=[
+                lock.relation for lock in report.locks if lock.kind in ("table", "matview", "foreign")
+            ],
+            warnings=[*unseen, *report.warnings],
+            stats=dict(ran.stats),
+        )
+
+
+@define
+class Rehearsal:
+    """One plan, rehearsed in one transaction.
+
+    Attributes:
+        runner: Runs each migration, in a savepoint.
+        undone: The text of those that could not be rehearsed: what they create is missing later.
+    """
+
+    runner: Runner
+    undone: list[str] = field(factory=list)
+
+    def run(self, works: Iterable[Work], tell: Callable[[Ran], None]) -> tuple[Ran, ...]:
+        """Rehearse until the first failure; leave nothing behind."""
+        each: list[Ran] = []
+        self.runner.excuse = self._excuse
+        with self.runner.engine.session.transaction(keep=False):
+            for work in works:
+                each.append(self._one(work))
+                tell(each[-1])
+                if each[-1].error:
+                    break
+        return tuple(each)
+
+    def _one(self, work: Work) -> Ran:
+        if reason := _allows_no_transaction(work):
+            ran = Ran(MigrationReport(work.version, work.name, "not_rehearsed", reason))
+        else:
+            ran = self.runner.run(work)
+        if ran.report.outcome == "not_rehearsed":
+            self.undone.append(_text(work, ran))
+            return _without_effects(ran)
+        return ran
+
+    def _excuse(self, error: BaseException) -> str | None:
+        """Say why this failure would not happen where every migration is committed, or ``None``."""
+        inner = root(error)
+        if not isinstance(inner, psycopg.Error) or inner is not error:
+            return None
+        primary = inner.diag.message_primary or ""
+        if inner.sqlstate in _NOT_COMMITTED:
+            return f"{_NOT_COMMITTED[inner.sqlstate]}: {primary}"
+        name = first_name(primary) if inner.sqlstate in _UNDEFINED else None
+        if name and any(_creates(text, name) for text in self.undone):
+            return f"it needs {name!r}, which a migration that could not be rehearsed creates: {primary}"
+        return None
+
+
+def _allows_no_transaction(work: Work) -> str | None:
+    for statement in work.script.statements if work.script else ():
+        if not statement.in_transaction and statement.kind not in _MAY_COMMIT:
+            return f"line {statement.line} cannot run inside a transaction"
+    return None
+
+
+def _text(work: Work, ran: Ran) -> str:
+    if work.script:
+        return ";\n".join(statement.sql for statement in work.script.statements)
+    return ";\n".join(statement.sql for statement in ran.report.statements)
+
+
+def _creates(text: str, name: str) -> bool:
+    from confiture.core.sql import created_names
+
+    names = created_names(text)
+    return name in names if names is not None else bool(re.search(rf"\b{re.escape(name)}\b", text))
+
+
+def _without_effects(ran: Ran) -> Ran:
+    return evolve(ran, on_commit=())
+
+
+class DryRunExecutor:
+    """Rehearses one migration on a connection."""
+
+    def run(self, conn: Connection[Any], migration: Migration) -> DryRunResult:
+        """Run ``migration`` for real, roll it back, and return what was seen.
+
+        Raises:
+            DryRunError: It failed; ``error`` is what was raised.
+            LockFault: Another run holds the migration lock.
+        """
+        from confiture.core.migrator import Migrator
+
+        return Migrator(connection=conn).dry_run(migration)

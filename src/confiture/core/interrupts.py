@@ -1,0 +1,55 @@
+"""SIGINT and SIGTERM roll back and report; while a commit is under way they wait for its answer."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from confiture.exceptions import Interrupted
+
+_EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+_depth = 0
+_waiting: int | None = None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn both signals into :class:`Interrupted`, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, _handle) for number in _EXIT_CODES}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Hold a signal back until the block has ended."""
+    global _depth
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+    _deliver()
+
+
+def _handle(number: int, _: FrameType | None) -> None:
+    global _waiting
+    _waiting = number
+    if not _depth:
+        _deliver()
+
+
+def _deliver() -> None:
+    global _waiting
+    if _waiting is not None and not _depth:
+        number, _waiting = _waiting, None
+        raise Interrupted(_EXIT_CODES[signal.Signals(number)])

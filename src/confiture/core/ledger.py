@@ -1,0 +1,206 @@
+"""The ledger: what was applied, in the target database, in a schema of its own.
+
+Two tables. ``ledger``: a row a migration, written in the transaction that applies it. ``progress``: a
+row a finished statement of a no-transaction migration, until that migration's ledger row is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import psycopg
+from attrs import frozen
+from psycopg import Connection
+
+from confiture.core.session import identifier, literal, rows, send
+from confiture.exceptions import RightsFault
+from confiture.models.migration import Direction
+
+
+@frozen
+class Entry:
+    """One migration as the ledger knows it.
+
+    Attributes:
+        version: As written when it was applied.
+        name: The same.
+        checksum: Of its text; ``None`` where it was applied from a class without a file.
+        applied_at: ISO 8601 with time zone; ``None`` while unfinished.
+        done: The SHA-256 of each statement recorded of an unfinished migration, in order.
+        begun: The SHA-256 of the statement that was begun and not recorded as done, if any.
+        direction: ``"backward"`` where what is unfinished is its ``down``.
+    """
+
+    version: str
+    name: str
+    checksum: str | None
+    applied_at: str | None
+    done: tuple[str, ...] = ()
+    direction: Direction = "forward"
+    begun: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of it was applied."""
+        return self.applied_at is not None
+
+
+@frozen
+class Row:
+    """What a finished migration leaves in the ledger."""
+
+    version: str
+    name: str
+    checksum: str | None
+    duration_ms: float
+    transactional: bool
+    plugins: tuple[str, ...]
+    hooks: tuple[str, ...]
+
+
+@frozen
+class Ledger:
+    """The ledger of one schema; its methods return SQL where it travels with other messages."""
+
+    schema: str
+
+    def read(self, conn: Connection[Any]) -> tuple[Entry, ...]:
+        """Return all entries; none where there is no ledger yet. Needs read rights only, takes no lock.
+
+        Raises:
+            RightsFault: The role may not read it.
+        """
+        try:
+            found = rows(conn, self._read_sql())
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return ()
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise self._may_not(
+                conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
+            ) from error
+        return tuple(
+            Entry(*head, tuple(done or ()), direction, begun) for *head, done, direction, begun in found
+        )
+
+    def _read_sql(self) -> str:
+        q = identifier(self.schema)
+        return f"""
+            SELECT version, name, checksum,
+                to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+                NULL::text[], 'forward', NULL
+            FROM {q}.ledger
+            UNION ALL
+            SELECT version, min(name), min(checksum), NULL,
+                array_agg(statement_sha256 ORDER BY step) FILTER (WHERE done_at IS NOT NULL), direction,
+                min(statement_sha256) FILTER (WHERE done_at IS NULL)
+            FROM {q}.progress GROUP BY version, direction
+        """
+
+    def create(self, conn: Connection[Any]) -> None:
+        """Create the schema and its tables where they are missing.
+
+        Raises:
+            RightsFault: The role may not, or the database is read-only.
+        """
+        try:
+            with conn.transaction():
+                if not rows(
+                    conn, f"SELECT to_regclass({literal(identifier(self.schema) + '.progress')}) IS NOT NULL"
+                )[0][0]:
+                    send(conn, self._create_sql())
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise self._may_not(conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE") from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise read_only(error) from error
+
+    def _create_sql(self) -> str:
+        q = identifier(self.schema)
+        return f"""
+            CREATE SCHEMA IF NOT EXISTS {q};
+            CREATE TABLE IF NOT EXISTS {q}.ledger (
+                version text PRIMARY KEY,
+                name text NOT NULL,
+                checksum text,
+                applied_at timestamptz NOT NULL,
+                applied_by text NOT NULL,
+                duration_ms double precision NOT NULL,
+                transactional boolean NOT NULL,
+                plugins jsonb NOT NULL,
+                hooks jsonb NOT NULL
+            );
+            CREATE TABLE IF NOT EXISTS {q}.progress (
+                version text,
+                direction text,
+                step integer,
+                name text NOT NULL,
+                checksum text,
+                statement_sha256 text NOT NULL,
+                begun_at timestamptz NOT NULL,
+                done_at timestamptz,
+                PRIMARY KEY (version, direction, step)
+            )
+        """
+
+    def insert_sql(self, row: Row) -> str:
+        """Return SQL that records a migration as applied, and forgets its progress."""
+        q = identifier(self.schema)
+        values = ", ".join(
+            (
+                literal(row.version),
+                literal(row.name),
+                "NULL" if row.checksum is None else literal(row.checksum),
+                "clock_timestamp()",
+                "session_user",
+                f"{row.duration_ms:.3f}",
+                str(row.transactional).lower(),
+                literal(json.dumps(row.plugins)),
+                literal(json.dumps(row.hooks)),
+            )
+        )
+        forget = (
+            "" if row.transactional else f"DELETE FROM {q}.progress WHERE version = {literal(row.version)};"
+        )
+        return f"{forget} INSERT INTO {q}.ledger VALUES ({values});"
+
+    def delete_sql(self, version: str) -> str:
+        """Return SQL that forgets a migration."""
+        q, v = identifier(self.schema), literal(version)
+        return f"DELETE FROM {q}.progress WHERE version = {v}; DELETE FROM {q}.ledger WHERE version = {v};"
+
+    def begun_sql(self, entry: Entry, step: int, sql: str) -> str:
+        """Return SQL that notes that a statement of a no-transaction migration is about to run."""
+        checksum = "NULL" if entry.checksum is None else literal(entry.checksum)
+        return (
+            f"INSERT INTO {identifier(self.schema)}.progress VALUES ({literal(entry.version)}, "
+            f"{literal(entry.direction)}, {step}, {literal(entry.name)}, {checksum}, {literal(sha256(sql))}, "
+            "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
+            "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at;"
+        )
+
+    def done_sql(self, entry: Entry, step: int) -> str:
+        """Return SQL that notes that it has run."""
+        return (
+            f"UPDATE {identifier(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
+            f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+        )
+
+    def _may_not(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
+        return RightsFault(
+            f"role {conn.info.user!r} may not {what} in database {conn.info.dbname!r}",
+            hint=f"{grant} to it, or connect as a role that may",
+        )
+
+
+def read_only(error: psycopg.Error) -> RightsFault:
+    """The fault of a database that takes no writes."""
+    return RightsFault(
+        f"the database is read-only: {error.diag.message_primary}",
+        hint="is this a replica, or is default_transaction_read_only on? point --url at the primary",
+    )
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

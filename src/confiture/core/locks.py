@@ -1,0 +1,119 @@
+"""What a migration has locked, and what that blocks, read from ``pg_locks``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import frozen
+from psycopg import Connection
+
+from confiture.core.session import rows
+from confiture.models.report import Blocks, Lock, RelationKind
+
+# The strong modes, weakest first: PostgreSQL's table-level lock modes from Share up.
+STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+
+HELD = f"""
+    SELECT relation::bigint, mode FROM pg_locks
+    WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid()
+        AND database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+        AND mode IN {STRONG}
+"""
+
+_KIND: dict[str, RelationKind] = {
+    "r": "table",
+    "p": "table",
+    "i": "index",
+    "I": "index",
+    "v": "view",
+    "m": "matview",
+    "S": "sequence",
+    "f": "foreign",
+    "t": "toast",
+}
+
+_NAMES = """
+    SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
+        CASE n.nspname WHEN 'pg_toast' THEN 't' ELSE c.relkind::text END
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_temp\\_%'
+        AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
+"""
+
+
+@frozen
+class Relation:
+    """A relation as it was called before the migration."""
+
+    name: str
+    kind: RelationKind
+
+
+def existing(conn: Connection[Any], oids: Iterable[int] | None = None) -> dict[int, Relation]:
+    """Return the relations that ``conn`` sees, catalogs left out, by oid; all of them without ``oids``.
+
+    On a connection other than the migration's these are the ones that existed before it, the
+    dropped ones included; on its own the map must be taken before it begins.
+    """
+    chosen = "" if oids is None else f" AND c.oid = ANY(ARRAY[{', '.join(map(str, oids))}]::oid[])"
+    return {
+        oid: Relation(name, _KIND[kind]) for oid, name, kind in rows(conn, _NAMES + chosen) if kind in _KIND
+    }
+
+
+def strongest(held: Iterable[tuple[Any, ...]], known: Mapping[int, Relation]) -> tuple[Lock, ...]:
+    """Return each known relation once, with the strongest mode held on it, by name."""
+    modes: dict[int, str] = {}
+    for oid, mode in held:
+        if oid in known and STRONG.index(mode) >= STRONG.index(modes.get(oid, STRONG[0])):
+            modes[oid] = mode
+    return tuple(
+        sorted(
+            (
+                Lock(
+                    relation=known[oid].name,
+                    kind=known[oid].kind,
+                    mode=mode,
+                    blocks=blocked(known[oid].kind, mode),
+                )
+                for oid, mode in modes.items()
+            ),
+            key=lambda lock: lock.relation,
+        )
+    )
+
+
+def blocked(kind: RelationKind, mode: str) -> tuple[str, ...]:
+    """Return what a lock makes other sessions wait with: ``"reads"``, ``"writes"``.
+
+    From PostgreSQL's conflict table: a SELECT takes AccessShare, a DELETE RowExclusive.
+    """
+    reads = mode == "AccessExclusiveLock" and kind in ("table", "matview", "view")
+    writes = mode in STRONG and kind == "table"
+    return (*(("reads",) if reads else ()), *(("writes",) if writes else ()))
+
+
+def blocks_of(locks: Iterable[Lock]) -> Blocks:
+    """Return the relations whose reads and writes these locks block."""
+    each = tuple(locks)
+    return Blocks(
+        reads=tuple(lock.relation for lock in each if "reads" in lock.blocks),
+        writes=tuple(lock.relation for lock in each if "writes" in lock.blocks),
+    )
+
+
+def changed_so_far(conn: Connection[Any]) -> tuple[str, ...]:
+    """Return the tables, views and sequences that this transaction has written to or altered."""
+    return tuple(name for (name,) in rows(conn, _CHANGED))
+
+
+_CHANGED = """
+    SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+    FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_backend_pid()
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND l.mode NOT IN ('AccessShareLock', 'RowShareLock') AND c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S')
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
+    ORDER BY 1
+"""

@@ -1,0 +1,139 @@
+"""The Python API: apply, undo or rehearse one migration on an application's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from confiture.config import Settings
+from confiture.core.connecting import connect_like, parameters
+from confiture.core.dry_run import DryRunError, DryRunResult, Rehearsal
+from confiture.core.ledger import Ledger
+from confiture.core.lock import migration_lock
+from confiture.core.runner import Ran, Runner
+from confiture.core.session import Session, send
+from confiture.core.versions import numbers
+from confiture.core.walk import Engine
+from confiture.core.watching import Blockers
+from confiture.core.work import Work, from_class
+from confiture.exceptions import UsageFault
+from confiture.models.migration import Direction, Migration
+from confiture.models.report import MigrationOutcome, MigrationReport
+from confiture.plugins.guarding import GuardedPluginManager
+
+
+class CallersFault(Exception):
+    """The caller's own transaction holds rows that violate a deferred constraint; nothing was run."""
+
+
+class Migrator:
+    """Applies migrations on a connection that the application opened.
+
+    On an idle connection each call has a transaction of its own. On one already in a transaction it
+    uses savepoints and leaves the end to the caller.
+    """
+
+    def __init__(
+        self,
+        connection: Connection[Any],
+        *,
+        settings: Settings | None = None,
+        plugins: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        self.connection = connection
+        self.settings = settings or Settings(root=Path.cwd())
+        self.plugins = plugins
+
+    def apply(self, migration: Migration) -> Ran:
+        """Apply ``migration`` and record it; do nothing where it is applied already.
+
+        Raises:
+            HookError: A hook failed.
+            psycopg.Error: A statement failed.
+            LockFault: Another run holds the migration lock.
+        """
+        return self._run(migration, "forward")
+
+    def rollback(self, migration: Migration) -> Ran:
+        """Undo ``migration`` by its ``down()``; do nothing where it is not applied. Raises like ``apply``."""
+        return self._run(migration, "backward")
+
+    def dry_run(self, migration: Migration) -> DryRunResult:
+        """Run ``migration`` for real, roll it back, and return what was seen.
+
+        Raises:
+            DryRunError: It failed.
+            LockFault: Another run holds the migration lock.
+        """
+        work = from_class(migration, "forward")
+        with self._engine(dry_run=True) as runner:
+            (ran,) = Rehearsal(runner).run((work,), tell=lambda _: None)
+        if ran.error:
+            raise DryRunError(work.name, ran.error) from ran.error
+        return DryRunResult.of(ran)
+
+    def _run(self, migration: Migration, direction: Direction) -> Ran:
+        work = from_class(migration, direction)
+        if not work.version:
+            raise UsageFault("the migration has no version", hint="set its class attributes version and name")
+        with self._engine() as runner:
+            session, ledger = runner.engine.session, runner.engine.ledger
+            if session.nested and not migration.transactional:
+                raise UsageFault(
+                    f"migration {work.label} runs outside a transaction, and the connection is inside one",
+                    hint="commit first, or hand in an idle connection",
+                )
+            ledger.create(session.conn)
+            if self._is_done(work, ledger):
+                outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
+                return Ran(MigrationReport(work.version, work.name, outcome, "there was nothing to do"))
+            ran = runner.run(work)
+        if ran.error:
+            raise ran.error
+        return ran
+
+    def _is_done(self, work: Work, ledger: Ledger) -> bool:
+        known = {numbers(entry.version): entry for entry in ledger.read(self.connection) if entry.finished}
+        return (numbers(work.version) in known) is (work.direction == "forward")
+
+    @contextmanager
+    def _engine(self, *, dry_run: bool = False) -> Iterator[Runner]:
+        session = Session.of_caller(self.connection)
+        known = parameters(self.connection)
+        schema = self.settings.schema
+        with (
+            migration_lock(connect_like(known), schema, self.settings.lock_wait_s) as keeper,
+            session.idle(),
+        ):
+            if session.nested:
+                _check_the_callers(self.connection)
+            session.remember()
+            manager = GuardedPluginManager(self.settings.plugin_tables)
+            for name, plugin in reversed(self.plugins):
+                manager.register(plugin, name)
+            engine = Engine(
+                session=session,
+                keeper=keeper,
+                ledger=Ledger(schema),
+                manager=manager,
+                lock_timeout=self.settings.lock_timeout,
+                statement_timeout=self.settings.statement_timeout,
+                wait_concurrently=self.settings.wait_concurrently,
+                dry_run=dry_run,
+            )
+            with Blockers(keeper.conn, self.connection) as blockers:
+                yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
+
+
+def _check_the_callers(conn: Connection[Any]) -> None:
+    """Check the caller's deferred rows in a savepoint that is rolled back: their time has not come."""
+    try:
+        with conn.transaction(force_rollback=True):
+            send(conn, "SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.IntegrityError as error:
+        raise CallersFault(f"the caller's own transaction violates a deferred constraint: {error}") from error

@@ -1,0 +1,235 @@
+"""What the commands do: read the status, make a plan, run it, rehearse it, undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+from confiture.config import Settings
+from confiture.core.connecting import connect, server_version
+from confiture.core.ledger import Entry, Ledger
+from confiture.core.planner import find, pending, statuses, to_undo, unfinished
+from confiture.core.sources import read_folder
+from confiture.exceptions import ConfigurationFault
+from confiture.models.migration import Script
+from confiture.models.report import MigrationReport, MigrationStatus, Mode, Outcome, PluginUse, Report
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from psycopg import Connection
+
+    from confiture.core.runner import Ran, Runner
+    from confiture.core.work import Work
+    from confiture.models.plan import Plan
+    from confiture.plugins.loading import Loaded
+
+Tell = Callable[[str], None]
+
+
+def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
+    """Return the state of every migration; read rights are enough, no lock is taken."""
+    scripts = read_folder(settings.migrations)
+    with connect(settings) as conn:
+        return statuses(scripts, Ledger(settings.schema).read(conn))
+
+
+def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Loaded] = ()) -> Plan:
+    """Return what a run would do, in order; read only."""
+    from confiture.core.work import prepare
+    from confiture.models.plan import Plan
+    from confiture.plugins.choosing import order
+
+    scripts = read_folder(settings.migrations)
+    with connect(settings) as conn:
+        entries = Ledger(settings.schema).read(conn)
+        version = server_version(conn)
+    chosen = pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+    steps = tuple(_planned(work) for work in prepare(chosen, "forward"))
+    return Plan(server_version=version, steps=steps, hooks=order(tuple(plugins)))
+
+
+def _planned(work: Work) -> Any:
+    from confiture.models.plan import PlannedStep
+
+    script = work.script
+    return PlannedStep(
+        version=work.version,
+        name=work.name,
+        file=str(work.file),
+        kind="sql" if script else "python",
+        transactional=script.transactional if script else work.transactional,
+        statements=tuple((statement.line, statement.sql) for statement in script.statements)
+        if script
+        else (),
+    )
+
+
+def run(
+    settings: Settings,
+    *,
+    to: str | None = None,
+    plugins: Sequence[Loaded] = (),
+    dry_run: bool = False,
+    on_progress: Tell | None = None,
+) -> Report:
+    """Apply what is pending, or rehearse it; stop at the first failure.
+
+    Raises:
+        ConfitureError: Nothing was begun.
+    """
+
+    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+        return pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+
+    errand = _Errand(
+        settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent
+    )
+    return errand.carry_out()
+
+
+def down(
+    settings: Settings,
+    *,
+    steps: int | None = None,
+    to: str | None = None,
+    plugins: Sequence[Loaded] = (),
+    on_progress: Tell | None = None,
+) -> Report:
+    """Undo what was applied last, ``steps`` of them or all above ``to``.
+
+    Raises:
+        ConfitureError: Nothing was begun.
+    """
+
+    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+        if to is not None:
+            find(scripts, to)
+        return to_undo(scripts, entries, steps=steps, to=to)
+
+    return _Errand(settings, "down", choose, tuple(plugins), on_progress or _silent).carry_out()
+
+
+def _silent(_: str) -> None:
+    return None
+
+
+@frozen
+class _Errand:
+    """One command that executes: what to run, and how."""
+
+    settings: Settings
+    mode: Mode
+    choose: Callable[[tuple[Script, ...], tuple[Entry, ...]], tuple[Script, ...]]
+    plugins: tuple[Loaded, ...]
+    tell: Tell
+    ledger: Ledger = field(init=False)
+
+    @ledger.default
+    def _ledger(self) -> Ledger:
+        return Ledger(self.settings.schema)
+
+    def carry_out(self) -> Report:
+        scripts = read_folder(self.settings.migrations)
+        with connect(self.settings) as conn:
+            version = server_version(conn)
+            if not self._works(conn, scripts):
+                return self._report(version, ())
+            with self._runner(conn) as runner:
+                # Another run may have been at it while we waited for the lock.
+                works = self._works(conn, scripts)
+                if self.mode != "dry-run" and works:
+                    self.ledger.create(conn)
+                return self._report(version, self._all(runner, works), works)
+
+    def _works(self, conn: Connection[Any], scripts: tuple[Script, ...]) -> tuple[Work, ...]:
+        from confiture.core.work import prepare
+
+        entries = self.ledger.read(conn)
+        chosen = self.choose(scripts, entries)
+        works = prepare(chosen, "backward" if self.mode == "down" else "forward")
+        return tuple(
+            evolve(work, done=unfinished(entries, script)) for work, script in zip(works, chosen, strict=True)
+        )
+
+    @contextmanager
+    def _runner(self, conn: Connection[Any]) -> Iterator[Runner]:
+        from confiture.core.lock import migration_lock
+        from confiture.core.runner import Runner
+        from confiture.core.session import Session
+        from confiture.core.walk import Engine
+        from confiture.core.watching import Blockers
+        from confiture.plugins.choosing import manager_for
+        from confiture.plugins.guarding import GuardedPluginManager
+
+        settings = self.settings
+        with migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper:
+            engine = Engine(
+                session=Session(conn, ours=True),
+                keeper=keeper,
+                ledger=self.ledger,
+                manager=manager_for(self.plugins, lambda: GuardedPluginManager(settings.plugin_tables)),
+                plugins=self._uses(),
+                lock_timeout=settings.lock_timeout,
+                statement_timeout=settings.statement_timeout,
+                wait_concurrently=settings.wait_concurrently,
+                dry_run=self.mode == "dry-run",
+            )
+            with Blockers(keeper.conn, conn) as blockers:
+                yield Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
+
+    def _all(self, runner: Runner, works: tuple[Work, ...]) -> tuple[Ran, ...]:
+        if self.mode == "dry-run":
+            from confiture.core.dry_run import Rehearsal
+
+            return Rehearsal(runner).run(works, self._progress)
+        each: list[Ran] = []
+        for work in works:
+            self._refuse_pooler(runner, work)
+            each.append(runner.run(work))
+            self._progress(each[-1])
+            if each[-1].error:
+                break
+        return tuple(each)
+
+    def _refuse_pooler(self, runner: Runner, work: Work) -> None:
+        """Ask for a session of one's own where a transaction pooler stands between.
+
+        A pooler makes up the process id it gives a client; the server's own is another.
+        """
+        conn = runner.engine.session.conn
+        if not work.transactional and conn.info.backend_pid != runner.blockers.pid:
+            raise ConfigurationFault(
+                f"migration {work.label} runs outside a transaction and needs a session of its own, "
+                "and there is a transaction pooler between",
+                hint="set direct_url to the server itself",
+            )
+
+    def _progress(self, ran: Ran) -> None:
+        report = ran.report
+        took = "" if report.duration_ms is None else f" in {report.duration_ms:.0f} ms"
+        label = f"{report.version} {report.name}".rstrip()
+        self.tell(f"{label}: {report.outcome.replace('_', ' ')}{took}")
+
+    def _uses(self) -> tuple[PluginUse, ...]:
+        return tuple(PluginUse(each.name, each.distribution, each.version) for each in self.plugins)
+
+    def _report(self, version: str, ran: tuple[Ran, ...], works: tuple[Work, ...] = ()) -> Report:
+        error = next((each for each in ran if each.error), None)
+        outcome: Outcome = "failed" if error else "ok"
+        not_reached = works[len(ran) :]
+        return Report(
+            mode=self.mode,
+            outcome=outcome,
+            exit_code=error.exit_code if error else 0,
+            server_version=version,
+            rehearsed_on=version if self.mode == "dry-run" else None,
+            plugins=self._uses(),
+            migrations=(
+                *(each.report for each in ran),
+                *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),
+            ),
+        )

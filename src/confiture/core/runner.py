@@ -1,0 +1,214 @@
+"""Run one migration to its end: attempts, ``on_error``, callbacks, and what the report says of it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from attrs import define, evolve, field, frozen
+from psycopg import Connection
+
+from confiture.core.faults import exit_code, fault_of, lock_not_granted, root, source_line
+from confiture.core.hooks import HookError, HookPhase
+from confiture.core.locks import blocks_of
+from confiture.core.piecewise import Piecewise
+from confiture.core.savepoint import HookFatal
+from confiture.core.session import Session
+from confiture.core.walk import Engine, Walk
+from confiture.core.watching import Blockers
+from confiture.core.work import Work
+from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.models.report import HookReport, MigrationOutcome, MigrationReport
+
+
+@frozen
+class Ran:
+    """What became of one migration.
+
+    Attributes:
+        report: As the reporters show it.
+        error: What stopped it, ``None`` where it went well.
+        on_commit: Callbacks not called: the commit is the caller's, or there is none.
+        stats: What hooks set.
+    """
+
+    report: MigrationReport
+    error: BaseException | None = None
+    on_commit: tuple[Callable[[], object], ...] = ()
+    stats: dict[str, Any] = field(factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command ends with after this."""
+        return 0 if self.error is None else exit_code(self.error)
+
+
+@define
+class Runner:
+    """Runs migrations, one after the other.
+
+    Attributes:
+        engine: What they share.
+        retries: How many new attempts after a ``lock_timeout``.
+        reconnect: Opens a new connection for ``on_error`` where the old one is gone.
+        blockers: Watches who holds what the migration waits for.
+        excuse: Says why a failure is none, or ``None``; a rehearsal has reasons of its own.
+    """
+
+    engine: Engine
+    retries: int
+    reconnect: Callable[[], Connection[Any]]
+    blockers: Blockers
+    excuse: Callable[[BaseException], str | None] = lambda _: None
+
+    def run(self, work: Work) -> Ran:
+        """Run one migration, retries and ``on_error`` included. Never raises for what a migration does."""
+        attempt = 1
+        while True:
+            walk, error = self._attempt(work, attempt)
+            if error is None or not self._may_retry(walk, error, attempt):
+                break
+            # Jitter, so that two that wait for each other do not meet again.
+            time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            attempt += 1
+        if error is None:
+            return self._done(walk)
+        if reason := self.excuse(error):
+            return Ran(evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=_undone(walk)))
+        return self._failed(walk, error, attempt)
+
+    def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
+        migration = work.make(self.engine.session.conn)
+        kind = Walk if migration.transactional or self.engine.dry_run else Piecewise
+        walk = kind.begin(self.engine, work, attempt, migration)
+        try:
+            walk.run()
+        except BaseException as error:
+            return walk, error
+        return walk, None
+
+    def _may_retry(self, walk: Walk, error: BaseException, attempt: int) -> bool:
+        return (
+            lock_not_granted(error)
+            and attempt <= self.retries
+            and not self.engine.dry_run
+            and not self.engine.session.nested
+            and not self.engine.session.lost
+            and all(ref.retries for ref in walk.phases.ran)
+        )
+
+    def _done(self, walk: Walk) -> Ran:
+        callbacks = tuple(walk.phases.context.callbacks)
+        warnings: list[str] = []
+        kept = self.engine.dry_run or self.engine.session.nested
+        if not kept:
+            warnings = [text for each in callbacks if (text := _called(each))]
+        outcome: MigrationOutcome = "applied" if walk.work.direction == "forward" else "reverted"
+        report = self._report(walk, "rehearsed" if self.engine.dry_run else outcome, warnings)
+        return Ran(
+            evolve(report, on_commit=tuple(map(_name, callbacks)) if kept else ()),
+            on_commit=callbacks if kept else (),
+            stats=walk.phases.context.stats,
+        )
+
+    def _failed(self, walk: Walk, error: BaseException, attempt: int) -> Ran:
+        stage = error.phase.spec if isinstance(error, HookError) else walk.stage
+        holder = self.blockers.last_seen() if lock_not_granted(error) else None
+        fault = fault_of(error, stage, walk.statements, holder)
+        if attempt > 1:
+            fault = evolve(fault, message=f"{fault.message} ({attempt} attempts)")
+        if isinstance(error, HookFatal) and error.may_be_committed:
+            fault = evolve(fault, message=f"{fault.message}; {_may_be_committed(walk)}")
+        elif stage == "commit" and self.engine.session.lost:
+            unknown = "the connection was lost during the commit: whether it was committed is not known"
+            fault = evolve(fault, message=f"{unknown} ({fault.message})", hint="look: confiture status")
+        line = source_line(error, walk.statements)
+        walk.phases.context.callbacks.clear()
+        warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
+        report = self._report(walk, "failed", warnings)
+        return Ran(
+            evolve(report, error=fault, source_line=line, hooks=_undone(walk)),
+            error=error,
+            stats=walk.phases.context.stats,
+        )
+
+    def _on_error(self, walk: Walk, error: BaseException) -> list[str]:
+        """Run the ``on_error`` hooks in a new transaction; return what is to be said about it."""
+        try:
+            with walk.hooks():
+                if not walk.phases.any(HookPhase.ON_ERROR):
+                    return []
+                return self._run_on_error(walk, error)
+        except MigrationFault:
+            return []  # its own lists are what is faulty; that is reported already
+
+    def _run_on_error(self, walk: Walk, error: BaseException) -> list[str]:
+        session, new = self.engine.session, None
+        if session.lost:
+            try:
+                new = self.reconnect()
+            except ConfitureError as fault:
+                return [f"on_error did not run: no connection could be had ({fault.message})"]
+            session = Session(new, ours=True)
+        context = walk.phases.context
+        context.error = root(error)
+        try:
+            with session.transaction():
+                walk.phases.run(session, HookPhase.ON_ERROR, error=root(error))
+        except (HookError, psycopg.Error) as second:
+            return [f"on_error failed too: {second}"]
+        finally:
+            if new is not None:
+                new.close()
+        return [text for each in context.callbacks if not session.nested and (text := _called(each))]
+
+    def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
+        return MigrationReport(
+            version=walk.work.version,
+            name=walk.work.name,
+            outcome=outcome,
+            duration_ms=walk.duration_ms,
+            rows_affected=walk.statements.rows_affected,
+            statements=tuple(walk.statements.reports),
+            hooks=tuple(walk.phases.reports),
+            locks=walk.locks,
+            blocks=blocks_of(walk.locks),
+            not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
+            warnings=(*walk.phases.warnings, *warnings),
+        )
+
+
+def _undone(walk: Walk) -> tuple[HookReport, ...]:
+    """Return the hooks of a failed migration: undone with its transaction, but for on_error's own."""
+    by_itself = isinstance(walk, Piecewise)
+    return tuple(
+        hook if by_itself or hook.phase == HookPhase.ON_ERROR.name else evolve(hook, outcome="undone")
+        for hook in walk.phases.reports
+    )
+
+
+def _may_be_committed(walk: Walk) -> str:
+    hooks = ", ".join(dict.fromkeys(ref.name for ref in walk.phases.ran))
+    also = " and every migration rehearsed before it" if walk.engine.dry_run else ""
+    return (
+        f"what migration {walk.work.label} (its hooks so far: {hooks}){also} had done until then may be "
+        "committed, and is not in the ledger"
+    )
+
+
+def _called(callback: Callable[[], object]) -> str | None:
+    """Call it after the commit; nothing can be undone any more, so a failure is only said."""
+    try:
+        callback()
+    except Exception as error:
+        return (
+            f"on_commit callback {_name(callback)} failed after the commit: {type(error).__name__}: {error}"
+        )
+    return None
+
+
+def _name(callback: Callable[[], object]) -> str:
+    return getattr(callback, "__qualname__", repr(callback))

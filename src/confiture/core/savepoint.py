@@ -1,0 +1,375 @@
+"""The guard: what stands round every hook, and the checks after it.
+
+A hook runs inside a savepoint of random name. What it left is looked at before anything is sent:
+psycopg tells the transaction's status for nothing, and some states answer no query. Then one message
+puts the settings back, releases the savepoint, closes cursors and begins the next savepoint, so that
+n hooks cost n + 1 control round trips; a wrapper costs two of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Generator, Mapping
+from inspect import isgenerator
+from typing import Any, cast
+
+import psycopg
+from attrs import define, evolve, field, frozen
+from psycopg.pq import TransactionStatus
+
+from confiture.core.copying import end_copy
+from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult
+from confiture.core.session import Session, identifier, literal, rows, send
+from confiture.models.report import HookReport
+
+# What a hook may not leave changed. statement_timeout goes first, in a statement of its own:
+# a hook's `SET statement_timeout = 1` would otherwise cancel the guard itself.
+GUARDED = (
+    "statement_timeout",
+    "session_authorization",
+    "role",
+    "search_path",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "TimeZone",
+    "DateStyle",
+    "session_replication_role",
+    "row_security",
+    "client_min_messages",
+    "check_function_bodies",
+    "default_tablespace",
+)
+
+
+@frozen
+class HookRef:
+    """One implementation of one phase.
+
+    Attributes:
+        phase: When it runs.
+        plugin: Its plugin's name, ``None`` for a migration's own hook.
+        name: As it appears in the report.
+        config: The plugin's table.
+    """
+
+    phase: HookPhase
+    plugin: str | None
+    name: str
+    config: Mapping[str, Any] = field(factory=dict)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its failure is reported and passed over."""
+        return self.config.get("on_failure") == "continue"
+
+    @property
+    def retries(self) -> bool:
+        """Whether the migration may be tried again once this has run."""
+        return self.config.get("retry") is not False
+
+
+class HookFatal(HookError):
+    """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
+
+    def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
+        super().__init__(ref.name, ref.phase, error)
+        self.may_be_committed = may_be_committed
+
+
+class Misuse(Exception):
+    """What a hook did wrong without raising."""
+
+
+@frozen
+class _Call:
+    """A hook between its savepoint and its end."""
+
+    ref: HookRef
+    savepoint: str
+    before: int
+    stats: dict[str, Any]
+    put_back: Callable[[], None]
+    began: float
+
+    @property
+    def duration_ms(self) -> float:
+        return (time.perf_counter() - self.began) * 1000
+
+
+@define
+class Guard:
+    """Stands round the hooks of one phase, in one transaction.
+
+    Attributes:
+        session: The connection, and whose it is.
+        context: What the hooks are told; lent to one at a time.
+        plain: How many hooks that are no wrappers are still to come.
+        changed: Returns what the migration has changed so far.
+        reports: What each hook did, in the order in which they ended.
+        ran: Every hook that was begun.
+        warnings: Settings put back, failures passed over.
+        locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
+        fatal: The failure after which nothing may go on.
+    """
+
+    session: Session
+    context: HookContext
+    plain: int
+    changed: Callable[[], tuple[str, ...]]
+    reports: list[HookReport] = field(factory=list)
+    ran: list[HookRef] = field(factory=list)
+    warnings: list[str] = field(factory=list)
+    locals: dict[str, str] = field(factory=dict)
+    fatal: HookFatal | None = None
+    _wanted: dict[str, str] = field(factory=dict)
+    _cursors: frozenset[str] = frozenset()
+    _ready: str | None = None
+    _pending: dict[str, str] = field(factory=dict)
+    _wrappers: list[HookRef] = field(factory=list)
+
+    # What a context asks for.
+
+    def relations(self) -> tuple[str, ...]:
+        """Return what the migration has changed so far."""
+        return self.changed()
+
+    def set_local(self, name: str, value: str) -> None:
+        """Change a setting until the migration's end, and from now on keep it at that."""
+        ((now,),) = rows(self.session.conn, f"SELECT set_config({literal(name)}, {literal(value)}, true)")
+        spelled = {each.lower(): each for each in GUARDED}
+        self._pending[spelled.get(name.lower(), name)] = now
+
+    # One hook.
+
+    def call(self, ref: HookRef, function: Callable[[], Any]) -> HookResult | None:
+        """Run one hook in its savepoint.
+
+        Raises:
+            HookError: It failed, and its policy is to abort.
+        """
+        self.plain -= 1
+        call = self._begin(ref)
+        try:
+            with self._lent(ref):
+                result = _run_to_the_end(function())
+            self._check(result)
+            self._release(call)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._undo(call, error)
+            return None
+        self._keep(call, result)
+        return cast(HookResult | None, result)
+
+    def wrap(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """Run a pluggy wrapper: its savepoint encloses those of the hooks inside it."""
+        call = self._begin(ref)
+        self._wrappers.append(ref)
+        try:
+            result = yield from self._both_halves(ref, generator)
+            self._check(None)
+            self._release(call)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if error is self.fatal:
+                raise
+            self._undo(call, error)
+            return None
+        finally:
+            self._wrappers.pop()
+        self._keep(call, result if isinstance(result, HookResult) else None)
+        return result
+
+    def _both_halves(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        with self._lent(ref):
+            next(generator)
+        step: Callable[[], Any]
+        try:
+            inner = yield
+            step = lambda: generator.send(inner)  # noqa: E731
+        except BaseException as error:
+            if error is self.fatal:
+                generator.close()
+                raise
+            failed = error
+            step = lambda: generator.throw(failed)  # noqa: E731
+        with self._lent(ref):
+            try:
+                step()
+            except StopIteration as end:
+                return end.value
+        raise Misuse("a wrapper yields once; this one yielded twice")
+
+    def _lent(self, ref: HookRef) -> Any:
+        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config)
+
+    # Its savepoint.
+
+    def _begin(self, ref: HookRef) -> _Call:
+        if self.fatal:
+            raise self.fatal
+        self.ran.append(ref)
+        return _Call(
+            ref=ref,
+            savepoint=self._open(),
+            before=len(self.reports),
+            stats=self.context.stats,
+            put_back=self.context.saved(),
+            began=time.perf_counter(),
+        )
+
+    def _open(self) -> str:
+        ready, self._ready = self._ready, None
+        if ready:
+            return ready
+        name = _random_name()
+        if self._wanted:
+            changed = send(self.session.conn, f"{_put_back_sql(self._wanted)} SAVEPOINT {name}")
+            self._warn(self._wrappers[-1], changed[0][0] + changed[1][0])
+        else:
+            settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
+            self._wanted = dict(zip(GUARDED, settings[0], strict=True))
+            self._cursors = frozenset(cursor for (cursor,) in cursors)
+        return name
+
+    def _check(self, result: Any) -> None:
+        """Refuse what a hook left behind, before anything is sent."""
+        status = self.session.conn.info.transaction_status
+        if not isinstance(result, HookResult | None):
+            raise Misuse(f"it returned {type(result).__name__}, not a HookResult or None")
+        if status == TransactionStatus.INERROR:
+            raise Misuse("it caught an SQL error without undoing it: put `with conn.transaction():` round it")
+        if status == TransactionStatus.ACTIVE:
+            raise Misuse("it left a COPY or a result open")
+        if status == TransactionStatus.UNKNOWN:
+            raise Misuse("it closed or lost the connection")
+
+    def _release(self, call: _Call) -> None:
+        self._wanted |= {name: value for name, value in self._pending.items() if name in self._wanted}
+        close = "CLOSE ALL;" if self.session.ours else f"{_CURSORS};"
+        following = self._following()
+        results = send(
+            self.session.conn,
+            f"{_put_back_sql(self._wanted)} {close} RELEASE {call.savepoint}{_then(following)}",
+        )
+        self._ready = following
+        self._warn(call.ref, results[0][0] + results[1][0])
+        left = [cursor for answer in results[2:] for (cursor,) in answer if cursor not in self._cursors]
+        if left:
+            send(self.session.conn, "; ".join(f"CLOSE {identifier(cursor)}" for cursor in left))
+
+    def _following(self) -> str | None:
+        """Name the savepoint of the next hook, where one comes without a wrapper's half between."""
+        return _random_name() if self.plain > 0 else None
+
+    def _keep(self, call: _Call, result: HookResult | None) -> None:
+        self.locals |= self._pending
+        self._pending.clear()
+        self.reports.append(self._report(call, result))
+
+    def _report(self, call: _Call, result: HookResult | None) -> HookReport:
+        noted = {
+            name: value
+            for name, value in self.context.stats.items()
+            if name not in call.stats or call.stats[name] is not value
+        }
+        return HookReport(
+            phase=call.ref.phase.name,
+            plugin=call.ref.plugin,
+            hook=result.hook_name if result else call.ref.name,
+            outcome="kept",
+            duration_ms=call.duration_ms,
+            rows_affected=result.rows_affected if result else 0,
+            stats={**noted, **((result.stats if result else None) or {})},
+        )
+
+    def _warn(self, ref: HookRef, changed: tuple[str | None, ...]) -> None:
+        self.warnings += [
+            f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
+            "(context.set_local keeps a setting until the migration's end)"
+            for name, value in zip(GUARDED, changed, strict=True)
+            if value is not None
+        ]
+
+    # Its failure.
+
+    def _undo(self, call: _Call, error: BaseException) -> None:
+        """Roll back to the hook's savepoint, and go on or raise as its policy says."""
+        self._pending.clear()
+        call.put_back()
+        self.reports[call.before :] = [
+            *(evolve(report, outcome="undone") for report in self.reports[call.before :]),
+            evolve(self._report(call, None), outcome="undone"),
+        ]
+        self._roll_back(call, error)
+        if isinstance(error, psycopg.Rollback):
+            return
+        if not call.ref.goes_on:
+            raise HookError(call.ref.name, call.ref.phase, error) from error
+        self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
+
+    def _roll_back(self, call: _Call, error: BaseException) -> None:
+        conn = self.session.conn
+        end_copy(conn)
+        status = conn.info.transaction_status
+        if status == TransactionStatus.UNKNOWN:
+            lost = error if isinstance(error, Misuse) else Misuse(f"the connection was lost: {error}")
+            self._stop(call.ref, lost, error, committed=False)
+        if status == TransactionStatus.IDLE:
+            self._stop(call.ref, Misuse("it ended the transaction (a COMMIT or ROLLBACK of its own)"), error)
+        following = self._following()
+        try:
+            send(conn, f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}{_then(following)}")
+        except psycopg.Error as gone:
+            if gone.sqlstate is None:
+                self._stop(call.ref, Misuse(f"the connection was lost: {gone}"), gone, committed=False)
+            self._stop(call.ref, Misuse("it ended the transaction (a COMMIT or ROLLBACK of its own)"), gone)
+        self._ready = following
+
+    def _stop(self, ref: HookRef, misuse: Misuse, cause: BaseException, *, committed: bool = True) -> None:
+        if misuse is not cause:
+            misuse.__cause__ = cause
+        self.fatal = HookFatal(ref, misuse, may_be_committed=committed)
+        raise self.fatal
+
+
+_CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
+_LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
+
+
+def _put_back_sql(wanted: Mapping[str, str]) -> str:
+    """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
+    first, *others = (_put_back_one(name, wanted[name]) for name in GUARDED)
+    return f"SELECT {first}; SELECT {', '.join(others)};"
+
+
+def _put_back_one(name: str, value: str) -> str:
+    setting, value = literal(name), literal(value)
+    now = f"current_setting({setting})"
+    return f"CASE WHEN {now} <> {value} THEN {now} || left(set_config({setting}, {value}, false), 0) END"
+
+
+def _then(following: str | None) -> str:
+    return f"; SAVEPOINT {following}" if following else ""
+
+
+def _random_name() -> str:
+    return f"confiture_{secrets.token_hex(8)}"
+
+
+def _who(ref: HookRef) -> str:
+    return f"hook {ref.name!r} of plugin {ref.plugin!r}" if ref.plugin else f"hook {ref.name!r}"
+
+
+def _run_to_the_end(result: Any) -> Any:
+    """Run a generator hook through: in a transaction its yields commit nothing."""
+    if not isgenerator(result):
+        return result
+    while True:
+        try:
+            next(result)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,195 @@
+"""Whose connection it is, and whose transaction: decided here once, asked everywhere.
+
+*Ours*: confiture opened the connection; everything on it may be reset. *The caller's*: an application
+handed it in; its settings, cursors and temporary tables are put back one by one, and a transaction
+that it had begun stays its own. *Lost*: the connection is gone or in the middle of something.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from attrs import define, field
+from psycopg import Connection, Cursor
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+
+from confiture.core.copying import end_copy
+from confiture.core.interrupts import shielded
+
+Row = tuple[Any, ...]
+
+# Put back in this order: who one is decides what one may set.
+_IDENTITY = ("session_authorization", "role")
+
+
+def send(conn: Connection[Any], message: str) -> list[list[Row]]:
+    """Send one message of one or more statements; return the rows of each that returns rows at all.
+
+    One round trip, whatever row factory or cursor the connection was given.
+    """
+    with Cursor(conn, row_factory=tuple_row) as cursor:
+        cursor.execute(message.encode(), prepare=False)
+        return [result.fetchall() for result in cursor.results() if result.description]
+
+
+def rows(conn: Connection[Any], message: str) -> list[Row]:
+    """Send one query and return its rows."""
+    return send(conn, message)[-1]
+
+
+def literal(value: str) -> str:
+    """Quote a string as an SQL literal.
+
+    ``E''`` where there is a backslash, so that it reads the same whatever standard_conforming_strings says.
+    """
+    quoted = "'" + value.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+
+
+def identifier(name: str) -> str:
+    """Quote a string as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@define
+class Before:
+    """What a caller's connection looked like before a migration touched it."""
+
+    settings: dict[str, tuple[str, str]]
+    identity: dict[str, str]
+    temporary: tuple[int, ...]
+    cursors: frozenset[str]
+
+
+@define
+class Session:
+    """One connection, and what may be done with it.
+
+    Attributes:
+        conn: The psycopg connection.
+        ours: Whether confiture opened it.
+        nested: Whether its owner had begun a transaction.
+    """
+
+    conn: Connection[Any]
+    ours: bool
+    nested: bool = False
+    _before: Before | None = field(default=None, init=False)
+
+    @classmethod
+    def of_caller(cls, conn: Connection[Any]) -> Session:
+        """Take a connection as an application hands it in."""
+        return cls(conn, ours=False, nested=conn.info.transaction_status != TransactionStatus.IDLE)
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self.conn.closed or self.conn.info.transaction_status in (
+            TransactionStatus.UNKNOWN,
+            TransactionStatus.ACTIVE,
+        )
+
+    @contextmanager
+    def transaction(self, *, keep: bool = True, at_end: Callable[[], None] | None = None) -> Iterator[None]:
+        """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
+
+        ``at_end`` is called just before the commit. A signal waits for the commit's answer.
+        """
+        block = self.conn.transaction(force_rollback=not keep)
+        block.__enter__()
+        try:
+            yield
+        except BaseException as error:
+            end_copy(self.conn)
+            with contextlib.suppress(psycopg.Error):
+                block.__exit__(type(error), error, error.__traceback__)
+            raise
+        if at_end:
+            at_end()
+        with shielded():
+            block.__exit__(None, None, None)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Keep an idle connection idle between transactions: autocommit is on meanwhile, then put back."""
+        before = self.conn.autocommit
+        if not self.nested:
+            self.conn.autocommit = True
+        try:
+            yield
+        finally:
+            if not (self.nested or self.lost):
+                self.conn.autocommit = before
+
+    def remember(self) -> None:
+        """Note what a caller's connection looks like, once, before a migration."""
+        if self.ours:
+            return
+        settings, identity, temporary, cursors = send(self.conn, _LOOK)
+        self._before = Before(
+            settings={name: (value, default) for name, value, default in settings},
+            identity=dict(zip(_IDENTITY, identity[0], strict=True)),
+            temporary=tuple(oid for oid, _, _ in temporary),
+            cursors=frozenset(name for (name,) in cursors),
+        )
+
+    def reset_message(self) -> str:
+        """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
+        if not self.ours:
+            return ""
+        return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP;"
+
+    def put_back(self) -> None:
+        """Put a caller's settings, temporary tables and cursors back to what they were."""
+        if self._before is None or self.lost:
+            return
+        settings, identity, temporary, cursors = send(self.conn, _LOOK)
+        message = [f"CLOSE {identifier(name)};" for (name,) in cursors if name not in self._before.cursors]
+        message += [
+            f"DROP {what} IF EXISTS pg_temp.{identifier(name)} CASCADE;"
+            for oid, name, what in temporary
+            if oid not in self._before.temporary
+        ]
+        message += self._identity_back(dict(zip(_IDENTITY, identity[0], strict=True)))
+        message += self._settings_back({name: value for name, value, _ in settings})
+        if message:
+            send(self.conn, " ".join(message))
+
+    def _identity_back(self, now: dict[str, str]) -> list[str]:
+        assert self._before is not None
+        before = self._before.identity
+        # Changing the session's user resets the role, so both are sent where one differs.
+        return [_set_config(name, before[name], local=False) for name in _IDENTITY] if now != before else []
+
+    def _settings_back(self, now: dict[str, str]) -> list[str]:
+        assert self._before is not None
+        return [
+            _set_config(name, value, local=name in _OURS_LOCALLY and self.nested and value != default)
+            for name, (value, default) in self._before.settings.items()
+            if now.get(name, value) != value
+        ]
+
+
+# confiture sets these two with SET LOCAL, so that in a caller's transaction they go back in the same way.
+_OURS_LOCALLY = ("lock_timeout", "statement_timeout")
+
+_LOOK = """
+    SELECT name, current_setting(name), reset_val FROM pg_settings
+    WHERE context IN ('user', 'superuser') AND name NOT IN ('transaction_isolation',
+        'transaction_read_only', 'transaction_deferrable', 'seed', 'is_superuser');
+    SELECT current_setting('session_authorization'), current_setting('role');
+    SELECT oid::bigint, relname::text,
+        CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END
+    FROM pg_class WHERE relnamespace = pg_my_temp_schema() AND pg_my_temp_schema() <> 0
+        AND relkind IN ('r', 'p', 'v', 'S', 'f');
+    SELECT name FROM pg_cursors WHERE name <> ''
+"""
+
+
+def _set_config(name: str, value: str, *, local: bool) -> str:
+    return f"SELECT set_config({literal(name)}, {literal(value)}, {str(local).lower()});"

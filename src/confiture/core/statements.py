@@ -1,0 +1,120 @@
+"""Run a migration's statements one by one, and note what each did."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from psycopg import Connection, Cursor
+
+from confiture.models.migration import Migration, SqlScript, Statement
+from confiture.models.report import StatementReport
+
+_COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
+
+
+@define
+class Statements:
+    """What a migration has executed so far.
+
+    Attributes:
+        conn: Where they run.
+        file: The migration's, to find the line of a Python call.
+        reports: One each, in order.
+        failed: The statement of the file that failed, for its position.
+    """
+
+    conn: Connection[Any]
+    file: Path | None
+    reports: list[StatementReport] = field(factory=list)
+    failed: Statement | None = None
+    failed_line: int | None = None
+
+    @property
+    def rows_affected(self) -> int:
+        """Rows of INSERT, UPDATE, DELETE, MERGE and COPY."""
+        return sum(report.rows or 0 for report in self.reports)
+
+    def run(self, statement: Statement) -> None:
+        """Run one statement of an SQL file.
+
+        Raises:
+            psycopg.Error: It failed; ``failed`` says which.
+        """
+        cursor: Cursor[Any] = Cursor(self.conn)
+        began = time.perf_counter()
+        try:
+            if statement.copy_data is None:
+                cursor.execute(statement.sql.encode(), prepare=False)
+            else:
+                with cursor.copy(statement.sql.encode()) as copy:
+                    copy.write(statement.copy_data.encode())
+        except BaseException:
+            self.failed = statement
+            raise
+        self._note(statement.line, statement.sql, cursor, began)
+
+    def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
+        """Run the SQL of a Python migration's ``execute``, one statement at a time where it has several."""
+        line = _calling_line(self.file)
+        cursor: Cursor[Any] | None = None
+        for each in _one_by_one(sql) if params is None else (sql,):
+            cursor = self.conn.cursor()
+            began = time.perf_counter()
+            try:
+                cursor.execute(each.encode(), params)
+            except BaseException:
+                self.failed_line = line
+                raise
+            self._note(line, each, cursor, began)
+        assert cursor is not None
+        return cursor
+
+    def _note(self, line: int | None, sql: str, cursor: Cursor[Any], began: float) -> None:
+        duration_ms = (time.perf_counter() - began) * 1000
+        self.reports.append(
+            StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=_counted(cursor))
+        )
+
+
+def _counted(cursor: Cursor[Any]) -> int | None:
+    """Return the command tag's count where the contract counts it."""
+    words = (cursor.statusmessage or "").split()
+    return int(words[-1]) if words and words[0] in _COUNTED and words[-1].isdigit() else None
+
+
+def _one_by_one(sql: str) -> tuple[str, ...]:
+    if ";" not in sql.rstrip().rstrip(";"):
+        return (sql,)
+    from confiture.core.sql import split_statements
+
+    return split_statements(sql) or (sql,)
+
+
+def _calling_line(file: Path | None) -> int | None:
+    frame = sys._getframe(1) if file else None
+    while frame is not None:
+        if frame.f_code.co_filename == str(file):
+            return frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+class SqlMigration(Migration):
+    """One direction of a migration read from SQL files."""
+
+    def __init__(self, connection: Any, script: SqlScript) -> None:
+        super().__init__(connection)
+        self.script = script
+        self.statements: Statements | None = None
+
+    def up(self) -> None:
+        """Run the statements, one by one."""
+        assert self.statements is not None
+        for statement in self.script.statements:
+            self.statements.run(statement)
+
+    down = up

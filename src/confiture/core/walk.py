@@ -1,0 +1,299 @@
+"""Walk one migration through its phases: the same walk for run, rehearsal and down.
+
+Who ends the transaction is all that differs: a run commits, a rehearsal stands inside a transaction
+that is rolled back, an application's own transaction is left to the application.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from attrs import define, field, frozen
+from psycopg.errors import InvalidSavepointSpecification
+from psycopg.pq import TransactionStatus
+
+from confiture.core.copying import end_copy
+from confiture.core.hooks import HookContext, HookPhase
+from confiture.core.ledger import Ledger, Row
+from confiture.core.lock import Keeper, lock_lost
+from confiture.core.locks import HELD, Relation, existing, strongest
+from confiture.core.phases import Phases, own_hooks
+from confiture.core.session import Session, literal, send
+from confiture.core.statements import SqlMigration, Statements
+from confiture.core.work import Work
+from confiture.exceptions import MigrationFault
+from confiture.models.migration import Migration
+from confiture.models.report import Lock, PluginUse
+from confiture.plugins.guarding import GuardedPluginManager
+
+# Constraints that are INITIALLY DEFERRED go back to that once checked; another one of the same name
+# in the same schema may not be deferrable at all, hence one by one.
+DEFER_AGAIN = """
+    DO $confiture$
+    DECLARE each text;
+    BEGIN
+        FOR each IN SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
+            FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+            WHERE c.condeferred
+        LOOP
+            BEGIN
+                EXECUTE 'SET CONSTRAINTS ' || each || ' DEFERRED';
+            EXCEPTION WHEN wrong_object_type THEN NULL;
+            END;
+        END LOOP;
+    END
+    $confiture$;
+"""
+
+
+@frozen
+class Engine:
+    """What all migrations of one run share.
+
+    Attributes:
+        session: Where they run.
+        keeper: Who holds the migration lock.
+        ledger: Where they are recorded.
+        manager: The plugins.
+        plugins: The same, as the ledger names them.
+        lock_timeout: Where a migration has none of its own.
+        statement_timeout: The same.
+        wait_concurrently: The ``lock_timeout`` of CONCURRENTLY.
+        dry_run: Whether everything will be rolled back.
+    """
+
+    session: Session
+    keeper: Keeper
+    ledger: Ledger
+    manager: GuardedPluginManager
+    plugins: tuple[PluginUse, ...] = ()
+    lock_timeout: str = "5s"
+    statement_timeout: str | None = None
+    wait_concurrently: str = "0"
+    dry_run: bool = False
+
+
+@define
+class Walk:
+    """One attempt at one migration.
+
+    Attributes:
+        engine: What it shares with the others.
+        work: What is to be run.
+        migration: A fresh one.
+        phases: Its hooks, and what they did.
+        statements: What it executed.
+        stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
+        locks: What it had locked just before its end.
+        committed: Whether anything of it was committed.
+        duration_ms: From its begin to its end, in milliseconds.
+    """
+
+    engine: Engine
+    work: Work
+    migration: Migration
+    phases: Phases
+    statements: Statements
+    stage: str = "begin"
+    locks: tuple[Lock, ...] = ()
+    committed: bool = False
+    duration_ms: float = 0.0
+    _began: float = field(factory=time.perf_counter)
+    _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
+    _existing: dict[int, Relation] | None = None
+    _held_before: frozenset[tuple[Any, ...]] = frozenset()
+
+    @classmethod
+    def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
+        """Make a fresh migration ready for one attempt."""
+        context = HookContext(
+            work.name, work.version, work.direction, dry_run=engine.dry_run, attempt=attempt
+        )
+        statements = Statements(engine.session.conn, work.file)
+        migration._run_statement = statements.execute
+        if isinstance(migration, SqlMigration):
+            migration.statements = statements
+        return cls(engine, work, migration, Phases(engine.manager, context), statements)
+
+    def run(self) -> None:
+        """Run it in one transaction, or in the one that is there.
+
+        Raises:
+            Exception: Whatever went wrong; everything of it has been rolled back.
+        """
+        try:
+            with self.hooks(), self._transaction():
+                self._open()
+                self._phase(HookPhase.BEFORE_VALIDATION)
+                self._phase(HookPhase.BEFORE_DDL)
+                self.change()
+                self._phase(HookPhase.AFTER_DDL)
+                self._validate()
+                self._phase(HookPhase.AFTER_VALIDATION)
+                self._phase(HookPhase.CLEANUP)
+                self._close()
+        finally:
+            self.duration_ms = self.elapsed_ms()
+
+    # The steps.
+
+    @contextmanager
+    def hooks(self) -> Iterator[None]:
+        """Register the migration's own hooks meanwhile."""
+        self.stage = "begin"
+        try:
+            own = own_hooks(self.engine.manager, self.migration)
+            own.__enter__()
+        except TypeError as error:
+            raise MigrationFault(str(error), file=self.work.file) from error
+        try:
+            yield
+        finally:
+            own.__exit__(None, None, None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        def committing() -> None:
+            self.stage = "commit"
+
+        with self.engine.session.transaction(at_end=committing):
+            yield
+        self.committed = not (self.engine.dry_run or self.engine.session.nested)
+
+    @property
+    def _stays(self) -> bool:
+        """Whether the transaction goes on after this migration."""
+        return self.engine.dry_run or self.engine.session.nested
+
+    def _open(self) -> None:
+        """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
+        conn = self.engine.session.conn
+        look = HELD if self._stays else "SELECT"
+        _, held = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
+        if self._stays:
+            self._held_before = frozenset(held)
+            self._existing = existing(conn)
+
+    def timeouts(self, *, local: bool) -> str:
+        """Return SQL that sets this migration's timeouts."""
+        lock = self.migration.lock_timeout or self.engine.lock_timeout
+        statement = self.migration.statement_timeout or self.engine.statement_timeout or "0"
+        return (
+            f"SELECT set_config('lock_timeout', {literal(str(lock))}, {str(local).lower()}), "
+            f"set_config('statement_timeout', {literal(str(statement))}, {str(local).lower()});"
+        )
+
+    def _phase(self, phase: HookPhase) -> None:
+        self.stage = phase.spec
+        self.phases.run(self.engine.session, phase)
+
+    def change(self) -> None:
+        """Run ``up()`` or ``down()``."""
+        forward = self.work.direction == "forward"
+        self.stage = "up" if forward else "down"
+        (self.migration.up if forward else self.migration.down)()
+        self.check_whole()
+
+    def check_whole(self) -> None:
+        """Refuse what a migration left behind, before anything is sent."""
+        conn = self.engine.session.conn
+        end_copy(conn)
+        status = conn.info.transaction_status
+        if status == TransactionStatus.INERROR:
+            raise MigrationFault(
+                "an SQL error was caught and not undone",
+                hint="let it rise, or put `with self.connection.transaction():` round the statement",
+                file=self.work.file,
+            )
+        if status == TransactionStatus.IDLE:
+            raise self.ended_the_transaction()
+        if status != TransactionStatus.INTRANS:
+            raise MigrationFault("the connection was closed or lost", file=self.work.file)
+
+    def ended_the_transaction(self) -> MigrationFault:
+        """The fault of a migration that ended its own transaction."""
+        self.committed = True
+        return MigrationFault(
+            f"migration {self.work.label} ended its transaction (a COMMIT or ROLLBACK of its own); "
+            "what it had done until then may be committed, and is not in the ledger",
+            hint="take the transaction control out, or mark it `-- confiture: no-transaction`",
+            file=self.work.file,
+        )
+
+    def _validate(self) -> None:
+        self.stage = "validation"
+        if not self.validates():
+            return  # the constraints are checked in the last message
+        send(self.engine.session.conn, f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN}")
+        self.verify()
+        self.check_whole()
+
+    def validates(self) -> bool:
+        """Whether anything but the end comes after the check of the constraints."""
+        return self._verifies() or self.phases.any(HookPhase.AFTER_VALIDATION, HookPhase.CLEANUP)
+
+    def _verifies(self) -> bool:
+        return type(self.migration).verify is not Migration.verify and self.work.direction == "forward"
+
+    def verify(self) -> None:
+        """Run the migration's own ``verify()``, which checks what ``up()`` did."""
+        if self._verifies():
+            self.migration.verify()
+
+    def _close(self) -> None:
+        """Check constraints, read locks, put settings back, write the ledger row: all in one message."""
+        self.stage = "validation"
+        session = self.engine.session
+        check = f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN if self._stays else ''}"
+        first = f"{check} RELEASE {self._sentinel}; {HELD};"
+        last = self._last_sql()
+        try:
+            if session.ours:
+                held, *granted = send(session.conn, f"{first} {session.reset_message()} {last}")
+            else:
+                (held,) = send(session.conn, first)
+                session.put_back()
+                granted = send(session.conn, last) if last else []
+        except InvalidSavepointSpecification as error:
+            raise self.ended_the_transaction() from error
+        self._see(held)
+        if granted and not granted[0][0][0]:
+            raise lock_lost()
+
+    def _last_sql(self) -> str:
+        """Return the check of the lock and the ledger row, nothing in a rehearsal."""
+        if self.engine.dry_run:
+            return ""
+        return f"{self.engine.keeper.check_sql()}; {self.ledger_sql()}"
+
+    def ledger_sql(self) -> str:
+        """Return the SQL that records the migration as applied, or forgets it."""
+        work = self.work
+        if work.direction == "backward":
+            return self.engine.ledger.delete_sql(work.version)
+        return self.engine.ledger.insert_sql(
+            Row(
+                version=work.version,
+                name=work.name,
+                checksum=work.checksum,
+                duration_ms=self.elapsed_ms(),
+                transactional=self.migration.transactional,
+                plugins=tuple(f"{each.name}=={each.version}" for each in self.engine.plugins),
+                hooks=tuple(f"{each.phase.lower()} {each.hook}" for each in self.phases.reports),
+            )
+        )
+
+    def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
+        new = [row for row in held if row not in self._held_before]
+        if new:
+            oids = {oid for oid, _ in new}
+            known = self._existing if self._existing is not None else existing(self.engine.keeper.conn, oids)
+            self.locks = strongest(new, known)
+
+    def elapsed_ms(self) -> float:
+        """Return the time since its begin, in milliseconds."""
+        return (time.perf_counter() - self._began) * 1000

@@ -1,0 +1,70 @@
+"""See who holds what a migration waits for: afterwards it is too late to ask."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import psycopg
+from attrs import define, field
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+
+from confiture.core.lock import describe_sessions
+from confiture.core.session import rows
+
+_INTERVAL_S = 0.05
+
+
+@define
+class Blockers:
+    """Looks, from the keeper's connection, at what the migration's session waits for.
+
+    Attributes:
+        keeper: The connection that asks.
+        watched: The one that may wait; asked about only while a statement of it runs.
+        pid: Of its server process.
+    """
+
+    keeper: Connection[Any]
+    watched: Connection[Any]
+    pid: int = 0
+    _seen: str | None = None
+    _stop: threading.Event = field(factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Blockers:
+        """Begin to watch."""
+        self.pid = int(rows(self.watched, "SELECT pg_backend_pid()")[0][0])
+        self._thread = threading.Thread(target=self._watch, name="confiture-blockers", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, before the connections are closed."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def last_seen(self) -> str | None:
+        """Return who held the lock when last looked at, and forget it."""
+        seen, self._seen = self._seen, None
+        return seen
+
+    def _watch(self) -> None:
+        waits = 0
+        while not self._stop.wait(_INTERVAL_S * min(4, 1 + waits // 4)):
+            busy = (
+                not self.watched.closed and self.watched.pgconn.transaction_status == TransactionStatus.ACTIVE
+            )
+            waits = waits + 1 if busy else 0
+            if busy:
+                try:
+                    self._look()
+                except psycopg.Error:
+                    return  # the keeper is gone; the run itself will say so
+
+    def _look(self) -> None:
+        ((pids,),) = rows(self.keeper, f"SELECT pg_blocking_pids({self.pid})")
+        if pids:
+            self._seen = describe_sessions(self.keeper, pids)

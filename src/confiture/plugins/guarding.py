@@ -1,0 +1,80 @@
+"""A pluggy manager whose every implementation runs inside the guard."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pluggy
+
+from confiture.core.hooks import HookPhase
+from confiture.core.savepoint import Guard, HookRef
+from confiture.plugins import spec
+
+
+class GuardedPluginManager(pluggy.PluginManager):
+    """Registers a stand-in for each plugin: the same functions, each in the guard of its phase.
+
+    Attributes:
+        guard: That of the phase that is running.
+        tables: The plugins' configuration, by name.
+    """
+
+    guard: Guard
+
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        super().__init__("confiture")
+        self.add_hookspecs(spec)
+        self.tables = tables or {}
+
+    def register(self, plugin: Any, name: str | None = None) -> str | None:
+        """Register what stands in for ``plugin``; see :meth:`pluggy.PluginManager.register`."""
+        name = name or self.get_canonical_name(plugin)
+        stand_in = SimpleNamespace()
+        for attribute in dir(plugin):
+            options = self.parse_hookimpl_opts(plugin, attribute)
+            if options is not None:
+                function = getattr(plugin, attribute)
+                ref = self._ref(name, options["specname"] or attribute, function)
+                setattr(stand_in, attribute, _guarded(self, ref, function, options))
+        return super().register(stand_in, name)
+
+    def register_hook(self, hook: Any, phase: HookPhase, name: str) -> str | None:
+        """Register a ``Hook`` of a migration's own list, for as long as that migration runs."""
+        ref = HookRef(phase, None, type(hook).__name__)
+        function: Callable[..., Any] = lambda conn, context: hook.execute(conn, context)  # noqa: E731
+        guarded = _guarded(self, ref, function, {})
+        # trylast: each one registered later is called later, and all of them after the plugins'.
+        stand_in = SimpleNamespace(**{phase.spec: spec.hookimpl(guarded, trylast=True)})
+        return super().register(stand_in, name)
+
+    def _ref(self, plugin: str, phase: str, function: Callable[..., Any]) -> HookRef | None:
+        # Not one of ours where pluggy allows it: optionalhook.
+        known = phase.upper() in HookPhase.__members__
+        name = getattr(function, "__qualname__", type(function).__name__)
+        return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
+
+
+def _guarded(
+    manager: GuardedPluginManager,
+    ref: HookRef | None,
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+) -> Callable[..., Any]:
+    if ref is None:
+        return function
+    if options.get("wrapper") or options.get("hookwrapper"):
+
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Generator[Any, Any, Any]:
+            return (yield from manager.guard.wrap(ref, function(*args)))
+
+        return wrapper
+
+    @functools.wraps(function)
+    def plain(*args: Any) -> Any:
+        return manager.guard.call(ref, lambda: function(*args))
+
+    return plain
