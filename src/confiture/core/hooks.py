@@ -6,6 +6,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from attrs import define, field
@@ -155,6 +156,7 @@ class HookContext:
         direction: ``"forward"`` or ``"backward"``.
         phase: The phase that is running, ``None`` outside one.
         dry_run: Whether everything will be rolled back.
+        folder: Where the migration's file lies; ``None`` where it has none.
         attempt: 1 for the first; a retry after a lock timeout counts on.
         config: This plugin's table of the configuration.
         data: Hand-over between hooks: each writes under its own plugin's name, all may read.
@@ -170,6 +172,7 @@ class HookContext:
         *,
         dry_run: bool = False,
         attempt: int = 1,
+        folder: Path | None = None,
     ) -> None:
         self.migration_name = migration_name
         self.migration_version = migration_version
@@ -177,6 +180,7 @@ class HookContext:
         self.phase: HookPhase | None = None
         self.dry_run = dry_run
         self.attempt = attempt
+        self.folder = folder
         self.config: Mapping[str, Any] = {}
         self.data = HandOver()
         self.error: BaseException | None = None

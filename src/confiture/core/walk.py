@@ -111,7 +111,12 @@ class Walk:
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
         """Make a fresh migration ready for one attempt."""
         context = HookContext(
-            work.name, work.version, work.direction, dry_run=engine.dry_run, attempt=attempt
+            work.name,
+            work.version,
+            work.direction,
+            dry_run=engine.dry_run,
+            attempt=attempt,
+            folder=work.file.parent if work.file else None,
         )
         statements = Statements(engine.session.conn, work.file)
         migration._run_statement = statements.execute
