@@ -10,7 +10,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test install lint check clean
 
 demo: install
-	@$(BIN)/python examples/shop/demo.py
+	@cd examples/shop && for command in status "dry-run --plugins" "run --plugins" status; do \
+		echo; echo "$$ confiture $$command --url embedded:"; \
+		../../$(BIN)/confiture $$command --url embedded: || exit $$?; \
+	done
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest
