@@ -41,7 +41,7 @@ def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Lo
     """Return what a run would do, in order; read only."""
     from confiture.core.work import prepare
     from confiture.models.plan import Plan
-    from confiture.plugins.choosing import order
+    from confiture.plugins.ordering import order
 
     scripts = read_folder(settings.migrations)
     with connect(settings) as conn:
@@ -162,7 +162,7 @@ class _Errand:
         from confiture.core.session import Session
         from confiture.core.walk import Engine
         from confiture.core.watching import Blockers
-        from confiture.plugins.choosing import manager_for
+        from confiture.plugins.ordering import manager_for
         from confiture.plugins.guarding import GuardedPluginManager
 
         settings = self.settings
@@ -171,7 +171,7 @@ class _Errand:
                 session=Session(conn, ours=True),
                 keeper=keeper,
                 ledger=self.ledger,
-                manager=manager_for(self.plugins, lambda: GuardedPluginManager(settings.plugin_tables)),
+                manager=manager_for(self.plugins, GuardedPluginManager(settings.plugin_tables)),
                 plugins=self._uses(),
                 lock_timeout=settings.lock_timeout,
                 statement_timeout=settings.statement_timeout,
@@ -215,7 +215,7 @@ class _Errand:
         self.tell(f"{label}: {report.outcome.replace('_', ' ')}{took}")
 
     def _uses(self) -> tuple[PluginUse, ...]:
-        return tuple(PluginUse(each.name, each.distribution, each.version) for each in self.plugins)
+        return tuple(each.use for each in self.plugins)
 
     def _report(self, version: str, ran: tuple[Ran, ...], works: tuple[Work, ...] = ()) -> Report:
         error = next((each for each in ran if each.error), None)
