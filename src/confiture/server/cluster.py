@@ -50,8 +50,8 @@ def _make(place: Place, bindir: Path) -> None:
     try:
         place.account.give(making)
         sync = () if place.fsync else ("--no-sync",)
-        _succeed(place.account, [bindir / "initdb", "-D", making, *_INITDB, *sync])
-        single = [bindir / "postgres", "--single", "-D", making, "postgres"]
+        _succeed(place.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB, *sync])
+        single = [f"{bindir}/postgres", "--single", "-D", f"{making}", "postgres"]
         _succeed(place.account, single, given=f"CREATE DATABASE {DATABASE}\n")
         making.rename(place.data)
     except BaseException:
@@ -59,7 +59,7 @@ def _make(place: Place, bindir: Path) -> None:
         raise
 
 
-def _succeed(account: Account, command: Sequence[str | Path], *, given: str = "") -> None:
+def _succeed(account: Account, command: Sequence[str], *, given: str = "") -> None:
     done = account.run(command, given=given)
     if done.returncode != 0:
         said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])

@@ -80,7 +80,7 @@ def _told(where: Path) -> Iterator[None]:
     except OSError as error:
         raise ServerFault(
             f"the embedded server of {where} cannot be started: {error.strerror}: {error.filename or where}",
-            hint="its data goes to the folder .confiture beside the configuration: you must be able to write there",
+            hint="its data goes to .confiture beside the configuration: you must be able to write there",
         ) from error
 
 

@@ -179,12 +179,7 @@ def refuse_other_majors(home: Path, major: int) -> None:
     for data in others:
         version = _version_of(data)
         if version is not None and version != str(major):
-            raise ServerFault(
-                f"the embedded server's data in {data} is PostgreSQL {version}'s, the server programs are "
-                f"PostgreSQL {major}'s",
-                hint=f"set {OVERRIDE} to the bin folder of a PostgreSQL {version} to go on with it; or dump it "
-                f"with that one's pg_dump, move {data} away, and load the dump into the new server; or delete {data} if nothing in it matters",
-            )
+            raise _OtherMajor(data, version, major)
 
 
 def _version_of(data: Path) -> str | None:
@@ -192,3 +187,16 @@ def _version_of(data: Path) -> str | None:
         return (data / "PG_VERSION").read_text(encoding="ascii").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+class _OtherMajor(ServerFault):
+    """The data can only be read by another major version of PostgreSQL."""
+
+    def __init__(self, data: Path, version: str, major: int) -> None:
+        super().__init__(
+            f"the embedded server's data in {data} is PostgreSQL {version}'s, and the server programs are "
+            f"PostgreSQL {major}'s",
+            hint=f"set {OVERRIDE} to the bin folder of a PostgreSQL {version} to go on with it; or dump it "
+            f"with that version's pg_dump, move {data} away and load the dump into the new server; "
+            "or delete it if nothing in it matters",
+        )

@@ -31,7 +31,8 @@ class Server:
 
     def conninfo(self, dbname: str) -> str:
         """Return the URL of one of its databases."""
-        where = urlencode({"host": str(self.socket), "port": PORT}, quote_via=quote, safe="")
+        # An empty hostaddr keeps PGHOSTADDR from leading elsewhere.
+        where = urlencode({"host": self.socket, "port": PORT, "hostaddr": ""}, quote_via=quote, safe="")
         return f"postgresql://{SUPERUSER}@/{quote(dbname, safe='')}?{where}"
 
 
