@@ -1,0 +1,19 @@
+"""The embedded PostgreSQL: started by the first command, stopped by the last one out.
+
+A folder of the project's own holds the data; a private Unix socket is the only way in. Who starts,
+shares and stops it is decided by file locks alone, which the kernel gives back when a process dies:
+
+- *gate*: held by whoever is arriving or leaving, for that moment only;
+- *users*: shared by every command while it works;
+- *steward*: held by the process that started the server, as long as it lives.
+
+The steward waits for *users* to be free, which also happens when the last command was killed, and
+stops the server then.
+"""
+
+from confiture.server.binaries import binaries
+from confiture.server.extensions import explain_missing_extension
+from confiture.server.lending import embedded, temporary
+from confiture.server.running import Server
+
+__all__ = ["Server", "binaries", "embedded", "explain_missing_extension", "temporary"]

@@ -1,0 +1,139 @@
+"""The data folder: made whole or not at all, and what the server is told when it starts on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from confiture.exceptions import ServerFault
+from confiture.server.account import Account
+from confiture.server.placing import Place
+from confiture.server.running import DATABASE, PORT, SUPERUSER, read_postmaster
+
+# The system's limit is 107 bytes on Linux and 103 on macOS, the socket's own name included.
+_SOCKET_BYTES = 103
+_SOCKET_FOLDER = "confiture-"
+_INITDB = ("-E", "UTF8", "--locale=C", "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject")
+_LOG_LINES = 15
+_NOBODYS_PID = 2**31 - 1
+
+
+def prepare(place: Place, bindir: Path) -> None:
+    """Make the data folder where there is none; what an interrupted command left half-made goes.
+
+    Raises:
+        ServerFault: It cannot be made, or what is there is not whole.
+    """
+    for leftover in place.home.glob(f".{place.data.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    if place.data.exists() and any(place.data.iterdir()):
+        _check_whole(place.data)
+    else:
+        _make(place, bindir)
+
+
+def _check_whole(data: Path) -> None:
+    missing = [name for name in ("PG_VERSION", "global/pg_control") if not (data / name).is_file()]
+    if missing:
+        raise ServerFault(
+            f"{data} is not a whole data folder: it has no {' and no '.join(missing)}",
+            hint=f"put back what is missing, or delete {data} and an empty server is made",
+        )
+
+
+def _make(place: Place, bindir: Path) -> None:
+    # Under a name of its own until it is whole: a kill in between leaves nothing that looks like data.
+    making = Path(tempfile.mkdtemp(prefix=f".{place.data.name}-", dir=place.home))
+    try:
+        place.account.give(making)
+        sync = () if place.fsync else ("--no-sync",)
+        _succeed(place.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB, *sync])
+        single = [f"{bindir}/postgres", "--single", "-D", f"{making}", "postgres"]
+        _succeed(place.account, single, given=f"CREATE DATABASE {DATABASE}\n")
+        making.rename(place.data)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+
+
+def _succeed(account: Account, command: Sequence[str], *, given: str = "") -> None:
+    done = account.run(command, given=given)
+    if done.returncode != 0:
+        said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
+        raise ServerFault(
+            f"{command[0]} failed, run as {account.name}:\n{said}",
+            hint="mend what the last lines say, and try again: nothing half-made is left",
+        )
+
+
+def command_line(place: Place, bindir: Path, socket: Path) -> list[str]:
+    """Return the words that start the server: a private socket, no TCP, the log on its output."""
+    # The value is a list to PostgreSQL: in quotes it is one folder, whatever is in its name.
+    quoted = '"' + str(socket).replace('"', '""') + '"'
+    settings = {
+        "listen_addresses": "",
+        "unix_socket_directories": quoted,
+        "unix_socket_permissions": "0700",
+        "port": str(PORT),
+        "log_destination": "stderr",
+        "logging_collector": "off",
+    }
+    if not place.fsync:
+        settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    return [os.fspath(bindir / "postgres"), "-D", os.fspath(place.data), *words]
+
+
+def socket_folder(place: Place) -> Path:
+    """Return a private folder for the socket: the data folder, or a short new one where that will not do."""
+    sweep(place)
+    name = os.fsencode(place.data / f".s.PGSQL.{PORT}")
+    if len(name) <= _SOCKET_BYTES and _plain(place.data):
+        return place.data
+    folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir="/tmp"))
+    place.account.give(folder)
+    return folder
+
+
+def _plain(path: Path) -> bool:
+    """Tell whether libpq takes the path for one folder: a comma would make it two hosts."""
+    text = str(path)
+    return text.isascii() and text.isprintable() and not set(text) & set(",\"'\\")
+
+
+def sweep(place: Place) -> None:
+    """Take away what a server that is no more has left: its socket's folder, and the number it had."""
+    stale = read_postmaster(place.data)
+    if stale is None:
+        return
+    if stale.socket and is_short(stale.socket) and stale.socket.is_dir():
+        shutil.rmtree(stale.socket, ignore_errors=True)
+    # The number may be a stranger's by now, and PostgreSQL would refuse to start. The rest of the
+    # file stays: by it PostgreSQL finds out whether a process of the old server is still at work.
+    file = os.open(place.data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
+    with open(file, "r+b") as pid_file:
+        rest = pid_file.read().partition(b"\n")[2]
+        pid_file.seek(0)
+        pid_file.write(b"%d\n%b" % (_NOBODYS_PID, rest))
+        pid_file.truncate()
+
+
+def is_short(socket: Path) -> bool:
+    """Tell whether this is one of the folders that we make for a socket."""
+    return socket.parent == Path("/tmp") and socket.name.startswith(_SOCKET_FOLDER)
+
+
+def open_log(path: Path) -> None:
+    """Begin the server's log anew."""
+    # A new file each time, never a link to another: root writes here, in a folder of another user.
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+
+
+def last_lines(path: Path) -> str:
+    """Return the end of the server's log."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return "\n".join(text.strip().splitlines()[-_LOG_LINES:])

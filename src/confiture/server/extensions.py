@@ -1,0 +1,31 @@
+"""An extension that the embedded PostgreSQL comes without: which one, and the way on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psycopg
+
+_SQLSTATES = ("0A000", "58P01")
+_MESSAGES = (
+    re.compile(r'extension "(?P<name>[^"]+)" is not available'),
+    re.compile(r'could not open extension control file ".*/(?P<name>[^/"]+)\.control"'),
+)
+
+
+def explain_missing_extension(error: psycopg.Error) -> str | None:
+    """Return the hint for an extension that the embedded server lacks, ``None`` for any other error."""
+    if error.sqlstate not in _SQLSTATES:
+        return None
+    message = error.diag.message_primary or str(error)
+    found = next(filter(None, (pattern.search(message) for pattern in _MESSAGES)), None)
+    return _way_on(found["name"]) if found else None
+
+
+def _way_on(name: str) -> str:
+    return (
+        f"the embedded PostgreSQL comes without the extension {name!r}; set CONFITURE_PG_BINDIR to the bin "
+        "folder of a PostgreSQL that has it, or use a server of your own with --url"
+    )

@@ -1,0 +1,102 @@
+"""A server that runs: what its postmaster.pid says, whether to believe it, and how to reach it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from attrs import frozen
+
+SUPERUSER = "postgres"
+DATABASE = "app"
+PORT = 5432
+_PROTOCOL_3 = 196608
+_ANSWER_S = 5.0
+
+
+@frozen
+class Server:
+    """A server that answers.
+
+    Attributes:
+        bindir: Its programs, and ``psql`` and ``pg_dump`` beside them.
+        socket: The private folder with its socket.
+    """
+
+    bindir: Path
+    socket: Path
+
+    def conninfo(self, dbname: str) -> str:
+        """Return the URL of one of its databases."""
+        # An empty hostaddr keeps PGHOSTADDR from leading elsewhere.
+        where = urlencode({"host": self.socket, "port": PORT, "hostaddr": ""}, quote_via=quote, safe="")
+        return f"postgresql://{SUPERUSER}@/{quote(dbname, safe='')}?{where}"
+
+
+@frozen
+class Postmaster:
+    """What a postmaster.pid says.
+
+    Attributes:
+        pid: Its process.
+        socket: The folder of its socket, ``None`` where it has none yet.
+        ready: Whether it says that it takes connections.
+    """
+
+    pid: int
+    socket: Path | None
+    ready: bool
+
+
+def read_postmaster(data: Path) -> Postmaster | None:
+    """Return what the postmaster.pid in ``data`` says, ``None`` where there is none for this folder."""
+    try:
+        text = os.fsdecode((data / "postmaster.pid").read_bytes())
+    except FileNotFoundError:
+        return None
+    pid, _, rest = text.partition("\n")
+    folder = f"{data}\n"
+    if not pid.strip().isdigit() or not rest.startswith(folder):
+        return None
+    # start time, port, socket folder, listen address, shared memory, status
+    lines = [*rest.removeprefix(folder).split("\n"), *[""] * 6]
+    return Postmaster(int(pid), Path(lines[2]) if lines[2] else None, lines[5].strip() == "ready")
+
+
+def lives(postmaster: Postmaster, data: Path) -> bool:
+    """Tell whether its process is there and is a server of this very folder, not a stranger's number."""
+    try:
+        os.kill(postmaster.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False
+    process = Path("/proc", str(postmaster.pid))
+    if not process.exists():
+        return not Path("/proc/self").exists()
+    try:
+        words = (process / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return os.fsencode(data) in words
+
+
+def answers(postmaster: Postmaster) -> bool:
+    """Tell whether the server lets us in, asked as any client asks."""
+    if not postmaster.ready or postmaster.socket is None:
+        return False
+    words = f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
+    hello = struct.pack("!ii", len(words) + 8, _PROTOCOL_3) + words
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(_ANSWER_S)
+            client.connect(os.fspath(postmaster.socket / f".s.PGSQL.{PORT}"))
+            client.sendall(hello)
+            welcome = client.recv(1) == b"R"
+            client.sendall(b"X\0\0\0\4")
+            return welcome
+    except OSError:
+        return False

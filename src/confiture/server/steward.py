@@ -1,0 +1,96 @@
+"""The small process that starts a server, waits until nobody uses it, and stops it.
+
+Run by its path, with the standard library alone, apart from the command's process group and
+terminal: it outlives a command that was killed. Its one argument is JSON: see :func:`main`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+_POLL_S = 0.02
+# Fast shutdown first; then without a checkpoint; then the hard way, so that nothing stays for ever.
+_SHUTDOWNS = ((signal.SIGINT, 120.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
+
+
+def main(spec: dict[str, Any]) -> None:
+    """Start what ``spec`` says and stay until it is no longer wanted.
+
+    Keys: ``command``, ``identity`` (as ``subprocess`` takes it), ``log``; ``life`` and ``users``, the
+    lock files; ``remove``, folders to delete at the end.
+    """
+    os.closerange(3, 4096)
+    os.chdir("/")
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    life = os.open(spec["life"], os.O_RDWR | os.O_NOFOLLOW)
+    users = os.open(spec["users"], os.O_RDWR | os.O_NOFOLLOW)
+    fcntl.flock(life, fcntl.LOCK_EX)
+    try:
+        _serve(spec, users)
+    finally:
+        for folder in spec["remove"]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve(spec: dict[str, Any], users: int) -> None:
+    server = _start(spec)
+    try:
+        # A server that ends by itself ends this too, so that the next command may start another.
+        while server.poll() is None and not _free(users):
+            time.sleep(_POLL_S)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stop(server.pid, lambda: server.poll() is not None)
+
+
+def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
+    log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    try:
+        return subprocess.Popen(
+            spec["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", **spec["identity"]
+        )
+    except OSError as error:
+        os.write(log, f"{spec['command'][0]}: {error}\n".encode())
+        raise SystemExit(1) from None
+    finally:
+        os.close(log)
+
+
+def _free(users: int) -> bool:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def stop(pid: int, ended: Callable[[], bool]) -> bool:
+    """Stop a server as gently as it allows; tell whether it has ended."""
+    for number, patience_s in _SHUTDOWNS:
+        if not ended():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        end = time.monotonic() + patience_s
+        while not ended() and time.monotonic() < end:
+            time.sleep(_POLL_S)
+    return ended()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,172 @@
+"""Projects to start a server in, commands that use one, and a look at what runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import confiture
+from confiture.server import binaries, embedded
+from confiture.server.binaries import major
+from confiture.server.placing import STATE
+
+SOURCE = Path(confiture.__file__).parents[1]
+EMBEDDED = """
+import sys
+from pathlib import Path
+from confiture.server import embedded
+with embedded(Path(sys.argv[1])) as url:
+    print(url, flush=True)
+    sys.stdin.readline()
+"""
+TEMPORARY = """
+import sys
+from pathlib import Path
+from confiture.server import temporary
+with temporary(Path(sys.argv[1])) as server:
+    print(server.conninfo("postgres"), flush=True)
+    sys.stdin.readline()
+"""
+
+
+class Command:
+    """A process of its own that uses the server until it is told to end."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        script: str = EMBEDDED,
+        environment: Mapping[str, str] | None = None,
+        **identity: Any,
+    ) -> None:
+        self.process: subprocess.Popen[str] = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", script, os.fspath(root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(SOURCE), **(environment or {})},
+            **identity,
+        )
+
+    def url(self) -> str:
+        """Wait until it is in."""
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> str:
+        """Let it leave; return what it had to complain about."""
+        complaint = self.process.communicate("\n", timeout=30)[1]
+        assert self.process.returncode == 0, complaint
+        return complaint
+
+    def kill(self) -> None:
+        """End it as nothing can be prepared for."""
+        self.process.kill()
+        self.process.communicate()
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes, zombies excepted, whose command line speaks of ``folder``."""
+    wanted = os.fsencode(folder)
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes()
+            if (
+                wanted in words or json.dumps(str(folder))[1:-1].encode() in words
+            ) and b"from confiture.server" not in words:
+                found.append(int(process.name))
+    return found
+
+
+def gone(folder: Path, within_s: float = 5.0) -> bool:
+    """Wait until no process speaks of ``folder``."""
+    end = time.monotonic() + within_s
+    while processes_of(folder) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not processes_of(folder)
+
+
+def postmaster(data: Path) -> int:
+    """Return the number of the server's first process."""
+    return int((data / "postmaster.pid").read_text().splitlines()[0])
+
+
+@pytest.fixture(scope="session")
+def pg() -> str:
+    """``pgNN`` of the server programs under test."""
+    return f"pg{major(binaries())}"
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    # Not tmp_path: as root, the server's user cannot enter pytest's own folder.
+    folder = Path(tempfile.mkdtemp(prefix="project-", dir="/tmp")).resolve()
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        for pid in processes_of(folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _forget_private(folder)
+        shutil.rmtree(folder)
+
+
+def _forget_private(folder: Path) -> None:
+    for note in folder.rglob("embedded.json"):
+        home = Path(json.loads(note.read_text())["data"]).parent
+        if home.parent == STATE:
+            shutil.rmtree(home)
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    """A project that no command has been run in."""
+    with _folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def _used(pg: str) -> Iterator[Path]:
+    with _folder() as folder:
+        with embedded(folder):
+            pass
+        yield folder
+
+
+@pytest.fixture
+def project(empty: Path, _used: Path) -> Path:
+    """A project whose data is there, from a command before."""
+    subprocess.run(["cp", "-a", _used / ".confiture", empty], check=True)
+    return empty
+
+
+@pytest.fixture
+def command() -> Iterator[Callable[..., Command]]:
+    """Start a command; it is over when the test is."""
+    started: list[Command] = []
+
+    def start(*args: Any, **kwargs: Any) -> Command:
+        started.append(Command(*args, **kwargs))
+        return started[-1]
+
+    yield start
+    for each in started:
+        if each.process.poll() is None:
+            each.kill()
