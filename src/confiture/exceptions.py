@@ -45,14 +45,22 @@ class PluginFault(ConfitureError):
 
 
 class PluginNotFound(PluginFault):
-    """``--plugins`` or the configuration names a plugin which is not installed."""
+    """``--plugins`` or the configuration names a plugin which is not installed.
 
-    def __init__(self, name: str) -> None:
+    Attributes:
+        name: The first that is not installed.
+        names: All of them.
+    """
+
+    def __init__(self, name: str, *more: str, near: str = "") -> None:
+        names = (name, *more)
+        step = "pip install the package that provides it, or list what is there: confiture plugins"
         super().__init__(
-            f"no installed plugin is called {name!r}",
-            hint=f"pip install the package that provides {name!r}, or list what is there: confiture plugins",
+            f"no installed plugin is called {' or '.join(repr(each) for each in names)}",
+            hint=f"{near} {step}".strip(),
         )
         self.name = name
+        self.names = names
 
 
 class SourceFault(ConfitureError):
