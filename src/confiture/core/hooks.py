@@ -205,9 +205,9 @@ class HookContext:
     @property
     def log(self) -> structlog.stdlib.BoundLogger:
         """A structlog logger, bound to version, phase and plugin."""
-        import structlog
+        from confiture.logs import logger
 
-        return structlog.get_logger("confiture.hook").bind(  # type: ignore[no-any-return]
+        return logger("confiture.hook").bind(  # type: ignore[no-any-return]
             version=self.migration_version,
             phase=self.phase.spec if self.phase else None,
             plugin=self.data.writer,

@@ -1,0 +1,31 @@
+"""Which plugins take part, as flags and configuration say; loaded and sound, or refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from confiture.cli.flags import Flags
+from confiture.config import Settings
+from confiture.output.words import inert
+
+if TYPE_CHECKING:
+    from confiture.plugins.loading import Loaded
+
+
+def loaded(settings: Settings, flags: Flags) -> tuple[Loaded, ...]:
+    """Load the plugins to use, and name in one line those that are installed and not used.
+
+    Raises:
+        ConfitureError: One is unknown, not as pinned, or broken; every fault of all is named.
+    """
+    from confiture.plugins.choosing import choose
+    from confiture.plugins.finding import find
+    from confiture.plugins.loading import load_all
+
+    chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
+    if chosen.unused and not flags.quiet and not flags.no_plugins:
+        names = ", ".join(inert(each.name) for each in chosen.unused)
+        click.echo(f"installed but not used: {names}  (--plugins uses all)", err=True)
+    return load_all(chosen, settings.plugin_tables)

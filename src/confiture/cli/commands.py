@@ -1,0 +1,64 @@
+"""The table of commands. ``--help`` reads it and imports none of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from confiture import __version__
+
+COMMANDS = {
+    "init": ("init", "Write a configuration file and a migrations folder."),
+    "new": ("new", "Write a new, empty migration."),
+    "status": ("status", "Show which migrations are applied and which are pending."),
+    "plan": ("plan", "Show what would run, in order, with its SQL and hooks."),
+    "run": ("run", "Apply the pending migrations."),
+    "dry-run": ("dry_run", "Rehearse the pending migrations: run it all, keep nothing."),
+    "down": ("down", "Undo the last migration, or several."),
+    "plugins": ("plugins", "List the installed plugins."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names, in the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"confiture.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called, or say which one is nearest."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]!r}{_nearest(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, COMMANDS, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(COMMANDS)}"
+
+
+@click.command(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="confiture", message="%(prog)s %(version)s")
+def confiture() -> None:
+    """PostgreSQL migrations you can rehearse."""

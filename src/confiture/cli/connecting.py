@@ -1,0 +1,41 @@
+"""From flags to settings, and from ``embedded:`` to a server that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from attrs import evolve
+
+from confiture.cli.explaining import shortened
+from confiture.cli.flags import Flags
+from confiture.config import Settings, load_settings
+
+EMBEDDED = "embedded:"
+
+
+def settings_of(flags: Flags) -> Settings:
+    """Return the settings; paths below the working directory are relative to it, as a person writes them.
+
+    Raises:
+        ConfitureError: The configuration or a flag cannot be used.
+    """
+    settings = load_settings(flags.given)
+    return evolve(settings, migrations=Path(shortened(str(settings.migrations))))
+
+
+@contextmanager
+def reachable(settings: Settings) -> Iterator[Settings]:
+    """Lend settings whose URL leads to a server: for ``embedded:`` our own, as long as the block lasts.
+
+    Raises:
+        ServerFault: The embedded server cannot be had.
+    """
+    if settings.url != EMBEDDED:
+        yield settings
+        return
+    from confiture.server import embedded
+
+    with embedded(settings.root) as conninfo:
+        yield evolve(settings, url=conninfo, direct_url=None)

@@ -1,0 +1,90 @@
+"""What ``run``, ``dry-run`` and ``down`` share: plugins, a server, the work, its report, the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
+
+import click
+
+from confiture.cli.choosing import loaded
+from confiture.cli.connecting import reachable, settings_of
+from confiture.cli.explaining import colour_on
+from confiture.cli.flags import Flags
+from confiture.cli.progress import Say, progress
+from confiture.cli.reporting import Outputs, outputs
+from confiture.config import Settings
+from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.models.report import Fault, Mode, Report
+
+if TYPE_CHECKING:
+    from confiture.plugins.loading import Loaded
+
+Work = Callable[[Settings, "tuple[Loaded, ...]", Say | None], Report]
+
+
+def execute(flags: Flags, mode: Mode, work: Work) -> int:
+    """Do the work, write every report, and only then return the exit code."""
+    with outputs(flags) as out:
+        try:
+            report = _done(flags, work)
+        except ConfitureError as fault:
+            out.machines().write("report", refused(mode, fault))
+            raise
+        _write(out, report)
+    return report.exit_code
+
+
+def _done(flags: Flags, work: Work) -> Report:
+    from confiture.core.interrupts import interruptible
+
+    # What hooks and migrations print is not the report: stdout is for that alone.
+    with interruptible(), redirect_stdout(sys.stderr), progress(flags) as say:
+        settings = settings_of(flags)
+        plugins = loaded(settings, flags)
+        with reachable(settings) as settings:
+            return work(settings, plugins, say)
+
+
+def _write(out: Outputs, report: Report) -> None:
+    try:
+        out.write("report", report)
+    except ConfitureError:
+        if not report.exit_code:
+            raise
+    if not out.on_screen:
+        _say_failures(report)
+
+
+def refused(mode: Mode, fault: ConfitureError) -> Report:
+    """Return the report of a run that was not begun."""
+    place = fault if isinstance(fault, MigrationFault) else None
+    return Report(
+        mode,
+        "refused",
+        fault.exit_code,
+        fault=Fault(
+            fault.message,
+            hint=fault.hint,
+            file=str(place.file) if place and place.file else None,
+            line=place.line if place else None,
+            column=place.column if place else None,
+        ),
+    )
+
+
+def _say_failures(report: Report) -> None:
+    from confiture.output.text import error_lines
+
+    for migration in report.migrations:
+        if migration.error:
+            label = f"{migration.version} {migration.name}".rstrip()
+            _say([f"{label}:", *error_lines(migration.error, migration.source_line)])
+    if report.fault:
+        _say(error_lines(report.fault))
+
+
+def _say(lines: list[str]) -> None:
+    click.echo("\n".join(lines), err=True, color=colour_on(sys.stderr))

@@ -1,0 +1,152 @@
+"""The flags that several commands share, and the one value they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+from attrs import fields, frozen
+
+from confiture.config import Given
+from confiture.durations import milliseconds, seconds
+
+Decorated = Callable[..., Any]
+
+
+ALL_INSTALLED = "*"
+"""``--plugins`` without names."""
+
+
+@frozen
+class Flags:
+    """What the shared flags of a command say.
+
+    Attributes:
+        to: ``--to``.
+        plugins: ``--plugins``: names, ``ALL_INSTALLED`` without names, ``None`` where not given.
+        no_plugins: ``--no-plugins``.
+        locked: ``--locked``.
+        output: ``--output``, each as written.
+        verbose: ``-v``.
+        quiet: ``-q``.
+    """
+
+    url: str | None = None
+    migrations: str | None = None
+    env: str | None = None
+    wait: float | None = None
+    lock_wait: float | None = None
+    wait_concurrently: str | None = None
+    allow_out_of_order: bool | None = None
+    to: str | None = None
+    plugins: str | None = None
+    no_plugins: bool = False
+    locked: bool = False
+    output: tuple[str, ...] = ()
+    verbose: bool = False
+    quiet: bool = False
+
+    @property
+    def given(self) -> Given:
+        """The part of them that the settings are made of."""
+        return Given(
+            url=self.url,
+            migrations=self.migrations,
+            env=self.env,
+            wait_s=self.wait,
+            lock_wait_s=self.lock_wait,
+            wait_concurrently=self.wait_concurrently,
+            allow_out_of_order=self.allow_out_of_order,
+        )
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds of a time; a bare number is seconds."""
+    try:
+        return None if value is None else seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """Return a time as PostgreSQL writes it, unchanged."""
+    try:
+        if value is not None:
+            milliseconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+_OUTPUT = click.option(
+    "--output",
+    multiple=True,
+    metavar="FORMAT[=FILE]",
+    help="Report as text or json, to stdout or a file; repeatable.",
+)
+_VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_ENV = click.option("--env", metavar="NAME", help="Use the [env.NAME] table of the configuration.")
+_MIGRATIONS = click.option("--migrations", metavar="DIR", help="The folder of the migrations.")
+_DATABASE = (
+    click.option("--url", metavar="URL", help="The database; `embedded:` brings its own server."),
+    _MIGRATIONS,
+    _ENV,
+    click.option("--wait", callback=_seconds, metavar="SECONDS", help="Wait for a server still starting."),
+)
+_PLUGINS = (
+    click.option(
+        "--plugins",
+        is_flag=False,
+        flag_value=ALL_INSTALLED,
+        default=None,
+        metavar="[A,B]",
+        help="Use these plugins, in this order; without names, all that are installed.",
+    ),
+    click.option("--no-plugins", is_flag=True, help="Use no plugins."),
+    click.option("--locked", is_flag=True, help="Refuse plugins other than those pinned."),
+)
+_ORDER = click.option(
+    "--allow-out-of-order", is_flag=True, default=None, help="Apply a pending version below an applied one."
+)
+_TO = click.option("--to", metavar="V", help="Up to this version, itself included.")
+_DOWN_TO = click.option("--to", metavar="V", help="Undo down to this version, which stays applied.")
+_LOCK = (
+    click.option(
+        "--lock-wait", callback=_seconds, metavar="SECONDS", help="Wait for another run to end (30)."
+    ),
+    click.option(
+        "--wait-concurrently",
+        callback=_postgres_time,
+        metavar="TIME",
+        help="How long CONCURRENTLY may wait for old transactions.",
+    ),
+)
+
+
+def _taking(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    """Return a decorator that adds ``options``, and hands them over as one ``Flags``."""
+
+    def decorate(function: Decorated) -> Decorated:
+        @wraps(function)
+        def with_flags(**parameters: Any) -> Any:
+            shared = {name: parameters.pop(name) for name in _NAMES & parameters.keys()}
+            return function(Flags(**shared), **parameters)
+
+        decorated: Decorated = with_flags
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+_NAMES = {each.name for each in fields(Flags)}
+local = _taking(_MIGRATIONS, _ENV)
+surveying = _taking(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
+reading = _taking(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
+planning = _taking(*_DATABASE, _TO, *_PLUGINS, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
+executing = _taking(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
+undoing = _taking(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)

@@ -1,0 +1,25 @@
+"""``confiture plan``."""
+
+from __future__ import annotations
+
+import click
+
+from confiture.cli.choosing import loaded
+from confiture.cli.connecting import reachable, settings_of
+from confiture.cli.flags import Flags, planning
+from confiture.cli.reporting import outputs
+
+
+@click.command("plan")
+@planning
+def command(flags: Flags) -> int:
+    """Show what would run, in order, with its SQL and hooks."""
+    from confiture.core.operations import make_plan
+
+    with outputs(flags) as out:
+        settings = settings_of(flags)
+        plugins = loaded(settings, flags)
+        with reachable(settings) as settings:
+            plan = make_plan(settings, to=flags.to, plugins=plugins)
+        out.write("plan", plan)
+    return 0

@@ -1,0 +1,33 @@
+"""Times as PostgreSQL writes them: ``5s``, ``250ms``, ``10min``; a bare number is milliseconds."""
+
+from __future__ import annotations
+
+import re
+
+_SHAPE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|min|h|d)?\s*", re.ASCII)
+_MS = {"us": 0.001, "ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_MS = 2_147_483_647
+
+
+def milliseconds(text: str, *, bare_unit: str = "ms") -> float:
+    """Return how long ``text`` is, in milliseconds.
+
+    Raises:
+        ValueError: PostgreSQL would not take it, or it is longer than a setting can hold.
+    """
+    found = _SHAPE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a time; write 5s, 250ms or 10min")
+    ms = float(found[1]) * _MS[found[2] or bare_unit]
+    if ms > _LONGEST_MS:
+        raise ValueError(f"{text!r} is longer than PostgreSQL's longest timeout, 24 days")
+    return ms
+
+
+def seconds(text: str) -> float:
+    """Return how long ``text`` is, in seconds; a bare number is seconds.
+
+    Raises:
+        ValueError: It is not a time.
+    """
+    return milliseconds(text, bare_unit="s") / 1_000

@@ -1,0 +1,34 @@
+"""Reporters, one module each: a report becomes words. Pure: nothing here opens, prints or connects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Literal
+
+What = Literal["report", "status", "plan", "plugins", "order"]
+
+_HOMES: Mapping[str, Mapping[What, str]] = {
+    "text": {
+        "report": "text.render",
+        "status": "listings.render_status",
+        "plan": "listings.render_plan",
+        "plugins": "listings.render_plugins",
+        "order": "listings.render_order",
+    },
+    "json": {
+        "report": "json.render",
+        "status": "json.render_status",
+        "plan": "json.render_plan",
+        "plugins": "json.render_plugins",
+        "order": "json.render_order",
+    },
+}
+FORMATS = tuple(_HOMES)
+
+
+def reporter(format: str, what: What) -> Callable[..., str]:
+    """Return the function that renders ``what`` in one of ``FORMATS``."""
+    module, _, function = _HOMES[format][what].partition(".")
+    render: Callable[..., str] = getattr(import_module(f"confiture.output.{module}"), function)
+    return render

@@ -1,0 +1,115 @@
+"""Reports for machines: every key of the published schema, in its order, and no other."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confiture.models import report as model
+from confiture.models.plan import Plan
+from confiture.models.report import MigrationStatus, PluginStatus, Report
+
+# Written out, and not taken from the classes: what is published does not change with a field.
+_KEYS: Mapping[type, str] = {
+    Report: (
+        "schema_version mode outcome exit_code server_version rehearsed_on"
+        " plugins migrations findings residue"
+    ),
+    model.PluginUse: "name distribution version",
+    model.MigrationReport: (
+        "version name outcome reason duration_ms rows_affected statements hooks locks rewrites index_builds"
+        " scans blocks long_blocks not_seen error estimate"
+    ),
+    model.StatementReport: (
+        "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks not_rehearsed"
+    ),
+    model.HookReport: "phase plugin hook outcome duration_ms rows_affected stats locks",
+    model.Lock: "relation kind mode blocks held_ms transient seen",
+    model.IndexBuild: "index table new",
+    model.Blocks: "reads writes",
+    model.NotSeen: "relation what reason",
+    model.Fault: "sqlstate message detail hint file line column phase hook",
+    model.Estimate: (
+        "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with lock_wait_ms"
+    ),
+    model.Finding: "rule severity migration file line relation message recipe basis ignored fingerprint",
+    model.Residue: "what relation before after",
+    MigrationStatus: "version name state applied_at",
+    PluginStatus: "name distribution version state phases faults",
+}
+_DEEPEST = 20
+
+
+def render(report: Report) -> str:
+    """Return the report as JSON."""
+    return _document(report)
+
+
+def render_status(statuses: Sequence[MigrationStatus]) -> str:
+    """Return what ``status`` found as JSON."""
+    return _document({"schema_version": 1, "migrations": statuses})
+
+
+def render_plugins(plugins: Sequence[PluginStatus]) -> str:
+    """Return what ``plugins`` found as JSON."""
+    return _document({"schema_version": 1, "plugins": plugins})
+
+
+def render_order(order: Mapping[str, Sequence[str]]) -> str:
+    """Return the hooks of each phase in their real order as JSON."""
+    return _document({"schema_version": 1, "order": order})
+
+
+def render_plan(plan: Plan) -> str:
+    """Return the plan as JSON."""
+    migrations = [
+        {
+            "version": step.version,
+            "name": step.name,
+            "file": step.file,
+            "kind": step.kind,
+            "transactional": step.transactional,
+            "statements": [{"line": line, "sql": sql} for line, sql in step.statements],
+        }
+        for step in plan.steps
+    ]
+    return _document(
+        {
+            "schema_version": 1,
+            "server_version": plan.server_version,
+            "migrations": migrations,
+            "hooks": plan.hooks,
+        }
+    )
+
+
+def _document(value: object) -> str:
+    # ASCII only: no control character, and no half of a surrogate pair, reaches a terminal or a pipe.
+    return json.dumps(_plain(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _plain(value: object, depth: int = 0) -> Any:
+    """Return ``value`` as JSON knows it; what a hook put in its stats may be anything."""
+    if depth > _DEEPEST:
+        return "…"
+    if (keys := _KEYS.get(type(value))) is not None:
+        return {key: _rounded(key, _plain(getattr(value, key), depth + 1)) for key in keys.split()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each, depth + 1) for each in value]
+    return _scalar(value)
+
+
+def _scalar(value: object) -> Any:
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    return str(value)
+
+
+def _rounded(key: str, value: Any) -> Any:
+    return round(value, 3) if key.endswith("_ms") and isinstance(value, float) else value

@@ -1,0 +1,101 @@
+"""How text output words things: durations, counts, columns, and names that might be hostile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import click
+
+# Control characters, terminal escapes, bidirectional overrides, and surrogates that cannot be encoded.
+_HOSTILE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
+
+
+def inert(text: object) -> str:
+    """Return ``text`` on one line, with nothing in it that a terminal would obey."""
+    return _HOSTILE.sub(_escaped, str(text))
+
+
+def inert_lines(text: object) -> list[str]:
+    """Return the lines of ``text``, none of them with anything that a terminal would obey."""
+    return _HOSTILE_IN_TEXT.sub(_escaped, str(text).replace("\r\n", "\n")).expandtabs(4).split("\n")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 row``, ``2 rows``, ``1,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def duration(ms: float | None) -> str:
+    """Return milliseconds as a person says them: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``."""
+    if ms is None:
+        return ""
+    if ms < 9.95:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    if ms < 59_950:
+        return f"{ms / 1_000:.1f} s"
+    minutes, rest_s = divmod(round(ms / 1_000), 60)
+    return f"{minutes} min {rest_s} s"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows as lines, every column as wide as its widest cell."""
+    widths = [max(map(width, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(map(padded, row, widths)).rstrip() for row in rows]
+
+
+def padded(text: str, to: int) -> str:
+    """Return ``text`` filled up with spaces to ``to`` columns, colours not counted."""
+    return text + " " * (to - width(text))
+
+
+def width(text: str) -> int:
+    """Return how many columns ``text`` takes, colours not counted."""
+    return len(click.unstyle(text))
+
+
+def indented(lines: Iterable[str], by: int) -> list[str]:
+    """Return ``lines``, each ``by`` spaces further right."""
+    return [f"{' ' * by}{line}".rstrip() for line in lines]
+
+
+def pointed(source_line: str, line: int | None, column: int | None) -> list[str]:
+    """Return a source line with its number, and a caret below the column."""
+    number = "" if line is None else str(line)
+    before = source_line[: column - 1] if column else ""
+    # A tab above becomes a tab's width below, so that the caret stays under its character.
+    lead = len(inert(before.expandtabs(4)))
+    shown = [f"{number} | {inert(source_line.expandtabs(4))}"]
+    return shown if not column else [*shown, f"{' ' * len(number)} | {' ' * lead}^"]
+
+
+def place(file: object, line: int | None, column: int | None) -> str:
+    """Return ``file:line:column``, as far as each is known."""
+    return ":".join(inert(part) for part in (file, line, column if line else None) if part is not None)
+
+
+def good(text: str) -> str:
+    """Return ``text`` in the colour of what went well."""
+    return click.style(text, fg="green")
+
+
+def bad(text: str) -> str:
+    """Return ``text`` in the colour of what failed."""
+    return click.style(text, fg="red", bold=True)
+
+
+def notable(text: str) -> str:
+    """Return ``text`` in the colour of what deserves a look."""
+    return click.style(text, fg="yellow")
+
+
+def quiet(text: str) -> str:
+    """Return ``text`` in the colour of what stands back."""
+    return click.style(text, dim=True) if text else text
