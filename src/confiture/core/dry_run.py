@@ -150,7 +150,7 @@ def _text(work: Work, ran: Ran) -> str:
 
 
 def _creates(text: str, name: str) -> bool:
-    from confiture.core.sql import created_names
+    from confiture.core.created import created_names
 
     names = created_names(text)
     return name in names if names is not None else bool(re.search(rf"\b{re.escape(name)}\b", text))

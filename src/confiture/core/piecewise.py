@@ -210,7 +210,7 @@ def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...
 
 def index_name(statement: Statement) -> str | None:
     """Return the name of the index that a CREATE INDEX makes, where it names one."""
-    from confiture.core.sql import created_index
+    from confiture.core.created import created_index
 
     return created_index(statement.sql) if statement.kind == "index_stmt" else None
 

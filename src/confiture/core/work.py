@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.core.ledger import Entry
+from confiture.core.ledger import Entry, sha256
+from confiture.core.sources import read_text
 from confiture.core.statements import SqlMigration
+from confiture.core.versions import parse_filename
 from confiture.exceptions import MigrationFault, MigrationFaults
 from confiture.models.migration import Direction, Migration, Script, SqlScript
 
@@ -79,9 +82,7 @@ def from_class(migration: Migration, direction: Direction) -> Work:
     def make(conn: Connection[Any]) -> Migration:
         return given.pop() if given else type(migration)(connection=conn)
 
-    from confiture.core.python_source import file_of
-
-    script = file_of(type(migration))
+    script = _script_of(type(migration))
     return Work(
         version=migration.version or (script.version if script else ""),
         name=migration.name or (script.name if script else ""),
@@ -91,6 +92,19 @@ def from_class(migration: Migration, direction: Direction) -> Work:
         make=make,
         transactional=migration.transactional,
     )
+
+
+def _script_of(migration: type[Migration]) -> Script | None:
+    """Return the migration file that a class was imported from; ``None`` where it is in no such file."""
+    try:
+        path = Path(inspect.getfile(migration))
+    except (TypeError, OSError):
+        return None
+    named = parse_filename(path.name)
+    if named is None or not path.is_file():
+        return None
+    text = read_text(path)
+    return Script(named.version, named.name, "python", path, text, sha256(text))
 
 
 def _from_sql(script: Script, direction: Direction) -> Work:
