@@ -1,0 +1,107 @@
+"""PostgreSQL's quotes and comments, as far as needed to know what stands outside them.
+
+The parser proper knows neither psql's lines nor the data of a COPY; this finds them, and comments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from attrs import frozen
+
+Kind = Literal["comment", "space", "newline", "quoted", "word", "backslash", "semicolon", "other"]
+
+# Whitespace is PostgreSQL's six characters: to it a no-break space is part of a name.
+_TOKEN = re.compile(
+    r"""
+    (?P<newline>\n)
+  | (?P<space>[ \t\r\f\v]++)
+  | (?P<comment>--[^\n\r]*+)
+  | (?P<nested>/\*)
+  | (?P<quoted>
+        [eE]'(?:[^'\\]++|\\.?|'')*+(?:'(?:[ \t\r\f\v]*+\n[ \t\r\f\v\n]*'(?:[^'\\]++|\\.?|'')*+')*)?
+      | '(?:[^']++|'')*+'?
+      | "(?:[^"]++|"")*+"?
+    )
+  | (?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*+)?\$)
+  | (?P<word>[A-Za-z_0-9\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*+)
+  | (?P<backslash>\\)
+  | (?P<semicolon>;)
+  | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_NESTED = re.compile(r"/\*|\*/")
+_TRIVIA = frozenset({"comment", "space", "newline"})
+
+
+@frozen
+class Token:
+    """A piece of SQL; ``start`` and ``end`` count characters of the text."""
+
+    kind: Kind
+    start: int
+    end: int
+
+    @property
+    def trivial(self) -> bool:
+        """Whether the parser does not see it."""
+        return self.kind in _TRIVIA
+
+
+def token_at(text: str, start: int) -> Token:
+    """Return the token that begins at ``start``; an unclosed one reaches to the end."""
+    found = _TOKEN.match(text, start)
+    assert found is not None
+    kind, end = found.lastgroup, found.end()
+    if kind == "nested":
+        return Token("comment", start, _nested_end(text, end))
+    if kind == "dollar":
+        close = text.find(found.group(), end)
+        return Token("quoted", start, len(text) if close < 0 else close + end - start)
+    return Token(kind, start, end)  # type: ignore[arg-type]
+
+
+def tokens(text: str, start: int = 0, end: int | None = None) -> Iterator[Token]:
+    """Yield the tokens from ``start``, up to the first that begins at ``end`` or after."""
+    stop = len(text) if end is None else end
+    while start < stop:
+        token = token_at(text, start)
+        yield token
+        start = token.end
+
+
+def statement_start(text: str, start: int = 0) -> int | None:
+    """Return where the first statement from ``start`` on begins, ``None`` where none follows."""
+    for token in tokens(text, start):
+        if not token.trivial and token.kind != "semicolon":
+            return token.start
+    return None
+
+
+def without_trailing_comments(sql: str) -> str:
+    """Return a statement without the blanks and comments that follow it."""
+    bare = sql.rstrip(" \t\r\f\v\n")
+    if "--" not in bare[bare.rfind("\n") + 1 :] and not bare.endswith("*/"):
+        return bare
+    end = 0
+    for token in tokens(bare):
+        if not token.trivial:
+            end = token.end
+    return bare[:end]
+
+
+def blanked(text: str) -> str:
+    """Return blanks in place of a text, of the same length and with the same line ends."""
+    return re.sub(r"[^\n]+", lambda found: " " * len(found.group()), text)
+
+
+def _nested_end(text: str, start: int) -> int:
+    depth = 1
+    for found in _NESTED.finditer(text, start):
+        depth += 1 if found.group() == "/*" else -1
+        if depth == 0:
+            return found.end()
+    return len(text)

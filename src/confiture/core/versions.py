@@ -1,0 +1,82 @@
+"""Versions and the file names they are written in. Versions compare number by number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from attrs import frozen
+
+from confiture.exceptions import UsageFault
+
+Part = Literal["whole", "up", "down", "check", "backfill", "python"]
+
+_VERSION = r"[0-9]+(?:\.[0-9]+)*(?:_[0-9]+)*"
+_WRITTEN = re.compile(r"[0-9]+(?:[._][0-9]+)*")
+_STEM = re.compile(rf"(?P<version>{_VERSION})(?:_(?P<name>.+))?", re.DOTALL)
+_TIMESTAMP = "%Y%m%d%H%M%S"
+_SUFFIXES: tuple[tuple[str, Part], ...] = (
+    (".up.sql", "up"),
+    (".down.sql", "down"),
+    (".check.sql", "check"),
+    (".backfill.sql", "backfill"),
+    (".sql", "whole"),
+    (".py", "python"),
+)
+
+
+@frozen
+class FileName:
+    """What the name of a migration file says.
+
+    Attributes:
+        version: As written.
+        name: As written, empty where there is none.
+        part: What the file holds: ``"whole"``, ``"up"``, ``"down"``, ``"python"``, or a plugin's.
+    """
+
+    version: str
+    name: str
+    part: Part
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to sort and compare by.
+
+    Raises:
+        UsageFault: It is not written as a version.
+    """
+    if not _WRITTEN.fullmatch(version):
+        raise UsageFault(
+            f"{version!r} is not a version",
+            hint="a version is numbers joined by '.' or '_', as in 20260131120000 or 03.04.00_01",
+        )
+    return tuple(int(number) for number in re.split("[._]", version))
+
+
+def parse_filename(name: str) -> FileName | None:
+    """Return what a file name says, ``None`` where it is not the name of a migration file."""
+    for suffix, part in _SUFFIXES:
+        if name.endswith(suffix):
+            found = _STEM.fullmatch(name.removesuffix(suffix))
+            return FileName(found["version"], found["name"] or "", part) if found else None
+    return None
+
+
+def next_version(existing: Iterable[str], now: datetime) -> str:
+    """Return the version of a new migration: UTC time, or the next number in a numbered folder."""
+    known = list(existing)
+    if known and all(map(_is_plain_number, known)):
+        last = max(known, key=int)
+        return str(int(last) + 1).zfill(len(last))
+    taken = {numbers(version) for version in known}
+    at = now.astimezone(UTC)
+    while numbers(at.strftime(_TIMESTAMP)) in taken:
+        at += timedelta(seconds=1)
+    return at.strftime(_TIMESTAMP)
+
+
+def _is_plain_number(version: str) -> bool:
+    return version.isdecimal() and len(version) != len("YYYYMMDDHHMMSS")
