@@ -149,7 +149,7 @@ def load_all(chosen: Chosen, tables: Mapping[str, Mapping[str, Any]] = NO_TABLES
     for each in loaded:
         faults += [*each.faults, *table_faults(each.name, each.config_keys, tables.get(each.name, {}))]
     if faults:
-        # Two packages that ship the same broken plugin say the same.
+        # Two plugins of one name read the same table, and have its faults twice.
         raise PluginFault(
             _told(list(dict.fromkeys(faults))),
             hint="mend or uninstall what is named; --no-plugins still runs",
