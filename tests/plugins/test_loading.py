@@ -9,6 +9,7 @@ from confiture.models.report import PluginUse
 from confiture.plugins.choosing import ALL, Chosen, choose
 from confiture.plugins.finding import find
 from confiture.plugins.loading import Loaded, load, load_all
+from confiture.plugins.ordering import order
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn, context): ...\n"
 HEAD = "from confiture import hookimpl\n\n"
@@ -36,11 +37,11 @@ class TestWhatIsAccepted:
         assert jam.use == PluginUse("jam", "jam-package", "1.0")
 
     def test_an_object_is_as_good_as_a_module(self, loaded):
-        """Methods, class methods and static methods, marked above or below."""
+        """Methods, class methods and static methods."""
         jam = loaded(
             f"{HEAD}class Jam:\n"
             "    @hookimpl\n    def before_ddl(self, conn, context): ...\n"
-            "    @hookimpl\n    @classmethod\n    def after_ddl(cls, context): ...\n"
+            "    @classmethod\n    @hookimpl\n    def after_ddl(cls, context): ...\n"
             "    @staticmethod\n    @hookimpl\n    def cleanup(conn): ...\n"
             "plugin = Jam()\n",
             entry="jam:plugin",
@@ -226,6 +227,19 @@ class TestNoHooks:
             "'before_ddl' is marked @hookimpl and is no function but a partial, which would never be called"
         )
 
+    @pytest.mark.parametrize("kind, own", [("staticmethod", ""), ("classmethod", "cls")])
+    def test_a_mark_above_a_static_method_is_never_dropped(self, loaded, kind, own):
+        """pluggy calls it from 1.7 on, and passes it over before."""
+        jam = loaded(
+            f"{HEAD}class Jam:\n    @hookimpl(tryfirst=True)\n    @{kind}\n    def before_ddl({own}): ...\n"
+            "plugin = Jam()\n",
+            entry="jam:plugin",
+        )
+
+        called = order([jam])["before_ddl"] == ("jam (tryfirst)",)
+        refused = f"is no function but a {kind}" in "".join(jam.faults)
+        assert called != refused
+
 
 class TestUnknownHook:
     """A function is marked and no phase has its name."""
@@ -382,6 +396,12 @@ class TestObjects:
         jam = loaded(f"{HOOK}config_keys = {keys}\n")
 
         assert "config_keys is to " in only_fault(jam)
+
+    def test_a_plugin_that_fails_while_it_is_inspected_is_refused(self, loaded):
+        """Whatever it raises, it is a sentence."""
+        jam = loaded(f"{HOOK}config_keys = (1 / 0 for each in 'a')\n")
+
+        assert only_fault(jam).endswith("inspecting jam failed with ZeroDivisionError: division by zero")
 
 
 class TestSeveralAtOnce:

@@ -124,17 +124,6 @@ def test_one_object_under_two_names_is_called_under_both():
     assert order(plugins)["before_ddl"] == ("jam", "jelly")
 
 
-def test_a_static_method_marked_above_keeps_its_mark():
-    """The mark lies on the static method then, not on the function."""
-
-    class Jam:
-        @hookimpl(tryfirst=True)
-        @staticmethod
-        def before_ddl(conn): ...
-
-    assert order([Loaded("jam", "p", "1.0", Jam())])["before_ddl"] == ("jam (tryfirst)",)
-
-
 def test_a_plugin_with_faults_is_not_in_the_order():
     """It would not be called."""
     broken = Loaded("broken", "p", "1.0", None, faults=("no hooks",))

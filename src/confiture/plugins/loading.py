@@ -149,11 +149,15 @@ def load_all(chosen: Chosen, tables: Mapping[str, Mapping[str, Any]] = NO_TABLES
     for each in loaded:
         faults += [*each.faults, *table_faults(each.name, each.config_keys, tables.get(each.name, {}))]
     if faults:
-        raise PluginFault(_told(faults), hint="mend or uninstall what is named; --no-plugins still runs")
+        # Two plugins of one name read the same table, and have its faults twice.
+        raise PluginFault(
+            _told(list(dict.fromkeys(faults))),
+            hint="mend or uninstall what is named; --no-plugins still runs",
+        )
     return loaded
 
 
 def _told(faults: list[str]) -> str:
     if len(faults) == 1:
         return faults[0]
-    return "\n  ".join((f"{len(faults)} faults in the plugins to be used:", *dict.fromkeys(faults)))
+    return "\n  ".join((f"{len(faults)} faults in the plugins to be used:", *faults))

@@ -41,12 +41,18 @@ def read(plugin: object) -> Reading:
             continue
         if options is not None:
             reading.functions[attribute], reading.options[attribute] = value, options
-        elif isinstance(inspect.getattr_static(value, "confiture_impl", None), dict):
+        elif _is_marked(value) or _is_marked(inspect.getattr_static(plugin, attribute, None)):
+            kind = type(inspect.getattr_static(plugin, attribute, value)).__name__
             reading.faults.append(
-                f"{attribute!r} is marked @hookimpl and is no function but a {type(value).__name__}, "
+                f"{attribute!r} is marked @hookimpl and is no function but a {kind}, "
                 "which would never be called"
             )
     return reading
+
+
+def _is_marked(value: object) -> bool:
+    # Statically: a lazy object, imported by a plugin for its own use, is not to be woken.
+    return isinstance(inspect.getattr_static(value, "confiture_impl", None), dict)
 
 
 def said(error: BaseException) -> str:
