@@ -1,0 +1,141 @@
+"""The JSON report has every published key, in order, and no other."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from decimal import Decimal
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from confiture.models.plan import Plan, PlannedStep
+from confiture.models.report import HookReport, MigrationReport, MigrationStatus, PluginStatus
+from confiture.output.json import render, render_order, render_plan, render_plugins, render_status
+from tests.unit.reports import applied, full, report
+
+SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").read_text())
+
+
+def hook_with(stats: dict[str, Any]) -> MigrationReport:
+    return applied(hooks=(HookReport("after_ddl", "p", "h", "kept", 1.0, stats=stats),))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        full(),
+        report(),
+        report(applied(), MigrationReport("2", "fig", "pending"), mode="down", outcome="failed", exit_code=4),
+        report(outcome="refused", exit_code=3, server_version=None),
+    ],
+    ids=["full", "empty", "failed", "refused"],
+)
+def test_a_report_is_valid_by_the_published_schema(value):
+    Draft202012Validator.check_schema(SCHEMA)
+
+    Draft202012Validator(SCHEMA).validate(json.loads(render(value)))
+
+
+def test_the_schema_refuses_a_key_too_many_and_a_key_too_few():
+    document = json.loads(render(full()))
+    validator = Draft202012Validator(SCHEMA)
+
+    assert not validator.is_valid({**document, "extra": 1})
+    assert not validator.is_valid({key: value for key, value in document.items() if key != "residue"})
+
+
+def test_every_object_has_the_keys_of_the_schema_in_its_order():
+    document = json.loads(render(full()))
+    migration = document["migrations"][0]
+    definitions = SCHEMA["$defs"]
+
+    assert list(document) == list(SCHEMA["properties"])
+    assert list(migration) == list(definitions["migration"]["properties"])
+    for key, name in (
+        ("statements", "statement"),
+        ("hooks", "hook"),
+        ("locks", "lock"),
+        ("not_seen", "not_seen"),
+    ):
+        assert list(migration[key][0]) == list(definitions[name]["properties"])
+    assert list(migration["error"]) == list(definitions["error"]["properties"])
+    assert list(migration["estimate"]) == list(definitions["estimate"]["properties"])
+
+
+def test_what_is_for_people_only_is_not_in_it():
+    text = render(full())
+
+    for words in ("settings were put back", "everything stopped", "a note", "notify", "ALTER TABLE nope"):
+        assert words not in text
+
+
+def test_whatever_a_hook_left_in_its_stats_becomes_json():
+    around: dict[str, Any] = {}
+    around["itself"] = around
+    stats = {
+        "day": date(2026, 11, 23),
+        "sum": Decimal("1.50"),
+        "nan": float("nan"),
+        5: {"a"},
+        "around": around,
+    }
+
+    document = json.loads(render(report(hook_with(stats))))
+
+    found = document["migrations"][0]["hooks"][0]["stats"]
+    assert (found["day"], found["sum"], found["nan"], found["5"]) == ("2026-11-23", "1.50", "nan", ["a"])
+    assert "itself" in found["around"]
+
+
+def test_hostile_names_are_escaped():
+    text = render(report(applied(name="\x1b[31mred\x9b\udcff")))
+
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert json.loads(text)["migrations"][0]["name"].startswith("\x1b[31m")
+
+
+def test_times_are_rounded_to_a_microsecond():
+    assert json.loads(render(report(applied())))["migrations"][0]["duration_ms"] == 12.346
+
+
+def test_status_as_json():
+    statuses = (MigrationStatus("1", "jam", "applied", "2026-11-23T00:00:00+00:00"),)
+
+    assert json.loads(render_status(statuses)) == {
+        "schema_version": 1,
+        "migrations": [
+            {"version": "1", "name": "jam", "state": "applied", "applied_at": "2026-11-23T00:00:00+00:00"}
+        ],
+    }
+
+
+def test_plugins_as_json():
+    plugins = (PluginStatus("guard", "confiture-guard", "1.0", "ready", ("before_ddl",)),)
+
+    assert json.loads(render_plugins(plugins)) == {
+        "schema_version": 1,
+        "plugins": [
+            {
+                "name": "guard",
+                "distribution": "confiture-guard",
+                "version": "1.0",
+                "state": "ready",
+                "phases": ["before_ddl"],
+                "faults": [],
+            }
+        ],
+    }
+
+
+def test_plan_and_order_as_json():
+    hooks = {"after_ddl": ("backfill",)}
+    plan = Plan("18.1", (PlannedStep("1", "jam", "1_jam.sql", "sql", True, ((1, "SELECT 1"),)),), hooks)
+
+    document = json.loads(render_plan(plan))
+
+    assert document["migrations"][0]["statements"] == [{"line": 1, "sql": "SELECT 1"}]
+    assert document["hooks"] == json.loads(render_order(hooks))["order"] == {"after_ddl": ["backfill"]}
