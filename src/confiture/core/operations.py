@@ -162,8 +162,8 @@ class _Errand:
         from confiture.core.session import Session
         from confiture.core.walk import Engine
         from confiture.core.watching import Blockers
-        from confiture.plugins.ordering import manager_for
         from confiture.plugins.guarding import GuardedPluginManager
+        from confiture.plugins.ordering import manager_for
 
         settings = self.settings
         with migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper:

@@ -38,7 +38,8 @@ class GuardedPluginManager(pluggy.PluginManager):
             if options is not None:
                 function = getattr(plugin, attribute)
                 ref = self._ref(name, options["specname"] or attribute, function)
-                setattr(stand_in, attribute, _guarded(self, ref, function, options))
+                # Marked again: under a @staticmethod the mark is not on the function that wraps copies.
+                setattr(stand_in, attribute, spec.hookimpl(**options)(_guarded(self, ref, function, options)))
         return super().register(stand_in, name)
 
     def register_hook(self, hook: Any, phase: HookPhase, name: str) -> str | None:
