@@ -8,6 +8,7 @@ n hooks cost n + 1 control round trips; a wrapper costs two of its own.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -166,39 +167,56 @@ class Guard:
     def wrap(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Run a pluggy wrapper: its savepoint encloses those of the hooks inside it."""
         call = self._begin(ref)
-        self._wrappers.append(ref)
         try:
-            result = yield from self._both_halves(ref, generator)
+            self._first_half(ref, generator)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._undo(call, error)
+            return (yield)  # those inside run without it
+        inner, failed = yield from self._inside(ref)
+        if self.fatal:
+            with contextlib.suppress(Exception):
+                generator.close()
+            raise self.fatal
+        try:
+            result = self._second_half(ref, generator, inner, failed)
             self._check(None)
             self._release(call)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if error is self.fatal:
-                raise
-            self._undo(call, error)
-            return None
-        finally:
-            self._wrappers.pop()
+            self._undo(call, error, failed)
+            return []
         self._keep(call, result if isinstance(result, HookResult) else None)
         return result
 
-    def _both_halves(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        with self._lent(ref):
-            next(generator)
-        step: Callable[[], Any]
-        try:
-            inner = yield
-            step = lambda: generator.send(inner)  # noqa: E731
-        except BaseException as error:
-            if error is self.fatal:
-                generator.close()
-                raise
-            failed = error
-            step = lambda: generator.throw(failed)  # noqa: E731
+    def _first_half(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> None:
         with self._lent(ref):
             try:
-                step()
+                next(generator)
+            except StopIteration:
+                raise Misuse("a wrapper yields once; this one did not yield") from None
+        self._check(None)
+
+    def _inside(self, ref: HookRef) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+        """Let the hooks inside run; return what they gave, or how they failed."""
+        self._wrappers.append(ref)
+        try:
+            return (yield), None
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            return None, error
+        finally:
+            self._wrappers.pop()
+
+    def _second_half(
+        self, ref: HookRef, generator: Generator[Any, Any, Any], inner: Any, failed: BaseException | None
+    ) -> Any:
+        with self._lent(ref):
+            try:
+                generator.throw(failed) if failed else generator.send(inner)
             except StopIteration as end:
                 return end.value
         raise Misuse("a wrapper yields once; this one yielded twice")
@@ -246,6 +264,8 @@ class Guard:
             raise Misuse("it left a COPY or a result open")
         if status == TransactionStatus.UNKNOWN:
             raise Misuse("it closed or lost the connection")
+        if status == TransactionStatus.IDLE:
+            raise Misuse(_ENDED)
 
     def _release(self, call: _Call) -> None:
         self._wanted |= {name: value for name, value in self._pending.items() if name in self._wanted}
@@ -296,8 +316,12 @@ class Guard:
 
     # Its failure.
 
-    def _undo(self, call: _Call, error: BaseException) -> None:
-        """Roll back to the hook's savepoint, and go on or raise as its policy says."""
+    def _undo(self, call: _Call, error: BaseException, inner: BaseException | None = None) -> None:
+        """Roll back to the hook's savepoint, and go on or raise as its policy says.
+
+        ``inner`` is the failure of a hook inside a wrapper: where the wrapper passes it on, or is
+        itself passed over, that hook is to be named and its policy holds.
+        """
         self._pending.clear()
         call.put_back()
         self.reports[call.before :] = [
@@ -307,9 +331,13 @@ class Guard:
         self._roll_back(call, error)
         if isinstance(error, psycopg.Rollback):
             return
+        if error is inner:
+            raise error
         if not call.ref.goes_on:
             raise HookError(call.ref.name, call.ref.phase, error) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
+        if inner is not None:
+            raise inner
 
     def _roll_back(self, call: _Call, error: BaseException) -> None:
         conn = self.session.conn
@@ -319,14 +347,14 @@ class Guard:
             lost = error if isinstance(error, Misuse) else Misuse(f"the connection was lost: {error}")
             self._stop(call.ref, lost, error, committed=False)
         if status == TransactionStatus.IDLE:
-            self._stop(call.ref, Misuse("it ended the transaction (a COMMIT or ROLLBACK of its own)"), error)
+            self._stop(call.ref, Misuse(_ENDED), error)
         following = self._following()
         try:
             send(conn, f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}{_then(following)}")
         except psycopg.Error as gone:
             if gone.sqlstate is None:
                 self._stop(call.ref, Misuse(f"the connection was lost: {gone}"), gone, committed=False)
-            self._stop(call.ref, Misuse("it ended the transaction (a COMMIT or ROLLBACK of its own)"), gone)
+            self._stop(call.ref, Misuse(_ENDED), gone)
         self._ready = following
 
     def _stop(self, ref: HookRef, misuse: Misuse, cause: BaseException, *, committed: bool = True) -> None:
@@ -336,6 +364,7 @@ class Guard:
         raise self.fatal
 
 
+_ENDED = "it ended the transaction (a COMMIT or ROLLBACK of its own)"
 _CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
 _LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
 
