@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 from attrs import define
+from psycopg.pq import TransactionStatus
 
+from confiture.core.copying import end_copy
 from confiture.core.hooks import HookPhase
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
@@ -81,7 +83,21 @@ class Piecewise(Walk):
             self._resume(self.migration.script)
         else:
             (self.migration.up if forward else self.migration.down)()
+            self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
+
+    def _refuse_unfinished(self) -> None:
+        """Refuse what a Python migration left behind; the runner's own transactions come next."""
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
+        if status == TransactionStatus.UNKNOWN:
+            raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        if status != TransactionStatus.IDLE:
+            raise MigrationFault(
+                "it left a transaction open (a BEGIN of its own), which has been rolled back",
+                hint="put `with self.connection.transaction():` round what belongs together",
+                file=self.work.file,
+            )
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.done.done if self.work.done else ()
@@ -183,8 +199,11 @@ class Piecewise(Walk):
 
     def _clean(self) -> None:
         session = self.engine.session
+        end_copy(session.conn)
         if session.lost:
             return
+        if session.conn.info.transaction_status != TransactionStatus.IDLE:
+            send(session.conn, "ROLLBACK")
         if session.ours:
             send(session.conn, session.reset_message())
         else:

@@ -19,7 +19,7 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg.pq import TransactionStatus
 
-from confiture.core.copying import end_copy
+from confiture.core.copying import end_copy, left_open
 from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult
 from confiture.core.session import Session, identifier, literal, rows, send
 from confiture.models.report import HookReport
@@ -133,10 +133,12 @@ class Guard:
 
     def relations(self) -> tuple[str, ...]:
         """Return what the migration has changed so far."""
+        self._refuse_open()
         return self.changed()
 
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration's end, and from now on keep it at that."""
+        self._refuse_open()
         ((now,),) = rows(self.session.conn, f"SELECT set_config({literal(name)}, {literal(value)}, true)")
         spelled = {each.lower(): each for each in GUARDED}
         self._pending[spelled.get(name.lower(), name)] = now
@@ -256,16 +258,19 @@ class Guard:
     def _check(self, result: Any) -> None:
         """Refuse what a hook left behind, before anything is sent."""
         status = self.session.conn.info.transaction_status
+        self._refuse_open()
         if not isinstance(result, HookResult | None):
             raise Misuse(f"it returned {type(result).__name__}, not a HookResult or None")
         if status == TransactionStatus.INERROR:
             raise Misuse("it caught an SQL error without undoing it: put `with conn.transaction():` round it")
-        if status == TransactionStatus.ACTIVE:
-            raise Misuse("it left a COPY or a result open")
         if status == TransactionStatus.UNKNOWN:
             raise Misuse("it closed or lost the connection")
         if status == TransactionStatus.IDLE:
             raise Misuse(_ENDED)
+
+    def _refuse_open(self) -> None:
+        if left_open(self.session.conn):
+            raise Misuse("it left a COPY or a result open")
 
     def _release(self, call: _Call) -> None:
         self._wanted |= {name: value for name, value in self._pending.items() if name in self._wanted}
