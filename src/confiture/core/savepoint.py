@@ -91,6 +91,8 @@ class _Call:
     before: int
     stats: dict[str, Any]
     put_back: Callable[[], None]
+    wanted: dict[str, str]
+    locals: dict[str, str]
     began: float
 
     @property
@@ -126,7 +128,6 @@ class Guard:
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
-    _pending: dict[str, str] = field(factory=dict)
     _wrappers: list[HookRef] = field(factory=list)
 
     # What a context asks for.
@@ -140,8 +141,12 @@ class Guard:
         """Change a setting until the migration's end, and from now on keep it at that."""
         self._refuse_open()
         ((now,),) = rows(self.session.conn, f"SELECT set_config({literal(name)}, {literal(value)}, true)")
+        # In time for a hook inside a wrapper that asks for it; what an undone hook asked for is forgotten.
         spelled = {each.lower(): each for each in GUARDED}
-        self._pending[spelled.get(name.lower(), name)] = now
+        name = spelled.get(name.lower(), name)
+        self.locals[name] = now
+        if name in self._wanted:
+            self._wanted[name] = now
 
     # One hook.
 
@@ -238,6 +243,8 @@ class Guard:
             before=len(self.reports),
             stats=self.context.stats,
             put_back=self.context.saved(),
+            wanted=dict(self._wanted),
+            locals=dict(self.locals),
             began=time.perf_counter(),
         )
 
@@ -273,7 +280,6 @@ class Guard:
             raise Misuse("it left a COPY or a result open")
 
     def _release(self, call: _Call) -> None:
-        self._wanted |= {name: value for name, value in self._pending.items() if name in self._wanted}
         close = "CLOSE ALL;" if self.session.ours else f"{_CURSORS};"
         following = self._following()
         results = send(
@@ -291,8 +297,6 @@ class Guard:
         return _random_name() if self.plain > 0 else None
 
     def _keep(self, call: _Call, result: HookResult | None) -> None:
-        self.locals |= self._pending
-        self._pending.clear()
         self.reports.append(self._report(call, result))
 
     def _report(self, call: _Call, result: HookResult | None) -> HookReport:
@@ -327,7 +331,7 @@ class Guard:
         ``inner`` is the failure of a hook inside a wrapper: where the wrapper passes it on, or is
         itself passed over, that hook is to be named and its policy holds.
         """
-        self._pending.clear()
+        self._wanted, self.locals = call.wanted, call.locals
         call.put_back()
         self.reports[call.before :] = [
             *(evolve(report, outcome="undone") for report in self.reports[call.before :]),
