@@ -187,6 +187,7 @@ class HookContext:
         self.resume: Any = None
         self.callbacks: list[Callable[[], object]] = []
         self._stats: dict[str, Any] = {}
+        self._noted: dict[str, Any] = {}
         self._running: Running | None = None
 
     @property
@@ -201,6 +202,7 @@ class HookContext:
     def set_stat(self, name: str, value: Any) -> None:
         """Keep a figure; it appears in the report beside this hook."""
         self._stats[name] = value
+        self._noted[name] = value
 
     @property
     def log(self) -> structlog.stdlib.BoundLogger:
@@ -241,15 +243,21 @@ class HookContext:
 
     @contextlib.contextmanager
     def running(
-        self, running: Running, phase: HookPhase, plugin: str | None, config: Mapping[str, Any]
+        self,
+        running: Running,
+        phase: HookPhase,
+        plugin: str | None,
+        config: Mapping[str, Any],
+        noted: dict[str, Any],
     ) -> Iterator[None]:
-        """Lend the context to one hook: its phase, its plugin's name and table."""
-        before = (self._running, self.phase, self.config, self.data.writer)
-        self._running, self.phase, self.config, self.data.writer = running, phase, config, plugin
+        """Lend the context to one hook: its phase, its plugin's name and table, and where its stats go."""
+        before = (self._running, self.phase, self.config, self._noted, self.data.writer)
+        self._running, self.phase, self.config, self._noted = running, phase, config, noted
+        self.data.writer = plugin
         try:
             yield
         finally:
-            self._running, self.phase, self.config, self.data.writer = before
+            self._running, self.phase, self.config, self._noted, self.data.writer = before
 
     def saved(self) -> Callable[[], None]:
         """Return a function that puts stats, data and callbacks back to what they are now."""

@@ -89,7 +89,7 @@ class _Call:
     ref: HookRef
     savepoint: str
     before: int
-    stats: dict[str, Any]
+    noted: dict[str, Any]
     put_back: Callable[[], None]
     wanted: dict[str, str]
     locals: dict[str, str]
@@ -159,7 +159,7 @@ class Guard:
         self.plain -= 1
         call = self._begin(ref)
         try:
-            with self._lent(ref):
+            with self._lent(call):
                 result = _run_to_the_end(function())
             self._check(result)
             self._release(call)
@@ -175,7 +175,7 @@ class Guard:
         """Run a pluggy wrapper: its savepoint encloses those of the hooks inside it."""
         call = self._begin(ref)
         try:
-            self._first_half(ref, generator)
+            self._first_half(call, generator)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -187,7 +187,7 @@ class Guard:
                 generator.close()
             raise self.fatal
         try:
-            result = self._second_half(ref, generator, inner, failed)
+            result = self._second_half(call, generator, inner, failed)
             self._check(None)
             self._release(call)
         except KeyboardInterrupt:
@@ -198,8 +198,8 @@ class Guard:
         self._keep(call, result if isinstance(result, HookResult) else None)
         return result
 
-    def _first_half(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> None:
-        with self._lent(ref):
+    def _first_half(self, call: _Call, generator: Generator[Any, Any, Any]) -> None:
+        with self._lent(call):
             try:
                 next(generator)
             except StopIteration:
@@ -219,17 +219,18 @@ class Guard:
             self._wrappers.pop()
 
     def _second_half(
-        self, ref: HookRef, generator: Generator[Any, Any, Any], inner: Any, failed: BaseException | None
+        self, call: _Call, generator: Generator[Any, Any, Any], inner: Any, failed: BaseException | None
     ) -> Any:
-        with self._lent(ref):
+        with self._lent(call):
             try:
                 generator.throw(failed) if failed else generator.send(inner)
             except StopIteration as end:
                 return end.value
         raise Misuse("a wrapper yields once; this one yielded twice")
 
-    def _lent(self, ref: HookRef) -> Any:
-        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config)
+    def _lent(self, call: _Call) -> Any:
+        ref = call.ref
+        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config, call.noted)
 
     # Its savepoint.
 
@@ -241,7 +242,7 @@ class Guard:
             ref=ref,
             savepoint=self._open(),
             before=len(self.reports),
-            stats=self.context.stats,
+            noted={},
             put_back=self.context.saved(),
             wanted=dict(self._wanted),
             locals=dict(self.locals),
@@ -300,11 +301,6 @@ class Guard:
         self.reports.append(self._report(call, result))
 
     def _report(self, call: _Call, result: HookResult | None) -> HookReport:
-        noted = {
-            name: value
-            for name, value in self.context.stats.items()
-            if name not in call.stats or call.stats[name] is not value
-        }
         return HookReport(
             phase=call.ref.phase.name,
             plugin=call.ref.plugin,
@@ -312,7 +308,7 @@ class Guard:
             outcome="kept",
             duration_ms=call.duration_ms,
             rows_affected=result.rows_affected if result else 0,
-            stats={**noted, **((result.stats if result else None) or {})},
+            stats={**call.noted, **((result.stats if result else None) or {})},
         )
 
     def _warn(self, ref: HookRef, changed: tuple[str | None, ...]) -> None:
@@ -333,6 +329,7 @@ class Guard:
         """
         self._wanted, self.locals = call.wanted, call.locals
         call.put_back()
+        call.noted.clear()
         self.reports[call.before :] = [
             *(evolve(report, outcome="undone") for report in self.reports[call.before :]),
             evolve(self._report(call, None), outcome="undone"),
