@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from attrs import define, field
@@ -126,7 +127,9 @@ class HandOver(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name == self.writer and name not in self._values:
             self._values[name] = {}
-        return self._values[name]
+        value = self._values[name]
+        lent = isinstance(value, dict) and self.writer not in (None, name)
+        return MappingProxyType(value) if lent else value
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._may_write(name)
@@ -141,6 +144,12 @@ class HandOver(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def saved(self) -> dict[str, Any]:
+        """Return a copy of everything, to be put back when a hook is undone."""
+        return {
+            name: dict(value) if isinstance(value, dict) else value for name, value in self._values.items()
+        }
 
     def _may_write(self, name: str) -> None:
         if self.writer not in (None, name):
@@ -261,7 +270,7 @@ class HookContext:
 
     def saved(self) -> Callable[[], None]:
         """Return a function that puts stats, data and callbacks back to what they are now."""
-        stats, data, callbacks = dict(self._stats), dict(self.data), list(self.callbacks)
+        stats, data, callbacks = dict(self._stats), self.data.saved(), list(self.callbacks)
 
         def put_back() -> None:
             self._stats = stats
