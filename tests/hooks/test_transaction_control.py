@@ -21,9 +21,8 @@ STATEMENTS = [
     "ROLLBACK AND CHAIN",
     "END",
     "ABORT",
-    "PREPARE TRANSACTION 'jam'",
 ]
-ENDED = pytest.mark.parametrize("statement", STATEMENTS[:-1])
+ENDED = pytest.mark.parametrize("statement", STATEMENTS)
 MODES = pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
 CONTINUE = {"on_failure": "continue"}
 UP = """\
@@ -33,9 +32,6 @@ from confiture.models.migration import Migration
 class Ender(Migration):
     def up(self):
         self.execute("INSERT INTO jam VALUES ('fig')")
-        {how}.execute({statement!r})
-
-    def down(self):
         {how}.execute({statement!r})
 """
 
@@ -74,14 +70,12 @@ def test_from_up_it_ends_with_4_and_no_hook_runs_after_it(project, database, jam
     assert "migration 1 a ended its transaction" in migration.error.message
     assert "may be committed" in migration.error.message
     assert seen == []
-    assert "confiture.ledger" not in str(report) or dry_run is False
     if not dry_run:
         assert database.execute("SELECT * FROM confiture.ledger").fetchall() == []
 
 
 @ENDED
 def test_from_down_it_ends_with_4(project, database, jam, statement):
-    project.write("1_a.py", UP.format(how="self", statement=statement).replace("def up", "def unused"))
     project.write(
         "1_a.py",
         "from confiture.models.migration import Migration\n\n\nclass Ender(Migration):\n"
