@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-from attrs import define
+from attrs import define, evolve
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy
@@ -59,8 +59,16 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with self._own_transaction():
-            self.phases.run(self.engine.session, phase)
+        before = len(self.phases.reports)
+        try:
+            with self._own_transaction():
+                self.phases.run(self.engine.session, phase)
+        except BaseException:
+            # Hooks of this phase that had been kept are undone with its transaction.
+            self.phases.reports[before:] = [
+                evolve(report, outcome="undone") for report in self.phases.reports[before:]
+            ]
+            raise
         self._keep_settings()
 
     def _own_transaction(self) -> Any:
