@@ -450,3 +450,34 @@ def test_nothing_of_a_migrations_hook_stays_on_the_callers_connection(busy, data
 
     assert busy.execute(look).fetchall() == before
     assert busy.execute("FETCH his").fetchall() == [(7,)]
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+@pytest.mark.parametrize("how", ["SET", "SET LOCAL"])
+def test_after_the_callers_commit_his_settings_are_what_he_set(database_url, when, how):
+    """The guard puts back what the migration has; the commit must not make that the session's."""
+
+    class Changer(Hook):
+        phase = HookPhase.AFTER_DDL
+
+        def execute(self, conn, context):
+            conn.execute(f"{how} lock_timeout = '9s'; {how} TimeZone = 'UTC'")
+
+    class Stalls(Migration):
+        version, name = "1", "stalls"
+        after_ddl_hooks = (Changer(),)
+
+        def up(self) -> None:
+            self.execute("SELECT 1")
+
+    with psycopg.connect(database_url) as conn:
+        conn.execute("SET lock_timeout = '8s'; SET TimeZone = 'Asia/Tokyo'")
+        if when == "before":
+            conn.commit()
+            conn.execute("SELECT 1")
+
+        Migrator(connection=conn).apply(Stalls(connection=conn))
+        conn.commit()
+
+        now = "SELECT current_setting('lock_timeout'), current_setting('TimeZone')"
+        assert conn.execute(now).fetchone() == ("8s", "Asia/Tokyo")
