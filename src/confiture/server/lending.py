@@ -110,16 +110,15 @@ class Arrival:
 def _arrive(place: Place, bindir: Path, *, alone: bool) -> Arrival:
     """Find the running server; start it where it does not run."""
     life = place.lock("steward")
-    socket = _await(place, lambda: not is_held(life)) if is_held(life) else None
-    running = _running(place)
-    if socket is None and running and not alone and answers(running):
-        socket = running.socket
-    if socket is not None:
-        return Arrival(socket)
-    if running:
-        # Its steward was killed: nobody would stop it.
-        _stop(place, running)
-    return _start(place, bindir)
+    if is_held(life):
+        socket = _await(place, lambda: not is_held(life))
+    elif alone:
+        # Its steward was killed with the last command: nobody would stop it.
+        _stop(place)
+        socket = None
+    else:
+        socket = _await(place, lambda: _running(place) is None)
+    return Arrival(socket) if socket else _start(place, bindir)
 
 
 def _start(place: Place, bindir: Path) -> Arrival:
@@ -189,9 +188,7 @@ def _leave(place: Place, users: FileLock, child: int | None) -> None:
     users.release()
     with contextlib.suppress(FileNotFoundError), open_lock(place.lock("steward")) as life:
         life.take(_READY_S)
-    running = _running(place)
-    if running:
-        _stop(place, running)
+    _stop(place)
     if child is not None:
         _ended(child, wait=True)
 
@@ -209,5 +206,8 @@ def _running(place: Place) -> Postmaster | None:
     return found if found and lives(found, place.data) else None
 
 
-def _stop(place: Place, running: Postmaster) -> None:
-    steward.stop(running.pid, lambda: not lives(running, place.data))
+def _stop(place: Place) -> None:
+    """Stop the server that runs without a steward, if there is one."""
+    running = _running(place)
+    if running:
+        steward.stop(running.pid, lambda: not lives(running, place.data))
