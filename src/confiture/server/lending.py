@@ -21,6 +21,7 @@ from confiture.server import steward
 from confiture.server.account import clean_environment, server_account
 from confiture.server.binaries import binaries, major, runnable
 from confiture.server.cluster import (
+    advice,
     command_line,
     is_short,
     last_lines,
@@ -90,7 +91,7 @@ def _lend(place: Place, bindir: Path) -> Iterator[Server]:
         gate.take(_READY_S)
         alone = users.try_take()
         users.share(_READY_S)
-        arrival = _arrive(place, bindir, alone=alone)
+        arrival = _arrive(place, bindir, gate, alone=alone)
         gate.release()
         try:
             yield Server(bindir, arrival.socket)
@@ -107,7 +108,7 @@ class Arrival:
     steward: int | None = None
 
 
-def _arrive(place: Place, bindir: Path, *, alone: bool) -> Arrival:
+def _arrive(place: Place, bindir: Path, gate: FileLock, *, alone: bool) -> Arrival:
     """Find the running server; start it where it does not run."""
     life = place.lock("steward")
     if is_held(life):
@@ -118,18 +119,18 @@ def _arrive(place: Place, bindir: Path, *, alone: bool) -> Arrival:
         socket = None
     else:
         socket = _await(place, lambda: _running(place) is None)
-    return Arrival(socket) if socket else _start(place, bindir)
+    return Arrival(socket) if socket else _start(place, bindir, gate)
 
 
-def _start(place: Place, bindir: Path) -> Arrival:
+def _start(place: Place, bindir: Path, gate: FileLock) -> Arrival:
     programs = runnable(bindir, place.account, state)
-    prepare(place, programs)
+    prepare(place, programs, gate)
     child = _spawn(json.dumps(_spec(place, programs)), place.log)
     socket = _await(place, lambda: _ended(child))
     if socket is None:
         raise ServerFault(
             f"the embedded server did not start; the end of {place.log}:\n{last_lines(place.log)}",
-            hint="mend what the last lines say, and try again",
+            hint=advice(place),
         )
     return Arrival(socket, child)
 
