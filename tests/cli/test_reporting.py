@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from confiture.cli import main
 from confiture.cli.executing import refused
 from confiture.cli.flags import Flags
 from confiture.cli.reporting import outputs
@@ -99,6 +100,30 @@ def test_a_text_report_in_a_file_has_no_colours(tmp_path):
 
     assert "✓ applied" in file.read_text(encoding="utf-8")
     assert "\x1b" not in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["run", "dry-run", "down"])
+def test_a_refusal_leaves_a_report_for_machines(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "confiture.toml").write_text("urll = 1\n")
+
+    assert main([command, "--output", "json"]) == 2
+
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert (document["mode"], document["outcome"], document["exit_code"]) == (command, "refused", 2)
+    assert "unknown key 'urll'" in said.err
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_what_failed_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "confiture.toml").write_text("urll = 1\n")
+
+    assert main(["run", "--output", "json=/dev/full"]) == 2
+
+    said = capsys.readouterr().err
+    assert "No space left" in said
+    assert "unknown key 'urll'" in said
 
 
 def test_what_was_refused_is_a_report_too(tmp_path):
