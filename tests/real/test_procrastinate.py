@@ -8,6 +8,7 @@ from pathlib import Path
 import procrastinate
 import psycopg
 import pytest
+
 from confiture.config import Settings
 from confiture.core.operations import read_status, run
 
