@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from .conftest import IMPORTS
 
@@ -36,7 +35,6 @@ def test_one(database, database_url, server):
 
 
 def test_a_named_server_is_used_instead_and_keeps_nothing(server, database, tmp_path):
-    (tmp_path / "conftest.py").write_text((Path(__file__).parents[1] / "conftest.py").read_text())
     (tmp_path / "test_one.py").write_text(_SUITE)
     environment = {
         **os.environ,
@@ -48,7 +46,17 @@ def test_a_named_server_is_used_instead_and_keeps_nothing(server, database, tmp_
     before = database.execute(count).fetchone()
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "confiture.testing",
+            str(tmp_path),
+        ],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
