@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from .conftest import SOURCE
+from .conftest import IMPORTS
 
 
 def test_both_connections_are_to_the_same_new_database(database, second):
@@ -40,7 +40,7 @@ def test_a_named_server_is_used_instead_and_keeps_nothing(server, database, tmp_
         **os.environ,
         "CONFITURE_TEST_URL": server.conninfo("postgres"),
         "NOTE": str(tmp_path / "note"),
-        "PYTHONPATH": str(SOURCE),
+        "PYTHONPATH": IMPORTS,
     }
     count = "SELECT count(*) FROM pg_database"
     before = database.execute(count).fetchone()
