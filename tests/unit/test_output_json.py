@@ -19,7 +19,7 @@ from tests.unit.reports import applied, full, report
 SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").read_text())
 
 
-def hook_with(stats: dict[str, Any]) -> MigrationReport:
+def hook_with(stats: dict[Any, Any]) -> MigrationReport:
     return applied(hooks=(HookReport("after_ddl", "p", "h", "kept", 1.0, stats=stats),))
 
 
@@ -75,7 +75,7 @@ def test_what_is_for_people_only_is_not_in_it():
 def test_whatever_a_hook_left_in_its_stats_becomes_json():
     around: dict[str, Any] = {}
     around["itself"] = around
-    stats = {
+    stats: dict[Any, Any] = {
         "day": date(2026, 11, 23),
         "sum": Decimal("1.50"),
         "nan": float("nan"),

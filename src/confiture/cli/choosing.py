@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from confiture.cli.explaining import say
 from confiture.cli.flags import Flags
 from confiture.config import Settings
 from confiture.output.words import inert
@@ -27,5 +26,5 @@ def loaded(settings: Settings, flags: Flags) -> tuple[Loaded, ...]:
     chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
     if chosen.unused and not flags.quiet and not flags.no_plugins:
         names = ", ".join(inert(each.name) for each in chosen.unused)
-        click.echo(f"installed but not used: {names}  (--plugins uses all)", err=True)
+        say([f"installed but not used: {names}  (--plugins uses all)"])
     return load_all(chosen, settings.plugin_tables)

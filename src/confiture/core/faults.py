@@ -79,6 +79,8 @@ def _message(error: BaseException, inner: BaseException, holder: str | None) -> 
         inner.message if isinstance(inner, ConfitureError) else str(inner)
     )
     text = text.strip() or type(inner).__name__
+    if isinstance(inner, KeyboardInterrupt):
+        return "interrupted"
     if isinstance(inner, LockNotAvailable) and holder:
         text += f"; the lock is held by {holder}"
     if not isinstance(inner, psycopg.Error | ConfitureError):

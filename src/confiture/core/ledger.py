@@ -81,7 +81,8 @@ class Ledger:
                 conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
             ) from error
         return tuple(
-            Entry(*head, tuple(done or ()), direction, begun) for *head, done, direction, begun in found
+            Entry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
+            for version, name, checksum, applied_at, done, direction, begun in found
         )
 
     def _read_sql(self) -> str:
@@ -183,6 +184,13 @@ class Ledger:
         """Return SQL that notes that it has run."""
         return (
             f"UPDATE {identifier(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
+            f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+        )
+
+    def not_begun_sql(self, entry: Entry, step: int) -> str:
+        """Return SQL that forgets a statement that failed and left nothing behind."""
+        return (
+            f"DELETE FROM {identifier(self.schema)}.progress WHERE done_at IS NULL AND "
             f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
         )
 

@@ -6,6 +6,8 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -91,12 +93,14 @@ class Piecewise(Walk):
                 hint=f"confiture repair {self.work.version}",
             )
         if self.work.done:
-            self._refuse_invalid(script)
+            self._refuse_left_by(script)
         for step in range(len(done), len(script.statements)):
             self._step(step, script.statements[step])
 
-    def _refuse_invalid(self, script: SqlScript) -> None:
-        left = invalid_indexes(self.engine.session.conn, script)
+    def _refuse_left_by(self, script: SqlScript) -> None:
+        conn = self.engine.session.conn
+        names = filter(None, map(index_name, script.statements))
+        left = sorted(each for name in names for each in invalid_indexes(conn, name))
         if left:
             raise LedgerFault(
                 f"migration {self.work.label} is unfinished and has left an invalid index: {', '.join(left)}",
@@ -104,15 +108,17 @@ class Piecewise(Walk):
             )
 
     def _step(self, step: int, statement: Statement) -> None:
+        ledger = self.engine.ledger
         entry = Entry(self.work.version, self.work.name, self.work.checksum, None, (), self.work.direction)
-        begin_sql = self.engine.ledger.begun_sql(entry, step, statement.sql)
-        done_sql = self.engine.ledger.done_sql(entry, step)
         if self._was_done(statement):
-            self._record(done_sql)
+            self._record(ledger.done_sql(entry, step))
         elif statement.in_transaction:
-            self._step_in_transaction(statement, begin_sql + done_sql)
+            record = ledger.begun_sql(entry, step, statement.sql) + ledger.done_sql(entry, step)
+            self._step_in_transaction(statement, record)
         else:
-            self._step_outside(statement, begin_sql, done_sql)
+            self._record(ledger.begun_sql(entry, step, statement.sql))
+            self._step_outside(statement, ledger.not_begun_sql(entry, step))
+            self._record(ledger.done_sql(entry, step))
         self.committed = True
 
     def _was_done(self, statement: Statement) -> bool:
@@ -131,39 +137,55 @@ class Piecewise(Walk):
             self._see(held)
             self.locks = merged(before, self.locks)
 
-    def _step_outside(self, statement: Statement, begin: str, done: str) -> None:
+    def _step_outside(self, statement: Statement, forget: str) -> None:
         conn = self.engine.session.conn
-        self._record(begin)
-        concurrently = statement.kind in _CONCURRENT_KINDS
-        if concurrently:
-            send(conn, f"SET lock_timeout = {literal(self.engine.wait_concurrently)}")
+        before = invalid_indexes(conn)
         try:
-            self.statements.run(statement)
-        except psycopg.errors.LockNotAvailable:
-            drop_invalid(conn, statement)
+            with self._patient(statement):
+                self.statements.run(statement)
+        except psycopg.Error as error:
+            if not self.engine.session.lost:
+                self._left_behind(error, invalid_indexes(conn) - before, forget)
             raise
+        self._refuse_invalid(statement)
+        what = f"line {statement.line} runs in transactions of its own, over when it ends"
+        self.not_seen += (NotSeen(None, "locks", what),)
+
+    @contextmanager
+    def _patient(self, statement: Statement) -> Iterator[None]:
+        """Give CONCURRENTLY its own lock_timeout: it waits for old transactions, and blocks nobody."""
+        if statement.kind not in _CONCURRENT_KINDS:
+            yield
+            return
+        conn = self.engine.session.conn
+        send(conn, f"SET lock_timeout = {literal(self.engine.wait_concurrently)}")
+        try:
+            yield
         finally:
-            if concurrently and not self.engine.session.lost:
+            if not self.engine.session.lost:
                 send(conn, self.timeouts(local=False))
-        if concurrently:
-            self._refuse_left_invalid(statement)
-        self.not_seen += (
-            NotSeen(
-                None, "locks", f"line {statement.line} runs in transactions of its own, over when it ends"
-            ),
-        )
-        self._record(done)
+
+    def _left_behind(self, error: psycopg.Error, left: frozenset[str], forget: str) -> None:
+        """Drop the invalid index before a retry; forget a statement that failed and left nothing."""
+        if isinstance(error, psycopg.errors.LockNotAvailable):
+            send(self.engine.session.conn, "SET lock_timeout = 0")
+            for each in sorted(left):
+                send(self.engine.session.conn, f"DROP INDEX CONCURRENTLY IF EXISTS {each}")
+            left = frozenset()
+        if not left:
+            self._record(forget)
 
     def _record(self, record: str) -> None:
         with self._own_transaction():
             send(self.engine.session.conn, f"{_AS_OURSELVES} {record}")
 
-    def _refuse_left_invalid(self, statement: Statement) -> None:
-        left = invalid_indexes_named(self.engine.session.conn, index_name(statement))
+    def _refuse_invalid(self, statement: Statement) -> None:
+        """Refuse to take an invalid index for done, as IF NOT EXISTS does."""
+        left = invalid_indexes(self.engine.session.conn, index_name(statement) or "")
         if left:
             raise MigrationFault(
-                f"index {', '.join(left)} is there but invalid: an earlier attempt failed",
-                hint=f"DROP INDEX CONCURRENTLY {left[0]}; then run again",
+                f"index {', '.join(sorted(left))} is there but invalid: an earlier attempt failed",
+                hint=f"DROP INDEX CONCURRENTLY {min(left)}; then run again",
                 file=self.work.file,
                 line=statement.line,
             )
@@ -215,23 +237,19 @@ def index_name(statement: Statement) -> str | None:
     return created_index(statement.sql) if statement.kind == "index_stmt" else None
 
 
-def invalid_indexes(conn: psycopg.Connection[Any], script: SqlScript) -> list[str]:
-    """Return the invalid indexes that a migration's statements would have made."""
-    names = {index_name(statement) for statement in script.statements}
-    return [each for name in sorted(filter(None, names)) for each in invalid_indexes_named(conn, name)]
+def invalid_indexes(conn: psycopg.Connection[Any], name: str | None = None) -> frozenset[str]:
+    """Return the invalid indexes, qualified; of this unqualified name where one is given.
 
-
-def invalid_indexes_named(conn: psycopg.Connection[Any], name: str | None) -> list[str]:
-    """Return the invalid index of this name, qualified, or nothing."""
-    if name is None:
-        return []
+    A partitioned table's index is invalid until all partitions have theirs: that is none of them.
+    """
+    named = "" if name is None else f" AND c.relname = {literal(name)}"
     found = rows(
         conn,
         "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
         " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f" WHERE NOT i.indisvalid AND c.relkind = 'i' AND c.relname = {literal(name)}",
+        f" WHERE NOT i.indisvalid AND c.relkind = 'i'{named}",
     )
-    return [each for (each,) in found]
+    return frozenset(each for (each,) in found)
 
 
 def index_is_valid(conn: psycopg.Connection[Any], name: str | None) -> bool:
@@ -242,10 +260,3 @@ def index_is_valid(conn: psycopg.Connection[Any], name: str | None) -> bool:
         f" WHERE i.indisvalid AND c.relname = {literal(name or '')}",
     )
     return bool(found)
-
-
-def drop_invalid(conn: psycopg.Connection[Any], statement: Statement) -> None:
-    """Drop the invalid index that a CONCURRENTLY left, so that a retry does not take it for done."""
-    for each in invalid_indexes_named(conn, index_name(statement)):
-        send(conn, "SET lock_timeout = 0")
-        send(conn, f"DROP INDEX CONCURRENTLY {each}")

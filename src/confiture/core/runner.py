@@ -130,7 +130,7 @@ class Runner:
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
         report = self._report(walk, "failed", warnings)
         return Ran(
-            evolve(report, error=fault, source_line=line, hooks=_undone(walk)),
+            evolve(report, reason=_kept(walk), error=fault, source_line=line, hooks=_undone(walk)),
             error=error,
             stats=walk.phases.context.stats,
         )
@@ -179,6 +179,13 @@ class Runner:
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
             warnings=(*walk.phases.warnings, *warnings),
         )
+
+
+def _kept(walk: Walk) -> str | None:
+    """Say what a no-transaction migration that stopped has committed."""
+    if not (isinstance(walk, Piecewise) and walk.committed):
+        return None
+    return "what it had done until then is kept and recorded; a run goes on from there"
 
 
 def _undone(walk: Walk) -> tuple[HookReport, ...]:

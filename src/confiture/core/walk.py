@@ -254,26 +254,22 @@ class Walk:
         self.stage = "validation"
         session = self.engine.session
         check = f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN if self._stays else ''}"
-        first = f"{check} RELEASE {self._sentinel}; {HELD};"
-        last = self._last_sql()
+        keeper = self.engine.keeper.lock_sql()
+        first = f"{check} RELEASE {self._sentinel}; {HELD} OR {keeper};"
+        last = "" if self.engine.dry_run else self.ledger_sql()
         try:
             if session.ours:
-                held, *granted = send(session.conn, f"{first} {session.reset_message()} {last}")
+                (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
             else:
                 (held,) = send(session.conn, first)
                 session.put_back()
-                granted = send(session.conn, last) if last else []
+                send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
-        self._see(held)
-        if granted and not granted[0][0][0]:
+        locks = [row for row in held if row[0] is not None]
+        if len(locks) == len(held):
             raise lock_lost()
-
-    def _last_sql(self) -> str:
-        """Return the check of the lock and the ledger row, nothing in a rehearsal."""
-        if self.engine.dry_run:
-            return ""
-        return f"{self.engine.keeper.check_sql()}; {self.ledger_sql()}"
+        self._see(locks)
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""
