@@ -243,7 +243,9 @@ def test_every_faulty_file_is_named_at_once(refused):
 
 
 def test_a_bom_and_crlf_are_no_part_of_the_text(project, database):
-    project.write("1_a.sql", b"\xef\xbb\xbfCREATE TABLE jam (t text);\r\nINSERT INTO jam VALUES ('a\r\nb');\r\n")
+    project.write(
+        "1_a.sql", b"\xef\xbb\xbfCREATE TABLE jam (t text);\r\nINSERT INTO jam VALUES ('a\r\nb');\r\n"
+    )
 
     assert project("run").code == 0
 
@@ -255,7 +257,8 @@ def test_a_bom_and_crlf_are_no_part_of_the_text(project, database):
 def test_copy_data_in_a_file_works(project, database):
     data = "1\tplum\n2\t\\N\n3\ttab\\tand ; and ' and :x\n"
     project.write(
-        "1_a.sql", f"CREATE TABLE jam (i int, t text);\nCOPY jam FROM STDIN;\n{data}\\.\nDELETE FROM jam WHERE i=2;"
+        "1_a.sql",
+        f"CREATE TABLE jam (i int, t text);\nCOPY jam FROM STDIN;\n{data}\\.\nDELETE FROM jam WHERE i=2;",
     )
 
     answer = project("run", "--output", "json")
@@ -283,7 +286,11 @@ def test_copy_data_that_the_table_refuses_undoes_the_migration(project, database
 @pytest.mark.parametrize(
     "text, place, message",
     [
-        ("import nosuch_fruit\n", "1", "fails to import: ModuleNotFoundError: No module named 'nosuch_fruit'"),
+        (
+            "import nosuch_fruit\n",
+            "1",
+            "fails to import: ModuleNotFoundError: No module named 'nosuch_fruit'",
+        ),
         ("x = 1\ny = 1 / 0\n", "2", "fails to import: ZeroDivisionError"),
         ("raise SystemExit(3)\n", "1", "fails to import: SystemExit"),
         ("\nclass A(:\n", "2:9", "invalid syntax"),

@@ -120,10 +120,8 @@ class Ledger:
         """
         try:
             with conn.transaction():
-                if not rows(
-                    conn,
-                    f"SELECT to_regclass({literal(identifier(self.schema) + '.hook_progress')}) IS NOT NULL",
-                )[0][0]:
+                newest = literal(f"{identifier(self.schema)}.hook_progress")
+                if not rows(conn, f"SELECT to_regclass({newest}) IS NOT NULL")[0][0]:
                     send(conn, self._create_sql())
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._may_not(conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE") from error
@@ -194,7 +192,9 @@ class Ledger:
 
     def _forget_progress(self, version: str) -> str:
         q, v = identifier(self.schema), literal(version)
-        return f"DELETE FROM {q}.progress WHERE version = {v}; DELETE FROM {q}.hook_progress WHERE version = {v};"
+        return "".join(
+            f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
+        )
 
     def begun_sql(self, entry: Entry, step: int, sql: str) -> str:
         """Return SQL that notes that a statement of a no-transaction migration is about to run."""

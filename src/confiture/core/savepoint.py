@@ -361,6 +361,8 @@ class Guard:
         if isinstance(error, psycopg.Rollback):
             return
         if not call.ref.goes_on:
+            if isinstance(error, HookError):  # a wrapper that lets an inner hook's failure through
+                raise error
             raise HookError(call.ref.name, call.ref.phase, error) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
 
