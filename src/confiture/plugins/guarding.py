@@ -70,11 +70,16 @@ def _guarded(
         def wrapper(*args: Any) -> Generator[Any, Any, Any]:
             return (yield from manager.guard.wrap(ref, function(*args)))
 
-        # Marked again: above a @staticmethod the mark is not on the function, where `wraps` looks.
-        return spec.hookimpl(**options)(wrapper)
+        return _marked(wrapper, options)
 
     @functools.wraps(function)
     def plain(*args: Any) -> Any:
         return manager.guard.call(ref, lambda: function(*args))
 
-    return spec.hookimpl(**options)(plain)
+    return _marked(plain, options)
+
+
+def _marked(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    # Marked again: above a @staticmethod the mark is not on the function, where `wraps` looks.
+    marked: Callable[..., Any] = spec.hookimpl(**options)(function)
+    return marked
