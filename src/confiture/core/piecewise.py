@@ -7,7 +7,7 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import psycopg
@@ -186,7 +186,7 @@ class Piecewise(Walk):
         conn = self.engine.session.conn
         before = build.invalid(conn) if build else ()
         try:
-            with self._patient(sql):
+            with self._patient() if is_concurrently(sql) else nullcontext():
                 yield
         except psycopg.Error as error:
             if self.engine.session.lost:
@@ -200,11 +200,8 @@ class Piecewise(Walk):
             raise
 
     @contextmanager
-    def _patient(self, sql: str) -> Iterator[None]:
+    def _patient(self) -> Iterator[None]:
         """Give CONCURRENTLY its own lock_timeout: it waits for old transactions, and blocks nobody."""
-        if not is_concurrently(sql):
-            yield
-            return
         conn = self.engine.session.conn
         send(conn, f"SET lock_timeout = {literal(self.engine.wait_concurrently)}")
         try:
@@ -216,7 +213,7 @@ class Piecewise(Walk):
     def _drop_left(self, left: tuple[str, ...], error: LockNotAvailable) -> None:
         """Drop the invalid index of a CONCURRENTLY that waited in vain, so that it can be tried again."""
         try:
-            with self._patient("DROP INDEX CONCURRENTLY any"):
+            with self._patient():
                 drop(self.engine.session.conn, left)
         except LockNotAvailable:
             raise LockFault(
