@@ -8,7 +8,7 @@ from tests.cli.projects import Project, tables
 
 
 @pytest.fixture
-def sound(project) -> Project:
+def sound(project: Project) -> Project:
     """A project with one pending migration."""
     project.write("1_jam.sql", "CREATE TABLE jam (i int)")
     return project

@@ -14,7 +14,7 @@ from tests.cli.servers import PASSWORD, announcing, asking_for_a_password, nobod
 
 
 @pytest.fixture
-def sound(folder) -> Project:
+def sound(folder: Project) -> Project:
     """A project with one migration, and no database."""
     folder.write("1_jam.sql", "CREATE TABLE jam (i int)")
     return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -11,7 +13,7 @@ SLEEPING = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = cur
 
 
 @pytest.fixture
-def jam(project, database) -> Project:
+def jam(project: Project, database) -> Project:
     """A project whose migration wants a table, at first for a tenth of a second."""
     database.execute("CREATE TABLE jam (i int)")
     project.write("1_sound.sql", "CREATE TABLE sound (i int)")
@@ -19,13 +21,11 @@ def jam(project, database) -> Project:
     return project
 
 
-def columns_of_jam(database) -> int:
+def columns_of_jam(database: psycopg.Connection[Any]) -> int:
     """Return how many columns the table has."""
-    return int(
-        database.execute(
-            "SELECT count(*) FROM pg_attribute WHERE attrelid = 'jam'::regclass AND attnum > 0"
-        ).fetchone()[0]
-    )
+    return database.execute(
+        "SELECT FROM pg_attribute WHERE attrelid = 'jam'::regclass AND attnum > 0"
+    ).rowcount
 
 
 @pytest.mark.parametrize("command", ["run", "dry-run", "down"])

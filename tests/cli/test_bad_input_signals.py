@@ -6,13 +6,14 @@ import os
 import signal
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from confiture.server import temporary
 from confiture.server.running import read_postmaster
-from tests.cli.projects import Project, applied, ended, tables, wait_until
+from tests.cli.projects import Answer, Project, applied, ended, tables, wait_until
 
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 both = pytest.mark.parametrize("number, code", CODES, ids=["SIGINT", "SIGTERM"])
@@ -20,6 +21,7 @@ both = pytest.mark.parametrize("number, code", CODES, ids=["SIGINT", "SIGTERM"])
 MIGRATION = """\
 import time
 from pathlib import Path
+from typing import Any
 
 from confiture.models.migration import Migration
 
@@ -33,6 +35,7 @@ class Long(Migration):
 HOOK = """\
 import time
 from pathlib import Path
+from typing import Any
 
 from confiture import hookimpl
 
@@ -45,30 +48,28 @@ def {phase}():
 
 
 @pytest.fixture
-def sound(project) -> Project:
+def sound(project: Project) -> Project:
     """A project whose first migration goes well."""
     project.write("1_sound.sql", "CREATE TABLE sound (i int)")
     return project
 
 
-def sleeping(database) -> object:
+def sleeping(database: psycopg.Connection[Any]) -> object:
     """Whether a session sleeps in the server."""
     return database.execute(
         "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
     ).fetchone()
 
 
-def sessions(database) -> int:
+def sessions(database: psycopg.Connection[Any]) -> int:
     """Return how many sessions confiture has left."""
-    return int(
-        database.execute(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND application_name = 'confiture'"
-        ).fetchone()[0]
+    found = database.execute(
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'confiture'"
     )
+    return found.rowcount
 
 
-def assert_rolled_back(answer, code, database):
+def assert_rolled_back(answer: Answer, code: int, database: psycopg.Connection[Any]) -> None:
     """The first migration stays and is named, the second has left nothing, no session is left."""
     assert answer.code == code, answer
     assert "interrupted" in answer.err + answer.out

@@ -19,6 +19,7 @@ from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import HELD
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
+from confiture.core.stretches import AS_OURSELVES, Stretches
 from confiture.core.walk import Walk
 from confiture.exceptions import LedgerFault, MigrationFault
 from confiture.models.migration import SqlScript, Statement
@@ -59,8 +60,8 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with self._own_transaction():
-            self.phases.run(self.engine.session, phase)
+        with Stretches(self._own_transaction, self.engine, self.work) as stretches:
+            self.phases.run(self.engine.session, phase, stretches)
         self._keep_settings()
 
     def _own_transaction(self) -> Any:
@@ -132,7 +133,7 @@ class Piecewise(Walk):
         conn = self.engine.session.conn
         with self._own_transaction():
             self.statements.run(statement)
-            (held,) = send(conn, f"{HELD}; {_AS_OURSELVES} {record}")
+            (held,) = send(conn, f"{HELD}; {AS_OURSELVES} {record}")
             before = self.locks
             self._see(held)
             self.locks = merged(before, self.locks)
@@ -177,7 +178,7 @@ class Piecewise(Walk):
 
     def _record(self, record: str) -> None:
         with self._own_transaction():
-            send(self.engine.session.conn, f"{_AS_OURSELVES} {record}")
+            send(self.engine.session.conn, f"{AS_OURSELVES} {record}")
 
     def _refuse_invalid(self, statement: Statement) -> None:
         """Refuse to take an invalid index for done, as IF NOT EXISTS does."""
@@ -213,8 +214,6 @@ class Piecewise(Walk):
             session.put_back()
 
 
-# The ledger is the runner's: whatever role the migration has taken must not write it.
-_AS_OURSELVES = "SET LOCAL ROLE NONE;"
 _CONCURRENT_KINDS = ("index_stmt", "drop_stmt", "reindex_stmt", "alter_table_stmt")
 
 

@@ -177,7 +177,7 @@ class Runner:
             locks=walk.locks,
             blocks=blocks_of(walk.locks),
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
-            warnings=(*walk.phases.warnings, *warnings),
+            warnings=tuple(dict.fromkeys((*walk.phases.warnings, *warnings))),
         )
 
 
