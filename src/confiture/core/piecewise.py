@@ -20,7 +20,7 @@ from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import HELD
+from confiture.core.locks import HELD, STRONG
 from confiture.core.session import literal, send
 from confiture.core.statements import SqlMigration
 from confiture.core.stretches import AS_OURSELVES, Stretches
@@ -261,13 +261,8 @@ class Piecewise(Walk):
             session.put_back()
 
 
-from confiture.core.walk import Walk
-
-
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
     """Return each relation once, with its strongest mode."""
-    from confiture.core.locks import STRONG
-
     strongest: dict[str, Lock] = {}
     for lock in (*first, *second):
         known = strongest.get(lock.relation)
