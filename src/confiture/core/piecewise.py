@@ -96,20 +96,21 @@ class Piecewise(Walk):
             self._resume(self.migration.script)
         else:
             (self.migration.up if forward else self.migration.down)()
-            self._refuse_open_transaction()
+            self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
 
-    def _refuse_open_transaction(self) -> None:
-        conn = self.engine.session.conn
-        end_copy(conn)
-        if self.engine.session.lost or conn.info.transaction_status == TransactionStatus.IDLE:
-            return
-        send(conn, "ROLLBACK")
-        raise MigrationFault(
-            "it left a transaction open, which was rolled back",
-            hint="end what it begins: `with self.connection.transaction():`",
-            file=self.work.file,
-        )
+    def _refuse_unfinished(self) -> None:
+        """Refuse what a Python migration left behind; the runner's own transactions come next."""
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
+        if status == TransactionStatus.UNKNOWN:
+            raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        if status != TransactionStatus.IDLE:
+            raise MigrationFault(
+                "it left a transaction open (a BEGIN of its own), which has been rolled back",
+                hint="put `with self.connection.transaction():` round what belongs together",
+                file=self.work.file,
+            )
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.done.done if self.work.done else ()
@@ -253,8 +254,11 @@ class Piecewise(Walk):
 
     def _clean(self) -> None:
         session = self.engine.session
+        end_copy(session.conn)
         if session.lost:
             return
+        if session.conn.info.transaction_status != TransactionStatus.IDLE:
+            send(session.conn, "ROLLBACK")
         if session.ours:
             send(session.conn, session.reset_message())
         else:
