@@ -107,14 +107,27 @@ class Ledger:
         """
         try:
             with conn.transaction():
-                if not rows(
-                    conn, f"SELECT to_regclass({literal(identifier(self.schema) + '.progress')}) IS NOT NULL"
-                )[0][0]:
+                ((writable,),) = rows(conn, self._writable_sql())
+                if writable is None:
                     send(conn, self._create_sql())
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._may_not(conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE") from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise read_only(error) from error
+        if writable is False:
+            raise self._may_not(
+                conn, "write the ledger", "GRANT INSERT, UPDATE and DELETE ON ALL TABLES IN SCHEMA"
+            )
+
+    def _writable_sql(self) -> str:
+        """Return a query: whether the role may write both tables, NULL where they are not there yet."""
+        ledger, progress = (literal(f"{identifier(self.schema)}.{table}") for table in ("ledger", "progress"))
+        rights = [f"has_table_privilege(to_regclass({ledger}), {literal(r)})" for r in ("INSERT", "DELETE")]
+        rights += [
+            f"has_table_privilege(to_regclass({progress}), {literal(r)})"
+            for r in ("INSERT", "UPDATE", "DELETE")
+        ]
+        return f"SELECT CASE WHEN to_regclass({progress}) IS NOT NULL THEN {' AND '.join(rights)} END"
 
     def _create_sql(self) -> str:
         q = identifier(self.schema)
