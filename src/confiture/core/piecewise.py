@@ -260,8 +260,9 @@ class Piecewise(Walk):
             session.put_back()
 
 
-# The ledger is the runner's: whatever role the migration has taken must not write it.
-_AS_OURSELVES = "SET LOCAL ROLE NONE;"
+# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
+# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+_AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
 
 
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
