@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from attrs import define, field, frozen
-from psycopg.errors import InvalidSavepointSpecification
+from psycopg.errors import InvalidSavepointSpecification, OperationalError
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy
@@ -265,9 +265,9 @@ class Walk:
                 granted = send(session.conn, last) if last else []
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
-        self._see(held)
         if granted and not granted[0][0][0]:
             raise lock_lost()
+        self._see(held)
 
     def _last_sql(self) -> str:
         """Return the check of the lock and the ledger row, nothing in a rehearsal."""
@@ -295,9 +295,15 @@ class Walk:
     def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
         new = [row for row in held if row not in self._held_before]
         if new:
-            oids = {oid for oid, _ in new}
-            known = self._existing if self._existing is not None else existing(self.engine.keeper.conn, oids)
-            self.locks = strongest(new, known)
+            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+
+    def _known(self, oids: set[int]) -> dict[int, Relation]:
+        if self._existing is not None:
+            return self._existing
+        try:
+            return existing(self.engine.keeper.conn, oids)
+        except OperationalError as error:
+            raise lock_lost() from error
 
     def elapsed_ms(self) -> float:
         """Return the time since its begin, in milliseconds."""
