@@ -95,11 +95,17 @@ class Session:
         )
 
     @contextmanager
-    def transaction(self, *, keep: bool = True, at_end: Callable[[], None] | None = None) -> Iterator[None]:
+    def transaction(
+        self,
+        *,
+        keep: bool = True,
+        at_end: Callable[[], None] | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> Iterator[None]:
         """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
 
         ``at_end`` is called just before the commit, and may still prevent it by raising. A signal waits
-        for the commit's answer.
+        for the commit's answer, and for ``ended``, which is called then.
         """
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
@@ -114,6 +120,8 @@ class Session:
             raise
         with shielded():
             block.__exit__(None, None, None)
+            if ended:
+                ended()
 
     @contextmanager
     def idle(self) -> Iterator[None]:

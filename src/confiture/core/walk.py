@@ -90,6 +90,7 @@ class Walk:
         stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
         locks: What it had locked just before its end.
         committed: Whether anything of it was committed.
+        complete: Whether all of it went well, the commit included.
         duration_ms: From its begin to its end, in milliseconds.
     """
 
@@ -101,6 +102,7 @@ class Walk:
     stage: str = "begin"
     locks: tuple[Lock, ...] = ()
     committed: bool = False
+    complete: bool = False
     duration_ms: float = 0.0
     _began: float = field(factory=time.perf_counter)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
@@ -165,9 +167,12 @@ class Walk:
         def committing() -> None:
             self.stage = "commit"
 
-        with self.engine.session.transaction(at_end=committing):
+        with self.engine.session.transaction(at_end=committing, ended=self._ended):
             yield
-        self.committed = not (self.engine.dry_run or self.engine.session.nested)
+
+    def _ended(self) -> None:
+        self.complete = True
+        self.committed = not self._stays
 
     @property
     def _stays(self) -> bool:
