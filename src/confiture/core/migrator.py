@@ -93,8 +93,8 @@ class Migrator:
                 outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
                 return Ran(MigrationReport(work.version, work.name, outcome, "there was nothing to do"))
             ran = runner.run(work)
-        if ran.error:
-            raise ran.error
+        if ran.stops:
+            raise ran.stops
         return ran
 
     def _is_done(self, work: Work, ledger: Ledger) -> bool:

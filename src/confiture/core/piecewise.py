@@ -6,7 +6,7 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
@@ -76,12 +76,12 @@ class Piecewise(Walk):
             self.phases.run(self.engine.session, phase, stretches)
         self._keep_settings()
 
-    def _own_transaction(self) -> Any:
-        def committed() -> None:
+    def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
+        def committing() -> None:
             if not still_held(self.engine.keeper):
                 raise lock_lost()
 
-        return self.engine.session.transaction(at_end=committed)
+        return self.engine.session.transaction(at_end=committing, ended=ended)
 
     def _keep_settings(self) -> None:
         """Let what hooks set for this migration outlive their transaction."""
@@ -248,9 +248,8 @@ class Piecewise(Walk):
     def _finish(self) -> None:
         """Write the ledger row, last, in a transaction of its own."""
         self.stage = "commit"
-        with self._own_transaction():
+        with self._own_transaction(self._ended):
             send(self.engine.session.conn, self.ledger_sql())
-        self.committed = True
 
     def _clean(self) -> None:
         session = self.engine.session

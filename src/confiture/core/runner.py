@@ -11,7 +11,7 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
-from confiture.core.faults import exit_code, fault_of, lock_not_granted, root, source_line, waited_in_vain
+from confiture.core.faults import fault_of, lock_not_granted, root, source_line, waited_in_vain
 from confiture.core.hooks import HookError, HookPhase
 from confiture.core.locks import blocks_of
 from confiture.core.piecewise import Piecewise
@@ -34,17 +34,19 @@ class Ran:
         error: What stopped it, ``None`` where it went well.
         on_commit: Callbacks not called: the commit is the caller's, or there is none.
         stats: What hooks set.
+        interrupted: The signal that arrived when it was committed already: nothing may come after it.
     """
 
     report: MigrationReport
     error: BaseException | None = None
     on_commit: tuple[Callable[[], object], ...] = ()
     stats: dict[str, Any] = field(factory=dict)
+    interrupted: KeyboardInterrupt | None = None
 
     @property
-    def exit_code(self) -> int:
-        """What a command ends with after this."""
-        return 0 if self.error is None else exit_code(self.error)
+    def stops(self) -> BaseException | None:
+        """Why no other migration may come after this one, ``None`` where it may."""
+        return self.error or self.interrupted
 
 
 @define
@@ -72,12 +74,18 @@ class Runner:
             walk, error = self._attempt(work, attempt)
             if error is None or not self._may_retry(walk, error, attempt):
                 break
-            # Jitter, so that two that wait for each other do not meet again.
-            time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            try:
+                # Jitter, so that two that wait for each other do not meet again.
+                time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            except KeyboardInterrupt as signal:
+                error = signal
+                break
             attempt += 1
             work = self._resumed(work)
         if error is None:
             return self._done(walk)
+        if walk.complete and isinstance(error, KeyboardInterrupt):
+            return evolve(self._done(walk), interrupted=error)
         if reason := self.excuse(error):
             return Ran(evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=_undone(walk)))
         return self._failed(walk, error, attempt)
@@ -111,15 +119,20 @@ class Runner:
     def _done(self, walk: Walk) -> Ran:
         callbacks = tuple(walk.phases.context.callbacks)
         warnings: list[str] = []
+        interrupted: KeyboardInterrupt | None = None
         kept = self.engine.dry_run or self.engine.session.nested
-        if not kept:
-            warnings = [text for each in callbacks if (text := _called(each))]
+        try:
+            for each in () if kept else callbacks:
+                warnings += _called(each)
+        except KeyboardInterrupt as signal:
+            interrupted = signal
         outcome: MigrationOutcome = "applied" if walk.work.direction == "forward" else "reverted"
         report = self._report(walk, "rehearsed" if self.engine.dry_run else outcome, warnings)
         return Ran(
             evolve(report, on_commit=tuple(map(_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
             stats=walk.phases.context.stats,
+            interrupted=interrupted,
         )
 
     def _failed(self, walk: Walk, error: BaseException, attempt: int) -> Ran:
@@ -173,7 +186,7 @@ class Runner:
                 new.close()
         if session.nested or self.engine.dry_run:
             return []
-        return [text for each in context.callbacks if (text := _called(each))]
+        return [text for each in context.callbacks for text in _called(each)]
 
     def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
         return MigrationReport(
@@ -187,7 +200,7 @@ class Runner:
             locks=walk.locks,
             blocks=blocks_of(walk.locks),
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
-            warnings=tuple(dict.fromkeys((*walk.phases.warnings, *warnings))),
+            warnings=(*walk.phases.warnings, *warnings),
         )
 
 
@@ -216,15 +229,14 @@ def _may_be_committed(walk: Walk) -> str:
     )
 
 
-def _called(callback: Callable[[], object]) -> str | None:
+def _called(callback: Callable[[], object]) -> list[str]:
     """Call it after the commit; nothing can be undone any more, so a failure is only said."""
     try:
         callback()
     except (Exception, SystemExit) as error:
-        return (
-            f"on_commit callback {_name(callback)} failed after the commit: {type(error).__name__}: {error}"
-        )
-    return None
+        failed = f"failed after the commit: {type(error).__name__}: {error}"
+        return [f"on_commit callback {_name(callback)} {failed}"]
+    return []
 
 
 def _name(callback: Callable[[], object]) -> str:

@@ -361,12 +361,14 @@ class Guard:
         )
 
     def _warn(self, ref: HookRef, changed: tuple[str | None, ...]) -> None:
-        self.warnings += [
-            f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
-            "(context.set_local keeps a setting until the migration's end)"
-            for name, value in zip(GUARDED, changed, strict=True)
-            if value is not None
-        ]
+        for name, value in zip(GUARDED, changed, strict=True):
+            warning = (
+                f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
+                "(context.set_local keeps a setting until the migration's end)"
+            )
+            # A generator hook does it again at each of its yields; once is enough to know.
+            if value is not None and warning not in self.warnings:
+                self.warnings.append(warning)
 
     # Its failure.
 

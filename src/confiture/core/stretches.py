@@ -15,8 +15,9 @@ from confiture.core.session import rows, send
 from confiture.core.walk import Engine
 from confiture.core.work import Work
 
-# The ledger is the runner's: whatever role the migration has taken must not write it.
-AS_OURSELVES = "SET LOCAL ROLE NONE;"
+# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
+# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
 
 
 @define

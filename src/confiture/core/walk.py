@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from attrs import define, field, frozen
-from psycopg.errors import InvalidSavepointSpecification
+from psycopg.errors import InvalidSavepointSpecification, OperationalError
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
@@ -90,6 +90,7 @@ class Walk:
         stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
         locks: What it had locked just before its end.
         committed: Whether anything of it was committed.
+        complete: Whether all of it went well, the commit included.
         duration_ms: From its begin to its end, in milliseconds.
     """
 
@@ -101,6 +102,7 @@ class Walk:
     stage: str = "begin"
     locks: tuple[Lock, ...] = ()
     committed: bool = False
+    complete: bool = False
     duration_ms: float = 0.0
     _began: float = field(factory=time.perf_counter)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
@@ -165,9 +167,12 @@ class Walk:
         def committing() -> None:
             self.stage = "commit"
 
-        with self.engine.session.transaction(at_end=committing):
+        with self.engine.session.transaction(at_end=committing, ended=self._ended):
             yield
-        self.committed = not (self.engine.dry_run or self.engine.session.nested)
+
+    def _ended(self) -> None:
+        self.complete = True
+        self.committed = not self._stays
 
     @property
     def _stays(self) -> bool:
@@ -297,9 +302,15 @@ class Walk:
     def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
         new = [row for row in held if row not in self._held_before]
         if new:
-            oids = {oid for oid, _ in new}
-            known = self._existing if self._existing is not None else existing(self.engine.keeper.conn, oids)
-            self.locks = strongest(new, known)
+            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+
+    def _known(self, oids: set[int]) -> dict[int, Relation]:
+        if self._existing is not None:
+            return self._existing
+        try:
+            return existing(self.engine.keeper.conn, oids)
+        except OperationalError as error:
+            raise lock_lost() from error
 
     def elapsed_ms(self) -> float:
         """Return the time since its begin, in milliseconds."""
