@@ -73,7 +73,7 @@ class Project:
     def configure(self, text: str) -> Path:
         """Write ``confiture.toml``."""
         path = self.folder / "confiture.toml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return path
 
     def install(self, name: str, source: str, *, version: str = "1.0", entry: str | None = None) -> None:
