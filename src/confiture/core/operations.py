@@ -152,7 +152,8 @@ class _Errand:
         chosen = self.choose(scripts, entries)
         works = prepare(chosen, "backward" if self.mode == "down" else "forward")
         return tuple(
-            evolve(work, done=unfinished(entries, script)) for work, script in zip(works, chosen, strict=True)
+            evolve(work, done=unfinished(entries, script.version))
+            for work, script in zip(works, chosen, strict=True)
         )
 
     @contextmanager
