@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from confiture.cli.choosing import loaded
-from confiture.cli.connecting import reachable, settings_of
+from confiture.cli.connecting import EMBEDDED, reachable, settings_of, with_way_on
 from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
 from confiture.cli.progress import Say, progress
@@ -47,8 +47,9 @@ def _done(flags: Flags, work: Work) -> Report:
     # What hooks and migrations print is not the report: stdout is for that alone.
     with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = settings_of(flags)
-        with loaded(settings, flags) as plugins, reachable(settings) as settings:
-            return work(settings, plugins, tell)
+        with loaded(settings, flags) as plugins, reachable(settings) as there:
+            report = work(there, plugins, tell)
+        return with_way_on(report) if settings.url == EMBEDDED else report
 
 
 def _write(out: Outputs, report: Report) -> None:

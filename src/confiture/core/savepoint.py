@@ -20,7 +20,7 @@ from attrs import define, evolve, field, frozen
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
-from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult
+from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult, who
 from confiture.core.session import Session, identifier, literal, rows, send
 from confiture.models.report import HookReport
 
@@ -74,7 +74,7 @@ class HookFatal(HookError):
     """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
 
     def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
-        super().__init__(ref.name, ref.phase, error)
+        super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
         self.may_be_committed = may_be_committed
 
 
@@ -393,7 +393,7 @@ class Guard:
         if error is inner:
             raise error
         if not call.ref.goes_on:
-            raise HookError(call.ref.name, call.ref.phase, error) from error
+            raise HookError(call.ref.name, call.ref.phase, error, plugin=call.ref.plugin) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
         if inner is not None:
             raise inner
@@ -449,7 +449,7 @@ def _random_name() -> str:
 
 
 def _who(ref: HookRef) -> str:
-    return f"hook {ref.name!r} of plugin {ref.plugin!r}" if ref.plugin else f"hook {ref.name!r}"
+    return who(ref.name, ref.plugin)
 
 
 def _set_locally(name: str, value: str) -> str:
