@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import psycopg
-from attrs import define
+from attrs import define, evolve
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
@@ -72,8 +72,17 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with Stretches(self._own_transaction, self.engine, self.work) as stretches:
-            self.phases.run(self.engine.session, phase, stretches)
+        before, stretches = len(self.phases.reports), Stretches(self._own_transaction, self.engine, self.work)
+        try:
+            with stretches:
+                self.phases.run(self.engine.session, phase, stretches)
+        except BaseException:
+            if not stretches.commits:
+                # Hooks of this phase that had been kept are undone with its transaction.
+                self.phases.reports[before:] = [
+                    evolve(report, outcome="undone") for report in self.phases.reports[before:]
+                ]
+            raise
         self._keep_settings()
 
     def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:

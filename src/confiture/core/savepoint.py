@@ -304,13 +304,19 @@ class Guard:
             return ready
         name = _random_name()
         if self._wanted:
-            changed = send(self.session.conn, f"{_put_back_sql(self._wanted)} SAVEPOINT {name}")
+            changed = send(self.session.conn, f"{self._put_back_sql()} SAVEPOINT {name}")
             self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
             settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
             self._cursors = frozenset(cursor for (cursor,) in cursors)
         return name
+
+    def _put_back_sql(self) -> str:
+        """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
+        callers = self.session.callers_settings()
+        first, *others = (_put_back_one(name, self._wanted[name], callers.get(name, "")) for name in GUARDED)
+        return f"SELECT {first}; SELECT {', '.join(others)};"
 
     def _check(self, result: Any) -> None:
         """Refuse what a hook left behind, before anything is sent."""
@@ -334,7 +340,7 @@ class Guard:
         following = None if last else self._following()
         results = send(
             self.session.conn,
-            f"{_put_back_sql(self._wanted)} {close} RELEASE {call.savepoint}{_then(following)}",
+            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}{_then(following)}",
         )
         self._ready = following
         self._warn(call.ref, results[0][0] + results[1][0])
@@ -428,16 +434,14 @@ _CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
 _LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
 
 
-def _put_back_sql(wanted: Mapping[str, str]) -> str:
-    """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
-    first, *others = (_put_back_one(name, wanted[name]) for name in GUARDED)
-    return f"SELECT {first}; SELECT {', '.join(others)};"
-
-
-def _put_back_one(name: str, value: str) -> str:
+def _put_back_one(name: str, value: str, callers: str) -> str:
+    """Return SQL that puts one setting back: the caller's own value first, for after his commit."""
     setting, value = literal(name), literal(value)
     now = f"current_setting({setting})"
-    return f"CASE WHEN {now} <> {value} THEN {now} || left(set_config({setting}, {value}, false), 0) END"
+    back = f"set_config({setting}, {value}, false)"
+    if callers and literal(callers) != value:
+        back = f"set_config({setting}, {literal(callers)}, false) || set_config({setting}, {value}, true)"
+    return f"CASE WHEN {now} <> {value} THEN {now} || left({back}, 0) END"
 
 
 def _then(following: str | None) -> str:

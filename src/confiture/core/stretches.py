@@ -28,11 +28,13 @@ class Stretches:
         begin: Makes a transaction that commits where it is left well.
         engine: Where they run, and the ledger that keeps the progress.
         work: Whose hooks they are.
+        commits: How often a hook has committed.
     """
 
     begin: Callable[[], AbstractContextManager[None]]
     engine: Engine
     work: Work
+    commits: int = 0
     _transaction: AbstractContextManager[None] | None = None
     _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
 
@@ -64,6 +66,7 @@ class Stretches:
         sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
         send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
         self.__exit__(None, None, None)
+        self.commits += 1
         self._enter()
 
     def _enter(self) -> None:
