@@ -127,8 +127,9 @@ class HookExecutor:
     ) -> list[HookResult]:
         """Run ``hooks`` in order and return what they report.
 
-        On an idle connection they have a transaction of their own, which is committed; on one that
-        is in a transaction, its end is the caller's.
+        On an idle connection they have a transaction of their own, which is committed before the
+        ``on_commit`` callbacks are called; on one that is in a transaction, its end is the caller's,
+        and the callbacks are left in ``context.callbacks``.
 
         Raises:
             TypeError: One is not a hook of ``phase``; nothing has run.
@@ -141,4 +142,17 @@ class HookExecutor:
         phases = Phases(manager, context)
         more: dict[str, Any] = {"error": context.error} if wanted is HookPhase.ON_ERROR else {}
         with registered(manager, [(wanted, hook) for hook in each]), session.transaction():
-            return phases.run(session, wanted, **more)
+            results = phases.run(session, wanted, **more)
+        if not (session.nested or context.dry_run):
+            _call_back(context)
+        return results
+
+
+def _call_back(context: HookContext) -> None:
+    """Call what hooks left for after the commit; nothing can be undone any more, so a failure is logged."""
+    callbacks, context.callbacks = context.callbacks, []
+    for callback in callbacks:
+        try:
+            callback()
+        except Exception as error:
+            context.log.warning("callback.failed", callback=repr(callback), error=repr(error))
