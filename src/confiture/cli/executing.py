@@ -32,8 +32,8 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
             _write(out.machines(), refused(mode, fault))
             raise
         except Interrupted as signal:
-            fault = Fault(f"{signal}: nothing was begun")
-            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=fault))
+            nothing = Fault(f"{signal}: nothing was begun")
+            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=nothing))
             raise
         _write(out, report)
         if not out.on_screen:
