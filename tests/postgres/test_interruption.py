@@ -86,8 +86,8 @@ def test_during_a_long_statement(lid, database, number, code):
     assert lid.states() == {"1": "applied", "2": "pending", "3": "pending"}
     assert exists(database, "lid")
     assert not exists(database, "jam")
-    assert running(database, "pg_sleep")() is None
-    assert keeper_of(database) is None
+    until(lambda: running(database, "pg_sleep")() is None, "the end of the statement")
+    until(lambda: keeper_of(database) is None, "the end of the session that held the lock")
 
 
 @pytest.mark.parametrize("number, code", SIGNALS, ids=NAMES)

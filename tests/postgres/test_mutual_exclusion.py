@@ -136,7 +136,7 @@ def test_the_lock_ends_with_the_run(project, database):
 
     project.run()
 
-    assert keeper_of(database) is None
+    until(lambda: keeper_of(database) is None, "the end of the session that held the lock")
 
 
 def end_the_keeper(database: Any) -> None:

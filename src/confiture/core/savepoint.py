@@ -88,8 +88,11 @@ class Commits(Protocol):
     def resume(self, ref: HookRef) -> Any:
         """Return what this hook yielded last before a crash, ``None`` where it begins."""
 
-    def commit(self, ref: HookRef, progress: Any) -> None:
-        """Store ``progress``, commit, and begin again."""
+    def stored(self, progress: Any) -> str:
+        """Return what was yielded as it is stored, or raise :class:`Misuse`."""
+
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store the progress, commit, and begin again."""
 
 
 @define
@@ -266,8 +269,9 @@ class Guard:
 
     def _commit(self, commits: Commits, call: _Call, progress: Any) -> None:
         self._check(None)
+        stored = commits.stored(progress)
         self._release(call, last=True)
-        commits.commit(call.ref, progress)
+        commits.commit(call.ref, stored)
         call.commits += 1
         call.put_back = self.context.saved()
         self._begin_again((*self._wrappers, call))

@@ -57,12 +57,19 @@ class Stretches:
         """Return what this hook yielded last before a crash."""
         return self._resumes.get(_key(ref))
 
-    def commit(self, ref: HookRef, progress: Any) -> None:
-        """Store what a hook yielded, with what it has done since the last time."""
+    def stored(self, progress: Any) -> str:
+        """Return what a hook yielded as JSON; what JSON does not know becomes text.
+
+        Raises:
+            Misuse: It cannot be written as JSON at all.
+        """
         try:
-            stored = json.dumps(progress, default=str)
+            return json.dumps(progress, default=str)
         except (TypeError, ValueError) as error:
             raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store what a hook yielded, with what it has done since the last time."""
         sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
         send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
         self.__exit__(None, None, None)

@@ -111,6 +111,7 @@ class Walk:
     _began: float = field(factory=time.perf_counter)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
     _existing: dict[int, Relation] | None = None
+    _timeouts: dict[str, str] = field(factory=dict)
     _held_before: frozenset[tuple[Any, ...]] = frozenset()
 
     @classmethod
@@ -188,6 +189,7 @@ class Walk:
         conn = self.engine.session.conn
         look = HELD if self._stays else ""
         answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
+        self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), answers[0][0], strict=True))
         if self._stays:
             self._held_before = frozenset(answers[-1])
             self._existing = existing(conn)
@@ -286,7 +288,7 @@ class Walk:
                 (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
             else:
                 (held,) = send(session.conn, first)
-                session.put_back()
+                session.put_back({**self._timeouts, **self.phases.locals})
                 send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
