@@ -34,7 +34,8 @@ def built() -> str:
     assert there.loader
     module = importlib.util.module_from_spec(there)
     there.loader.exec_module(module)
-    return module.page()
+    page: str = module.page()
+    return page
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -39,7 +39,7 @@ def empty() -> Iterator[Path]:
 
 
 @pytest.fixture
-def libraries(tmp_path) -> Path:
+def libraries(tmp_path: Path) -> Path:
     """What confiture depends on, without confiture and its plugins: a package index that needs no network."""
     folder = tmp_path / "libraries"
     folder.mkdir()
@@ -51,7 +51,7 @@ def libraries(tmp_path) -> Path:
 
 
 @pytest.fixture
-def wheels(tmp_path) -> Path:
+def wheels(tmp_path: Path) -> Path:
     """Confiture itself, built from this folder."""
     folder = tmp_path / "wheels"
     flags = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")

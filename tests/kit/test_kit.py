@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -100,9 +101,7 @@ def test_a_fake_distribution_is_found_and_its_hook_runs(confiture_fake_distribut
     confiture_fake_distribution("jam", HOOK, version="2.1", distribution="confiture-jam")
     (found,) = (each for each in find() if each.name == "jam")
 
-    import jam
-
-    run_hook(jam, "before_ddl", conn=confiture_database)
+    run_hook(importlib.import_module("jam"), "before_ddl", conn=confiture_database)
 
     assert (found.distribution, found.version) == ("confiture-jam", "2.1")
     assert confiture_database.execute("SELECT to_regclass('jam')::text").fetchone() == ("jam",)
@@ -166,3 +165,38 @@ def test_no_name_of_the_kit_is_one_that_a_project_may_have(tmp_path):
 
     assert "confiture_database" in names
     assert [name for name in names if not name.startswith("confiture_")] == []
+
+
+ONE_TEST = "def test_one(confiture_database): ...\n"
+
+
+@pytest.mark.parametrize(
+    "variables, words",
+    [
+        (
+            {"CONFITURE_TEST_URL": "postgresql://me:secret@127.0.0.1:1/app"},
+            "the server to test on cannot be used",
+        ),
+        ({"CONFITURE_TEST_URL": "no url, secret"}, "the server to test on cannot be used"),
+        ({"CONFITURE_PG_BINDIR": "/nowhere"}, "there is no server to test on"),
+    ],
+    ids=["unreachable", "not a URL", "no programs"],
+)
+def test_a_server_that_cannot_be_had_is_said_with_the_next_step(tmp_path, variables, words):
+    (tmp_path / "test_one.py").write_text(ONE_TEST)
+    environment = {key: value for key, value in os.environ.items() if key != "CONFITURE_TEST_URL"}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "confiture.testing", str(tmp_path)],
+        env={**environment, **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert "CONFITURE_TEST_URL names a server" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "secret" not in done.stdout

@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from attrs import define, field
 
-from confiture.testing.servers import AnyServer, server_for_tests
+from confiture.exceptions import ServerFault
+from confiture.testing.servers import VARIABLE, AnyServer, server_for_tests
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
+_NAME_ONE = f"{VARIABLE} names a server and a role that may create databases; without it there is our own"
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def confiture_server() -> Iterator[AnyServer]:
     """The server of this session: ``CONFITURE_TEST_URL``'s, else one of our own without fsync."""
-    with server_for_tests() as server:
-        yield server
+    try:
+        with server_for_tests() as server:
+            yield server
+    except ServerFault as fault:
+        pytest.fail(f"there is no server to test on: {fault}\n{fault.hint}\n{_NAME_ONE}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +43,21 @@ def confiture_schema() -> str:
 @pytest.fixture(scope="session")
 def _confiture_templates(confiture_server: AnyServer) -> Iterator[Templates]:
     """The databases that those of the tests are copied from."""
-    import psycopg
-
-    with psycopg.connect(confiture_server.conninfo("postgres"), autocommit=True) as conn:
+    with _maintenance(confiture_server) as conn:
         templates = Templates(confiture_server, conn)
         yield templates
         for name in templates.made.values():
             templates.drop(name)
+
+
+def _maintenance(server: AnyServer) -> Connection[Any]:
+    import psycopg
+
+    try:
+        return psycopg.connect(server.conninfo("postgres"), autocommit=True)
+    except psycopg.Error as error:
+        # A test that cannot begin is no test that failed: no traceback of ours, and the next step.
+        pytest.fail(f"the server to test on cannot be used: {error}\n{_NAME_ONE}", pytrace=False)
 
 
 @pytest.fixture
