@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,6 +115,17 @@ def test_what_is_there_already_stays_as_it_is(here, capsys):
 
     assert capsys.readouterr().err.startswith("error: confiture-hello is here already")
     assert contents(here) == {"confiture-hello/mine.py": "mine"}
+
+
+def test_a_full_disk_leaves_no_half_package(here):
+    """A limit on the size of files fails like a disk without room, in the middle of a file."""
+    command = f"ulimit -f 0; exec {shlex.quote(sys.executable)} -m confiture plugins new hello"
+
+    done = subprocess.run(["bash", "-c", command], cwd=here, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "File too large" in done.stderr
+    assert list(here.iterdir()) == []
 
 
 @pytest.mark.parametrize(

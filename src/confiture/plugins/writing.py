@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import unicodedata
 from pathlib import Path
 from string import Template
@@ -78,6 +79,7 @@ def write(plugin: NewPlugin, parent: Path) -> Path:
 
     Raises:
         UsageFault: There is something of that name already, and it stays as it is.
+        OSError: It cannot be written; nothing is left of it.
     """
     folder = parent / plugin.distribution
     try:
@@ -86,9 +88,14 @@ def write(plugin: NewPlugin, parent: Path) -> Path:
         raise UsageFault(
             f"{folder.name} is here already, and stays as it is", hint="choose another name, or move it away"
         ) from None
-    for path, text in files_of(plugin).items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
+    try:
+        for path, text in files_of(plugin).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    except OSError:
+        # Half a package would only be in the way of the next attempt.
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
 
 
