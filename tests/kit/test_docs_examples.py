@@ -82,12 +82,28 @@ def test_a_generator_fills_every_row_batch_by_batch(orders):
 
 
 def test_a_generator_begins_behind_what_it_yielded_last(orders):
-    context = HookContext("orders", "1")
-    context.resume = 2000
-
-    run_hook(example("generators.md"), "after_ddl", conn=orders, context=context)
+    run_hook(example("generators.md"), "after_ddl", conn=orders, transactional=False, resume=2000)
 
     assert totals(orders) == (500, 2000)
+
+
+def test_a_generator_keeps_the_batches_that_it_had_yielded_when_it_failed(orders):
+    """The second batch meets a row that it may not change."""
+    orders.execute("ALTER TABLE orders ADD CHECK (total < 1500)")
+
+    with pytest.raises(HookError, match="orders_total_check"):
+        run_hook(example("generators.md"), "after_ddl", conn=orders, transactional=False)
+
+    assert totals(orders) == (1000, 1500)
+
+
+def test_in_a_transaction_the_same_failure_keeps_nothing(orders):
+    orders.execute("ALTER TABLE orders ADD CHECK (total < 1500)")
+
+    with pytest.raises(HookError, match="orders_total_check"):
+        run_hook(example("generators.md"), "after_ddl", conn=orders)
+
+    assert totals(orders) == (0, 2500)
 
 
 def test_a_generator_keeps_nothing_in_a_rehearsal(orders):

@@ -43,8 +43,7 @@ def _done(flags: Flags, work: Work) -> Report:
     # What hooks and migrations print is not the report: stdout is for that alone.
     with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = settings_of(flags)
-        plugins = loaded(settings, flags)
-        with reachable(settings) as settings:
+        with loaded(settings, flags) as plugins, reachable(settings) as settings:
             return work(settings, plugins, tell)
 
 

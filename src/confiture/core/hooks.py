@@ -241,15 +241,24 @@ class HookContext:
 
     @contextlib.contextmanager
     def running(
-        self, running: Running, phase: HookPhase, plugin: str | None, config: Mapping[str, Any]
+        self,
+        running: Running,
+        phase: HookPhase,
+        plugin: str | None,
+        config: Mapping[str, Any],
+        resume: Any = None,
     ) -> Iterator[None]:
         """Lend the context to one hook: its phase, its plugin's name and table."""
-        before = (self._running, self.phase, self.config, self.data.writer)
-        self._running, self.phase, self.config, self.data.writer = running, phase, config, plugin
+        before = (self._running, self.phase, self.config, self.data.writer, self.resume)
+        self._lend(running, phase, config, plugin, resume)
         try:
             yield
         finally:
-            self._running, self.phase, self.config, self.data.writer = before
+            self._lend(*before)
+
+    def _lend(self, running: Any, phase: Any, config: Any, plugin: Any, resume: Any) -> None:
+        self._running, self.phase, self.config = running, phase, config
+        self.data.writer, self.resume = plugin, resume
 
     def saved(self) -> Callable[[], None]:
         """Return a function that puts stats, data and callbacks back to what they are now."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from inspect import isgenerator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import psycopg
 from attrs import define, evolve, field, frozen
@@ -81,9 +82,19 @@ class Misuse(Exception):
     """What a hook did wrong without raising."""
 
 
-@frozen
+class Commits(Protocol):
+    """What ends the transaction at a generator hook's ``yield`` and begins the next."""
+
+    def resume(self, ref: HookRef) -> Any:
+        """Return what this hook yielded last before a crash, ``None`` where it begins."""
+
+    def commit(self, ref: HookRef, progress: Any) -> None:
+        """Store ``progress``, commit, and begin again."""
+
+
+@define
 class _Call:
-    """A hook between its savepoint and its end."""
+    """A hook between its savepoint and its end; a commit between gives it a new savepoint."""
 
     ref: HookRef
     savepoint: str
@@ -91,6 +102,7 @@ class _Call:
     stats: dict[str, Any]
     put_back: Callable[[], None]
     began: float
+    commits: int = 0
 
     @property
     def duration_ms(self) -> float:
@@ -109,6 +121,7 @@ class Guard:
         reports: What each hook did, in the order in which they ended.
         ran: Every hook that was begun.
         warnings: Settings put back, failures passed over.
+        commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
         fatal: The failure after which nothing may go on.
     """
@@ -117,6 +130,7 @@ class Guard:
     context: HookContext
     plain: int
     changed: Callable[[], tuple[str, ...]]
+    commits: Commits | None = None
     reports: list[HookReport] = field(factory=list)
     ran: list[HookRef] = field(factory=list)
     warnings: list[str] = field(factory=list)
@@ -126,7 +140,7 @@ class Guard:
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
     _pending: dict[str, str] = field(factory=dict)
-    _wrappers: list[HookRef] = field(factory=list)
+    _wrappers: list[_Call] = field(factory=list)
 
     # What a context asks for.
 
@@ -136,7 +150,7 @@ class Guard:
 
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration's end, and from now on keep it at that."""
-        ((now,),) = rows(self.session.conn, f"SELECT set_config({literal(name)}, {literal(value)}, true)")
+        ((now,),) = rows(self.session.conn, _set_locally(name, value))
         spelled = {each.lower(): each for each in GUARDED}
         self._pending[spelled.get(name.lower(), name)] = now
 
@@ -152,7 +166,7 @@ class Guard:
         call = self._begin(ref)
         try:
             with self._lent(ref):
-                result = _run_to_the_end(function())
+                result = self._finished(call, function())
             self._check(result)
             self._release(call)
         except KeyboardInterrupt:
@@ -166,7 +180,7 @@ class Guard:
     def wrap(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Run a pluggy wrapper: its savepoint encloses those of the hooks inside it."""
         call = self._begin(ref)
-        self._wrappers.append(ref)
+        self._wrappers.append(call)
         try:
             result = yield from self._both_halves(ref, generator)
             self._check(None)
@@ -204,7 +218,44 @@ class Guard:
         raise Misuse("a wrapper yields once; this one yielded twice")
 
     def _lent(self, ref: HookRef) -> Any:
-        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config)
+        resume = self.commits.resume(ref) if self.commits else None
+        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config, resume)
+
+    # A generator hook.
+
+    def _finished(self, call: _Call, result: Any) -> Any:
+        """Run a generator hook through; each of its yields commits, where there is what commits."""
+        if not isgenerator(result):
+            return result
+        nesting = _nesting(self.session.conn)
+        with closing(result):
+            while True:
+                try:
+                    progress = next(result)
+                except StopIteration as end:
+                    return end.value
+                if _nesting(self.session.conn) != nesting:
+                    raise Misuse("it yielded inside its own `with conn.transaction():`")
+                if self.commits:
+                    self._commit(self.commits, call, progress)
+
+    def _commit(self, commits: Commits, call: _Call, progress: Any) -> None:
+        self._check(None)
+        self.locals |= self._pending
+        self._release(call, last=True)
+        self._pending.clear()
+        commits.commit(call.ref, progress)
+        call.commits += 1
+        call.put_back = self.context.saved()
+        self._begin_again((*self._wrappers, call))
+
+    def _begin_again(self, calls: Iterable[_Call]) -> None:
+        """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
+        message = [_set_locally(name, value) for name, value in self.locals.items()]
+        for call in calls:
+            call.before, call.savepoint = len(self.reports), _random_name()
+            message.append(f"SAVEPOINT {call.savepoint}")
+        send(self.session.conn, "; ".join(message))
 
     # Its savepoint.
 
@@ -228,7 +279,7 @@ class Guard:
         name = _random_name()
         if self._wanted:
             changed = send(self.session.conn, f"{_put_back_sql(self._wanted)} SAVEPOINT {name}")
-            self._warn(self._wrappers[-1], changed[0][0] + changed[1][0])
+            self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
             settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
@@ -247,10 +298,10 @@ class Guard:
         if status == TransactionStatus.UNKNOWN:
             raise Misuse("it closed or lost the connection")
 
-    def _release(self, call: _Call) -> None:
+    def _release(self, call: _Call, *, last: bool = False) -> None:
         self._wanted |= {name: value for name, value in self._pending.items() if name in self._wanted}
         close = "CLOSE ALL;" if self.session.ours else f"{_CURSORS};"
-        following = self._following()
+        following = None if last else self._following()
         results = send(
             self.session.conn,
             f"{_put_back_sql(self._wanted)} {close} RELEASE {call.savepoint}{_then(following)}",
@@ -304,10 +355,14 @@ class Guard:
             *(evolve(report, outcome="undone") for report in self.reports[call.before :]),
             evolve(self._report(call, None), outcome="undone"),
         ]
+        if call.commits:
+            self.warnings.append(f"{_who(call.ref)} had committed {call.commits} times; that is kept")
         self._roll_back(call, error)
         if isinstance(error, psycopg.Rollback):
             return
         if not call.ref.goes_on:
+            if isinstance(error, HookError):  # a wrapper that lets an inner hook's failure through
+                raise error
             raise HookError(call.ref.name, call.ref.phase, error) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
 
@@ -364,12 +419,10 @@ def _who(ref: HookRef) -> str:
     return f"hook {ref.name!r} of plugin {ref.plugin!r}" if ref.plugin else f"hook {ref.name!r}"
 
 
-def _run_to_the_end(result: Any) -> Any:
-    """Run a generator hook through: in a transaction its yields commit nothing."""
-    if not isgenerator(result):
-        return result
-    while True:
-        try:
-            next(result)
-        except StopIteration as end:
-            return end.value
+def _set_locally(name: str, value: str) -> str:
+    return f"SELECT set_config({literal(name)}, {literal(value)}, true)"
+
+
+def _nesting(conn: psycopg.Connection[Any]) -> int:
+    """Return how many transaction blocks are open; psycopg counts them and does not say."""
+    return int(getattr(conn, "_num_transactions", 0))
