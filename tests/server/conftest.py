@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import confiture
@@ -22,7 +23,8 @@ from confiture.server import binaries, embedded
 from confiture.server.binaries import major
 from confiture.server.placing import STATE
 
-SOURCE = Path(confiture.__file__).parents[1]
+# Ours and what is installed, for a Python that is not the environment's own.
+IMPORTS = os.pathsep.join([str(Path(confiture.__file__).parents[1]), str(Path(psycopg.__file__).parents[1])])
 EMBEDDED = """
 import sys
 from pathlib import Path
@@ -49,17 +51,18 @@ class Command:
         root: Path,
         *,
         script: str = EMBEDDED,
+        python: str = sys.executable,
         environment: Mapping[str, str] | None = None,
         **identity: Any,
     ) -> None:
         self.process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", script, os.fspath(root)],
+            [python, "-W", "error", "-c", script, os.fspath(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd="/",
-            env={**os.environ, "PYTHONPATH": str(SOURCE), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": IMPORTS, **(environment or {})},
             **identity,
         )
 
@@ -116,12 +119,14 @@ def pg() -> str:
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
     # Not tmp_path: as root, the server's user cannot enter pytest's own folder.
-    folder = Path(tempfile.mkdtemp(prefix="project-", dir="/tmp")).resolve()
+    memory = os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 2**30
+    folder = Path(tempfile.mkdtemp(prefix="project-", dir="/dev/shm" if memory else "/tmp")).resolve()
     folder.chmod(0o755)
     try:
         yield folder
     finally:
-        for pid in processes_of(folder):
+        # A server that is killed leaves shared memory behind: only where it does not go by itself.
+        for pid in [] if gone(folder) else processes_of(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         _forget_private(folder)

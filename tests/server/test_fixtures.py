@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-from .conftest import SOURCE
+from .conftest import IMPORTS
 
 
 def test_both_connections_are_to_the_same_new_database(database, second):
@@ -28,27 +27,36 @@ def test_the_server_names_its_programs(server):
 _SUITE = """
 import os, psycopg
 
-def test_one(database, database_url, server):
-    database.execute("CREATE TABLE jam ()")
+def test_one(confiture_database, confiture_server):
+    confiture_database.execute("CREATE TABLE jam ()")
     with open(os.environ["NOTE"], "w") as note:
-        note.write(server.conninfo("postgres"))
+        note.write(confiture_server.conninfo("postgres"))
 """
 
 
 def test_a_named_server_is_used_instead_and_keeps_nothing(server, database, tmp_path):
-    (tmp_path / "conftest.py").write_text((Path(__file__).parents[1] / "conftest.py").read_text())
     (tmp_path / "test_one.py").write_text(_SUITE)
     environment = {
         **os.environ,
         "CONFITURE_TEST_URL": server.conninfo("postgres"),
         "NOTE": str(tmp_path / "note"),
-        "PYTHONPATH": str(SOURCE),
+        "PYTHONPATH": IMPORTS,
     }
     count = "SELECT count(*) FROM pg_database"
     before = database.execute(count).fetchone()
 
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "confiture.testing",
+            str(tmp_path),
+        ],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

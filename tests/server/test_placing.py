@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,13 +15,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-import confiture
 from confiture.exceptions import ServerFault
 from confiture.server import binaries, embedded
 from confiture.server.account import Account, server_account
 from confiture.server.placing import STATE
 
-from .conftest import gone, processes_of
+from .conftest import IMPORTS, gone, processes_of
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
@@ -173,25 +173,30 @@ def servers(project: Path) -> list[int]:
     ]
 
 
-def _can_run_all(account: Account) -> bool:
-    """Whether an ordinary user can run this Python and read these sources at all."""
-    words = [sys.executable, "-c", "import confiture.server, psycopg; confiture.server.binaries()"]
-    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(confiture.__file__).parents[1])}
-    try:
-        return not subprocess.run(words, env=env, cwd="/", capture_output=True, **account.identity).returncode
-    except PermissionError:
-        return False
+def _python_of(account: Account) -> str | None:
+    """Return a Python that this user can run and that finds all of ours."""
+    plain = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin")
+    words = ["-c", "import confiture.server, psycopg; confiture.server.binaries()"]
+    for python in filter(None, (sys.executable, plain)):
+        with contextlib.suppress(PermissionError):
+            env = {"PYTHONPATH": IMPORTS}
+            if not subprocess.run(
+                [python, *words], env=env, cwd="/", check=False, **account.identity
+            ).returncode:
+                return python
+    return None
 
 
 def test_an_ordinary_user_runs_it_as_themselves(empty, pg, command):
     account = server_account()
-    if account.dropped and not _can_run_all(account):
-        pytest.skip(f"{account.name} cannot run {sys.executable}, or not read the sources: a private folder")
+    python = _python_of(account)
+    if python is None:
+        pytest.skip(f"{account.name} has no Python that may read the sources: they lie in a private folder")
     home = empty / "home"
     home.mkdir(mode=0o700)
     account.give(home)
 
-    user = command(home, environment={"HOME": str(home)}, **account.identity)
+    user = command(home, python=python, environment={"HOME": str(home)}, **account.identity)
     user.url()
     owners = {Path(f"/proc/{pid}").owner() for pid in processes_of(home)}
     user.kill()

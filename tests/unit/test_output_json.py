@@ -12,14 +12,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from confiture.models.plan import Plan, PlannedStep
-from confiture.models.report import HookReport, MigrationReport, MigrationStatus, PluginStatus
+from confiture.models.report import HookReport, MigrationReport
+from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output.json import render, render_order, render_plan, render_plugins, render_status
 from tests.unit.reports import applied, full, report
 
 SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").read_text())
 
 
-def hook_with(stats: dict[str, Any]) -> MigrationReport:
+def hook_with(stats: dict[Any, Any]) -> MigrationReport:
     return applied(hooks=(HookReport("after_ddl", "p", "h", "kept", 1.0, stats=stats),))
 
 
@@ -75,7 +76,7 @@ def test_what_is_for_people_only_is_not_in_it():
 def test_whatever_a_hook_left_in_its_stats_becomes_json():
     around: dict[str, Any] = {}
     around["itself"] = around
-    stats = {
+    stats: dict[Any, Any] = {
         "day": date(2026, 11, 23),
         "sum": Decimal("1.50"),
         "nan": float("nan"),

@@ -11,10 +11,9 @@ from confiture.models.report import (
     Fault,
     HookReport,
     MigrationReport,
-    MigrationStatus,
-    PluginStatus,
     StatementReport,
 )
+from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output import FORMATS, reporter
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render
@@ -126,6 +125,21 @@ def test_a_statement_that_was_not_rehearsed_says_why():
     assert "not rehearsed: line 4: 55P04" in render(report(applied(statements=(statement,))))
 
 
+@pytest.mark.parametrize("exit_code", [130, 143])
+def test_an_interruption_is_told_with_what_was_applied_before(exit_code):
+    failed = MigrationReport("2", "fig", "failed", error=Fault("interrupted"))
+
+    text = render(report(applied(), failed, outcome="failed", exit_code=exit_code))
+
+    assert last(text) == "interrupted, rolled back; applied before: 1 jam"
+
+
+def test_a_first_migration_that_fails_has_nothing_before_it():
+    failed = MigrationReport("1", "jam", "failed", error=Fault("no"))
+
+    assert last(render(report(failed, outcome="failed", exit_code=4))) == "rolled back; nothing was applied"
+
+
 def test_an_unknown_estimate_is_words_and_never_a_number():
     unknown = applied(estimate=Estimate(False, "no statistics", "run ANALYZE"))
 
@@ -180,13 +194,13 @@ def test_one_is_singular():
 
 def test_status_is_a_table_and_counts():
     statuses = (
-        MigrationStatus("1", "jam", "applied", "2026-11-23"),
+        MigrationStatus("1", "jam", "applied", "2026-11-23T01:02:03.456+00:00"),
         MigrationStatus("20", "fig", "pending"),
         MigrationStatus("3", "\x1b[0m", "missing"),
     )
 
     assert render_status(statuses).splitlines() == [
-        "applied  1   jam      2026-11-23",
+        "applied  1   jam      2026-11-23 01:02:03+00:00",
         "pending  20  fig",
         "missing  3   \\x1b[0m",
         "",

@@ -7,16 +7,14 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-import click
-
 from confiture.cli.choosing import loaded
-from confiture.cli.connecting import reachable, settings_of
-from confiture.cli.explaining import colour_on
+from confiture.cli.connecting import EMBEDDED, reachable, settings_of, with_way_on
+from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
 from confiture.cli.progress import Say, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
-from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
@@ -31,9 +29,15 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
         try:
             report = _done(flags, work)
         except ConfitureError as fault:
-            out.machines().write("report", refused(mode, fault))
+            _write(out.machines(), refused(mode, fault))
+            raise
+        except Interrupted as signal:
+            why = Fault(f"{signal}: nothing was begun")
+            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=why))
             raise
         _write(out, report)
+        if not out.on_screen:
+            _say_failures(report)
     return report.exit_code
 
 
@@ -41,21 +45,21 @@ def _done(flags: Flags, work: Work) -> Report:
     from confiture.core.interrupts import interruptible
 
     # What hooks and migrations print is not the report: stdout is for that alone.
-    with interruptible(), redirect_stdout(sys.stderr), progress(flags) as say:
+    with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = settings_of(flags)
-        plugins = loaded(settings, flags)
-        with reachable(settings) as settings:
-            return work(settings, plugins, say)
+        with loaded(settings, flags) as plugins, reachable(settings) as there:
+            report = work(there, plugins, tell)
+        return with_way_on(report) if settings.url == EMBEDDED else report
 
 
 def _write(out: Outputs, report: Report) -> None:
+    """Write the report; where that fails too, what failed first decides the exit code."""
     try:
         out.write("report", report)
-    except ConfitureError:
+    except (ConfitureError, OSError) as error:
         if not report.exit_code:
             raise
-    if not out.on_screen:
-        _say_failures(report)
+        say(explained(error)[0])
 
 
 def refused(mode: Mode, fault: ConfitureError) -> Report:
@@ -81,10 +85,6 @@ def _say_failures(report: Report) -> None:
     for migration in report.migrations:
         if migration.error:
             label = f"{migration.version} {migration.name}".rstrip()
-            _say([f"{label}:", *error_lines(migration.error, migration.source_line)])
+            say([f"{label}:", *error_lines(migration.error, migration.source_line)])
     if report.fault:
-        _say(error_lines(report.fault))
-
-
-def _say(lines: list[str]) -> None:
-    click.echo("\n".join(lines), err=True, color=colour_on(sys.stderr))
+        say(error_lines(report.fault))

@@ -27,10 +27,10 @@ def ended(error: BaseException) -> int:
         _nobody_reads()
         return 0
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        _say(["interrupted"])
+        say(["interrupted"])
         return error.exit_code if isinstance(error, Interrupted) else 130
     lines, code = explained(error)
-    _say(lines)
+    say(lines)
     return code
 
 
@@ -116,7 +116,8 @@ def shortened(path: str) -> str:
     return path
 
 
-def _say(lines: list[str]) -> None:
+def say(lines: list[str]) -> None:
+    """Print on stderr; a stderr that takes nothing more never stops the work."""
     # The other end of stdout may be gone and stderr's as well; the exit code still counts.
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -6,10 +6,11 @@ import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
+from confiture.cli.explaining import say
 from confiture.cli.flags import Flags
 from confiture.logs import set_threshold
 from confiture.output.words import inert
@@ -27,11 +28,12 @@ def progress(flags: Flags) -> Iterator[Say | None]:
         try:
             yield _passing
         finally:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            _passing("")
     else:
-        yield lambda line: click.echo(inert(line), err=True)
+        yield lambda line: say([inert(line)])
 
 
 def _passing(line: str) -> None:
     room = shutil.get_terminal_size().columns - 1
-    click.echo(f"\r\x1b[K{inert(line)[:room]}", err=True, nl=False)
+    with suppress(OSError):
+        click.echo(f"\r\x1b[K{inert(line)[:room]}", err=True, nl=False)

@@ -7,8 +7,8 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 import click
 from attrs import frozen
@@ -24,7 +24,7 @@ class Target:
     """One report: its format, and the open file that it goes to (``None``: stdout)."""
 
     format: str
-    file: TextIO | None = None
+    file: FileIO | None = None
 
 
 @frozen
@@ -76,10 +76,11 @@ def outputs(flags: Flags) -> Iterator[Outputs]:
         targets, places = [], set()
         for wanted in flags.output:
             format, place = _parsed(wanted)
+            file = stack.enter_context(_opened(place)) if place else None
             if (where := place and os.path.realpath(place)) in places:
                 raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
             places.add(where)
-            targets.append(Target(format, stack.enter_context(_opened(place)) if place else None))
+            targets.append(Target(format, file))
         if None not in places:
             targets.append(Target("text"))
         yield Outputs(tuple(targets), flags.quiet)
@@ -96,22 +97,24 @@ def _parsed(wanted: str) -> tuple[str, str | None]:
     return format, file or None
 
 
-def _opened(file: str) -> TextIO:
+def _opened(file: str) -> FileIO:
     try:
         # Not truncated yet: a report of before stays until there is a new one.
         number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UsageFault(f"--output: {file} cannot be written: {why}") from None
-    return open(number, "w", encoding="utf-8", errors="backslashreplace", newline="\n")
+    # Unbuffered: closing it has nothing left to fail at.
+    return open(number, "wb", buffering=0)
 
 
-def _write(file: TextIO, text: str) -> None:
+def _write(file: FileIO, text: str) -> None:
+    rest = memoryview(text.encode("utf-8", "backslashreplace"))
     try:
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate(0)
-        file.write(text)
-        file.flush()
+        while rest:
+            rest = rest[file.write(rest) :]
     except BrokenPipeError:
         pass
     except OSError as error:

@@ -12,7 +12,7 @@ from psycopg import Connection
 from confiture.core.callbacks import called
 from confiture.core.hooks import Hook, HookContext, HookPhase, HookResult
 from confiture.core.locks import changed_so_far
-from confiture.core.savepoint import Guard, HookRef
+from confiture.core.savepoint import Commits, Guard, HookRef
 from confiture.core.session import Session
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
@@ -52,8 +52,12 @@ class Phases:
         """Whether any of these phases has a hook."""
         return any(self._implementations(phase) for phase in phases)
 
-    def run(self, session: Session, phase: HookPhase, **more: Any) -> list[HookResult]:
+    def run(
+        self, session: Session, phase: HookPhase, commits: Commits | None = None, **more: Any
+    ) -> list[HookResult]:
         """Run the hooks of ``phase`` in the transaction that ``session`` is in; nothing where there are none.
+
+        ``commits`` ends that transaction and begins another at each yield of a generator hook.
 
         Raises:
             HookError: One failed.
@@ -62,7 +66,7 @@ class Phases:
         if not implementations:
             return []
         plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
-        guard = Guard(session, self.context, plain, lambda: changed_so_far(session.conn))
+        guard = Guard(session, self.context, plain, lambda: changed_so_far(session.conn), commits)
         self.manager.guard = guard
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)

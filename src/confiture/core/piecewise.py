@@ -6,22 +6,28 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Self
 
 import psycopg
 from attrs import define, evolve
+from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy
 from confiture.core.hooks import HookPhase
+from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import HELD
-from confiture.core.session import literal, rows, send
+from confiture.core.locks import HELD, STRONG
+from confiture.core.session import literal, send
 from confiture.core.statements import SqlMigration
-from confiture.core.walk import Walk
-from confiture.exceptions import LedgerFault, MigrationFault
-from confiture.models.migration import SqlScript, Statement
+from confiture.core.stretches import AS_OURSELVES, Stretches
+from confiture.core.walk import Engine, Walk
+from confiture.core.work import Work
+from confiture.exceptions import LedgerFault, LockFault, MigrationFault
+from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import Lock, NotSeen
 
 
@@ -30,6 +36,13 @@ class Piecewise(Walk):
     """One attempt at one no-transaction migration."""
 
     not_seen: tuple[NotSeen, ...] = ()
+
+    @classmethod
+    def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
+        """Make a fresh migration ready for one attempt."""
+        walk = super().begin(engine, work, attempt, migration)
+        walk.statements.around = walk._by_python
+        return walk
 
     def run(self) -> None:
         """Run it statement by statement; each phase has a transaction of its own.
@@ -59,24 +72,25 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        before = len(self.phases.reports)
+        before, stretches = len(self.phases.reports), Stretches(self._own_transaction, self.engine, self.work)
         try:
-            with self._own_transaction():
-                self.phases.run(self.engine.session, phase)
+            with stretches:
+                self.phases.run(self.engine.session, phase, stretches)
         except BaseException:
-            # Hooks of this phase that had been kept are undone with its transaction.
-            self.phases.reports[before:] = [
-                evolve(report, outcome="undone") for report in self.phases.reports[before:]
-            ]
+            if not stretches.commits:
+                # Hooks of this phase that had been kept are undone with its transaction.
+                self.phases.reports[before:] = [
+                    evolve(report, outcome="undone") for report in self.phases.reports[before:]
+                ]
             raise
         self._keep_settings()
 
-    def _own_transaction(self) -> Any:
-        def committed() -> None:
+    def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
+        def committing() -> None:
             if not still_held(self.engine.keeper):
                 raise lock_lost()
 
-        return self.engine.session.transaction(at_end=committed)
+        return self.engine.session.transaction(at_end=committing, ended=ended)
 
     def _keep_settings(self) -> None:
         """Let what hooks set for this migration outlive their transaction."""
@@ -115,12 +129,13 @@ class Piecewise(Walk):
                 hint=f"confiture repair {self.work.version}",
             )
         if self.work.done:
-            self._refuse_invalid(script)
+            self._refuse_left_by(script)
         for step in range(len(done), len(script.statements)):
             self._step(step, script.statements[step])
 
-    def _refuse_invalid(self, script: SqlScript) -> None:
-        left = invalid_indexes(self.engine.session.conn, script)
+    def _refuse_left_by(self, script: SqlScript) -> None:
+        builds = [build_of(each.sql) for each in script.statements if not each.in_transaction]
+        left = sorted({name for build in builds if build for name in build.invalid(self.engine.session.conn)})
         if left:
             raise LedgerFault(
                 f"migration {self.work.label} is unfinished and has left an invalid index: {', '.join(left)}",
@@ -128,15 +143,21 @@ class Piecewise(Walk):
             )
 
     def _step(self, step: int, statement: Statement) -> None:
+        ledger = self.engine.ledger
         entry = Entry(self.work.version, self.work.name, self.work.checksum, None, (), self.work.direction)
-        begin_sql = self.engine.ledger.begun_sql(entry, step, statement.sql)
-        done_sql = self.engine.ledger.done_sql(entry, step)
         if self._was_done(statement):
-            self._record(done_sql)
+            self._record(ledger.done_sql(entry, step))
         elif statement.in_transaction:
-            self._step_in_transaction(statement, begin_sql + done_sql)
+            record = ledger.begun_sql(entry, step, statement.sql) + ledger.done_sql(entry, step)
+            self._step_in_transaction(statement, record)
         else:
-            self._step_outside(statement, begin_sql, done_sql)
+            build = build_of(statement.sql)
+            self._refuse_invalid(build, statement.line)
+            self._record(ledger.begun_sql(entry, step, statement.sql))
+            with self._outside(statement.sql, build, ledger.not_begun_sql(entry, step)):
+                self.statements.run(statement)
+            self._hidden(statement.line)
+            self._record(ledger.done_sql(entry, step))
         self.committed = True
 
     def _was_done(self, statement: Statement) -> bool:
@@ -144,52 +165,87 @@ class Piecewise(Walk):
         done = self.work.done
         if done is None or done.begun != sha256(statement.sql) or statement.kind != "index_stmt":
             return False
-        return index_is_valid(self.engine.session.conn, index_name(statement))
+        build = build_of(statement.sql)
+        return build is not None and build.is_there(self.engine.session.conn)
 
     def _step_in_transaction(self, statement: Statement, record: str) -> None:
         conn = self.engine.session.conn
         with self._own_transaction():
             self.statements.run(statement)
-            (held,) = send(conn, f"{HELD}; {_AS_OURSELVES} {record}")
+            (held,) = send(conn, f"{HELD}; {AS_OURSELVES} {record}")
             before = self.locks
             self._see(held)
             self.locks = merged(before, self.locks)
 
-    def _step_outside(self, statement: Statement, begin: str, done: str) -> None:
+    def _hidden(self, line: int | None) -> None:
+        what = f"line {line} runs in transactions of its own, over when it ends"
+        self.not_seen += (NotSeen(None, "locks", what),)
+
+    @contextmanager
+    def _by_python(self, sql: str, line: int | None) -> Iterator[None]:
+        """Stand round one statement of a Python migration, which is committed when it ends."""
+        if not still_held(self.engine.keeper):
+            raise lock_lost()
+        build = build_of(sql)
+        self._refuse_invalid(build, line)
+        with self._outside(sql, build):
+            yield
+
+    @contextmanager
+    def _outside(self, sql: str, build: Build | None, forget: str = "") -> Iterator[None]:
+        """Stand round a statement that has no transaction of ours; see what it leaves where it fails."""
         conn = self.engine.session.conn
-        self._record(begin)
-        concurrently = statement.kind in _CONCURRENT_KINDS
-        if concurrently:
-            send(conn, f"SET lock_timeout = {literal(self.engine.wait_concurrently)}")
+        before = build.invalid(conn) if build else ()
         try:
-            self.statements.run(statement)
-        except psycopg.errors.LockNotAvailable:
-            drop_invalid(conn, statement)
+            with self._patient() if is_concurrently(sql) else nullcontext():
+                yield
+        except psycopg.Error as error:
+            if self.engine.session.lost:
+                raise
+            left = tuple(name for name in build.invalid(conn) if name not in before) if build else ()
+            if left and isinstance(error, LockNotAvailable):
+                self._drop_left(left, error)
+                left = ()
+            if forget and not left:
+                self._record(forget)
             raise
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """Give CONCURRENTLY its own lock_timeout: it waits for old transactions, and blocks nobody."""
+        conn = self.engine.session.conn
+        send(conn, f"SET lock_timeout = {literal(self.engine.wait_concurrently)}")
+        try:
+            yield
         finally:
-            if concurrently and not self.engine.session.lost:
+            if not self.engine.session.lost:
                 send(conn, self.timeouts(local=False))
-        if concurrently:
-            self._refuse_left_invalid(statement)
-        self.not_seen += (
-            NotSeen(
-                None, "locks", f"line {statement.line} runs in transactions of its own, over when it ends"
-            ),
-        )
-        self._record(done)
+
+    def _drop_left(self, left: tuple[str, ...], error: LockNotAvailable) -> None:
+        """Drop the invalid index of a CONCURRENTLY that waited in vain, so that it can be tried again."""
+        try:
+            with self._patient():
+                drop(self.engine.session.conn, left)
+        except LockNotAvailable:
+            raise LockFault(
+                f"{error.diag.message_primary}; it left the invalid index {left[0]}, and dropping that "
+                "waited in vain too",
+                hint=f"when the old transactions are over: DROP INDEX CONCURRENTLY {left[0]}; run again",
+            ) from error
 
     def _record(self, record: str) -> None:
         with self._own_transaction():
-            send(self.engine.session.conn, f"{_AS_OURSELVES} {record}")
+            send(self.engine.session.conn, f"{AS_OURSELVES} {record}")
 
-    def _refuse_left_invalid(self, statement: Statement) -> None:
-        left = invalid_indexes_named(self.engine.session.conn, index_name(statement))
+    def _refuse_invalid(self, build: Build | None, line: int | None) -> None:
+        """Refuse to take an invalid index for done, as IF NOT EXISTS would."""
+        left = build.invalid(self.engine.session.conn) if build and build.index else ()
         if left:
             raise MigrationFault(
-                f"index {', '.join(left)} is there but invalid: an earlier attempt failed",
+                f"index {left[0]} is there but invalid: an earlier attempt failed",
                 hint=f"DROP INDEX CONCURRENTLY {left[0]}; then run again",
                 file=self.work.file,
-                line=statement.line,
+                line=line,
             )
 
     def _validate_by_itself(self) -> None:
@@ -201,9 +257,8 @@ class Piecewise(Walk):
     def _finish(self) -> None:
         """Write the ledger row, last, in a transaction of its own."""
         self.stage = "commit"
-        with self._own_transaction():
+        with self._own_transaction(self._ended):
             send(self.engine.session.conn, self.ledger_sql())
-        self.committed = True
 
     def _clean(self) -> None:
         session = self.engine.session
@@ -218,61 +273,11 @@ class Piecewise(Walk):
             session.put_back()
 
 
-# The ledger is the runner's: whatever role the migration has taken must not write it.
-_AS_OURSELVES = "SET LOCAL ROLE NONE;"
-_CONCURRENT_KINDS = ("index_stmt", "drop_stmt", "reindex_stmt", "alter_table_stmt")
-
-
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
     """Return each relation once, with its strongest mode."""
-    from confiture.core.locks import STRONG
-
     strongest: dict[str, Lock] = {}
     for lock in (*first, *second):
         known = strongest.get(lock.relation)
         if known is None or STRONG.index(lock.mode) > STRONG.index(known.mode):
             strongest[lock.relation] = lock
     return tuple(strongest[name] for name in sorted(strongest))
-
-
-def index_name(statement: Statement) -> str | None:
-    """Return the name of the index that a CREATE INDEX makes, where it names one."""
-    from confiture.core.created import created_index
-
-    return created_index(statement.sql) if statement.kind == "index_stmt" else None
-
-
-def invalid_indexes(conn: psycopg.Connection[Any], script: SqlScript) -> list[str]:
-    """Return the invalid indexes that a migration's statements would have made."""
-    names = {index_name(statement) for statement in script.statements}
-    return [each for name in sorted(filter(None, names)) for each in invalid_indexes_named(conn, name)]
-
-
-def invalid_indexes_named(conn: psycopg.Connection[Any], name: str | None) -> list[str]:
-    """Return the invalid index of this name, qualified, or nothing."""
-    if name is None:
-        return []
-    found = rows(
-        conn,
-        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
-        " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f" WHERE NOT i.indisvalid AND c.relkind = 'i' AND c.relname = {literal(name)}",
-    )
-    return [each for (each,) in found]
-
-
-def index_is_valid(conn: psycopg.Connection[Any], name: str | None) -> bool:
-    """Whether there is a valid index of this name."""
-    found = rows(
-        conn,
-        "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        f" WHERE i.indisvalid AND c.relname = {literal(name or '')}",
-    )
-    return bool(found)
-
-
-def drop_invalid(conn: psycopg.Connection[Any], statement: Statement) -> None:
-    """Drop the invalid index that a CONCURRENTLY left, so that a retry does not take it for done."""
-    for each in invalid_indexes_named(conn, index_name(statement)):
-        send(conn, "SET lock_timeout = 0")
-        send(conn, f"DROP INDEX CONCURRENTLY {each}")

@@ -8,7 +8,7 @@ from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
 from confiture.models.migration import Script
-from confiture.models.report import MigrationStatus
+from confiture.models.status import MigrationStatus
 
 
 def statuses(scripts: Sequence[Script], entries: Iterable[Entry]) -> tuple[MigrationStatus, ...]:
@@ -81,11 +81,8 @@ def _refuse_disagreement(scripts: Sequence[Script], entries: Sequence[Entry]) ->
     missing = [status for status in each if status.state == "missing"]
     lines = [f"changed since it was applied: {_label(status)}" for status in changed]
     lines += [f"applied, but its file is missing: {_label(status)}" for status in missing]
-    lines += [
-        f"its down is unfinished: {entry.version} {entry.name}"
-        for entry in entries
-        if not entry.finished and entry.direction == "backward"
-    ]
+    half_undone = [entry for entry in entries if not entry.finished and entry.direction == "backward"]
+    lines += [f"its down is unfinished: {entry.version} {entry.name}" for entry in half_undone]
     files = {numbers(script.version) for script in scripts}
     lines += [
         f"unfinished, but its file is missing: {entry.version} {entry.name}"
@@ -95,7 +92,7 @@ def _refuse_disagreement(scripts: Sequence[Script], entries: Sequence[Entry]) ->
     if lines:
         raise LedgerFault(
             "the ledger and the files disagree\n  " + "\n  ".join(lines),
-            hint=_way_on(changed, missing),
+            hint="finish it: confiture down" if len(lines) == len(half_undone) else _way_on(changed, missing),
         )
 
 
@@ -175,9 +172,9 @@ def _refuse_unfinished(entries: Iterable[Entry]) -> None:
             )
 
 
-def unfinished(entries: Iterable[Entry], script: Script) -> Entry | None:
-    """Return what the ledger has recorded of a script that is unfinished."""
+def unfinished(entries: Iterable[Entry], version: str) -> Entry | None:
+    """Return what the ledger has recorded of a migration that is unfinished."""
     for entry in entries:
-        if not entry.finished and numbers(entry.version) == numbers(script.version):
+        if not entry.finished and numbers(entry.version) == numbers(version):
             return entry
     return None

@@ -114,7 +114,7 @@ class _Reader:
                 )
             self.copy_data[self.starts_at] = self.text[begin : found.start()]
             self.gaps.append((begin, found.end()))
-            self.data = (self.data[0] if self.data else begin, found.end())
+            self.data = (self.data[0] if self.data else begin, self._next_line(found.end()))
         self.words = []
         self.depth = 0
 

@@ -51,6 +51,7 @@ def _syntax(script: Script) -> ast.Module:
 def _run(script: Script, tree: ast.Module) -> ModuleType:
     module = ModuleType(_module_name(script.path))
     module.__file__ = str(script.path)
+    module.__package__ = ""
     # dataclasses and attrs look a class's module up there.
     sys.modules[module.__name__] = module
     try:

@@ -12,10 +12,11 @@ from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
 from confiture.core.callbacks import callback_name, called
-from confiture.core.faults import exit_code, fault_of, lock_not_granted, root, source_line
+from confiture.core.faults import fault_of, lock_not_granted, root, source_line, waited_in_vain
 from confiture.core.hooks import HookError, HookPhase
 from confiture.core.locks import blocks_of
 from confiture.core.piecewise import Piecewise
+from confiture.core.planner import unfinished
 from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
 from confiture.core.walk import EndedTransaction, Engine, Walk
@@ -34,17 +35,19 @@ class Ran:
         error: What stopped it, ``None`` where it went well.
         on_commit: Callbacks not called: the commit is the caller's, or there is none.
         stats: What hooks set.
+        interrupted: The signal that arrived when it was committed already: nothing may come after it.
     """
 
     report: MigrationReport
     error: BaseException | None = None
     on_commit: tuple[Callable[[], object], ...] = ()
     stats: dict[str, Any] = field(factory=dict)
+    interrupted: KeyboardInterrupt | None = None
 
     @property
-    def exit_code(self) -> int:
-        """What a command ends with after this."""
-        return 0 if self.error is None else exit_code(self.error)
+    def stops(self) -> BaseException | None:
+        """Why no other migration may come after this one, ``None`` where it may."""
+        return self.error or self.interrupted
 
 
 @define
@@ -73,14 +76,27 @@ class Runner:
             walk, error = self._attempt(work, attempt)
             if error is None or not self._may_retry(walk, error, attempt):
                 break
-            # Jitter, so that two that wait for each other do not meet again.
-            time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            try:
+                # Jitter, so that two that wait for each other do not meet again.
+                time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            except KeyboardInterrupt as signal:
+                error = signal
+                break
             attempt += 1
+            work = self._resumed(work)
         if error is None:
             return self._done(walk)
+        if walk.complete and isinstance(error, KeyboardInterrupt):
+            return evolve(self._done(walk), interrupted=error)
         if reason := self.excuse(error):
             return Ran(evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=_undone(walk)))
         return self._failed(walk, error, attempt)
+
+    def _resumed(self, work: Work) -> Work:
+        """Return the work with what an earlier attempt recorded of it: a retry does not do that again."""
+        if work.transactional or work.script is None:
+            return work
+        return evolve(work, done=unfinished(self.engine.ledger.read(self.engine.session.conn), work.version))
 
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
@@ -105,22 +121,27 @@ class Runner:
     def _done(self, walk: Walk) -> Ran:
         callbacks = tuple(walk.phases.context.callbacks)
         warnings: list[str] = []
+        interrupted: KeyboardInterrupt | None = None
         kept = self.engine.dry_run or self.engine.session.nested
         if self.engine.dry_run:
             self._rehearsed.append(walk.work.label)
-        if not kept:
-            warnings = [text for each in callbacks if (text := called(each))]
+        try:
+            for each in () if kept else callbacks:
+                warnings += filter(None, [called(each)])
+        except KeyboardInterrupt as signal:
+            interrupted = signal
         outcome: MigrationOutcome = "applied" if walk.work.direction == "forward" else "reverted"
         report = self._report(walk, "rehearsed" if self.engine.dry_run else outcome, warnings)
         return Ran(
             evolve(report, on_commit=tuple(map(callback_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
             stats=walk.phases.context.stats,
+            interrupted=interrupted,
         )
 
     def _failed(self, walk: Walk, error: BaseException, attempt: int) -> Ran:
         stage = error.phase.spec if isinstance(error, HookError) else walk.stage
-        holder = self.blockers.last_seen() if lock_not_granted(error) else None
+        holder = self.blockers.last_seen() if waited_in_vain(error) else None
         fault = fault_of(error, stage, walk.statements, holder)
         if attempt > 1:
             fault = evolve(fault, message=f"{fault.message} ({attempt} attempts)")
@@ -136,7 +157,7 @@ class Runner:
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
         report = self._report(walk, "failed", warnings)
         return Ran(
-            evolve(report, error=fault, source_line=line, hooks=_undone(walk)),
+            evolve(report, reason=_kept(walk), error=fault, source_line=line, hooks=_undone(walk)),
             error=error,
             stats=walk.phases.context.stats,
         )
@@ -198,6 +219,13 @@ class Runner:
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
             warnings=(*walk.phases.warnings, *warnings),
         )
+
+
+def _kept(walk: Walk) -> str | None:
+    """Say what a no-transaction migration that stopped has committed."""
+    if not (isinstance(walk, Piecewise) and walk.committed):
+        return None
+    return "what it had done until then is kept and recorded; a run goes on from there"
 
 
 def _undone(walk: Walk) -> tuple[HookReport, ...]:

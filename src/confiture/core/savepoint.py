@@ -11,16 +11,16 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from inspect import isgenerator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
-from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult
+from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult, who
 from confiture.core.session import Session, identifier, literal, rows, send
 from confiture.models.report import HookReport
 
@@ -74,7 +74,7 @@ class HookFatal(HookError):
     """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
 
     def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
-        super().__init__(ref.name, ref.phase, error)
+        super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
         self.may_be_committed = may_be_committed
 
 
@@ -82,9 +82,22 @@ class Misuse(Exception):
     """What a hook did wrong without raising."""
 
 
-@frozen
+class Commits(Protocol):
+    """What ends the transaction at a generator hook's ``yield`` and begins the next."""
+
+    def resume(self, ref: HookRef) -> Any:
+        """Return what this hook yielded last before a crash, ``None`` where it begins."""
+
+    def stored(self, progress: Any) -> str:
+        """Return what was yielded as it is stored, or raise :class:`Misuse`."""
+
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store the progress, commit, and begin again."""
+
+
+@define
 class _Call:
-    """A hook between its savepoint and its end."""
+    """A hook between its savepoint and its end; a commit between gives it a new savepoint."""
 
     ref: HookRef
     savepoint: str
@@ -94,6 +107,7 @@ class _Call:
     wanted: dict[str, str]
     locals: dict[str, str]
     began: float
+    commits: int = 0
 
     @property
     def duration_ms(self) -> float:
@@ -112,6 +126,7 @@ class Guard:
         reports: What each hook did, in the order in which they ended.
         ran: Every hook that was begun.
         warnings: Settings put back, failures passed over.
+        commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
         fatal: The failure after which nothing may go on.
     """
@@ -120,6 +135,7 @@ class Guard:
     context: HookContext
     plain: int
     changed: Callable[[], tuple[str, ...]]
+    commits: Commits | None = None
     reports: list[HookReport] = field(factory=list)
     ran: list[HookRef] = field(factory=list)
     warnings: list[str] = field(factory=list)
@@ -128,7 +144,7 @@ class Guard:
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
-    _wrappers: list[HookRef] = field(factory=list)
+    _wrappers: list[_Call] = field(factory=list)
 
     # What a context asks for.
 
@@ -140,7 +156,7 @@ class Guard:
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration's end, and from now on keep it at that."""
         self._refuse_open()
-        ((now,),) = rows(self.session.conn, f"SELECT set_config({literal(name)}, {literal(value)}, true)")
+        ((now,),) = rows(self.session.conn, _set_locally(name, value))
         # In time for a hook inside a wrapper that asks for it; what an undone hook asked for is forgotten.
         spelled = {each.lower(): each for each in GUARDED}
         name = spelled.get(name.lower(), name)
@@ -160,7 +176,7 @@ class Guard:
         call = self._begin(ref)
         try:
             with self._lent(call):
-                result = _run_to_the_end(function())
+                result = self._finished(call, function())
             self._check(result)
             self._release(call)
         except KeyboardInterrupt:
@@ -183,7 +199,7 @@ class Guard:
         except BaseException as error:
             self._undo(call, error)
             return (yield)  # those inside run without it
-        inner, failed = yield from self._inside(ref)
+        inner, failed = yield from self._inside(call)
         if self.fatal:
             with contextlib.suppress(Exception):
                 generator.close()
@@ -208,9 +224,9 @@ class Guard:
                 raise Misuse("a wrapper yields once; this one did not yield") from None
         self._check(None)
 
-    def _inside(self, ref: HookRef) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+    def _inside(self, call: _Call) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
         """Let the hooks inside run; return what they gave, or how they failed."""
-        self._wrappers.append(ref)
+        self._wrappers.append(call)
         try:
             return (yield), None
         except (KeyboardInterrupt, GeneratorExit):
@@ -232,7 +248,44 @@ class Guard:
 
     def _lent(self, call: _Call) -> Any:
         ref = call.ref
-        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config, call.noted)
+        resume = self.commits.resume(ref) if self.commits else None
+        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config, call.noted, resume)
+
+    # A generator hook.
+
+    def _finished(self, call: _Call, result: Any) -> Any:
+        """Run a generator hook through; each of its yields commits, where there is what commits."""
+        if not isgenerator(result):
+            return result
+        nesting = _nesting(self.session.conn)
+        with contextlib.closing(result):
+            while True:
+                try:
+                    progress = next(result)
+                except StopIteration as end:
+                    return end.value
+                if _nesting(self.session.conn) != nesting:
+                    raise Misuse("it yielded inside its own `with conn.transaction():`")
+                if self.commits:
+                    self._commit(self.commits, call, progress)
+
+    def _commit(self, commits: Commits, call: _Call, progress: Any) -> None:
+        self._check(None)
+        stored = commits.stored(progress)
+        self._release(call, last=True)
+        commits.commit(call.ref, stored)
+        call.commits += 1
+        call.put_back = self.context.saved()
+        self._begin_again((*self._wrappers, call))
+
+    def _begin_again(self, calls: Iterable[_Call]) -> None:
+        """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
+        message = [_set_locally(name, value) for name, value in self.locals.items()]
+        for call in calls:
+            call.before, call.savepoint = len(self.reports), _random_name()
+            call.wanted, call.locals = dict(self._wanted), dict(self.locals)
+            message.append(f"SAVEPOINT {call.savepoint}")
+        send(self.session.conn, "; ".join(message))
 
     # Its savepoint.
 
@@ -258,7 +311,7 @@ class Guard:
         name = _random_name()
         if self._wanted:
             changed = send(self.session.conn, f"{self._put_back_sql()} SAVEPOINT {name}")
-            self._warn(self._wrappers[-1], changed[0][0] + changed[1][0])
+            self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
             settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
@@ -288,9 +341,9 @@ class Guard:
         if left_open(self.session.conn):
             raise Misuse("it left a COPY or a result open")
 
-    def _release(self, call: _Call) -> None:
+    def _release(self, call: _Call, *, last: bool = False) -> None:
         close = "CLOSE ALL;" if self.session.ours else f"{_CURSORS};"
-        following = self._following()
+        following = None if last else self._following()
         results = send(
             self.session.conn,
             f"{self._put_back_sql()} {close} RELEASE {call.savepoint}{_then(following)}",
@@ -320,12 +373,14 @@ class Guard:
         )
 
     def _warn(self, ref: HookRef, changed: tuple[str | None, ...]) -> None:
-        self.warnings += [
-            f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
-            "(context.set_local keeps a setting until the migration's end)"
-            for name, value in zip(GUARDED, changed, strict=True)
-            if value is not None
-        ]
+        for name, value in zip(GUARDED, changed, strict=True):
+            warning = (
+                f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
+                "(context.set_local keeps a setting until the migration's end)"
+            )
+            # A generator hook does it again at each of its yields; once is enough to know.
+            if value is not None and warning not in self.warnings:
+                self.warnings.append(warning)
 
     # Its failure.
 
@@ -342,13 +397,15 @@ class Guard:
             *(evolve(report, outcome="undone") for report in self.reports[call.before :]),
             evolve(self._report(call, None), outcome="undone"),
         ]
+        if call.commits:
+            self.warnings.append(f"{_who(call.ref)} had committed {call.commits} times; that is kept")
         self._roll_back(call, error)
         if isinstance(error, psycopg.Rollback):
             return
         if error is inner:
             raise error
         if not call.ref.goes_on:
-            raise HookError(call.ref.name, call.ref.phase, error) from error
+            raise HookError(call.ref.name, call.ref.phase, error, plugin=call.ref.plugin) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
         if inner is not None:
             raise inner
@@ -402,15 +459,13 @@ def _random_name() -> str:
 
 
 def _who(ref: HookRef) -> str:
-    return f"hook {ref.name!r} of plugin {ref.plugin!r}" if ref.plugin else f"hook {ref.name!r}"
+    return who(ref.name, ref.plugin)
 
 
-def _run_to_the_end(result: Any) -> Any:
-    """Run a generator hook through: in a transaction its yields commit nothing."""
-    if not isgenerator(result):
-        return result
-    while True:
-        try:
-            next(result)
-        except StopIteration as end:
-            return end.value
+def _set_locally(name: str, value: str) -> str:
+    return f"SELECT set_config({literal(name)}, {literal(value)}, true)"
+
+
+def _nesting(conn: psycopg.Connection[Any]) -> int:
+    """Return how many transaction blocks are open; psycopg counts them and does not say."""
+    return int(getattr(conn, "_num_transactions", 0))

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from attrs import define, field, frozen
-from psycopg.errors import InvalidSavepointSpecification
+from psycopg.errors import InvalidSavepointSpecification, OperationalError
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
@@ -94,6 +94,7 @@ class Walk:
         stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
         locks: What it had locked just before its end.
         committed: Whether anything of it was committed.
+        complete: Whether all of it went well, the commit included.
         duration_ms: From its begin to its end, in milliseconds.
     """
 
@@ -105,10 +106,12 @@ class Walk:
     stage: str = "begin"
     locks: tuple[Lock, ...] = ()
     committed: bool = False
+    complete: bool = False
     duration_ms: float = 0.0
     _began: float = field(factory=time.perf_counter)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
     _existing: dict[int, Relation] | None = None
+    _timeouts: dict[str, str] = field(factory=dict)
     _held_before: frozenset[tuple[Any, ...]] = frozenset()
 
     @classmethod
@@ -169,9 +172,12 @@ class Walk:
         def committing() -> None:
             self.stage = "commit"
 
-        with self.engine.session.transaction(at_end=committing):
+        with self.engine.session.transaction(at_end=committing, ended=self._ended):
             yield
-        self.committed = not (self.engine.dry_run or self.engine.session.nested)
+
+    def _ended(self) -> None:
+        self.complete = True
+        self.committed = not self._stays
 
     @property
     def _stays(self) -> bool:
@@ -183,6 +189,7 @@ class Walk:
         conn = self.engine.session.conn
         look = HELD if self._stays else ""
         answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
+        self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), answers[0][0], strict=True))
         if self._stays:
             self._held_before = frozenset(answers[-1])
             self._existing = existing(conn)
@@ -273,26 +280,22 @@ class Walk:
         self.stage = "validation"
         session = self.engine.session
         check = f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN if self._stays else ''}"
-        first = f"{check} RELEASE {self._sentinel}; {HELD};"
-        last = self._last_sql()
+        keeper = self.engine.keeper.lock_sql()
+        first = f"{check} RELEASE {self._sentinel}; {HELD} OR {keeper};"
+        last = "" if self.engine.dry_run else self.ledger_sql()
         try:
             if session.ours:
-                held, *granted = send(session.conn, f"{first} {session.reset_message()} {last}")
+                (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
             else:
                 (held,) = send(session.conn, first)
-                session.put_back()
-                granted = send(session.conn, last) if last else []
+                session.put_back({**self._timeouts, **self.phases.locals})
+                send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
-        self._see(held)
-        if granted and not granted[0][0][0]:
+        locks = [row for row in held if row[0] is not None]
+        if len(locks) == len(held):
             raise lock_lost()
-
-    def _last_sql(self) -> str:
-        """Return the check of the lock and the ledger row, nothing in a rehearsal."""
-        if self.engine.dry_run:
-            return ""
-        return f"{self.engine.keeper.check_sql()}; {self.ledger_sql()}"
+        self._see(locks)
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""
@@ -314,9 +317,15 @@ class Walk:
     def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
         new = [row for row in held if row not in self._held_before]
         if new:
-            oids = {oid for oid, _ in new}
-            known = self._existing if self._existing is not None else existing(self.engine.keeper.conn, oids)
-            self.locks = strongest(new, known)
+            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+
+    def _known(self, oids: set[int]) -> dict[int, Relation]:
+        if self._existing is not None:
+            return self._existing
+        try:
+            return existing(self.engine.keeper.conn, oids)
+        except OperationalError as error:
+            raise lock_lost() from error
 
     def elapsed_ms(self) -> float:
         """Return the time since its begin, in milliseconds."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import click
 
 from confiture.models.plan import Plan, PlannedStep
-from confiture.models.report import MigrationStatus, PluginStatus
+from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output.words import bad, columns, good, indented, inert, inert_lines, notable, plural, quiet
 
 _STATES = {"applied": good, "pending": notable, "changed": bad, "missing": bad, "unfinished": bad}
@@ -22,13 +23,17 @@ def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) 
             _STATES[each.state](each.state),
             inert(each.version),
             inert(each.name),
-            quiet(inert(each.applied_at or "")),
+            quiet(_to_the_second(each.applied_at or "")),
         )
         for each in statuses
     ]
     counts: Counter[str] = Counter(each.state for each in statuses)
     summary = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
     return _joined([*columns(rows), "", summary] if rows else ["no migrations"], colour)
+
+
+def _to_the_second(time: str) -> str:
+    return re.sub(r"(\d)T(\d\d:\d\d:\d\d)(\.\d+)?", r"\1 \2", inert(time))
 
 
 def render_plan(plan: Plan, *, colour: bool = False) -> str:

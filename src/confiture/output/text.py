@@ -30,6 +30,7 @@ _MARKS = {
     "failed": bad("✗ failed"),
     "pending": quiet("· not reached"),
 }
+_INTERRUPTED = (130, 143)
 _DONE = ("applied", "reverted", "rehearsed")
 
 
@@ -69,7 +70,7 @@ def _title(migration: MigrationReport) -> tuple[str, ...]:
     return (
         _MARKS[migration.outcome],
         inert(migration.version),
-        click.style(inert(migration.name), bold=migration.outcome in _DONE),
+        click.style(inert(migration.name), bold=migration.outcome in _DONE or None),
         " " * (9 - len(took)) + took,
         quiet(_work(migration)),
     )
@@ -197,7 +198,9 @@ def _failed(report: Report) -> str:
     ]
     word = "reverted" if report.mode == "down" else "applied"
     undone = "stopped" if _half_done(report) else "rolled back"
-    return bad(f"{undone}; {word} before: {', '.join(before) or 'nothing'}")
+    if report.exit_code in _INTERRUPTED:
+        undone = f"interrupted, {undone}"
+    return bad(f"{undone}; {word} before: {', '.join(before)}" if before else f"{undone}; nothing was {word}")
 
 
 def _half_done(report: Report) -> bool:

@@ -42,17 +42,15 @@ class GuardedPluginManager(pluggy.PluginManager):
                     continue  # not one of ours, which pluggy allows where it is optional: nobody calls it
                 if options["hookwrapper"]:
                     function, options = _new_style(function), _as_wrapper(options)
-                # Marked again: under a @staticmethod the mark is not on the function that wraps copies.
-                setattr(stand_in, attribute, spec.hookimpl(**options)(_guarded(self, ref, function, options)))
+                setattr(stand_in, attribute, _guarded(self, ref, function, options))
         return super().register(stand_in, name)
 
     def register_hook(self, hook: Any, phase: HookPhase, name: str) -> str | None:
         """Register a ``Hook`` of a migration's own list, for as long as that migration runs."""
         ref = HookRef(phase, None, type(hook).__name__)
         function: Callable[..., Any] = lambda conn, context: hook.execute(conn, context)  # noqa: E731
-        guarded = _guarded(self, ref, function, {})
         # trylast: each one registered later is called later, and all of them after the plugins'.
-        stand_in = SimpleNamespace(**{phase.spec: spec.hookimpl(guarded, trylast=True)})
+        stand_in = SimpleNamespace(**{phase.spec: _guarded(self, ref, function, {"trylast": True})})
         return super().register(stand_in, name)
 
     def _ref(self, plugin: str, phase: str, function: Callable[..., Any]) -> HookRef | None:
@@ -109,10 +107,16 @@ def _guarded(
         def wrapper(*args: Any) -> Generator[Any, Any, Any]:
             return (yield from manager.guard.wrap(ref, function(*args)))
 
-        return wrapper
+        return _marked(wrapper, options)
 
     @functools.wraps(function)
     def plain(*args: Any) -> Any:
         return manager.guard.call(ref, lambda: function(*args))
 
-    return plain
+    return _marked(plain, options)
+
+
+def _marked(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    # Marked again: above a @staticmethod the mark is not on the function, where `wraps` looks.
+    marked: Callable[..., Any] = spec.hookimpl(**options)(function)
+    return marked

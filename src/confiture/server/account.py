@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,13 @@ class Account:
         """What ``subprocess`` needs to run something as this user."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.dropped else {}
 
-    def run(self, command: Sequence[str | Path], *, given: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a program as this user, in ``/``, without the caller's PostgreSQL and language settings."""
+    def run(
+        self, command: Sequence[str | Path], *, given: str = "", keep: Collection[int] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program as this user, in ``/``, without the caller's PostgreSQL and language settings.
+
+        It inherits the open files in ``keep``, and nothing else of ours.
+        """
         return subprocess.run(
             [os.fspath(word) for word in command],
             input=given,
@@ -50,6 +55,7 @@ class Account:
             cwd="/",
             env=clean_environment(),
             check=False,
+            pass_fds=keep,
             **self.identity,
         )
 

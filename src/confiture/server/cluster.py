@@ -10,6 +10,7 @@ from pathlib import Path
 
 from confiture.exceptions import ServerFault
 from confiture.server.account import Account
+from confiture.server.locks import FileLock
 from confiture.server.placing import Place
 from confiture.server.running import DATABASE, PORT, SUPERUSER, read_postmaster
 
@@ -18,10 +19,11 @@ _SOCKET_BYTES = 103
 _SOCKET_FOLDER = "confiture-"
 _INITDB = ("-E", "UTF8", "--locale=C", "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject")
 _LOG_LINES = 15
+_LITTLE_MB = 32
 _NOBODYS_PID = 2**31 - 1
 
 
-def prepare(place: Place, bindir: Path) -> None:
+def prepare(place: Place, bindir: Path, gate: FileLock) -> None:
     """Make the data folder where there is none; what an interrupted command left half-made goes.
 
     Raises:
@@ -32,7 +34,7 @@ def prepare(place: Place, bindir: Path) -> None:
     if place.data.exists() and any(place.data.iterdir()):
         _check_whole(place.data)
     else:
-        _make(place, bindir)
+        _make(place, bindir, gate)
 
 
 def _check_whole(data: Path) -> None:
@@ -44,24 +46,25 @@ def _check_whole(data: Path) -> None:
         )
 
 
-def _make(place: Place, bindir: Path) -> None:
+def _make(place: Place, bindir: Path, gate: FileLock) -> None:
     # Under a name of its own until it is whole: a kill in between leaves nothing that looks like data.
     making = Path(tempfile.mkdtemp(prefix=f".{place.data.name}-", dir=place.home))
     try:
         place.account.give(making)
         sync = () if place.fsync else ("--no-sync",)
-        _succeed(place.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB, *sync])
+        _succeed(place.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB, *sync], gate)
         single = [f"{bindir}/postgres", "--single", "-D", f"{making}", "postgres"]
-        _succeed(place.account, single, given=f"CREATE DATABASE {DATABASE}\n")
+        _succeed(place.account, single, gate, given=f"CREATE DATABASE {DATABASE}\n")
         making.rename(place.data)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
 
 
-def _succeed(account: Account, command: Sequence[str], *, given: str = "") -> None:
-    done = account.run(command, given=given)
-    if done.returncode != 0:
+def _succeed(account: Account, command: Sequence[str], gate: FileLock, *, given: str = "") -> None:
+    # With the gate in its hand: when we are killed, the next command waits until this is over too.
+    done = account.run(command, given=given, keep=[gate.fd])
+    if done.returncode:
         said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
         raise ServerFault(
             f"{command[0]} failed, run as {account.name}:\n{said}",
@@ -137,3 +140,12 @@ def last_lines(path: Path) -> str:
     """Return the end of the server's log."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return "\n".join(text.strip().splitlines()[-_LOG_LINES:])
+
+
+def advice(place: Place) -> str:
+    """Return the next step after a start that failed."""
+    free_mb = shutil.disk_usage(place.home).free >> 20
+    if free_mb < _LITTLE_MB:
+        # The log may lie on the same disk, and say nothing for that reason.
+        return f"the disk that holds {place.home} is nearly full ({free_mb} MB free): make room and try again"
+    return "mend what the last lines say, and try again"

@@ -21,6 +21,7 @@ from confiture.server import steward
 from confiture.server.account import clean_environment, server_account
 from confiture.server.binaries import binaries, major, runnable
 from confiture.server.cluster import (
+    advice,
     command_line,
     is_short,
     last_lines,
@@ -90,7 +91,7 @@ def _lend(place: Place, bindir: Path) -> Iterator[Server]:
         gate.take(_READY_S)
         alone = users.try_take()
         users.share(_READY_S)
-        arrival = _arrive(place, bindir, alone=alone)
+        arrival = _arrive(place, bindir, gate, alone=alone)
         gate.release()
         try:
             yield Server(bindir, arrival.socket)
@@ -107,30 +108,29 @@ class Arrival:
     steward: int | None = None
 
 
-def _arrive(place: Place, bindir: Path, *, alone: bool) -> Arrival:
+def _arrive(place: Place, bindir: Path, gate: FileLock, *, alone: bool) -> Arrival:
     """Find the running server; start it where it does not run."""
     life = place.lock("steward")
-    socket = _await(place, lambda: not is_held(life)) if is_held(life) else None
-    running = _running(place)
-    if socket is None and running and not alone and answers(running):
-        socket = running.socket
-    if socket is not None:
-        return Arrival(socket)
-    if running:
-        # Its steward was killed: nobody would stop it.
-        _stop(place, running)
-    return _start(place, bindir)
+    if is_held(life):
+        socket = _await(place, lambda: not is_held(life))
+    elif alone:
+        # Its steward was killed with the last command: nobody would stop it.
+        _stop(place)
+        socket = None
+    else:
+        socket = _await(place, lambda: _running(place) is None)
+    return Arrival(socket) if socket else _start(place, bindir, gate)
 
 
-def _start(place: Place, bindir: Path) -> Arrival:
+def _start(place: Place, bindir: Path, gate: FileLock) -> Arrival:
     programs = runnable(bindir, place.account, state)
-    prepare(place, programs)
+    prepare(place, programs, gate)
     child = _spawn(json.dumps(_spec(place, programs)), place.log)
     socket = _await(place, lambda: _ended(child))
     if socket is None:
         raise ServerFault(
             f"the embedded server did not start; the end of {place.log}:\n{last_lines(place.log)}",
-            hint="mend what the last lines say, and try again",
+            hint=advice(place),
         )
     return Arrival(socket, child)
 
@@ -189,9 +189,7 @@ def _leave(place: Place, users: FileLock, child: int | None) -> None:
     users.release()
     with contextlib.suppress(FileNotFoundError), open_lock(place.lock("steward")) as life:
         life.take(_READY_S)
-    running = _running(place)
-    if running:
-        _stop(place, running)
+    _stop(place)
     if child is not None:
         _ended(child, wait=True)
 
@@ -209,5 +207,8 @@ def _running(place: Place) -> Postmaster | None:
     return found if found and lives(found, place.data) else None
 
 
-def _stop(place: Place, running: Postmaster) -> None:
-    steward.stop(running.pid, lambda: not lives(running, place.data))
+def _stop(place: Place) -> None:
+    """Stop the server that runs without a steward, if there is one."""
+    running = _running(place)
+    if running:
+        steward.stop(running.pid, lambda: not lives(running, place.data))

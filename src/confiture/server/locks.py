@@ -15,11 +15,15 @@ _POLL_S = 0.01
 
 
 class FileLock:
-    """One open file and the lock on it."""
+    """One open file and the lock on it.
+
+    Attributes:
+        fd: The open file; a child that inherits it holds the lock with us, and after us.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def share(self, deadline_s: float) -> None:
         """Hold it beside other sharers."""
@@ -37,15 +41,15 @@ class FileLock:
 
     def release(self) -> None:
         """Give it back."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Give it back and close the file."""
-        os.close(self._fd)
+        os.close(self.fd)
 
     def _try(self, kind: int) -> bool:
         try:
-            fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
+            fcntl.flock(self.fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True

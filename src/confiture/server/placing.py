@@ -61,8 +61,9 @@ def place(root: Path, major: int) -> Place:
         folder = _private_home(folder, account, major)
         account = owner_of(folder)
         data = folder / f"pg{major}"
+    account = _data_account(data, account)
     refuse_other_majors(folder, major)
-    return Place(folder, data, folder / f"pg{major}.log", _data_account(data, account))
+    return Place(folder, data, folder / f"pg{major}.log", account)
 
 
 def _make_folder(folder: Path) -> None:
@@ -82,7 +83,7 @@ def _data_account(data: Path, account: Account) -> Account:
     raise ServerFault(
         f"the embedded server's data in {data} belongs to {owner.name}, and the server would run as "
         f"{account.name}",
-        hint=f"run confiture as {owner.name}"
+        hint=f"run confiture as {owner.name} or as root, or delete {data}"
         if owner.uid
         else f"chown -R {account.name} {data}, or delete it",
     )

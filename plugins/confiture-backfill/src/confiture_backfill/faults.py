@@ -1,0 +1,44 @@
+"""Why a read model was not filled."""
+
+from __future__ import annotations
+
+from confiture.exceptions import ConfigurationFault, ConfitureError
+
+
+class Misconfigured(ConfigurationFault, ValueError):
+    """The plugin's table, or a ``.backfill.sql`` file, holds something unusable."""
+
+
+class BackfillFailed(ConfitureError):
+    """The server refused the SQL that fills a read model.
+
+    Attributes:
+        sqlstate: The server's code.
+    """
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, sqlstate: str | None, hint: str | None) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class IncompleteBackfill(ConfitureError):
+    """The table does not hold as many rows as the count query says.
+
+    Attributes:
+        table: The read model.
+        expected: What the count query says.
+        found: The rows in the table.
+    """
+
+    exit_code = 5
+
+    def __init__(self, table: str, *, expected: int, found: int) -> None:
+        super().__init__(
+            f"the backfill of {table} is incomplete: its count query says {expected} rows, "
+            f"the table holds {found}",
+            hint="compare the INSERT with the count query; where sessions write meanwhile, put "
+            "`LOCK TABLE … IN SHARE MODE;` on the write tables before the INSERT",
+        )
+        self.table, self.expected, self.found = table, expected, found

@@ -1,0 +1,126 @@
+"""Fill one read model, count, and check that nothing is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from attrs import frozen
+from psycopg import Connection, Cursor, sql
+from psycopg.errors import LockNotAvailable
+from psycopg.rows import tuple_row
+
+from confiture_backfill.faults import BackfillFailed, IncompleteBackfill, Misconfigured
+from confiture_backfill.model import ReadModel
+
+_WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE")
+_NAME = """
+    SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)
+"""
+
+
+@frozen
+class Filled:
+    """What became of one read model.
+
+    Attributes:
+        table: As it was configured.
+        rows: Rows written.
+        expected: Rows it must hold; ``None`` where there is no count query.
+        found: Rows it holds; ``None`` where that was not asked.
+    """
+
+    table: str
+    rows: int
+    expected: int | None = None
+    found: int | None = None
+
+
+def fill(conn: Connection[Any], model: ReadModel) -> Filled:
+    """Fill the table and check it, in the transaction that is open.
+
+    Raises:
+        Misconfigured: There is no such table, or the count query gives no number.
+        BackfillFailed: The server refuses the SQL.
+        IncompleteBackfill: Rows are missing, or there are too many.
+    """
+    # Whatever rows or cursors the connection makes for the application, ours are plain.
+    with Cursor(conn, row_factory=tuple_row) as cursor:
+        table = _identifier(cursor, model)
+        if model.mode == "truncate":
+            with _told(model, "emptying"):
+                cursor.execute(sql.SQL("TRUNCATE {}").format(table))
+        with _told(model, "filling"):
+            # Without parameters, so that % in it is just %.
+            cursor.execute(model.insert.encode(), prepare=False)
+        filled = Filled(model.table, _rows_written(cursor))
+        return filled if model.count is None else _counted(cursor, model, table, filled.rows)
+
+
+def _identifier(cursor: Cursor[Any], model: ReadModel) -> sql.Identifier:
+    """Ask the server what the name means: it knows its own rules, and the search_path."""
+    with _told(model, "looking up"):
+        row = cursor.execute(_NAME, [model.table]).fetchone()
+    if row is None:
+        raise Misconfigured(
+            f"{model.source}: there is no table {model.table} once the migration has run",
+            hint="check its name (quoted where PostgreSQL would) and the migration it is for",
+        )
+    return sql.Identifier(*row)
+
+
+def _rows_written(cursor: Cursor[Any]) -> int:
+    rows = 0
+    while True:
+        if (cursor.statusmessage or "").startswith(_WRITES):
+            rows += cursor.rowcount
+        if not cursor.nextset():
+            return rows
+
+
+def _counted(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier, rows: int) -> Filled:
+    with _told(model, "counting"):
+        expected = _number(cursor.execute((model.count or "").encode(), prepare=False), model)
+        found = _number(cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table)), model)
+    if expected != found:
+        raise IncompleteBackfill(model.table, expected=expected, found=found)
+    return Filled(model.table, rows, expected, found)
+
+
+def _number(cursor: Cursor[Any], model: ReadModel) -> int:
+    answer = cursor.fetchall() if cursor.description else []
+    if len(answer) != 1 or len(answer[0]) != 1 or type(answer[0][0]) is not int:
+        raise Misconfigured(
+            f"{model.source}: the count query does not give one whole number",
+            hint="write it as SELECT count(*) FROM …",
+        )
+    return int(answer[0][0])
+
+
+@contextmanager
+def _told(model: ReadModel, doing: str) -> Iterator[None]:
+    """Say which read model, where, and what the server said."""
+    try:
+        yield
+    except LockNotAvailable:
+        raise  # as it is: by this the migration is tried again
+    except psycopg.Error as error:
+        said = (error.diag.message_primary or str(error)).strip()
+        detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+        place = f"{model.source}{_position(error, model) if doing == 'filling' else ''}"
+        raise BackfillFailed(
+            f"{doing} {model.table} failed: {said}{detail} ({place})",
+            sqlstate=error.sqlstate,
+            hint=error.diag.message_hint,
+        ) from error
+
+
+def _position(error: psycopg.Error, model: ReadModel) -> str:
+    offset = error.diag.statement_position
+    if not offset:
+        return ""
+    before = model.insert[: int(offset) - 1]
+    return f", line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"

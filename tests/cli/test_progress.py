@@ -1,0 +1,52 @@
+"""Progress is told on stderr, and telling it never stops the work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from confiture.cli.flags import Flags
+from confiture.cli.progress import progress
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
+    with progress(Flags()) as tell:
+        assert tell is not None
+        tell("1 jam: applied\x1b[2J")
+
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "1 jam: applied\\x1b[2J\n")
+
+
+def test_quiet_has_no_progress():
+    with progress(Flags(quiet=True)) as tell:
+        assert tell is None
+
+
+def test_a_stderr_that_takes_nothing_more_does_not_stop_the_work():
+    script = """
+from confiture.cli.flags import Flags
+from confiture.cli.progress import progress
+with progress(Flags()) as tell:
+    tell("1 jam: applied")
+print("went on")
+"""
+
+    with open("/dev/full", "w") as full:
+        answer = subprocess.run(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True
+        )
+
+    assert answer.stdout == "went on\n"
+
+
+def test_at_a_terminal_it_is_one_passing_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "20")
+
+    with progress(Flags()) as tell:
+        assert tell is not None
+        tell("1 jam: waiting for somebody else")
+
+    assert capsys.readouterr().err == "\r\x1b[K1 jam: waiting for \r\x1b[K"
