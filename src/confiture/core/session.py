@@ -151,7 +151,7 @@ class Session:
         """Return the settings to which a caller's transaction goes back, where there is one."""
         if self._before is None or not self.nested:
             return {}
-        return {name: value for name, (value, _) in self._before.settings.items()}
+        return dict(self._before.settings)
 
     def reset_message(self) -> str:
         """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
