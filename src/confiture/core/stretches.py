@@ -40,7 +40,9 @@ class Stretches:
 
     def __enter__(self) -> Stretches:
         """Begin the first."""
-        found = rows(self.engine.session.conn, self.engine.ledger.resume_sql(self.work))
+        # The two statements of one message are one transaction.
+        read = f"{AS_OURSELVES} {self.engine.ledger.resume_sql(self.work)}"
+        found = rows(self.engine.session.conn, read)
         self._resumes = {tuple(key): progress for *key, progress in found}
         self._enter()
         return self
