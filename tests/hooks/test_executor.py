@@ -87,6 +87,17 @@ def test_on_an_idle_connection_the_hooks_are_committed(idle, jam):
     assert status(idle) == TransactionStatus.IDLE
 
 
+def test_a_hook_that_does_not_say_how_long_it_took_is_measured(idle):
+    silent, saying = execute(
+        idle,
+        lambda conn, context: conn.execute("SELECT pg_sleep(0.02)") and HookResult("after_ddl", "Silent"),
+        lambda conn, context: HookResult("after_ddl", "Saying", execution_time_ms=7),
+    )
+
+    assert silent.execution_time_ms >= 20
+    assert saying.execution_time_ms == 7
+
+
 def test_on_an_idle_connection_a_failed_hook_undoes_them_all(idle, jam):
     def burn(conn, context):
         put(conn, "burnt")

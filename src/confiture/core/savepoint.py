@@ -184,6 +184,8 @@ class Guard:
         except BaseException as error:
             self._undo(call, error)
             return None
+        if result is not None and not result.execution_time_ms:
+            result = evolve(result, execution_time_ms=call.duration_ms)
         self._keep(call, result)
         return cast(HookResult | None, result)
 
