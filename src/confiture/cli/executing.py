@@ -14,7 +14,7 @@ from confiture.cli.flags import Flags
 from confiture.cli.progress import Say, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
-from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
             report = _done(flags, work)
         except ConfitureError as fault:
             _write(out.machines(), refused(mode, fault))
+            raise
+        except Interrupted as signal:
+            why = Fault(f"{signal}: nothing was begun")
+            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=why))
             raise
         _write(out, report)
         if not out.on_screen:
