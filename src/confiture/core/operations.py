@@ -15,7 +15,7 @@ from confiture.core.planner import find, pending, statuses, to_undo, unfinished
 from confiture.core.sources import read_folder
 from confiture.exceptions import ConfigurationFault
 from confiture.models.migration import Script
-from confiture.models.report import MigrationReport, MigrationStatus, Mode, Outcome, PluginUse, Report
+from confiture.models.status import MigrationStatus
 
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from confiture.core.runner import Ran, Runner
     from confiture.core.work import Work
     from confiture.models.plan import Plan
+    from confiture.models.report import Mode, Outcome, PluginUse, Report
     from confiture.plugins.loading import Loaded
 
 Tell = Callable[[str], None]
@@ -152,7 +153,8 @@ class _Errand:
         chosen = self.choose(scripts, entries)
         works = prepare(chosen, "backward" if self.mode == "down" else "forward")
         return tuple(
-            evolve(work, done=unfinished(entries, script)) for work, script in zip(works, chosen, strict=True)
+            evolve(work, done=unfinished(entries, script.version))
+            for work, script in zip(works, chosen, strict=True)
         )
 
     @contextmanager
@@ -218,6 +220,8 @@ class _Errand:
         return tuple(each.use for each in self.plugins)
 
     def _report(self, version: str, ran: tuple[Ran, ...], works: tuple[Work, ...] = ()) -> Report:
+        from confiture.models.report import MigrationReport, Report
+
         error = next((each for each in ran if each.error), None)
         outcome: Outcome = "failed" if error else "ok"
         not_reached = works[len(ran) :]

@@ -8,7 +8,7 @@ from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
 from confiture.models.migration import Script
-from confiture.models.report import MigrationStatus
+from confiture.models.status import MigrationStatus
 
 
 def statuses(scripts: Sequence[Script], entries: Iterable[Entry]) -> tuple[MigrationStatus, ...]:
@@ -175,9 +175,9 @@ def _refuse_unfinished(entries: Iterable[Entry]) -> None:
             )
 
 
-def unfinished(entries: Iterable[Entry], script: Script) -> Entry | None:
-    """Return what the ledger has recorded of a script that is unfinished."""
+def unfinished(entries: Iterable[Entry], version: str) -> Entry | None:
+    """Return what the ledger has recorded of a migration that is unfinished."""
     for entry in entries:
-        if not entry.finished and numbers(entry.version) == numbers(script.version):
+        if not entry.finished and numbers(entry.version) == numbers(version):
             return entry
     return None

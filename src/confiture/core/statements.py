@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ class Statements:
         file: The migration's, to find the line of a Python call.
         reports: One each, in order.
         failed: The statement of the file that failed, for its position.
+        failed_line: The line of the Python call that failed.
+        around: Stands round each statement of a Python migration.
     """
 
     conn: Connection[Any]
@@ -32,6 +36,7 @@ class Statements:
     reports: list[StatementReport] = field(factory=list)
     failed: Statement | None = None
     failed_line: int | None = None
+    around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
 
     @property
     def rows_affected(self) -> int:
@@ -65,7 +70,8 @@ class Statements:
             cursor = self.conn.cursor()
             began = time.perf_counter()
             try:
-                cursor.execute(each.encode(), params)
+                with self.around(each, line):
+                    cursor.execute(each.encode(), params)
             except BaseException:
                 self.failed_line = line
                 raise
