@@ -98,19 +98,20 @@ class Session:
     def transaction(self, *, keep: bool = True, at_end: Callable[[], None] | None = None) -> Iterator[None]:
         """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
 
-        ``at_end`` is called just before the commit. A signal waits for the commit's answer.
+        ``at_end`` is called just before the commit, and may still refuse it. A signal waits for the
+        commit's answer.
         """
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
         try:
             yield
+            if at_end:
+                at_end()
         except BaseException as error:
             end_copy(self.conn)
             with contextlib.suppress(psycopg.Error):
                 block.__exit__(type(error), error, error.__traceback__)
             raise
-        if at_end:
-            at_end()
         with shielded():
             block.__exit__(None, None, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -17,6 +18,10 @@ from confiture.core.work import Work
 
 # The ledger is the runner's: whatever role the migration has taken must not write it.
 AS_OURSELVES = "SET LOCAL ROLE NONE;"
+
+
+# As JSON writes it, behind an even number of backslashes.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @define
@@ -54,12 +59,23 @@ class Stretches:
         """Return what this hook yielded last before a crash."""
         return self._resumes.get(_key(ref))
 
-    def commit(self, ref: HookRef, progress: Any) -> None:
-        """Store what a hook yielded, with what it has done since the last time."""
+    def stored(self, progress: Any) -> str:
+        """Return what a hook yielded as JSON that PostgreSQL takes.
+
+        Raises:
+            Misuse: There is none.
+        """
         try:
-            stored = json.dumps(progress, default=str)
-        except (TypeError, ValueError) as error:
+            text = json.dumps(progress, default=str, allow_nan=False, ensure_ascii=False)
+            text.encode()
+            if _NUL.search(text):
+                raise ValueError("PostgreSQL has no NUL character")
+        except (TypeError, ValueError, RecursionError) as error:
             raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+        return text
+
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store what a hook yielded, with what it has done since the last time."""
         sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
         send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
         self.__exit__(None, None, None)
