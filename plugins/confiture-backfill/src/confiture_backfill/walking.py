@@ -108,7 +108,7 @@ class Walk:
             BackfillFailed: The server refuses one.
         """
         telling = _Telling(self.source.total_rows, walked.source_rows)
-        first = self._transaction()
+        first = self._transaction() if self.batch.pause_ms else None
         while not walked.finished:
             began = time.perf_counter()
             walked = self._step(walked)
@@ -143,7 +143,7 @@ class Walk:
     def _transaction(self) -> Any:
         """Return what tells one transaction from the next."""
         with told(self.model, "looking up"):
-            return self.cursor.execute("SELECT transaction_timestamp()").fetchone()
+            return self.cursor.execute("SELECT to_json(transaction_timestamp())").fetchone()
 
 
 @define
