@@ -578,6 +578,29 @@ class TestInterrupted:
         assert (failed.exit_code, done.exit_code) == (5, 0)
         assert rows(database) == rows(database, "w_order")
 
+    @pytest.mark.parametrize(
+        "number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+    )
+    def test_a_run_that_is_told_to_stop_leaves_whole_batches(
+        self, shop: Shop, orders: Orders, database: Database, number: signal.Signals, code: int
+    ) -> None:
+        orders(200)
+        shop.backfill(f"{APPEND}; SELECT pg_sleep(0.1)", mode="truncate", batch_rows=10)
+
+        with shop.start("run", "--plugins", "backfill") as process:
+            until(lambda: stored(database).get("batches", 0) >= 2 or process.poll() is not None)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=PATIENCE_S)
+        kept = stored(database)
+        held = database.execute("SELECT count(*), max(id)::text FROM r_order").fetchone()
+        shop.backfill(APPEND, mode="truncate", batch_rows=10)
+        done = shop.run()
+
+        assert (process.returncode, "Traceback" in err) == (code, False)
+        assert held == (kept["rows"], kept["at"])
+        assert (done.exit_code, the_hook(done).stats["batches"]) == (0, 20)
+        assert rows(database) == rows(database, "w_order")
+
     def test_a_million_rows_and_twenty_kills_end_as_one_undisturbed_run(
         self, shop: Shop, orders: Orders, database: Database
     ) -> None:
