@@ -6,12 +6,12 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import psycopg
-from attrs import define
+from attrs import define, evolve
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
@@ -72,16 +72,25 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with Stretches(self._own_transaction, self.engine, self.work) as stretches:
-            self.phases.run(self.engine.session, phase, stretches)
+        before, stretches = len(self.phases.reports), Stretches(self._own_transaction, self.engine, self.work)
+        try:
+            with stretches:
+                self.phases.run(self.engine.session, phase, stretches)
+        except BaseException:
+            if not stretches.commits:
+                # Hooks of this phase that had been kept are undone with its transaction.
+                self.phases.reports[before:] = [
+                    evolve(report, outcome="undone") for report in self.phases.reports[before:]
+                ]
+            raise
         self._keep_settings()
 
-    def _own_transaction(self) -> Any:
-        def committed() -> None:
+    def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
+        def committing() -> None:
             if not still_held(self.engine.keeper):
                 raise lock_lost()
 
-        return self.engine.session.transaction(at_end=committed)
+        return self.engine.session.transaction(at_end=committing, ended=ended)
 
     def _keep_settings(self) -> None:
         """Let what hooks set for this migration outlive their transaction."""
@@ -96,20 +105,21 @@ class Piecewise(Walk):
             self._resume(self.migration.script)
         else:
             (self.migration.up if forward else self.migration.down)()
-            self._refuse_open_transaction()
+            self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
 
-    def _refuse_open_transaction(self) -> None:
-        conn = self.engine.session.conn
-        end_copy(conn)
-        if self.engine.session.lost or conn.info.transaction_status == TransactionStatus.IDLE:
-            return
-        send(conn, "ROLLBACK")
-        raise MigrationFault(
-            "it left a transaction open, which was rolled back",
-            hint="end what it begins: `with self.connection.transaction():`",
-            file=self.work.file,
-        )
+    def _refuse_unfinished(self) -> None:
+        """Refuse what a Python migration left behind; the runner's own transactions come next."""
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
+        if status == TransactionStatus.UNKNOWN:
+            raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        if status != TransactionStatus.IDLE:
+            raise MigrationFault(
+                "it left a transaction open (a BEGIN of its own), which has been rolled back",
+                hint="put `with self.connection.transaction():` round what belongs together",
+                file=self.work.file,
+            )
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.done.done if self.work.done else ()
@@ -247,14 +257,16 @@ class Piecewise(Walk):
     def _finish(self) -> None:
         """Write the ledger row, last, in a transaction of its own."""
         self.stage = "commit"
-        with self._own_transaction():
+        with self._own_transaction(self._ended):
             send(self.engine.session.conn, self.ledger_sql())
-        self.committed = True
 
     def _clean(self) -> None:
         session = self.engine.session
+        end_copy(session.conn)
         if session.lost:
             return
+        if session.conn.info.transaction_status != TransactionStatus.IDLE:
+            send(session.conn, "ROLLBACK")
         if session.ours:
             send(session.conn, session.reset_message())
         else:

@@ -16,9 +16,9 @@ from confiture.core.session import rows, send
 from confiture.core.walk import Engine
 from confiture.core.work import Work
 
-# The ledger is the runner's: whatever role the migration has taken must not write it.
-AS_OURSELVES = "SET LOCAL ROLE NONE;"
-
+# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
+# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
 
 # As JSON writes it, behind an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -32,11 +32,13 @@ class Stretches:
         begin: Makes a transaction that commits where it is left well.
         engine: Where they run, and the ledger that keeps the progress.
         work: Whose hooks they are.
+        commits: How often a hook has committed.
     """
 
     begin: Callable[[], AbstractContextManager[None]]
     engine: Engine
     work: Work
+    commits: int = 0
     _transaction: AbstractContextManager[None] | None = None
     _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
 
@@ -60,30 +62,36 @@ class Stretches:
         return self._resumes.get(_key(ref))
 
     def stored(self, progress: Any) -> str:
-        """Return what a hook yielded as JSON that PostgreSQL takes.
-
-        Raises:
-            Misuse: There is none.
-        """
-        try:
-            text = json.dumps(progress, default=str, allow_nan=False, ensure_ascii=False)
-            text.encode()
-            if _NUL.search(text):
-                raise ValueError("PostgreSQL has no NUL character")
-        except (TypeError, ValueError, RecursionError) as error:
-            raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
-        return text
+        """Return what a hook yielded as the ledger keeps it."""
+        return as_json(progress)
 
     def commit(self, ref: HookRef, stored: str) -> None:
         """Store what a hook yielded, with what it has done since the last time."""
         sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
         send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
         self.__exit__(None, None, None)
+        self.commits += 1
         self._enter()
 
     def _enter(self) -> None:
         self._transaction = self.begin()
         self._transaction.__enter__()
+
+
+def as_json(progress: Any) -> str:
+    """Return what a hook yielded as JSON that PostgreSQL takes; what JSON does not know becomes text.
+
+    Raises:
+        Misuse: It cannot be written as JSON at all.
+    """
+    try:
+        text = json.dumps(progress, default=str, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        if _NUL.search(text):
+            raise ValueError("PostgreSQL has no NUL character")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+    return text
 
 
 def _key(ref: HookRef) -> tuple[str, str, str]:
