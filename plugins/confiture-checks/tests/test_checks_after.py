@@ -167,6 +167,27 @@ class TestConstraints:
 
         assert result.stats == {"relations": 1, "not_valid": {}}
 
+    def test_in_a_no_transaction_migration_it_says_that_it_does_not_know(self, shop: Database) -> None:
+        context = HookContext("add_value", "005")
+        run_hook(plugin, "before_validation", conn=shop, context=context, name="checks")
+        shop.execute(ADD_CHECK)
+
+        with capture_logs() as logs:
+            (result,) = run_hook(plugin, "after_validation", conn=shop, context=context, name="checks")
+
+        assert result.stats is not None
+        assert result.stats["relations"] is None
+        assert "a no-transaction migration has touched is not known" in result.stats["unknown"]
+        assert [each["event"] for each in logs] == ["constraints.unknown"]
+
+    def test_a_migration_that_touches_nothing_is_no_riddle(self, shop: Database) -> None:
+        context = HookContext("add_value", "005")
+        with shop.transaction():
+            run_hook(plugin, "before_validation", conn=shop, context=context, name="checks")
+            (result,) = run_hook(plugin, "after_validation", conn=shop, context=context, name="checks")
+
+        assert result.stats == {"relations": 0, "not_valid": {}}
+
     def test_an_application_with_rows_of_its_own_kind_is_no_obstacle(self, shop: Database) -> None:
         shop.row_factory = psycopg.rows.dict_row
 

@@ -41,6 +41,13 @@ def read_only(conn: Connection[Any]) -> Iterator[None]:
         yield
 
 
+def began(conn: Connection[Any]) -> str:
+    """Return when the transaction began: in the same one it is the same."""
+    with Cursor(conn, row_factory=tuple_row) as cursor:
+        ((at,),) = cursor.execute("SELECT transaction_timestamp()::text").fetchall()
+    return str(at)
+
+
 def first_rows(conn: Connection[Any], query: str, limit: int, place: Callable[[int | None], str]) -> Answer:
     """Return the first ``limit`` rows.
 

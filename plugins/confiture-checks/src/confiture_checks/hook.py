@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import frozen
 
 from confiture import HookContext, HookResult, hookimpl
-from confiture_checks.asking import read_only, whole_number
+from confiture_checks.asking import began, read_only, whole_number
 from confiture_checks.beside import beside, check
 from confiture_checks.configured import CONFIG_KEYS, Configured, Count, configured, is_for
 from confiture_checks.constraints import doubted, not_valid, refusal
@@ -34,6 +34,10 @@ class Checks:
         if context.direction != "forward":
             return None
         wanted = configured(context.config)
+        if wanted.constraints != "off":
+            context.data[_own(context)] = began(conn)
+            # The first use of a log is slow: now nobody waits for our locks, later everybody does.
+            _ = context.log
         # A fault in the file is told now, before anything has changed.
         beside(context.folder, context.migration_version, context.migration_name)
         stats = _preconditions(conn, context, wanted)
@@ -66,6 +70,8 @@ def _constraints(conn: Connection[Any], context: HookContext, wanted: Configured
     if wanted.constraints == "off":
         return {}
     tables = context.relations()
+    if not tables and began(conn) != context.data.get(_own(context)):
+        return _untold(context)
     found = [each for each in not_valid(conn, tables) if each.label not in wanted.not_valid_allowed]
     doubts = doubted(conn, found, count=wanted.count_violations)
     if doubts and wanted.constraints == "error":
@@ -78,6 +84,13 @@ def _constraints(conn: Connection[Any], context: HookContext, wanted: Configured
         "relations": len(tables),
         "not_valid": {each.constraint.label: each.violations for each in doubts},
     }
+
+
+def _untold(context: HookContext) -> dict[str, Any]:
+    """Say that each phase had a transaction of its own, so that what was touched is not known."""
+    why = "what a no-transaction migration has touched is not known: its constraints are not looked at"
+    context.log.warning("constraints.unknown", reason=why)
+    return {"relations": None, "unknown": why}
 
 
 def _queries(conn: Connection[Any], context: HookContext) -> dict[str, Any]:
@@ -105,6 +118,11 @@ def _agreed(conn: Connection[Any], count: Count) -> dict[str, int]:
     if abs(source - target) > count.difference:
         raise CountsDiffer(count.name, source=source, target=target, difference=count.difference)
     return {"source": source, "target": target}
+
+
+def _own(context: HookContext) -> str:
+    # Under the name that it is registered by, which an application may choose.
+    return context.data.writer or "checks"
 
 
 def _here(context: HookContext, migration: str | None) -> bool:
