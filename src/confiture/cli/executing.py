@@ -11,7 +11,7 @@ from confiture.cli.choosing import loaded
 from confiture.cli.connecting import reachable, settings_of
 from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
-from confiture.cli.progress import Say, progress
+from confiture.cli.progress import Progress, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
 from confiture.exceptions import ConfitureError, MigrationFault
@@ -20,7 +20,7 @@ from confiture.models.report import Fault, Mode, Report
 if TYPE_CHECKING:
     from confiture.plugins.loading import Loaded
 
-Work = Callable[[Settings, "tuple[Loaded, ...]", Say | None], Report]
+Work = Callable[[Settings, "tuple[Loaded, ...]", Progress | None], Report]
 
 
 def execute(flags: Flags, mode: Mode, work: Work) -> int:

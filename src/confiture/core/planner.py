@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
-from confiture.models.migration import Script
+from confiture.models.migration import Direction, Script
 from confiture.models.report import MigrationStatus
 
 
@@ -175,9 +175,10 @@ def _refuse_unfinished(entries: Iterable[Entry]) -> None:
             )
 
 
-def unfinished(entries: Iterable[Entry], script: Script) -> Entry | None:
-    """Return what the ledger has recorded of a script that is unfinished."""
+def unfinished(entries: Iterable[Entry], script: Script, direction: Direction) -> Entry | None:
+    """Return what the ledger has recorded of a script that is unfinished in this direction."""
     for entry in entries:
-        if not entry.finished and numbers(entry.version) == numbers(script.version):
+        same = numbers(entry.version) == numbers(script.version) and entry.direction == direction
+        if same and not entry.finished:
             return entry
     return None

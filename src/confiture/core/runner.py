@@ -18,7 +18,7 @@ from confiture.core.piecewise import Piecewise
 from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
 from confiture.core.walk import Engine, Walk
-from confiture.core.watching import Blockers
+from confiture.core.watching import Blockers, Now
 from confiture.core.work import Work
 from confiture.exceptions import ConfitureError, MigrationFault
 from confiture.models.report import HookReport, MigrationOutcome, MigrationReport
@@ -63,6 +63,15 @@ class Runner:
     reconnect: Callable[[], Connection[Any]]
     blockers: Blockers
     excuse: Callable[[BaseException], str | None] = lambda _: None
+    _walk: Walk | None = None
+
+    def now(self) -> Now | None:
+        """Return what runs at this moment; may be asked from another thread."""
+        walk = self._walk
+        if walk is None:
+            return None
+        line, sql = walk.statements.running or (None, None)
+        return Now(walk.work.label, walk.stage, walk.elapsed_ms(), line, sql, self.blockers.waits_for)
 
     def run(self, work: Work) -> Ran:
         """Run one migration, retries and ``on_error`` included. Never raises for what a migration does."""
@@ -83,11 +92,13 @@ class Runner:
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
         kind = Walk if migration.transactional or self.engine.dry_run else Piecewise
-        walk = kind.begin(self.engine, work, attempt, migration)
+        self._walk = walk = kind.begin(self.engine, work, attempt, migration)
         try:
             walk.run()
         except BaseException as error:
             return walk, error
+        finally:
+            self._walk = None
         return walk, None
 
     def _may_retry(self, walk: Walk, error: BaseException, attempt: int) -> bool:

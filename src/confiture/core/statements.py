@@ -25,6 +25,7 @@ class Statements:
         file: The migration's, to find the line of a Python call.
         reports: One each, in order.
         failed: The statement of the file that failed, for its position.
+        running: Line and text of the one that runs.
     """
 
     conn: Connection[Any]
@@ -32,6 +33,7 @@ class Statements:
     reports: list[StatementReport] = field(factory=list)
     failed: Statement | None = None
     failed_line: int | None = None
+    running: tuple[int | None, str] | None = None
 
     @property
     def rows_affected(self) -> int:
@@ -45,6 +47,7 @@ class Statements:
             psycopg.Error: It failed; ``failed`` says which.
         """
         cursor: Cursor[Any] = Cursor(self.conn)
+        self.running = statement.line, statement.sql
         began = time.perf_counter()
         try:
             if statement.copy_data is None:
@@ -63,6 +66,7 @@ class Statements:
         cursor: Cursor[Any] | None = None
         for each in _one_by_one(sql) if params is None else (sql,):
             cursor = self.conn.cursor()
+            self.running = line, each
             began = time.perf_counter()
             try:
                 cursor.execute(each.encode(), params)
@@ -75,6 +79,7 @@ class Statements:
 
     def _note(self, line: int | None, sql: str, cursor: Cursor[Any], began: float) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
+        self.running = None
         self.reports.append(
             StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=_counted(cursor))
         )
