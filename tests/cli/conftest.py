@@ -15,7 +15,7 @@ def folder(tmp_path) -> Project:
 
 
 @pytest.fixture
-def project(folder, database_url) -> Project:
+def project(folder: Project, database_url) -> Project:
     """A project with an empty database."""
     folder.url = database_url
     return folder

@@ -8,7 +8,7 @@ from tests.cli.projects import Project, applied, tables
 
 
 @pytest.fixture
-def shop(project) -> Project:
+def shop(project: Project) -> Project:
     """A project with versions 1 and 3 applied."""
     project.write("1_jam.sql", "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nDROP TABLE jam;\n")
     project.write("3_fig.sql", "-- migrate:up\nCREATE TABLE fig (i int);\n-- migrate:down\nDROP TABLE fig;\n")

@@ -24,6 +24,7 @@ from confiture.plugins.loading import Loaded
 
 SOURCE = Path(confiture.__file__).parents[1]
 PATIENCE_S = 60.0
+PHASES = ("before_validation", "before_ddl", "after_ddl", "after_validation", "cleanup")
 
 
 @frozen
@@ -108,6 +109,20 @@ def plugin(name: str = "jam", /, **functions: Callable[..., Any]) -> Loaded:
     return Loaded(name, f"{name}-package", "1.0", type(name, (), marked)(), tuple(functions))
 
 
+def trail(name: str) -> Callable[..., None]:
+    """Return a hook that leaves its name and its transaction's number in the table ``trail``."""
+
+    def hook(conn: psycopg.Connection[Any]) -> None:
+        conn.execute("INSERT INTO trail VALUES (%s, pg_current_xact_id()::text)", (name,))
+
+    return hook
+
+
+def steps(conn: psycopg.Connection[Any]) -> list[tuple[str, str]]:
+    """Return what hooks and migrations left in the table ``trail``, in order."""
+    return conn.execute("SELECT step, xid FROM trail ORDER BY number").fetchall()
+
+
 def until(condition: Callable[[], Any], what: str) -> Any:
     """Wait until ``condition`` holds, and return what it returned."""
     deadline = time.monotonic() + PATIENCE_S
@@ -121,6 +136,8 @@ def running(conn: psycopg.Connection[Any], words: str) -> Callable[[], int | Non
     """Return a condition: the pid of another session whose current statement contains ``words``."""
 
     def look() -> int | None:
+        # Within a transaction the activity is a snapshot, taken at the first look.
+        conn.execute("SELECT pg_stat_clear_snapshot()")
         found = conn.execute(
             "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
             " AND position(%s in query) > 0",

@@ -5,22 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.postgres.project import exists, only, plugin
-
-PHASES = ("before_validation", "before_ddl", "after_ddl", "after_validation", "cleanup")
-
-
-def trail(name):
-    """Return a hook that leaves its name and its transaction's number."""
-
-    def hook(conn, context):
-        conn.execute("INSERT INTO trail VALUES (%s, pg_current_xact_id()::text)", (name,))
-
-    return hook
-
-
-def steps(database):
-    return database.execute("SELECT step, xid FROM trail ORDER BY number").fetchall()
+from tests.postgres.project import PHASES, exists, only, plugin, steps, trail
 
 
 @pytest.fixture
@@ -234,9 +219,11 @@ def test_settings_temporary_tables_and_cursors_do_not_leak_into_the_next_migrati
     project.write(
         "2_next.sql",
         """
-        CREATE TABLE seen AS SELECT current_setting('search_path') AS path, current_setting('work_mem') AS mem,
-            current_setting('TimeZone') AS zone, current_setting('statement_timeout') AS timeout,
-            to_regclass('bowl') IS NULL AS tidy, (SELECT count(*) FROM pg_cursors WHERE name <> '') AS cursors;
+        CREATE TABLE seen AS SELECT current_setting('search_path') AS path,
+            current_setting('work_mem') AS mem, current_setting('TimeZone') AS zone,
+            current_setting('statement_timeout') AS timeout,
+            to_regclass('bowl') IS NULL AS tidy,
+            (SELECT count(*) FROM pg_cursors WHERE name <> '') AS cursors;
         """,
     )
     default = database.execute(

@@ -15,6 +15,7 @@ from confiture.cli.progress import Progress, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
 from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.logs import as_json
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
             _write(out.machines(), refused(mode, fault))
             raise
         _write(out, report)
-        if not out.on_screen:
+        if not out.on_screen and not as_json():
             _say_failures(report)
     return report.exit_code
 

@@ -95,6 +95,7 @@ class Events:
             name=report.name,
             duration_ms=None if report.duration_ms is None else round(report.duration_ms, 3),
             rows_affected=report.rows_affected,
+            **({"message": report.error.message, "sqlstate": report.error.sqlstate} if report.error else {}),
         )
 
 

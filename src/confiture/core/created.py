@@ -8,12 +8,6 @@ from typing import Any
 from confiture.core.parsing import Unreadable, parse
 
 
-def created_index(sql: str) -> str | None:
-    """Return the name of the index that a CREATE INDEX makes; ``None`` where it leaves that to the server."""
-    (parsed,) = parse(sql)
-    return parsed.node.index_stmt.idxname or None
-
-
 def created_names(sql: str) -> frozenset[str] | None:
     """Return the unqualified names of all that ``sql`` creates; ``None`` where it cannot be read.
 

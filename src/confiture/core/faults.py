@@ -26,6 +26,11 @@ def lock_not_granted(error: BaseException) -> bool:
     return isinstance(root(error), LockNotAvailable)
 
 
+def waited_in_vain(error: BaseException) -> bool:
+    """Whether somebody held what it waited for, may it be tried again or not."""
+    return lock_not_granted(error) or isinstance(root(error).__cause__, LockNotAvailable)
+
+
 def exit_code(error: BaseException) -> int:
     """Return what the command ends with."""
     if isinstance(error, Interrupted | ConfitureError):
@@ -81,7 +86,7 @@ def _message(error: BaseException, inner: BaseException, holder: str | None) -> 
     text = text.strip() or type(inner).__name__
     if isinstance(inner, KeyboardInterrupt):
         return "interrupted"
-    if isinstance(inner, LockNotAvailable) and holder:
+    if holder:
         text += f"; the lock is held by {holder}"
     if not isinstance(inner, psycopg.Error | ConfitureError):
         named = type(inner).__module__ == "builtins" or type(inner).__name__ not in text

@@ -226,7 +226,7 @@ class Ledger:
             f"INSERT INTO {identifier(self.schema)}.progress VALUES ({literal(entry.version)}, "
             f"{literal(entry.direction)}, {step}, {literal(entry.name)}, {checksum}, {literal(sha256(sql))}, "
             "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
-            "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at;"
+            "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at, done_at = NULL;"
         )
 
     def done_sql(self, entry: Entry, step: int) -> str:

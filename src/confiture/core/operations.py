@@ -16,7 +16,7 @@ from confiture.core.sources import read_folder
 from confiture.core.versions import numbers
 from confiture.exceptions import ConfigurationFault
 from confiture.models.migration import Direction, Script
-from confiture.models.report import MigrationReport, MigrationStatus, Mode, Outcome, PluginUse, Report
+from confiture.models.status import MigrationStatus
 
 if TYPE_CHECKING:
     from typing import Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from confiture.core.watching import Watcher
     from confiture.core.work import Work
     from confiture.models.plan import Plan
+    from confiture.models.report import Mode, Outcome, PluginUse, Report
     from confiture.plugins.loading import Loaded
 
 Tell = Callable[[str], None]
@@ -185,7 +186,7 @@ class _Errand:
         entries = self.ledger.read(conn)
         chosen = self.choose(scripts, entries)
         return tuple(
-            evolve(work, done=unfinished(entries, script, direction))
+            evolve(work, done=unfinished(entries, script.version, direction))
             for direction in self.directions
             for work, script in zip(prepare(chosen, direction), chosen, strict=True)
         )
@@ -258,6 +259,8 @@ class _Errand:
         return tuple(each.use for each in self.plugins)
 
     def _report(self, version: str, ran: tuple[Ran, ...], works: tuple[Work, ...] = ()) -> Report:
+        from confiture.models.report import MigrationReport, Report
+
         error = next((each for each in ran if each.error), None)
         outcome: Outcome = "failed" if error else "ok"
         not_reached = works[len(ran) :]

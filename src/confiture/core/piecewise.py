@@ -7,30 +7,48 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, Self
 
 import psycopg
 from attrs import define
+from psycopg.errors import LockNotAvailable
+from psycopg.pq import TransactionStatus
 
+from confiture.core.copying import end_copy
 from confiture.core.hooks import HookPhase
+from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import HELD
-from confiture.core.session import literal, rows, send
+from confiture.core.locks import HELD, STRONG
+from confiture.core.session import literal, send
 from confiture.core.statements import SqlMigration
 from confiture.core.stretches import AS_OURSELVES, Stretches
-from confiture.core.walk import Walk
-from confiture.exceptions import LedgerFault, MigrationFault
-from confiture.models.migration import SqlScript, Statement
+from confiture.core.walk import Engine, Walk
+from confiture.core.work import Work
+from confiture.exceptions import LedgerFault, LockFault, MigrationFault
+from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import Lock, NotSeen
 
 
 @define
 class Piecewise(Walk):
-    """One attempt at one no-transaction migration."""
+    """One attempt at one no-transaction migration.
+
+    Attributes:
+        not_seen: What could not be observed.
+        python_steps: How many statements a Python migration has begun.
+    """
 
     not_seen: tuple[NotSeen, ...] = ()
+    python_steps: int = 0
+
+    @classmethod
+    def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
+        """Make a fresh migration ready for one attempt."""
+        walk = super().begin(engine, work, attempt, migration)
+        walk.statements.around = walk._by_python
+        return walk
 
     def run(self) -> None:
         """Run it statement by statement; each phase has a transaction of its own.
@@ -83,8 +101,30 @@ class Piecewise(Walk):
         if isinstance(self.migration, SqlMigration):
             self._resume(self.migration.script)
         else:
+            self._start_over()
             (self.migration.up if forward else self.migration.down)()
+            self._refuse_open_transaction()
         self.committed = self.committed or bool(self.statements.reports)
+
+    def _start_over(self) -> None:
+        """Say that a Python migration does again what it had done, and forget the record of that."""
+        if self.work.done is None:
+            return
+        ran = len(self.work.done.done)
+        self.phases.warnings.append(f"it starts over; statements that had run before it was stopped: {ran}")
+        self._record(self.engine.ledger.starts_over_sql(self.work))
+
+    def _refuse_open_transaction(self) -> None:
+        conn = self.engine.session.conn
+        end_copy(conn)
+        if self.engine.session.lost or conn.info.transaction_status == TransactionStatus.IDLE:
+            return
+        send(conn, "ROLLBACK")
+        raise MigrationFault(
+            "it left a transaction open, which was rolled back",
+            hint="end what it begins: `with self.connection.transaction():`",
+            file=self.work.file,
+        )
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.done.done if self.work.done else ()
@@ -99,9 +139,8 @@ class Piecewise(Walk):
             self._step(step, script.statements[step])
 
     def _refuse_left_by(self, script: SqlScript) -> None:
-        conn = self.engine.session.conn
-        names = filter(None, map(index_name, script.statements))
-        left = sorted(each for name in names for each in invalid_indexes(conn, name))
+        builds = [build_of(each.sql) for each in script.statements if not each.in_transaction]
+        left = sorted({name for build in builds if build for name in build.invalid(self.engine.session.conn)})
         if left:
             raise LedgerFault(
                 f"migration {self.work.label} is unfinished and has left an invalid index: {', '.join(left)}",
@@ -110,24 +149,33 @@ class Piecewise(Walk):
 
     def _step(self, step: int, statement: Statement) -> None:
         ledger = self.engine.ledger
-        entry = Entry(self.work.version, self.work.name, self.work.checksum, None, (), self.work.direction)
+        entry = self._entry()
         if self._was_done(statement):
             self._record(ledger.done_sql(entry, step))
         elif statement.in_transaction:
             record = ledger.begun_sql(entry, step, statement.sql) + ledger.done_sql(entry, step)
             self._step_in_transaction(statement, record)
         else:
+            build = build_of(statement.sql)
+            self._refuse_invalid(build, statement.line)
             self._record(ledger.begun_sql(entry, step, statement.sql))
-            self._step_outside(statement, ledger.not_begun_sql(entry, step))
+            with self._outside(statement.sql, build, ledger.not_begun_sql(entry, step)):
+                self.statements.run(statement)
+            self._hidden(statement.line)
             self._record(ledger.done_sql(entry, step))
         self.committed = True
+
+    def _entry(self) -> Entry:
+        work = self.work
+        return Entry(work.version, work.name, work.checksum, None, (), work.direction)
 
     def _was_done(self, statement: Statement) -> bool:
         """Whether a statement that was begun had ended before its record could be written."""
         done = self.work.done
         if done is None or done.begun != sha256(statement.sql) or statement.kind != "index_stmt":
             return False
-        return index_is_valid(self.engine.session.conn, index_name(statement))
+        build = build_of(statement.sql)
+        return build is not None and build.is_there(self.engine.session.conn)
 
     def _step_in_transaction(self, statement: Statement, record: str) -> None:
         conn = self.engine.session.conn
@@ -138,26 +186,49 @@ class Piecewise(Walk):
             self._see(held)
             self.locks = merged(before, self.locks)
 
-    def _step_outside(self, statement: Statement, forget: str) -> None:
-        conn = self.engine.session.conn
-        before = invalid_indexes(conn)
-        try:
-            with self._patient(statement):
-                self.statements.run(statement)
-        except psycopg.Error as error:
-            if not self.engine.session.lost:
-                self._left_behind(error, invalid_indexes(conn) - before, forget)
-            raise
-        self._refuse_invalid(statement)
-        what = f"line {statement.line} runs in transactions of its own, over when it ends"
+    def _hidden(self, line: int | None) -> None:
+        what = f"line {line} runs in transactions of its own, over when it ends"
         self.not_seen += (NotSeen(None, "locks", what),)
 
     @contextmanager
-    def _patient(self, statement: Statement) -> Iterator[None]:
-        """Give CONCURRENTLY its own lock_timeout: it waits for old transactions, and blocks nobody."""
-        if statement.kind not in _CONCURRENT_KINDS:
+    def _by_python(self, sql: str, line: int | None) -> Iterator[None]:
+        """Stand round one statement of a Python migration, which is committed when it ends."""
+        if not still_held(self.engine.keeper):
+            raise lock_lost()
+        build = build_of(sql)
+        self._refuse_invalid(build, line)
+        if self.engine.session.conn.info.transaction_status != TransactionStatus.IDLE:
+            # A transaction of its own, which may yet be rolled back: a record would go with it.
             yield
             return
+        step, self.python_steps = self.python_steps, self.python_steps + 1
+        self._record(self.engine.ledger.begun_sql(self._entry(), step, sql))
+        with self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)):
+            yield
+        self._record(self.engine.ledger.done_sql(self._entry(), step))
+
+    @contextmanager
+    def _outside(self, sql: str, build: Build | None, forget: str = "") -> Iterator[None]:
+        """Stand round a statement that has no transaction of ours; see what it leaves where it fails."""
+        conn = self.engine.session.conn
+        before = build.invalid(conn) if build else ()
+        try:
+            with self._patient() if is_concurrently(sql) else nullcontext():
+                yield
+        except psycopg.Error as error:
+            if self.engine.session.lost:
+                raise
+            left = tuple(name for name in build.invalid(conn) if name not in before) if build else ()
+            if left and isinstance(error, LockNotAvailable):
+                self._drop_left(left, error)
+                left = ()
+            if forget and not left:
+                self._record(forget)
+            raise
+
+    @contextmanager
+    def _patient(self) -> Iterator[None]:
+        """Give CONCURRENTLY its own lock_timeout: it waits for old transactions, and blocks nobody."""
         conn = self.engine.session.conn
         send(conn, f"SET lock_timeout = {literal(self.engine.wait_concurrently)}")
         try:
@@ -166,29 +237,31 @@ class Piecewise(Walk):
             if not self.engine.session.lost:
                 send(conn, self.timeouts(local=False))
 
-    def _left_behind(self, error: psycopg.Error, left: frozenset[str], forget: str) -> None:
-        """Drop the invalid index before a retry; forget a statement that failed and left nothing."""
-        if isinstance(error, psycopg.errors.LockNotAvailable):
-            send(self.engine.session.conn, "SET lock_timeout = 0")
-            for each in sorted(left):
-                send(self.engine.session.conn, f"DROP INDEX CONCURRENTLY IF EXISTS {each}")
-            left = frozenset()
-        if not left:
-            self._record(forget)
+    def _drop_left(self, left: tuple[str, ...], error: LockNotAvailable) -> None:
+        """Drop the invalid index of a CONCURRENTLY that waited in vain, so that it can be tried again."""
+        try:
+            with self._patient():
+                drop(self.engine.session.conn, left)
+        except LockNotAvailable:
+            raise LockFault(
+                f"{error.diag.message_primary}; it left the invalid index {left[0]}, and dropping that "
+                "waited in vain too",
+                hint=f"when the old transactions are over: DROP INDEX CONCURRENTLY {left[0]}; run again",
+            ) from error
 
     def _record(self, record: str) -> None:
         with self._own_transaction():
             send(self.engine.session.conn, f"{AS_OURSELVES} {record}")
 
-    def _refuse_invalid(self, statement: Statement) -> None:
-        """Refuse to take an invalid index for done, as IF NOT EXISTS does."""
-        left = invalid_indexes(self.engine.session.conn, index_name(statement) or "")
+    def _refuse_invalid(self, build: Build | None, line: int | None) -> None:
+        """Refuse to take an invalid index for done, as IF NOT EXISTS would."""
+        left = build.invalid(self.engine.session.conn) if build and build.index else ()
         if left:
             raise MigrationFault(
-                f"index {', '.join(sorted(left))} is there but invalid: an earlier attempt failed",
-                hint=f"DROP INDEX CONCURRENTLY {min(left)}; then run again",
+                f"index {left[0]} is there but invalid: an earlier attempt failed",
+                hint=f"DROP INDEX CONCURRENTLY {left[0]}; then run again",
                 file=self.work.file,
-                line=statement.line,
+                line=line,
             )
 
     def _validate_by_itself(self) -> None:
@@ -214,48 +287,11 @@ class Piecewise(Walk):
             session.put_back()
 
 
-_CONCURRENT_KINDS = ("index_stmt", "drop_stmt", "reindex_stmt", "alter_table_stmt")
-
-
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
     """Return each relation once, with its strongest mode."""
-    from confiture.core.locks import STRONG
-
     strongest: dict[str, Lock] = {}
     for lock in (*first, *second):
         known = strongest.get(lock.relation)
         if known is None or STRONG.index(lock.mode) > STRONG.index(known.mode):
             strongest[lock.relation] = lock
     return tuple(strongest[name] for name in sorted(strongest))
-
-
-def index_name(statement: Statement) -> str | None:
-    """Return the name of the index that a CREATE INDEX makes, where it names one."""
-    from confiture.core.created import created_index
-
-    return created_index(statement.sql) if statement.kind == "index_stmt" else None
-
-
-def invalid_indexes(conn: psycopg.Connection[Any], name: str | None = None) -> frozenset[str]:
-    """Return the invalid indexes, qualified; of this unqualified name where one is given.
-
-    A partitioned table's index is invalid until all partitions have theirs: that is none of them.
-    """
-    named = "" if name is None else f" AND c.relname = {literal(name)}"
-    found = rows(
-        conn,
-        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
-        " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-        f" WHERE NOT i.indisvalid AND c.relkind = 'i'{named}",
-    )
-    return frozenset(each for (each,) in found)
-
-
-def index_is_valid(conn: psycopg.Connection[Any], name: str | None) -> bool:
-    """Whether there is a valid index of this name."""
-    found = rows(
-        conn,
-        "SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-        f" WHERE i.indisvalid AND c.relname = {literal(name or '')}",
-    )
-    return bool(found)

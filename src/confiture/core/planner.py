@@ -8,7 +8,7 @@ from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
 from confiture.models.migration import Direction, Script
-from confiture.models.report import MigrationStatus
+from confiture.models.status import MigrationStatus
 
 
 def statuses(scripts: Sequence[Script], entries: Iterable[Entry]) -> tuple[MigrationStatus, ...]:
@@ -175,10 +175,10 @@ def _refuse_unfinished(entries: Iterable[Entry]) -> None:
             )
 
 
-def unfinished(entries: Iterable[Entry], script: Script, direction: Direction) -> Entry | None:
-    """Return what the ledger has recorded of a script that is unfinished in this direction."""
+def unfinished(entries: Iterable[Entry], version: str, direction: Direction) -> Entry | None:
+    """Return what the ledger has recorded of a migration that is unfinished in this direction."""
     for entry in entries:
-        same = numbers(entry.version) == numbers(script.version) and entry.direction == direction
+        same = numbers(entry.version) == numbers(version) and entry.direction == direction
         if same and not entry.finished:
             return entry
     return None

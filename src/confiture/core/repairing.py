@@ -176,7 +176,7 @@ def _notes(
         notes.append("its file is missing: restore it, and go on with a run; or forget the migration")
     elif script.kind == "python":
         done = sum(step.done_at is not None for step in progress.steps.values())
-        notes.append(f"a Python migration starts over; it had executed {done} before it stopped")
+        notes.append(f"a Python migration starts over; statements that had run before it was stopped: {done}")
     if any(each.state == "changed" for each in states) and script and script.kind == "sql":
         notes.append(
             "what was done has another text now: restore that part of the file, and go on; or start over "

@@ -11,10 +11,11 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
-from confiture.core.faults import exit_code, fault_of, lock_not_granted, root, source_line
+from confiture.core.faults import exit_code, fault_of, lock_not_granted, root, source_line, waited_in_vain
 from confiture.core.hooks import HookError, HookPhase
 from confiture.core.locks import blocks_of
 from confiture.core.piecewise import Piecewise
+from confiture.core.planner import unfinished
 from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
 from confiture.core.walk import Engine, Walk
@@ -83,11 +84,21 @@ class Runner:
             # Jitter, so that two that wait for each other do not meet again.
             time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
             attempt += 1
+            work = self._resumed(work)
         if error is None:
             return self._done(walk)
         if reason := self.excuse(error):
             return Ran(evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=_undone(walk)))
         return self._failed(walk, error, attempt)
+
+    def _resumed(self, work: Work) -> Work:
+        """Return the work with what an earlier attempt recorded of it: a retry does not do that again."""
+        if work.transactional or work.script is None:
+            return work
+        return evolve(
+            work,
+            done=unfinished(self.engine.ledger.read(self.engine.session.conn), work.version, work.direction),
+        )
 
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
@@ -127,7 +138,7 @@ class Runner:
 
     def _failed(self, walk: Walk, error: BaseException, attempt: int) -> Ran:
         stage = error.phase.spec if isinstance(error, HookError) else walk.stage
-        holder = self.blockers.last_seen() if lock_not_granted(error) else None
+        holder = self.blockers.last_seen() if waited_in_vain(error) else None
         fault = fault_of(error, stage, walk.statements, holder)
         if attempt > 1:
             fault = evolve(fault, message=f"{fault.message} ({attempt} attempts)")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,9 @@ class Statements:
         file: The migration's, to find the line of a Python call.
         reports: One each, in order.
         failed: The statement of the file that failed, for its position.
+        failed_line: The line of the Python call that failed.
         running: Line and text of the one that runs.
+        around: Stands round each statement of a Python migration.
     """
 
     conn: Connection[Any]
@@ -34,6 +38,7 @@ class Statements:
     failed: Statement | None = None
     failed_line: int | None = None
     running: tuple[int | None, str] | None = None
+    around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
 
     @property
     def rows_affected(self) -> int:
@@ -69,7 +74,8 @@ class Statements:
             self.running = line, each
             began = time.perf_counter()
             try:
-                cursor.execute(each.encode(), params)
+                with self.around(each, line):
+                    cursor.execute(each.encode(), params)
             except BaseException:
                 self.failed_line = line
                 raise

@@ -15,7 +15,7 @@ from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault
 from confiture.models.ledger import Disagreement, Record, Verification
 from confiture.models.migration import Script
-from confiture.models.report import MigrationStatus
+from confiture.models.status import MigrationStatus
 
 
 @frozen
