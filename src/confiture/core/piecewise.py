@@ -120,6 +120,8 @@ class Piecewise(Walk):
         if self.engine.session.lost or conn.info.transaction_status == TransactionStatus.IDLE:
             return
         send(conn, "ROLLBACK")
+        # What began the transaction left nothing behind either.
+        self._record(self.engine.ledger.not_begun_sql(self._entry(), self.python_steps - 1))
         raise MigrationFault(
             "it left a transaction open, which was rolled back",
             hint="end what it begins: `with self.connection.transaction():`",
@@ -205,7 +207,8 @@ class Piecewise(Walk):
         self._record(self.engine.ledger.begun_sql(self._entry(), step, sql))
         with self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)):
             yield
-        self._record(self.engine.ledger.done_sql(self._entry(), step))
+        if self.engine.session.conn.info.transaction_status == TransactionStatus.IDLE:
+            self._record(self.engine.ledger.done_sql(self._entry(), step))
 
     @contextmanager
     def _outside(self, sql: str, build: Build | None, forget: str = "") -> Iterator[None]:

@@ -93,12 +93,10 @@ class Runner:
 
     def _resumed(self, work: Work) -> Work:
         """Return the work with what an earlier attempt recorded of it: a retry does not do that again."""
-        if work.transactional or work.script is None:
+        if work.transactional:
             return work
-        return evolve(
-            work,
-            done=unfinished(self.engine.ledger.read(self.engine.session.conn), work.version, work.direction),
-        )
+        entries = self.engine.ledger.read(self.engine.session.conn)
+        return evolve(work, done=unfinished(entries, work.version, work.direction))
 
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
