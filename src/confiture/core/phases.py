@@ -76,7 +76,9 @@ class Phases:
             self.warnings += guard.warnings
             self.ran += guard.ran
             self.locals |= guard.locals
-        return [result for result in results if isinstance(result, HookResult)]
+        # A wrapper may return whatever it likes in place of pluggy's list.
+        each = results if isinstance(results, list) else [results]
+        return [result for result in each if isinstance(result, HookResult)]
 
     def _implementations(self, phase: HookPhase) -> list[Any]:
         return getattr(self.manager.hook, phase.spec).get_hookimpls()  # type: ignore[no-any-return]

@@ -103,7 +103,7 @@ class Piecewise(Walk):
         else:
             self._start_over()
             (self.migration.up if forward else self.migration.down)()
-            self._refuse_open_transaction()
+            self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
 
     def _start_over(self) -> None:
@@ -114,19 +114,18 @@ class Piecewise(Walk):
         self.phases.warnings.append(f"it starts over; statements that had run before it was stopped: {ran}")
         self._record(self.engine.ledger.starts_over_sql(self.work))
 
-    def _refuse_open_transaction(self) -> None:
-        conn = self.engine.session.conn
-        end_copy(conn)
-        if self.engine.session.lost or conn.info.transaction_status == TransactionStatus.IDLE:
-            return
-        send(conn, "ROLLBACK")
-        # What began the transaction left nothing behind either.
-        self._record(self.engine.ledger.not_begun_sql(self._entry(), self.python_steps - 1))
-        raise MigrationFault(
-            "it left a transaction open, which was rolled back",
-            hint="end what it begins: `with self.connection.transaction():`",
-            file=self.work.file,
-        )
+    def _refuse_unfinished(self) -> None:
+        """Refuse what a Python migration left behind; the runner's own transactions come next."""
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
+        if status == TransactionStatus.UNKNOWN:
+            raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        if status != TransactionStatus.IDLE:
+            raise MigrationFault(
+                "it left a transaction open (a BEGIN of its own), which has been rolled back",
+                hint="put `with self.connection.transaction():` round what belongs together",
+                file=self.work.file,
+            )
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.done.done if self.work.done else ()
@@ -282,8 +281,13 @@ class Piecewise(Walk):
 
     def _clean(self) -> None:
         session = self.engine.session
+        end_copy(session.conn)
         if session.lost:
             return
+        if session.conn.info.transaction_status != TransactionStatus.IDLE:
+            send(session.conn, "ROLLBACK")
+            # What began the transaction left nothing behind either.
+            self._record(self.engine.ledger.not_begun_sql(self._entry(), self.python_steps - 1))
         if session.ours:
             send(session.conn, session.reset_message())
         else:

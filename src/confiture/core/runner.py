@@ -183,7 +183,9 @@ class Runner:
         finally:
             if new is not None:
                 new.close()
-        return [text for each in context.callbacks if not session.nested and (text := _called(each))]
+        if session.nested or self.engine.dry_run:
+            return []
+        return [text for each in context.callbacks if (text := _called(each))]
 
     def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
         return MigrationReport(
@@ -230,7 +232,7 @@ def _called(callback: Callable[[], object]) -> str | None:
     """Call it after the commit; nothing can be undone any more, so a failure is only said."""
     try:
         callback()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return (
             f"on_commit callback {_name(callback)} failed after the commit: {type(error).__name__}: {error}"
         )

@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from psycopg.errors import InvalidSavepointSpecification
 from psycopg.pq import TransactionStatus
 
-from confiture.core.copying import end_copy
+from confiture.core.copying import end_copy, left_open
 from confiture.core.hooks import HookContext, HookPhase
 from confiture.core.ledger import Ledger, Row
 from confiture.core.lock import Keeper, lock_lost
@@ -205,9 +205,8 @@ class Walk:
 
     def check_whole(self) -> None:
         """Refuse what a migration left behind, before anything is sent."""
-        conn = self.engine.session.conn
-        end_copy(conn)
-        status = conn.info.transaction_status
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
         if status == TransactionStatus.INERROR:
             raise MigrationFault(
                 "an SQL error was caught and not undone",
@@ -218,6 +217,13 @@ class Walk:
             raise self.ended_the_transaction()
         if status != TransactionStatus.INTRANS:
             raise MigrationFault("the connection was closed or lost", file=self.work.file)
+
+    def refuse_open(self) -> None:
+        """Refuse a COPY left open: every query sent beside it would wait for ever."""
+        conn = self.engine.session.conn
+        if left_open(conn):
+            end_copy(conn)
+            raise MigrationFault("it left a COPY or a result open", file=self.work.file)
 
     def ended_the_transaction(self) -> MigrationFault:
         """The fault of a migration that ended its own transaction."""

@@ -38,6 +38,8 @@ class GuardedPluginManager(pluggy.PluginManager):
             if options is not None:
                 function = getattr(plugin, attribute)
                 ref = self._ref(name, options["specname"] or attribute, function)
+                if options["hookwrapper"]:
+                    function, options = _new_style(function), _as_wrapper(options)
                 setattr(stand_in, attribute, _guarded(self, ref, function, options))
         return super().register(stand_in, name)
 
@@ -56,6 +58,42 @@ class GuardedPluginManager(pluggy.PluginManager):
         return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _as_wrapper(options: pluggy.HookimplOpts) -> pluggy.HookimplOpts:
+    return {**options, "hookwrapper": False, "wrapper": True}
+
+
+def _new_style(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an old-style hookwrapper into a wrapper: one that raises would make pluggy print a warning."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args)
+        try:
+            next(generator)
+        except StopIteration:
+            return None  # it has not yielded; neither does this, and the guard refuses it
+        try:
+            inner = yield
+            outcome = pluggy.Result.from_call(lambda: inner)
+        except GeneratorExit:
+            generator.close()
+            raise
+        except BaseException as error:
+            outcome = pluggy.Result.from_call(functools.partial(_raise, error))
+        try:
+            generator.send(outcome)
+        except StopIteration:
+            return outcome.get_result()
+        yield  # a second time, as it did; the guard refuses it
+        return None
+
+    return wrapper
+
+
 def _guarded(
     manager: GuardedPluginManager,
     ref: HookRef | None,
@@ -64,7 +102,7 @@ def _guarded(
 ) -> Callable[..., Any]:
     if ref is None:
         return function
-    if options.get("wrapper") or options.get("hookwrapper"):
+    if options.get("wrapper"):
 
         @functools.wraps(function)
         def wrapper(*args: Any) -> Generator[Any, Any, Any]:
