@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import psycopg
-from attrs import define, evolve
+from attrs import define, evolve, field
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
@@ -21,9 +21,10 @@ from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import HELD, STRONG
-from confiture.core.session import literal, send
+from confiture.core.savepoint import HookRef
+from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
-from confiture.core.stretches import AS_OURSELVES, Stretches
+from confiture.core.stretches import Stretches
 from confiture.core.walk import Engine, Walk
 from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
@@ -33,9 +34,16 @@ from confiture.models.report import Lock, NotSeen
 
 @define
 class Piecewise(Walk):
-    """One attempt at one no-transaction migration."""
+    """One attempt at one no-transaction migration.
+
+    Attributes:
+        not_seen: What could not be observed.
+        python_steps: How many statements a Python migration has begun.
+    """
 
     not_seen: tuple[NotSeen, ...] = ()
+    _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
+    python_steps: int = 0
 
     @classmethod
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
@@ -54,6 +62,7 @@ class Piecewise(Walk):
         try:
             with self.hooks(), session.idle():
                 send(session.conn, self.timeouts(local=False))
+                self._resumes = self._yielded()
                 try:
                     self._by_itself(HookPhase.BEFORE_VALIDATION)
                     self._by_itself(HookPhase.BEFORE_DDL)
@@ -68,11 +77,25 @@ class Piecewise(Walk):
         finally:
             self.duration_ms = self.elapsed_ms()
 
+    def _yielded(self) -> dict[tuple[str, ...], Any]:
+        """Return what generator hooks yielded last before a crash; asked before any role is taken."""
+        if not self.phases.any(*HookPhase):
+            return {}
+        found = rows(self.engine.session.conn, self.engine.ledger.resume_sql(self.work))
+        return {tuple(key): progress for *key, progress in found}
+
+    def _stretches(self) -> Stretches:
+        def store(ref: HookRef, stored: str) -> None:
+            sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
+            send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
+
+        return Stretches(self._own_transaction, lambda ref: self._resumes.get(_key(ref)), store)
+
     def _by_itself(self, phase: HookPhase) -> None:
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        before, stretches = len(self.phases.reports), Stretches(self._own_transaction, self.engine, self.work)
+        before, stretches = len(self.phases.reports), self._stretches()
         try:
             with stretches:
                 self.phases.run(self.engine.session, phase, stretches)
@@ -104,9 +127,18 @@ class Piecewise(Walk):
         if isinstance(self.migration, SqlMigration):
             self._resume(self.migration.script)
         else:
+            self._start_over()
             (self.migration.up if forward else self.migration.down)()
             self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
+
+    def _start_over(self) -> None:
+        """Say that a Python migration does again what it had done, and forget the record of that."""
+        if self.work.done is None:
+            return
+        ran = len(self.work.done.done)
+        self.phases.warnings.append(f"it starts over; statements that had run before it was stopped: {ran}")
+        self._record(self.engine.ledger.starts_over_sql(self.work))
 
     def _refuse_unfinished(self) -> None:
         """Refuse what a Python migration left behind; the runner's own transactions come next."""
@@ -144,7 +176,7 @@ class Piecewise(Walk):
 
     def _step(self, step: int, statement: Statement) -> None:
         ledger = self.engine.ledger
-        entry = Entry(self.work.version, self.work.name, self.work.checksum, None, (), self.work.direction)
+        entry = self._entry()
         if self._was_done(statement):
             self._record(ledger.done_sql(entry, step))
         elif statement.in_transaction:
@@ -159,6 +191,10 @@ class Piecewise(Walk):
             self._hidden(statement.line)
             self._record(ledger.done_sql(entry, step))
         self.committed = True
+
+    def _entry(self) -> Entry:
+        work = self.work
+        return Entry(work.version, work.name, work.checksum, None, (), work.direction)
 
     def _was_done(self, statement: Statement) -> bool:
         """Whether a statement that was begun had ended before its record could be written."""
@@ -188,8 +224,16 @@ class Piecewise(Walk):
             raise lock_lost()
         build = build_of(sql)
         self._refuse_invalid(build, line)
-        with self._outside(sql, build):
+        if self.engine.session.conn.info.transaction_status != TransactionStatus.IDLE:
+            # A transaction of its own, which may yet be rolled back: a record would go with it.
             yield
+            return
+        step, self.python_steps = self.python_steps, self.python_steps + 1
+        self._record(self.engine.ledger.begun_sql(self._entry(), step, sql))
+        with self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)):
+            yield
+        if self.engine.session.conn.info.transaction_status == TransactionStatus.IDLE:
+            self._record(self.engine.ledger.done_sql(self._entry(), step))
 
     @contextmanager
     def _outside(self, sql: str, build: Build | None, forget: str = "") -> Iterator[None]:
@@ -267,10 +311,21 @@ class Piecewise(Walk):
             return
         if session.conn.info.transaction_status != TransactionStatus.IDLE:
             send(session.conn, "ROLLBACK")
+            # What began the transaction left nothing behind either.
+            self._record(self.engine.ledger.not_begun_sql(self._entry(), self.python_steps - 1))
         if session.ours:
             send(session.conn, session.reset_message())
         else:
             session.put_back()
+
+
+# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
+# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
+
+
+def _key(ref: HookRef) -> tuple[str, str, str]:
+    return ref.phase.spec, ref.plugin or "", ref.name
 
 
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from types import TracebackType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-from attrs import define
 
 from confiture.core.hooks import HookContext, HookPhase, HookResult
 from confiture.exceptions import UsageFault
@@ -17,7 +12,6 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from confiture.core.phases import Phases
-    from confiture.core.savepoint import HookRef
     from confiture.core.session import Session
 
 
@@ -86,44 +80,11 @@ def _in_a_transaction(
 def _in_batches(
     phases: Phases, session: Session, phase: HookPhase, more: Mapping[str, Any], resume: Any
 ) -> list[HookResult]:
+    from confiture.core.stretches import Stretches
+
     if session.nested:
         raise UsageFault(
             "transactional=False needs a connection that is in no transaction", hint="commit first"
         )
-    with _Batches(session.transaction, resume) as batches:
-        return phases.run(session, phase, batches, **more)
-
-
-@define
-class _Batches:
-    """One transaction after another; a yield ends one and begins the next.
-
-    Attributes:
-        begin: Makes a transaction that commits where it is left well.
-        yielded: What a generator is to go on from.
-    """
-
-    begin: Callable[[], AbstractContextManager[None]]
-    yielded: Any
-    _transaction: AbstractContextManager[None] | None = None
-
-    def __enter__(self) -> _Batches:
-        self._transaction = self.begin()
-        self._transaction.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.__exit__(kind, error, trace)
-
-    def resume(self, ref: HookRef) -> Any:  # noqa: ARG002 - the guard's signature
-        return self.yielded
-
-    def commit(self, ref: HookRef, progress: Any) -> None:  # noqa: ARG002
-        # As the ledger would store it, so that what it could not store fails here too.
-        json.dumps(progress, default=str)
-        self.__exit__(None, None, None)
-        self.__enter__()
+    with Stretches(session.transaction, lambda _: resume, lambda _ref, _stored: None) as stretches:
+        return phases.run(session, phase, stretches, **more)
