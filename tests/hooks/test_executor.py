@@ -492,3 +492,27 @@ def test_after_the_callers_commit_his_settings_are_what_he_set(database_url, whe
 
         now = "SELECT current_setting('lock_timeout'), current_setting('TimeZone')"
         assert conn.execute(now).fetchone() == ("8s", "Asia/Tokyo")
+
+
+def test_without_a_transaction_a_hooks_set_leaves_the_migrations_timeout_to_its_statements(idle):
+    seen = []
+
+    class Changer(Hook):
+        phase = HookPhase.BEFORE_DDL
+
+        def execute(self, conn, context):
+            conn.execute("SET lock_timeout = '9s'")
+
+    class Stalls(Migration):
+        version, name = "1", "stalls"
+        transactional = False
+        lock_timeout = "7s"
+        before_ddl_hooks = (Changer(),)
+
+        def up(self) -> None:
+            seen.append(self.execute("SHOW lock_timeout").fetchone())
+
+    Migrator(connection=idle).apply(Stalls(connection=idle))
+
+    assert seen == [("7s",)]
+    assert idle.execute("SHOW lock_timeout").fetchone() == ("0",)

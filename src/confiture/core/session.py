@@ -148,8 +148,13 @@ class Session:
         )
 
     def callers_settings(self) -> dict[str, str]:
-        """Return the settings to which a caller's session goes back in the end; none of ours."""
-        return dict(self._before.settings) if self._before else {}
+        """Return the settings to which a caller's transaction goes back, where there is one.
+
+        On his idle connection what a migration set is the session's, until ``put_back``.
+        """
+        if self._before is None or not self.nested:
+            return {}
+        return dict(self._before.settings)
 
     def reset_message(self) -> str:
         """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
@@ -186,7 +191,7 @@ class Session:
     def _settings_back(self, now: dict[str, str], local: Mapping[str, str]) -> list[str]:
         assert self._before is not None
         return [
-            _set_config(name, value, local=local.get(name) == now.get(name))
+            _set_config(name, value, local=self.nested and local.get(name) == now.get(name))
             for name, value in self._before.settings.items()
             if now.get(name, value) != value
         ]
