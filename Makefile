@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach each,$(PLUGINS),-e $(dir $(each)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test install lint check clean
+.PHONY: demo test install lint bench clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins" "run --plugins" status; do \
@@ -38,3 +38,12 @@ $(VENV)/.dev: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+
+bench: $(VENV)/.bench
+	BENCH_NODE=$(VENV)/node/node_modules $(BIN)/python -m tests.benchmarks.bench
+
+# The peers, where their packages install; what is missing is left out of the table.
+$(VENV)/.bench: $(VENV)/.dev
+	-$(BIN)/pip install --quiet yoyo-migrations alembic
+	-npm install --silent --prefix $(VENV)/node dbmate
+	@touch $@

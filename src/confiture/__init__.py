@@ -3,10 +3,31 @@
 What a plugin author imports is all here::
 
     from confiture import hookimpl, HookContext, HookResult
+
+Names load when first asked for: ``confiture --help`` needs none of them.
 """
 
-from confiture.core.hooks import HookContext, HookResult
-from confiture.plugins.spec import hookimpl
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from confiture.core.hooks import HookContext, HookResult
+    from confiture.plugins.spec import hookimpl
 
 __version__ = "0.1.0"
 __all__ = ["HookContext", "HookResult", "hookimpl"]
+
+_HOME = {
+    "HookContext": "confiture.core.hooks",
+    "HookResult": "confiture.core.hooks",
+    "hookimpl": "confiture.plugins.spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(home), name)

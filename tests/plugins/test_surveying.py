@@ -9,7 +9,7 @@ import pytest
 
 from confiture.config import Settings
 from confiture.exceptions import ConfigurationFault
-from confiture.models.report import PluginStatus
+from confiture.models.status import PluginStatus
 from confiture.plugins.surveying import survey
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn, context): ...\n"

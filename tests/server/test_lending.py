@@ -219,8 +219,10 @@ def test_a_crashed_server_is_started_by_the_next_command(project, pg, command):
 
     with embedded(project) as url:
         answer = ask(url, "SELECT 1")
+        victim.end()
 
     assert answer == 1
+    assert processes_of(project) == []
 
 
 def test_a_postmaster_pid_of_a_strangers_process_is_not_believed(project, pg):

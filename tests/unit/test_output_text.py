@@ -11,10 +11,9 @@ from confiture.models.report import (
     Fault,
     HookReport,
     MigrationReport,
-    MigrationStatus,
-    PluginStatus,
     StatementReport,
 )
+from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output import FORMATS, reporter
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from confiture.cli.choosing import loaded
-from confiture.cli.connecting import reachable, settings_of
+from confiture.cli.connecting import EMBEDDED, reachable, settings_of, with_way_on
 from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
 from confiture.cli.progress import Say, progress
@@ -32,8 +32,8 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
             _write(out.machines(), refused(mode, fault))
             raise
         except Interrupted as signal:
-            nothing = Fault(f"{signal}: nothing was begun")
-            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=nothing))
+            why = Fault(f"{signal}: nothing was begun")
+            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=why))
             raise
         _write(out, report)
         if not out.on_screen:
@@ -47,9 +47,9 @@ def _done(flags: Flags, work: Work) -> Report:
     # What hooks and migrations print is not the report: stdout is for that alone.
     with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = settings_of(flags)
-        plugins = loaded(settings, flags)
-        with reachable(settings) as settings:
-            return work(settings, plugins, tell)
+        with loaded(settings, flags) as plugins, reachable(settings) as there:
+            report = work(there, plugins, tell)
+        return with_way_on(report) if settings.url == EMBEDDED else report
 
 
 def _write(out: Outputs, report: Report) -> None:

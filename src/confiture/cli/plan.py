@@ -18,8 +18,7 @@ def command(flags: Flags) -> int:
 
     with outputs(flags) as out:
         settings = settings_of(flags)
-        plugins = loaded(settings, flags)
-        with reachable(settings) as settings:
+        with loaded(settings, flags) as plugins, reachable(settings) as settings:
             plan = make_plan(settings, to=flags.to, plugins=plugins)
         out.write("plan", plan)
     return 0

@@ -36,4 +36,5 @@ def _order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str, ...]]:
 
     if settings.plugins is None and flags.plugins is None and not flags.no_plugins:
         flags = evolve(flags, plugins=ALL_INSTALLED)
-    return order(loaded(settings, flags))
+    with loaded(settings, flags) as plugins:
+        return order(plugins)

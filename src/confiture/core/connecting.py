@@ -85,8 +85,8 @@ def _supported(conn: Connection[Any]) -> Connection[Any]:
 
 def _unreachable(error: psycopg.OperationalError) -> ConnectionFault:
     text = str(error).strip()
-    last = text.splitlines()[-1] if text else type(error).__name__
-    return ConnectionFault(f"cannot connect: {last}", hint=_way_on(text))
+    first = text.splitlines()[0].removeprefix("connection failed: ") if text else type(error).__name__
+    return ConnectionFault(f"cannot connect: {first}", hint=_way_on(text))
 
 
 def _way_on(text: str) -> str:

@@ -8,6 +8,14 @@ from psycopg import Connection
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 
 
+def left_open(conn: Connection[Any]) -> bool:
+    """Whether a COPY, a result or a pipeline is still open on ``conn``."""
+    if conn.closed:
+        return False
+    piping = conn.pgconn.pipeline_status != PipelineStatus.OFF
+    return piping or conn.lock.locked() or conn.info.transaction_status == TransactionStatus.ACTIVE
+
+
 def end_copy(conn: Connection[Any]) -> None:
     """Leave ``conn`` with a status that can be asked for: in error after a COPY, closed where that fails.
 

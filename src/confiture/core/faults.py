@@ -84,12 +84,14 @@ def _message(error: BaseException, inner: BaseException, holder: str | None) -> 
         inner.message if isinstance(inner, ConfitureError) else str(inner)
     )
     text = text.strip() or type(inner).__name__
+    if isinstance(inner, KeyboardInterrupt):
+        return "interrupted"
     if holder:
         text += f"; the lock is held by {holder}"
     if not isinstance(inner, psycopg.Error | ConfitureError):
         named = type(inner).__module__ == "builtins" or type(inner).__name__ not in text
         text = f"{type(inner).__name__}: {text}" if named and type(inner).__name__ != "Misuse" else text
-    return f"hook {error.hook_name!r}: {text}" if isinstance(error, HookError) else text
+    return f"{error.who}: {text}" if isinstance(error, HookError) else text
 
 
 def _place(error: BaseException, inner: BaseException, stage: str, statements: Statements) -> dict[str, Any]:

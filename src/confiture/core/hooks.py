@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from attrs import define, field
@@ -77,14 +78,28 @@ class HookError(Exception):
         hook_name: Which one.
         phase: In which phase.
         error: The original exception, also ``__cause__``.
+        plugin: Whose it is, ``None`` for a migration's own.
     """
 
-    def __init__(self, hook_name: str, phase: HookPhase | str, error: BaseException) -> None:
+    def __init__(
+        self, hook_name: str, phase: HookPhase | str, error: BaseException, *, plugin: str | None = None
+    ) -> None:
         self.hook_name = hook_name
+        self.plugin = plugin
         self.phase = HookPhase.of(phase)
         self.error = error
-        super().__init__(f"hook {hook_name!r} failed in {self.phase.spec}: {_first_line(error)}")
+        super().__init__(f"{self.who} failed in {self.phase.spec}: {_first_line(error)}")
         self.__cause__ = error
+
+    @property
+    def who(self) -> str:
+        """The hook, and the plugin it is of."""
+        return who(self.hook_name, self.plugin)
+
+
+def who(hook_name: str, plugin: str | None) -> str:
+    """Return how a hook is named in a message."""
+    return f"hook {hook_name!r} of plugin {plugin!r}" if plugin else f"hook {hook_name!r}"
 
 
 def _first_line(error: BaseException) -> str:
@@ -126,7 +141,9 @@ class HandOver(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name == self.writer and name not in self._values:
             self._values[name] = {}
-        return self._values[name]
+        value = self._values[name]
+        lent = isinstance(value, dict) and self.writer not in (None, name)
+        return MappingProxyType(value) if lent else value
 
     def __setitem__(self, name: str, value: Any) -> None:
         self._may_write(name)
@@ -141,6 +158,12 @@ class HandOver(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def saved(self) -> dict[str, Any]:
+        """Return a copy of everything, to be put back when a hook is undone."""
+        return {
+            name: dict(value) if isinstance(value, dict) else value for name, value in self._values.items()
+        }
 
     def _may_write(self, name: str) -> None:
         if self.writer not in (None, name):
@@ -187,6 +210,7 @@ class HookContext:
         self.resume: Any = None
         self.callbacks: list[Callable[[], object]] = []
         self._stats: dict[str, Any] = {}
+        self._noted: dict[str, Any] = {}
         self._running: Running | None = None
 
     @property
@@ -201,6 +225,7 @@ class HookContext:
     def set_stat(self, name: str, value: Any) -> None:
         """Keep a figure; it appears in the report beside this hook."""
         self._stats[name] = value
+        self._noted[name] = value
 
     @property
     def log(self) -> structlog.stdlib.BoundLogger:
@@ -241,19 +266,31 @@ class HookContext:
 
     @contextlib.contextmanager
     def running(
-        self, running: Running, phase: HookPhase, plugin: str | None, config: Mapping[str, Any]
+        self,
+        running: Running,
+        phase: HookPhase,
+        plugin: str | None,
+        config: Mapping[str, Any],
+        noted: dict[str, Any],
+        resume: Any = None,
     ) -> Iterator[None]:
-        """Lend the context to one hook: its phase, its plugin's name and table."""
-        before = (self._running, self.phase, self.config, self.data.writer)
-        self._running, self.phase, self.config, self.data.writer = running, phase, config, plugin
+        """Lend the context to one hook: its phase, its plugin's name and table, and where its stats go."""
+        before = (self._running, self.phase, self.config, self._noted, self.data.writer, self.resume)
+        self._lend(running, phase, config, noted, plugin, resume)
         try:
             yield
         finally:
-            self._running, self.phase, self.config, self.data.writer = before
+            self._lend(*before)
+
+    def _lend(
+        self, running: Any, phase: Any, config: Any, noted: dict[str, Any], plugin: str | None, resume: Any
+    ) -> None:
+        self._running, self.phase, self.config, self._noted = running, phase, config, noted
+        self.data.writer, self.resume = plugin, resume
 
     def saved(self) -> Callable[[], None]:
         """Return a function that puts stats, data and callbacks back to what they are now."""
-        stats, data, callbacks = dict(self._stats), dict(self.data), list(self.callbacks)
+        stats, data, callbacks = dict(self._stats), self.data.saved(), list(self.callbacks)
 
         def put_back() -> None:
             self._stats = stats

@@ -1,14 +1,15 @@
 """The ledger: what was applied, in the target database, in a schema of its own.
 
-Two tables. ``ledger``: a row a migration, written in the transaction that applies it. ``progress``: a
-row a finished statement of a no-transaction migration, until that migration's ledger row is written.
+``ledger``: a row a migration, written in the transaction that applies it. ``progress`` and
+``hook_progress``: what a no-transaction migration has done, a row a statement, and what its generator
+hooks yielded last, until its ledger row is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from attrs import frozen
@@ -58,6 +59,21 @@ class Row:
     transactional: bool
     plugins: tuple[str, ...]
     hooks: tuple[str, ...]
+
+
+_WRITES = "INSERT, UPDATE, DELETE"
+
+
+class Versioned(Protocol):
+    """A migration in one direction."""
+
+    @property
+    def version(self) -> str:
+        """As written."""
+
+    @property
+    def direction(self) -> Direction:
+        """Forward or backward."""
 
 
 @frozen
@@ -120,14 +136,18 @@ class Ledger:
             )
 
     def _writable_sql(self) -> str:
-        """Return a query: whether the role may write both tables, NULL where they are not there yet."""
-        ledger, progress = (literal(f"{identifier(self.schema)}.{table}") for table in ("ledger", "progress"))
-        rights = [f"has_table_privilege(to_regclass({ledger}), {literal(r)})" for r in ("INSERT", "DELETE")]
-        rights += [
-            f"has_table_privilege(to_regclass({progress}), {literal(r)})"
-            for r in ("INSERT", "UPDATE", "DELETE")
+        """Return a query: whether the role may write the tables, NULL where they are not all there yet."""
+        needs = {"ledger": "INSERT, DELETE", "progress": _WRITES, "hook_progress": _WRITES}
+        rights = [
+            f"has_table_privilege(to_regclass({self._name(table)}), {literal(right)})"
+            for table, each in needs.items()
+            for right in each.split(", ")
         ]
-        return f"SELECT CASE WHEN to_regclass({progress}) IS NOT NULL THEN {' AND '.join(rights)} END"
+        newest = self._name("hook_progress")
+        return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
+
+    def _name(self, table: str) -> str:
+        return literal(f"{identifier(self.schema)}.{table}")
 
     def _create_sql(self) -> str:
         q = identifier(self.schema)
@@ -154,6 +174,16 @@ class Ledger:
                 begun_at timestamptz NOT NULL,
                 done_at timestamptz,
                 PRIMARY KEY (version, direction, step)
+            );
+            CREATE TABLE IF NOT EXISTS {q}.hook_progress (
+                version text,
+                direction text,
+                phase text,
+                plugin text,
+                hook text,
+                progress jsonb NOT NULL,
+                at timestamptz NOT NULL,
+                PRIMARY KEY (version, direction, phase, plugin, hook)
             )
         """
 
@@ -173,15 +203,19 @@ class Ledger:
                 literal(json.dumps(row.hooks)),
             )
         )
-        forget = (
-            "" if row.transactional else f"DELETE FROM {q}.progress WHERE version = {literal(row.version)};"
-        )
+        forget = "" if row.transactional else self._forget_progress(row.version)
         return f"{forget} INSERT INTO {q}.ledger VALUES ({values});"
 
     def delete_sql(self, version: str) -> str:
         """Return SQL that forgets a migration."""
         q, v = identifier(self.schema), literal(version)
-        return f"DELETE FROM {q}.progress WHERE version = {v}; DELETE FROM {q}.ledger WHERE version = {v};"
+        return f"{self._forget_progress(version)} DELETE FROM {q}.ledger WHERE version = {v};"
+
+    def _forget_progress(self, version: str) -> str:
+        q, v = identifier(self.schema), literal(version)
+        return "".join(
+            f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
+        )
 
     def begun_sql(self, entry: Entry, step: int, sql: str) -> str:
         """Return SQL that notes that a statement of a no-transaction migration is about to run."""
@@ -205,6 +239,22 @@ class Ledger:
         return (
             f"DELETE FROM {identifier(self.schema)}.progress WHERE done_at IS NULL AND "
             f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+        )
+
+    def resume_sql(self, work: Versioned) -> str:
+        """Return SQL that finds what the hooks of an unfinished migration yielded last."""
+        return (
+            f"SELECT phase, plugin, hook, progress FROM {identifier(self.schema)}.hook_progress WHERE "
+            f"(version, direction) = ({literal(work.version)}, {literal(work.direction)})"
+        )
+
+    def yielded_sql(self, work: Versioned, hook: tuple[str, str, str], progress: str) -> str:
+        """Return SQL that stores what a generator hook yielded, as JSON."""
+        values = ", ".join(map(literal, (work.version, work.direction, *hook, progress)))
+        return (
+            f"INSERT INTO {identifier(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
+            "ON CONFLICT (version, direction, phase, plugin, hook) DO UPDATE SET "
+            "progress = excluded.progress, at = excluded.at;"
         )
 
     def _may_not(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:

@@ -34,9 +34,9 @@ class Keeper:
     pid: int
     key: tuple[int, int]
 
-    def check_sql(self) -> str:
-        """Return SQL that counts the lock: 1 while it is held."""
-        return f"SELECT count(*) FROM pg_locks WHERE granted AND pid = {self.pid} AND {_is_key(self.key)}"
+    def lock_sql(self) -> str:
+        """Return the condition that finds the lock among ``pg_locks``, while it is held."""
+        return f"granted AND pid = {self.pid} AND {_is_key(self.key)}"
 
 
 @contextmanager
@@ -67,10 +67,10 @@ def _key(schema: str) -> tuple[int, int]:
 
 
 def _is_key(key: tuple[int, int]) -> str:
-    return (
-        f"locktype = 'advisory' AND classid = {key[0]} AND objid = {key[1]} AND objsubid = 1"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
+    return f"locktype = 'advisory' AND classid = {key[0]} AND objid = {key[1]} AND objsubid = 1"
+
+
+_HERE = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 
 def _acquire(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> int:
@@ -95,7 +95,7 @@ def _timeouts(conn: Connection[Any]) -> tuple[str, ...]:
 
 
 def _busy(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> LockFault:
-    who = rows(conn, f"SELECT pid FROM pg_locks WHERE granted AND {_is_key(key)}")
+    who = rows(conn, f"SELECT pid FROM pg_locks WHERE granted AND {_is_key(key)} AND {_HERE}")
     holder = describe_sessions(conn, [pid for (pid,) in who]) if who else "a session that has just ended"
     return LockFault(
         f"another run holds the migration lock: {holder}; waited {wait_s:g} s",
@@ -123,6 +123,6 @@ def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:
 def still_held(keeper: Keeper) -> bool:
     """Whether the keeper's own connection still answers."""
     try:
-        return bool(rows(keeper.conn, keeper.check_sql())[0][0])
+        return bool(rows(keeper.conn, f"SELECT 1 FROM pg_locks WHERE {keeper.lock_sql()}"))
     except Error:
         return False

@@ -14,11 +14,10 @@ from confiture.models.report import Blocks, Lock, RelationKind
 # The strong modes, weakest first: PostgreSQL's table-level lock modes from Share up.
 STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 
+# What this session holds; the parts after OR find a lock that is on no relation.
 HELD = f"""
     SELECT relation::bigint, mode FROM pg_locks
-    WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid()
-        AND database IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-        AND mode IN {STRONG}
+    WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid() AND mode IN {STRONG}
 """
 
 _KIND: dict[str, RelationKind] = {
@@ -33,13 +32,12 @@ _KIND: dict[str, RelationKind] = {
     "t": "toast",
 }
 
+# Without joins: it is asked once a migration.
 _NAMES = """
-    SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
-        CASE n.nspname WHEN 'pg_toast' THEN 't' ELSE c.relkind::text END
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_temp\\_%'
-        AND n.nspname NOT LIKE 'pg\\_toast\\_temp\\_%'
+    SELECT oid::bigint, relnamespace::regnamespace::text, quote_ident(relname), relkind::text
+    FROM pg_class WHERE relpersistence <> 't'
 """
+_CATALOGS = ("pg_catalog", "information_schema")
 
 
 @frozen
@@ -56,9 +54,11 @@ def existing(conn: Connection[Any], oids: Iterable[int] | None = None) -> dict[i
     On a connection other than the migration's these are the ones that existed before it, the
     dropped ones included; on its own the map must be taken before it begins.
     """
-    chosen = "" if oids is None else f" AND c.oid = ANY(ARRAY[{', '.join(map(str, oids))}]::oid[])"
+    chosen = "" if oids is None else f" AND oid = ANY(ARRAY[{', '.join(map(str, oids))}]::oid[])"
     return {
-        oid: Relation(name, _KIND[kind]) for oid, name, kind in rows(conn, _NAMES + chosen) if kind in _KIND
+        oid: Relation(f"{schema}.{name}", "toast" if schema == "pg_toast" else _KIND[kind])
+        for oid, schema, name, kind in rows(conn, _NAMES + chosen)
+        if kind in _KIND and schema not in _CATALOGS
     }
 
 

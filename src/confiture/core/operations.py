@@ -16,7 +16,7 @@ from confiture.core.planner import find, pending, statuses, to_undo, unfinished
 from confiture.core.sources import read_folder
 from confiture.exceptions import ConfigurationFault
 from confiture.models.migration import Script
-from confiture.models.report import Fault, MigrationReport, MigrationStatus, Mode, Outcome, PluginUse, Report
+from confiture.models.status import MigrationStatus
 
 if TYPE_CHECKING:
     from typing import Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from confiture.core.runner import Ran, Runner
     from confiture.core.work import Work
     from confiture.models.plan import Plan
+    from confiture.models.report import Mode, Outcome, PluginUse, Report
     from confiture.plugins.loading import Loaded
 
 Tell = Callable[[str], None]
@@ -239,6 +240,8 @@ class _Errand:
         stopped: BaseException | None = None,
         works: tuple[Work, ...] = (),
     ) -> Report:
+        from confiture.models.report import Fault, MigrationReport, Report
+
         outcome: Outcome = "failed" if stopped else "ok"
         between = isinstance(stopped, KeyboardInterrupt) and not any(each.error for each in ran)
         not_reached = works[len(ran) :]

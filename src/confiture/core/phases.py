@@ -11,7 +11,7 @@ from psycopg import Connection
 
 from confiture.core.hooks import Hook, HookContext, HookPhase, HookResult
 from confiture.core.locks import changed_so_far
-from confiture.core.savepoint import Guard, HookRef
+from confiture.core.savepoint import Commits, Guard, HookRef
 from confiture.core.session import Session
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
@@ -51,8 +51,12 @@ class Phases:
         """Whether any of these phases has a hook."""
         return any(self._implementations(phase) for phase in phases)
 
-    def run(self, session: Session, phase: HookPhase, **more: Any) -> list[HookResult]:
+    def run(
+        self, session: Session, phase: HookPhase, commits: Commits | None = None, **more: Any
+    ) -> list[HookResult]:
         """Run the hooks of ``phase`` in the transaction that ``session`` is in; nothing where there are none.
+
+        ``commits`` ends that transaction and begins another at each yield of a generator hook.
 
         Raises:
             HookError: One failed.
@@ -61,7 +65,7 @@ class Phases:
         if not implementations:
             return []
         plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
-        guard = Guard(session, self.context, plain, lambda: changed_so_far(session.conn))
+        guard = Guard(session, self.context, plain, lambda: changed_so_far(session.conn), commits)
         self.manager.guard = guard
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
@@ -72,7 +76,9 @@ class Phases:
             self.warnings += guard.warnings
             self.ran += guard.ran
             self.locals |= guard.locals
-        return [result for result in results if isinstance(result, HookResult)]
+        # A wrapper may return whatever it likes in place of pluggy's list.
+        each = results if isinstance(results, list) else [results]
+        return [result for result in each if isinstance(result, HookResult)]
 
     def _implementations(self, phase: HookPhase) -> list[Any]:
         return getattr(self.manager.hook, phase.spec).get_hookimpls()  # type: ignore[no-any-return]

@@ -20,9 +20,10 @@ from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import HELD
+from confiture.core.locks import HELD, STRONG
 from confiture.core.session import literal, send
 from confiture.core.statements import SqlMigration
+from confiture.core.stretches import AS_OURSELVES, Stretches
 from confiture.core.walk import Engine, Walk
 from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
@@ -71,8 +72,8 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with self._own_transaction():
-            self.phases.run(self.engine.session, phase)
+        with Stretches(self._own_transaction, self.engine, self.work) as stretches:
+            self.phases.run(self.engine.session, phase, stretches)
         self._keep_settings()
 
     def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
@@ -95,20 +96,21 @@ class Piecewise(Walk):
             self._resume(self.migration.script)
         else:
             (self.migration.up if forward else self.migration.down)()
-            self._refuse_open_transaction()
+            self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
 
-    def _refuse_open_transaction(self) -> None:
-        conn = self.engine.session.conn
-        end_copy(conn)
-        if self.engine.session.lost or conn.info.transaction_status == TransactionStatus.IDLE:
-            return
-        send(conn, "ROLLBACK")
-        raise MigrationFault(
-            "it left a transaction open, which was rolled back",
-            hint="end what it begins: `with self.connection.transaction():`",
-            file=self.work.file,
-        )
+    def _refuse_unfinished(self) -> None:
+        """Refuse what a Python migration left behind; the runner's own transactions come next."""
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
+        if status == TransactionStatus.UNKNOWN:
+            raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        if status != TransactionStatus.IDLE:
+            raise MigrationFault(
+                "it left a transaction open (a BEGIN of its own), which has been rolled back",
+                hint="put `with self.connection.transaction():` round what belongs together",
+                file=self.work.file,
+            )
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.done.done if self.work.done else ()
@@ -161,7 +163,7 @@ class Piecewise(Walk):
         conn = self.engine.session.conn
         with self._own_transaction():
             self.statements.run(statement)
-            (held,) = send(conn, f"{HELD}; {_AS_OURSELVES} {record}")
+            (held,) = send(conn, f"{HELD}; {AS_OURSELVES} {record}")
             before = self.locks
             self._see(held)
             self.locks = merged(before, self.locks)
@@ -224,7 +226,7 @@ class Piecewise(Walk):
 
     def _record(self, record: str) -> None:
         with self._own_transaction():
-            send(self.engine.session.conn, f"{_AS_OURSELVES} {record}")
+            send(self.engine.session.conn, f"{AS_OURSELVES} {record}")
 
     def _refuse_invalid(self, build: Build | None, line: int | None) -> None:
         """Refuse to take an invalid index for done, as IF NOT EXISTS would."""
@@ -251,23 +253,19 @@ class Piecewise(Walk):
 
     def _clean(self) -> None:
         session = self.engine.session
+        end_copy(session.conn)
         if session.lost:
             return
+        if session.conn.info.transaction_status != TransactionStatus.IDLE:
+            send(session.conn, "ROLLBACK")
         if session.ours:
             send(session.conn, session.reset_message())
         else:
             session.put_back()
 
 
-# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
-# that the session began with, which ALTER ROLE … SET role may have made another than the user.
-_AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
-
-
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
     """Return each relation once, with its strongest mode."""
-    from confiture.core.locks import STRONG
-
     strongest: dict[str, Lock] = {}
     for lock in (*first, *second):
         known = strongest.get(lock.relation)

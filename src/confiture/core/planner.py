@@ -8,7 +8,7 @@ from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
 from confiture.models.migration import Script
-from confiture.models.report import MigrationStatus
+from confiture.models.status import MigrationStatus
 
 
 def statuses(scripts: Sequence[Script], entries: Iterable[Entry]) -> tuple[MigrationStatus, ...]:

@@ -151,7 +151,7 @@ class Runner:
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
         report = self._report(walk, "failed", warnings)
         return Ran(
-            evolve(report, error=fault, source_line=line, hooks=_undone(walk)),
+            evolve(report, reason=_kept(walk), error=fault, source_line=line, hooks=_undone(walk)),
             error=error,
             stats=walk.phases.context.stats,
         )
@@ -184,7 +184,9 @@ class Runner:
         finally:
             if new is not None:
                 new.close()
-        return [text for each in context.callbacks if not session.nested for text in _called(each)]
+        if session.nested or self.engine.dry_run:
+            return []
+        return [text for each in context.callbacks for text in _called(each)]
 
     def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
         return MigrationReport(
@@ -200,6 +202,13 @@ class Runner:
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
             warnings=(*walk.phases.warnings, *warnings),
         )
+
+
+def _kept(walk: Walk) -> str | None:
+    """Say what a no-transaction migration that stopped has committed."""
+    if not (isinstance(walk, Piecewise) and walk.committed):
+        return None
+    return "what it had done until then is kept and recorded; a run goes on from there"
 
 
 def _undone(walk: Walk) -> tuple[HookReport, ...]:
@@ -224,7 +233,7 @@ def _called(callback: Callable[[], object]) -> list[str]:
     """Call it after the commit; nothing can be undone any more, so a failure is only said."""
     try:
         callback()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failed = f"failed after the commit: {type(error).__name__}: {error}"
         return [f"on_commit callback {_name(callback)} {failed}"]
     return []

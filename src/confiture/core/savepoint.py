@@ -8,18 +8,19 @@ n hooks cost n + 1 control round trips; a wrapper costs two of its own.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from inspect import isgenerator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg.pq import TransactionStatus
 
-from confiture.core.copying import end_copy
-from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult
+from confiture.core.copying import end_copy, left_open
+from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult, who
 from confiture.core.session import Session, identifier, literal, rows, send
 from confiture.models.report import HookReport
 
@@ -73,7 +74,7 @@ class HookFatal(HookError):
     """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
 
     def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
-        super().__init__(ref.name, ref.phase, error)
+        super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
         self.may_be_committed = may_be_committed
 
 
@@ -81,16 +82,29 @@ class Misuse(Exception):
     """What a hook did wrong without raising."""
 
 
-@frozen
+class Commits(Protocol):
+    """What ends the transaction at a generator hook's ``yield`` and begins the next."""
+
+    def resume(self, ref: HookRef) -> Any:
+        """Return what this hook yielded last before a crash, ``None`` where it begins."""
+
+    def commit(self, ref: HookRef, progress: Any) -> None:
+        """Store ``progress``, commit, and begin again."""
+
+
+@define
 class _Call:
-    """A hook between its savepoint and its end."""
+    """A hook between its savepoint and its end; a commit between gives it a new savepoint."""
 
     ref: HookRef
     savepoint: str
     before: int
-    stats: dict[str, Any]
+    noted: dict[str, Any]
     put_back: Callable[[], None]
+    wanted: dict[str, str]
+    locals: dict[str, str]
     began: float
+    commits: int = 0
 
     @property
     def duration_ms(self) -> float:
@@ -109,6 +123,7 @@ class Guard:
         reports: What each hook did, in the order in which they ended.
         ran: Every hook that was begun.
         warnings: Settings put back, failures passed over.
+        commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
         fatal: The failure after which nothing may go on.
     """
@@ -117,6 +132,7 @@ class Guard:
     context: HookContext
     plain: int
     changed: Callable[[], tuple[str, ...]]
+    commits: Commits | None = None
     reports: list[HookReport] = field(factory=list)
     ran: list[HookRef] = field(factory=list)
     warnings: list[str] = field(factory=list)
@@ -125,20 +141,25 @@ class Guard:
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
-    _pending: dict[str, str] = field(factory=dict)
-    _wrappers: list[HookRef] = field(factory=list)
+    _wrappers: list[_Call] = field(factory=list)
 
     # What a context asks for.
 
     def relations(self) -> tuple[str, ...]:
         """Return what the migration has changed so far."""
+        self._refuse_open()
         return self.changed()
 
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration's end, and from now on keep it at that."""
-        ((now,),) = rows(self.session.conn, f"SELECT set_config({literal(name)}, {literal(value)}, true)")
+        self._refuse_open()
+        ((now,),) = rows(self.session.conn, _set_locally(name, value))
+        # In time for a hook inside a wrapper that asks for it; what an undone hook asked for is forgotten.
         spelled = {each.lower(): each for each in GUARDED}
-        self._pending[spelled.get(name.lower(), name)] = now
+        name = spelled.get(name.lower(), name)
+        self.locals[name] = now
+        if name in self._wanted:
+            self._wanted[name] = now
 
     # One hook.
 
@@ -151,8 +172,8 @@ class Guard:
         self.plain -= 1
         call = self._begin(ref)
         try:
-            with self._lent(ref):
-                result = _run_to_the_end(function())
+            with self._lent(call):
+                result = self._finished(call, function())
             self._check(result)
             self._release(call)
         except KeyboardInterrupt:
@@ -166,45 +187,99 @@ class Guard:
     def wrap(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Run a pluggy wrapper: its savepoint encloses those of the hooks inside it."""
         call = self._begin(ref)
-        self._wrappers.append(ref)
         try:
-            result = yield from self._both_halves(ref, generator)
+            self._first_half(call, generator)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._undo(call, error)
+            return (yield)  # those inside run without it
+        inner, failed = yield from self._inside(call)
+        if self.fatal:
+            with contextlib.suppress(Exception):
+                generator.close()
+            raise self.fatal
+        try:
+            result = self._second_half(call, generator, inner, failed)
             self._check(None)
             self._release(call)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if error is self.fatal:
-                raise
-            self._undo(call, error)
-            return None
-        finally:
-            self._wrappers.pop()
+            self._undo(call, error, failed)
+            return []
         self._keep(call, result if isinstance(result, HookResult) else None)
         return result
 
-    def _both_halves(self, ref: HookRef, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        with self._lent(ref):
-            next(generator)
-        step: Callable[[], Any]
-        try:
-            inner = yield
-            step = lambda: generator.send(inner)  # noqa: E731
-        except BaseException as error:
-            if error is self.fatal:
-                generator.close()
-                raise
-            failed = error
-            step = lambda: generator.throw(failed)  # noqa: E731
-        with self._lent(ref):
+    def _first_half(self, call: _Call, generator: Generator[Any, Any, Any]) -> None:
+        with self._lent(call):
             try:
-                step()
+                next(generator)
+            except StopIteration:
+                raise Misuse("a wrapper yields once; this one did not yield") from None
+        self._check(None)
+
+    def _inside(self, call: _Call) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+        """Let the hooks inside run; return what they gave, or how they failed."""
+        self._wrappers.append(call)
+        try:
+            return (yield), None
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            return None, error
+        finally:
+            self._wrappers.pop()
+
+    def _second_half(
+        self, call: _Call, generator: Generator[Any, Any, Any], inner: Any, failed: BaseException | None
+    ) -> Any:
+        with self._lent(call):
+            try:
+                generator.throw(failed) if failed else generator.send(inner)
             except StopIteration as end:
                 return end.value
         raise Misuse("a wrapper yields once; this one yielded twice")
 
-    def _lent(self, ref: HookRef) -> Any:
-        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config)
+    def _lent(self, call: _Call) -> Any:
+        ref = call.ref
+        resume = self.commits.resume(ref) if self.commits else None
+        return self.context.running(self, ref.phase, ref.plugin or ref.name, ref.config, call.noted, resume)
+
+    # A generator hook.
+
+    def _finished(self, call: _Call, result: Any) -> Any:
+        """Run a generator hook through; each of its yields commits, where there is what commits."""
+        if not isgenerator(result):
+            return result
+        nesting = _nesting(self.session.conn)
+        with contextlib.closing(result):
+            while True:
+                try:
+                    progress = next(result)
+                except StopIteration as end:
+                    return end.value
+                if _nesting(self.session.conn) != nesting:
+                    raise Misuse("it yielded inside its own `with conn.transaction():`")
+                if self.commits:
+                    self._commit(self.commits, call, progress)
+
+    def _commit(self, commits: Commits, call: _Call, progress: Any) -> None:
+        self._check(None)
+        self._release(call, last=True)
+        commits.commit(call.ref, progress)
+        call.commits += 1
+        call.put_back = self.context.saved()
+        self._begin_again((*self._wrappers, call))
+
+    def _begin_again(self, calls: Iterable[_Call]) -> None:
+        """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
+        message = [_set_locally(name, value) for name, value in self.locals.items()]
+        for call in calls:
+            call.before, call.savepoint = len(self.reports), _random_name()
+            call.wanted, call.locals = dict(self._wanted), dict(self.locals)
+            message.append(f"SAVEPOINT {call.savepoint}")
+        send(self.session.conn, "; ".join(message))
 
     # Its savepoint.
 
@@ -216,8 +291,10 @@ class Guard:
             ref=ref,
             savepoint=self._open(),
             before=len(self.reports),
-            stats=self.context.stats,
+            noted={},
             put_back=self.context.saved(),
+            wanted=dict(self._wanted),
+            locals=dict(self.locals),
             began=time.perf_counter(),
         )
 
@@ -228,7 +305,7 @@ class Guard:
         name = _random_name()
         if self._wanted:
             changed = send(self.session.conn, f"{_put_back_sql(self._wanted)} SAVEPOINT {name}")
-            self._warn(self._wrappers[-1], changed[0][0] + changed[1][0])
+            self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
             settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
@@ -238,19 +315,23 @@ class Guard:
     def _check(self, result: Any) -> None:
         """Refuse what a hook left behind, before anything is sent."""
         status = self.session.conn.info.transaction_status
+        self._refuse_open()
         if not isinstance(result, HookResult | None):
             raise Misuse(f"it returned {type(result).__name__}, not a HookResult or None")
         if status == TransactionStatus.INERROR:
             raise Misuse("it caught an SQL error without undoing it: put `with conn.transaction():` round it")
-        if status == TransactionStatus.ACTIVE:
-            raise Misuse("it left a COPY or a result open")
         if status == TransactionStatus.UNKNOWN:
             raise Misuse("it closed or lost the connection")
+        if status == TransactionStatus.IDLE:
+            raise Misuse(_ENDED)
 
-    def _release(self, call: _Call) -> None:
-        self._wanted |= {name: value for name, value in self._pending.items() if name in self._wanted}
+    def _refuse_open(self) -> None:
+        if left_open(self.session.conn):
+            raise Misuse("it left a COPY or a result open")
+
+    def _release(self, call: _Call, *, last: bool = False) -> None:
         close = "CLOSE ALL;" if self.session.ours else f"{_CURSORS};"
-        following = self._following()
+        following = None if last else self._following()
         results = send(
             self.session.conn,
             f"{_put_back_sql(self._wanted)} {close} RELEASE {call.savepoint}{_then(following)}",
@@ -266,16 +347,9 @@ class Guard:
         return _random_name() if self.plain > 0 else None
 
     def _keep(self, call: _Call, result: HookResult | None) -> None:
-        self.locals |= self._pending
-        self._pending.clear()
         self.reports.append(self._report(call, result))
 
     def _report(self, call: _Call, result: HookResult | None) -> HookReport:
-        noted = {
-            name: value
-            for name, value in self.context.stats.items()
-            if name not in call.stats or call.stats[name] is not value
-        }
         return HookReport(
             phase=call.ref.phase.name,
             plugin=call.ref.plugin,
@@ -283,33 +357,46 @@ class Guard:
             outcome="kept",
             duration_ms=call.duration_ms,
             rows_affected=result.rows_affected if result else 0,
-            stats={**noted, **((result.stats if result else None) or {})},
+            stats={**call.noted, **((result.stats if result else None) or {})},
         )
 
     def _warn(self, ref: HookRef, changed: tuple[str | None, ...]) -> None:
-        self.warnings += [
-            f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
-            "(context.set_local keeps a setting until the migration's end)"
-            for name, value in zip(GUARDED, changed, strict=True)
-            if value is not None
-        ]
+        for name, value in zip(GUARDED, changed, strict=True):
+            warning = (
+                f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
+                "(context.set_local keeps a setting until the migration's end)"
+            )
+            # A generator hook does it again at each of its yields; once is enough to know.
+            if value is not None and warning not in self.warnings:
+                self.warnings.append(warning)
 
     # Its failure.
 
-    def _undo(self, call: _Call, error: BaseException) -> None:
-        """Roll back to the hook's savepoint, and go on or raise as its policy says."""
-        self._pending.clear()
+    def _undo(self, call: _Call, error: BaseException, inner: BaseException | None = None) -> None:
+        """Roll back to the hook's savepoint, and go on or raise as its policy says.
+
+        ``inner`` is the failure of a hook inside a wrapper: where the wrapper passes it on, or is
+        itself passed over, that hook is to be named and its policy holds.
+        """
+        self._wanted, self.locals = call.wanted, call.locals
         call.put_back()
+        call.noted.clear()
         self.reports[call.before :] = [
             *(evolve(report, outcome="undone") for report in self.reports[call.before :]),
             evolve(self._report(call, None), outcome="undone"),
         ]
+        if call.commits:
+            self.warnings.append(f"{_who(call.ref)} had committed {call.commits} times; that is kept")
         self._roll_back(call, error)
         if isinstance(error, psycopg.Rollback):
             return
+        if error is inner:
+            raise error
         if not call.ref.goes_on:
-            raise HookError(call.ref.name, call.ref.phase, error) from error
+            raise HookError(call.ref.name, call.ref.phase, error, plugin=call.ref.plugin) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
+        if inner is not None:
+            raise inner
 
     def _roll_back(self, call: _Call, error: BaseException) -> None:
         conn = self.session.conn
@@ -319,14 +406,14 @@ class Guard:
             lost = error if isinstance(error, Misuse) else Misuse(f"the connection was lost: {error}")
             self._stop(call.ref, lost, error, committed=False)
         if status == TransactionStatus.IDLE:
-            self._stop(call.ref, Misuse("it ended the transaction (a COMMIT or ROLLBACK of its own)"), error)
+            self._stop(call.ref, Misuse(_ENDED), error)
         following = self._following()
         try:
             send(conn, f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}{_then(following)}")
         except psycopg.Error as gone:
             if gone.sqlstate is None:
                 self._stop(call.ref, Misuse(f"the connection was lost: {gone}"), gone, committed=False)
-            self._stop(call.ref, Misuse("it ended the transaction (a COMMIT or ROLLBACK of its own)"), gone)
+            self._stop(call.ref, Misuse(_ENDED), gone)
         self._ready = following
 
     def _stop(self, ref: HookRef, misuse: Misuse, cause: BaseException, *, committed: bool = True) -> None:
@@ -336,6 +423,7 @@ class Guard:
         raise self.fatal
 
 
+_ENDED = "it ended the transaction (a COMMIT or ROLLBACK of its own)"
 _CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
 _LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
 
@@ -361,15 +449,13 @@ def _random_name() -> str:
 
 
 def _who(ref: HookRef) -> str:
-    return f"hook {ref.name!r} of plugin {ref.plugin!r}" if ref.plugin else f"hook {ref.name!r}"
+    return who(ref.name, ref.plugin)
 
 
-def _run_to_the_end(result: Any) -> Any:
-    """Run a generator hook through: in a transaction its yields commit nothing."""
-    if not isgenerator(result):
-        return result
-    while True:
-        try:
-            next(result)
-        except StopIteration as end:
-            return end.value
+def _set_locally(name: str, value: str) -> str:
+    return f"SELECT set_config({literal(name)}, {literal(value)}, true)"
+
+
+def _nesting(conn: psycopg.Connection[Any]) -> int:
+    """Return how many transaction blocks are open; psycopg counts them and does not say."""
+    return int(getattr(conn, "_num_transactions", 0))

@@ -10,7 +10,6 @@ from pathlib import Path
 from attrs import frozen
 
 from confiture.core.position import Source
-from confiture.core.prelexer import statement_start
 from confiture.core.versions import FileName, numbers, parse_filename
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.models.migration import Script
@@ -141,10 +140,22 @@ def _script(group: list[_Found]) -> Script:
     return _read(ups[0], downs[0] if downs else None)
 
 
+def _is_empty(text: str) -> bool:
+    """Whether SQL holds no statement; where the first line that is no comment tells, nothing is lexed."""
+    for line in map(str.strip, text.split("\n")):
+        if line and not line.startswith("--"):
+            if line[0] not in "/;\\":
+                return False
+            break
+    from confiture.core.prelexer import statement_start
+
+    return statement_start(text) is None
+
+
 def _read(up: _Found, down: _Found | None) -> Script:
     text = read_text(up.path)
     python = up.said.part == "python"
-    if not python and statement_start(text) is None:
+    if not python and _is_empty(text):
         raise MigrationFault(
             f"{up.path.name} is empty: it holds no statement",
             hint="write one, or take the file away; SELECT 1; is a migration that does nothing",

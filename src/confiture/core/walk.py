@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from psycopg.errors import InvalidSavepointSpecification, OperationalError
 from psycopg.pq import TransactionStatus
 
-from confiture.core.copying import end_copy
+from confiture.core.copying import end_copy, left_open
 from confiture.core.hooks import HookContext, HookPhase
 from confiture.core.ledger import Ledger, Row
 from confiture.core.lock import Keeper, lock_lost
@@ -212,9 +212,8 @@ class Walk:
 
     def check_whole(self) -> None:
         """Refuse what a migration left behind, before anything is sent."""
-        conn = self.engine.session.conn
-        end_copy(conn)
-        status = conn.info.transaction_status
+        self.refuse_open()
+        status = self.engine.session.conn.info.transaction_status
         if status == TransactionStatus.INERROR:
             raise MigrationFault(
                 "an SQL error was caught and not undone",
@@ -225,6 +224,13 @@ class Walk:
             raise self.ended_the_transaction()
         if status != TransactionStatus.INTRANS:
             raise MigrationFault("the connection was closed or lost", file=self.work.file)
+
+    def refuse_open(self) -> None:
+        """Refuse a COPY left open: every query sent beside it would wait for ever."""
+        conn = self.engine.session.conn
+        if left_open(conn):
+            end_copy(conn)
+            raise MigrationFault("it left a COPY or a result open", file=self.work.file)
 
     def ended_the_transaction(self) -> MigrationFault:
         """The fault of a migration that ended its own transaction."""
@@ -261,26 +267,22 @@ class Walk:
         self.stage = "validation"
         session = self.engine.session
         check = f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN if self._stays else ''}"
-        first = f"{check} RELEASE {self._sentinel}; {HELD};"
-        last = self._last_sql()
+        keeper = self.engine.keeper.lock_sql()
+        first = f"{check} RELEASE {self._sentinel}; {HELD} OR {keeper};"
+        last = "" if self.engine.dry_run else self.ledger_sql()
         try:
             if session.ours:
-                held, *granted = send(session.conn, f"{first} {session.reset_message()} {last}")
+                (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
             else:
                 (held,) = send(session.conn, first)
                 session.put_back({**self._timeouts, **self.phases.locals})
-                granted = send(session.conn, last) if last else []
+                send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
-        if granted and not granted[0][0][0]:
+        locks = [row for row in held if row[0] is not None]
+        if len(locks) == len(held):
             raise lock_lost()
-        self._see(held)
-
-    def _last_sql(self) -> str:
-        """Return the check of the lock and the ledger row, nothing in a rehearsal."""
-        if self.engine.dry_run:
-            return ""
-        return f"{self.engine.keeper.check_sql()}; {self.ledger_sql()}"
+        self._see(locks)
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""

@@ -228,25 +228,3 @@ class Report:
     schema_version: int = 1
     fault: Fault | None = None
     notes: tuple[str, ...] = ()
-
-
-@frozen
-class MigrationStatus:
-    """One line of ``status``."""
-
-    version: str
-    name: str
-    state: Literal["applied", "pending", "changed", "missing", "unfinished"]
-    applied_at: str | None = None
-
-
-@frozen
-class PluginStatus:
-    """One line of ``plugins``."""
-
-    name: str
-    distribution: str
-    version: str
-    state: Literal["ready", "unused", "broken"]
-    phases: tuple[str, ...] = ()
-    faults: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from confiture.models.plan import Plan, PlannedStep
-from confiture.models.report import MigrationStatus, PluginStatus
+from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output.words import bad, columns, good, indented, inert, inert_lines, notable, plural, quiet
 
 _STATES = {"applied": good, "pending": notable, "changed": bad, "missing": bad, "unfinished": bad}

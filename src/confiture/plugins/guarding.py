@@ -38,17 +38,17 @@ class GuardedPluginManager(pluggy.PluginManager):
             if options is not None:
                 function = getattr(plugin, attribute)
                 ref = self._ref(name, options["specname"] or attribute, function)
-                # Marked again: under a @staticmethod the mark is not on the function that wraps copies.
-                setattr(stand_in, attribute, spec.hookimpl(**options)(_guarded(self, ref, function, options)))
+                if options["hookwrapper"]:
+                    function, options = _new_style(function), _as_wrapper(options)
+                setattr(stand_in, attribute, _guarded(self, ref, function, options))
         return super().register(stand_in, name)
 
     def register_hook(self, hook: Any, phase: HookPhase, name: str) -> str | None:
         """Register a ``Hook`` of a migration's own list, for as long as that migration runs."""
         ref = HookRef(phase, None, type(hook).__name__)
         function: Callable[..., Any] = lambda conn, context: hook.execute(conn, context)  # noqa: E731
-        guarded = _guarded(self, ref, function, {})
         # trylast: each one registered later is called later, and all of them after the plugins'.
-        stand_in = SimpleNamespace(**{phase.spec: spec.hookimpl(guarded, trylast=True)})
+        stand_in = SimpleNamespace(**{phase.spec: _guarded(self, ref, function, {"trylast": True})})
         return super().register(stand_in, name)
 
     def _ref(self, plugin: str, phase: str, function: Callable[..., Any]) -> HookRef | None:
@@ -56,6 +56,42 @@ class GuardedPluginManager(pluggy.PluginManager):
         known = phase.upper() in HookPhase.__members__
         name = getattr(function, "__qualname__", type(function).__name__)
         return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _as_wrapper(options: pluggy.HookimplOpts) -> pluggy.HookimplOpts:
+    return {**options, "hookwrapper": False, "wrapper": True}
+
+
+def _new_style(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an old-style hookwrapper into a wrapper: one that raises would make pluggy print a warning."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args)
+        try:
+            next(generator)
+        except StopIteration:
+            return None  # it has not yielded; neither does this, and the guard refuses it
+        try:
+            inner = yield
+            outcome = pluggy.Result.from_call(lambda: inner)
+        except GeneratorExit:
+            generator.close()
+            raise
+        except BaseException as error:
+            outcome = pluggy.Result.from_call(functools.partial(_raise, error))
+        try:
+            generator.send(outcome)
+        except StopIteration:
+            return outcome.get_result()
+        yield  # a second time, as it did; the guard refuses it
+        return None
+
+    return wrapper
 
 
 def _guarded(
@@ -66,16 +102,22 @@ def _guarded(
 ) -> Callable[..., Any]:
     if ref is None:
         return function
-    if options.get("wrapper") or options.get("hookwrapper"):
+    if options.get("wrapper"):
 
         @functools.wraps(function)
         def wrapper(*args: Any) -> Generator[Any, Any, Any]:
             return (yield from manager.guard.wrap(ref, function(*args)))
 
-        return wrapper
+        return _marked(wrapper, options)
 
     @functools.wraps(function)
     def plain(*args: Any) -> Any:
         return manager.guard.call(ref, lambda: function(*args))
 
-    return plain
+    return _marked(plain, options)
+
+
+def _marked(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    # Marked again: above a @staticmethod the mark is not on the function, where `wraps` looks.
+    marked: Callable[..., Any] = spec.hookimpl(**options)(function)
+    return marked

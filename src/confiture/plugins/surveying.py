@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from confiture.config import Settings
-from confiture.models.report import PluginStatus
+from confiture.models.status import PluginStatus
 from confiture.plugins.choosing import pins
 from confiture.plugins.configuring import table_faults
 from confiture.plugins.finding import Found, find

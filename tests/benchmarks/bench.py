@@ -1,0 +1,306 @@
+"""``make bench``: what confiture costs, as ratios; both sides of each are interleaved in one run.
+
+The server is the embedded one, with fsync on. Peers are measured where their packages install.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from attrs import frozen
+from psycopg.conninfo import conninfo_to_dict
+
+from confiture.server import Server, temporary
+from tests.benchmarks.proxy import CountingProxy
+
+FEW, MANY = 100, 1000
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+CONFITURE = [sys.executable, "-m", "confiture"]
+PLAIN = """
+import pathlib, psycopg, sys
+url, folder = sys.argv[1:]
+with psycopg.connect(url, autocommit=True) as conn:
+    conn.execute("CREATE TABLE IF NOT EXISTS history (version text PRIMARY KEY, at timestamptz DEFAULT now())")
+    for file in sorted(pathlib.Path(folder).glob("*.sql")):
+        with conn.transaction():
+            for statement in filter(str.strip, file.read_text().split(";")):
+                conn.execute(statement)
+            conn.execute("INSERT INTO history (version) VALUES (%s)", (file.name,))
+"""
+PLAIN_STATUS = """
+import psycopg, sys
+with psycopg.connect(sys.argv[1], autocommit=True) as conn:
+    for row in conn.execute("SELECT version, name, checksum, applied_at FROM confiture.ledger ORDER BY 1"):
+        print(*row)
+"""
+
+
+@frozen
+class Cost:
+    """What one process cost.
+
+    Attributes:
+        wall_ms: From start to end, in milliseconds.
+        cpu_ms: User and system time of the client, in milliseconds.
+    """
+
+    wall_ms: float
+    cpu_ms: float
+
+
+def cost(command: list[str], **environment: str) -> Cost:
+    """Run a process and return what it cost."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    wall_ms = (time.perf_counter() - began) * 1000
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    cpu_s = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Cost(wall_ms, cpu_s * 1000)
+
+
+@frozen
+class Bench:
+    """A server with fsync on, and a folder to work in."""
+
+    server: Server
+    folder: Path
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """Lend the URL of a new database."""
+        with psycopg.connect(self.server.conninfo("postgres"), autocommit=True) as conn:
+            conn.execute("DROP DATABASE IF EXISTS bench WITH (FORCE)")
+            conn.execute("CREATE DATABASE bench")
+        yield self.server.conninfo("bench")
+
+    def migrations(self, number: int) -> Path:
+        """Return a folder of so many migrations, a CREATE TABLE and a CREATE INDEX each."""
+        folder = self.folder / f"migrations_{number}"
+        if not folder.exists():
+            folder.mkdir()
+            for each in range(1, number + 1):
+                text = f"CREATE TABLE t{each} (id integer PRIMARY KEY, jam text);\nCREATE INDEX ON t{each} (jam);\n"
+                (folder / f"{each:05d}_t{each}.sql").write_text(text)
+        return folder
+
+
+# Who applies a folder of migrations to a database: (bench, url, number) -> command.
+Contender = Callable[[Bench, str, int], list[str]]
+
+
+def plain(bench: Bench, url: str, number: int) -> list[str]:
+    """Apply with psycopg alone: one transaction and one history row a migration."""
+    return [sys.executable, "-c", PLAIN, url, str(bench.migrations(number))]
+
+
+def confiture(bench: Bench, url: str, number: int) -> list[str]:
+    """Apply with confiture."""
+    return [*CONFITURE, "run", "-q", "--url", url, "--migrations", str(bench.migrations(number))]
+
+
+def yoyo(bench: Bench, url: str, number: int) -> list[str]:
+    """Apply with yoyo-migrations."""
+    parts = conninfo_to_dict(url)
+    source = bench.migrations(number)
+    target = f"postgresql+psycopg://postgres@/{parts['dbname']}?host={parts['host']}&port={parts['port']}"
+    return [_script("yoyo"), "apply", "--batch", "--no-config-file", "--database", target, str(source)]
+
+
+def dbmate(bench: Bench, url: str, number: int) -> list[str]:
+    """Apply with dbmate."""
+    source = bench.folder / f"dbmate_{number}"
+    if not source.exists():
+        source.mkdir()
+        for file in bench.migrations(number).iterdir():
+            (source / file.name).write_text(f"-- migrate:up\n{file.read_text()}\n-- migrate:down\n")
+    parts = conninfo_to_dict(url)
+    target = (
+        f"postgres://postgres@/{parts['dbname']}?host={parts['host']}&port={parts['port']}&sslmode=disable"
+    )
+    return [_dbmate(), "--url", target, "-d", str(source), "--no-dump-schema", "migrate"]
+
+
+def alembic(bench: Bench, url: str, number: int) -> list[str]:
+    """Apply with alembic, a transaction a migration."""
+    source = bench.folder / f"alembic_{number}"
+    if not source.exists():
+        (source / "versions").mkdir(parents=True)
+        (source / "env.py").write_text(ALEMBIC_ENV)
+        before = None
+        for file in sorted(bench.migrations(number).iterdir()):
+            text = f"revision = {file.stem!r}\ndown_revision = {before!r}\nfrom alembic import op\n\n\ndef upgrade():\n"
+            text += "".join(
+                f"    op.execute({each!r})\n" for each in file.read_text().split(";") if each.strip()
+            )
+            (source / "versions" / f"{file.stem}.py").write_text(text)
+            before = file.stem
+        (source / "alembic.ini").write_text(f"[alembic]\nscript_location = {source}\n")
+    return [_script("alembic"), "-c", str(source / "alembic.ini"), "-x", f"url={url}", "upgrade", "head"]
+
+
+ALEMBIC_ENV = """
+from alembic import context
+import psycopg, sqlalchemy
+url = context.get_x_argument(as_dictionary=True)["url"]
+engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url))
+with engine.connect() as connection:
+    context.configure(connection=connection, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+
+
+def _script(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _dbmate() -> str:
+    return str(Path(os.environ.get("BENCH_NODE", "node_modules")) / ".bin" / "dbmate")
+
+
+def contenders() -> dict[str, Contender]:
+    """Return who can be measured here: the two that always can, and the peers that are installed."""
+    found: dict[str, Contender] = {"plain psycopg": plain, "confiture": confiture}
+    if Path(_dbmate()).exists():
+        found["dbmate"] = dbmate
+    if importlib.util.find_spec("yoyo"):
+        found["yoyo-migrations"] = yoyo
+    if importlib.util.find_spec("alembic"):
+        found["alembic"] = alembic
+    return found
+
+
+def apply_figures(bench: Bench) -> None:
+    """Print the cost of a migration: 1,000 less 100, median of the rounds."""
+    each = contenders()
+    costs: dict[str, list[Cost]] = {name: [] for name in each}
+    for _ in range(ROUNDS):
+        for name, contender in each.items():
+            few, many = (_applied(bench, contender, number) for number in (FEW, MANY))
+            per = MANY - FEW
+            costs[name].append(Cost((many.wall_ms - few.wall_ms) / per, (many.cpu_ms - few.cpu_ms) / per))
+    base = statistics.median(cost.wall_ms for cost in costs["plain psycopg"])
+    print(
+        f"\napply, a migration of CREATE TABLE + CREATE INDEX ({MANY} less {FEW}), median of {ROUNDS} rounds"
+    )
+    print(f"{'':18}{'wall ms':>9}{'client CPU ms':>15}{'x plain wall':>14}")
+    for name, found in costs.items():
+        wall_ms = statistics.median(cost.wall_ms for cost in found)
+        cpu_ms = statistics.median(cost.cpu_ms for cost in found)
+        print(f"{name:18}{wall_ms:9.2f}{cpu_ms:15.2f}{wall_ms / base:14.2f}")
+
+
+def _applied(bench: Bench, contender: Contender, number: int) -> Cost:
+    with bench.database() as url:
+        return cost(contender(bench, url, number))
+
+
+def status_figure(bench: Bench) -> None:
+    """Print what ``status`` costs where there is nothing to do, against reading the ledger."""
+    with bench.database() as url:
+        cost(confiture(bench, url, FEW))
+        folder = str(bench.migrations(FEW))
+        ours, theirs = _interleaved(
+            [*CONFITURE, "status", "--url", url, "--migrations", folder],
+            [sys.executable, "-c", PLAIN_STATUS, url],
+        )
+    a, b = (statistics.median(each.wall_ms for each in side) for side in (ours, theirs))
+    print(f"\nnothing to do, status: {a:.0f} ms, plain psycopg process {b:.0f} ms: x {a / b:.2f}")
+
+
+def help_figure() -> None:
+    """Print the user CPU of ``--help``, against importing what it stands on."""
+    ours, theirs = _interleaved(
+        [*CONFITURE, "--help"], [sys.executable, "-c", "import click, attrs, pluggy"], times=20
+    )
+    a, b = (statistics.median(each.cpu_ms for each in side) for side in (ours, theirs))
+    print(f"--help: {a:.0f} ms CPU, import click, attrs, pluggy {b:.0f} ms: x {a / b:.2f}")
+
+
+def _interleaved(ours: list[str], theirs: list[str], times: int = 15) -> tuple[list[Cost], list[Cost]]:
+    pairs = [(cost(ours), cost(theirs)) for _ in range(times)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def round_trip_figures(bench: Bench) -> None:
+    """Print what ten hooks of a phase cost in round trips, and in time through a slow line."""
+    from confiture.core.hooks import Hook, HookContext, HookPhase
+    from confiture.core.phases import HookExecutor
+
+    class Nothing(Hook):
+        phase = HookPhase.AFTER_DDL
+
+        def execute(self, conn: object, context: HookContext) -> None:
+            return None
+
+    print()
+    for delay_ms in (1, 20):
+        parts = conninfo_to_dict(bench.server.conninfo("postgres"))
+        real = f"{parts['host']}/.s.PGSQL.{parts['port']}"
+        with (
+            CountingProxy(real, delay_ms / 1000) as proxy,
+            psycopg.connect(f"host={proxy.folder} port=5432 user=postgres dbname=postgres") as conn,
+        ):
+            found = []
+            for hooks in (0, 10):
+                proxy.messages, began = 0, time.perf_counter()
+                HookExecutor().execute_phase(
+                    conn, "AFTER_DDL", [Nothing() for _ in range(hooks)], HookContext("m", "1")
+                )
+                found.append((proxy.messages, (time.perf_counter() - began) * 1000))
+        messages, wall_ms = found[1][0] - found[0][0], found[1][1] - found[0][1]
+        print(
+            f"10 hooks of a phase, {delay_ms} ms each way: {messages} control round trips, {wall_ms:.0f} ms"
+        )
+
+
+def memory_figure(bench: Bench) -> None:
+    """Print the peak memory of a run of 100 migrations."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    with bench.database() as url:
+        command = [sys.executable, "-c", code, *confiture(bench, url, FEW)]
+        peak_kib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    print(f"peak memory at {FEW} migrations: {peak_kib / 1024:.0f} MiB")
+
+
+def main() -> None:
+    """Print every figure."""
+    folder = Path(tempfile.mkdtemp(prefix="confiture-bench-"))
+    try:
+        with temporary(folder.parent, fsync=True) as server:
+            bench = Bench(server, folder)
+            version = subprocess.run(
+                [server.bindir / "postgres", "--version"], capture_output=True, text=True
+            )
+            print(
+                f"{version.stdout.strip()}, fsync on, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
+            )
+            apply_figures(bench)
+            status_figure(bench)
+            help_figure()
+            round_trip_figures(bench)
+            memory_figure(bench)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Flags and settings that cannot be used: exit code 2, and the nearest that can."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.projects import Project, tables
+
+
+@pytest.fixture
+def sound(project: Project) -> Project:
+    """A project with one pending migration."""
+    project.write("1_jam.sql", "CREATE TABLE jam (i int)")
+    return project
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("migrationz = 'x'\n", "confiture.toml:1: unknown key 'migrationz'\nhint: did you mean"),
+        ("\n[env.prod]\nurll = 'x'\n", "confiture.toml:3: unknown key 'urll'\nhint: did you mean 'url'?"),
+        ("lock_timeout = 'soon'\n", "confiture.toml:1: lock_timeout is not usable"),
+        ("lock_retries = -1\n", "confiture.toml:1: lock_retries is to be a whole number"),
+        ("plugins = 'backfill'\n", "confiture.toml:1: plugins is to be a list of names"),
+        ("schema = ''\n", "confiture.toml:1: schema is empty"),
+        (f"schema = '{'x' * 64}'\n", "confiture.toml:1: schema is longer than PostgreSQL's 63 bytes"),
+        ("url = = 1\n", "confiture.toml:1:7: this is not TOML"),
+    ],
+)
+def test_an_unknown_or_wrong_configuration_key_is_two_and_names_the_line(sound, database, text, message):
+    sound.configure(text)
+
+    answer = sound("run")
+
+    assert answer.code == 2
+    assert message in answer.err
+    assert answer.out == ""
+    assert tables(database) == []
+
+
+def test_an_unknown_key_of_pyproject_is_named_with_its_line(sound):
+    (sound.folder / "pyproject.toml").write_text("[project]\nname = 'x'\n[tool.confiture]\nshcema = 'x'\n")
+
+    answer = sound("status")
+
+    assert answer.code == 2
+    assert "pyproject.toml:4: unknown key 'shcema'" in answer.err
+    assert "did you mean 'schema'?" in answer.err
+
+
+def test_a_broken_configuration_stops_neither_help_nor_version(sound):
+    sound.configure("= = =")
+
+    assert sound("--help").code == 0
+    assert sound("--version").code == 0
+    assert sound("run", "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("run", "--urll", "x"), "no such option '--urll'"),
+        (("run", "--steps", "1"), "no such option '--steps'"),
+        (("rnu",), "did you mean 'run'?"),
+        (("run", "extra"), "unexpected extra argument"),
+        (("run", "--to", "7"), "there is no migration of version '7'"),
+        (("run", "--to", "jam"), "'jam' is not a version"),
+        (("dry-run", "--to", "7"), "there is no migration of version '7'"),
+        (("plan", "--to", "7"), "there is no migration of version '7'"),
+        (("down", "--to", "7"), "there is no migration of version '7'"),
+        (("down", "--steps", "0"), "--steps"),
+        (("run", "--env", "prod"), "--env prod"),
+        (("run", "--url", ""), "--url is empty"),
+        (("run", "--migrations", ""), "--migrations is empty"),
+        (("run", "--output", "xml"), "there is no format 'xml'"),
+        (("run", "--output", "json=nosuch/folder/x"), "nosuch/folder/x cannot be written"),
+        (("run", "--plugins", ""), "--plugins '' holds an empty name"),
+        (("run", "--plugins="), "--plugins '' holds an empty name"),
+        (("run", "--plugins", "a,,b"), "holds an empty name"),
+        (("run", "--plugins", "nosuch-plugin"), "no installed plugin is called 'nosuch-plugin'"),
+        (("run", "--plugins", "a", "--no-plugins"), "exclude each other"),
+    ],
+)
+def test_an_unknown_flag_version_or_plugin_is_two_and_runs_nothing(sound, database, arguments, message):
+    answer = sound(*arguments)
+
+    assert answer.code == 2
+    assert answer.err.startswith("error: ")
+    assert message in answer.err
+    assert answer.out == ""
+    assert tables(database) == []
+
+
+def test_an_unknown_plugin_of_the_configuration_is_two_and_names_the_nearest(sound, database):
+    sound.install("plum", "from confiture import hookimpl\n\n\n@hookimpl\ndef cleanup():\n    pass\n")
+    sound.configure("plugins = ['plumm']\n")
+
+    answer = sound("run")
+
+    assert answer.code == 2
+    assert "no installed plugin is called 'plumm'" in answer.err
+    assert "did you mean 'plum'?" in answer.err
+    assert tables(database) == []
+
+
+def test_the_url_is_looked_for_flag_first_then_variables_then_file(sound, database_url):
+    nowhere = "postgresql:///nowhere?host=/nosuch"
+    sound.configure(f"url = '{nowhere}'\n")
+
+    codes = []
+    for flag, own, common in (
+        ((), None, None),
+        ((), None, database_url),
+        ((), database_url, nowhere),
+        (("--url", database_url), nowhere, nowhere),
+        (("--url", nowhere), database_url, database_url),
+    ):
+        sound.url = own
+        sound.environ = {"DATABASE_URL": common} if common else {}
+        codes.append(sound("status", *flag).code)
+
+    assert codes == [3, 0, 0, 0, 3]
+
+
+def test_a_url_in_the_file_has_its_variables_expanded(sound, database_url):
+    sound.url = None
+    sound.environ = {"JAM_URL": database_url}
+    sound.configure("url = '${JAM_URL}'\n")
+
+    assert sound("status").code == 0
+
+
+def test_a_variable_that_is_not_set_is_two_and_named_with_its_line(sound):
+    sound.url = None
+    sound.configure("\nurl = 'postgresql://me:${NO_SUCH_JAM}@localhost/x'\n")
+
+    answer = sound("status")
+
+    assert answer.code == 2
+    assert "confiture.toml:2: url: the environment variable NO_SUCH_JAM is not set" in answer.err
+
+
+def test_an_environment_overrides_what_stands_above(sound, database):
+    sound.configure("migrations = 'nosuch'\n[env.prod]\nmigrations = 'migrations'\n")
+
+    assert sound("run").code == 2
+    assert sound("run", "--env", "prod").code == 0
+
+    assert "public.jam" in tables(database)
+
+
+def test_the_configuration_above_the_working_directory_is_found(sound, database):
+    sound.configure("migrations = 'migrations'\n")
+    below = sound.folder / "src"
+    below.mkdir()
+
+    sound.folder = below
+
+    assert sound("run").code == 0
+    assert "public.jam" in tables(database)
