@@ -125,6 +125,7 @@ class Guard:
         warnings: Settings put back, failures passed over.
         commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
+        restored: Settings that were put back: not with SET LOCAL, whatever they were made with.
         fatal: The failure after which nothing may go on.
     """
 
@@ -137,6 +138,7 @@ class Guard:
     ran: list[HookRef] = field(factory=list)
     warnings: list[str] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
+    restored: set[str] = field(factory=set)
     fatal: HookFatal | None = None
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
@@ -366,6 +368,8 @@ class Guard:
                 f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
                 "(context.set_local keeps a setting until the migration's end)"
             )
+            if value is not None:
+                self.restored.add(name)
             # A generator hook does it again at each of its yields; once is enough to know.
             if value is not None and warning not in self.warnings:
                 self.warnings.append(warning)

@@ -182,7 +182,7 @@ class Session:
     def _settings_back(self, now: dict[str, str], local: Mapping[str, str]) -> list[str]:
         assert self._before is not None
         return [
-            _set_config(name, value, local=local.get(name) == now.get(name))
+            _set_config(name, value, local=self.nested and local.get(name) == now.get(name))
             for name, value in self._before.settings.items()
             if now.get(name, value) != value
         ]
