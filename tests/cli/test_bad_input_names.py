@@ -11,15 +11,10 @@ from psycopg import sql
 from tests.cli.projects import tables
 
 HOSTILE = [
-    "two words",
-    "it's",
-    'say "jam"',
-    "Confitüre 🍓",
-    "100%s {0} {jam} %(jam)s",
-    "back\\slash",
+    """it's "two" words 🍓""",
+    "100%s {0} {jam} %(jam)s back\\slash $1 :jam $$",
     "x'; DROP TABLE jam; --",
     "select",
-    "$1 :jam $$",
 ]
 ESCAPE = "red\x1b[31m"
 
@@ -30,7 +25,7 @@ def migrations_in(database: psycopg.Connection[tuple[str, ...]], schema: str) ->
     return database.execute(query.format(sql.Identifier(schema))).fetchall()
 
 
-@pytest.mark.parametrize("schema", [*HOSTILE, "line\nbreak", ESCAPE])
+@pytest.mark.parametrize("schema", [*HOSTILE, f"line\nbreak {ESCAPE}"])
 def test_a_hostile_schema_keeps_the_ledger(project, database, schema):
     project.write("1_jam.sql", "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nDROP TABLE jam;")
     project.write("2_steps.sql", "-- confiture: no-transaction\nCREATE INDEX CONCURRENTLY ON jam (i);\n")
@@ -58,7 +53,7 @@ def test_a_table_of_a_hostile_name_is_named_as_postgresql_quotes_it(project, dat
     assert answer.json["migrations"][0]["blocks"]["reads"] == [shown]
 
 
-@pytest.mark.parametrize("name", [*HOSTILE[:6], "it's; DROP TABLE jam; --", "line\nbreak", ESCAPE])
+@pytest.mark.parametrize("name", [*HOSTILE, f"line\nbreak {ESCAPE}"])
 @pytest.mark.parametrize("kind", ["sql", "py"])
 def test_a_file_of_a_hostile_name_is_applied_and_undone(project, database, name, kind):
     if kind == "sql":
@@ -125,7 +120,7 @@ def test_a_version_of_any_shape_is_kept_as_written(project, database, version):
     assert migrations_in(database, "confiture") == [(version, "jam")]
 
 
-@pytest.mark.parametrize("version", ["1; DROP TABLE jam", "1'", "%s", "{}", "-1", "", "1\n2", "\u0661"])
+@pytest.mark.parametrize("version", ["1'; DROP TABLE jam", "%s{}", "-1", "", "1\n2", "\u0661"])
 def test_a_hostile_version_is_two(project, version):
     project.write("1_jam.sql", "CREATE TABLE jam (i int)")
 

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 from psycopg import Connection
 
+from confiture.core.callbacks import called
 from confiture.core.hooks import Hook, HookContext, HookPhase, HookResult
 from confiture.core.locks import changed_so_far
 from confiture.core.savepoint import Commits, Guard, HookRef
@@ -136,7 +137,7 @@ class HookExecutor:
     ) -> list[HookResult]:
         """Run ``hooks`` in order and return what they report.
 
-        On an idle connection they have a transaction of their own, which is committed before the
+        On an idle connection they have a transaction of their own, which is committed, and then their
         ``on_commit`` callbacks are called; on one that is in a transaction, its end is the caller's,
         and the callbacks are left in ``context.callbacks``.
 
@@ -158,10 +159,6 @@ class HookExecutor:
 
 
 def _call_back(context: HookContext) -> None:
-    """Call what hooks left for after the commit; nothing can be undone any more, so a failure is logged."""
     callbacks, context.callbacks = context.callbacks, []
-    for callback in callbacks:
-        try:
-            callback()
-        except Exception as error:
-            context.log.warning("callback.failed", callback=repr(callback), error=repr(error))
+    for said in filter(None, map(called, callbacks)):
+        context.log.warning("callback.failed", error=said)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import psycopg
-from attrs import define
+from attrs import define, evolve, field
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
@@ -21,9 +21,10 @@ from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import HELD, STRONG
-from confiture.core.session import literal, send
+from confiture.core.savepoint import HookRef
+from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
-from confiture.core.stretches import AS_OURSELVES, Stretches
+from confiture.core.stretches import Stretches
 from confiture.core.walk import Engine, Walk
 from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
@@ -36,6 +37,7 @@ class Piecewise(Walk):
     """One attempt at one no-transaction migration."""
 
     not_seen: tuple[NotSeen, ...] = ()
+    _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
 
     @classmethod
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
@@ -54,6 +56,7 @@ class Piecewise(Walk):
         try:
             with self.hooks(), session.idle():
                 send(session.conn, self.timeouts(local=False))
+                self._resumes = self._yielded()
                 try:
                     self._by_itself(HookPhase.BEFORE_VALIDATION)
                     self._by_itself(HookPhase.BEFORE_DDL)
@@ -68,12 +71,35 @@ class Piecewise(Walk):
         finally:
             self.duration_ms = self.elapsed_ms()
 
+    def _yielded(self) -> dict[tuple[str, ...], Any]:
+        """Return what generator hooks yielded last before a crash; asked before any role is taken."""
+        if not self.phases.any(*HookPhase):
+            return {}
+        found = rows(self.engine.session.conn, self.engine.ledger.resume_sql(self.work))
+        return {tuple(key): progress for *key, progress in found}
+
+    def _stretches(self) -> Stretches:
+        def store(ref: HookRef, stored: str) -> None:
+            sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
+            send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
+
+        return Stretches(self._own_transaction, lambda ref: self._resumes.get(_key(ref)), store)
+
     def _by_itself(self, phase: HookPhase) -> None:
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with Stretches(self._own_transaction, self.engine, self.work) as stretches:
-            self.phases.run(self.engine.session, phase, stretches)
+        before, stretches = len(self.phases.reports), self._stretches()
+        try:
+            with stretches:
+                self.phases.run(self.engine.session, phase, stretches)
+        except BaseException:
+            if not stretches.commits:
+                # Hooks of this phase that had been kept are undone with its transaction.
+                self.phases.reports[before:] = [
+                    evolve(report, outcome="undone") for report in self.phases.reports[before:]
+                ]
+            raise
         self._keep_settings()
 
     def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
@@ -262,6 +288,15 @@ class Piecewise(Walk):
             send(session.conn, session.reset_message())
         else:
             session.put_back()
+
+
+# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
+# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
+
+
+def _key(ref: HookRef) -> tuple[str, str, str]:
+    return ref.phase.spec, ref.plugin or "", ref.name
 
 
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:

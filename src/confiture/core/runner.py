@@ -11,6 +11,7 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
+from confiture.core.callbacks import callback_name, called
 from confiture.core.faults import fault_of, lock_not_granted, root, source_line, waited_in_vain
 from confiture.core.hooks import HookError, HookPhase
 from confiture.core.locks import blocks_of
@@ -18,7 +19,7 @@ from confiture.core.piecewise import Piecewise
 from confiture.core.planner import unfinished
 from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
-from confiture.core.walk import Engine, Walk
+from confiture.core.walk import EndedTransaction, Engine, Walk
 from confiture.core.watching import Blockers
 from confiture.core.work import Work
 from confiture.exceptions import ConfitureError, MigrationFault
@@ -66,6 +67,7 @@ class Runner:
     reconnect: Callable[[], Connection[Any]]
     blockers: Blockers
     excuse: Callable[[BaseException], str | None] = lambda _: None
+    _rehearsed: list[str] = field(factory=list)
 
     def run(self, work: Work) -> Ran:
         """Run one migration, retries and ``on_error`` included. Never raises for what a migration does."""
@@ -121,15 +123,17 @@ class Runner:
         warnings: list[str] = []
         interrupted: KeyboardInterrupt | None = None
         kept = self.engine.dry_run or self.engine.session.nested
+        if self.engine.dry_run:
+            self._rehearsed.append(walk.work.label)
         try:
             for each in () if kept else callbacks:
-                warnings += _called(each)
+                warnings += filter(None, [called(each)])
         except KeyboardInterrupt as signal:
             interrupted = signal
         outcome: MigrationOutcome = "applied" if walk.work.direction == "forward" else "reverted"
         report = self._report(walk, "rehearsed" if self.engine.dry_run else outcome, warnings)
         return Ran(
-            evolve(report, on_commit=tuple(map(_name, callbacks)) if kept else ()),
+            evolve(report, on_commit=tuple(map(callback_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
             stats=walk.phases.context.stats,
             interrupted=interrupted,
@@ -141,8 +145,10 @@ class Runner:
         fault = fault_of(error, stage, walk.statements, holder)
         if attempt > 1:
             fault = evolve(fault, message=f"{fault.message} ({attempt} attempts)")
-        if isinstance(error, HookFatal) and error.may_be_committed:
-            fault = evolve(fault, message=f"{fault.message}; {_may_be_committed(walk)}")
+        if isinstance(error, EndedTransaction) or (isinstance(error, HookFatal) and error.may_be_committed):
+            said = self._may_be_committed(walk)
+            error.add_note(said)
+            fault = evolve(fault, message=f"{fault.message}; {said}")
         elif stage == "commit" and self.engine.session.lost:
             unknown = "the connection was lost during the commit: whether it was committed is not known"
             fault = evolve(fault, message=f"{unknown} ({fault.message})", hint="look: confiture status")
@@ -154,6 +160,17 @@ class Runner:
             evolve(report, reason=_kept(walk), error=fault, source_line=line, hooks=_undone(walk)),
             error=error,
             stats=walk.phases.context.stats,
+        )
+
+    def _may_be_committed(self, walk: Walk) -> str:
+        """Say what a COMMIT of a migration's or of a hook's own has left behind."""
+        begun = ", ".join(dict.fromkeys(ref.name for ref in walk.phases.ran))
+        hooks = f" (its hooks so far: {begun})" if begun else ""
+        before = "".join(f" and migration {label}, rehearsed before it," for label in self._rehearsed)
+        callers = " and the caller's transaction" if self.engine.session.nested else ""
+        return (
+            f"what migration {walk.work.label}{hooks}{before}{callers} had done until then may be committed, "
+            "and is not in the ledger"
         )
 
     def _on_error(self, walk: Walk, error: BaseException) -> list[str]:
@@ -186,7 +203,7 @@ class Runner:
                 new.close()
         if session.nested or self.engine.dry_run:
             return []
-        return [text for each in context.callbacks for text in _called(each)]
+        return [text for each in context.callbacks if (text := called(each))]
 
     def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
         return MigrationReport(
@@ -218,26 +235,3 @@ def _undone(walk: Walk) -> tuple[HookReport, ...]:
         hook if by_itself or hook.phase == HookPhase.ON_ERROR.name else evolve(hook, outcome="undone")
         for hook in walk.phases.reports
     )
-
-
-def _may_be_committed(walk: Walk) -> str:
-    hooks = ", ".join(dict.fromkeys(ref.name for ref in walk.phases.ran))
-    also = " and every migration rehearsed before it" if walk.engine.dry_run else ""
-    return (
-        f"what migration {walk.work.label} (its hooks so far: {hooks}){also} had done until then may be "
-        "committed, and is not in the ledger"
-    )
-
-
-def _called(callback: Callable[[], object]) -> list[str]:
-    """Call it after the commit; nothing can be undone any more, so a failure is only said."""
-    try:
-        callback()
-    except (Exception, SystemExit) as error:
-        failed = f"failed after the commit: {type(error).__name__}: {error}"
-        return [f"on_commit callback {_name(callback)} {failed}"]
-    return []
-
-
-def _name(callback: Callable[[], object]) -> str:
-    return getattr(callback, "__qualname__", repr(callback))

@@ -88,8 +88,11 @@ class Commits(Protocol):
     def resume(self, ref: HookRef) -> Any:
         """Return what this hook yielded last before a crash, ``None`` where it begins."""
 
-    def commit(self, ref: HookRef, progress: Any) -> None:
-        """Store ``progress``, commit, and begin again."""
+    def stored(self, progress: Any) -> str:
+        """Return what was yielded as it is stored, or raise :class:`Misuse`."""
+
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store the progress, commit, and begin again."""
 
 
 @define
@@ -183,6 +186,8 @@ class Guard:
         except BaseException as error:
             self._undo(call, error)
             return None
+        if result is not None and not result.execution_time_ms:
+            result = evolve(result, execution_time_ms=call.duration_ms)
         self._keep(call, result)
         return cast(HookResult | None, result)
 
@@ -268,8 +273,9 @@ class Guard:
 
     def _commit(self, commits: Commits, call: _Call, progress: Any) -> None:
         self._check(None)
+        stored = commits.stored(progress)
         self._release(call, last=True)
-        commits.commit(call.ref, progress)
+        commits.commit(call.ref, stored)
         call.commits += 1
         call.put_back = self.context.saved()
         self._begin_again((*self._wrappers, call))
@@ -306,13 +312,19 @@ class Guard:
             return ready
         name = _random_name()
         if self._wanted:
-            changed = send(self.session.conn, f"{_put_back_sql(self._wanted)} SAVEPOINT {name}")
+            changed = send(self.session.conn, f"{self._put_back_sql()} SAVEPOINT {name}")
             self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
             settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
             self._cursors = frozenset(cursor for (cursor,) in cursors)
         return name
+
+    def _put_back_sql(self) -> str:
+        """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
+        callers = self.session.callers_settings()
+        first, *others = (_put_back_one(name, self._wanted[name], callers.get(name, "")) for name in GUARDED)
+        return f"SELECT {first}; SELECT {', '.join(others)};"
 
     def _check(self, result: Any) -> None:
         """Refuse what a hook left behind, before anything is sent."""
@@ -336,7 +348,7 @@ class Guard:
         following = None if last else self._following()
         results = send(
             self.session.conn,
-            f"{_put_back_sql(self._wanted)} {close} RELEASE {call.savepoint}{_then(following)}",
+            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}{_then(following)}",
         )
         self._ready = following
         self._warn(call.ref, results[0][0] + results[1][0])
@@ -432,16 +444,14 @@ _CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
 _LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
 
 
-def _put_back_sql(wanted: Mapping[str, str]) -> str:
-    """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
-    first, *others = (_put_back_one(name, wanted[name]) for name in GUARDED)
-    return f"SELECT {first}; SELECT {', '.join(others)};"
-
-
-def _put_back_one(name: str, value: str) -> str:
+def _put_back_one(name: str, value: str, callers: str) -> str:
+    """Return SQL that puts one setting back: the caller's own value first, for after his commit."""
     setting, value = literal(name), literal(value)
     now = f"current_setting({setting})"
-    return f"CASE WHEN {now} <> {value} THEN {now} || left(set_config({setting}, {value}, false), 0) END"
+    back = f"set_config({setting}, {value}, false)"
+    if callers and literal(callers) != value:
+        back = f"set_config({setting}, {literal(callers)}, false) || set_config({setting}, {value}, true)"
+    return f"CASE WHEN {now} <> {value} THEN {now} || left({back}, 0) END"
 
 
 def _then(following: str | None) -> str:

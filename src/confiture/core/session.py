@@ -147,6 +147,12 @@ class Session:
             cursors=frozenset(name for (name,) in cursors),
         )
 
+    def callers_settings(self) -> dict[str, str]:
+        """Return the settings to which a caller's transaction goes back, where there is one."""
+        if self._before is None or not self.nested:
+            return {}
+        return dict(self._before.settings)
+
     def reset_message(self) -> str:
         """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
         if not self.ours:

@@ -77,6 +77,10 @@ class Engine:
     dry_run: bool = False
 
 
+class EndedTransaction(MigrationFault):
+    """A migration ended its own transaction: the runner says what may be committed."""
+
+
 @define
 class Walk:
     """One attempt at one migration.
@@ -210,6 +214,15 @@ class Walk:
         (self.migration.up if forward else self.migration.down)()
         self.check_whole()
 
+    def _check_sentinel(self) -> None:
+        """See a COMMIT followed by a BEGIN now, before hooks run in a transaction that is not this one."""
+        if isinstance(self.migration, SqlMigration):
+            return  # no statement of a file ends a transaction: they were checked
+        try:
+            send(self.engine.session.conn, f"RELEASE {self._sentinel}; SAVEPOINT {self._sentinel}")
+        except InvalidSavepointSpecification as error:
+            raise self.ended_the_transaction() from error
+
     def check_whole(self) -> None:
         """Refuse what a migration left behind, before anything is sent."""
         self.refuse_open()
@@ -224,6 +237,7 @@ class Walk:
             raise self.ended_the_transaction()
         if status != TransactionStatus.INTRANS:
             raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        self._check_sentinel()
 
     def refuse_open(self) -> None:
         """Refuse a COPY left open: every query sent beside it would wait for ever."""
@@ -232,12 +246,11 @@ class Walk:
             end_copy(conn)
             raise MigrationFault("it left a COPY or a result open", file=self.work.file)
 
-    def ended_the_transaction(self) -> MigrationFault:
+    def ended_the_transaction(self) -> EndedTransaction:
         """The fault of a migration that ended its own transaction."""
         self.committed = True
-        return MigrationFault(
-            f"migration {self.work.label} ended its transaction (a COMMIT or ROLLBACK of its own); "
-            "what it had done until then may be committed, and is not in the ledger",
+        return EndedTransaction(
+            f"migration {self.work.label} ended its transaction (a COMMIT or ROLLBACK of its own)",
             hint="take the transaction control out, or mark it `-- confiture: no-transaction`",
             file=self.work.file,
         )
