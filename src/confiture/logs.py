@@ -7,12 +7,27 @@ import sys
 from typing import Any
 
 _threshold = logging.INFO
+_json = False
+_ours = False
 
 
 def set_threshold(level: int) -> None:
     """Leave out what is less severe than ``level``, one of :mod:`logging`'s."""
     global _threshold
     _threshold = level
+
+
+def set_format(format: str) -> None:
+    """Write log lines as ``"text"`` or as ``"json"``, one object a line."""
+    global _json
+    _json = format == "json"
+    if _ours:
+        _configure()
+
+
+def as_json() -> bool:
+    """Whether stderr is for machines."""
+    return _json
 
 
 def logger(name: str) -> Any:
@@ -25,19 +40,41 @@ def logger(name: str) -> Any:
 
 
 def _configure() -> None:
+    global _ours
     import structlog
 
+    _ours = True
     structlog.configure(
         processors=[
+            _chosen,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            _inert,
-            structlog.processors.KeyValueRenderer(key_order=["level", "event", "version", "phase", "plugin"]),
+            *_rendering(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_threshold),
+        wrapper_class=structlog.make_filtering_bound_logger(min(_threshold, logging.INFO)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _chosen(_logger: Any, method: str, event: Any) -> Any:
+    """Let progress be told beside warnings: what lasts long is news, though nothing is wrong."""
+    from structlog.exceptions import DropEvent
+
+    level = getattr(logging, method.upper(), logging.ERROR)
+    told = _threshold <= logging.WARNING and level >= logging.INFO
+    if level < _threshold and not (told and str(event.get("event")).endswith(".progressed")):
+        raise DropEvent
+    return event
+
+
+def _rendering() -> list[Any]:
+    from structlog.processors import JSONRenderer, KeyValueRenderer, TimeStamper
+
+    if _json:
+        # ASCII only: nothing in it that a terminal would obey.
+        return [TimeStamper(fmt="iso", utc=True), JSONRenderer(default=str)]
+    return [_inert, KeyValueRenderer(key_order=["level", "event", "version", "phase", "plugin"])]
 
 
 def _inert(_logger: Any, _method: str, event: Any) -> Any:

@@ -70,7 +70,7 @@ def test_a_rehearsal_keeps_nothing_and_calls_nobody(jam: Database):
 
 
 def test_a_failed_hook_is_undone_and_named(jam: Database):
-    with pytest.raises(HookError, match=r"hook 'Jam.cleanup' failed in cleanup: burnt"):
+    with pytest.raises(HookError, match=r"hook 'Jam.cleanup' of plugin 'plugin' failed in cleanup: burnt"):
         run_hook(Jam(), "cleanup", conn=jam)
 
     assert jam.execute("SELECT fruit FROM jam").fetchall() == []

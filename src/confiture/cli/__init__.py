@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,6 +10,9 @@ from confiture.cli.commands import confiture
 from confiture.cli.explaining import ended
 
 __all__ = ["main"]
+
+COMPLETE = "_CONFITURE_COMPLETE"
+"""Set by the shell's completion: what is to be answered."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -18,6 +22,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if COMPLETE in os.environ:
+            from confiture.cli.completion import complete
+
+            return complete(os.environ[COMPLETE])
         arguments = list(sys.argv[1:] if args is None else args)
         with confiture.make_context("confiture", arguments) as context:
             code = confiture.invoke(context)

@@ -16,6 +16,13 @@ COMMANDS = {
     "run": ("run", "Apply the pending migrations."),
     "dry-run": ("dry_run", "Rehearse the pending migrations: run it all, keep nothing."),
     "down": ("down", "Undo the last migration, or several."),
+    "redo": ("redo", "Undo the last migration and apply it again."),
+    "verify": ("verify", "Compare the ledger with the files and the installed plugins."),
+    "baseline": ("baseline", "Record migrations as applied without running them."),
+    "repair": ("repair", "Show what is unfinished, and the exact next command."),
+    "history": ("history", "Show what was applied when, by whom, with which hooks and plugins."),
+    "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
+    "completion": ("completion", "Print what completes the commands in a shell."),
     "plugins": ("plugins", "List the installed plugins."),
 }
 
@@ -39,7 +46,9 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called, or say which one is nearest."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        known = not args or args[0] in COMMANDS or args[0].startswith("-")
+        # While a shell completes a line, what is not yet a command is no mistake.
+        if not known and not ctx.resilient_parsing:
             raise click.UsageError(f"there is no command {args[0]!r}{_nearest(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -9,7 +9,7 @@ import click
 
 from confiture.cli.executing import execute
 from confiture.cli.flags import Flags, undoing
-from confiture.cli.progress import Say
+from confiture.cli.progress import Progress
 from confiture.config import Settings
 from confiture.models.report import Report
 
@@ -28,8 +28,13 @@ def command(flags: Flags, steps: int | None) -> int:
 
 
 def _down(
-    settings: Settings, plugins: tuple[Loaded, ...], say: Say | None, *, to: str | None, steps: int | None
+    settings: Settings,
+    plugins: tuple[Loaded, ...],
+    tell: Progress | None,
+    *,
+    to: str | None,
+    steps: int | None,
 ) -> Report:
     from confiture.core.operations import down
 
-    return down(settings, steps=steps, to=to, plugins=plugins, on_progress=say)
+    return down(settings, steps=steps, to=to, plugins=plugins, on_progress=tell, watcher=tell)

@@ -11,16 +11,17 @@ from confiture.cli.choosing import loaded
 from confiture.cli.connecting import EMBEDDED, reachable, settings_of, with_way_on
 from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
-from confiture.cli.progress import Say, progress
+from confiture.cli.progress import Progress, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
 from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
+from confiture.logs import as_json
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
     from confiture.plugins.loading import Loaded
 
-Work = Callable[[Settings, "tuple[Loaded, ...]", Say | None], Report]
+Work = Callable[[Settings, "tuple[Loaded, ...]", Progress | None], Report]
 
 
 def execute(flags: Flags, mode: Mode, work: Work) -> int:
@@ -36,7 +37,7 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
             _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=why))
             raise
         _write(out, report)
-        if not out.on_screen:
+        if not out.on_screen and not as_json():
             _say_failures(report)
     return report.exit_code
 

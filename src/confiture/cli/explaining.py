@@ -30,7 +30,7 @@ def ended(error: BaseException) -> int:
         say(["interrupted"])
         return error.exit_code if isinstance(error, Interrupted) else 130
     lines, code = explained(error)
-    say(lines)
+    say(lines, event="command.failed", exit_code=code)
     return code
 
 
@@ -116,13 +116,23 @@ def shortened(path: str) -> str:
     return path
 
 
-def say(lines: list[str]) -> None:
-    """Print on stderr; a stderr that takes nothing more never stops the work."""
+def say(lines: list[str], *, event: str = "notice.given", **facts: object) -> None:
+    """Print on stderr; a stderr that takes nothing more never stops the work.
+
+    With ``--log-format json`` it is one object: the ``event``, its ``facts``, and the lines as its message.
+    """
+    from confiture.logs import as_json, logger
+
     # The other end of stdout may be gone and stderr's as well; the exit code still counts.
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     with contextlib.suppress(OSError):
-        click.echo("\n".join(lines), err=True, color=colour_on(sys.stderr))
+        if as_json():
+            log = logger("confiture")
+            tell = log.error if event.endswith(".failed") else log.warning
+            tell(event, message=click.unstyle("\n".join(lines)), **facts)
+        else:
+            click.echo("\n".join(lines), err=True, color=colour_on(sys.stderr))
 
 
 def colour_on(stream: object) -> bool:

@@ -80,6 +80,13 @@ def _postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | No
     return value
 
 
+def _log_format(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    """Choose how log lines are written; before anything is said."""
+    from confiture.logs import set_format
+
+    set_format(value or "text")
+
+
 _OUTPUT = click.option(
     "--output",
     multiple=True,
@@ -88,6 +95,14 @@ _OUTPUT = click.option(
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    callback=_log_format,
+    expose_value=False,
+    is_eager=True,
+    help="Write what goes to stderr as text, or as one JSON object a line.",
+)
 _ENV = click.option("--env", metavar="NAME", help="Use the [env.NAME] table of the configuration.")
 _MIGRATIONS = click.option("--migrations", metavar="DIR", help="The folder of the migrations.")
 _DATABASE = (
@@ -95,7 +110,9 @@ _DATABASE = (
     _MIGRATIONS,
     _ENV,
     click.option("--wait", callback=_seconds, metavar="SECONDS", help="Wait for a server still starting."),
+    _LOG_FORMAT,
 )
+_NO_PLUGINS = click.option("--no-plugins", is_flag=True, help="Use no plugins.")
 _PLUGINS = (
     click.option(
         "--plugins",
@@ -105,7 +122,7 @@ _PLUGINS = (
         metavar="[A,B]",
         help="Use these plugins, in this order; without names, all that are installed.",
     ),
-    click.option("--no-plugins", is_flag=True, help="Use no plugins."),
+    _NO_PLUGINS,
     click.option("--locked", is_flag=True, help="Refuse plugins other than those pinned."),
 )
 _ORDER = click.option(
@@ -113,10 +130,11 @@ _ORDER = click.option(
 )
 _TO = click.option("--to", metavar="V", help="Up to this version, itself included.")
 _DOWN_TO = click.option("--to", metavar="V", help="Undo down to this version, which stays applied.")
+_LOCK_WAIT = click.option(
+    "--lock-wait", callback=_seconds, metavar="SECONDS", help="Wait for another run to end (30)."
+)
 _LOCK = (
-    click.option(
-        "--lock-wait", callback=_seconds, metavar="SECONDS", help="Wait for another run to end (30)."
-    ),
+    _LOCK_WAIT,
     click.option(
         "--wait-concurrently",
         callback=_postgres_time,
@@ -147,6 +165,9 @@ _NAMES = {each.name for each in fields(Flags)}
 local = _taking(_MIGRATIONS, _ENV)
 surveying = _taking(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
 reading = _taking(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
+verifying = _taking(*_DATABASE, _NO_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
+recording = _taking(*_DATABASE, _LOCK_WAIT, _OUTPUT, _VERBOSE, _QUIET)
 planning = _taking(*_DATABASE, _TO, *_PLUGINS, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
 executing = _taking(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
+redoing = _taking(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
 undoing = _taking(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)

@@ -6,12 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 
 from confiture.cli.executing import execute
+from confiture.cli.explaining import shortened
 from confiture.cli.flags import Flags, executing
-from confiture.cli.progress import Say
+from confiture.cli.progress import Progress
 from confiture.config import Settings
-from confiture.models.report import Report
+from confiture.exceptions import ConfitureError
+from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
     from confiture.plugins.loading import Loaded
@@ -20,19 +23,54 @@ if TYPE_CHECKING:
 @click.command("run")
 @executing
 @click.option("--dry-run", is_flag=True, help="Rehearse: run it all, keep nothing.")
-def command(flags: Flags, dry_run: bool) -> int:
+@click.option("--dump", is_flag=True, help="Then write schema.sql, as confiture dump does.")
+def command(flags: Flags, dry_run: bool, dump: bool) -> int:
     """Apply the pending migrations."""
-    return apply(flags, dry_run=dry_run)
+    if dry_run and dump:
+        raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
+    return apply(flags, dry_run=dry_run, dump=dump)
 
 
-def apply(flags: Flags, *, dry_run: bool) -> int:
+def apply(flags: Flags, *, dry_run: bool, dump: bool = False) -> int:
     """Run or rehearse what is pending, and return the exit code."""
-    return execute(flags, "dry-run" if dry_run else "run", partial(_run, to=flags.to, dry_run=dry_run))
+    work = partial(_run, to=flags.to, dry_run=dry_run, dump=dump)
+    return execute(flags, "dry-run" if dry_run else "run", work)
 
 
 def _run(
-    settings: Settings, plugins: tuple[Loaded, ...], say: Say | None, *, to: str | None, dry_run: bool
+    settings: Settings,
+    plugins: tuple[Loaded, ...],
+    tell: Progress | None,
+    *,
+    to: str | None,
+    dry_run: bool,
+    dump: bool,
 ) -> Report:
     from confiture.core.operations import run
 
-    return run(settings, to=to, plugins=plugins, dry_run=dry_run, on_progress=say)
+    if dump:
+        _check_pg_dump(settings)
+    report = run(settings, to=to, plugins=plugins, dry_run=dry_run, on_progress=tell, watcher=tell)
+    return _dumped(settings, report) if dump and not report.exit_code else report
+
+
+def _check_pg_dump(settings: Settings) -> None:
+    """Refuse before anything is applied what would be refused afterwards."""
+    from confiture.core.connecting import connect
+    from confiture.core.pg_dump import program_for
+
+    with connect(settings) as conn:
+        program_for(conn.info.server_version // 10000)
+
+
+def _dumped(settings: Settings, report: Report) -> Report:
+    """Add the dump to the report; where it fails, what was applied stays applied."""
+    from confiture.core.dumping import write_schema
+
+    try:
+        dump = write_schema(settings)
+    except ConfitureError as error:
+        fault = Fault(error.message, hint=error.hint)
+        return evolve(report, exit_code=error.exit_code, fault=fault)
+    word = "wrote" if dump.changed else "not changed:"
+    return evolve(report, notes=(*report.notes, f"{word} {shortened(dump.file)}"))

@@ -88,18 +88,27 @@ class Ledger:
         Raises:
             RightsFault: The role may not read it.
         """
+        return tuple(
+            Entry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
+            for version, name, checksum, applied_at, done, direction, begun in self.select(
+                conn, self._read_sql()
+            )
+        )
+
+    def select(self, conn: Connection[Any], query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on the ledger's tables; none where there is no ledger yet.
+
+        Raises:
+            RightsFault: The role may not read it.
+        """
         try:
-            found = rows(conn, self._read_sql())
+            return rows(conn, query)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
-            return ()
+            return []
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._may_not(
                 conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
             ) from error
-        return tuple(
-            Entry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
-            for version, name, checksum, applied_at, done, direction, begun in found
-        )
 
     def _read_sql(self) -> str:
         q = identifier(self.schema)
@@ -217,6 +226,20 @@ class Ledger:
             f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
         )
 
+    def accept_sql(self, version: str, checksum: str) -> str:
+        """Return SQL that records another checksum of an applied migration."""
+        return (
+            f"UPDATE {identifier(self.schema)}.ledger SET checksum = {literal(checksum)}"
+            f" WHERE version = {literal(version)};"
+        )
+
+    def starts_over_sql(self, work: Versioned) -> str:
+        """Return SQL that forgets the statements of an unfinished migration."""
+        return (
+            f"DELETE FROM {identifier(self.schema)}.progress WHERE "
+            f"(version, direction) = ({literal(work.version)}, {literal(work.direction)});"
+        )
+
     def begun_sql(self, entry: Entry, step: int, sql: str) -> str:
         """Return SQL that notes that a statement of a no-transaction migration is about to run."""
         checksum = "NULL" if entry.checksum is None else literal(entry.checksum)
@@ -224,7 +247,7 @@ class Ledger:
             f"INSERT INTO {identifier(self.schema)}.progress VALUES ({literal(entry.version)}, "
             f"{literal(entry.direction)}, {step}, {literal(entry.name)}, {checksum}, {literal(sha256(sql))}, "
             "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
-            "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at;"
+            "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at, done_at = NULL;"
         )
 
     def done_sql(self, entry: Entry, step: int) -> str:

@@ -95,12 +95,21 @@ def _timeouts(conn: Connection[Any]) -> tuple[str, ...]:
 
 
 def _busy(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> LockFault:
-    who = rows(conn, f"SELECT pid FROM pg_locks WHERE granted AND {_is_key(key)} AND {_HERE}")
-    holder = describe_sessions(conn, [pid for (pid,) in who]) if who else "a session that has just ended"
+    holder = _holder(conn, key) or "a session that has just ended"
     return LockFault(
         f"another run holds the migration lock: {holder}; waited {wait_s:g} s",
         hint="wait for it to end, or give it longer: --lock-wait SECONDS",
     )
+
+
+def lock_holder(conn: Connection[Any], schema: str) -> str | None:
+    """Return who holds the migration lock of this database and schema, ``None`` where nobody does."""
+    return _holder(conn, _key(schema))
+
+
+def _holder(conn: Connection[Any], key: tuple[int, int]) -> str | None:
+    who = rows(conn, f"SELECT pid FROM pg_locks WHERE granted AND {_is_key(key)} AND {_HERE}")
+    return describe_sessions(conn, [pid for (pid,) in who]) if who else None
 
 
 def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:

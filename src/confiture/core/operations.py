@@ -14,8 +14,9 @@ from confiture.core.faults import exit_code
 from confiture.core.ledger import Entry, Ledger
 from confiture.core.planner import find, pending, statuses, to_undo, unfinished
 from confiture.core.sources import read_folder
+from confiture.core.versions import numbers
 from confiture.exceptions import ConfigurationFault
-from confiture.models.migration import Script
+from confiture.models.migration import Direction, Script
 from confiture.models.status import MigrationStatus
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from confiture.core.runner import Ran, Runner
+    from confiture.core.watching import Watcher
     from confiture.core.work import Work
     from confiture.models.plan import Plan
     from confiture.models.report import Mode, Outcome, PluginUse, Report
@@ -77,6 +79,7 @@ def run(
     plugins: Sequence[Loaded] = (),
     dry_run: bool = False,
     on_progress: Tell | None = None,
+    watcher: Watcher | None = None,
 ) -> Report:
     """Apply what is pending, or rehearse it; stop at the first failure.
 
@@ -88,7 +91,7 @@ def run(
         return pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
 
     errand = _Errand(
-        settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent
+        settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent, watcher
     )
     return errand.carry_out()
 
@@ -100,6 +103,7 @@ def down(
     to: str | None = None,
     plugins: Sequence[Loaded] = (),
     on_progress: Tell | None = None,
+    watcher: Watcher | None = None,
 ) -> Report:
     """Undo what was applied last, ``steps`` of them or all above ``to``.
 
@@ -112,7 +116,35 @@ def down(
             find(scripts, to)
         return to_undo(scripts, entries, steps=steps, to=to)
 
-    return _Errand(settings, "down", choose, tuple(plugins), on_progress or _silent).carry_out()
+    return _Errand(
+        settings, "down", choose, tuple(plugins), on_progress or _silent, watcher, ("backward",)
+    ).carry_out()
+
+
+def redo(
+    settings: Settings,
+    *,
+    plugins: Sequence[Loaded] = (),
+    on_progress: Tell | None = None,
+    watcher: Watcher | None = None,
+) -> Report:
+    """Undo what was applied last and apply it again, under one lock.
+
+    Raises:
+        ConfitureError: Nothing was begun.
+    """
+
+    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+        chosen = to_undo(scripts, entries, steps=1)
+        again = {numbers(script.version) for script in chosen}
+        rest = tuple(entry for entry in entries if numbers(entry.version) not in again)
+        # What would refuse it afterwards refuses it now, while nothing is undone.
+        pending(scripts, rest, out_of_order=settings.allow_out_of_order)
+        return chosen
+
+    return _Errand(
+        settings, "run", choose, tuple(plugins), on_progress or _silent, watcher, ("backward", "forward")
+    ).carry_out()
 
 
 def _silent(_: str) -> None:
@@ -128,6 +160,8 @@ class _Errand:
     choose: Callable[[tuple[Script, ...], tuple[Entry, ...]], tuple[Script, ...]]
     plugins: tuple[Loaded, ...]
     tell: Tell
+    watcher: Watcher | None = None
+    directions: tuple[Direction, ...] = ("forward",)
     ledger: Ledger = field(init=False)
 
     @ledger.default
@@ -152,10 +186,10 @@ class _Errand:
 
         entries = self.ledger.read(conn)
         chosen = self.choose(scripts, entries)
-        works = prepare(chosen, "backward" if self.mode == "down" else "forward")
         return tuple(
-            evolve(work, done=unfinished(entries, script.version))
-            for work, script in zip(works, chosen, strict=True)
+            evolve(work, done=unfinished(entries, script.version, direction))
+            for direction in self.directions
+            for work, script in zip(prepare(chosen, direction), chosen, strict=True)
         )
 
     @contextmanager
@@ -182,7 +216,10 @@ class _Errand:
                 dry_run=self.mode == "dry-run",
             )
             with Blockers(keeper.conn, conn) as blockers:
-                yield Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
+                runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
+                if self.watcher:
+                    self.watcher.begins(runner.now)
+                yield runner
 
     def _all(self, runner: Runner, works: tuple[Work, ...]) -> tuple[tuple[Ran, ...], BaseException | None]:
         """Run them until the first failure or signal; return what became of each, and what stopped it."""
@@ -229,6 +266,8 @@ class _Errand:
         took = "" if report.duration_ms is None else f" in {report.duration_ms:.0f} ms"
         label = f"{report.version} {report.name}".rstrip()
         self.tell(f"{label}: {report.outcome.replace('_', ' ')}{took}")
+        if self.watcher:
+            self.watcher.ended(report)
 
     def _uses(self) -> tuple[PluginUse, ...]:
         return tuple(each.use for each in self.plugins)

@@ -39,7 +39,6 @@ class Phases:
         warnings: What their guards had to say.
         ran: Every hook that was begun.
         locals: Settings made with ``context.set_local``.
-        restored: Settings that guards have put back.
     """
 
     manager: GuardedPluginManager
@@ -48,7 +47,6 @@ class Phases:
     warnings: list[str] = field(factory=list)
     ran: list[HookRef] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
-    restored: set[str] = field(factory=set)
 
     def any(self, *phases: HookPhase) -> bool:
         """Whether any of these phases has a hook."""
@@ -79,7 +77,6 @@ class Phases:
             self.warnings += guard.warnings
             self.ran += guard.ran
             self.locals |= guard.locals
-            self.restored |= guard.restored
         # A wrapper may return whatever it likes in place of pluggy's list.
         each = results if isinstance(results, list) else [results]
         return [result for result in each if isinstance(result, HookResult)]

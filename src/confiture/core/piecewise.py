@@ -34,10 +34,16 @@ from confiture.models.report import Lock, NotSeen
 
 @define
 class Piecewise(Walk):
-    """One attempt at one no-transaction migration."""
+    """One attempt at one no-transaction migration.
+
+    Attributes:
+        not_seen: What could not be observed.
+        python_steps: How many statements a Python migration has begun.
+    """
 
     not_seen: tuple[NotSeen, ...] = ()
     _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
+    python_steps: int = 0
 
     @classmethod
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
@@ -121,9 +127,18 @@ class Piecewise(Walk):
         if isinstance(self.migration, SqlMigration):
             self._resume(self.migration.script)
         else:
+            self._start_over()
             (self.migration.up if forward else self.migration.down)()
             self._refuse_unfinished()
         self.committed = self.committed or bool(self.statements.reports)
+
+    def _start_over(self) -> None:
+        """Say that a Python migration does again what it had done, and forget the record of that."""
+        if self.work.done is None:
+            return
+        ran = len(self.work.done.done)
+        self.phases.warnings.append(f"it starts over; statements that had run before it was stopped: {ran}")
+        self._record(self.engine.ledger.starts_over_sql(self.work))
 
     def _refuse_unfinished(self) -> None:
         """Refuse what a Python migration left behind; the runner's own transactions come next."""
@@ -161,7 +176,7 @@ class Piecewise(Walk):
 
     def _step(self, step: int, statement: Statement) -> None:
         ledger = self.engine.ledger
-        entry = Entry(self.work.version, self.work.name, self.work.checksum, None, (), self.work.direction)
+        entry = self._entry()
         if self._was_done(statement):
             self._record(ledger.done_sql(entry, step))
         elif statement.in_transaction:
@@ -176,6 +191,10 @@ class Piecewise(Walk):
             self._hidden(statement.line)
             self._record(ledger.done_sql(entry, step))
         self.committed = True
+
+    def _entry(self) -> Entry:
+        work = self.work
+        return Entry(work.version, work.name, work.checksum, None, (), work.direction)
 
     def _was_done(self, statement: Statement) -> bool:
         """Whether a statement that was begun had ended before its record could be written."""
@@ -205,8 +224,16 @@ class Piecewise(Walk):
             raise lock_lost()
         build = build_of(sql)
         self._refuse_invalid(build, line)
-        with self._outside(sql, build):
+        if self.engine.session.conn.info.transaction_status != TransactionStatus.IDLE:
+            # A transaction of its own, which may yet be rolled back: a record would go with it.
             yield
+            return
+        step, self.python_steps = self.python_steps, self.python_steps + 1
+        self._record(self.engine.ledger.begun_sql(self._entry(), step, sql))
+        with self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)):
+            yield
+        if self.engine.session.conn.info.transaction_status == TransactionStatus.IDLE:
+            self._record(self.engine.ledger.done_sql(self._entry(), step))
 
     @contextmanager
     def _outside(self, sql: str, build: Build | None, forget: str = "") -> Iterator[None]:
@@ -284,6 +311,8 @@ class Piecewise(Walk):
             return
         if session.conn.info.transaction_status != TransactionStatus.IDLE:
             send(session.conn, "ROLLBACK")
+            # What began the transaction left nothing behind either.
+            self._record(self.engine.ledger.not_begun_sql(self._entry(), self.python_steps - 1))
         if session.ours:
             send(session.conn, session.reset_message())
         else:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
-from confiture.models.migration import Script
+from confiture.models.migration import Direction, Script
 from confiture.models.status import MigrationStatus
 
 
@@ -172,9 +172,10 @@ def _refuse_unfinished(entries: Iterable[Entry]) -> None:
             )
 
 
-def unfinished(entries: Iterable[Entry], version: str) -> Entry | None:
-    """Return what the ledger has recorded of a migration that is unfinished."""
+def unfinished(entries: Iterable[Entry], version: str, direction: Direction) -> Entry | None:
+    """Return what the ledger has recorded of a migration that is unfinished in this direction."""
     for entry in entries:
-        if not entry.finished and numbers(entry.version) == numbers(version):
+        same = numbers(entry.version) == numbers(version) and entry.direction == direction
+        if same and not entry.finished:
             return entry
     return None

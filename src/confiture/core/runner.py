@@ -20,7 +20,7 @@ from confiture.core.planner import unfinished
 from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
 from confiture.core.walk import EndedTransaction, Engine, Walk
-from confiture.core.watching import Blockers
+from confiture.core.watching import Blockers, Now
 from confiture.core.work import Work
 from confiture.exceptions import ConfitureError, MigrationFault
 from confiture.models.report import HookReport, MigrationOutcome, MigrationReport
@@ -68,6 +68,15 @@ class Runner:
     blockers: Blockers
     excuse: Callable[[BaseException], str | None] = lambda _: None
     _rehearsed: list[str] = field(factory=list)
+    _walk: Walk | None = None
+
+    def now(self) -> Now | None:
+        """Return what runs at this moment; may be asked from another thread."""
+        walk = self._walk
+        if walk is None:
+            return None
+        line, sql = walk.statements.running or (None, None)
+        return Now(walk.work.label, walk.stage, walk.elapsed_ms(), line, sql, self.blockers.waits_for)
 
     def run(self, work: Work) -> Ran:
         """Run one migration, retries and ``on_error`` included. Never raises for what a migration does."""
@@ -94,18 +103,21 @@ class Runner:
 
     def _resumed(self, work: Work) -> Work:
         """Return the work with what an earlier attempt recorded of it: a retry does not do that again."""
-        if work.transactional or work.script is None:
+        if work.transactional:
             return work
-        return evolve(work, done=unfinished(self.engine.ledger.read(self.engine.session.conn), work.version))
+        entries = self.engine.ledger.read(self.engine.session.conn)
+        return evolve(work, done=unfinished(entries, work.version, work.direction))
 
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
         kind = Walk if migration.transactional or self.engine.dry_run else Piecewise
-        walk = kind.begin(self.engine, work, attempt, migration)
+        self._walk = walk = kind.begin(self.engine, work, attempt, migration)
         try:
             walk.run()
         except BaseException as error:
             return walk, error
+        finally:
+            self._walk = None
         return walk, None
 
     def _may_retry(self, walk: Walk, error: BaseException, attempt: int) -> bool:

@@ -22,6 +22,7 @@ from psycopg.pq import TransactionStatus
 from confiture.core.copying import end_copy, left_open
 from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult, who
 from confiture.core.session import Session, identifier, literal, rows, send
+from confiture.exceptions import ConfitureError
 from confiture.models.report import HookReport
 
 # What a hook may not leave changed. statement_timeout goes first, in a statement of its own:
@@ -128,7 +129,6 @@ class Guard:
         warnings: Settings put back, failures passed over.
         commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
-        restored: Settings that were put back: not with SET LOCAL, whatever they were made with.
         fatal: The failure after which nothing may go on.
     """
 
@@ -141,8 +141,7 @@ class Guard:
     ran: list[HookRef] = field(factory=list)
     warnings: list[str] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
-    restored: set[str] = field(factory=set)
-    fatal: HookFatal | None = None
+    fatal: BaseException | None = None
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
@@ -275,10 +274,22 @@ class Guard:
         self._check(None)
         stored = commits.stored(progress)
         self._release(call, last=True)
-        commits.commit(call.ref, stored)
+        try:
+            commits.commit(call.ref, stored)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.fatal = self._not_committed(call.ref, error)
+            raise
         call.commits += 1
         call.put_back = self.context.saved()
         self._begin_again((*self._wrappers, call))
+
+    def _not_committed(self, ref: HookRef, error: BaseException) -> BaseException:
+        """Return the failure of a commit: no transaction is left for another hook to run in."""
+        if isinstance(error, ConfitureError):
+            return error  # the lock is lost: no fault of the hook's
+        return HookFatal(ref, error, may_be_committed=self.session.lost)
 
     def _begin_again(self, calls: Iterable[_Call]) -> None:
         """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
@@ -380,8 +391,6 @@ class Guard:
                 f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
                 "(context.set_local keeps a setting until the migration's end)"
             )
-            if value is not None:
-                self.restored.add(name)
             # A generator hook does it again at each of its yields; once is enough to know.
             if value is not None and warning not in self.warnings:
                 self.warnings.append(warning)
@@ -403,6 +412,8 @@ class Guard:
         ]
         if call.commits:
             self.warnings.append(f"{_who(call.ref)} had committed {call.commits} times; that is kept")
+        if self.fatal:
+            raise self.fatal
         self._roll_back(call, error)
         if isinstance(error, psycopg.Rollback):
             return

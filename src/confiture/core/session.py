@@ -148,10 +148,8 @@ class Session:
         )
 
     def callers_settings(self) -> dict[str, str]:
-        """Return the settings to which a caller's transaction goes back, where there is one."""
-        if self._before is None or not self.nested:
-            return {}
-        return dict(self._before.settings)
+        """Return the settings to which a caller's session goes back in the end; none of ours."""
+        return dict(self._before.settings) if self._before else {}
 
     def reset_message(self) -> str:
         """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""

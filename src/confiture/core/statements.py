@@ -28,6 +28,7 @@ class Statements:
         reports: One each, in order.
         failed: The statement of the file that failed, for its position.
         failed_line: The line of the Python call that failed.
+        running: Line and text of the one that runs.
         around: Stands round each statement of a Python migration.
     """
 
@@ -36,6 +37,7 @@ class Statements:
     reports: list[StatementReport] = field(factory=list)
     failed: Statement | None = None
     failed_line: int | None = None
+    running: tuple[int | None, str] | None = None
     around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
 
     @property
@@ -50,6 +52,7 @@ class Statements:
             psycopg.Error: It failed; ``failed`` says which.
         """
         cursor: Cursor[Any] = Cursor(self.conn)
+        self.running = statement.line, statement.sql
         began = time.perf_counter()
         try:
             if statement.copy_data is None:
@@ -68,6 +71,7 @@ class Statements:
         cursor: Cursor[Any] | None = None
         for each in _one_by_one(sql) if params is None else (sql,):
             cursor = self.conn.cursor()
+            self.running = line, each
             began = time.perf_counter()
             try:
                 with self.around(each, line):
@@ -81,6 +85,7 @@ class Statements:
 
     def _note(self, line: int | None, sql: str, cursor: Cursor[Any], began: float) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
+        self.running = None
         self.reports.append(
             StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=_counted(cursor))
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -11,6 +12,9 @@ from typing import Any
 from attrs import define
 
 from confiture.core.savepoint import HookRef, Misuse
+
+# As JSON writes it, behind an even number of backslashes.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @define
@@ -45,15 +49,8 @@ class Stretches:
             transaction.__exit__(kind, error, trace)
 
     def stored(self, progress: Any) -> str:
-        """Return what a hook yielded as JSON; what JSON does not know becomes text.
-
-        Raises:
-            Misuse: It cannot be written as JSON at all.
-        """
-        try:
-            return json.dumps(progress, default=str)
-        except (TypeError, ValueError) as error:
-            raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+        """Return what a hook yielded as the ledger keeps it."""
+        return as_json(progress)
 
     def commit(self, ref: HookRef, stored: str) -> None:
         """Store what a hook yielded with what it has done since the last time, and begin again."""
@@ -61,3 +58,19 @@ class Stretches:
         self.__exit__(None, None, None)
         self.commits += 1
         self.__enter__()
+
+
+def as_json(progress: Any) -> str:
+    """Return what a hook yielded as JSON that PostgreSQL takes; what JSON does not know becomes text.
+
+    Raises:
+        Misuse: It cannot be written as JSON at all.
+    """
+    try:
+        text = json.dumps(progress, default=str, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        if _NUL.search(text):
+            raise ValueError("PostgreSQL has no NUL character")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+    return text

@@ -288,7 +288,7 @@ class Walk:
                 (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
             else:
                 (held,) = send(session.conn, first)
-                session.put_back(self._set_locally())
+                session.put_back({**self._timeouts, **self.phases.locals})
                 send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
@@ -296,11 +296,6 @@ class Walk:
         if len(locks) == len(held):
             raise lock_lost()
         self._see(locks)
-
-    def _set_locally(self) -> dict[str, str]:
-        """Return the settings that have been made with SET LOCAL only, as they should be by now."""
-        made = {**self._timeouts, **self.phases.locals}
-        return {name: value for name, value in made.items() if name not in self.phases.restored}
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""

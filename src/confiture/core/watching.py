@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import psycopg
-from attrs import define, field
+from attrs import define, field, frozen
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 from confiture.core.lock import describe_sessions
 from confiture.core.session import rows
+from confiture.models.report import MigrationReport
 
 _INTERVAL_S = 0.05
+
+
+@frozen
+class Now:
+    """What runs at this moment.
+
+    Attributes:
+        label: The migration, as a person reads it.
+        stage: The phase, ``up``, ``down``, ``validation`` or ``commit``.
+        elapsed_ms: Since the migration began, in milliseconds.
+        line: Of the statement that runs, in the file.
+        sql: Its text; ``None`` between statements.
+        waits_for: Who holds the lock that it waits for, else ``None``.
+    """
+
+    label: str
+    stage: str
+    elapsed_ms: float
+    line: int | None = None
+    sql: str | None = None
+    waits_for: str | None = None
+
+
+class Watcher(Protocol):
+    """Somebody who looks on while migrations run."""
+
+    def begins(self, look: Callable[[], Now | None]) -> None:
+        """Take what tells, at any time and from any thread, what runs."""
+
+    def ended(self, report: MigrationReport) -> None:
+        """Take note that a migration has ended."""
 
 
 @define
@@ -24,11 +57,13 @@ class Blockers:
         keeper: The connection that asks.
         watched: The one that may wait; asked about only while a statement of it runs.
         pid: Of its server process.
+        waits_for: Who holds what it waits for right now.
     """
 
     keeper: Connection[Any]
     watched: Connection[Any]
     pid: int = 0
+    waits_for: str | None = None
     _seen: str | None = None
     _stop: threading.Event = field(factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -58,6 +93,7 @@ class Blockers:
                 not self.watched.closed and self.watched.pgconn.transaction_status == TransactionStatus.ACTIVE
             )
             waits = waits + 1 if busy else 0
+            self.waits_for = self.waits_for if busy else None
             if busy:
                 try:
                     self._look()
@@ -66,5 +102,5 @@ class Blockers:
 
     def _look(self) -> None:
         ((pids,),) = rows(self.keeper, f"SELECT pg_blocking_pids({self.pid})")
-        if pids:
-            self._seen = describe_sessions(self.keeper, pids)
+        self.waits_for = describe_sessions(self.keeper, pids) if pids else None
+        self._seen = self.waits_for or self._seen

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Literal
 
-What = Literal["report", "status", "plan", "plugins", "order"]
+What = Literal[
+    "report", "status", "plan", "plugins", "order", "history", "verification", "repair", "baseline", "dump"
+]
 
 _HOMES: Mapping[str, Mapping[What, str]] = {
     "text": {
@@ -15,6 +17,11 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "plan": "listings.render_plan",
         "plugins": "listings.render_plugins",
         "order": "listings.render_order",
+        "history": "ledger.render_history",
+        "verification": "ledger.render_verification",
+        "repair": "ledger.render_repair",
+        "baseline": "ledger.render_baseline",
+        "dump": "ledger.render_dump",
     },
     "json": {
         "report": "json.render",
@@ -22,6 +29,11 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "plan": "json.render_plan",
         "plugins": "json.render_plugins",
         "order": "json.render_order",
+        "history": "json.render_history",
+        "verification": "json.render_verification",
+        "repair": "json.render_repair",
+        "baseline": "json.render_baseline",
+        "dump": "json.render_dump",
     },
 }
 FORMATS = tuple(_HOMES)

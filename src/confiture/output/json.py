@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from confiture.models import ledger as read
 from confiture.models import report as model
 from confiture.models.plan import Plan
 from confiture.models.report import Report
@@ -39,6 +40,15 @@ _KEYS: Mapping[type, str] = {
     model.Residue: "what relation before after",
     MigrationStatus: "version name state applied_at",
     PluginStatus: "name distribution version state phases faults",
+    read.Record: ("version name applied_at applied_by duration_ms transactional baseline plugins hooks"),
+    read.PluginRecord: "name version",
+    read.HookRecord: "phase hook",
+    read.Disagreement: "what version name plugin recorded found message hint",
+    read.StatementProgress: "line sql state at",
+    read.HookProgress: "phase plugin hook progress",
+    read.InvalidIndex: "index builder_pid",
+    read.Unfinished: ("version name direction file statements hooks invalid_indexes notes commands"),
+    read.BaselineStep: "version name outcome",
 }
 _DEEPEST = 20
 
@@ -82,6 +92,53 @@ def render_plan(plan: Plan) -> str:
             "server_version": plan.server_version,
             "migrations": migrations,
             "hooks": plan.hooks,
+        }
+    )
+
+
+def render_history(history: Sequence[read.Record]) -> str:
+    """Return what was applied, newest last, as JSON."""
+    return _document({"schema_version": 1, "migrations": history})
+
+
+def render_verification(found: read.Verification) -> str:
+    """Return what disagrees as JSON."""
+    return _document(
+        {
+            "schema_version": 1,
+            "outcome": "failed" if found.disagreements else "ok",
+            "exit_code": found.exit_code,
+            "disagreements": found.disagreements,
+        }
+    )
+
+
+def render_repair(repair: read.Repair) -> str:
+    """Return what is unfinished, changed or missing, and what was done about it, as JSON."""
+    return _document(
+        {
+            "schema_version": 1,
+            "unfinished": repair.unfinished,
+            "disagreements": repair.disagreements,
+            "done": repair.done,
+        }
+    )
+
+
+def render_baseline(baseline: read.Baseline) -> str:
+    """Return what was recorded as applied as JSON."""
+    return _document({"schema_version": 1, "dry_run": baseline.dry_run, "migrations": baseline.migrations})
+
+
+def render_dump(dump: read.Dump) -> str:
+    """Return where the schema was written to as JSON."""
+    return _document(
+        {
+            "schema_version": 1,
+            "file": dump.file,
+            "changed": dump.changed,
+            "server_version": dump.server_version,
+            "pg_dump_version": dump.pg_dump_version,
         }
     )
 

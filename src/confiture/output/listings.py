@@ -23,27 +23,28 @@ def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) 
             _STATES[each.state](each.state),
             inert(each.version),
             inert(each.name),
-            quiet(_to_the_second(each.applied_at or "")),
+            quiet(to_the_second(each.applied_at or "")),
         )
         for each in statuses
     ]
     counts: Counter[str] = Counter(each.state for each in statuses)
     summary = ", ".join(f"{counts[state]} {state}" for state in _STATES if counts[state])
-    return _joined([*columns(rows), "", summary] if rows else ["no migrations"], colour)
+    return joined([*columns(rows), "", summary] if rows else ["no migrations"], colour)
 
 
-def _to_the_second(time: str) -> str:
+def to_the_second(time: str) -> str:
+    """Return a time without its fraction."""
     return re.sub(r"(\d)T(\d\d:\d\d:\d\d)(\.\d+)?", r"\1 \2", inert(time))
 
 
 def render_plan(plan: Plan, *, colour: bool = False) -> str:
     """Return the SQL of every pending migration in order, and the hooks round it."""
     if not plan.steps:
-        return _joined([good("nothing to do")], colour)
+        return joined([good("nothing to do")], colour)
     lines: list[str] = []
     for step in plan.steps:
         lines += [_step_title(step), *indented(_step_body(step), 4), ""]
-    return _joined([*lines, *_hooks(plan.hooks), f"{plural(len(plan.steps), 'migration')} to apply"], colour)
+    return joined([*lines, *_hooks(plan.hooks), f"{plural(len(plan.steps), 'migration')} to apply"], colour)
 
 
 def _step_title(step: PlannedStep) -> str:
@@ -78,19 +79,19 @@ def render_order_lines(order: Mapping[str, Sequence[str]]) -> list[str]:
 
 def render_order(order: Mapping[str, Sequence[str]], *, colour: bool = False) -> str:
     """Return the real order of the hooks, phase by phase."""
-    return _joined(render_order_lines(order) or ["no hooks"], colour)
+    return joined(render_order_lines(order) or ["no hooks"], colour)
 
 
 def render_plugins(plugins: Sequence[PluginStatus], *, colour: bool = False) -> str:
     """Return a line a plugin, and beneath a broken one what is wrong with it."""
     if not plugins:
-        return _joined(["no plugins installed"], colour)
+        return joined(["no plugins installed"], colour)
     titles = columns([_plugin(each) for each in plugins])
     lines: list[str] = []
     for title, plugin in zip(titles, plugins, strict=True):
         faults = [line for fault in plugin.faults for line in inert_lines(fault)]
         lines += [title, *indented(faults, 4)]
-    return _joined(lines, colour)
+    return joined(lines, colour)
 
 
 def _plugin(plugin: PluginStatus) -> tuple[str, ...]:
@@ -102,6 +103,7 @@ def _plugin(plugin: PluginStatus) -> tuple[str, ...]:
     )
 
 
-def _joined(lines: Sequence[str], colour: bool) -> str:
+def joined(lines: Sequence[str], colour: bool) -> str:
+    """Return the lines as one text, in colour where asked for."""
     text = "\n".join(lines) + "\n"
     return text if colour else click.unstyle(text)

@@ -180,6 +180,8 @@ def _summary(report: Report) -> str:
         return good("nothing to do")
     done = [each for each in report.migrations if each.outcome in _DONE]
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
+    if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
+        return good(f"{plural(len(again), 'migration')} reverted and applied again")
     took = duration(sum(each.duration_ms or 0 for each in report.migrations))
     line = f"{plural(len(done), 'migration')} {word} in {took}"
     left_out = len(report.migrations) - len(done)
@@ -196,7 +198,8 @@ def _failed(report: Report) -> str:
     before = [
         inert(f"{each.version} {each.name}".rstrip()) for each in report.migrations if each.outcome in _DONE
     ]
-    word = "reverted" if report.mode == "down" else "applied"
+    redoing = any(each.outcome == "reverted" for each in report.migrations)
+    word = "reverted" if report.mode == "down" or redoing else "applied"
     undone = "stopped" if _half_done(report) else "rolled back"
     if report.exit_code in _INTERRUPTED:
         undone = f"interrupted, {undone}"

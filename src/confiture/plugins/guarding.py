@@ -39,7 +39,9 @@ class GuardedPluginManager(pluggy.PluginManager):
                 function = getattr(plugin, attribute)
                 ref = self._ref(name, options["specname"] or attribute, function)
                 if ref is None:
-                    continue  # not one of ours, which pluggy allows where it is optional: nobody calls it
+                    if not options["optionalhook"]:  # pluggy's own check names it
+                        setattr(stand_in, attribute, function)
+                    continue
                 if options["hookwrapper"]:
                     function, options = _new_style(function), _as_wrapper(options)
                 setattr(stand_in, attribute, _guarded(self, ref, function, options))

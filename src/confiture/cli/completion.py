@@ -1,0 +1,38 @@
+"""``confiture completion``."""
+
+from __future__ import annotations
+
+import click
+
+_PROGRAM = "confiture"
+_VARIABLE = "_CONFITURE_COMPLETE"
+_SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(_SHELLS))
+def command(shell: str) -> int:
+    """Print what completes the commands in a shell.
+
+    In bash: source <(confiture completion bash), for good in ~/.bashrc. In zsh the same in ~/.zshrc.
+    In fish: confiture completion fish > ~/.config/fish/completions/confiture.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    from confiture.cli.commands import confiture
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(confiture, {}, _PROGRAM, _VARIABLE)
+    # Not source(): it also runs the shell to ask for its version, which need not be this machine's.
+    click.echo(script.source_template % script.source_vars())
+    return 0
+
+
+def complete(instruction: str) -> int:
+    """Answer the shell, which asks through the environment what may come next."""
+    from click.shell_completion import shell_complete
+
+    from confiture.cli.commands import confiture
+
+    return shell_complete(confiture, {}, _PROGRAM, _VARIABLE, instruction)

@@ -1,0 +1,207 @@
+"""The ways on where the ledger is not what it should be: show them, and change the ledger when told to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+from confiture.config import Settings
+from confiture.core.connecting import connect
+from confiture.core.ledger import Entry, Ledger
+from confiture.core.lock import lock_holder
+from confiture.core.planner import find
+from confiture.core.recording import recorder
+from confiture.core.sources import read_folder
+from confiture.core.unfinished import Progress, invalid_indexes, read_progress, statement_progress
+from confiture.core.verifying import file_disagreements
+from confiture.core.versions import numbers
+from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, UsageFault
+from confiture.models.ledger import InvalidIndex, Repair, StatementProgress, Unfinished
+from confiture.models.migration import Script, Statement
+
+
+def read_repair(settings: Settings, version: str | None = None) -> Repair:
+    """Return what is unfinished, changed or missing, and the way on; of one version where one is given.
+
+    Raises:
+        UsageFault: There is no such version, neither in the folder nor in the ledger.
+    """
+    scripts = _scripts(settings)
+    ledger = Ledger(settings.schema)
+    with connect(settings) as conn:
+        entries = ledger.read(conn)
+        wanted = None if version is None else _known(version, scripts, entries)
+        running = lock_holder(conn, settings.schema)
+        unfinished = tuple(
+            _unfinished(conn, read_progress(conn, ledger, entry), _script(scripts, entry), running)
+            for entry in sorted(entries, key=lambda entry: numbers(entry.version))
+            if not entry.finished and wanted in (None, numbers(entry.version))
+        )
+    disagreements = tuple(
+        each
+        for each in file_disagreements(scripts, entries)
+        if each.what != "unfinished" and wanted in (None, numbers(each.version))
+    )
+    return Repair(unfinished, disagreements)
+
+
+def accept_changed(settings: Settings, version: str) -> Repair:
+    """Write the checksum of a file, as it is now, into the ledger.
+
+    Raises:
+        UsageFault: There is no such file, or it was not applied.
+        LockFault: Another run holds the migration lock.
+    """
+    script = find(read_folder(settings.migrations), version)
+    with recorder(settings) as recording:
+        entry = _applied(recording.entries(), script)
+        if entry.checksum in (None, script.checksum):
+            return Repair(done=(f"{script.label} has not changed: nothing to do",))
+        recording.write(recording.ledger.accept_sql(entry.version, script.checksum))
+    return Repair(done=(f"the file of {script.label} is accepted as it is now",))
+
+
+def forget(settings: Settings, version: str) -> Repair:
+    """Take a migration out of the ledger whose file is missing, or that is unfinished.
+
+    Raises:
+        UsageFault: The ledger does not know it, or there is nothing wrong with it.
+        LockFault: Another run holds the migration lock.
+    """
+    scripts = _scripts(settings)
+    with recorder(settings) as recording:
+        entries = recording.entries()
+        wanted = _known(version, (), entries)
+        those = [entry for entry in entries if numbers(entry.version) == wanted]
+        if all(entry.finished for entry in those) and _script(scripts, those[0]):
+            raise UsageFault(
+                f"{_label(those[0])} is applied and its file is there: nothing to forget",
+                hint="undo it: confiture down",
+            )
+        written = dict.fromkeys(entry.version for entry in those)
+        recording.write(" ".join(map(recording.ledger.delete_sql, written)))
+    return Repair(done=(f"{_label(those[0])} is forgotten; what it did in the database is still there",))
+
+
+def _scripts(settings: Settings) -> tuple[Script, ...]:
+    """Return the scripts; a folder that is empty is no reason not to repair."""
+    try:
+        return read_folder(settings.migrations)
+    except SourceFault:
+        if settings.migrations.is_dir():
+            return ()
+        raise
+
+
+def _known(version: str, scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[int, ...]:
+    wanted = numbers(version)
+    versions = (*(script.version for script in scripts), *(entry.version for entry in entries))
+    if wanted not in map(numbers, versions):
+        raise UsageFault(
+            f"neither the ledger nor the folder knows version {version!r}"
+            if scripts
+            else f"the ledger knows no version {version!r}",
+            hint="list them: confiture status",
+        )
+    return wanted
+
+
+def _script(scripts: tuple[Script, ...], entry: Entry) -> Script | None:
+    return next((each for each in scripts if numbers(each.version) == numbers(entry.version)), None)
+
+
+def _applied(entries: tuple[Entry, ...], script: Script) -> Entry:
+    for entry in entries:
+        if entry.finished and numbers(entry.version) == numbers(script.version):
+            return entry
+    raise UsageFault(
+        f"{script.label} is not applied: there is no checksum to replace",
+        hint="list what is: confiture status",
+    )
+
+
+def _unfinished(
+    conn: Connection[Any], progress: Progress, script: Script | None, running: str | None
+) -> Unfinished:
+    entry = progress.entry
+    statements, unreadable = _statements(script, entry)
+    states = statement_progress(statements, progress.steps)
+    left = invalid_indexes(conn, statements)
+    notes = (
+        *([f"a run is at work right now: {running}"] if running else []),
+        *([f"its file cannot be read: {unreadable}"] if unreadable else []),
+        *_notes(progress, script, states, left),
+    )
+    return Unfinished(
+        version=entry.version,
+        name=script.name if script else entry.name,
+        direction=entry.direction,
+        file=str(_file(script, entry)) if script else None,
+        # A Python migration tells its statements when it runs; they are counted in the notes.
+        statements=states if statements else (),
+        hooks=progress.hooks,
+        invalid_indexes=left,
+        notes=notes,
+        commands=_commands(entry, script, left),
+    )
+
+
+def _file(script: Script, entry: Entry) -> Any:
+    down = script.down_path if entry.direction == "backward" else None
+    return down or script.path
+
+
+def _statements(script: Script | None, entry: Entry) -> tuple[tuple[Statement, ...], str | None]:
+    """Return the statements of the file, and why there are none where it is faulty."""
+    from confiture.core.sql import read_sql
+
+    if script is None or script.kind == "python":
+        return (), None
+    try:
+        parsed = read_sql(script, entry.direction)
+    except (MigrationFault, MigrationFaults) as fault:
+        return (), fault.message
+    return (parsed.statements if parsed else ()), None
+
+
+def _notes(
+    progress: Progress,
+    script: Script | None,
+    states: tuple[StatementProgress, ...],
+    left: tuple[InvalidIndex, ...],
+) -> list[str]:
+    notes = []
+    if script is None:
+        notes.append("its file is missing: restore it, and go on with a run; or forget the migration")
+    elif script.kind == "python":
+        done = sum(step.done_at is not None for step in progress.steps.values())
+        notes.append(f"a Python migration starts over; statements that had run before it was stopped: {done}")
+    if any(each.state == "changed" for each in states) and script and script.kind == "sql":
+        notes.append(
+            "what was done has another text now: restore that part of the file, and go on; or start over "
+            f"from the top: confiture repair --forget {progress.entry.version}"
+        )
+    if any(each.state == "begun" for each in states):
+        notes.append("whether the statement that was begun has ended is not recorded")
+    for each in left:
+        if each.builder_pid is not None:
+            notes.append(
+                f"pid {each.builder_pid} is still building {each.index}: wait until it has ended, "
+                "and look again"
+            )
+    return notes
+
+
+def _commands(entry: Entry, script: Script | None, left: tuple[InvalidIndex, ...]) -> tuple[str, ...]:
+    """Return the exact next commands, in order."""
+    if script is None:
+        return (f"confiture repair --forget {entry.version}",)
+    if any(each.builder_pid is not None for each in left):
+        return (f"confiture repair {entry.version}",)
+    drops = (f"DROP INDEX CONCURRENTLY {each.index};" for each in left)
+    return (*drops, "confiture run" if entry.direction == "forward" else "confiture down")
+
+
+def _label(entry: Entry) -> str:
+    return f"{entry.version} {entry.name}".rstrip()
