@@ -246,6 +246,28 @@ def test_what_a_hook_sets_with_set_local_is_the_migrations_alone(conn, way):
 
 
 @WAYS
+def test_what_a_hook_sets_for_the_session_does_not_outlive_the_callers_commit(conn, way):
+    conn.rollback()
+    conn.execute("SET lock_timeout = '17s'; SET search_path = public")
+    conn.commit()
+    conn.execute("INSERT INTO mine VALUES (1)")
+
+    class Hasty(Hook):
+        phase = HookPhase.BEFORE_DDL
+
+        def execute(self, conn, context):
+            conn.execute("SET lock_timeout = '1s'; SET search_path = pg_catalog")
+
+    class Hastier(Jam):
+        before_ddl_hooks = (Hasty(),)
+
+    way(conn, Hastier)
+
+    conn.commit()
+    assert shown(conn, "lock_timeout", "search_path") == ["17s", "public"]
+
+
+@WAYS
 def test_a_transaction_that_has_failed_already_is_refused(conn, way):
     with pytest.raises(psycopg.errors.DivisionByZero):
         conn.execute("SELECT 1/0")

@@ -294,7 +294,8 @@ def test_the_invalid_index_of_a_concurrently_is_dropped_before_it_is_retried(
     report = project.run(plugin(before_ddl=before_ddl), wait_concurrently="150ms")
 
     assert report.exit_code == 0, only(report).error
-    assert left == [[], []]
+    assert len(left) >= 2
+    assert not any(left)
     assert indexes(database) == [(True,)]
 
 
