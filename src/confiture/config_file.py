@@ -223,7 +223,9 @@ def _table(value: object) -> str | None:
 def _tables(value: object) -> str | None:
     if not isinstance(value, dict):
         return _table(value)
-    return next((f"{name}: {wrong}" for name, each in value.items() if (wrong := _table(each))), None)
+    return next(
+        (f"holds {name!r}, which {wrong}" for name, each in value.items() if (wrong := _table(each))), None
+    )
 
 
 _KEYS: Mapping[str, Callable[[object], str | None]] = {

@@ -46,14 +46,26 @@ def _configure() -> None:
     _ours = True
     structlog.configure(
         processors=[
+            _chosen,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             *_rendering(),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_threshold),
+        wrapper_class=structlog.make_filtering_bound_logger(min(_threshold, logging.INFO)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _chosen(_logger: Any, method: str, event: Any) -> Any:
+    """Let progress be told beside warnings: what lasts long is news, though nothing is wrong."""
+    from structlog.exceptions import DropEvent
+
+    level = getattr(logging, method.upper(), logging.ERROR)
+    told = _threshold <= logging.WARNING and level >= logging.INFO
+    if level < _threshold and not (told and str(event.get("event")).endswith(".progressed")):
+        raise DropEvent
+    return event
 
 
 def _rendering() -> list[Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.cli.projects import Project
 
 
 @pytest.fixture
-def folder(tmp_path) -> Project:
+def folder(tmp_path) -> Iterator[Project]:
     """A project that knows no database; no configuration of a folder above is found."""
     (tmp_path / "project" / ".git").mkdir(parents=True)
-    return Project(tmp_path / "project")
+    project = Project(tmp_path / "project")
+    yield project
+    project.end()
 
 
 @pytest.fixture

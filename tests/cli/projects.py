@@ -51,12 +51,14 @@ class Project:
         url: What ``CONFITURE_DATABASE_URL`` says, ``None`` where it is not set.
         installed: Where plugins are installed, as ``PYTHONPATH`` has it.
         environ: Further variables.
+        started: Every command that was begun.
     """
 
     folder: Path
     url: str | None = None
     installed: list[Path] = field(factory=list)
     environ: dict[str, str] = field(factory=dict)
+    started: list[subprocess.Popen[str]] = field(factory=list, repr=False)
 
     @property
     def migrations(self) -> Path:
@@ -73,7 +75,7 @@ class Project:
     def configure(self, text: str) -> Path:
         """Write ``confiture.toml``."""
         path = self.folder / "confiture.toml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return path
 
     def install(self, name: str, source: str, *, version: str = "1.0", entry: str | None = None) -> None:
@@ -88,7 +90,7 @@ class Project:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin ``confiture ARGUMENTS``, and do not wait for it."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "confiture", *arguments],
             cwd=self.folder,
             env=self._environment(),
@@ -97,6 +99,15 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a failed test has left running."""
+        for process in self.started:
+            if process.poll() is None:
+                with process:
+                    process.kill()
 
     def __call__(self, *arguments: str) -> Answer:
         """Run ``confiture ARGUMENTS`` to its end."""

@@ -24,6 +24,7 @@ def sound(project: Project) -> Project:
         ("plugins = 'backfill'\n", "confiture.toml:1: plugins is to be a list of names"),
         ("schema = ''\n", "confiture.toml:1: schema is empty"),
         (f"schema = '{'x' * 64}'\n", "confiture.toml:1: schema is longer than PostgreSQL's 63 bytes"),
+        ("[plugin]\nx = 1\n", "plugin holds 'x', which is to be a table, not a number"),
         ("url = = 1\n", "confiture.toml:1:7: this is not TOML"),
     ],
 )

@@ -65,7 +65,7 @@ def test_the_context_names_migration_direction_phase_attempt_and_the_plugins_own
 
 
 def test_each_plugin_has_its_own_table_as_config(project):
-    seen: dict[str, object] = {}
+    seen: dict[str, Any] = {}
     project.write("1_a.sql", "SELECT 1;")
     project.plugin(
         "a", before_ddl=lambda context: seen.update(a=dict(context.config)), config={"fruit": "fig"}

@@ -129,19 +129,30 @@ def test_a_plain_set_to_the_value_that_the_migration_has_does_not_reach_the_next
     assert len({memory for _, memory in seen}) == 1
 
 
-@MODES
 @DIRECTIVES
-def test_a_hook_that_sets_a_statement_timeout_of_1_ms_is_kept(project, two, jam, mode, directive):
-    def hurry(conn, context):
+@pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
+def test_a_statement_timeout_of_1_ms_does_not_cancel_what_comes_after(project, jam, directive, dry_run):
+    def hurry(conn):
         conn.execute("INSERT INTO jam VALUES ('fig')")
         conn.execute("SET statement_timeout = 1")
 
+    project.write("1_a.sql", f"{directive}SELECT 1;")
     project.plugin("hurried", after_ddl=hurry)
-    report = two(mode, directive)
+    project.plugin("slow", after_ddl=lambda conn: conn.execute("SELECT pg_sleep(0.05)") and None)
 
-    assert [hook.outcome for migration in report.migrations for hook in migration.hooks] == ["kept", "kept"]
-    assert report.exit_code == 0
-    assert jam() == ([] if mode == "dry-run" else ["fig", "fig"])
+    # A busy server may cancel within that millisecond even the statement that puts it back: then the
+    # hook has failed, and nothing is applied.
+    for _ in range(20):
+        report = project.run(dry_run=dry_run)
+        if report.exit_code == 0:
+            break
+        assert "canceling statement" in report.migrations[0].error.message
+        assert jam() == []
+
+    (migration,) = report.migrations
+    assert [hook.outcome for hook in migration.hooks] == ["kept", "kept"]
+    assert "changed statement_timeout to '1ms'" in migration.warnings[0]
+    assert jam() == ([] if dry_run else ["fig"])
 
 
 @MODES

@@ -172,7 +172,7 @@ def test_a_failure_that_a_wrapper_lets_pass_names_the_hook_that_failed(play, jam
     (migration,) = report.migrations
     assert report.exit_code == 5
     assert migration.error.hook == "burn"
-    assert migration.error.message == "hook 'burn': ValueError: burnt"
+    assert migration.error.message == "hook 'burn' of plugin 'inner': ValueError: burnt"
     assert outcomes(report)[0] == ("inner", "undone")
     assert jam() == []
 

@@ -27,10 +27,10 @@ def test_the_server_names_its_programs(server):
 _SUITE = """
 import os, psycopg
 
-def test_one(database, database_url, server):
-    database.execute("CREATE TABLE jam ()")
+def test_one(confiture_database, confiture_server):
+    confiture_database.execute("CREATE TABLE jam ()")
     with open(os.environ["NOTE"], "w") as note:
-        note.write(server.conninfo("postgres"))
+        note.write(confiture_server.conninfo("postgres"))
 """
 
 

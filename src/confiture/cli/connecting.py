@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from confiture.cli.explaining import shortened
 from confiture.cli.flags import Flags
 from confiture.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from confiture.models.report import MigrationReport, Report
 
 EMBEDDED = "embedded:"
 
@@ -23,6 +27,18 @@ def settings_of(flags: Flags) -> Settings:
     """
     settings = load_settings(flags.given)
     return evolve(settings, migrations=Path(shortened(str(settings.migrations))))
+
+
+def with_way_on(report: Report) -> Report:
+    """Return a report of the embedded server's that tells how to get an extension which it lacks."""
+    from confiture.server.extensions import way_on
+
+    def explained(migration: MigrationReport) -> MigrationReport:
+        error = migration.error
+        hint = way_on(error.sqlstate, error.message) if error else None
+        return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration
+
+    return evolve(report, migrations=tuple(map(explained, report.migrations)))
 
 
 @contextmanager

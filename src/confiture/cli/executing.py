@@ -8,13 +8,13 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from confiture.cli.choosing import loaded
-from confiture.cli.connecting import reachable, settings_of
+from confiture.cli.connecting import EMBEDDED, reachable, settings_of, with_way_on
 from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
 from confiture.cli.progress import Progress, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
-from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
 from confiture.logs import as_json
 from confiture.models.report import Fault, Mode, Report
 
@@ -32,6 +32,10 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
         except ConfitureError as fault:
             _write(out.machines(), refused(mode, fault))
             raise
+        except Interrupted as signal:
+            why = Fault(f"{signal}: nothing was begun")
+            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=why))
+            raise
         _write(out, report)
         if not out.on_screen and not as_json():
             _say_failures(report)
@@ -44,8 +48,9 @@ def _done(flags: Flags, work: Work) -> Report:
     # What hooks and migrations print is not the report: stdout is for that alone.
     with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = settings_of(flags)
-        with loaded(settings, flags) as plugins, reachable(settings) as settings:
-            return work(settings, plugins, tell)
+        with loaded(settings, flags) as plugins, reachable(settings) as there:
+            report = work(there, plugins, tell)
+        return with_way_on(report) if settings.url == EMBEDDED else report
 
 
 def _write(out: Outputs, report: Report) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         register_hook,
     )
     from confiture.core.migrator import Migrator
+    from confiture.core.operations import read_status, run
     from confiture.core.phases import HookExecutor
 
 _HOME = {
@@ -37,6 +38,8 @@ _HOME = {
     "DryRunError": "dry_run",
     "DryRunExecutor": "dry_run",
     "DryRunResult": "dry_run",
+    "read_status": "operations",
+    "run": "operations",
 }
 
 __all__ = [
@@ -52,7 +55,9 @@ __all__ = [
     "HookResult",
     "Migrator",
     "get_hook",
+    "read_status",
     "register_hook",
+    "run",
 ]
 
 

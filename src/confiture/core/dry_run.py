@@ -108,7 +108,7 @@ class Rehearsal:
             for work in works:
                 each.append(self._one(work))
                 tell(each[-1])
-                if each[-1].error:
+                if each[-1].stops:
                     break
         return tuple(each)
 

@@ -91,7 +91,7 @@ def _message(error: BaseException, inner: BaseException, holder: str | None) -> 
     if not isinstance(inner, psycopg.Error | ConfitureError):
         named = type(inner).__module__ == "builtins" or type(inner).__name__ not in text
         text = f"{type(inner).__name__}: {text}" if named and type(inner).__name__ != "Misuse" else text
-    return f"hook {error.hook_name!r}: {text}" if isinstance(error, HookError) else text
+    return f"{error.who}: {text}" if isinstance(error, HookError) else text
 
 
 def _place(error: BaseException, inner: BaseException, stage: str, statements: Statements) -> dict[str, Any]:

@@ -78,14 +78,28 @@ class HookError(Exception):
         hook_name: Which one.
         phase: In which phase.
         error: The original exception, also ``__cause__``.
+        plugin: Whose it is, ``None`` for a migration's own.
     """
 
-    def __init__(self, hook_name: str, phase: HookPhase | str, error: BaseException) -> None:
+    def __init__(
+        self, hook_name: str, phase: HookPhase | str, error: BaseException, *, plugin: str | None = None
+    ) -> None:
         self.hook_name = hook_name
+        self.plugin = plugin
         self.phase = HookPhase.of(phase)
         self.error = error
-        super().__init__(f"hook {hook_name!r} failed in {self.phase.spec}: {_first_line(error)}")
+        super().__init__(f"{self.who} failed in {self.phase.spec}: {_first_line(error)}")
         self.__cause__ = error
+
+    @property
+    def who(self) -> str:
+        """The hook, and the plugin it is of."""
+        return who(self.hook_name, self.plugin)
+
+
+def who(hook_name: str, plugin: str | None) -> str:
+    """Return how a hook is named in a message."""
+    return f"hook {hook_name!r} of plugin {plugin!r}" if plugin else f"hook {hook_name!r}"
 
 
 def _first_line(error: BaseException) -> str:

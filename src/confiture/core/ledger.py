@@ -61,6 +61,9 @@ class Row:
     hooks: tuple[str, ...]
 
 
+_WRITES = "INSERT, UPDATE, DELETE"
+
+
 class Versioned(Protocol):
     """A migration in one direction."""
 
@@ -129,13 +132,31 @@ class Ledger:
         """
         try:
             with conn.transaction():
-                newest = literal(f"{identifier(self.schema)}.hook_progress")
-                if not rows(conn, f"SELECT to_regclass({newest}) IS NOT NULL")[0][0]:
+                ((writable,),) = rows(conn, self._writable_sql())
+                if writable is None:
                     send(conn, self._create_sql())
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._may_not(conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE") from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise read_only(error) from error
+        if writable is False:
+            raise self._may_not(
+                conn, "write the ledger", "GRANT INSERT, UPDATE and DELETE ON ALL TABLES IN SCHEMA"
+            )
+
+    def _writable_sql(self) -> str:
+        """Return a query: whether the role may write the tables, NULL where they are not all there yet."""
+        needs = {"ledger": "INSERT, DELETE", "progress": _WRITES, "hook_progress": _WRITES}
+        rights = [
+            f"has_table_privilege(to_regclass({self._name(table)}), {literal(right)})"
+            for table, each in needs.items()
+            for right in each.split(", ")
+        ]
+        newest = self._name("hook_progress")
+        return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
+
+    def _name(self, table: str) -> str:
+        return literal(f"{identifier(self.schema)}.{table}")
 
     def _create_sql(self) -> str:
         q = identifier(self.schema)

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
 from confiture.config import Settings
 from confiture.core.connecting import connect_like, parameters
@@ -71,7 +72,7 @@ class Migrator:
             LockFault: Another run holds the migration lock.
         """
         work = from_class(migration, "forward")
-        with self._engine(dry_run=True) as runner:
+        with self._engine(work, dry_run=True) as runner:
             (ran,) = Rehearsal(runner).run((work,), tell=lambda _: None)
         if ran.error:
             raise DryRunError(work.name, ran.error) from ran.error
@@ -81,29 +82,26 @@ class Migrator:
         work = from_class(migration, direction)
         if not work.version:
             raise UsageFault("the migration has no version", hint="set its class attributes version and name")
-        with self._engine() as runner:
-            session, ledger = runner.engine.session, runner.engine.ledger
-            if session.nested and not migration.transactional:
-                raise UsageFault(
-                    f"migration {work.label} runs outside a transaction, and the connection is inside one",
-                    hint="commit first, or hand in an idle connection",
-                )
-            ledger.create(session.conn)
+        with self._engine(work) as runner:
+            ledger = runner.engine.ledger
+            ledger.create(self.connection)
             if self._is_done(work, ledger):
                 outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
                 return Ran(MigrationReport(work.version, work.name, outcome, "there was nothing to do"))
             ran = runner.run(work)
-        if ran.error:
-            raise ran.error
+        if ran.stops:
+            raise ran.stops
         return ran
 
     def _is_done(self, work: Work, ledger: Ledger) -> bool:
-        known = {numbers(entry.version): entry for entry in ledger.read(self.connection) if entry.finished}
+        with self.connection.transaction():
+            known = {numbers(entry.version) for entry in ledger.read(self.connection) if entry.finished}
         return (numbers(work.version) in known) is (work.direction == "forward")
 
     @contextmanager
-    def _engine(self, *, dry_run: bool = False) -> Iterator[Runner]:
+    def _engine(self, work: Work, *, dry_run: bool = False) -> Iterator[Runner]:
         session = Session.of_caller(self.connection)
+        _check_the_connection(session, work)
         known = parameters(self.connection)
         schema = self.settings.schema
         with (
@@ -130,10 +128,23 @@ class Migrator:
                 yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
 
 
+def _check_the_connection(session: Session, work: Work) -> None:
+    """Refuse a connection on which this migration cannot run, before anything does."""
+    if session.conn.info.transaction_status == TransactionStatus.INERROR:
+        raise UsageFault("the connection's transaction has failed already", hint="roll it back first")
+    if session.nested and not work.transactional:
+        raise UsageFault(
+            f"migration {work.label} runs outside a transaction, and the connection is inside one",
+            hint="commit first, or hand in an idle connection",
+        )
+
+
 def _check_the_callers(conn: Connection[Any]) -> None:
     """Check the caller's deferred rows in a savepoint that is rolled back: their time has not come."""
     try:
         with conn.transaction(force_rollback=True):
             send(conn, "SET CONSTRAINTS ALL IMMEDIATE")
-    except psycopg.IntegrityError as error:
+    except psycopg.OperationalError:
+        raise  # the connection, or a lock: not what the rows say
+    except psycopg.DatabaseError as error:
         raise CallersFault(f"the caller's own transaction violates a deferred constraint: {error}") from error

@@ -10,6 +10,7 @@ from attrs import evolve, field, frozen
 
 from confiture.config import Settings
 from confiture.core.connecting import connect, server_version
+from confiture.core.faults import exit_code
 from confiture.core.ledger import Entry, Ledger
 from confiture.core.planner import find, pending, statuses, to_undo, unfinished
 from confiture.core.sources import read_folder
@@ -178,7 +179,7 @@ class _Errand:
                 works = self._works(conn, scripts)
                 if self.mode != "dry-run" and works:
                     self.ledger.create(conn)
-                return self._report(version, self._all(runner, works), works)
+                return self._report(version, *self._all(runner, works), works)
 
     def _works(self, conn: Connection[Any], scripts: tuple[Script, ...]) -> tuple[Work, ...]:
         from confiture.core.work import prepare
@@ -220,19 +221,32 @@ class _Errand:
                     self.watcher.begins(runner.now)
                 yield runner
 
-    def _all(self, runner: Runner, works: tuple[Work, ...]) -> tuple[Ran, ...]:
-        if self.mode == "dry-run":
-            from confiture.core.dry_run import Rehearsal
-
-            return Rehearsal(runner).run(works, self._progress)
+    def _all(self, runner: Runner, works: tuple[Work, ...]) -> tuple[tuple[Ran, ...], BaseException | None]:
+        """Run them until the first failure or signal; return what became of each, and what stopped it."""
         each: list[Ran] = []
+
+        def tell(ran: Ran) -> None:
+            each.append(ran)
+            self._progress(ran)
+
+        try:
+            if self.mode == "dry-run":
+                from confiture.core.dry_run import Rehearsal
+
+                Rehearsal(runner).run(works, tell)
+            else:
+                self._one_by_one(runner, works, tell)
+        except KeyboardInterrupt as signal:
+            return tuple(each), signal
+        return tuple(each), next((ran.stops for ran in each if ran.stops), None)
+
+    def _one_by_one(self, runner: Runner, works: tuple[Work, ...], tell: Callable[[Ran], None]) -> None:
         for work in works:
             self._refuse_pooler(runner, work)
-            each.append(runner.run(work))
-            self._progress(each[-1])
-            if each[-1].error:
+            ran = runner.run(work)
+            tell(ran)
+            if ran.stops:
                 break
-        return tuple(each)
 
     def _refuse_pooler(self, runner: Runner, work: Work) -> None:
         """Ask for a session of one's own where a transaction pooler stands between.
@@ -258,19 +272,26 @@ class _Errand:
     def _uses(self) -> tuple[PluginUse, ...]:
         return tuple(each.use for each in self.plugins)
 
-    def _report(self, version: str, ran: tuple[Ran, ...], works: tuple[Work, ...] = ()) -> Report:
-        from confiture.models.report import MigrationReport, Report
+    def _report(
+        self,
+        version: str,
+        ran: tuple[Ran, ...],
+        stopped: BaseException | None = None,
+        works: tuple[Work, ...] = (),
+    ) -> Report:
+        from confiture.models.report import Fault, MigrationReport, Report
 
-        error = next((each for each in ran if each.error), None)
-        outcome: Outcome = "failed" if error else "ok"
+        outcome: Outcome = "failed" if stopped else "ok"
+        between = isinstance(stopped, KeyboardInterrupt) and not any(each.error for each in ran)
         not_reached = works[len(ran) :]
         return Report(
             mode=self.mode,
             outcome=outcome,
-            exit_code=error.exit_code if error else 0,
+            exit_code=exit_code(stopped) if stopped else 0,
             server_version=version,
             rehearsed_on=version if self.mode == "dry-run" else None,
             plugins=self._uses(),
+            fault=Fault("interrupted between two migrations") if between else None,
             migrations=(
                 *(each.report for each in ran),
                 *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),

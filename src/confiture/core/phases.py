@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, field
 from psycopg import Connection
 
+from confiture.core.callbacks import called
 from confiture.core.hooks import Hook, HookContext, HookPhase, HookResult
 from confiture.core.locks import changed_so_far
 from confiture.core.savepoint import Commits, Guard, HookRef
@@ -133,8 +134,9 @@ class HookExecutor:
     ) -> list[HookResult]:
         """Run ``hooks`` in order and return what they report.
 
-        On an idle connection they have a transaction of their own, which is committed; on one that
-        is in a transaction, its end is the caller's.
+        On an idle connection they have a transaction of their own, which is committed, and then their
+        ``on_commit`` callbacks are called; on one that is in a transaction, its end is the caller's,
+        and the callbacks are left in ``context.callbacks``.
 
         Raises:
             TypeError: One is not a hook of ``phase``; nothing has run.
@@ -147,4 +149,13 @@ class HookExecutor:
         phases = Phases(manager, context)
         more: dict[str, Any] = {"error": context.error} if wanted is HookPhase.ON_ERROR else {}
         with registered(manager, [(wanted, hook) for hook in each]), session.transaction():
-            return phases.run(session, wanted, **more)
+            results = phases.run(session, wanted, **more)
+        if not (session.nested or context.dry_run):
+            _call_back(context)
+        return results
+
+
+def _call_back(context: HookContext) -> None:
+    callbacks, context.callbacks = context.callbacks, []
+    for said in filter(None, map(called, callbacks)):
+        context.log.warning("callback.failed", error=said)

@@ -6,12 +6,12 @@ does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Self
 
 import psycopg
-from attrs import define
+from attrs import define, evolve, field
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
@@ -21,9 +21,10 @@ from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import HELD, STRONG
-from confiture.core.session import literal, send
+from confiture.core.savepoint import HookRef
+from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
-from confiture.core.stretches import AS_OURSELVES, Stretches
+from confiture.core.stretches import Stretches
 from confiture.core.walk import Engine, Walk
 from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
@@ -41,6 +42,7 @@ class Piecewise(Walk):
     """
 
     not_seen: tuple[NotSeen, ...] = ()
+    _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
     python_steps: int = 0
 
     @classmethod
@@ -60,6 +62,7 @@ class Piecewise(Walk):
         try:
             with self.hooks(), session.idle():
                 send(session.conn, self.timeouts(local=False))
+                self._resumes = self._yielded()
                 try:
                     self._by_itself(HookPhase.BEFORE_VALIDATION)
                     self._by_itself(HookPhase.BEFORE_DDL)
@@ -74,20 +77,43 @@ class Piecewise(Walk):
         finally:
             self.duration_ms = self.elapsed_ms()
 
+    def _yielded(self) -> dict[tuple[str, ...], Any]:
+        """Return what generator hooks yielded last before a crash; asked before any role is taken."""
+        if not self.phases.any(*HookPhase):
+            return {}
+        found = rows(self.engine.session.conn, self.engine.ledger.resume_sql(self.work))
+        return {tuple(key): progress for *key, progress in found}
+
+    def _stretches(self) -> Stretches:
+        def store(ref: HookRef, stored: str) -> None:
+            sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
+            send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
+
+        return Stretches(self._own_transaction, lambda ref: self._resumes.get(_key(ref)), store)
+
     def _by_itself(self, phase: HookPhase) -> None:
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        with Stretches(self._own_transaction, self.engine, self.work) as stretches:
-            self.phases.run(self.engine.session, phase, stretches)
+        before, stretches = len(self.phases.reports), self._stretches()
+        try:
+            with stretches:
+                self.phases.run(self.engine.session, phase, stretches)
+        except BaseException:
+            if not stretches.commits:
+                # Hooks of this phase that had been kept are undone with its transaction.
+                self.phases.reports[before:] = [
+                    evolve(report, outcome="undone") for report in self.phases.reports[before:]
+                ]
+            raise
         self._keep_settings()
 
-    def _own_transaction(self) -> Any:
-        def committed() -> None:
+    def _own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
+        def committing() -> None:
             if not still_held(self.engine.keeper):
                 raise lock_lost()
 
-        return self.engine.session.transaction(at_end=committed)
+        return self.engine.session.transaction(at_end=committing, ended=ended)
 
     def _keep_settings(self) -> None:
         """Let what hooks set for this migration outlive their transaction."""
@@ -275,9 +301,8 @@ class Piecewise(Walk):
     def _finish(self) -> None:
         """Write the ledger row, last, in a transaction of its own."""
         self.stage = "commit"
-        with self._own_transaction():
+        with self._own_transaction(self._ended):
             send(self.engine.session.conn, self.ledger_sql())
-        self.committed = True
 
     def _clean(self) -> None:
         session = self.engine.session
@@ -292,6 +317,15 @@ class Piecewise(Walk):
             send(session.conn, session.reset_message())
         else:
             session.put_back()
+
+
+# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
+# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
+
+
+def _key(ref: HookRef) -> tuple[str, str, str]:
+    return ref.phase.spec, ref.plugin or "", ref.name
 
 
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:

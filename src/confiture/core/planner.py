@@ -81,11 +81,8 @@ def _refuse_disagreement(scripts: Sequence[Script], entries: Sequence[Entry]) ->
     missing = [status for status in each if status.state == "missing"]
     lines = [f"changed since it was applied: {_label(status)}" for status in changed]
     lines += [f"applied, but its file is missing: {_label(status)}" for status in missing]
-    lines += [
-        f"its down is unfinished: {entry.version} {entry.name}"
-        for entry in entries
-        if not entry.finished and entry.direction == "backward"
-    ]
+    half_undone = [entry for entry in entries if not entry.finished and entry.direction == "backward"]
+    lines += [f"its down is unfinished: {entry.version} {entry.name}" for entry in half_undone]
     files = {numbers(script.version) for script in scripts}
     lines += [
         f"unfinished, but its file is missing: {entry.version} {entry.name}"
@@ -95,7 +92,7 @@ def _refuse_disagreement(scripts: Sequence[Script], entries: Sequence[Entry]) ->
     if lines:
         raise LedgerFault(
             "the ledger and the files disagree\n  " + "\n  ".join(lines),
-            hint=_way_on(changed, missing),
+            hint="finish it: confiture down" if len(lines) == len(half_undone) else _way_on(changed, missing),
         )
 
 

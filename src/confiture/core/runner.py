@@ -11,14 +11,15 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
-from confiture.core.faults import exit_code, fault_of, lock_not_granted, root, source_line, waited_in_vain
+from confiture.core.callbacks import callback_name, called
+from confiture.core.faults import fault_of, lock_not_granted, root, source_line, waited_in_vain
 from confiture.core.hooks import HookError, HookPhase
 from confiture.core.locks import blocks_of
 from confiture.core.piecewise import Piecewise
 from confiture.core.planner import unfinished
 from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
-from confiture.core.walk import Engine, Walk
+from confiture.core.walk import EndedTransaction, Engine, Walk
 from confiture.core.watching import Blockers, Now
 from confiture.core.work import Work
 from confiture.exceptions import ConfitureError, MigrationFault
@@ -34,17 +35,19 @@ class Ran:
         error: What stopped it, ``None`` where it went well.
         on_commit: Callbacks not called: the commit is the caller's, or there is none.
         stats: What hooks set.
+        interrupted: The signal that arrived when it was committed already: nothing may come after it.
     """
 
     report: MigrationReport
     error: BaseException | None = None
     on_commit: tuple[Callable[[], object], ...] = ()
     stats: dict[str, Any] = field(factory=dict)
+    interrupted: KeyboardInterrupt | None = None
 
     @property
-    def exit_code(self) -> int:
-        """What a command ends with after this."""
-        return 0 if self.error is None else exit_code(self.error)
+    def stops(self) -> BaseException | None:
+        """Why no other migration may come after this one, ``None`` where it may."""
+        return self.error or self.interrupted
 
 
 @define
@@ -64,6 +67,7 @@ class Runner:
     reconnect: Callable[[], Connection[Any]]
     blockers: Blockers
     excuse: Callable[[BaseException], str | None] = lambda _: None
+    _rehearsed: list[str] = field(factory=list)
     _walk: Walk | None = None
 
     def now(self) -> Now | None:
@@ -81,12 +85,18 @@ class Runner:
             walk, error = self._attempt(work, attempt)
             if error is None or not self._may_retry(walk, error, attempt):
                 break
-            # Jitter, so that two that wait for each other do not meet again.
-            time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            try:
+                # Jitter, so that two that wait for each other do not meet again.
+                time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+            except KeyboardInterrupt as signal:
+                error = signal
+                break
             attempt += 1
             work = self._resumed(work)
         if error is None:
             return self._done(walk)
+        if walk.complete and isinstance(error, KeyboardInterrupt):
+            return evolve(self._done(walk), interrupted=error)
         if reason := self.excuse(error):
             return Ran(evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=_undone(walk)))
         return self._failed(walk, error, attempt)
@@ -123,15 +133,22 @@ class Runner:
     def _done(self, walk: Walk) -> Ran:
         callbacks = tuple(walk.phases.context.callbacks)
         warnings: list[str] = []
+        interrupted: KeyboardInterrupt | None = None
         kept = self.engine.dry_run or self.engine.session.nested
-        if not kept:
-            warnings = [text for each in callbacks if (text := _called(each))]
+        if self.engine.dry_run:
+            self._rehearsed.append(walk.work.label)
+        try:
+            for each in () if kept else callbacks:
+                warnings += filter(None, [called(each)])
+        except KeyboardInterrupt as signal:
+            interrupted = signal
         outcome: MigrationOutcome = "applied" if walk.work.direction == "forward" else "reverted"
         report = self._report(walk, "rehearsed" if self.engine.dry_run else outcome, warnings)
         return Ran(
-            evolve(report, on_commit=tuple(map(_name, callbacks)) if kept else ()),
+            evolve(report, on_commit=tuple(map(callback_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
             stats=walk.phases.context.stats,
+            interrupted=interrupted,
         )
 
     def _failed(self, walk: Walk, error: BaseException, attempt: int) -> Ran:
@@ -140,8 +157,10 @@ class Runner:
         fault = fault_of(error, stage, walk.statements, holder)
         if attempt > 1:
             fault = evolve(fault, message=f"{fault.message} ({attempt} attempts)")
-        if isinstance(error, HookFatal) and error.may_be_committed:
-            fault = evolve(fault, message=f"{fault.message}; {_may_be_committed(walk)}")
+        if isinstance(error, EndedTransaction) or (isinstance(error, HookFatal) and error.may_be_committed):
+            said = self._may_be_committed(walk)
+            error.add_note(said)
+            fault = evolve(fault, message=f"{fault.message}; {said}")
         elif stage == "commit" and self.engine.session.lost:
             unknown = "the connection was lost during the commit: whether it was committed is not known"
             fault = evolve(fault, message=f"{unknown} ({fault.message})", hint="look: confiture status")
@@ -153,6 +172,17 @@ class Runner:
             evolve(report, reason=_kept(walk), error=fault, source_line=line, hooks=_undone(walk)),
             error=error,
             stats=walk.phases.context.stats,
+        )
+
+    def _may_be_committed(self, walk: Walk) -> str:
+        """Say what a COMMIT of a migration's or of a hook's own has left behind."""
+        begun = ", ".join(dict.fromkeys(ref.name for ref in walk.phases.ran))
+        hooks = f" (its hooks so far: {begun})" if begun else ""
+        before = "".join(f" and migration {label}, rehearsed before it," for label in self._rehearsed)
+        callers = " and the caller's transaction" if self.engine.session.nested else ""
+        return (
+            f"what migration {walk.work.label}{hooks}{before}{callers} had done until then may be committed, "
+            "and is not in the ledger"
         )
 
     def _on_error(self, walk: Walk, error: BaseException) -> list[str]:
@@ -185,7 +215,7 @@ class Runner:
                 new.close()
         if session.nested or self.engine.dry_run:
             return []
-        return [text for each in context.callbacks if (text := _called(each))]
+        return [text for each in context.callbacks if (text := called(each))]
 
     def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
         return MigrationReport(
@@ -199,7 +229,7 @@ class Runner:
             locks=walk.locks,
             blocks=blocks_of(walk.locks),
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
-            warnings=tuple(dict.fromkeys((*walk.phases.warnings, *warnings))),
+            warnings=(*walk.phases.warnings, *warnings),
         )
 
 
@@ -217,27 +247,3 @@ def _undone(walk: Walk) -> tuple[HookReport, ...]:
         hook if by_itself or hook.phase == HookPhase.ON_ERROR.name else evolve(hook, outcome="undone")
         for hook in walk.phases.reports
     )
-
-
-def _may_be_committed(walk: Walk) -> str:
-    hooks = ", ".join(dict.fromkeys(ref.name for ref in walk.phases.ran))
-    also = " and every migration rehearsed before it" if walk.engine.dry_run else ""
-    return (
-        f"what migration {walk.work.label} (its hooks so far: {hooks}){also} had done until then may be "
-        "committed, and is not in the ledger"
-    )
-
-
-def _called(callback: Callable[[], object]) -> str | None:
-    """Call it after the commit; nothing can be undone any more, so a failure is only said."""
-    try:
-        callback()
-    except (Exception, SystemExit) as error:
-        return (
-            f"on_commit callback {_name(callback)} failed after the commit: {type(error).__name__}: {error}"
-        )
-    return None
-
-
-def _name(callback: Callable[[], object]) -> str:
-    return getattr(callback, "__qualname__", repr(callback))

@@ -20,8 +20,9 @@ from attrs import define, evolve, field, frozen
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
-from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult
+from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult, who
 from confiture.core.session import Session, identifier, literal, rows, send
+from confiture.exceptions import ConfitureError
 from confiture.models.report import HookReport
 
 # What a hook may not leave changed. statement_timeout goes first, in a statement of its own:
@@ -74,7 +75,7 @@ class HookFatal(HookError):
     """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
 
     def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
-        super().__init__(ref.name, ref.phase, error)
+        super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
         self.may_be_committed = may_be_committed
 
 
@@ -88,8 +89,11 @@ class Commits(Protocol):
     def resume(self, ref: HookRef) -> Any:
         """Return what this hook yielded last before a crash, ``None`` where it begins."""
 
-    def commit(self, ref: HookRef, progress: Any) -> None:
-        """Store ``progress``, commit, and begin again."""
+    def stored(self, progress: Any) -> str:
+        """Return what was yielded as it is stored, or raise :class:`Misuse`."""
+
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store the progress, commit, and begin again."""
 
 
 @define
@@ -137,7 +141,7 @@ class Guard:
     ran: list[HookRef] = field(factory=list)
     warnings: list[str] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
-    fatal: HookFatal | None = None
+    fatal: BaseException | None = None
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
@@ -181,6 +185,8 @@ class Guard:
         except BaseException as error:
             self._undo(call, error)
             return None
+        if result is not None and not result.execution_time_ms:
+            result = evolve(result, execution_time_ms=call.duration_ms)
         self._keep(call, result)
         return cast(HookResult | None, result)
 
@@ -266,11 +272,24 @@ class Guard:
 
     def _commit(self, commits: Commits, call: _Call, progress: Any) -> None:
         self._check(None)
+        stored = commits.stored(progress)
         self._release(call, last=True)
-        commits.commit(call.ref, progress)
+        try:
+            commits.commit(call.ref, stored)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self.fatal = self._not_committed(call.ref, error)
+            raise
         call.commits += 1
         call.put_back = self.context.saved()
         self._begin_again((*self._wrappers, call))
+
+    def _not_committed(self, ref: HookRef, error: BaseException) -> BaseException:
+        """Return the failure of a commit: no transaction is left for another hook to run in."""
+        if isinstance(error, ConfitureError):
+            return error  # the lock is lost: no fault of the hook's
+        return HookFatal(ref, error, may_be_committed=self.session.lost)
 
     def _begin_again(self, calls: Iterable[_Call]) -> None:
         """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
@@ -304,13 +323,19 @@ class Guard:
             return ready
         name = _random_name()
         if self._wanted:
-            changed = send(self.session.conn, f"{_put_back_sql(self._wanted)} SAVEPOINT {name}")
+            changed = send(self.session.conn, f"{self._put_back_sql()} SAVEPOINT {name}")
             self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
             settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
             self._cursors = frozenset(cursor for (cursor,) in cursors)
         return name
+
+    def _put_back_sql(self) -> str:
+        """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
+        callers = self.session.callers_settings()
+        first, *others = (_put_back_one(name, self._wanted[name], callers.get(name, "")) for name in GUARDED)
+        return f"SELECT {first}; SELECT {', '.join(others)};"
 
     def _check(self, result: Any) -> None:
         """Refuse what a hook left behind, before anything is sent."""
@@ -334,7 +359,7 @@ class Guard:
         following = None if last else self._following()
         results = send(
             self.session.conn,
-            f"{_put_back_sql(self._wanted)} {close} RELEASE {call.savepoint}{_then(following)}",
+            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}{_then(following)}",
         )
         self._ready = following
         self._warn(call.ref, results[0][0] + results[1][0])
@@ -361,12 +386,14 @@ class Guard:
         )
 
     def _warn(self, ref: HookRef, changed: tuple[str | None, ...]) -> None:
-        self.warnings += [
-            f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
-            "(context.set_local keeps a setting until the migration's end)"
-            for name, value in zip(GUARDED, changed, strict=True)
-            if value is not None
-        ]
+        for name, value in zip(GUARDED, changed, strict=True):
+            warning = (
+                f"{_who(ref)} changed {name} to {value!r}; put back to {self._wanted[name]!r} "
+                "(context.set_local keeps a setting until the migration's end)"
+            )
+            # A generator hook does it again at each of its yields; once is enough to know.
+            if value is not None and warning not in self.warnings:
+                self.warnings.append(warning)
 
     # Its failure.
 
@@ -385,13 +412,15 @@ class Guard:
         ]
         if call.commits:
             self.warnings.append(f"{_who(call.ref)} had committed {call.commits} times; that is kept")
+        if self.fatal:
+            raise self.fatal
         self._roll_back(call, error)
         if isinstance(error, psycopg.Rollback):
             return
         if error is inner:
             raise error
         if not call.ref.goes_on:
-            raise HookError(call.ref.name, call.ref.phase, error) from error
+            raise HookError(call.ref.name, call.ref.phase, error, plugin=call.ref.plugin) from error
         self.warnings.append(f"{_who(call.ref)} failed and was undone: {error}")
         if inner is not None:
             raise inner
@@ -426,16 +455,14 @@ _CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
 _LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
 
 
-def _put_back_sql(wanted: Mapping[str, str]) -> str:
-    """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
-    first, *others = (_put_back_one(name, wanted[name]) for name in GUARDED)
-    return f"SELECT {first}; SELECT {', '.join(others)};"
-
-
-def _put_back_one(name: str, value: str) -> str:
+def _put_back_one(name: str, value: str, callers: str) -> str:
+    """Return SQL that puts one setting back: the caller's own value first, for after his commit."""
     setting, value = literal(name), literal(value)
     now = f"current_setting({setting})"
-    return f"CASE WHEN {now} <> {value} THEN {now} || left(set_config({setting}, {value}, false), 0) END"
+    back = f"set_config({setting}, {value}, false)"
+    if callers and literal(callers) != value:
+        back = f"set_config({setting}, {literal(callers)}, false) || set_config({setting}, {value}, true)"
+    return f"CASE WHEN {now} <> {value} THEN {now} || left({back}, 0) END"
 
 
 def _then(following: str | None) -> str:
@@ -447,7 +474,7 @@ def _random_name() -> str:
 
 
 def _who(ref: HookRef) -> str:
-    return f"hook {ref.name!r} of plugin {ref.plugin!r}" if ref.plugin else f"hook {ref.name!r}"
+    return who(ref.name, ref.plugin)
 
 
 def _set_locally(name: str, value: str) -> str:

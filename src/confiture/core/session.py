@@ -8,7 +8,7 @@ that it had begun stays its own. *Lost*: the connection is gone or in the middle
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,7 +60,7 @@ def identifier(name: str) -> str:
 class Before:
     """What a caller's connection looked like before a migration touched it."""
 
-    settings: dict[str, tuple[str, str]]
+    settings: dict[str, str]
     identity: dict[str, str]
     temporary: tuple[int, ...]
     cursors: frozenset[str]
@@ -95,24 +95,33 @@ class Session:
         )
 
     @contextmanager
-    def transaction(self, *, keep: bool = True, at_end: Callable[[], None] | None = None) -> Iterator[None]:
+    def transaction(
+        self,
+        *,
+        keep: bool = True,
+        at_end: Callable[[], None] | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> Iterator[None]:
         """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
 
-        ``at_end`` is called just before the commit. A signal waits for the commit's answer.
+        ``at_end`` is called just before the commit, and may still prevent it by raising. A signal waits
+        for the commit's answer, and for ``ended``, which is called then.
         """
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
         try:
             yield
+            if at_end:
+                at_end()
         except BaseException as error:
             end_copy(self.conn)
             with contextlib.suppress(psycopg.Error):
                 block.__exit__(type(error), error, error.__traceback__)
             raise
-        if at_end:
-            at_end()
         with shielded():
             block.__exit__(None, None, None)
+            if ended:
+                ended()
 
     @contextmanager
     def idle(self) -> Iterator[None]:
@@ -132,11 +141,15 @@ class Session:
             return
         settings, identity, temporary, cursors = send(self.conn, _LOOK)
         self._before = Before(
-            settings={name: (value, default) for name, value, default in settings},
+            settings=dict(settings),
             identity=dict(zip(_IDENTITY, identity[0], strict=True)),
             temporary=tuple(oid for oid, _, _ in temporary),
             cursors=frozenset(name for (name,) in cursors),
         )
+
+    def callers_settings(self) -> dict[str, str]:
+        """Return the settings to which a caller's session goes back in the end; none of ours."""
+        return dict(self._before.settings) if self._before else {}
 
     def reset_message(self) -> str:
         """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
@@ -144,8 +157,12 @@ class Session:
             return ""
         return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP;"
 
-    def put_back(self) -> None:
-        """Put a caller's settings, temporary tables and cursors back to what they were."""
+    def put_back(self, local: Mapping[str, str] | None = None) -> None:
+        """Put a caller's settings, temporary tables and cursors back to what they were.
+
+        ``local`` are the settings that confiture itself made with SET LOCAL: one that still has that
+        value goes back in the same way, so that what the caller's session has comes after its commit.
+        """
         if self._before is None or self.lost:
             return
         settings, identity, temporary, cursors = send(self.conn, _LOOK)
@@ -156,7 +173,7 @@ class Session:
             if oid not in self._before.temporary
         ]
         message += self._identity_back(dict(zip(_IDENTITY, identity[0], strict=True)))
-        message += self._settings_back({name: value for name, value, _ in settings})
+        message += self._settings_back(dict(settings), local or {})
         if message:
             send(self.conn, " ".join(message))
 
@@ -166,20 +183,17 @@ class Session:
         # Changing the session's user resets the role, so both are sent where one differs.
         return [_set_config(name, before[name], local=False) for name in _IDENTITY] if now != before else []
 
-    def _settings_back(self, now: dict[str, str]) -> list[str]:
+    def _settings_back(self, now: dict[str, str], local: Mapping[str, str]) -> list[str]:
         assert self._before is not None
         return [
-            _set_config(name, value, local=name in _OURS_LOCALLY and self.nested and value != default)
-            for name, (value, default) in self._before.settings.items()
+            _set_config(name, value, local=local.get(name) == now.get(name))
+            for name, value in self._before.settings.items()
             if now.get(name, value) != value
         ]
 
 
-# confiture sets these two with SET LOCAL, so that in a caller's transaction they go back in the same way.
-_OURS_LOCALLY = ("lock_timeout", "statement_timeout")
-
 _LOOK = """
-    SELECT name, current_setting(name), reset_val FROM pg_settings
+    SELECT name, current_setting(name) FROM pg_settings
     WHERE context IN ('user', 'superuser') AND name NOT IN ('transaction_isolation',
         'transaction_read_only', 'transaction_deferrable', 'seed', 'is_superuser');
     SELECT current_setting('session_authorization'), current_setting('role');

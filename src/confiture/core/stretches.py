@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
-from attrs import define, field
+from attrs import define
 
 from confiture.core.savepoint import HookRef, Misuse
-from confiture.core.session import rows, send
-from confiture.core.walk import Engine
-from confiture.core.work import Work
 
-# The ledger is the runner's: whatever role the migration has taken must not write it.
-AS_OURSELVES = "SET LOCAL ROLE NONE;"
+# As JSON writes it, behind an even number of backslashes.
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @define
@@ -25,21 +23,21 @@ class Stretches:
 
     Attributes:
         begin: Makes a transaction that commits where it is left well.
-        engine: Where they run, and the ledger that keeps the progress.
-        work: Whose hooks they are.
+        resume: Returns what a hook yielded last before a crash.
+        store: Keeps what a hook yielded, as JSON, in the transaction that is about to be committed.
+        commits: How often a hook has committed.
     """
 
     begin: Callable[[], AbstractContextManager[None]]
-    engine: Engine
-    work: Work
+    resume: Callable[[HookRef], Any]
+    store: Callable[[HookRef, str], None]
+    commits: int = 0
     _transaction: AbstractContextManager[None] | None = None
-    _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
 
     def __enter__(self) -> Stretches:
         """Begin the first."""
-        found = rows(self.engine.session.conn, self.engine.ledger.resume_sql(self.work))
-        self._resumes = {tuple(key): progress for *key, progress in found}
-        self._enter()
+        self._transaction = self.begin()
+        self._transaction.__enter__()
         return self
 
     def __exit__(
@@ -50,25 +48,29 @@ class Stretches:
         if transaction is not None:
             transaction.__exit__(kind, error, trace)
 
-    def resume(self, ref: HookRef) -> Any:
-        """Return what this hook yielded last before a crash."""
-        return self._resumes.get(_key(ref))
+    def stored(self, progress: Any) -> str:
+        """Return what a hook yielded as the ledger keeps it."""
+        return as_json(progress)
 
-    def commit(self, ref: HookRef, progress: Any) -> None:
-        """Store what a hook yielded, with what it has done since the last time."""
-        try:
-            stored = json.dumps(progress, default=str)
-        except (TypeError, ValueError) as error:
-            raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
-        sql = self.engine.ledger.yielded_sql(self.work, _key(ref), stored)
-        send(self.engine.session.conn, f"{AS_OURSELVES} {sql}")
+    def commit(self, ref: HookRef, stored: str) -> None:
+        """Store what a hook yielded with what it has done since the last time, and begin again."""
+        self.store(ref, stored)
         self.__exit__(None, None, None)
-        self._enter()
-
-    def _enter(self) -> None:
-        self._transaction = self.begin()
-        self._transaction.__enter__()
+        self.commits += 1
+        self.__enter__()
 
 
-def _key(ref: HookRef) -> tuple[str, str, str]:
-    return ref.phase.spec, ref.plugin or "", ref.name
+def as_json(progress: Any) -> str:
+    """Return what a hook yielded as JSON that PostgreSQL takes; what JSON does not know becomes text.
+
+    Raises:
+        Misuse: It cannot be written as JSON at all.
+    """
+    try:
+        text = json.dumps(progress, default=str, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        if _NUL.search(text):
+            raise ValueError("PostgreSQL has no NUL character")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+    return text

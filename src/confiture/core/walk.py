@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from attrs import define, field, frozen
-from psycopg.errors import InvalidSavepointSpecification
+from psycopg.errors import InvalidSavepointSpecification, OperationalError
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
@@ -77,6 +77,10 @@ class Engine:
     dry_run: bool = False
 
 
+class EndedTransaction(MigrationFault):
+    """A migration ended its own transaction: the runner says what may be committed."""
+
+
 @define
 class Walk:
     """One attempt at one migration.
@@ -90,6 +94,7 @@ class Walk:
         stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
         locks: What it had locked just before its end.
         committed: Whether anything of it was committed.
+        complete: Whether all of it went well, the commit included.
         duration_ms: From its begin to its end, in milliseconds.
     """
 
@@ -101,10 +106,12 @@ class Walk:
     stage: str = "begin"
     locks: tuple[Lock, ...] = ()
     committed: bool = False
+    complete: bool = False
     duration_ms: float = 0.0
     _began: float = field(factory=time.perf_counter)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
     _existing: dict[int, Relation] | None = None
+    _timeouts: dict[str, str] = field(factory=dict)
     _held_before: frozenset[tuple[Any, ...]] = frozenset()
 
     @classmethod
@@ -165,9 +172,12 @@ class Walk:
         def committing() -> None:
             self.stage = "commit"
 
-        with self.engine.session.transaction(at_end=committing):
+        with self.engine.session.transaction(at_end=committing, ended=self._ended):
             yield
-        self.committed = not (self.engine.dry_run or self.engine.session.nested)
+
+    def _ended(self) -> None:
+        self.complete = True
+        self.committed = not self._stays
 
     @property
     def _stays(self) -> bool:
@@ -179,6 +189,7 @@ class Walk:
         conn = self.engine.session.conn
         look = HELD if self._stays else ""
         answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
+        self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), answers[0][0], strict=True))
         if self._stays:
             self._held_before = frozenset(answers[-1])
             self._existing = existing(conn)
@@ -203,6 +214,15 @@ class Walk:
         (self.migration.up if forward else self.migration.down)()
         self.check_whole()
 
+    def _check_sentinel(self) -> None:
+        """See a COMMIT followed by a BEGIN now, before hooks run in a transaction that is not this one."""
+        if isinstance(self.migration, SqlMigration):
+            return  # no statement of a file ends a transaction: they were checked
+        try:
+            send(self.engine.session.conn, f"RELEASE {self._sentinel}; SAVEPOINT {self._sentinel}")
+        except InvalidSavepointSpecification as error:
+            raise self.ended_the_transaction() from error
+
     def check_whole(self) -> None:
         """Refuse what a migration left behind, before anything is sent."""
         self.refuse_open()
@@ -217,6 +237,7 @@ class Walk:
             raise self.ended_the_transaction()
         if status != TransactionStatus.INTRANS:
             raise MigrationFault("the connection was closed or lost", file=self.work.file)
+        self._check_sentinel()
 
     def refuse_open(self) -> None:
         """Refuse a COPY left open: every query sent beside it would wait for ever."""
@@ -225,12 +246,11 @@ class Walk:
             end_copy(conn)
             raise MigrationFault("it left a COPY or a result open", file=self.work.file)
 
-    def ended_the_transaction(self) -> MigrationFault:
+    def ended_the_transaction(self) -> EndedTransaction:
         """The fault of a migration that ended its own transaction."""
         self.committed = True
-        return MigrationFault(
-            f"migration {self.work.label} ended its transaction (a COMMIT or ROLLBACK of its own); "
-            "what it had done until then may be committed, and is not in the ledger",
+        return EndedTransaction(
+            f"migration {self.work.label} ended its transaction (a COMMIT or ROLLBACK of its own)",
             hint="take the transaction control out, or mark it `-- confiture: no-transaction`",
             file=self.work.file,
         )
@@ -268,7 +288,7 @@ class Walk:
                 (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
             else:
                 (held,) = send(session.conn, first)
-                session.put_back()
+                session.put_back({**self._timeouts, **self.phases.locals})
                 send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
             raise self.ended_the_transaction() from error
@@ -297,9 +317,15 @@ class Walk:
     def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
         new = [row for row in held if row not in self._held_before]
         if new:
-            oids = {oid for oid, _ in new}
-            known = self._existing if self._existing is not None else existing(self.engine.keeper.conn, oids)
-            self.locks = strongest(new, known)
+            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+
+    def _known(self, oids: set[int]) -> dict[int, Relation]:
+        if self._existing is not None:
+            return self._existing
+        try:
+            return existing(self.engine.keeper.conn, oids)
+        except OperationalError as error:
+            raise lock_lost() from error
 
     def elapsed_ms(self) -> float:
         """Return the time since its begin, in milliseconds."""

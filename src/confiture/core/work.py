@@ -80,7 +80,10 @@ def from_class(migration: Migration, direction: Direction) -> Work:
     given: list[Migration] = [migration]
 
     def make(conn: Connection[Any]) -> Migration:
-        return given.pop() if given else type(migration)(connection=conn)
+        made = given.pop() if given else type(migration)(connection=conn)
+        # However it was made: what it does elsewhere would be neither locked nor rolled back.
+        made.connection = conn
+        return made
 
     script = _script_of(type(migration))
     return Work(

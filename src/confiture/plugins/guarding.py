@@ -38,6 +38,10 @@ class GuardedPluginManager(pluggy.PluginManager):
             if options is not None:
                 function = getattr(plugin, attribute)
                 ref = self._ref(name, options["specname"] or attribute, function)
+                if ref is None:
+                    if not options["optionalhook"]:  # pluggy's own check names it
+                        setattr(stand_in, attribute, function)
+                    continue
                 if options["hookwrapper"]:
                     function, options = _new_style(function), _as_wrapper(options)
                 setattr(stand_in, attribute, _guarded(self, ref, function, options))
@@ -52,7 +56,6 @@ class GuardedPluginManager(pluggy.PluginManager):
         return super().register(stand_in, name)
 
     def _ref(self, plugin: str, phase: str, function: Callable[..., Any]) -> HookRef | None:
-        # Not one of ours where pluggy allows it: optionalhook.
         known = phase.upper() in HookPhase.__members__
         name = getattr(function, "__qualname__", type(function).__name__)
         return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
@@ -96,12 +99,10 @@ def _new_style(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _guarded(
     manager: GuardedPluginManager,
-    ref: HookRef | None,
+    ref: HookRef,
     function: Callable[..., Any],
     options: Mapping[str, Any],
 ) -> Callable[..., Any]:
-    if ref is None:
-        return function
     if options.get("wrapper"):
 
         @functools.wraps(function)

@@ -1,4 +1,7 @@
-"""The six hookspecs: one a phase. Every one runs inside a savepoint of its own."""
+"""The six hookspecs: one a phase. Every one runs inside a savepoint of its own.
+
+``docs/hooks.md`` is built from what stands here: ``make docs``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,18 @@ def before_validation(conn: Connection[Any], context: HookContext) -> HookResult
     """Check what must be true before anything is looked at.
 
     First of all phases, inside the migration's transaction (in a no-transaction migration: in one
-    of its own), in a savepoint of its own. Raise to stop the migration.
+    of its own), in a savepoint of its own. Nothing has changed yet: the place for a precondition,
+    as that a table exists or that the replicas keep up.
+
+    Args:
+        conn: The migration's own connection, psycopg 3.
+        context: What is being migrated, and what a hook may ask for.
+
+    Returns:
+        A ``HookResult`` to be reported, or ``None``.
+
+    Raises:
+        Exception: The hook is undone and the migration stops before it has begun, exit 5.
     """
 
 
@@ -28,8 +42,19 @@ def before_validation(conn: Connection[Any], context: HookContext) -> HookResult
 def before_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None:
     """Prepare the ground before ``up()`` (or ``down()``) changes the schema.
 
-    Runs inside the migration's transaction, in a savepoint of its own.
-    Raise to stop the migration; return a ``HookResult`` to be reported.
+    Runs inside the migration's transaction (in a no-transaction migration: in one of its own),
+    in a savepoint of its own. The place for settings that are to hold for the migration's SQL, by
+    ``context.set_local``, and for a last look at who is in the way.
+
+    Args:
+        conn: The migration's own connection, psycopg 3.
+        context: What is being migrated, and what a hook may ask for.
+
+    Returns:
+        A ``HookResult`` to be reported, or ``None``.
+
+    Raises:
+        Exception: The hook is undone and the migration stops, exit 5. The schema is as it was.
     """
 
 
@@ -38,7 +63,20 @@ def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None:
     """Fill, copy or rebuild once the schema has changed.
 
     Runs inside the migration's transaction, in a savepoint of its own: what it writes is
-    committed with the schema change, or with it undone.
+    committed with the schema change, or with it undone. ``context.relations()`` says what has
+    changed. In a no-transaction migration it has a transaction of its own, and may be a generator
+    that commits at each ``yield``.
+
+    Args:
+        conn: The migration's own connection, psycopg 3.
+        context: What is being migrated, and what a hook may ask for.
+
+    Returns:
+        A ``HookResult`` to be reported, or ``None``.
+
+    Raises:
+        Exception: The hook is undone, the migration stops and its SQL is rolled back, exit 5; in a
+            no-transaction migration what was committed before stays.
     """
 
 
@@ -46,7 +84,19 @@ def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None:
 def after_validation(conn: Connection[Any], context: HookContext) -> HookResult | None:
     """Check the outcome, deferred constraints included: they have been checked just before.
 
-    Raise to stop the migration: everything is rolled back.
+    Runs inside the migration's transaction (in a no-transaction migration: in one of its own),
+    in a savepoint of its own, after ``verify()``. The place to say no to what is about to be
+    committed.
+
+    Args:
+        conn: The migration's own connection, psycopg 3.
+        context: What is being migrated, and what a hook may ask for.
+
+    Returns:
+        A ``HookResult`` to be reported, or ``None``.
+
+    Raises:
+        Exception: The migration stops and everything is rolled back, exit 5.
     """
 
 
@@ -54,7 +104,19 @@ def after_validation(conn: Connection[Any], context: HookContext) -> HookResult 
 def cleanup(conn: Connection[Any], context: HookContext) -> HookResult | None:
     """Take away what earlier phases needed, last before the ledger row and the commit.
 
-    Runs only where everything before it went well.
+    Runs only where everything before it went well, inside the migration's transaction (in a
+    no-transaction migration: in one of its own), in a savepoint of its own. What is to be done
+    once the commit is certain belongs into ``context.on_commit``.
+
+    Args:
+        conn: The migration's own connection, psycopg 3.
+        context: What is being migrated, and what a hook may ask for.
+
+    Returns:
+        A ``HookResult`` to be reported, or ``None``.
+
+    Raises:
+        Exception: The migration stops and everything is rolled back, exit 5.
     """
 
 
@@ -62,6 +124,17 @@ def cleanup(conn: Connection[Any], context: HookContext) -> HookResult | None:
 def on_error(conn: Connection[Any], context: HookContext, error: BaseException) -> HookResult | None:
     """Note or repair after a failed migration has been rolled back.
 
-    Runs in a new transaction, so that what it writes lasts; in a rehearsal that is rolled back too.
-    ``error`` is what went wrong. Raising here changes nothing but the report.
+    Runs once, after the last retry, in a new transaction, so that what it writes lasts; in a
+    rehearsal that is rolled back too. Where the connection is gone it is given a new one.
+
+    Args:
+        conn: The migration's connection, or a new one where that was lost.
+        context: What is being migrated, and what a hook may ask for.
+        error: What went wrong; also ``context.error``.
+
+    Returns:
+        A ``HookResult`` to be reported, or ``None``.
+
+    Raises:
+        Exception: What was written here is undone and that is said; the exit code stays.
     """

@@ -17,9 +17,13 @@ _MESSAGES = (
 
 def explain_missing_extension(error: psycopg.Error) -> str | None:
     """Return the hint for an extension that the embedded server lacks, ``None`` for any other error."""
-    if error.sqlstate not in _SQLSTATES:
+    return way_on(error.sqlstate, error.diag.message_primary or str(error))
+
+
+def way_on(sqlstate: str | None, message: str) -> str | None:
+    """Return the same of what is left of an error in a report."""
+    if sqlstate not in _SQLSTATES:
         return None
-    message = error.diag.message_primary or str(error)
     found = next(filter(None, (pattern.search(message) for pattern in _MESSAGES)), None)
     return _way_on(found["name"]) if found else None
 

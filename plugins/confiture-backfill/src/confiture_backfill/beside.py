@@ -7,13 +7,15 @@ from pathlib import Path
 
 from confiture.core.versions import numbers, parse_filename
 from confiture.plugins.nearest import did_you_mean
+from confiture_backfill.batch import BATCH_KEYS, Batch, batch
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.model import ReadModel, read_model
 
-DIRECTIVES = ("table", "mode", "count")
+_BATCH = "batch-"
+DIRECTIVES = ("table", "mode", "count", *(f"{_BATCH}{key}" for key in BATCH_KEYS))
 
 _DIRECTIVE = re.compile(r"--\s*backfill\s*:(.*)")
-_SETTING = re.compile(r"\s*(\w+)\s*=\s*(.*?)\s*")
+_SETTING = re.compile(r"\s*([\w-]+)\s*=\s*(.*?)\s*")
 
 
 def beside(folder: Path | None, version: str, name: str) -> ReadModel | None:
@@ -76,7 +78,13 @@ def parse(text: str, source: str) -> ReadModel:
         mode=given.get("mode", "on-conflict"),
         count=given.get("count"),
         source=source,
+        batch=_batch(given, source),
     )
+
+
+def _batch(given: dict[str, str], source: str) -> Batch | None:
+    asked = {key.removeprefix(_BATCH): value for key, value in given.items() if key.startswith(_BATCH)}
+    return batch(asked, lambda key: f"{source}: {_BATCH}{key}") if asked else None
 
 
 def _directives(text: str, source: str) -> dict[str, str]:

@@ -10,15 +10,19 @@ from attrs import frozen
 from confiture.core.versions import numbers
 from confiture.exceptions import UsageFault
 from confiture.plugins.nearest import did_you_mean
+from confiture_backfill.batch import Batch, batch
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.model import ReadModel, read_model
 
-CONFIG_KEYS = {"models": "The read models to fill: a table each, with migration, insert, count and mode."}
+CONFIG_KEYS = {
+    "models": "The read models to fill: a table each, with migration, insert, count, mode and batch."
+}
 MODEL_KEYS = {
     "migration": "The migration that needs it: its version, or its name.",
     "insert": "The SQL that fills it from the write tables.",
     "count": "A query for the number of rows it must then hold.",
     "mode": '"on-conflict" (default) or "truncate".',
+    "batch": "How it is filled piece by piece: source, column, key, rows, time and pause.",
 }
 _PLACE = "plugin.backfill.models"
 
@@ -64,8 +68,15 @@ def _one(table: str, given: Any) -> Configured:
         mode=_text(place, given, "mode") if "mode" in given else "on-conflict",
         count=_text(place, given, "count") if "count" in given else None,
         source=place,
+        batch=_batch(f"{place}.batch", given["batch"]) if "batch" in given else None,
     )
     return Configured(_text(place, given, "migration"), model)
+
+
+def _batch(place: str, given: Any) -> Batch:
+    if not isinstance(given, Mapping):
+        raise _expected(place, given, "a table with source and column")
+    return batch(given, lambda key: f"{place}.{key}")
 
 
 def _unknown(place: str, given: Mapping[str, Any]) -> Iterator[Misconfigured]:

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from confiture.exceptions import ConfigurationFault, ConfitureError
 
+_WRITTEN_MEANWHILE = (
+    "compare the INSERT with the count query; where sessions write meanwhile, put "
+    "`LOCK TABLE … IN SHARE MODE;` on the write tables before the INSERT"
+)
+_WRITTEN_BESIDE = (
+    "compare the INSERT with the count query; what sessions write since the first batch, a trigger or the "
+    "application must bring into the read model; the next run fills it from the beginning"
+)
+
 
 class Misconfigured(ConfigurationFault, ValueError):
     """The plugin's table, or a ``.backfill.sql`` file, holds something unusable."""
@@ -34,11 +43,10 @@ class IncompleteBackfill(ConfitureError):
 
     exit_code = 5
 
-    def __init__(self, table: str, *, expected: int, found: int) -> None:
+    def __init__(self, table: str, *, expected: int, found: int, in_batches: bool = False) -> None:
         super().__init__(
             f"the backfill of {table} is incomplete: its count query says {expected} rows, "
             f"the table holds {found}",
-            hint="compare the INSERT with the count query; where sessions write meanwhile, put "
-            "`LOCK TABLE … IN SHARE MODE;` on the write tables before the INSERT",
+            hint=_WRITTEN_BESIDE if in_batches else _WRITTEN_MEANWHILE,
         )
         self.table, self.expected, self.found = table, expected, found

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from attrs import frozen
+from attrs import asdict, frozen
 from psycopg import Connection, Cursor, sql
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import tuple_row
 
 from confiture_backfill.faults import BackfillFailed, IncompleteBackfill, Misconfigured
 from confiture_backfill.model import ReadModel
+from confiture_backfill.ranged import with_range, written_at
 
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE")
 _NAME = """
@@ -31,12 +32,22 @@ class Filled:
         rows: Rows written.
         expected: Rows it must hold; ``None`` where there is no count query.
         found: Rows it holds; ``None`` where that was not asked.
+        batches: In how many batches; ``None`` where it was filled in one piece.
+        seconds: How long the batches took; the same.
     """
 
     table: str
     rows: int
     expected: int | None = None
     found: int | None = None
+    batches: int | None = None
+    seconds: float | None = None
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What the report says of it."""
+        skipped = ("batches", "seconds") if self.batches is None else ()
+        return {name: value for name, value in asdict(self).items() if name not in skipped}
 
 
 def fill(conn: Connection[Any], model: ReadModel) -> Filled:
@@ -47,22 +58,36 @@ def fill(conn: Connection[Any], model: ReadModel) -> Filled:
         BackfillFailed: The server refuses the SQL.
         IncompleteBackfill: Rows are missing, or there are too many.
     """
-    # Whatever rows or cursors the connection makes for the application, ours are plain.
-    with Cursor(conn, row_factory=tuple_row) as cursor:
-        table = _identifier(cursor, model)
+    with plain(conn) as cursor:
+        table = table_of(cursor, model)
         if model.mode == "truncate":
-            with _told(model, "emptying"):
-                cursor.execute(sql.SQL("TRUNCATE {}").format(table))
-        with _told(model, "filling"):
-            # Without parameters, so that % in it is just %.
-            cursor.execute(model.insert.encode(), prepare=False)
-        filled = Filled(model.table, _rows_written(cursor))
-        return filled if model.count is None else _counted(cursor, model, table, filled.rows)
+            empty(cursor, model, table)
+        rows = insert(cursor, model)
+        return Filled(model.table, rows, *counted(cursor, model, table))
 
 
-def _identifier(cursor: Cursor[Any], model: ReadModel) -> sql.Identifier:
+def plain(conn: Connection[Any]) -> Cursor[tuple[Any, ...]]:
+    """Return a cursor of ours, whatever rows or cursors the connection makes for the application."""
+    return Cursor(conn, row_factory=tuple_row)
+
+
+def empty(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> None:
+    """Take every row out of the table."""
+    with told(model, "emptying"):
+        cursor.execute(sql.SQL("TRUNCATE {}").format(table))
+
+
+def insert(cursor: Cursor[Any], model: ReadModel, condition: str = "") -> int:
+    """Run the SQL that fills it, over the range of ``condition``; return how many rows it wrote."""
+    with told(model, "filling", condition):
+        # Without parameters, so that % in it is just %.
+        cursor.execute(with_range(model.insert, condition).encode(), prepare=False)
+    return _rows_written(cursor)
+
+
+def table_of(cursor: Cursor[Any], model: ReadModel) -> sql.Identifier:
     """Ask the server what the name means: it knows its own rules, and the search_path."""
-    with _told(model, "looking up"):
+    with told(model, "looking up"):
         row = cursor.execute(_NAME, [model.table]).fetchone()
     if row is None:
         raise Misconfigured(
@@ -81,13 +106,22 @@ def _rows_written(cursor: Cursor[Any]) -> int:
             return rows
 
 
-def _counted(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier, rows: int) -> Filled:
-    with _told(model, "counting"):
-        expected = _number(cursor.execute((model.count or "").encode(), prepare=False), model)
+def counted(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> tuple[int | None, int | None]:
+    """Return how many rows it must hold and how many it holds, where a query says so.
+
+    Raises:
+        IncompleteBackfill: They differ.
+    """
+    if model.count is None:
+        return None, None
+    with told(model, "counting"):
+        expected = _number(cursor.execute(model.count.encode(), prepare=False), model)
         found = _number(cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table)), model)
     if expected != found:
-        raise IncompleteBackfill(model.table, expected=expected, found=found)
-    return Filled(model.table, rows, expected, found)
+        raise IncompleteBackfill(
+            model.table, expected=expected, found=found, in_batches=model.batch is not None
+        )
+    return expected, found
 
 
 def _number(cursor: Cursor[Any], model: ReadModel) -> int:
@@ -101,7 +135,7 @@ def _number(cursor: Cursor[Any], model: ReadModel) -> int:
 
 
 @contextmanager
-def _told(model: ReadModel, doing: str) -> Iterator[None]:
+def told(model: ReadModel, doing: str, condition: str = "") -> Iterator[None]:
     """Say which read model, where, and what the server said."""
     try:
         yield
@@ -110,7 +144,7 @@ def _told(model: ReadModel, doing: str) -> Iterator[None]:
     except psycopg.Error as error:
         said = (error.diag.message_primary or str(error)).strip()
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-        place = f"{model.source}{_position(error, model) if doing == 'filling' else ''}"
+        place = f"{model.source}{_position(error, model, condition) if doing == 'filling' else ''}"
         raise BackfillFailed(
             f"{doing} {model.table} failed: {said}{detail} ({place})",
             sqlstate=error.sqlstate,
@@ -118,9 +152,9 @@ def _told(model: ReadModel, doing: str) -> Iterator[None]:
         ) from error
 
 
-def _position(error: psycopg.Error, model: ReadModel) -> str:
+def _position(error: psycopg.Error, model: ReadModel, condition: str) -> str:
     offset = error.diag.statement_position
     if not offset:
         return ""
-    before = model.insert[: int(offset) - 1]
+    before = model.insert[: written_at(model.insert, condition, int(offset) - 1)]
     return f", line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"

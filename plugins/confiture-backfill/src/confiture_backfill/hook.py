@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import asdict, frozen
+from attrs import frozen
 
 from confiture import HookContext, HookResult, hookimpl
 from confiture_backfill.beside import beside
@@ -12,8 +12,11 @@ from confiture_backfill.configured import CONFIG_KEYS, configured
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.filling import Filled, fill
 from confiture_backfill.model import ReadModel
+from confiture_backfill.resuming import fill_each
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from psycopg import Connection
 
 
@@ -28,12 +31,22 @@ class BackfillReadModel:
     config_keys: ClassVar[dict[str, str]] = CONFIG_KEYS
 
     @hookimpl
-    def after_ddl(self, conn: Connection[Any], context: HookContext) -> HookResult | None:
+    def after_ddl(
+        self, conn: Connection[Any], context: HookContext
+    ) -> HookResult | Generator[Any, None, HookResult] | None:
         """Fill what this migration needs; going backward, or where nothing is configured, do nothing."""
         if context.direction != "forward":
             return None
-        filled = [fill(conn, model) for model in needed(context)]
-        return _result(filled) if filled else None
+        models = needed(context)
+        if any(model.batch for model in models):
+            return _in_batches(conn, context, models)
+        return _result([fill(conn, model) for model in models]) if models else None
+
+
+def _in_batches(
+    conn: Connection[Any], context: HookContext, models: tuple[ReadModel, ...]
+) -> Generator[Any, None, HookResult]:
+    return _result((yield from fill_each(conn, models, context.resume, context.log)))
 
 
 def needed(context: HookContext) -> tuple[ReadModel, ...]:
@@ -55,7 +68,7 @@ def needed(context: HookContext) -> tuple[ReadModel, ...]:
 
 
 def _result(filled: list[Filled]) -> HookResult:
-    stats = [asdict(each) for each in filled]
+    stats = [each.stats for each in filled]
     return HookResult(
         phase="AFTER_DDL",
         hook_name="BackfillReadModel",

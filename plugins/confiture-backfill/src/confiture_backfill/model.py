@@ -7,15 +7,13 @@ from typing import Literal, cast
 
 from attrs import frozen
 
+from confiture_backfill.batch import Batch
 from confiture_backfill.faults import Misconfigured
+from confiture_backfill.ranged import RANGE, code, has_range
 
 Mode = Literal["on-conflict", "truncate"]
 MODES = ("on-conflict", "truncate")
 
-# What may hold the words ON CONFLICT without meaning them.
-_NOT_SQL = re.compile(
-    r"""--[^\n]* | /\*.*?\*/ | '(?:[^']|'')*' | "(?:[^"]|"")*" | (\$\w*\$).*?\1""", re.DOTALL | re.VERBOSE
-)
 _ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.IGNORECASE)
 
 
@@ -30,6 +28,7 @@ class ReadModel:
             ``"truncate"``: the table is emptied first.
         count: A query for the number of rows the table must then hold; ``None``: not checked.
         source: Where this was written, for messages.
+        batch: How it is filled piece by piece; ``None``: in one piece.
     """
 
     table: str
@@ -37,9 +36,12 @@ class ReadModel:
     mode: Mode
     count: str | None
     source: str
+    batch: Batch | None = None
 
 
-def read_model(*, table: str, insert: str, mode: str, count: str | None, source: str) -> ReadModel:
+def read_model(
+    *, table: str, insert: str, mode: str, count: str | None, source: str, batch: Batch | None = None
+) -> ReadModel:
     """Return the read model.
 
     Raises:
@@ -49,13 +51,27 @@ def read_model(*, table: str, insert: str, mode: str, count: str | None, source:
         raise Misconfigured(
             f"{source}: mode is {mode!r}", hint=f"expected is one of {', '.join(map(repr, MODES))}"
         )
-    code = _NOT_SQL.sub(" ", insert)
-    if not code.strip(" \t\r\n;"):
+    written = code(insert)
+    if not written.strip(" \t\r\n;"):
         raise Misconfigured(f"{source}: there is no SQL in it", hint=f"write the INSERT that fills {table}")
-    if mode == "on-conflict" and not _ON_CONFLICT.search(code):
+    if mode == "on-conflict" and not _ON_CONFLICT.search(written):
         raise Misconfigured(
             f"{source}: mode is 'on-conflict' and the INSERT has no ON CONFLICT: "
             "a second run would double the rows",
             hint="add ON CONFLICT (…) DO UPDATE SET …, or set mode to 'truncate'",
         )
-    return ReadModel(table, insert, cast(Mode, mode), count, source)
+    _refuse_range(insert, source, batch)
+    return ReadModel(table, insert, cast(Mode, mode), count, source, batch)
+
+
+def _refuse_range(insert: str, source: str, batch: Batch | None) -> None:
+    if batch and not has_range(insert):
+        raise Misconfigured(
+            f"{source}: it is filled in batches and the SQL has no {RANGE}: each batch would fill all of it",
+            hint=f"where the INSERT reads {batch.source}, write WHERE {RANGE} AND …",
+        )
+    if not batch and has_range(insert):
+        raise Misconfigured(
+            f"{source}: the SQL has a {RANGE} and nothing says of what",
+            hint="add a batch, with its source and column",
+        )

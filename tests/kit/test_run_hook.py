@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pluggy
@@ -10,6 +11,7 @@ import pytest
 
 from confiture import HookContext, HookResult, hookimpl
 from confiture.core.hooks import HookError
+from confiture.exceptions import UsageFault
 from confiture.testing import run_hook
 
 Database = psycopg.Connection[Any]
@@ -68,7 +70,7 @@ def test_a_rehearsal_keeps_nothing_and_calls_nobody(jam: Database):
 
 
 def test_a_failed_hook_is_undone_and_named(jam: Database):
-    with pytest.raises(HookError, match=r"hook 'Jam.cleanup' failed in cleanup: burnt"):
+    with pytest.raises(HookError, match=r"hook 'Jam.cleanup' of plugin 'plugin' failed in cleanup: burnt"):
         run_hook(Jam(), "cleanup", conn=jam)
 
     assert jam.execute("SELECT fruit FROM jam").fetchall() == []
@@ -106,3 +108,52 @@ def test_a_hook_that_there_is_not_is_refused(jam: Database):
 
     with pytest.raises(pluggy.PluginValidationError, match="after_dll"):
         run_hook(Misspelt(), "after_ddl", conn=jam)
+
+
+class Batches:
+    """A generator hook that notes what it was to go on from, and what others see after each yield."""
+
+    def __init__(self, other: Database, *progress: Any) -> None:
+        self.other = other
+        self.progress = progress
+        self.resumed: list[Any] = []
+        self.seen: list[int] = []
+
+    @hookimpl
+    def after_ddl(self, conn: Database, context: HookContext) -> Iterator[Any]:
+        self.resumed.append(context.resume)
+        for each in self.progress:
+            conn.execute("INSERT INTO jam VALUES ('plum')")
+            yield each
+            self.seen += self.other.execute("SELECT count(*) FROM jam").fetchone() or ()
+
+
+@pytest.mark.parametrize("transactional, seen", [(True, [0, 0]), (False, [1, 2])])
+def test_a_yield_commits_outside_a_transaction_only(
+    jam: Database, second: Database, transactional: bool, seen: list[int]
+):
+    plugin = Batches(second, 1, 2)
+
+    run_hook(plugin, "after_ddl", conn=jam, transactional=transactional)
+
+    assert plugin.seen == seen
+
+
+def test_a_generator_is_told_what_it_yielded_last(jam: Database, second: Database):
+    plugin = Batches(second)
+
+    run_hook(plugin, "after_ddl", conn=jam, transactional=False, resume={"key": 7})
+
+    assert plugin.resumed == [{"key": 7}]
+
+
+def test_what_cannot_be_stored_fails_in_the_test_already(jam: Database, second: Database):
+    with pytest.raises(HookError):
+        run_hook(Batches(second, {("a", "b"): 1}), "after_ddl", conn=jam, transactional=False)
+
+    assert jam.execute("SELECT fruit FROM jam").fetchall() == []
+
+
+def test_no_yield_can_commit_the_tests_own_transaction(jam: Database, second: Database):
+    with jam.transaction(), pytest.raises(UsageFault, match="in no transaction"):
+        run_hook(Batches(second, 1), "after_ddl", conn=jam, transactional=False)

@@ -1,0 +1,7 @@
+"""Check what a migration needs before it begins, and what it leaves behind."""
+
+from confiture_checks.hook import Checks
+
+plugin = Checks()
+
+__all__ = ["Checks", "plugin"]

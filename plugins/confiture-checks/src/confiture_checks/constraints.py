@@ -1,0 +1,116 @@
+"""The constraints of touched tables that PostgreSQL does not vouch for.
+
+A validated constraint holds: the server has looked at every row. One that is NOT VALID was checked for
+new rows only. One that is NOT ENFORCED never is, and says so itself: it is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+from psycopg import Connection, Cursor
+from psycopg.rows import tuple_row
+
+from confiture_checks.asking import read_only, whole_number
+from confiture_checks.faults import NotValidated
+
+# conenforced and conperiod are not there before PostgreSQL 18.
+_NOT_VALID = """
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(k.conname),
+        pg_get_constraintdef(k.oid), CASE k.contype
+            WHEN 'c' THEN format('SELECT count(*) FROM %%s %%s WHERE NOT (%%s)',
+                CASE WHEN k.connoinherit THEN 'ONLY' END, c.oid::regclass, pg_get_expr(k.conbin, c.oid))
+            WHEN 'n' THEN format('SELECT count(*) FROM %%s %%s WHERE %%I IS NULL',
+                CASE WHEN k.connoinherit THEN 'ONLY' END, c.oid::regclass, (
+                    SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = k.conkey[1]))
+            WHEN 'f' THEN (
+                SELECT format('SELECT count(*) FROM %%s %%s f WHERE %%s AND NOT EXISTS '
+                        '(SELECT FROM %%s %%s p WHERE %%s)',
+                    CASE WHEN c.relkind <> 'p' THEN 'ONLY' END, c.oid::regclass,
+                    CASE WHEN k.confmatchtype = 'f'
+                        THEN 'NOT (' || string_agg(format('f.%%I IS NULL', f.attname), ' AND ') || ')'
+                        ELSE string_agg(format('f.%%I IS NOT NULL', f.attname), ' AND ') END,
+                    CASE WHEN t.relkind <> 'p' THEN 'ONLY' END, t.oid::regclass,
+                    string_agg(format('p.%%I OPERATOR(%%I.%%s) f.%%I', p.attname, s.nspname, o.oprname,
+                        f.attname), ' AND '))
+                FROM unnest(k.conkey, k.confkey, k.conpfeqop) AS pair(referencing, referenced, operator)
+                JOIN pg_attribute f ON f.attrelid = k.conrelid AND f.attnum = pair.referencing
+                JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = pair.referenced
+                JOIN pg_operator o ON o.oid = pair.operator JOIN pg_namespace s ON s.oid = o.oprnamespace
+                WHERE to_jsonb(k) ->> 'conperiod' IS DISTINCT FROM 'true')
+        END
+    FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_class t ON t.oid = k.confrelid
+    WHERE NOT k.convalidated AND to_jsonb(k) ->> 'conenforced' IS DISTINCT FROM 'false'
+        AND quote_ident(n.nspname) || '.' || quote_ident(c.relname) = ANY(%s)
+    ORDER BY 1, 2
+"""
+
+
+@frozen
+class Constraint:
+    """A constraint that is NOT VALID.
+
+    Attributes:
+        table: Schema-qualified.
+        name: Its own, quoted only where PostgreSQL would.
+        definition: As the server writes it.
+        counting: A query for the rows that violate it; ``None`` where there is none.
+    """
+
+    table: str
+    name: str
+    definition: str
+    counting: str | None
+
+    @property
+    def label(self) -> str:
+        """Its full name."""
+        return f"{self.table}.{self.name}"
+
+
+@frozen
+class Doubt:
+    """A NOT VALID constraint and the rows that violate it; ``None`` where they were not counted."""
+
+    constraint: Constraint
+    violations: int | None
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        rows = "" if self.violations is None else f"; rows that violate it: {self.violations}"
+        return f"{self.constraint.label} is not validated: {self.constraint.definition}{rows}"
+
+
+def not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[Constraint, ...]:
+    """Return the constraints of these tables that are NOT VALID."""
+    with Cursor(conn, row_factory=tuple_row) as cursor:
+        return tuple(Constraint(*row) for row in cursor.execute(_NOT_VALID, [list(tables)]))
+
+
+def doubted(conn: Connection[Any], found: Sequence[Constraint], *, count: bool) -> tuple[Doubt, ...]:
+    """Return the constraints, with the rows that violate them where these are to be counted."""
+    if not (found and count):
+        return tuple(Doubt(each, None) for each in found)
+    with read_only(conn):
+        return tuple(Doubt(each, _violations(conn, each)) for each in found)
+
+
+def _violations(conn: Connection[Any], constraint: Constraint) -> int | None:
+    if constraint.counting is None:
+        return None
+    return whole_number(conn, constraint.counting, f"counting the rows that violate {constraint.label}")
+
+
+def refusal(doubts: tuple[Doubt, ...]) -> NotValidated:
+    """Return the error where a NOT VALID constraint is one."""
+    first = doubts[0].constraint
+    mend = "mend the rows that violate it, then " if any(each.violations for each in doubts) else ""
+    return NotValidated(
+        "; ".join(map(str, doubts)),
+        constraints=tuple(each.constraint.label for each in doubts),
+        hint=f"{mend}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; where it is to stay "
+        "NOT VALID for now, name it in plugin.checks.not_valid_allowed",
+    )

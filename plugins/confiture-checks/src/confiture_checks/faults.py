@@ -1,0 +1,79 @@
+"""Why a check said no."""
+
+from __future__ import annotations
+
+from confiture.exceptions import ConfigurationFault, ConfitureError
+
+
+class Misconfigured(ConfigurationFault, ValueError):
+    """The plugin's table, or a ``.check.sql`` file, holds something unusable."""
+
+
+class CheckRefused(ConfitureError):
+    """The server refused the SQL of a check.
+
+    Attributes:
+        sqlstate: The server's code.
+    """
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, sqlstate: str | None, hint: str | None) -> None:
+        super().__init__(message, hint=hint)
+        self.sqlstate = sqlstate
+
+
+class PreconditionFailed(ConfitureError):
+    """The database is not as the migration needs it.
+
+    Attributes:
+        unmet: A sentence for each precondition that is not met.
+    """
+
+    exit_code = 5
+
+    def __init__(self, unmet: tuple[str, ...], *, hint: str) -> None:
+        several = f"{len(unmet)} preconditions are not met:"
+        super().__init__("\n  ".join(unmet if len(unmet) == 1 else (several, *unmet)), hint=hint)
+        self.unmet = unmet
+
+
+class NotValidated(ConfitureError):
+    """A constraint of a table that the migration touched is NOT VALID.
+
+    Attributes:
+        constraints: Their names, ``public.orders.total_is_positive``.
+    """
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, constraints: tuple[str, ...], hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.constraints = constraints
+
+
+class CheckFailed(ConfitureError):
+    """A query that must return no rows returned some."""
+
+    exit_code = 5
+
+
+class CountsDiffer(ConfitureError):
+    """Source and target do not have as many rows as each other.
+
+    Attributes:
+        name: The expectation's name.
+        source: Rows of the source.
+        target: Rows of the target.
+    """
+
+    exit_code = 5
+
+    def __init__(self, name: str, *, source: int, target: int, difference: int) -> None:
+        allowed = f", {difference} are allowed" if difference else ""
+        super().__init__(
+            f"counts {name}: the source has {source} rows, the target {target}: "
+            f"they differ by {abs(source - target)}{allowed}",
+            hint=f"run the two queries of plugin.checks.counts.{name} to see which rows are missing",
+        )
+        self.name, self.source, self.target = name, source, target

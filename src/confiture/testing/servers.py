@@ -1,0 +1,83 @@
+"""The server that tests run on: the one that ``CONFITURE_TEST_URL`` names, else one of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote, urlencode
+
+from attrs import field, frozen
+
+from confiture.urls import safe_url
+
+VARIABLE = "CONFITURE_TEST_URL"
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 1 << 30
+
+
+class AnyServer(Protocol):
+    """A server to test on."""
+
+    @property
+    def bindir(self) -> Path:
+        """Where ``psql`` and ``pg_dump`` are."""
+
+    def conninfo(self, dbname: str) -> str:
+        """Return the URL of one of its databases."""
+
+
+@frozen
+class NamedServer:
+    """The server that ``CONFITURE_TEST_URL`` names.
+
+    Attributes:
+        url: Of any of its databases; the role is to be allowed to create more.
+    """
+
+    url: str = field(repr=lambda url: repr(safe_url(url)))
+
+    @property
+    def bindir(self) -> Path:
+        """Where ``psql`` and ``pg_dump`` are."""
+        from confiture.server import binaries
+
+        return binaries()
+
+    def conninfo(self, dbname: str) -> str:
+        """Return the URL of one of its databases."""
+        from psycopg.conninfo import conninfo_to_dict
+
+        options = {
+            name: str(value) for name, value in conninfo_to_dict(self.url).items() if value is not None
+        }
+        return f"postgresql:///{quote(dbname, safe='')}?" + urlencode(
+            {name: value for name, value in options.items() if name != "dbname"}, quote_via=quote, safe=""
+        )
+
+
+@contextmanager
+def server_for_tests() -> Iterator[AnyServer]:
+    """Lend the server that is named, else one of our own without fsync, as long as the block lasts.
+
+    Raises:
+        ServerFault: None is named, and our own cannot be started.
+    """
+    if named := os.environ.get(VARIABLE):
+        yield NamedServer(named)
+        return
+    from confiture.server import temporary
+
+    with temporary(_fast_folder(), fsync=False) as ours:
+        yield ours
+
+
+def _fast_folder() -> Path:
+    """Memory where there is room, else the disk."""
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
+        return _MEMORY
+    return Path(tempfile.gettempdir())

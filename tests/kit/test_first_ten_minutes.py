@@ -1,0 +1,123 @@
+"""What a newcomer types in, taken from docs/writing-plugins.md, where nothing of ours is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from confiture.server import binaries
+from confiture.server.placing import STATE
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "writing-plugins.md"
+
+
+def commands() -> list[str]:
+    """Return every line that the page says to type in, in order."""
+    return re.findall(r"^\$ (.+)$", PAGE.read_text(encoding="utf-8"), re.M)
+
+
+@pytest.fixture
+def empty() -> Iterator[Path]:
+    """An empty folder that the server's user can enter, which pytest's own is not for root."""
+    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
+    folder.chmod(0o755)
+    yield folder
+    for note in folder.rglob("embedded.json"):
+        home = Path(json.loads(note.read_text())["data"]).parent
+        if home.parent == STATE:
+            shutil.rmtree(home)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def libraries(tmp_path: Path) -> Path:
+    """What confiture depends on, without confiture and its plugins: a package index that needs no network."""
+    folder = tmp_path / "libraries"
+    folder.mkdir()
+    for kind in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for each in Path(kind).iterdir():
+            if not re.search(r"confiture|\.pth$|^__editable__", each.name):
+                (folder / each.name).symlink_to(each)
+    return folder
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """Confiture itself, built from this folder."""
+    folder = tmp_path / "wheels"
+    flags = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
+    command = [sys.executable, "-m", "pip", "wheel", *flags, "--wheel-dir", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path, libraries, wheels) -> dict[str, str]:
+    """A shell of somebody who has Python, and an index that has confiture."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "python3").symlink_to(sys.executable)
+    # The one that pip would have written beside the libraries.
+    (programs / "pytest").write_text('#!/bin/sh\nexec python -m pytest "$@"\n')
+    (programs / "pytest").chmod(0o755)
+    return {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONPATH": str(libraries),
+        # By their own name: through the links they would be copied once more for the server's user.
+        "CONFITURE_PG_BINDIR": str(binaries()),
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+
+
+def typed(lines: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """Type the lines into one shell that stops at the first failure; return all that it printed."""
+    done = subprocess.run(
+        ["bash", "-e"],
+        input="\n".join(lines),
+        env=environment,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_from_an_empty_folder_to_ones_own_hook_with_the_docs_alone(empty, environment):
+    # The addopts of those who named the kit before pytest found it by itself: it is loaded once, not twice.
+    named = ["cd confiture-hello", "pytest -p confiture.testing"]
+
+    said = typed([*commands(), *named], empty, environment)
+
+    assert said.count("2 passed") == 2
+    assert re.search(r"hello\s+0\.1\.0", said)
+    assert re.search(r"applied +0001 +jam", said)
+    assert re.search(r"after_ddl +hello +MeasureChanged .*kept +relations=1, size_bytes=\d{4,}", said)
+
+
+def test_the_page_shows_the_hook_that_is_written():
+    shown = PAGE.read_text(encoding="utf-8")
+    written = (ROOT / "examples/first-plugin/src/confiture_hello/__init__.py").read_text(encoding="utf-8")
+
+    hook = written[written.index("@hookimpl") :]
+
+    assert f"```python\n{hook}```" in shown
