@@ -329,6 +329,21 @@ def test_what_may_run_in_a_transaction_does(sql):
     assert statement.in_transaction is True
 
 
+@pytest.mark.parametrize(
+    "body, inside",
+    [
+        ("BEGIN INSERT INTO t VALUES (1); END", True),
+        ("BEGIN Commit; END", False),
+        ("BEGIN CALL p(); END", False),
+        ("plpy.rollback()", False),
+    ],
+)
+def test_a_block_is_recorded_in_its_own_transaction_unless_it_may_commit(body, inside):
+    (statement,) = read(f"-- confiture: no-transaction\nDO $$ {body} $$").statements
+
+    assert statement.in_transaction is inside
+
+
 # Directives
 
 

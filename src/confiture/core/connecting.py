@@ -14,6 +14,7 @@ from confiture.config import Settings
 from confiture.exceptions import ConnectionFault
 
 OLDEST_SUPPORTED = 14
+_HAS_STARTED = ("password", "authentication", "pg_hba.conf", "does not exist")
 
 
 def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
@@ -69,7 +70,9 @@ def _ours(url: str) -> str:
 
 
 def _may_be_starting(error: psycopg.OperationalError) -> bool:
-    return error.sqlstate in (None, "57P03") and "password" not in str(error)
+    # A refused connection has no SQLSTATE; what else the server says, it says when it has started.
+    said = str(error)
+    return error.sqlstate in (None, "57P03") and not any(words in said for words in _HAS_STARTED)
 
 
 def _supported(conn: Connection[Any]) -> Connection[Any]:

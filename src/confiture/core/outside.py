@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from postgast.pg_query_pb2 import Node
 
 _FALSE = frozenset({"false", "off", "0", "no"})
+# In any language: COMMIT, plpy.commit(), spi_rollback(), a CALL of what may do so.
+_MAY_COMMIT = re.compile("commit|rollback|call", re.I)
 _SET_MULTI = {
     "TRANSACTION": "SET TRANSACTION",
     "TRANSACTION SNAPSHOT": "SET TRANSACTION",
@@ -122,6 +124,12 @@ def _alter_subscription(stmt: Any) -> Outside:
     return Outside("ALTER SUBSCRIPTION", always=False)
 
 
+def _do(stmt: Any) -> Outside | None:
+    """Tell a block that may commit by its words; another one is safer in a transaction, with its record."""
+    bodies = [each.def_elem.arg.string.sval for each in stmt.args if each.def_elem.defname == "as"]
+    return Outside("DO", always=False) if _MAY_COMMIT.search(" ".join(bodies)) else None
+
+
 def _switched_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
     on = default
     for option in (each.def_elem for each in options):
@@ -157,5 +165,5 @@ _JUDGES: dict[str, Callable[[Any], Outside | None]] = {
     "create_table_space_stmt": _always("CREATE TABLESPACE"),
     "drop_table_space_stmt": _always("DROP TABLESPACE"),
     "call_stmt": _perhaps("CALL"),
-    "do_stmt": _perhaps("DO"),
+    "do_stmt": _do,
 }
