@@ -205,7 +205,7 @@ def test_a_role_that_may_read_the_ledger_sees_what_is_applied(project, database,
     assert status.code == 0
     assert "1 applied, 1 pending" in status.out
     assert run.code == 4
-    assert "permission denied" in run.err
+    assert "may not write the ledger" in run.err
     assert "hint: " in run.err
     assert applied(database) == ["1"]
     assert "public.fig" not in tables(database)

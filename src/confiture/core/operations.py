@@ -172,14 +172,25 @@ class _Errand:
         scripts = read_folder(self.settings.migrations)
         with connect(self.settings) as conn:
             version = server_version(conn)
-            if not self._works(conn, scripts):
+            works = self._works(conn, scripts)
+            if not works:
                 return self._report(version, ())
-            with self._runner(conn) as runner:
+            with self._session(conn, works) as own, self._runner(own) as runner:
                 # Another run may have been at it while we waited for the lock.
-                works = self._works(conn, scripts)
+                works = self._works(own, scripts)
                 if self.mode != "dry-run" and works:
-                    self.ledger.create(conn)
+                    self._refuse_pooler(runner, works)
+                    self.ledger.create(own)
                 return self._report(version, *self._all(runner, works), works)
+
+    @contextmanager
+    def _session(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Connection[Any]]:
+        """Lend the connection to run on: past the pooler, where one of them needs a session of its own."""
+        if self.settings.direct_url and not all(work.transactional for work in works):
+            with connect(self.settings, direct=True) as direct:
+                yield direct
+        else:
+            yield conn
 
     def _works(self, conn: Connection[Any], scripts: tuple[Script, ...]) -> tuple[Work, ...]:
         from confiture.core.work import prepare
@@ -242,21 +253,20 @@ class _Errand:
 
     def _one_by_one(self, runner: Runner, works: tuple[Work, ...], tell: Callable[[Ran], None]) -> None:
         for work in works:
-            self._refuse_pooler(runner, work)
             ran = runner.run(work)
             tell(ran)
             if ran.stops:
                 break
 
-    def _refuse_pooler(self, runner: Runner, work: Work) -> None:
+    def _refuse_pooler(self, runner: Runner, works: tuple[Work, ...]) -> None:
         """Ask for a session of one's own where a transaction pooler stands between.
 
         A pooler makes up the process id it gives a client; the server's own is another.
         """
-        conn = runner.engine.session.conn
-        if not work.transactional and conn.info.backend_pid != runner.blockers.pid:
+        outside = [work for work in works if not work.transactional]
+        if outside and runner.engine.session.conn.info.backend_pid != runner.blockers.pid:
             raise ConfigurationFault(
-                f"migration {work.label} runs outside a transaction and needs a session of its own, "
+                f"migration {outside[0].label} runs outside a transaction and needs a session of its own, "
                 "and there is a transaction pooler between",
                 hint="set direct_url to the server itself",
             )
