@@ -13,9 +13,11 @@ from psycopg.pq import TransactionStatus
 
 from confiture.core.lock import describe_sessions
 from confiture.core.session import rows
+from confiture.exceptions import ConnectionFault
 from confiture.models.report import MigrationReport
 
 _INTERVAL_S = 0.05
+_PATIENCE_S = 10.0
 
 
 @frozen
@@ -70,7 +72,7 @@ class Blockers:
 
     def __enter__(self) -> Blockers:
         """Begin to watch."""
-        self.pid = int(rows(self.watched, "SELECT pg_backend_pid()")[0][0])
+        self.pid = _server_pid(self.watched)
         self._thread = threading.Thread(target=self._watch, name="confiture-blockers", daemon=True)
         self._thread.start()
         return self
@@ -104,3 +106,29 @@ class Blockers:
         ((pids,),) = rows(self.keeper, f"SELECT pg_blocking_pids({self.pid})")
         self.waits_for = describe_sessions(self.keeper, pids) if pids else None
         self._seen = self.waits_for or self._seen
+
+
+def _server_pid(conn: Connection[Any]) -> int:
+    """Return the process id of the server's end, asked while the keeper holds a connection of its own.
+
+    Raises:
+        ConnectionFault: There is no answer: a pool of one connection, which the keeper holds.
+    """
+    found: list[int | psycopg.Error] = []
+
+    def ask() -> None:
+        try:
+            found.append(int(rows(conn, "SELECT pg_backend_pid()")[0][0]))
+        except psycopg.Error as error:
+            found.append(error)
+
+    # In a thread, because psycopg has no time limit for a query and the pooler's is minutes.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_S)
+    if found and isinstance(found[0], int):
+        return found[0]
+    raise ConnectionFault(
+        "the server gives no second connection: one holds the migration lock while the other runs",
+        hint="give the pool two connections or more, or set url to the server itself",
+    )
