@@ -408,3 +408,25 @@ def test_the_log_is_bound_to_version_phase_and_plugin_and_goes_to_stderr(project
     assert "jam.boiled" not in done.stdout
     for said in ("pots", "7", "version", "1", "phase", "before_ddl", "plugin", "talker"):
         assert said in line
+
+
+def test_without_a_transaction_relations_are_what_its_earlier_statements_changed(project):
+    """Each statement is committed by itself; what it changed is remembered."""
+    seen = []
+
+    def look(conn, context):
+        seen.append(context.relations())
+
+    project.plugin("seer", after_ddl=look)
+    project.write(
+        "1_jam.sql",
+        "-- confiture: no-transaction\n"
+        "CREATE TABLE jam (fruit text);\n"
+        "CREATE TABLE pots AS SELECT 1 AS one;\n"
+        "CREATE INDEX CONCURRENTLY ON jam (fruit);\n",
+    )
+
+    report = project.run()
+
+    assert report.exit_code == 0
+    assert seen == [("public.jam", "public.pots")]

@@ -30,6 +30,17 @@ class Build:
     index: str | None = None
     again: bool = False
 
+    def table(self, conn: Connection[Any]) -> tuple[str, ...]:
+        """Return the table it builds on, qualified; nothing where that is gone."""
+        relation = f"to_regclass({literal(self.relation)})"
+        found = rows(
+            conn,
+            "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = coalesce("
+            f"(SELECT indrelid FROM pg_index WHERE indexrelid = {relation}), {relation})",
+        )
+        return tuple(name for (name,) in found)
+
     def invalid(self, conn: Connection[Any]) -> tuple[str, ...]:
         """Return the invalid indexes that it may have left, qualified."""
         return self._found(conn, "NOT i.indisvalid")

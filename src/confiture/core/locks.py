@@ -105,10 +105,10 @@ def blocks_of(locks: Iterable[Lock]) -> Blocks:
 
 def changed_so_far(conn: Connection[Any]) -> tuple[str, ...]:
     """Return the tables, views and sequences that this transaction has written to or altered."""
-    return tuple(name for (name,) in rows(conn, _CHANGED))
+    return tuple(name for (name,) in rows(conn, CHANGED))
 
 
-_CHANGED = """
+CHANGED = """
     SELECT DISTINCT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
     FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_backend_pid()

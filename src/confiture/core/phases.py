@@ -39,6 +39,7 @@ class Phases:
         warnings: What their guards had to say.
         ran: Every hook that was begun.
         locals: Settings made with ``context.set_local``.
+        changed_before: What the migration has changed in transactions that have ended.
     """
 
     manager: GuardedPluginManager
@@ -47,6 +48,7 @@ class Phases:
     warnings: list[str] = field(factory=list)
     ran: list[HookRef] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
+    changed_before: set[str] = field(factory=set)
 
     def any(self, *phases: HookPhase) -> bool:
         """Whether any of these phases has a hook."""
@@ -66,7 +68,7 @@ class Phases:
         if not implementations:
             return []
         plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
-        guard = Guard(session, self.context, plain, lambda: changed_so_far(session.conn), commits)
+        guard = Guard(session, self.context, plain, lambda: self._changed(session), commits)
         self.manager.guard = guard
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
@@ -80,6 +82,9 @@ class Phases:
         # A wrapper may return whatever it likes in place of pluggy's list.
         each = results if isinstance(results, list) else [results]
         return [result for result in each if isinstance(result, HookResult)]
+
+    def _changed(self, session: Session) -> tuple[str, ...]:
+        return tuple(sorted({*self.changed_before, *changed_so_far(session.conn)}))
 
     def _implementations(self, phase: HookPhase) -> list[Any]:
         return getattr(self.manager.hook, phase.spec).get_hookimpls()  # type: ignore[no-any-return]

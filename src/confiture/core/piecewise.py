@@ -20,7 +20,7 @@ from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import HELD, STRONG
+from confiture.core.locks import CHANGED, HELD, STRONG
 from confiture.core.savepoint import HookRef
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
@@ -188,6 +188,7 @@ class Piecewise(Walk):
             self._record(ledger.begun_sql(entry, step, statement.sql))
             with self._outside(statement.sql, build, ledger.not_begun_sql(entry, step)):
                 self.statements.run(statement)
+            self.phases.changed_before.update(build.table(self.engine.session.conn) if build else ())
             self._hidden(statement.line)
             self._record(ledger.done_sql(entry, step))
         self.committed = True
@@ -208,7 +209,8 @@ class Piecewise(Walk):
         conn = self.engine.session.conn
         with self._own_transaction():
             self.statements.run(statement)
-            (held,) = send(conn, f"{HELD}; {AS_OURSELVES} {record}")
+            held, changed = send(conn, f"{HELD}; {CHANGED}; {AS_OURSELVES} {record}")
+            self.phases.changed_before.update(name for (name,) in changed)
             before = self.locks
             self._see(held)
             self.locks = merged(before, self.locks)
