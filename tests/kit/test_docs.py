@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from confiture.cli.commands import COMMANDS
+from confiture.core.guarded_settings import GUARDED
 from confiture.core.hooks import HookContext, HookPhase, HookResult
-from confiture.core.savepoint import GUARDED
 from confiture.plugins import spec
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -10,9 +10,10 @@ from attrs import define, field
 from psycopg import Connection
 
 from confiture.core.callbacks import called
+from confiture.core.hook_calls import Commits, HookRef
 from confiture.core.hooks import Hook, HookContext, HookPhase, HookResult
 from confiture.core.locks import changed_so_far
-from confiture.core.savepoint import Commits, Guard, HookRef
+from confiture.core.savepoint import Guard
 from confiture.core.session import Session
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport

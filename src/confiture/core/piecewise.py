@@ -16,12 +16,12 @@ from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy
+from confiture.core.hook_calls import HookRef
 from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import Entry, sha256
 from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import CHANGED, HELD, STRONG
-from confiture.core.savepoint import HookRef
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
 from confiture.core.stretches import Stretches

@@ -13,11 +13,11 @@ from psycopg import Connection
 
 from confiture.core.callbacks import callback_name, called
 from confiture.core.faults import fault_of, lock_not_granted, root, source_line, waited_in_vain
+from confiture.core.hook_calls import HookFatal
 from confiture.core.hooks import HookError, HookPhase
 from confiture.core.locks import blocks_of
 from confiture.core.piecewise import Piecewise
 from confiture.core.planner import unfinished
-from confiture.core.savepoint import HookFatal
 from confiture.core.session import Session
 from confiture.core.walk import EndedTransaction, Engine, Walk
 from confiture.core.watching import Blockers, Now

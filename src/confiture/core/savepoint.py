@@ -11,89 +11,21 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable
 from inspect import isgenerator
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import psycopg
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
-from confiture.core.hooks import HookContext, HookError, HookPhase, HookResult, who
-from confiture.core.session import Session, identifier, literal, rows, send
+from confiture.core.guarded_settings import CURSORS, GUARDED, LOOK, put_back_sql, set_locally
+from confiture.core.hook_calls import Commits, HookFatal, HookRef, Misuse
+from confiture.core.hooks import HookContext, HookError, HookResult, who
+from confiture.core.session import Session, identifier, rows, send
 from confiture.exceptions import ConfitureError
 from confiture.models.report import HookReport
-
-# What a hook may not leave changed. statement_timeout goes first, in a statement of its own:
-# a hook's `SET statement_timeout = 1` would otherwise cancel the guard itself.
-GUARDED = (
-    "statement_timeout",
-    "session_authorization",
-    "role",
-    "search_path",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "TimeZone",
-    "DateStyle",
-    "session_replication_role",
-    "row_security",
-    "client_min_messages",
-    "check_function_bodies",
-    "default_tablespace",
-)
-
-
-@frozen
-class HookRef:
-    """One implementation of one phase.
-
-    Attributes:
-        phase: When it runs.
-        plugin: Its plugin's name, ``None`` for a migration's own hook.
-        name: As it appears in the report.
-        config: The plugin's table.
-    """
-
-    phase: HookPhase
-    plugin: str | None
-    name: str
-    config: Mapping[str, Any] = field(factory=dict)
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether its failure is reported and passed over."""
-        return self.config.get("on_failure") == "continue"
-
-    @property
-    def retries(self) -> bool:
-        """Whether the migration may be tried again once this has run."""
-        return self.config.get("retry") is not False
-
-
-class HookFatal(HookError):
-    """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
-
-    def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
-        super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
-        self.may_be_committed = may_be_committed
-
-
-class Misuse(Exception):
-    """What a hook did wrong without raising."""
-
-
-class Commits(Protocol):
-    """What ends the transaction at a generator hook's ``yield`` and begins the next."""
-
-    def resume(self, ref: HookRef) -> Any:
-        """Return what this hook yielded last before a crash, ``None`` where it begins."""
-
-    def stored(self, progress: Any) -> str:
-        """Return what was yielded as it is stored, or raise :class:`Misuse`."""
-
-    def commit(self, ref: HookRef, stored: str) -> None:
-        """Store the progress, commit, and begin again."""
 
 
 @define
@@ -157,7 +89,7 @@ class Guard:
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration's end, and from now on keep it at that."""
         self._refuse_open()
-        ((now,),) = rows(self.session.conn, _set_locally(name, value))
+        ((now,),) = rows(self.session.conn, set_locally(name, value))
         # In time for a hook inside a wrapper that asks for it; what an undone hook asked for is forgotten.
         spelled = {each.lower(): each for each in GUARDED}
         name = spelled.get(name.lower(), name)
@@ -293,7 +225,7 @@ class Guard:
 
     def _begin_again(self, calls: Iterable[_Call]) -> None:
         """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
-        message = [_set_locally(name, value) for name, value in self.locals.items()]
+        message = [set_locally(name, value) for name, value in self.locals.items()]
         for call in calls:
             call.before, call.savepoint = len(self.reports), _random_name()
             call.wanted, call.locals = dict(self._wanted), dict(self.locals)
@@ -326,16 +258,13 @@ class Guard:
             changed = send(self.session.conn, f"{self._put_back_sql()} SAVEPOINT {name}")
             self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
-            settings, cursors = send(self.session.conn, f"{_LOOK} SAVEPOINT {name}")
+            settings, cursors = send(self.session.conn, f"{LOOK} SAVEPOINT {name}")
             self._wanted = dict(zip(GUARDED, settings[0], strict=True))
             self._cursors = frozenset(cursor for (cursor,) in cursors)
         return name
 
     def _put_back_sql(self) -> str:
-        """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become."""
-        callers = self.session.callers_settings()
-        first, *others = (_put_back_one(name, self._wanted[name], callers.get(name, "")) for name in GUARDED)
-        return f"SELECT {first}; SELECT {', '.join(others)};"
+        return put_back_sql(self._wanted, self.session.callers_settings())
 
     def _check(self, result: Any) -> None:
         """Refuse what a hook left behind, before anything is sent."""
@@ -355,7 +284,7 @@ class Guard:
             raise Misuse("it left a COPY or a result open")
 
     def _release(self, call: _Call, *, last: bool = False) -> None:
-        close = "CLOSE ALL;" if self.session.ours else f"{_CURSORS};"
+        close = "CLOSE ALL;" if self.session.ours else f"{CURSORS};"
         following = None if last else self._following()
         results = send(
             self.session.conn,
@@ -451,18 +380,6 @@ class Guard:
 
 
 _ENDED = "it ended the transaction (a COMMIT or ROLLBACK of its own)"
-_CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
-_LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {_CURSORS};"
-
-
-def _put_back_one(name: str, value: str, callers: str) -> str:
-    """Return SQL that puts one setting back: the caller's own value first, for after his commit."""
-    setting, value = literal(name), literal(value)
-    now = f"current_setting({setting})"
-    back = f"set_config({setting}, {value}, false)"
-    if callers and literal(callers) != value:
-        back = f"set_config({setting}, {literal(callers)}, false) || set_config({setting}, {value}, true)"
-    return f"CASE WHEN {now} <> {value} THEN {now} || left({back}, 0) END"
 
 
 def _then(following: str | None) -> str:
@@ -475,10 +392,6 @@ def _random_name() -> str:
 
 def _who(ref: HookRef) -> str:
     return who(ref.name, ref.plugin)
-
-
-def _set_locally(name: str, value: str) -> str:
-    return f"SELECT set_config({literal(name)}, {literal(value)}, true)"
 
 
 def _nesting(conn: psycopg.Connection[Any]) -> int:

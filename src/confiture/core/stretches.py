@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define
 
-from confiture.core.savepoint import HookRef, Misuse
+from confiture.core.hook_calls import HookRef, Misuse
 
 # As JSON writes it, behind an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

@@ -9,8 +9,9 @@ from typing import Any
 
 import pluggy
 
+from confiture.core.hook_calls import HookRef
 from confiture.core.hooks import HookPhase
-from confiture.core.savepoint import Guard, HookRef
+from confiture.core.savepoint import Guard
 from confiture.plugins import spec
 
 
