@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from confiture.config import Settings
 from confiture.core.connecting import connect
-from confiture.core.ledger import Entry, Ledger, Row
+from confiture.core.ledger import Ledger
 from confiture.core.planner import find, statuses
 from confiture.core.recording import recorder
 from confiture.core.sources import read_folder
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault
-from confiture.models.ledger import Baseline, BaselineStep
+from confiture.models.ledger import Baseline, BaselineStep, Entry, Row
 from confiture.models.migration import Script
 
 

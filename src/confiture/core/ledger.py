@@ -17,49 +17,8 @@ from psycopg import Connection
 
 from confiture.core.session import identifier, literal, rows, send
 from confiture.exceptions import RightsFault
+from confiture.models.ledger import Entry, Row
 from confiture.models.migration import Direction
-
-
-@frozen
-class Entry:
-    """One migration as the ledger knows it.
-
-    Attributes:
-        version: As written when it was applied.
-        name: The same.
-        checksum: Of its text; ``None`` where it was applied from a class without a file.
-        applied_at: ISO 8601 with time zone; ``None`` while unfinished.
-        done: The SHA-256 of each statement recorded of an unfinished migration, in order.
-        begun: The SHA-256 of the statement that was begun and not recorded as done, if any.
-        direction: ``"backward"`` where what is unfinished is its ``down``.
-    """
-
-    version: str
-    name: str
-    checksum: str | None
-    applied_at: str | None
-    done: tuple[str, ...] = ()
-    direction: Direction = "forward"
-    begun: str | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether all of it was applied."""
-        return self.applied_at is not None
-
-
-@frozen
-class Row:
-    """What a finished migration leaves in the ledger."""
-
-    version: str
-    name: str
-    checksum: str | None
-    duration_ms: float
-    transactional: bool
-    plugins: tuple[str, ...]
-    hooks: tuple[str, ...]
-
 
 _WRITES = "INSERT, UPDATE, DELETE"
 

@@ -11,11 +11,12 @@ from attrs import evolve, field, frozen
 from confiture.config import Settings
 from confiture.core.connecting import connect, server_version
 from confiture.core.faults import exit_code
-from confiture.core.ledger import Entry, Ledger
+from confiture.core.ledger import Ledger
 from confiture.core.planner import find, pending, statuses, to_undo, unfinished
 from confiture.core.sources import read_folder
 from confiture.core.versions import numbers
 from confiture.exceptions import ConfigurationFault
+from confiture.models.ledger import Entry
 from confiture.models.migration import Direction, Script
 from confiture.models.status import MigrationStatus
 

@@ -19,7 +19,7 @@ from confiture.core.copying import end_copy
 from confiture.core.hook_calls import HookRef
 from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
-from confiture.core.ledger import Entry, sha256
+from confiture.core.ledger import sha256
 from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import CHANGED, HELD, STRONG
 from confiture.core.session import literal, rows, send
@@ -28,6 +28,7 @@ from confiture.core.stretches import Stretches
 from confiture.core.walk import Engine, Walk
 from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
+from confiture.models.ledger import Entry
 from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import Lock, NotSeen
 

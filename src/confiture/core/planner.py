@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from confiture.core.ledger import Entry
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault, UsageFault
+from confiture.models.ledger import Entry
 from confiture.models.migration import Direction, Script
 from confiture.models.status import MigrationStatus
 

@@ -12,10 +12,11 @@ from psycopg import Connection
 
 from confiture.config import Settings
 from confiture.core.connecting import connect
-from confiture.core.ledger import Entry, Ledger, read_only
+from confiture.core.ledger import Ledger, read_only
 from confiture.core.lock import Keeper, lock_lost, migration_lock, still_held
 from confiture.core.session import Session, send
 from confiture.exceptions import RightsFault
+from confiture.models.ledger import Entry
 
 
 @frozen

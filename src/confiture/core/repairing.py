@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from confiture.config import Settings
 from confiture.core.connecting import connect
-from confiture.core.ledger import Entry, Ledger
+from confiture.core.ledger import Ledger
 from confiture.core.lock import lock_holder
 from confiture.core.planner import find
 from confiture.core.recording import recorder
@@ -17,7 +17,7 @@ from confiture.core.unfinished import Progress, invalid_indexes, read_progress, 
 from confiture.core.verifying import file_disagreements
 from confiture.core.versions import numbers
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, UsageFault
-from confiture.models.ledger import InvalidIndex, Repair, StatementProgress, Unfinished
+from confiture.models.ledger import Entry, InvalidIndex, Repair, StatementProgress, Unfinished
 from confiture.models.migration import Script, Statement
 
 

@@ -9,9 +9,9 @@ from attrs import field, frozen
 from psycopg import Connection
 
 from confiture.core.indexes import build_of
-from confiture.core.ledger import Entry, Ledger, sha256
+from confiture.core.ledger import Ledger, sha256
 from confiture.core.session import identifier, literal, rows
-from confiture.models.ledger import HookProgress, InvalidIndex, StatementProgress
+from confiture.models.ledger import Entry, HookProgress, InvalidIndex, StatementProgress
 from confiture.models.migration import Statement
 
 

@@ -9,11 +9,11 @@ from attrs import frozen
 from confiture.config import Settings
 from confiture.core.connecting import connect
 from confiture.core.history import history_sql, records
-from confiture.core.ledger import Entry, Ledger
+from confiture.core.ledger import Ledger
 from confiture.core.planner import statuses
 from confiture.core.versions import numbers
 from confiture.exceptions import LedgerFault
-from confiture.models.ledger import Disagreement, Record, Verification
+from confiture.models.ledger import Disagreement, Entry, Record, Verification
 from confiture.models.migration import Script
 from confiture.models.status import MigrationStatus
 

@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 
 from confiture.core.copying import end_copy, left_open
 from confiture.core.hooks import HookContext, HookPhase
-from confiture.core.ledger import Ledger, Row
+from confiture.core.ledger import Ledger
 from confiture.core.lock import Keeper, lock_lost
 from confiture.core.locks import HELD, Relation, existing, strongest
 from confiture.core.phases import Phases, own_hooks
@@ -26,6 +26,7 @@ from confiture.core.session import Session, literal, send
 from confiture.core.statements import SqlMigration, Statements
 from confiture.core.work import Work
 from confiture.exceptions import MigrationFault
+from confiture.models.ledger import Row
 from confiture.models.migration import Migration
 from confiture.models.report import Lock, PluginUse
 from confiture.plugins.guarding import GuardedPluginManager

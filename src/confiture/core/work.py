@@ -10,11 +10,12 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.core.ledger import Entry, sha256
+from confiture.core.ledger import sha256
 from confiture.core.sources import read_text
 from confiture.core.statements import SqlMigration
 from confiture.core.versions import parse_filename
 from confiture.exceptions import MigrationFault, MigrationFaults
+from confiture.models.ledger import Entry
 from confiture.models.migration import Direction, Migration, Script, SqlScript
 
 

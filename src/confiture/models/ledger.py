@@ -1,4 +1,4 @@
-"""What is read out of the ledger: the history, what disagrees with it, what is unfinished."""
+"""What is in the ledger, and what is read out of it: the history, what disagrees, what is unfinished."""
 
 from __future__ import annotations
 
@@ -207,3 +207,44 @@ class Dump:
     changed: bool
     server_version: str
     pg_dump_version: str
+
+
+@frozen
+class Entry:
+    """One migration as the ledger knows it.
+
+    Attributes:
+        version: As written when it was applied.
+        name: The same.
+        checksum: Of its text; ``None`` where it was applied from a class without a file.
+        applied_at: ISO 8601 with time zone; ``None`` while unfinished.
+        done: The SHA-256 of each statement recorded of an unfinished migration, in order.
+        begun: The SHA-256 of the statement that was begun and not recorded as done, if any.
+        direction: ``"backward"`` where what is unfinished is its ``down``.
+    """
+
+    version: str
+    name: str
+    checksum: str | None
+    applied_at: str | None
+    done: tuple[str, ...] = ()
+    direction: Direction = "forward"
+    begun: str | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of it was applied."""
+        return self.applied_at is not None
+
+
+@frozen
+class Row:
+    """What a finished migration leaves in the ledger."""
+
+    version: str
+    name: str
+    checksum: str | None
+    duration_ms: float
+    transactional: bool
+    plugins: tuple[str, ...]
+    hooks: tuple[str, ...]
