@@ -90,7 +90,7 @@ def test_the_report_of_a_run(shop):
     assert [each["locks"] for each in second["statements"]] == [[], []]
     (hook,) = second["hooks"]
     assert (hook["phase"], hook["plugin"], hook["hook"], hook["outcome"]) == (
-        "AFTER_DDL",
+        "after_ddl",
         "plum",
         "Touch",
         "kept",

@@ -68,7 +68,7 @@ def test_the_readmes_plugin_has_its_hook_run(shop):
 
     assert answer.code == 0
     (hook,) = [each for each in answer.json["migrations"][0]["hooks"] if each["plugin"] == "hello"]
-    assert hook["phase"] == "AFTER_DDL"
+    assert hook["phase"] == "after_ddl"
     assert hook["hook"] == "CountTables"
     assert hook["outcome"] == "kept"
     assert hook["stats"] == {"tables": 2}

@@ -346,7 +346,7 @@ def test_on_error_is_told_the_error_and_what_it_writes_lasts_but_in_a_rehearsal(
 
     assert report.exit_code == 5
     assert seen == [(True, "ValueError", HookPhase.ON_ERROR)]
-    assert [(hook.phase, hook.outcome) for hook in report.migrations[0].hooks][-1] == ("ON_ERROR", "kept")
+    assert [(hook.phase, hook.outcome) for hook in report.migrations[0].hooks][-1] == ("on_error", "kept")
     assert jam() == ([] if dry_run else ["fig"])
     assert called == ([] if dry_run else [True])
 

@@ -45,7 +45,7 @@ def test_a_hook_that_returns_a_result_is_kept_and_reported(scene, jam):
     migration = scene.play(fill)
 
     (hook,) = migration.hooks
-    assert (hook.phase, hook.hook, hook.outcome) == ("AFTER_DDL", "Fill", "kept")
+    assert (hook.phase, hook.hook, hook.outcome) == ("after_ddl", "Fill", "kept")
     assert (hook.rows_affected, hook.stats) == (1, {"fruits": 1})
     assert hook.plugin == (None if scene.way.own else "scene")
     assert jam() == (["fig"] if scene.way.keeps else [])

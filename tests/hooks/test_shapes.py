@@ -100,7 +100,7 @@ def test_a_hook_with_a_specname_runs_in_that_phase_under_its_own_name(project):
     report = project.run()
 
     (hook,) = report.migrations[0].hooks
-    assert (hook.phase, hook.hook, hook.stats) == ("CLEANUP", hook.hook, {"phase": "cleanup"})
+    assert (hook.phase, hook.hook, hook.stats) == ("cleanup", hook.hook, {"phase": "cleanup"})
     assert hook.hook.endswith("fill_shelves")
 
 

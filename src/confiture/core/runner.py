@@ -244,6 +244,6 @@ def _undone(walk: Walk) -> tuple[HookReport, ...]:
     """Return the hooks of a failed migration: undone with its transaction, but for on_error's own."""
     by_itself = isinstance(walk, Piecewise)
     return tuple(
-        hook if by_itself or hook.phase == HookPhase.ON_ERROR.name else evolve(hook, outcome="undone")
+        hook if by_itself or hook.phase == HookPhase.ON_ERROR.spec else evolve(hook, outcome="undone")
         for hook in walk.phases.reports
     )

@@ -305,7 +305,7 @@ class Guard:
 
     def _report(self, call: _Call, result: HookResult | None) -> HookReport:
         return HookReport(
-            phase=call.ref.phase.name,
+            phase=call.ref.phase.spec,
             plugin=call.ref.plugin,
             hook=result.hook_name if result else call.ref.name,
             outcome="kept",

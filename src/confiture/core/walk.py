@@ -311,7 +311,7 @@ class Walk:
                 duration_ms=self.elapsed_ms(),
                 transactional=self.migration.transactional,
                 plugins=tuple(f"{each.name}=={each.version}" for each in self.engine.plugins),
-                hooks=tuple(f"{each.phase.lower()} {each.hook}" for each in self.phases.reports),
+                hooks=tuple(f"{each.phase} {each.hook}" for each in self.phases.reports),
             )
         )
 
