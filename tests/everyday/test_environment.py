@@ -122,7 +122,7 @@ def test_logs_as_json_are_one_object_a_line(project):
 def test_a_failed_migration_is_an_object_with_its_error(project):
     project.write("1_jam.sql", "SELECT 1/0;")
 
-    answer = project("run", "--log-format", "json")
+    answer = project("run", "--no-plugins", "--log-format", "json")
 
     assert answer.code == 4
     (event,) = events(answer)
@@ -147,7 +147,7 @@ def test_what_is_refused_is_an_object_too(project, command):
 def test_the_machines_report_stays_on_stdout(project):
     project.write("1_jam.sql", JAM)
 
-    answer = project("run", "--log-format", "json", "--output", "json")
+    answer = project("run", "--no-plugins", "--log-format", "json", "--output", "json")
 
     assert answer.json["outcome"] == "ok"
     assert [each["event"] for each in events(answer)] == ["migration.applied"]

@@ -84,7 +84,7 @@ def test_elsewhere_there_is_a_plain_line_a_step(project, second):
     project.write("1_jam.sql", "SELECT pg_sleep(1.5);")
     project.write("2_fig.sql", "CREATE TABLE fig (i int);")
 
-    answer = ended(project.start("run"))
+    answer = ended(project.start("run", "--no-plugins"))
 
     assert [line.split(" in ")[0] for line in answer.err.splitlines()] == ["1 jam: applied", "2 fig: applied"]
 

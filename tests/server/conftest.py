@@ -26,9 +26,12 @@ from confiture.server.placing import STATE
 # Ours and what is installed, for a Python that is not the environment's own.
 IMPORTS = os.pathsep.join([str(Path(confiture.__file__).parents[1]), str(Path(psycopg.__file__).parents[1])])
 EMBEDDED = """
+import signal
 import sys
 from pathlib import Path
 from confiture.server import embedded
+# A test run in the background of a shell has it ignored, and so would its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with embedded(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.readline()
