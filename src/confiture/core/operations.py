@@ -178,7 +178,7 @@ class _Errand:
                 return self._report(version, ())
             with self._session(conn, works) as own, self._runner(own) as runner:
                 # Another run may have been at it while we waited for the lock.
-                works = self._works(own, scripts)
+                works = self._works(own, scripts, works)
                 if self.mode != "dry-run" and works:
                     self._refuse_pooler(runner, works)
                     self.ledger.create(own)
@@ -193,15 +193,22 @@ class _Errand:
         else:
             yield conn
 
-    def _works(self, conn: Connection[Any], scripts: tuple[Script, ...]) -> tuple[Work, ...]:
+    def _works(
+        self, conn: Connection[Any], scripts: tuple[Script, ...], ready: tuple[Work, ...] = ()
+    ) -> tuple[Work, ...]:
+        """Return what is to be run, in order; what is ``ready`` is not parsed again."""
         from confiture.core.work import prepare
 
         entries = self.ledger.read(conn)
         chosen = self.choose(scripts, entries)
+        known = {(work.direction, work.version): work for work in ready}
+        for direction in self.directions:
+            new = tuple(script for script in chosen if (direction, script.version) not in known)
+            known |= {(direction, work.version): work for work in prepare(new, direction)}
         return tuple(
-            evolve(work, done=unfinished(entries, script.version, direction))
+            evolve(known[direction, script.version], done=unfinished(entries, script.version, direction))
             for direction in self.directions
-            for work, script in zip(prepare(chosen, direction), chosen, strict=True)
+            for script in chosen
         )
 
     @contextmanager
