@@ -20,6 +20,9 @@ HELD = f"""
     WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid() AND mode IN {STRONG}
 """
 
+# The highest oid among the relations that there are; found at the end of an index.
+NEWEST = "SELECT max(oid)::bigint FROM pg_class"
+
 _KIND: dict[str, RelationKind] = {
     "r": "table",
     "p": "table",

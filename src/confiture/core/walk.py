@@ -20,7 +20,7 @@ from confiture.core.copying import end_copy, left_open
 from confiture.core.hooks import HookContext, HookPhase
 from confiture.core.ledger import Ledger
 from confiture.core.lock import Keeper, lock_lost
-from confiture.core.locks import HELD, Relation, existing, strongest
+from confiture.core.locks import HELD, NEWEST, Relation, existing, strongest
 from confiture.core.phases import Phases, own_hooks
 from confiture.core.session import Session, literal, send
 from confiture.core.statements import SqlMigration, Statements
@@ -111,6 +111,7 @@ class Walk:
     duration_ms: float = 0.0
     _began: float = field(factory=time.perf_counter)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
+    _newest: int | None = None
     _existing: dict[int, Relation] | None = None
     _timeouts: dict[str, str] = field(factory=dict)
     _held_before: frozenset[tuple[Any, ...]] = frozenset()
@@ -188,12 +189,14 @@ class Walk:
     def _open(self) -> None:
         """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
         conn = self.engine.session.conn
-        look = HELD if self._stays else ""
+        look = HELD if self._stays else NEWEST
         answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
         self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), answers[0][0], strict=True))
         if self._stays:
             self._held_before = frozenset(answers[-1])
             self._existing = existing(conn)
+        else:
+            ((self._newest,),) = answers[-1]
 
     def timeouts(self, *, local: bool) -> str:
         """Return SQL that sets this migration's timeouts."""
@@ -317,6 +320,9 @@ class Walk:
 
     def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
         new = [row for row in held if row not in self._held_before]
+        if self._newest is not None:
+            # What was made since the begin has a higher oid, or the counter has come round and we ask.
+            new = [row for row in new if row[0] <= self._newest]
         if new:
             self.locks = strongest(new, self._known({oid for oid, _ in new}))
 
