@@ -107,6 +107,19 @@ def test_a_refusal_says_that_nothing_was_begun_and_why():
     assert text == "error: another run\nhint: wait\nrefused: nothing was begun\n"
 
 
+def test_hooks_that_had_nothing_to_do_share_a_line():
+    hooks = (
+        HookReport("before_ddl", "guard", "Guard.before_ddl", "kept", 1.0),
+        HookReport("after_ddl", None, "Fill", "kept", 1.0),
+        HookReport("cleanup", "sweep", "Sweep", "undone", 1.0),
+    )
+
+    lines = render(report(applied(hooks=hooks))).splitlines()
+
+    assert "    also ran: guard before_ddl, Fill after_ddl" in lines
+    assert any("Sweep" in line and "undone" in line for line in lines)
+
+
 def test_a_rehearsal_says_that_nothing_is_kept_and_what_was_left_out():
     rehearsed = MigrationReport("1", "jam", "rehearsed", duration_ms=5.0, on_commit=("notify",))
     left_out = MigrationReport("2", "fig", "not_rehearsed", "line 4 cannot run inside a transaction")

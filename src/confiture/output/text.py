@@ -84,7 +84,9 @@ def _work(migration: MigrationReport) -> str:
 
 
 def _beneath(migration: MigrationReport) -> list[str]:
-    lines = columns([_hook(each) for each in migration.hooks]) if migration.hooks else []
+    telling = [each for each in migration.hooks if _tells(each)]
+    lines = columns([_hook(each) for each in telling]) if telling else []
+    lines += _also_ran([each for each in migration.hooks if not _tells(each)])
     lines += _blocking(migration)
     if migration.reason and migration.outcome != "pending":
         lines.append(f"reason: {inert(migration.reason)}")
@@ -93,6 +95,18 @@ def _beneath(migration: MigrationReport) -> list[str]:
     lines += [f"after the commit, not called now: {inert(each)}" for each in migration.on_commit]
     lines += _estimate(migration)
     return lines + (error_lines(migration.error, migration.source_line) if migration.error else [])
+
+
+def _tells(hook: HookReport) -> bool:
+    """Whether a hook has more to tell than that it ran: most have nothing to do in most migrations."""
+    return hook.outcome == "undone" or bool(hook.rows_affected or hook.stats)
+
+
+def _also_ran(hooks: list[HookReport]) -> list[str]:
+    if not hooks:
+        return []
+    each = (f"{inert(hook.plugin or hook.hook)} {inert(hook.phase)}" for hook in hooks)
+    return [quiet(f"also ran: {', '.join(dict.fromkeys(each))}")]
 
 
 def _hook(hook: HookReport) -> tuple[str, ...]:
