@@ -82,7 +82,7 @@ def test_on_an_idle_connection_the_hooks_are_committed(idle, jam):
 
     assert jam() == ["fig"]
     assert [(result.phase, result.hook_name, result.rows_affected) for result in results] == [
-        ("AFTER_DDL", "Fill", 7)
+        (HookPhase.AFTER_DDL, "Fill", 7)
     ]
     assert status(idle) == TransactionStatus.IDLE
 

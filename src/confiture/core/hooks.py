@@ -48,8 +48,9 @@ class HookPhase(Enum):
             raise ValueError(f"there is no phase {phase!r}; the phases are {known}") from None
 
 
-def _phase_name(phase: HookPhase | str) -> str:
-    return HookPhase.of(phase).name
+def _known_phase(phase: HookPhase | str) -> HookPhase | str:
+    HookPhase.of(phase)
+    return phase
 
 
 @define
@@ -57,14 +58,14 @@ class HookResult:
     """What a hook reports.
 
     Attributes:
-        phase: The phase or its name; kept as the name in upper case.
+        phase: The phase or its name, as it was given.
         hook_name: As it appears in the report.
         rows_affected: Rows the hook wrote.
         stats: Anything else worth reporting.
         execution_time_ms: Wall-clock time, in milliseconds; the guard measures it where it is 0.
     """
 
-    phase: str = field(converter=_phase_name)
+    phase: HookPhase | str = field(converter=_known_phase)
     hook_name: str
     rows_affected: int = 0
     stats: dict[str, Any] | None = None
