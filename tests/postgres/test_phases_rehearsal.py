@@ -223,6 +223,30 @@ def test_an_undefined_object_that_nothing_undone_creates_is_a_failure(project):
     assert report.migrations[2].outcome == "failed"
 
 
+@pytest.mark.parametrize(
+    "text, sqlstate",
+    [
+        ("ALTER TYPE fruit ADD VALUE 'fig'; INSERT INTO jam VALUES ('fig');", "55P04"),
+        ("CALL boil();", "2D000"),
+    ],
+)
+def test_what_fails_in_a_run_too_fails_in_a_rehearsal(project, database, text, sqlstate):
+    """Only an earlier migration's missing commit, or no-transaction, excuses it: not the migration itself."""
+    database.execute("CREATE TYPE fruit AS ENUM ('plum')")
+    database.execute("CREATE TABLE jam (a fruit)")
+    database.execute("CREATE PROCEDURE boil() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'")
+    project.write("1_pot.sql", "CREATE TABLE pot (i int)")
+    project.write("2_faulty.sql", text)
+
+    rehearsal, run = project.rehearse(), project.run()
+
+    assert (rehearsal.exit_code, run.exit_code) == (4, 4)
+    for report in (rehearsal, run):
+        assert report.migrations[1].outcome == "failed"
+        assert report.migrations[1].error is not None
+        assert report.migrations[1].error.sqlstate == sqlstate
+
+
 def test_what_cannot_run_in_a_transaction_is_not_rehearsed_and_exits_0(project, database):
     database.execute("CREATE TABLE jam (fruit text)")
     project.write(

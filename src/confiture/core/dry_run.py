@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from psycopg import Connection
 
 from confiture.core.faults import first_name, root
@@ -16,11 +16,14 @@ from confiture.core.work import Work
 from confiture.models.migration import Migration
 from confiture.models.report import MigrationReport
 
-# A new enum value, pending trigger events, a statement that allows no transaction block, a procedure
-# that commits: these fail only because the plan stands in one transaction.
+# A new enum value, pending trigger events: these may fail only because an earlier migration of the
+# plan is not committed.
 _NOT_COMMITTED = {
     "55P04": "it uses something that an earlier migration of this plan has not committed yet",
     "55006": "an earlier migration of this plan has left trigger events pending until its commit",
+}
+# What allows no transaction block, a procedure that commits: no fault of a no-transaction migration.
+_NO_TRANSACTION = {
     "25001": "it cannot run inside a transaction",
     "2D000": "it ends transactions itself",
 }
@@ -95,10 +98,13 @@ class Rehearsal:
     Attributes:
         runner: Runs each migration, in a savepoint.
         undone: The text of those that could not be rehearsed: what they create is missing later.
+        uncommitted: The text of those that were, and that a run would have committed.
     """
 
     runner: Runner
     undone: list[str] = field(factory=list)
+    uncommitted: list[str] = field(factory=list)
+    _work: Work | None = None
 
     def run(self, works: Iterable[Work], tell: Callable[[Ran], None]) -> tuple[Ran, ...]:
         """Rehearse until the first failure; leave nothing behind."""
@@ -116,10 +122,10 @@ class Rehearsal:
         if reason := _allows_no_transaction(work):
             ran = Ran(MigrationReport(work.version, work.name, "not_rehearsed", reason))
         else:
+            self._work = work
             ran = self.runner.run(work)
-        if ran.report.outcome == "not_rehearsed":
-            self.undone.append(_text(work, ran))
-            return _without_effects(ran)
+        left_out = ran.report.outcome == "not_rehearsed"
+        (self.undone if left_out else self.uncommitted).append(_text(work, ran))
         return ran
 
     def _excuse(self, error: BaseException) -> str | None:
@@ -128,12 +134,25 @@ class Rehearsal:
         if not isinstance(inner, psycopg.Error) or inner is not error:
             return None
         primary = inner.diag.message_primary or ""
-        if inner.sqlstate in _NOT_COMMITTED:
+        if inner.sqlstate in _NO_TRANSACTION and self._work and not self._work.transactional:
+            return f"{_NO_TRANSACTION[inner.sqlstate]}: {primary}"
+        if inner.sqlstate in _NOT_COMMITTED and self._is_of_an_earlier(inner.sqlstate, primary):
             return f"{_NOT_COMMITTED[inner.sqlstate]}: {primary}"
         name = first_name(primary) if inner.sqlstate in _UNDEFINED else None
         if name and any(_creates(text, name) for text in self.undone):
             return f"it needs {name!r}, which a migration that could not be rehearsed creates: {primary}"
         return None
+
+    def _is_of_an_earlier(self, sqlstate: str, primary: str) -> bool:
+        """Whether an earlier migration is to blame; a value that this one adds itself fails in a run too."""
+        name = first_name(primary)
+        if sqlstate != "55P04" or name is None:
+            return bool(self.uncommitted)
+        return any(_adds_value(text, name) for text in self.uncommitted)
+
+
+def _adds_value(text: str, value: str) -> bool:
+    return bool(re.search(r"\bADD\s+VALUE\b", text, re.IGNORECASE)) and value in text
 
 
 def _allows_no_transaction(work: Work) -> str | None:
@@ -154,10 +173,6 @@ def _creates(text: str, name: str) -> bool:
 
     names = created_names(text)
     return name in names if names is not None else bool(re.search(rf"\b{re.escape(name)}\b", text))
-
-
-def _without_effects(ran: Ran) -> Ran:
-    return evolve(ran, on_commit=())
 
 
 class DryRunExecutor:
