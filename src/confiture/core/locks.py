@@ -87,6 +87,16 @@ def strongest(held: Iterable[tuple[Any, ...]], known: Mapping[int, Relation]) ->
     )
 
 
+def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
+    """Return each relation once, with its strongest mode."""
+    strongest: dict[str, Lock] = {}
+    for lock in (*first, *second):
+        known = strongest.get(lock.relation)
+        if known is None or STRONG.index(lock.mode) > STRONG.index(known.mode):
+            strongest[lock.relation] = lock
+    return tuple(strongest[name] for name in sorted(strongest))
+
+
 def blocked(kind: RelationKind, mode: str) -> tuple[str, ...]:
     """Return what a lock makes other sessions wait with: ``"reads"``, ``"writes"``.
 

@@ -21,7 +21,7 @@ from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import CHANGED, HELD, STRONG
+from confiture.core.locks import CHANGED, HELD, merged
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
 from confiture.core.stretches import Stretches
@@ -30,7 +30,7 @@ from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
 from confiture.models.ledger import Entry
 from confiture.models.migration import Migration, SqlScript, Statement
-from confiture.models.report import Lock, NotSeen
+from confiture.models.report import NotSeen
 
 
 @define
@@ -329,13 +329,3 @@ AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
 
 def _key(ref: HookRef) -> tuple[str, str, str]:
     return ref.phase.spec, ref.plugin or "", ref.name
-
-
-def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
-    """Return each relation once, with its strongest mode."""
-    strongest: dict[str, Lock] = {}
-    for lock in (*first, *second):
-        known = strongest.get(lock.relation)
-        if known is None or STRONG.index(lock.mode) > STRONG.index(known.mode):
-            strongest[lock.relation] = lock
-    return tuple(strongest[name] for name in sorted(strongest))
