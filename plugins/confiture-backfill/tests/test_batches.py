@@ -607,10 +607,10 @@ class TestInterrupted:
         """A plain INSERT, which would double the rows of a batch that came twice."""
         orders(1_000_000)
         count = "SELECT count(*) FROM w_order"
-        shop.backfill(APPEND, mode="truncate", batch_rows=1000, batch_pause="2ms", count=count)
+        shop.backfill(APPEND, mode="truncate", batch_rows=1000, batch_pause="10ms", count=count)
         chance = random.Random(20)
 
-        reached = [kill(shop, database, chance.uniform(0.05, 0.4)) for _ in range(20)]
+        reached = [kill(shop, database, chance.randint(1, 25), chance.uniform(0, 0.02)) for _ in range(20)]
         shop.backfill(APPEND, mode="truncate", batch_rows=50_000, count=count)
         done = shop.run()
         shop.write("2_undisturbed.up.sql", NO_TRANSACTION + TABLE.replace("r_order", "r_undisturbed"))
@@ -627,13 +627,13 @@ class TestInterrupted:
         assert rows(database) == rows(database, "r_undisturbed")
 
 
-def kill(shop: Shop, database: Database, after_s: float) -> int:
-    """Kill a run a while after its first batch; return how many batches have been filled by now."""
+def kill(shop: Shop, database: Database, batches: int, after_s: float) -> int:
+    """Kill a run a moment after some more batches; return how many have been filled by now."""
     before = stored(database).get("batches", 0)
     process = shop.start("run", "--plugins", "backfill")
     with process:
         try:
-            until(lambda: stored(database).get("batches", 0) > before or process.poll() is not None)
+            until(lambda: stored(database).get("batches", 0) >= before + batches or process.poll() is not None)
             time.sleep(after_s)
             assert process.poll() is None, process.communicate()
         finally:
