@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from attrs import define, field, frozen
@@ -15,6 +16,10 @@ from confiture.core.runner import Ran, Runner
 from confiture.core.work import Work
 from confiture.models.migration import Migration
 from confiture.models.report import MigrationReport
+
+if TYPE_CHECKING:
+    from confiture.core.tracing.trace import Trace
+    from confiture.core.watching import Blockers
 
 # A new enum value, pending trigger events: these may fail only because an earlier migration of the
 # plan is not committed.
@@ -110,7 +115,9 @@ class Rehearsal:
         """Rehearse until the first failure; leave nothing behind."""
         each: list[Ran] = []
         self.runner.excuse = self._excuse
-        with self.runner.engine.session.transaction(keep=False):
+        trace = self.runner.engine.trace
+        watching = trace.watching() if trace else nullcontext()
+        with watching, self.runner.engine.session.transaction(keep=False):
             for work in works:
                 each.append(self._one(work))
                 tell(each[-1])
@@ -149,6 +156,13 @@ class Rehearsal:
         if sqlstate != "55P04" or name is None:
             return bool(self.uncommitted)
         return any(_adds_value(text, name) for text in self.uncommitted)
+
+
+def tracing(conn: Connection[Any], blockers: Blockers) -> Trace:
+    """Return who looks on while a plan is rehearsed on ``conn``."""
+    from confiture.core.tracing.trace import Trace
+
+    return Trace(conn, blockers.waited_ms)
 
 
 def _adds_value(text: str, value: str) -> bool:

@@ -23,7 +23,7 @@ HELD = f"""
 # The highest oid among the relations that there are; found at the end of an index.
 NEWEST = "SELECT max(oid)::bigint FROM pg_class"
 
-_KIND: dict[str, RelationKind] = {
+KIND: dict[str, RelationKind] = {
     "r": "table",
     "p": "table",
     "i": "index",
@@ -59,9 +59,9 @@ def existing(conn: Connection[Any], oids: Iterable[int] | None = None) -> dict[i
     """
     chosen = "" if oids is None else f" AND oid = ANY(ARRAY[{', '.join(map(str, oids))}]::oid[])"
     return {
-        oid: Relation(f"{schema}.{name}", "toast" if schema == "pg_toast" else _KIND[kind])
+        oid: Relation(f"{schema}.{name}", "toast" if schema == "pg_toast" else KIND[kind])
         for oid, schema, name, kind in rows(conn, _NAMES + chosen)
-        if kind in _KIND and schema not in _CATALOGS
+        if kind in KIND and schema not in _CATALOGS
     }
 
 

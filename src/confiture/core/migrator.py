@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from confiture.config import Settings
 from confiture.core.connecting import connect_like, parameters
-from confiture.core.dry_run import DryRunError, DryRunResult, Rehearsal
+from confiture.core.dry_run import DryRunError, DryRunResult, Rehearsal, tracing
 from confiture.core.ledger import Ledger
 from confiture.core.lock import migration_lock
 from confiture.core.runner import Ran, Runner
@@ -107,6 +107,7 @@ class Migrator:
         with (
             migration_lock(connect_like(known), schema, self.settings.lock_wait_s) as keeper,
             session.idle(),
+            Blockers(keeper.conn, self.connection, closely=dry_run) as blockers,
         ):
             if session.nested:
                 _check_the_callers(self.connection)
@@ -123,9 +124,9 @@ class Migrator:
                 statement_timeout=self.settings.statement_timeout,
                 wait_concurrently=self.settings.wait_concurrently,
                 dry_run=dry_run,
+                trace=tracing(self.connection, blockers) if dry_run else None,
             )
-            with Blockers(keeper.conn, self.connection) as blockers:
-                yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
+            yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
 
 
 def _check_the_connection(session: Session, work: Work) -> None:

@@ -213,6 +213,7 @@ class _Errand:
 
     @contextmanager
     def _runner(self, conn: Connection[Any]) -> Iterator[Runner]:
+        from confiture.core.dry_run import tracing
         from confiture.core.lock import migration_lock
         from confiture.core.runner import Runner
         from confiture.core.session import Session
@@ -222,7 +223,11 @@ class _Errand:
         from confiture.plugins.ordering import manager_for
 
         settings = self.settings
-        with migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper:
+        dry_run = self.mode == "dry-run"
+        with (
+            migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
+            Blockers(keeper.conn, conn, closely=dry_run) as blockers,
+        ):
             engine = Engine(
                 session=Session(conn, ours=True),
                 keeper=keeper,
@@ -232,13 +237,13 @@ class _Errand:
                 lock_timeout=settings.lock_timeout,
                 statement_timeout=settings.statement_timeout,
                 wait_concurrently=settings.wait_concurrently,
-                dry_run=self.mode == "dry-run",
+                dry_run=dry_run,
+                trace=tracing(conn, blockers) if dry_run else None,
             )
-            with Blockers(keeper.conn, conn) as blockers:
-                runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
-                if self.watcher:
-                    self.watcher.begins(runner.now)
-                yield runner
+            runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
+            if self.watcher:
+                self.watcher.begins(runner.now)
+            yield runner
 
     def _all(self, runner: Runner, works: tuple[Work, ...]) -> tuple[tuple[Ran, ...], BaseException | None]:
         """Run them until the first failure or signal; return what became of each, and what stopped it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from psycopg import Connection
@@ -18,6 +18,10 @@ from confiture.core.session import Session
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
 from confiture.plugins.guarding import GuardedPluginManager
+
+if TYPE_CHECKING:
+    from confiture.core.tracing.steps import Step
+    from confiture.core.tracing.trace import Trace
 
 OWN_LISTS = {
     HookPhase.BEFORE_VALIDATION: "before_validation_hooks",
@@ -41,6 +45,8 @@ class Phases:
         ran: Every hook that was begun.
         locals: Settings made with ``context.set_local``.
         changed_before: What the migration has changed in transactions that have ended.
+        trace: Looks on, in a rehearsal.
+        steps: What it saw, one for each of ``reports``.
     """
 
     manager: GuardedPluginManager
@@ -50,6 +56,8 @@ class Phases:
     ran: list[HookRef] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
     changed_before: set[str] = field(factory=set)
+    trace: Trace | None = None
+    steps: list[Step] = field(factory=list)
 
     def any(self, *phases: HookPhase) -> bool:
         """Whether any of these phases has a hook."""
@@ -70,6 +78,7 @@ class Phases:
             return []
         plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
         guard = Guard(session, self.context, plain, lambda: self._changed(session), commits)
+        guard.beside.trace = self.trace
         self.manager.guard = guard
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
@@ -77,6 +86,7 @@ class Phases:
                 raise guard.fatal
         finally:
             self.reports += guard.reports
+            self.steps += guard.beside.steps
             self.warnings += guard.warnings
             self.ran += guard.ran
             self.locals |= guard.locals

@@ -218,7 +218,7 @@ class Runner:
         return [text for each in context.callbacks if (text := called(each))]
 
     def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
-        return MigrationReport(
+        report = MigrationReport(
             version=walk.work.version,
             name=walk.work.name,
             outcome=outcome,
@@ -231,6 +231,7 @@ class Runner:
             not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
             warnings=(*walk.phases.warnings, *warnings),
         )
+        return walk.trace.traced(report, walk.statements.steps, walk.phases.steps) if walk.trace else report
 
 
 def _kept(walk: Walk) -> str | None:

@@ -24,6 +24,7 @@ from confiture.core.guarded_settings import CURSORS, GUARDED, LOOK, put_back_sql
 from confiture.core.hook_calls import Commits, HookFatal, HookRef, Misuse
 from confiture.core.hooks import HookContext, HookError, HookResult, who
 from confiture.core.session import Session, identifier, rows, send
+from confiture.core.tracing.beside import Beside
 from confiture.exceptions import ConfitureError
 from confiture.models.report import HookReport
 
@@ -40,6 +41,7 @@ class _Call:
     wanted: dict[str, str]
     locals: dict[str, str]
     began: float
+    since_ms: float = 0.0
     commits: int = 0
 
     @property
@@ -62,6 +64,7 @@ class Guard:
         commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
         fatal: The failure after which nothing may go on.
+        beside: What is asked beside, in a rehearsal; it has a step for each of ``reports``.
     """
 
     session: Session
@@ -74,6 +77,7 @@ class Guard:
     warnings: list[str] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
     fatal: BaseException | None = None
+    beside: Beside = field(factory=Beside)
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
@@ -247,6 +251,7 @@ class Guard:
             wanted=dict(self._wanted),
             locals=dict(self.locals),
             began=time.perf_counter(),
+            since_ms=self.beside.now_ms(),
         )
 
     def _open(self) -> str:
@@ -288,9 +293,10 @@ class Guard:
         following = None if last else self._following()
         results = send(
             self.session.conn,
-            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}{_then(following)}",
+            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}; {self.beside.sql} {_then(following)}",
         )
         self._ready = following
+        results = self.beside.own(results)
         self._warn(call.ref, results[0][0] + results[1][0])
         left = [cursor for answer in results[2:] for (cursor,) in answer if cursor not in self._cursors]
         if left:
@@ -302,6 +308,7 @@ class Guard:
 
     def _keep(self, call: _Call, result: HookResult | None) -> None:
         self.reports.append(self._report(call, result))
+        self.beside.note(call.since_ms)
 
     def _report(self, call: _Call, result: HookResult | None) -> HookReport:
         return HookReport(
@@ -344,6 +351,7 @@ class Guard:
         if self.fatal:
             raise self.fatal
         self._roll_back(call, error)
+        self.beside.note(call.since_ms)
         if isinstance(error, psycopg.Rollback):
             return
         if error is inner:
@@ -364,8 +372,13 @@ class Guard:
         if status == TransactionStatus.IDLE:
             self._stop(call.ref, Misuse(_ENDED), error)
         following = self._following()
+        # What it has locked until now is gone once it is undone.
+        look = self.beside.sql
+        before = look if status == TransactionStatus.INTRANS else ""
+        undo = f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}"
         try:
-            send(conn, f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}{_then(following)}")
+            results = send(conn, f"{before} {undo}; {look} {_then(following)}")
+            self.beside.own(results, looks=2 if before else 1)
         except psycopg.Error as gone:
             if gone.sqlstate is None:
                 self._stop(call.ref, Misuse(f"the connection was lost: {gone}"), gone, committed=False)
@@ -383,7 +396,7 @@ _ENDED = "it ended the transaction (a COMMIT or ROLLBACK of its own)"
 
 
 def _then(following: str | None) -> str:
-    return f"; SAVEPOINT {following}" if following else ""
+    return f"SAVEPOINT {following}" if following else ""
 
 
 def _random_name() -> str:

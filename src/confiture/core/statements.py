@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from psycopg import Connection, Cursor
 
 from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import StatementReport
+
+if TYPE_CHECKING:
+    from confiture.core.tracing.steps import Step
+    from confiture.core.tracing.trace import Trace
 
 _COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
@@ -30,6 +34,8 @@ class Statements:
         failed_line: The line of the Python call that failed.
         running: Line and text of the one that runs.
         around: Stands round each statement of a Python migration.
+        trace: Looks on, in a rehearsal.
+        steps: What it saw, one each.
     """
 
     conn: Connection[Any]
@@ -39,6 +45,8 @@ class Statements:
     failed_line: int | None = None
     running: tuple[int | None, str] | None = None
     around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
+    trace: Trace | None = None
+    steps: list[Step] = field(factory=list)
 
     @property
     def rows_affected(self) -> int:
@@ -52,8 +60,7 @@ class Statements:
             psycopg.Error: It failed; ``failed`` says which.
         """
         cursor: Cursor[Any] = Cursor(self.conn)
-        self.running = statement.line, statement.sql
-        began = time.perf_counter()
+        began = self._begin(statement.line, statement.sql)
         try:
             if statement.copy_data is None:
                 cursor.execute(statement.sql.encode(), prepare=False)
@@ -71,8 +78,7 @@ class Statements:
         cursor: Cursor[Any] | None = None
         for each in _one_by_one(sql) if params is None else (sql,):
             cursor = self.conn.cursor()
-            self.running = line, each
-            began = time.perf_counter()
+            began = self._begin(line, each)
             try:
                 with self.around(each, line):
                     cursor.execute(each.encode(), params)
@@ -83,12 +89,20 @@ class Statements:
         assert cursor is not None
         return cursor
 
+    def _begin(self, line: int | None, sql: str) -> float:
+        if self.trace:
+            self.trace.prepare(sql)
+        self.running = line, sql
+        return time.perf_counter()
+
     def _note(self, line: int | None, sql: str, cursor: Cursor[Any], began: float) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
         self.reports.append(
             StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=_counted(cursor))
         )
+        if self.trace:
+            self.steps.append(self.trace.after_statement(self.trace.now_ms() - duration_ms, sql))
 
 
 def _counted(cursor: Cursor[Any]) -> int | None:

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import define, field, frozen
 from psycopg.errors import InvalidSavepointSpecification, OperationalError
@@ -30,6 +30,9 @@ from confiture.models.ledger import Row
 from confiture.models.migration import Migration
 from confiture.models.report import Lock, PluginUse
 from confiture.plugins.guarding import GuardedPluginManager
+
+if TYPE_CHECKING:
+    from confiture.core.tracing.trace import Trace
 
 # Constraints that are INITIALLY DEFERRED go back to that once checked; another one of the same name
 # in the same schema may not be deferrable at all, hence one by one.
@@ -65,6 +68,7 @@ class Engine:
         statement_timeout: The same.
         wait_concurrently: The ``lock_timeout`` of CONCURRENTLY.
         dry_run: Whether everything will be rolled back.
+        trace: Looks on, in a rehearsal.
     """
 
     session: Session
@@ -76,6 +80,7 @@ class Engine:
     statement_timeout: str | None = None
     wait_concurrently: str = "0"
     dry_run: bool = False
+    trace: Trace | None = None
 
 
 class EndedTransaction(MigrationFault):
@@ -131,7 +136,14 @@ class Walk:
         migration._run_statement = statements.execute
         if isinstance(migration, SqlMigration):
             migration.statements = statements
-        return cls(engine, work, migration, Phases(engine.manager, context), statements)
+        walk = cls(engine, work, migration, Phases(engine.manager, context), statements)
+        walk.statements.trace = walk.phases.trace = walk.trace
+        return walk
+
+    @property
+    def trace(self) -> Trace | None:
+        """Who looks on."""
+        return self.engine.trace
 
     def run(self) -> None:
         """Run it in one transaction, or in the one that is there.
@@ -189,10 +201,12 @@ class Walk:
     def _open(self) -> None:
         """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
         conn = self.engine.session.conn
-        look = HELD if self._stays else NEWEST
+        look = "" if self.trace else HELD if self._stays else NEWEST
         answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
         self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), answers[0][0], strict=True))
-        if self._stays:
+        if self.trace:
+            self.trace.begin(hooks=self.phases.any(*HookPhase))
+        elif self._stays:
             self._held_before = frozenset(answers[-1])
             self._existing = existing(conn)
         else:
@@ -299,7 +313,10 @@ class Walk:
         locks = [row for row in held if row[0] is not None]
         if len(locks) == len(held):
             raise lock_lost()
-        self._see(locks)
+        if self.trace:
+            self.trace.end(locks)
+        else:
+            self._see(locks)
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""

@@ -17,6 +17,8 @@ from confiture.exceptions import ConnectionFault
 from confiture.models.report import MigrationReport
 
 _INTERVAL_S = 0.05
+_CLOSE_INTERVAL_S = 0.01
+_CLOSE_LOOKS = 100
 _PATIENCE_S = 10.0
 
 
@@ -60,12 +62,16 @@ class Blockers:
         watched: The one that may wait; asked about only while a statement of it runs.
         pid: Of its server process.
         waits_for: Who holds what it waits for right now.
+        closely: Whether waiting is measured, as in a rehearsal: looks more often.
     """
 
     keeper: Connection[Any]
     watched: Connection[Any]
     pid: int = 0
     waits_for: str | None = None
+    closely: bool = False
+    _waiting_ms: float = 0.0
+    _waited_ms: float = 0.0
     _seen: str | None = None
     _stop: threading.Event = field(factory=threading.Event)
     _thread: threading.Thread | None = None
@@ -88,9 +94,15 @@ class Blockers:
         seen, self._seen = self._seen, None
         return seen
 
+    def waited_ms(self) -> float:
+        """Return how long the watched one has waited for locks since last asked; right to the interval."""
+        waited_ms = self._waited_ms + self._waiting_ms
+        self._waited_ms = self._waiting_ms = 0.0
+        return waited_ms
+
     def _watch(self) -> None:
         waits = 0
-        while not self._stop.wait(_INTERVAL_S * min(4, 1 + waits // 4)):
+        while not self._stop.wait(self._interval_s(waits)):
             busy = (
                 not self.watched.closed and self.watched.pgconn.transaction_status == TransactionStatus.ACTIVE
             )
@@ -102,10 +114,27 @@ class Blockers:
                 except psycopg.Error:
                     return  # the keeper is gone; the run itself will say so
 
+    def _interval_s(self, waits: int) -> float:
+        """Look less and less often at what takes long."""
+        if self.closely and waits < _CLOSE_LOOKS:
+            return _CLOSE_INTERVAL_S
+        return _INTERVAL_S if self.closely else _INTERVAL_S * min(4, 1 + waits // 4)
+
     def _look(self) -> None:
-        ((pids,),) = rows(self.keeper, f"SELECT pg_blocking_pids({self.pid})")
+        ((pids, waiting_ms),) = rows(self.keeper, _BLOCKED.format(pid=self.pid))
+        if waiting_ms is None or waiting_ms < self._waiting_ms:
+            self._waited_ms += self._waiting_ms
+        self._waiting_ms = waiting_ms or 0.0
         self.waits_for = describe_sessions(self.keeper, pids) if pids else None
         self._seen = self.waits_for or self._seen
+
+
+_BLOCKED = """
+    SELECT pg_blocking_pids({pid}), (
+        SELECT (1000 * extract(epoch FROM clock_timestamp() - waitstart))::float8
+        FROM pg_locks WHERE pid = {pid} AND NOT granted AND waitstart IS NOT NULL LIMIT 1
+    )
+"""
 
 
 def _server_pid(conn: Connection[Any]) -> int:
