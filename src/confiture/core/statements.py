@@ -61,8 +61,13 @@ class Statements:
         """
         cursor: Cursor[Any] = Cursor(self.conn)
         began = self._begin(statement.line, statement.sql)
+        explained = self.trace is not None and self.trace.is_wrapped(statement.sql)
         try:
-            if statement.copy_data is None:
+            if explained:
+                from confiture.core.tracing.plans import wrapped
+
+                cursor.execute(wrapped(statement.sql).encode(), prepare=False)
+            elif statement.copy_data is None:
                 cursor.execute(statement.sql.encode(), prepare=False)
             else:
                 with cursor.copy(statement.sql.encode()) as copy:
@@ -70,7 +75,7 @@ class Statements:
         except BaseException:
             self.failed = statement
             raise
-        self._note(statement.line, statement.sql, cursor, began)
+        self._note(statement.line, statement.sql, cursor, began, explained=explained)
 
     def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
         """Run the SQL of a Python migration's ``execute``, one statement at a time where it has several."""
@@ -95,11 +100,14 @@ class Statements:
         self.running = line, sql
         return time.perf_counter()
 
-    def _note(self, line: int | None, sql: str, cursor: Cursor[Any], began: float) -> None:
+    def _note(
+        self, line: int | None, sql: str, cursor: Cursor[Any], began: float, *, explained: bool = False
+    ) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
+        plan, rows = _explained(cursor) if explained else (None, _counted(cursor))
         self.reports.append(
-            StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=_counted(cursor))
+            StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan)
         )
         if self.trace:
             self.steps.append(self.trace.after_statement(self.trace.now_ms() - duration_ms, sql))
@@ -109,6 +117,12 @@ def _counted(cursor: Cursor[Any]) -> int | None:
     """Return the command tag's count where the contract counts it."""
     words = (cursor.statusmessage or "").split()
     return int(words[-1]) if words and words[0] in _COUNTED and words[-1].isdigit() else None
+
+
+def _explained(cursor: Cursor[Any]) -> tuple[Any, int | None]:
+    from confiture.core.tracing.plans import unwrapped
+
+    return unwrapped(cursor)
 
 
 def _one_by_one(sql: str) -> tuple[str, ...]:

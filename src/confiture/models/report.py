@@ -69,6 +69,8 @@ class StatementReport:
         rows: The command tag's count for INSERT, UPDATE, DELETE, MERGE, COPY, else ``None``.
         wal_bytes: Written to the WAL meanwhile, cluster-wide; ``None`` where not measured.
         not_rehearsed: Why it could not be rehearsed, else ``None``.
+        reasons: Why relations were rewritten, by name, where PostgreSQL says so.
+        plan: PostgreSQL's JSON, with ``--explain``.
     """
 
     line: int | None
@@ -82,6 +84,8 @@ class StatementReport:
     scans: tuple[str, ...] = ()
     locks: tuple[Lock, ...] = ()
     not_rehearsed: str | None = None
+    reasons: dict[str, str] = Factory(dict)
+    plan: Any = None
 
 
 @frozen

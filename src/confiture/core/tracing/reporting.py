@@ -52,6 +52,8 @@ def _statement(report: StatementReport, step: Step, end_ms: float) -> StatementR
         index_builds=tuple(step.builds.values()),
         scans=tuple(step.scans),
         locks=_locks(step.taken, end_ms),
+        reasons={name: reason for name, reason in step.rewrites.items() if reason},
+        plan=report.plan or step.plan,
     )
 
 
@@ -60,9 +62,14 @@ def _locks(each: Iterable[Taken], end_ms: float) -> tuple[Lock, ...]:
     strongest: dict[str, Taken] = {}
     for taken in each:
         known = strongest.get(taken.known.name)
-        if known is None or STRONG.index(taken.mode) > STRONG.index(known.mode):
+        if known is None or _weight(taken) > _weight(known):
             strongest[taken.known.name] = taken
     return tuple(strongest[name].lock(end_ms) for name in sorted(strongest))
+
+
+def _weight(taken: Taken) -> tuple[int, bool]:
+    """Order locks on one relation: the stronger counts, and of equal ones the one that lasts."""
+    return STRONG.index(taken.mode), taken.until_ms is None
 
 
 def _blocks(following: Following, held: Iterable[Taken]) -> Blocks:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define, field
 
 from confiture.core.locks import blocked
@@ -53,6 +55,7 @@ class Step:
         long_blocks: Those scanned, rewritten or index-built while they were blocked.
         wal_bytes: Written by the whole cluster meanwhile.
         lock_wait_ms: Spent waiting for locks.
+        plan: As ``EXPLAIN (FORMAT JSON)`` gives it, where it was asked for.
         warnings: What else is to be said.
     """
 
@@ -63,4 +66,5 @@ class Step:
     long_blocks: dict[str, None] = field(factory=dict)
     wal_bytes: int | None = None
     lock_wait_ms: float | None = None
+    plan: Any = None
     warnings: list[str] = field(factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from attrs import define, field
@@ -14,6 +14,7 @@ from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
 from confiture.core.tracing.looking import LOOK, Held, Look, answered, base, new_indexes
+from confiture.core.tracing.plans import Plans, is_dml
 from confiture.core.tracing.reading import may_run_procedures
 from confiture.core.tracing.reporting import traced
 from confiture.core.tracing.steps import Step
@@ -28,11 +29,13 @@ class Trace:
         conn: That session.
         waited_ms: Returns how long it has waited for locks since last asked, in milliseconds.
         following: The migration that runs.
+        plans: Asks for the plans of DML, where they are wanted.
     """
 
     conn: Connection[Any]
     waited_ms: Callable[[], float]
     following: Following = field(factory=Following)
+    plans: Plans | None = None
     _events: Events = field(init=False)
     _looking_ms: float = 0.0
 
@@ -43,7 +46,7 @@ class Trace:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Hear meanwhile what the event triggers say."""
-        with self._events.heard():
+        with self._events.heard(), self.plans.heard() if self.plans else nullcontext():
             yield
 
     def now_ms(self) -> float:
@@ -68,17 +71,26 @@ class Trace:
                 self._events.set()
 
     def prepare(self, sql: str) -> None:
-        """Have event triggers before a statement that may run procedures."""
-        if may_run_procedures(sql):
-            with self._looking():
+        """Make ready to look inside a statement that may run procedures, and for its plan."""
+        with self._looking():
+            if may_run_procedures(sql):
                 self._events.set()
+            if self.plans and is_dml(sql):
+                self.plans.begin()
 
     def after_statement(self, since_ms: float, sql: str) -> Step:
         """Look after a statement that began at ``since_ms``."""
         ended_ms = self.now_ms()
         with self._looking():
+            plan = self.plans.end() if self.plans and is_dml(sql) else None
             now = answered(send(self.conn, LOOK))
-        return self._step((now,), sql, since_ms, ended_ms)
+        step = self._step((now,), sql, since_ms, ended_ms)
+        step.plan = plan
+        return step
+
+    def is_wrapped(self, sql: str) -> bool:
+        """Whether a statement is to be run inside an EXPLAIN, because its plan is not to be had beside it."""
+        return self.plans is not None and self.plans.loaded is False and is_dml(sql)
 
     def after_hook(self, since_ms: float, looks: Sequence[Look]) -> Step:
         """Take the looks that were sent with a hook's control messages."""
