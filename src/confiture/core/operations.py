@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from confiture.core.residue import Snapshot
     from confiture.core.runner import Ran, Runner
     from confiture.core.watching import Watcher
     from confiture.core.work import Work
@@ -182,7 +183,25 @@ class _Errand:
                 if self.mode != "dry-run" and works:
                     self._refuse_pooler(runner, works)
                     self.ledger.create(own)
-                return self._report(version, *self._all(runner, works), works)
+                before = self._look(own, works)
+                report = self._report(version, *self._all(runner, works), works)
+                return self._with_residue(own, before, report)
+
+    def _look(self, conn: Connection[Any], works: tuple[Work, ...]) -> Snapshot | None:
+        """Return what a rollback would not put back, where there is something to rehearse."""
+        if self.mode != "dry-run" or not works:
+            return None
+        from confiture.core.residue import snapshot
+
+        return snapshot(conn)
+
+    def _with_residue(self, conn: Connection[Any], before: Snapshot | None, report: Report) -> Report:
+        if before is None:
+            return report
+        from confiture.core.residue import notes, residue, snapshot
+
+        after = snapshot(conn)
+        return evolve(report, residue=residue(before, after), notes=(*report.notes, *notes(before, after)))
 
     @contextmanager
     def _session(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Connection[Any]]:

@@ -76,7 +76,7 @@ def _reindex(stmt: Any) -> Outside:
     from postgast.pg_query_pb2 import ReindexObjectType
 
     object_type = ReindexObjectType.Name(stmt.kind).removeprefix("REINDEX_OBJECT_")
-    if _switched_on(stmt.params, "concurrently", default=False):
+    if switched_on(stmt.params, "concurrently", default=False):
         return Outside(f"REINDEX {object_type} CONCURRENTLY")
     # Of a partitioned table or index it cannot, and the text does not say which it is.
     return Outside(f"REINDEX {object_type}", always=object_type in ("SCHEMA", "SYSTEM", "DATABASE"))
@@ -111,8 +111,8 @@ def _alter_database(stmt: Any) -> Outside | None:
 
 
 def _create_subscription(stmt: Any) -> Outside | None:
-    connects = _switched_on(stmt.options, "connect", default=True)
-    makes_slot = _switched_on(stmt.options, "create_slot", default=connects)
+    connects = switched_on(stmt.options, "connect", default=True)
+    makes_slot = switched_on(stmt.options, "create_slot", default=connects)
     return Outside("CREATE SUBSCRIPTION with a replication slot") if makes_slot else None
 
 
@@ -130,7 +130,8 @@ def _do(stmt: Any) -> Outside | None:
     return Outside("DO", always=False) if _MAY_COMMIT.search(" ".join(bodies)) else None
 
 
-def _switched_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
+def switched_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
+    """Whether an option in parentheses is on: given bare or with a true value; the last one counts."""
     on = default
     for option in (each.def_elem for each in options):
         if option.defname.lower() == name:

@@ -6,7 +6,8 @@ is something to parse.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
@@ -58,6 +59,27 @@ def parse(text: str) -> list[Parsed]:
     except DecodeError:
         tree = _parse_deep(text)
     return _located(text, tree)
+
+
+def word(message: Any, name: str) -> str:
+    """Return a field's value as PostgreSQL's source calls it, ``"AT_AddColumn"``."""
+    return str(
+        message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[getattr(message, name)].name
+    )
+
+
+def nodes(message: Any, kind: str) -> Iterator[Any]:
+    """Yield each node of a kind in a tree, ``"func_call"``, in the order of the text."""
+    waiting = [message]
+    while waiting:
+        each = waiting.pop()
+        below: list[Any] = []
+        for descriptor, value in each.ListFields():
+            if descriptor.name == kind:
+                yield value
+            if descriptor.message_type is not None:
+                below += [value] if hasattr(value, "ListFields") else value
+        waiting += reversed(below)
 
 
 def _parse_deep(text: str) -> ParseResult:

@@ -1,0 +1,78 @@
+"""What a statement's text says that it locks: a frozen value, and the order of the modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import evolve, frozen
+
+from confiture.models.report import RelationKind
+
+SHARE = "ShareLock"
+SHARE_ROW_EXCLUSIVE = "ShareRowExclusiveLock"
+EXCLUSIVE = "ExclusiveLock"
+ACCESS_EXCLUSIVE = "AccessExclusiveLock"
+# Weakest first; what is weaker than these is never listed.
+STRENGTH = (SHARE, SHARE_ROW_EXCLUSIVE, EXCLUSIVE, ACCESS_EXCLUSIVE)
+
+
+@frozen
+class Expected:
+    """One relation that a statement locks with Share or stronger, as far as its text tells.
+
+    Attributes:
+        schema: As written; ``None`` where it is found by the search path.
+        relation: As written, without quotes; ``None`` where the text does not name it: see ``reason``.
+        mode: PostgreSQL's name, ``AccessExclusiveLock``; of an unnamed one the strongest it may be.
+        kind: A hint: ALTER TABLE may be said of a view, an index or a sequence.
+        also_indexes: Its indexes are locked too, with AccessExclusive, those of a partitioned table as far
+            as they have files; ``None`` where only the server knows.
+        children: Its partitions and heirs are locked too, in the same mode, and what a view reads for a
+            LOCK of the view; ``None``: those of them that have what is changed.
+        table_mode: Of an index: the mode on the table that it stands on, and on that table's partitions;
+            ``None`` below Share.
+        reason: What the unnamed relation is, in words.
+    """
+
+    schema: str | None
+    relation: str | None
+    mode: str
+    kind: RelationKind | None = None
+    also_indexes: bool | None = False
+    children: bool | None = False
+    table_mode: str | None = None
+    reason: str | None = None
+
+
+def on(relation: Any, mode: str, kind: RelationKind | None = "table", **more: Any) -> Expected:
+    """Return what is expected on a relation that the text names."""
+    return Expected(relation.schemaname or None, relation.relname, mode, kind, **more)
+
+
+def unnamed(mode: str, reason: str, kind: RelationKind | None = None) -> Expected:
+    """Return what is expected on a relation that the text does not name."""
+    return Expected(None, None, mode, kind, also_indexes=None, children=None, reason=reason)
+
+
+def strongest(each: Iterable[Expected]) -> tuple[Expected, ...]:
+    """Return each relation once, with its strongest mode; the unnamed ones as they are."""
+    found: dict[tuple[str | None, ...], Expected] = {}
+    for one in each:
+        key = (one.schema, one.relation, one.reason)
+        found[key] = _both(found[key], one) if key in found else one
+    return tuple(found.values())
+
+
+def _both(first: Expected, second: Expected) -> Expected:
+    winner = max(second, first, key=lambda each: STRENGTH.index(each.mode))
+    return evolve(
+        winner,
+        also_indexes=_either(first.also_indexes, second.also_indexes),
+        children=_either(first.children, second.children),
+        table_mode=first.table_mode or second.table_mode,
+    )
+
+
+def _either(first: bool | None, second: bool | None) -> bool | None:
+    return True if first or second else None if None in (first, second) else False
