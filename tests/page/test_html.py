@@ -235,3 +235,51 @@ def test_help_does_not_load_the_templates():
     script = "import sys; import confiture.cli.reporting, confiture.output; print('jinja2' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
+
+
+def colours(css: str) -> dict[str, str]:
+    return {
+        name: value if len(value) == 7 else f"#{value[1] * 2}{value[2] * 2}{value[3] * 2}"
+        for name, value in re.findall(r"--(\w+): (#\w{3,6});", css)
+    }
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark", "print"])
+def test_text_stands_out_from_what_it_stands_on(scheme):
+    css = (files("confiture.output") / "templates" / "style.css").read_text()
+    first, dark, paper = css.split(":root {")[1:]
+    shades = colours({"light": first, "dark": dark, "print": paper}[scheme].split("}")[0])
+
+    faint = [
+        (ink, on, round(contrast(shades[ink], shades[on]), 1))
+        for ink in ("ink", "muted", "good", "bad", "warn", "info")
+        for on in ("paper", "card", "soft", "callout")
+        if contrast(shades[ink], shades[on]) < 4.5
+    ]
+    assert faint == []
+    assert all(contrast(shades[bar], shades["card"]) >= 2 for bar in ("both", "reads", "writes", "nothing"))
+
+
+def test_what_is_blocked_is_told_by_the_bars_height_and_by_words_too():
+    page = render(everyday())
+    heights = dict(
+        re.findall(
+            r'<rect class="(both|writes|nothing)" x="[^"]*" y="\d+" width="[^"]*" height="(\d+)"', page
+        )
+    )
+
+    assert len(set(heights.values())) == 3
+    assert re.search(r"public\.customers</code></div>.*?blocks writes for 310", page, re.DOTALL)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.output.effects import effects, is_quiet
-from confiture.output.words import columns, duration, inert, notable, padded, plural, quiet, shortened, width
+from confiture.output.words import (
+    columns,
+    duration,
+    glued,
+    inert,
+    notable,
+    padded,
+    plural,
+    quiet,
+    shortened,
+    width,
+)
 
 _MOST = 20
 _SQL_COLUMNS = 48
 _NARROWEST = 12
-# An amount and its unit stay on one line.
-_AMOUNT, _GLUE = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)"), "\ue000"
+_GLUE = "\ue000"
 
 
 def table(migration: MigrationReport, room: int | None) -> list[str]:
@@ -76,7 +85,7 @@ def wrapped(line: str, room: int | None, by: int) -> list[str]:
     if room is None:
         return [f"{lead}{line}"]
     lines = textwrap.wrap(
-        _AMOUNT.sub(_GLUE, line),
+        glued(line, _GLUE),
         max(room, by + 4 + _NARROWEST),
         initial_indent=lead,
         subsequent_indent=f"{lead}  ",

@@ -98,6 +98,11 @@ class Timeline:
     hooks: tuple[Segment, ...]
     lanes: tuple[Lane, ...]
 
+    @property
+    def vague(self) -> bool:
+        """Whether it is not known of every lock when it began."""
+        return any(bar.vague for lane in self.lanes for bar in lane.bars)
+
 
 @frozen
 class _Placed:

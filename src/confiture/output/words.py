@@ -11,6 +11,8 @@ import click
 _HOSTILE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
+_AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
+
 
 def inert(text: object) -> str:
     """Return ``text`` on one line, with nothing in it that a terminal would obey."""
@@ -109,6 +111,11 @@ def size(count_bytes: int) -> str:
     while amount >= 999.5:
         amount, unit = amount / 1_000, next(units, "PB")
     return f"{amount:.1f} {unit}" if amount < 99.5 else f"{amount:.0f} {unit}"
+
+
+def glued(text: str, glue: str = "\N{NO-BREAK SPACE}") -> str:
+    """Return ``text`` with every amount tied to its unit, so that they stay on one line."""
+    return _AMOUNT.sub(glue, text)
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
