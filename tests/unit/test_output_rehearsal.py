@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from confiture.models.report import (
@@ -17,6 +19,7 @@ from confiture.models.report import (
 )
 from confiture.output.text import render
 from confiture.output.words import shortened, size, some
+from tests.page.samples import everyday
 
 BOTH = ("reads", "writes")
 
@@ -272,3 +275,10 @@ def test_first_words_end_at_a_word():
 def test_one_more_name_is_shown_rather_than_counted():
     assert some(f"t{n}" for n in range(6)) == "t0, t1, t2, t3, t4, t5"
     assert some(f"t{n}" for n in range(7)) == "t0, t1, t2, t3, t4 and 2 more"
+
+
+def test_the_docs_show_what_the_terminal_does():
+    page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    example = page.split("## At the terminal\n\n```\n")[1].split("```")[0]
+
+    assert example in render(everyday())
