@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from typing import Any
 
-import jsonschema
 import pytest
 
+from tests import published
 from tests.cli.projects import Project
 
 # As the contract writes them down.
@@ -46,8 +45,7 @@ def shop(project: Project) -> Project:
 
 def valid(document: Any) -> Any:
     """Return a report that the published schema accepts, and that has the contract's keys in their order."""
-    schema = json.loads((resources.files("confiture.output") / "report.schema.json").read_text())
-    jsonschema.Draft202012Validator(schema).validate(document)
+    published.validator().validate(document)
     assert keys(document) == REPORT
     for plugin in document["plugins"]:
         assert keys(plugin) == PLUGIN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -12,6 +11,7 @@ from confiture.cli.executing import refused
 from confiture.cli.flags import Flags
 from confiture.cli.reporting import outputs
 from confiture.exceptions import MigrationFault, UsageFault
+from tests import published
 from tests.unit.reports import applied, report
 
 
@@ -26,7 +26,7 @@ def test_json_goes_to_stdout_alone(capsys):
     with outputs(Flags(output=("json",))) as out:
         out.write("report", report(applied()))
 
-    assert json.loads(capsys.readouterr().out)["outcome"] == "ok"
+    assert published.read(capsys.readouterr().out)["outcome"] == "ok"
 
 
 def test_a_file_takes_the_machines_report_and_the_person_keeps_the_text(tmp_path, capsys):
@@ -36,7 +36,7 @@ def test_a_file_takes_the_machines_report_and_the_person_keeps_the_text(tmp_path
     with outputs(Flags(output=(f"json={file}",))) as out:
         out.write("report", report(applied()))
 
-    assert json.loads(file.read_text())["exit_code"] == 0
+    assert published.read_file(file)["exit_code"] == 0
     assert "1 migration applied" in capsys.readouterr().out
 
 
@@ -58,7 +58,7 @@ def test_a_named_pipe_takes_a_report(tmp_path):
     with outputs(Flags(output=(f"json={pipe}",))) as out:
         out.write("report", report())
 
-    assert json.loads(os.read(reading, 100_000))["mode"] == "run"
+    assert published.read(os.read(reading, 100_000).decode())["mode"] == "run"
     os.close(reading)
 
 
@@ -110,7 +110,7 @@ def test_a_refusal_leaves_a_report_for_machines(command, tmp_path, monkeypatch, 
     assert main([command, "--output", "json"]) == 2
 
     said = capsys.readouterr()
-    document = json.loads(said.out)
+    document = published.read(said.out)
     assert (document["mode"], document["outcome"], document["exit_code"]) == (command, "refused", 2)
     assert "unknown key 'urll'" in said.err
 

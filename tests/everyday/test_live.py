@@ -54,20 +54,23 @@ def read_until(terminal: int, text: str | None) -> str:
     return shown
 
 
-def test_a_terminal_shows_the_statement_the_time_and_who_it_waits_for(project, terminal, database, second):
+@pytest.mark.parametrize("command, outcome", [("run", "applied"), ("dry-run", "rehearsed")])
+def test_a_terminal_shows_the_statement_the_time_and_who_it_waits_for(
+    project, terminal, second, command, outcome
+):
     second.execute("CREATE TABLE jam (i int)")
     second.execute("BEGIN; LOCK TABLE jam")
     pid = second.info.backend_pid
     project.write("1_fig.sql", "-- confiture: lock_timeout=50s\n\nALTER TABLE jam ADD COLUMN fig int;\n")
 
-    number = terminal("run")
+    number = terminal(command)
     shown = read_until(number, f"waits for pid {pid}")
     second.execute("COMMIT")
     rest = read_until(number, None)
 
     assert "1 fig: up, 1." in shown
     assert "line 3: ALTER TABLE jam ADD COLUMN fig int" in shown
-    assert "applied" in rest
+    assert outcome in rest
 
 
 def test_what_takes_less_than_a_second_is_not_drawn(project, terminal):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import tempfile
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 
 from confiture.server import temporary
+from tests import published
 from tests.postgres.project import Project, exists, keeper_of, only, plugin, running, until
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
@@ -241,7 +241,7 @@ def test_while_waiting_for_the_migration_lock(lid, database, number, code):
     assert returned == code
     assert "interrupted" in err
     assert "Traceback" not in out + err
-    assert json.loads((lid.root / "report.json").read_text())["exit_code"] == code
+    assert published.read_file(lid.root / "report.json")["exit_code"] == code
 
 
 @pytest.mark.parametrize("number, code", SIGNALS, ids=NAMES)
@@ -331,7 +331,7 @@ def test_the_report_is_written_all_the_same(lid, database, at):
 
     ended, _, _ = interrupted(lid, condition, signal.SIGINT, "run", "--output", "json=report.json")
 
-    report = json.loads((lid.root / "report.json").read_text())
+    report = published.read_file(lid.root / "report.json")
     assert ended == 130
     assert report["exit_code"] == 130
     assert [each["outcome"] for each in report["migrations"]] == expected

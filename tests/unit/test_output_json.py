@@ -15,9 +15,44 @@ from confiture.models.plan import Plan, PlannedStep
 from confiture.models.report import HookReport, MigrationReport
 from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output.json import render, render_order, render_plan, render_plugins, render_status
+from tests.page.samples import EVERY
 from tests.unit.reports import applied, full, report
 
 SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").read_text())
+
+
+# As the contract writes them down.
+KEYS = {
+    "": "schema_version mode outcome exit_code server_version rehearsed_on plugins migrations findings residue",
+    "plugin": "name distribution version",
+    "migration": "version name outcome reason duration_ms rows_affected statements hooks locks rewrites"
+    " index_builds scans blocks long_blocks not_seen error estimate",
+    "statement": "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks"
+    " not_rehearsed",
+    "hook": "phase plugin hook outcome duration_ms rows_affected stats locks",
+    "lock": "relation kind mode blocks held_ms transient seen",
+    "index_build": "index table new",
+    "not_seen": "relation what reason",
+    "error": "sqlstate message detail hint file line column phase hook",
+    "estimate": "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with"
+    " lock_wait_ms",
+    "finding": "rule severity migration file line relation message recipe basis ignored fingerprint",
+    "residue": "what relation before after",
+}
+WORDS = {
+    ("", "mode"): "run dry-run down",
+    ("", "outcome"): "ok failed refused",
+    ("migration", "outcome"): "applied reverted rehearsed not_rehearsed failed pending",
+    ("hook", "outcome"): "kept undone",
+    ("lock", "kind"): "table index view matview sequence foreign toast",
+    ("lock", "seen"): "measured sampled held-before",
+    ("finding", "severity"): "error warning info",
+    ("finding", "basis"): "measured static",
+}
+
+
+def definition(name: str) -> Any:
+    return SCHEMA["$defs"][name] if name else SCHEMA
 
 
 def hook_with(stats: dict[Any, Any]) -> MigrationReport:
@@ -31,8 +66,9 @@ def hook_with(stats: dict[Any, Any]) -> MigrationReport:
         report(),
         report(applied(), MigrationReport("2", "fig", "pending"), mode="down", outcome="failed", exit_code=4),
         report(outcome="refused", exit_code=3, server_version=None),
+        *EVERY.values(),
     ],
-    ids=["full", "empty", "failed", "refused"],
+    ids=["full", "empty", "failed", "refused", *(f"page: {name}" for name in EVERY)],
 )
 def test_a_report_is_valid_by_the_published_schema(value):
     Draft202012Validator.check_schema(SCHEMA)
@@ -46,6 +82,19 @@ def test_the_schema_refuses_a_key_too_many_and_a_key_too_few():
 
     assert not validator.is_valid({**document, "extra": 1})
     assert not validator.is_valid({key: value for key, value in document.items() if key != "residue"})
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_the_schema_has_the_keys_of_the_contract_and_no_other(name):
+    schema = definition(name)
+
+    assert list(schema["properties"]) == schema["required"] == KEYS[name].split()
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("name, key", WORDS)
+def test_the_schema_allows_the_words_of_the_contract_and_no_other(name, key):
+    assert definition(name)["properties"][key]["enum"] == WORDS[name, key].split()
 
 
 def test_every_object_has_the_keys_of_the_schema_in_its_order():

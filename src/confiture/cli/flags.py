@@ -91,7 +91,7 @@ _OUTPUT = click.option(
     "--output",
     multiple=True,
     metavar="FORMAT[=FILE]",
-    help="Report as text or json, to stdout or a file; repeatable.",
+    help="Report as text, json or html, to stdout or a file; repeatable.",
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")

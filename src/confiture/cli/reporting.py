@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Outputs:
             elif target.format != "text":
                 _print(render(value))
             elif not self.quiet:
-                _print(render(value, colour=colour_on(sys.stdout)))
+                _print(render(value, colour=colour_on(sys.stdout), **_room(what)))
 
     def machines(self) -> Outputs:
         """Return those that no person reads."""
@@ -84,6 +85,13 @@ def outputs(flags: Flags) -> Iterator[Outputs]:
         if None not in places:
             targets.append(Target("text"))
         yield Outputs(tuple(targets), flags.quiet)
+
+
+def _room(what: What) -> dict[str, int]:
+    """Return how wide a terminal is; what goes elsewhere is never wrapped, so that it can be searched."""
+    if what != "report" or not sys.stdout.isatty():
+        return {}
+    return {"room": shutil.get_terminal_size().columns}
 
 
 def _parsed(wanted: str) -> tuple[str, str | None]:

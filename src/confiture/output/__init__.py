@@ -35,12 +35,22 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
     },
+    "html": {"report": "html.render"},
 }
 FORMATS = tuple(_HOMES)
 
 
 def reporter(format: str, what: What) -> Callable[..., str]:
     """Return the function that renders ``what`` in one of ``FORMATS``."""
+    if what not in _HOMES[format]:
+        return _as_text_in(format, what)
     module, _, function = _HOMES[format][what].partition(".")
     render: Callable[..., str] = getattr(import_module(f"confiture.output.{module}"), function)
     return render
+
+
+def _as_text_in(format: str, what: What) -> Callable[..., str]:
+    """Return a function that puts the text in a page: only a report has more to show there."""
+    text = reporter("text", what)
+    frame = import_module(f"confiture.output.{format}").render_text
+    return lambda value: frame(what, text(value))

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import click
 
-from confiture.models.report import Fault, HookReport, MigrationReport, PluginUse, Report
+from confiture.models.report import Fault, HookReport, Lock, MigrationReport, Mode, PluginUse, Report, Residue
+from confiture.output.effects import Step, blocking, effects, long_blocks, longest_block
+from confiture.output.statements import table, wrapped
+from confiture.output.summary import DONE, summary
 from confiture.output.words import (
     bad,
     columns,
@@ -30,13 +33,20 @@ _MARKS = {
     "failed": bad("✗ failed"),
     "pending": quiet("· not reached"),
 }
-_INTERRUPTED = (130, 143)
-_DONE = ("applied", "reverted", "rehearsed")
+_INDENT = 4
+_LONG = "long block: "
+_RESIDUES = 10
 
 
-def render(report: Report, *, colour: bool = False) -> str:
-    """Return the report as lines to read, in colour where asked for."""
-    lines = [*_head(report), *_migrations(report), *_tail(report)]
+def render(report: Report, *, colour: bool = False, room: int | None = None) -> str:
+    """Return the report as lines to read, in colour where asked for.
+
+    Args:
+        report: What happened.
+        colour: Whether to colour it.
+        room: How many columns there are, ``None`` where nobody counts them.
+    """
+    lines = [*_head(report), *_migrations(report, room), *_tail(report, room)]
     text = "\n".join(lines) + "\n"
     return text if colour else click.unstyle(text)
 
@@ -57,11 +67,11 @@ def _plugins(plugins: Sequence[PluginUse]) -> str:
     return f"{'plugin' if len(plugins) == 1 else 'plugins'} {names}"
 
 
-def _migrations(report: Report) -> list[str]:
+def _migrations(report: Report, room: int | None) -> list[str]:
     titles = columns([_title(each) for each in report.migrations]) if report.migrations else []
     lines: list[str] = []
     for title, migration in zip(titles, report.migrations, strict=True):
-        lines += [title, *indented(_beneath(migration), 4)]
+        lines += [title, *indented(_beneath(migration, report.mode, room and room - _INDENT), _INDENT)]
     return [*lines, ""] if lines else []
 
 
@@ -70,7 +80,7 @@ def _title(migration: MigrationReport) -> tuple[str, ...]:
     return (
         _MARKS[migration.outcome],
         inert(migration.version),
-        click.style(inert(migration.name), bold=migration.outcome in _DONE or None),
+        click.style(inert(migration.name), bold=migration.outcome in DONE or None),
         " " * (9 - len(took)) + took,
         quiet(_work(migration)),
     )
@@ -83,23 +93,42 @@ def _work(migration: MigrationReport) -> str:
     return ", ".join(parts)
 
 
-def _beneath(migration: MigrationReport) -> list[str]:
-    telling = [each for each in migration.hooks if _tells(each)]
-    lines = columns([_hook(each) for each in telling]) if telling else []
-    lines += _also_ran([each for each in migration.hooks if not _tells(each)])
-    lines += _blocking(migration)
+def _beneath(migration: MigrationReport, mode: Mode, room: int | None) -> list[str]:
+    lines = _long_blocks(migration, room)
+    if mode == "dry-run":
+        lines += table(migration, room)
+    lines += _hooks(migration, room)
+    lines += _blocking(migration, mode, room)
     if migration.reason and migration.outcome != "pending":
         lines.append(f"reason: {inert(migration.reason)}")
-    lines += _left_out(migration)
+    lines += _not_seen(migration)
     lines += [f"{notable('warning:')} {inert(warning)}" for warning in migration.warnings]
     lines += [f"after the commit, not called now: {inert(each)}" for each in migration.on_commit]
     lines += _estimate(migration)
     return lines + (error_lines(migration.error, migration.source_line) if migration.error else [])
 
 
+def _long_blocks(migration: MigrationReport, room: int | None) -> list[str]:
+    lines: list[str] = []
+    for block in long_blocks(migration):
+        first, *more = wrapped(f"{_LONG}{block.words}", room, 0)
+        lines += [bad(_LONG.rstrip()) + first.removeprefix(_LONG.rstrip()), *more]
+    return lines
+
+
+def _hooks(migration: MigrationReport, room: int | None) -> list[str]:
+    telling = [each for each in migration.hooks if _tells(each)]
+    lines: list[str] = []
+    for title, hook in zip(
+        columns([_hook(each) for each in telling]) if telling else [], telling, strict=True
+    ):
+        lines += [title, *(line for each in effects(hook) for line in wrapped(each, room, 2))]
+    return lines + _also_ran([each for each in migration.hooks if not _tells(each)])
+
+
 def _tells(hook: HookReport) -> bool:
     """Whether a hook has more to tell than that it ran: most have nothing to do in most migrations."""
-    return hook.outcome == "undone" or bool(hook.rows_affected or hook.stats)
+    return hook.outcome == "undone" or bool(hook.rows_affected or hook.stats or hook.locks)
 
 
 def _also_ran(hooks: list[HookReport]) -> list[str]:
@@ -122,29 +151,31 @@ def _hook(hook: HookReport) -> tuple[str, ...]:
     )
 
 
-def _blocking(migration: MigrationReport) -> list[str]:
-    reads, writes = _blocked(migration, "reads"), _blocked(migration, "writes")
-    words = {
-        "reads and writes": [each for each in reads if each in writes],
-        "reads": [each for each in reads if each not in writes],
-        "writes": [each for each in writes if each not in reads],
-    }
-    return [f"blocks {what} of {', '.join(map(inert, of))}" for what, of in words.items() if of]
+def _blocking(migration: MigrationReport, mode: Mode, room: int | None) -> list[str]:
+    """Return what the migration blocks, without what its statements and hooks have told already."""
+    steps: list[Step] = [*(migration.statements if mode == "dry-run" else ()), *migration.hooks]
+    told = {lock.relation for step in steps for lock in step.locks}
+    locks = [each for each in migration.locks if each.blocks and each.relation not in told]
+    known = told | {each.relation for each in locks}
+    lines = [*blocking(locks), *_only_blocked(migration, known)]
+    return [line for each in lines for line in wrapped(each, room, 0)]
 
 
-def _blocked(migration: MigrationReport, what: str) -> list[str]:
-    union = migration.blocks.reads if what == "reads" else migration.blocks.writes
-    seen = [lock.relation for lock in migration.locks if what in lock.blocks]
-    return list(dict.fromkeys([*union, *seen]))
+def _only_blocked(migration: MigrationReport, known: set[str]) -> list[str]:
+    """Return the relations that are blocked without a lock of their own in the list."""
+    of = {"reads": migration.blocks.reads, "writes": migration.blocks.writes}
+    rest = dict.fromkeys(each for relations in of.values() for each in relations if each not in known)
+    return blocking(
+        Lock(each, "table", "", tuple(what for what, relations in of.items() if each in relations))
+        for each in rest
+    )
 
 
-def _left_out(migration: MigrationReport) -> list[str]:
+def _not_seen(migration: MigrationReport) -> list[str]:
     return [
-        f"{notable('not rehearsed:')} line {each.line}: {inert(each.not_rehearsed)}"
-        if each.line
-        else f"{notable('not rehearsed:')} {inert(each.not_rehearsed)}"
-        for each in migration.statements
-        if each.not_rehearsed and each.not_rehearsed != migration.reason
+        f"{notable('not seen:')} {inert(each.what)}"
+        f"{f' of {inert(each.relation)}' if each.relation else ''}: {inert(each.reason)}"
+        for each in migration.not_seen
     ]
 
 
@@ -173,10 +204,33 @@ def error_lines(error: Fault, source_line: str | None = None) -> list[str]:
     return lines + ([f"SQLSTATE {inert(error.sqlstate)}"] if error.sqlstate else [])
 
 
-def _tail(report: Report) -> list[str]:
+def _tail(report: Report, room: int | None) -> list[str]:
     fault = error_lines(report.fault) if report.fault else []
     notes = [inert(note) for note in report.notes]
-    return [*notes, *fault, _summary(report), *_unknown(report)]
+    end = good(summary(report)) if report.outcome == "ok" else bad(summary(report))
+    return [*_residue(report.residue), *notes, *fault, end, *_longest(report, room), *_unknown(report)]
+
+
+def _residue(residue: Sequence[Residue]) -> list[str]:
+    """Return in a line each what the rollback could not undo."""
+    lines = [
+        f"{notable('left behind:')} {inert(each.what)} of {inert(each.relation)}:"
+        f" {inert(each.before)} → {inert(each.after)}"
+        for each in residue[:_RESIDUES]
+    ]
+    rest = len(residue) - _RESIDUES
+    return [*lines, f"and {rest:,} more left behind"] if rest > 0 else lines
+
+
+def _longest(report: Report, room: int | None) -> list[str]:
+    """Return what would be waited for longest, where there is more than one migration to look through."""
+    block = longest_block(report) if report.mode == "dry-run" and len(report.migrations) > 1 else None
+    if block is None:
+        return []
+    who = inert(f"{block.migration.version} {block.migration.name}".rstrip())
+    label, style = (_LONG, bad) if block.meanwhile else ("longest block: ", notable)
+    lines = wrapped(f"{label}{block.words}, by {who}", room, 0)
+    return [style(line) for line in lines]
 
 
 def _unknown(report: Report) -> list[str]:
@@ -185,41 +239,3 @@ def _unknown(report: Report) -> list[str]:
     ):
         return [quiet("How long production would take is not known.")]
     return []
-
-
-def _summary(report: Report) -> str:
-    if report.outcome != "ok":
-        return _failed(report)
-    if not report.migrations:
-        return good("nothing to do")
-    done = [each for each in report.migrations if each.outcome in _DONE]
-    word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
-    if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
-        return good(f"{plural(len(again), 'migration')} reverted and applied again")
-    took = duration(sum(each.duration_ms or 0 for each in report.migrations))
-    line = f"{plural(len(done), 'migration')} {word} in {took}"
-    left_out = len(report.migrations) - len(done)
-    if report.mode == "dry-run":
-        line += f", {left_out} not rehearsed; nothing kept" if left_out else ", nothing kept"
-    return good(line)
-
-
-def _failed(report: Report) -> str:
-    if report.outcome == "refused":
-        return bad("refused: nothing was begun")
-    if report.mode == "dry-run":
-        return bad("the rehearsal failed, nothing kept")
-    before = [
-        inert(f"{each.version} {each.name}".rstrip()) for each in report.migrations if each.outcome in _DONE
-    ]
-    redoing = any(each.outcome == "reverted" for each in report.migrations)
-    word = "reverted" if report.mode == "down" or redoing else "applied"
-    undone = "stopped" if _half_done(report) else "rolled back"
-    if report.exit_code in _INTERRUPTED:
-        undone = f"interrupted, {undone}"
-    return bad(f"{undone}; {word} before: {', '.join(before)}" if before else f"{undone}; nothing was {word}")
-
-
-def _half_done(report: Report) -> bool:
-    """Return whether a failed migration may have left something: the engine says so in its reason."""
-    return any(each.outcome == "failed" and each.reason for each in report.migrations)

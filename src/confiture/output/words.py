@@ -11,6 +11,8 @@ import click
 _HOSTILE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
 
+_AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
+
 
 def inert(text: object) -> str:
     """Return ``text`` on one line, with nothing in it that a terminal would obey."""
@@ -99,3 +101,34 @@ def notable(text: str) -> str:
 def quiet(text: str) -> str:
     """Return ``text`` in the colour of what stands back."""
     return click.style(text, dim=True) if text else text
+
+
+def size(count_bytes: int) -> str:
+    """Return bytes as a person says them: ``0 B``, ``812 B``, ``8.2 kB``, ``1.5 GB``."""
+    amount, units = float(count_bytes), iter(("kB", "MB", "GB", "TB"))
+    if amount < 1_000:
+        return f"{count_bytes} B"
+    while amount >= 999.5:
+        amount, unit = amount / 1_000, next(units, "PB")
+    return f"{amount:.1f} {unit}" if amount < 99.5 else f"{amount:.0f} {unit}"
+
+
+def glued(text: str, glue: str = "\N{NO-BREAK SPACE}") -> str:
+    """Return ``text`` with every amount tied to its unit, so that they stay on one line."""
+    return _AMOUNT.sub(glue, text)
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """Return the names in a row, cut short where there are very many."""
+    each = list(dict.fromkeys(map(inert, names)))
+    rest = len(each) - most
+    return ", ".join(each) if rest < 2 else f"{', '.join(each[:most])} and {rest:,} more"
+
+
+def shortened(sql: str, to: int) -> str:
+    """Return the first words of a statement, on one line of ``to`` columns at most."""
+    line = inert(" ".join(sql.split()))
+    if len(line) <= to:
+        return line
+    cut = line[: max(1, to - 1)]
+    return f"{cut.rsplit(' ', 1)[0] if ' ' in cut[to // 2 :] else cut}…"
