@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 import click
-import psycopg
-from psycopg import Connection
 
 from confiture.testing.databases import Templates
-from confiture.testing.servers import server_for_tests
 from tests.accuracy.cases import TABLES, Case, read_cases
 from tests.accuracy.comparing import Outcome, compared
+from tests.accuracy.cost import costs
 from tests.accuracy.figures import figures, table
-from tests.accuracy.rehearsing import prepared, rehearsed, tried
+from tests.accuracy.laboratory import laboratory, major, prepared
+from tests.accuracy.rehearsing import rehearsed, tried
 
 PLACES = ("transaction",)
-
-
-@contextmanager
-def laboratory() -> Iterator[Templates]:
-    """Lend a server that does nothing by itself, and databases on it."""
-    with (
-        server_for_tests() as server,
-        psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
-    ):
-        # A vacuum of its own accord would look like something that a rehearsal left behind.
-        conn.execute("ALTER SYSTEM SET autovacuum = off")
-        conn.execute("SELECT pg_reload_conf()")
-        yield Templates(server, conn)
 
 
 def outcomes_of(templates: Templates, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
@@ -48,23 +32,22 @@ def outcomes_of(templates: Templates, case: Case, places: Sequence[str]) -> Iter
             yield compared(case, truth, answer, real)
 
 
-def major(conn: Connection[Any]) -> int:
-    """Return the server's major version."""
-    return conn.info.server_version // 10000
-
-
 @click.command()
 @click.option("--only", multiple=True, metavar="CASE", help="These cases only.")
 @click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Of this table only.")
 @click.option("--in", "places", multiple=True, type=click.Choice(PLACES), help="In these places only.")
-def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...]) -> None:
+@click.option("--cost/--no-cost", default=None, help="Measure what it costs; not with --only.")
+def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...], cost: bool | None) -> None:
     """Print how well a rehearsal sees; exit 1 where a figure is not reached."""
     cases = [case for case in read_cases(*tables) if not only or case.id in only]
     with laboratory() as templates:
         click.echo(f"PostgreSQL {templates.conn.info.server_version // 10000}, {len(cases)} cases")
         outcomes = [each for case in cases for each in outcomes_of(templates, case, places or PLACES)]
+        priced = costs(templates) if (not only if cost is None else cost) else ()
     good = _show(outcomes)
-    sys.exit(0 if good else 1)
+    if priced:
+        click.echo(table("\nwhat it costs", priced))
+    sys.exit(0 if good and all(each.good for each in priced) else 1)
 
 
 def _show(outcomes: Sequence[Outcome]) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from confiture.config import Settings
 from confiture.core import operations
 from confiture.exceptions import ConfitureError
 from confiture.models.report import MigrationReport, Report
-from confiture.testing.databases import Templates
 from tests.accuracy.cases import Case, Facts, strong
 from tests.accuracy.digests import differing, digests
 from tests.accuracy.live import Waiting, known_before, waiting
@@ -44,16 +41,6 @@ class Answer:
     not_seen: tuple[tuple[str | None, str], ...] = ()
     refused: str | None = None
     unequal: tuple[str, ...] = ()
-
-
-@contextmanager
-def prepared(templates: Templates, case: Case) -> Iterator[str]:
-    """Lend a database with the case's setup in it."""
-    name = templates.copy(templates.holding(f"{case.setup.rstrip().rstrip(';')}; ANALYZE;"))
-    try:
-        yield templates.server.conninfo(name)
-    finally:
-        templates.drop(name)
 
 
 def rehearsed(case: Case, url: str, place: str) -> Answer:
