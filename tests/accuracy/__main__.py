@@ -1,0 +1,70 @@
+"""Print how well a rehearsal sees; exit 1 where a figure is not reached."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+import click
+
+from confiture.testing.databases import Templates
+from tests.accuracy.cases import TABLES, Case, read_cases
+from tests.accuracy.comparing import Outcome, compared
+from tests.accuracy.cost import costs
+from tests.accuracy.figures import figures, table
+from tests.accuracy.laboratory import laboratory, major, prepared
+from tests.accuracy.rehearsing import rehearsed, tried
+
+PLACES = ("transaction",)
+
+
+def outcomes_of(templates: Templates, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
+    """Rehearse a case in each place, and compare."""
+    truth = case.truth(major(templates.conn))
+    if truth is None:
+        return
+    with prepared(templates, case) as url:
+        real = tried(case, url) if "transaction" in places else None
+        for place in places:
+            if case.mode == "notx" and place == "transaction":
+                continue
+            answer = rehearsed(case, url, place)
+            yield compared(case, truth, answer, real)
+
+
+@click.command()
+@click.option("--only", multiple=True, metavar="CASE", help="These cases only.")
+@click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Of this table only.")
+@click.option("--in", "places", multiple=True, type=click.Choice(PLACES), help="In these places only.")
+@click.option("--cost/--no-cost", default=None, help="Measure what it costs; not with --only.")
+def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...], cost: bool | None) -> None:
+    """Print how well a rehearsal sees; exit 1 where a figure is not reached."""
+    cases = [case for case in read_cases(*tables) if not only or case.id in only]
+    with laboratory() as templates:
+        click.echo(f"PostgreSQL {templates.conn.info.server_version // 10000}, {len(cases)} cases")
+        outcomes = [each for case in cases for each in outcomes_of(templates, case, places or PLACES)]
+        priced = costs(templates) if (not only if cost is None else cost) else ()
+    good = _show(outcomes)
+    if priced:
+        click.echo(table("\nwhat it costs", priced))
+    sys.exit(0 if good and all(each.good for each in priced) else 1)
+
+
+def _show(outcomes: Sequence[Outcome]) -> bool:
+    for outcome in outcomes:
+        if outcome.refused:
+            click.echo(f"{outcome.case}: refused before anything ran: {outcome.refused}")
+    for outcome in outcomes:
+        for wrong in outcome.wrong:
+            click.echo(str(wrong))
+    good = True
+    for place in PLACES:
+        if here := [each for each in outcomes if each.place == place]:
+            lines = figures(here)
+            click.echo(table(f"\nin {place}: {len(here)} cases", lines))
+            good = good and all(line.good for line in lines)
+    return good
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The figures: what came of all cases, what is to be reached, and whether it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from attrs import frozen
+
+from tests.accuracy.comparing import Outcome
+
+LONG = 0.98
+DECLARED_IN = 50
+
+
+@frozen
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        name: What it tells.
+        reached: As it is printed.
+        wanted: What it is to be, as it is printed.
+        good: Whether it is.
+    """
+
+    name: str
+    reached: str
+    wanted: str
+    good: bool
+
+
+def figures(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
+    """Return the figures of these outcomes."""
+    return (
+        *_locks(outcomes),
+        *(_none_wrong(outcomes, name, {name}) for name in ("rewrites", "builds", "scans")),
+        _none_wrong(outcomes, "blocks", {"blocks reads", "blocks writes"}),
+        _none_wrong(
+            outcomes,
+            "blocks, really tried",
+            {"really blocks reads", "really blocks writes"},
+            lambda each: each.tried,
+        ),
+        *_long(outcomes),
+        _none_wrong(outcomes, "errors and refusals", {"error", "refused"}),
+        _none_wrong(outcomes, "all as before", {"afterwards"}),
+    )
+
+
+def _locks(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
+    true, found, said, declared = (
+        sum(getattr(each, name) for each in outcomes)
+        for name in ("true_locks", "found_locks", "said_locks", "declared")
+    )
+    most = len(outcomes) // DECLARED_IN
+    return (
+        Figure("locks: recall", _share(found, true), "1.00", found == true),
+        Figure("locks: precision", _share(found, said), "1.00", found == said),
+        Figure(
+            "locks: cases with some not seen",
+            f"{declared} of {len(outcomes)}",
+            f"{most} at most",
+            declared <= most,
+        ),
+    )
+
+
+def _long(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
+    counts = Counter(each.long for each in outcomes if each.long is not None)
+    right, missed, made_up = counts[True, True], counts[True, False], counts[False, True]
+    return (
+        _at_least("long block: recall", right, right + missed),
+        _at_least("long block: precision", right, right + made_up),
+    )
+
+
+def _at_least(name: str, part: int, whole: int) -> Figure:
+    return Figure(name, _share(part, whole), f"{LONG:.2f} at least", part >= LONG * whole)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole if whole else 1:.3f} ({part} of {whole})"
+
+
+def _everyone(_: Outcome) -> bool:
+    return True
+
+
+def _none_wrong(
+    outcomes: Sequence[Outcome], name: str, of: set[str], counted: Callable[[Outcome], bool] = _everyone
+) -> Figure:
+    among = [each for each in outcomes if counted(each)]
+    wrong = sum(any(fault.figure in of for fault in each.wrong) for each in among)
+    return Figure(name, f"{wrong} of {len(among)} cases wrong", "0", wrong == 0)
+
+
+def table(title: str, lines: Sequence[Figure]) -> str:
+    """Return the figures as words under each other."""
+    widths = [
+        max(len(word) for word in column)
+        for column in zip(*((f.name, f.reached) for f in lines), strict=True)
+    ]
+    rows = [
+        f"  {'  ' if each.good else '! '}{each.name:<{widths[0]}}  {each.reached:<{widths[1]}}  to reach: {each.wanted}"
+        for each in lines
+    ]
+    return "\n".join([title, *rows])

