@@ -2,7 +2,8 @@
 
 import pytest
 
-from confiture.core.inside import Call, Inner, inside, not_seen
+from confiture.core.inside import Call, Inner, inside
+from confiture.core.unseen import not_seen
 
 
 def statements(sql):

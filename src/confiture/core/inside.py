@@ -1,18 +1,15 @@
 """What stands inside procedural text: the statements of a DO block or a function, and what they call.
 
-Locks that are taken in a block with EXCEPTION go when its subtransaction is rolled back, and LOCK,
-TRUNCATE or DDL that fails fire no event trigger: what no observer happened to see is looked for here,
-by PL/pgSQL's own parser.
+Found by PL/pgSQL's own parser, not by looking for words: which of them an EXCEPTION clause may roll
+back, and which are strings that are made while it runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from confiture.core.expected import Expected, expected_locks
 from confiture.core.parsing import (
     Parsed,
     Unreadable,
@@ -24,7 +21,6 @@ from confiture.core.parsing import (
 )
 from confiture.core.plain_types import with_plain_types
 from confiture.core.prelexer import statement_start, without_trailing_comments
-from confiture.models.report import NotSeen
 
 # How libpg_query says what an expression is: a whole statement, the right of SELECT, an assignment.
 _STATEMENT, _EXPRESSION = 0, 2
@@ -79,50 +75,17 @@ class Inside:
         return tuple(each for each in self.statements if each.sql is None)
 
 
-def inside(sql: str, *, in_exception: bool = False) -> Inside:
+def inside(sql: str, *, in_exception: bool = False, by_body: bool = False) -> Inside:
     """Return what a text runs from inside, and which functions it calls.
+
+    ``by_body``: the lines of a function count from the first of its body, as PostgreSQL's CONTEXT has them.
 
     A DO block is gone into, and a CREATE FUNCTION or PROCEDURE for its body: creating one runs nothing
     of it, so pass those that are called. Of any other statement only the calls are found.
     """
-    reader = _Reader()
+    reader = _Reader(by_body)
     reader.read(sql, _Place(1, in_exception), top=True)
     return Inside(tuple(reader.statements), tuple(dict.fromkeys(reader.calls)))
-
-
-def not_seen(found: Inside, seen: Collection[str] = ()) -> tuple[NotSeen, ...]:
-    """Return the locks that may have come and gone unobserved; ``seen`` are the relations that were."""
-    return tuple(
-        dict.fromkeys(
-            each for inner in found.statements if inner.in_exception for each in _missed(inner, seen)
-        )
-    )
-
-
-def _missed(inner: Inner, seen: Collection[str]) -> Iterator[NotSeen]:
-    place = "" if inner.line is None else f" on line {inner.line}"
-    where = f"it stands{place} in a block with EXCEPTION, which may have given the lock back"
-    if inner.sql is None:
-        reason = f"{inner.reason}{place}; an EXCEPTION clause may have given its locks back"
-        yield NotSeen(None, "locks of what runs inside", reason)
-        return
-    for lock in expected_locks(inner.sql):
-        name = _name(lock)
-        if name is None:
-            yield NotSeen(None, f"{lock.mode} on {lock.reason}", where)
-        elif not any(each == name or each.endswith(f".{name}") for each in seen):
-            yield NotSeen(name, lock.mode, where)
-
-
-def _name(lock: Expected) -> str | None:
-    if lock.relation is None:
-        return None
-    return ".".join(_quoted(each) for each in (lock.schema, lock.relation) if each)
-
-
-def _quoted(name: str) -> str:
-    plain = name.isascii() and name.isidentifier() and name == name.lower()
-    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 @frozen
@@ -148,6 +111,7 @@ class _Place:
 class _Reader:
     """Reads texts, and the texts in them."""
 
+    by_body: bool
     statements: list[Inner] = field(factory=list)
     calls: list[Call] = field(factory=list)
 
@@ -188,7 +152,8 @@ class _Reader:
             # BEGIN ATOMIC holds queries only, and they are in the tree.
             self._calls(stmt, place.line, place)
             return
-        first = _first_line(sql, options["as"].location)
+        from_body = self.by_body and alone.kind == "create_function_stmt"
+        first = 0 if from_body else _first_line(sql, options["as"].location)
         below = evolve(place, line=None if first is None else place.below(first))
         if language.lower() == "plpgsql":
             self._plpgsql(sql, alone.node, below)
