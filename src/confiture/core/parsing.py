@@ -6,6 +6,7 @@ is something to parse.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -69,17 +70,78 @@ def word(message: Any, name: str) -> str:
 
 
 def nodes(message: Any, kind: str) -> Iterator[Any]:
-    """Yield each node of a kind in a tree, ``"func_call"``, in the order of the text."""
+    """Yield the nodes of a kind in a tree, itself included, ``"FuncCall"``; outer ones first."""
     waiting = [message]
     while waiting:
         each = waiting.pop()
-        below: list[Any] = []
-        for descriptor, value in each.ListFields():
-            if descriptor.name == kind:
-                yield value
+        if each.DESCRIPTOR.name == kind:
+            yield each
+        for descriptor, value in reversed(each.ListFields()):
             if descriptor.message_type is not None:
-                below += [value] if hasattr(value, "ListFields") else value
-        waiting += reversed(below)
+                waiting += [value] if hasattr(value, "ListFields") else reversed(value)
+
+
+def parse_plpgsql(text: str) -> list[dict[str, Any]]:
+    """Return the bodies of a DO block or of a CREATE FUNCTION in PL/pgSQL, as libpg_query's JSON has them.
+
+    Raises:
+        Unreadable: PL/pgSQL's own parser refuses it, or libpg_query lacks something it needs.
+    """
+    import postgast
+
+    try:
+        return list(postgast.parse_plpgsql(text))
+    except postgast.PgQueryError as error:
+        raise Unreadable(_shortened(error.message), None) from None
+    except json.JSONDecodeError as error:
+        return _mended(error)
+
+
+def written(node: Node) -> str:
+    """Return a statement's tree as text again."""
+    import postgast
+    from postgast.pg_query_pb2 import ParseResult, RawStmt
+
+    return str(postgast.deparse(ParseResult(stmts=[RawStmt(stmt=node)])))
+
+
+def assignment_as_list(text: str) -> str:
+    """Return an assignment in PL/pgSQL as what may stand after SELECT: ``a := f(1)`` is ``a , f(1)``."""
+    depth = 0
+    for piece, start, end in tokens(text):
+        depth += (piece in "([") - (piece in ")]")
+        if piece in ("=", ":=") and not depth:
+            return f"{text[:start]},{text[end:]}"
+    return text
+
+
+def tokens(text: str) -> list[tuple[str, int, int]]:
+    """Return the words and signs of a text, each with its start and end in characters.
+
+    Raises:
+        Unreadable: A quote is not closed, or the like.
+    """
+    import postgast
+
+    data = text.encode()
+    try:
+        found = postgast.scan(text).tokens
+    except postgast.PgQueryError as error:
+        raise Unreadable(_shortened(error.message), None) from None
+    places = [(len(data[: each.start].decode()), len(data[: each.end].decode())) for each in found]
+    return [(text[start:end], start, end) for start, end in places]
+
+
+def _mended(error: json.JSONDecodeError) -> list[dict[str, Any]]:
+    """Read what libpg_query says of a trigger function: each of its variables has a brace too many."""
+    doc = error.doc
+    while error.pos < len(doc) and doc[error.pos] == "}":
+        doc = doc[: error.pos] + doc[error.pos + 1 :]
+        try:
+            return list(json.loads(doc))
+        except json.JSONDecodeError as next_error:
+            error = next_error
+    raise Unreadable("the parser's answer cannot be read", None)
 
 
 def _parse_deep(text: str) -> ParseResult:

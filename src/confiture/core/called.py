@@ -1,0 +1,78 @@
+"""The functions that a statement calls, read from the catalog as far down as they go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from attrs import frozen
+from psycopg import Connection
+
+from confiture.core.inside import Call, Inside, inside
+from confiture.core.session import literal, rows
+from confiture.core.unseen import not_seen
+from confiture.models.report import NotSeen
+
+# An aggregate has no text; what is written in C runs no SQL that anybody could read.
+_DEFINITIONS = """
+    SELECT p.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(p.proname), pg_get_functiondef(p.oid),
+        bool_or(w.in_exception)
+    FROM (VALUES {wanted}) AS w (schema, name, in_exception)
+    JOIN pg_proc p ON p.proname = w.name JOIN pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_language l ON l.oid = p.prolang
+    WHERE p.prokind <> 'a' AND l.lanname NOT IN ('c', 'internal')
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        AND (n.nspname = w.schema OR w.schema IS NULL AND n.nspname = ANY (current_schemas(true)))
+    GROUP BY p.oid, n.nspname ORDER BY 1
+"""
+
+
+@frozen
+class Reached:
+    """One text that a statement runs.
+
+    Attributes:
+        function: Its name, qualified; ``None`` for the statement's own text.
+        found: What stands in it.
+    """
+
+    function: str | None
+    found: Inside
+
+
+def reached(conn: Connection[Any], sql: str) -> tuple[Reached, ...]:
+    """Return what a statement runs from inside: its own text, then the functions that it calls, and theirs.
+
+    One query a level. Of an overloaded name every function is taken: which one is meant only the server
+    knows. Triggers that fire, operators and casts are not followed.
+    """
+    each = [Reached(None, inside(sql))]
+    done: set[tuple[int, bool]] = set()
+    calls = each[0].found.calls
+    while calls:
+        below = [one for one in _defined(conn, calls) if (one[0], one[3]) not in done]
+        done |= {(oid, in_exception) for oid, _, _, in_exception in below}
+        new = [
+            Reached(name, inside(text, in_exception=guarded, by_body=True))
+            for _, name, text, guarded in below
+        ]
+        each += new
+        calls = tuple(call for one in new for call in one.found.calls)
+    return tuple(each)
+
+
+def all_not_seen(each: Iterable[Reached], seen: Collection[str] = ()) -> tuple[NotSeen, ...]:
+    """Return the locks that may have come and gone unobserved, in any of these texts."""
+    return tuple(dict.fromkeys(one for text in each for one in not_seen(text.found, seen, text.function)))
+
+
+def _defined(conn: Connection[Any], calls: Iterable[Call]) -> list[tuple[int, str, str, bool]]:
+    wanted = {(call.schema, call.name, call.in_exception) for call in calls}
+    values = ", ".join(
+        f"({'NULL' if schema is None else literal(schema)}::text, {literal(name)}::text, {guarded})"
+        for schema, name, guarded in sorted(wanted, key=str)
+    )
+    return [
+        (oid, name, text, guarded)
+        for oid, name, text, guarded in rows(conn, _DEFINITIONS.format(wanted=values))
+    ]
