@@ -162,7 +162,7 @@ def tracing(conn: Connection[Any], blockers: Blockers) -> Trace:
     """Return who looks on while a plan is rehearsed on ``conn``."""
     from confiture.core.tracing.trace import Trace
 
-    return Trace(conn, blockers.waited_ms)
+    return Trace(conn, blockers)
 
 
 def _adds_value(text: str, value: str) -> bool:

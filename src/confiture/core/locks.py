@@ -14,11 +14,12 @@ from confiture.models.report import Blocks, Lock, RelationKind
 # The strong modes, weakest first: PostgreSQL's table-level lock modes from Share up.
 STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 
-# What this session holds; the parts after OR find a lock that is on no relation.
-HELD = f"""
+# What a session holds; what is added after OR finds a lock that is on no relation.
+HELD_BY = f"""
     SELECT relation::bigint, mode FROM pg_locks
-    WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid() AND mode IN {STRONG}
+    WHERE locktype = 'relation' AND granted AND pid = {{pid}} AND mode IN {STRONG}
 """
+HELD = HELD_BY.format(pid="pg_backend_pid()")
 
 # The highest oid among the relations that there are; found at the end of an index.
 NEWEST = "SELECT max(oid)::bigint FROM pg_class"

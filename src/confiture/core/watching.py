@@ -12,6 +12,7 @@ from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 from confiture.core.lock import describe_sessions
+from confiture.core.locks import HELD_BY
 from confiture.core.session import rows
 from confiture.exceptions import ConnectionFault
 from confiture.models.report import MigrationReport
@@ -19,6 +20,7 @@ from confiture.models.report import MigrationReport
 _INTERVAL_S = 0.05
 _CLOSE_INTERVAL_S = 0.01
 _CLOSE_LOOKS = 100
+_SAMPLING_INTERVAL_S = 0.0005
 _PATIENCE_S = 10.0
 
 
@@ -70,10 +72,13 @@ class Blockers:
     pid: int = 0
     waits_for: str | None = None
     closely: bool = False
+    _sampling: bool = False
+    _sampled: set[tuple[int, str]] = field(factory=set)
     _waiting_ms: float = 0.0
     _waited_ms: float = 0.0
     _seen: str | None = None
-    _stop: threading.Event = field(factory=threading.Event)
+    _call: threading.Event = field(factory=threading.Event)
+    _over: bool = False
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> Blockers:
@@ -85,7 +90,8 @@ class Blockers:
 
     def __exit__(self, *_: object) -> None:
         """End it, before the connections are closed."""
-        self._stop.set()
+        self._over = True
+        self._call.set()
         if self._thread:
             self._thread.join()
 
@@ -100,9 +106,20 @@ class Blockers:
         self._waited_ms = self._waiting_ms = 0.0
         return waited_ms
 
+    def sample(self) -> None:
+        """Look from now on, as often as can be, at what the watched one holds."""
+        self._sampling = True
+        self._call.set()
+
+    def sampled(self) -> set[tuple[int, str]]:
+        """Stop that, and return the strong locks that were seen."""
+        self._sampling = False
+        sampled, self._sampled = self._sampled, set()
+        return sampled
+
     def _watch(self) -> None:
         waits = 0
-        while not self._stop.wait(self._interval_s(waits)):
+        while not self._ended(self._interval_s(waits)):
             busy = (
                 not self.watched.closed and self.watched.pgconn.transaction_status == TransactionStatus.ACTIVE
             )
@@ -110,12 +127,23 @@ class Blockers:
             self.waits_for = self.waits_for if busy else None
             if busy:
                 try:
-                    self._look()
+                    self._sample() if self._sampling else self._look()
                 except psycopg.Error:
                     return  # the keeper is gone; the run itself will say so
 
+    def _ended(self, after_s: float) -> bool:
+        """Wait a while, or until called; whether it is over."""
+        self._call.wait(after_s)
+        self._call.clear()
+        return self._over
+
+    def _sample(self) -> None:
+        self._sampled.update((oid, mode) for oid, mode in rows(self.keeper, HELD_BY.format(pid=self.pid)))
+
     def _interval_s(self, waits: int) -> float:
         """Look less and less often at what takes long."""
+        if self._sampling:
+            return _SAMPLING_INTERVAL_S
         if self.closely and waits < _CLOSE_LOOKS:
             return _CLOSE_INTERVAL_S
         return _INTERVAL_S if self.closely else _INTERVAL_S * min(4, 1 + waits // 4)

@@ -38,12 +38,14 @@ class Events:
         conn: The session that is rehearsed.
         looks: Since they were last taken away.
         reasons: Why a table was rewritten, by its oid.
+        begun: How many DDL commands have begun and not ended: those that failed.
         refused: Why there are none: what the server said to a role that may not.
     """
 
     conn: Connection[Any]
     looks: list[Look] = field(factory=list)
     reasons: dict[int, str] = field(factory=dict)
+    begun: int = 0
     refused: str | None = None
     _token: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
     _there: bool = False
@@ -83,6 +85,11 @@ class Events:
         reasons, self.reasons = self.reasons, {}
         return reasons
 
+    def saw_all(self) -> bool:
+        """Whether every DDL command since the last time was seen to its end."""
+        begun, self.begun = self.begun, 0
+        return begun == 0 and not self.refused
+
     def _sql(self) -> str:
         name = f"pg_temp.{self._token}"
         facts = " || ',' || ".join(f"coalesce(({each})::text, '')" for each in FACTS)
@@ -95,7 +102,7 @@ class Events:
             BEGIN
                 IF tg_event = 'table_rewrite' THEN rewrite := {rewrite}; END IF;
                 SELECT string_agg({facts}, ';') INTO facts {MINE};
-                RAISE INFO USING MESSAGE = concat_ws(' ', {literal(self._token)}, '/', rewrite, '/', facts);
+                RAISE INFO USING MESSAGE = concat_ws(' ', {literal(self._token)}, '/', tg_event, '/', rewrite, '/', facts);
             END
         """
         each = "".join(
@@ -111,7 +118,8 @@ class Events:
         message = said.message_primary or ""
         if not message.startswith(self._token):
             return
-        _, rewrite, facts = (part.strip() for part in message.split("/"))
+        _, event, rewrite, facts = (part.strip() for part in message.split("/"))
+        self.begun += {"ddl_command_start": 1, "ddl_command_end": -1}.get(event, 0)
         if rewrite:
             oid, reasons = map(int, rewrite.split(","))
             self.reasons[oid] = ", ".join(text for bit, text in _REASONS.items() if reasons & bit)

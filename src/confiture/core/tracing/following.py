@@ -72,7 +72,8 @@ class Following:
         self._judge(step, (scanned | rewritten | rebuilt) - emptied)
         if now.wal is not None and self.last.wal is not None:
             step.wal_bytes = now.wal - self.last.wal
-        self.last = now if now.wal is not None else evolve(now, wal=self.last.wal)
+        inner = now.wal is None
+        self.last = evolve(now, wal=self.last.wal, search_path=self.last.search_path) if inner else now
 
     def built(self, step: Step, new: Mapping[int, NewIndex]) -> None:
         """Note the indexes that a step has made on relations that there were."""
@@ -91,6 +92,23 @@ class Following:
         leaves = {oid for oid in tables if not self.catalog.known[oid].partitioned}
         above = {oid for oid in tables - leaves if leaves & self.catalog.descendants(oid)}
         self._judge(step, leaves | above)
+
+    def held_already(self, step: Step, each: Iterable[Held], since_ms: float) -> None:
+        """Note locks that earlier migrations of the plan hold in the same mode."""
+        for oid, mode in each:
+            self.take(step, oid, mode, "held-before", since_ms)
+
+    def sampled(self, step: Step, each: Iterable[Held], since_ms: float, until_ms: float) -> None:
+        """Note locks that an observer saw, and that were given back before the step ended."""
+        seen = {(taken.known.oid, taken.mode) for taken in step.taken}
+        for oid, mode in sorted(each):
+            known = self.catalog.known.get(oid)
+            if known and (oid, mode) not in seen and (oid, mode) not in self.last.held:
+                step.taken.append(Taken(known, mode, "sampled", since_ms, until_ms))
+
+    def unseen(self, each: Iterable[NotSeen]) -> None:
+        """Note what could not be observed, once."""
+        self.not_seen += [one for one in dict.fromkeys(each) if one not in self.not_seen]
 
     def explain(self, step: Step, reasons: Mapping[int, str]) -> None:
         """Note why tables were rewritten, those included whose rewrite was rolled back within."""

@@ -28,7 +28,7 @@ MINE = f"""
 """
 LOOK = f"""
     SELECT {", ".join(FACTS)} {MINE};
-    SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint
+    SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, current_schemas(false)
 """
 
 
@@ -52,6 +52,7 @@ class Look:
         locked: Every relation that is locked in any mode.
         filenodes: Of each locked relation; ``None`` where it was dropped, or has no file.
         scans: Of each locked relation.
+        search_path: The schemas in which names are looked for.
         wal: Position of the whole cluster's write-ahead log, in bytes; ``None`` inside a statement.
     """
 
@@ -60,9 +61,12 @@ class Look:
     filenodes: Mapping[int, int | None] = field(factory=dict)
     scans: Mapping[int, Scans] = field(factory=dict)
     wal: int | None = None
+    search_path: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, rows: Iterable[tuple[Any, ...]], wal: int | None = None) -> Look:
+    def of(
+        cls, rows: Iterable[tuple[Any, ...]], wal: int | None = None, search_path: Iterable[str] = ()
+    ) -> Look:
         """Make a look of rows as ``FACTS`` selects them."""
         each = tuple(rows)
         return cls(
@@ -71,13 +75,14 @@ class Look:
             filenodes={oid: filenode for oid, _, filenode, _, _ in each},
             scans={oid: Scans(times, tuples) for oid, _, _, times, tuples in each if times},
             wal=wal,
+            search_path=tuple(search_path),
         )
 
 
 def answered(results: Sequence[list[tuple[Any, ...]]]) -> Look:
     """Make a look of what ``LOOK`` was answered with."""
-    rows, ((wal,),) = results
-    return Look.of(rows, wal)
+    rows, ((wal, search_path),) = results
+    return Look.of(rows, wal, search_path)
 
 
 def base(conn: Connection[Any]) -> tuple[Look, dict[int, Scans], Catalog]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from attrs import define, field
 from psycopg import Connection
 
+from confiture.core.called import Reached, all_not_seen, reached
 from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
@@ -18,7 +19,12 @@ from confiture.core.tracing.plans import Plans, is_dml
 from confiture.core.tracing.reading import may_run_procedures
 from confiture.core.tracing.reporting import traced
 from confiture.core.tracing.steps import Step
+from confiture.core.tracing.text import held_already, hidden, of_hooks, texts, within, without_ddl
+from confiture.core.watching import Blockers
 from confiture.models.report import MigrationReport
+
+# The text of a load of data is not read for what it calls.
+_LONGEST_READ = 100_000
 
 
 @define
@@ -27,17 +33,18 @@ class Trace:
 
     Attributes:
         conn: That session.
-        waited_ms: Returns how long it has waited for locks since last asked, in milliseconds.
+        blockers: Looks on from another connection.
         following: The migration that runs.
         plans: Asks for the plans of DML, where they are wanted.
     """
 
     conn: Connection[Any]
-    waited_ms: Callable[[], float]
+    blockers: Blockers
     following: Following = field(factory=Following)
     plans: Plans | None = None
     _events: Events = field(init=False)
     _looking_ms: float = 0.0
+    _inner: tuple[Reached, ...] = ()
 
     @_events.default
     def _listen(self) -> Events:
@@ -73,10 +80,17 @@ class Trace:
     def prepare(self, sql: str) -> None:
         """Make ready to look inside a statement that may run procedures, and for its plan."""
         with self._looking():
-            if may_run_procedures(sql):
-                self._events.set()
+            self._inner = self._look_inside(sql) if may_run_procedures(sql) else ()
             if self.plans and is_dml(sql):
                 self.plans.begin()
+
+    def _look_inside(self, sql: str) -> tuple[Reached, ...]:
+        """Read what a statement runs from inside; what may come and go there is looked for while it runs."""
+        self._events.set()
+        inner = reached(self.conn, sql) if len(sql) < _LONGEST_READ else ()
+        if all_not_seen(inner):
+            self.blockers.sample()
+        return inner
 
     def after_statement(self, since_ms: float, sql: str) -> Step:
         """Look after a statement that began at ``since_ms``."""
@@ -84,9 +98,21 @@ class Trace:
         with self._looking():
             plan = self.plans.end() if self.plans and is_dml(sql) else None
             now = answered(send(self.conn, LOOK))
+        sampled = self.blockers.sampled()
         step = self._step((now,), sql, since_ms, ended_ms)
         step.plan = plan
+        self.following.sampled(step, sampled, since_ms, ended_ms)
+        self._say_unseen(step)
         return step
+
+    def _say_unseen(self, step: Step) -> None:
+        """Say which locks may have come and gone; event triggers have seen all DDL but what failed."""
+        seen = {taken.known.name for taken in step.taken}
+        inner = without_ddl(self._inner) if self._events.saw_all() else self._inner
+        self.following.unseen(all_not_seen(inner, seen))
+        if self._events.refused and any(each.found.statements for each in self._inner):
+            self.following.unseen((within(self._events.refused),))
+        self._inner = ()
 
     def is_wrapped(self, sql: str) -> bool:
         """Whether a statement is to be run inside an EXPLAIN, because its plan is not to be had beside it."""
@@ -94,13 +120,16 @@ class Trace:
 
     def after_hook(self, since_ms: float, looks: Sequence[Look]) -> Step:
         """Take the looks that were sent with a hook's control messages."""
+        if self.following.before:
+            self.following.unseen((of_hooks(),))
         return self._step(looks, None, since_ms, self.now_ms())
 
     def _step(self, looks: Sequence[Look], sql: str | None, since_ms: float, ended_ms: float) -> Step:
-        waited_ms = self.waited_ms()
+        waited_ms = self.blockers.waited_ms()
         step = Step(lock_wait_ms=waited_ms)
         following = self.following
         following.steps.append(step)
+        self._held_already(step, sql, since_ms)
         for each in (*self._events.taken(), *looks):
             following.compare(step, each, sql, since_ms + waited_ms, ended_ms)
         following.explain(step, self._events.reasons_taken())
@@ -108,6 +137,17 @@ class Trace:
             new = frozenset().union(*map(following.unknown, looks))
             following.built(step, new_indexes(self.conn, new))
         return step
+
+    def _held_already(self, step: Step, sql: str | None, since_ms: float) -> None:
+        following = self.following
+        if sql is None or not following.before:
+            return
+        with self._looking():
+            for text in texts(sql, self._inner):
+                path = following.last.search_path
+                held = held_already(text, following.catalog, following.before, path) if text else ()
+                following.held_already(step, held, since_ms)
+                following.unseen(hidden(text))
 
     def end(self, held: list[Held]) -> None:
         """Take what is held just before the end, deferred triggers included."""
