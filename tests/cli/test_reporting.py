@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -12,6 +13,7 @@ from confiture.cli.flags import Flags
 from confiture.cli.reporting import outputs
 from confiture.exceptions import MigrationFault, UsageFault
 from tests import published
+from tests.page.samples import everyday
 from tests.unit.reports import applied, report
 
 
@@ -134,3 +136,23 @@ def test_what_was_refused_is_a_report_too(tmp_path):
     assert (found.outcome, found.exit_code, found.migrations) == ("refused", 4, ())
     assert found.fault is not None
     assert (found.fault.message, found.fault.line, found.fault.column) == ("no", 3, 4)
+
+
+def test_at_a_terminal_a_report_is_wrapped_and_elsewhere_it_is_not(capsys, monkeypatch):
+    """What goes into a pipe can be searched line by line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    with outputs(Flags()) as out:
+        out.write("report", everyday())
+        piped = capsys.readouterr().out
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        out.write("report", everyday())
+
+    shown = capsys.readouterr().out
+    assert "      blocks writes of public.order_lines for 45 ms, gone before the end\n" in piped
+    assert (
+        "      blocks writes of\n        public.order_lines for 45 ms,\n        gone before the end\n"
+        in shown
+    )
+    assert "\x1b" not in piped + shown
