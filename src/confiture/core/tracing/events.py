@@ -73,7 +73,7 @@ class Events:
             self._there = True
         except psycopg.Error as error:
             send(self.conn, f"ROLLBACK TO {point}; RELEASE {point}")
-            self.refused = (error.diag.message_primary or str(error)).strip()
+            self.refused = (error.diag.message_primary or str(error)).partition(' "')[0].strip()
 
     def taken(self) -> tuple[Look, ...]:
         """Return the looks since the last time."""
@@ -102,7 +102,8 @@ class Events:
             BEGIN
                 IF tg_event = 'table_rewrite' THEN rewrite := {rewrite}; END IF;
                 SELECT string_agg({facts}, ';') INTO facts {MINE};
-                RAISE INFO USING MESSAGE = concat_ws(' ', {literal(self._token)}, '/', tg_event, '/', rewrite, '/', facts);
+                RAISE INFO USING MESSAGE =
+                    concat_ws(' ', {literal(self._token)}, '/', tg_event, '/', rewrite, '/', facts);
             END
         """
         each = "".join(

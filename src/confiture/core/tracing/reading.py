@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _NEARLY_ALL = 0.9
 # Workers' rows are counted elsewhere; the leader reads a share of its own.
 _LEADERS_SHARE = 0.1
+_WITH_THE_PLANNERS = 3
 
 _WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
 # Utility statements; whatever else may run a function.
@@ -52,8 +53,12 @@ def complete(catalog: Catalog, oid: int, scans: Scans) -> bool:
     known = catalog.known[oid]
     if known.kind == "index":
         table = catalog.known.get(catalog.table_of(oid))
-        # A look-up gives a row or a few; one pass that gives all of them has read the table.
-        return table is not None and scans.times == 1 and scans.tuples > 1 and _all_of(table, scans.tuples)
+        # A look-up gives a row or a few; one pass that gives all of them has read the table. The planner
+        # looks up the ends of an index, a row each.
+        passed = scans.tuples - (scans.times - 1)
+        return (
+            table is not None and scans.times <= _WITH_THE_PLANNERS and passed > 1 and _all_of(table, passed)
+        )
     if known.kind not in ("table", "matview"):
         return False
     # A parent may be empty while its children are not.
