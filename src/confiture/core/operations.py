@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from confiture.core.places import Copy, Place
     from confiture.core.runner import Ran, Runner
     from confiture.core.watching import Watcher
     from confiture.core.work import Work
@@ -81,8 +82,10 @@ def run(
     dry_run: bool = False,
     on_progress: Tell | None = None,
     watcher: Watcher | None = None,
+    place: Place = "transaction",
+    sample_rows: int | None = None,
 ) -> Report:
-    """Apply what is pending, or rehearse it; stop at the first failure.
+    """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
 
     Raises:
         ConfitureError: Nothing was begun.
@@ -94,6 +97,8 @@ def run(
     errand = _Errand(
         settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent, watcher
     )
+    if dry_run and place != "transaction":
+        return errand.carry_out_in(place, sample_rows)
     return errand.carry_out()
 
 
@@ -163,23 +168,39 @@ class _Errand:
     tell: Tell
     watcher: Watcher | None = None
     directions: tuple[Direction, ...] = ("forward",)
+    copy: Copy | None = None
     ledger: Ledger = field(init=False)
 
     @ledger.default
     def _ledger(self) -> Ledger:
         return Ledger(self.settings.schema)
 
-    def carry_out(self) -> Report:
+    def carry_out_in(self, place: Place, sample_rows: int | None) -> Report:
+        """Rehearse in a copy of the database, each migration committed there."""
+        from confiture.core.places import copied, in_words
+
+        scripts = read_folder(self.settings.migrations)
+        with connect(self.settings, direct=True) as conn:
+            version = server_version(conn)
+            works = self._works(conn, scripts)
+        if not works:
+            return self._report(version, ())
+        with copied(self.settings, place, works, sample_rows) as copy:
+            errand = evolve(self, settings=copy.settings, copy=copy)
+            report = in_words(errand.carry_out(works), copy)
+        return evolve(report, server_version=version)
+
+    def carry_out(self, ready: tuple[Work, ...] = ()) -> Report:
         scripts = read_folder(self.settings.migrations)
         with connect(self.settings) as conn:
             version = server_version(conn)
-            works = self._works(conn, scripts)
+            works = self._works(conn, scripts, ready)
             if not works:
                 return self._report(version, ())
             with self._session(conn, works) as own, self._runner(own) as runner:
                 # Another run may have been at it while we waited for the lock.
                 works = self._works(own, scripts, works)
-                if self.mode != "dry-run" and works:
+                if (self.mode != "dry-run" or self.copy) and works:
                     self._refuse_pooler(runner, works)
                     self.ledger.create(own)
                 return self._report(version, *self._all(runner, works), works)
@@ -224,7 +245,7 @@ class _Errand:
         settings = self.settings
         with migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper:
             engine = Engine(
-                session=Session(conn, ours=True),
+                session=self.copy.session(conn) if self.copy else Session(conn, ours=True),
                 keeper=keeper,
                 ledger=self.ledger,
                 manager=manager_for(self.plugins, GuardedPluginManager(settings.plugin_tables)),
@@ -233,6 +254,9 @@ class _Errand:
                 statement_timeout=settings.statement_timeout,
                 wait_concurrently=settings.wait_concurrently,
                 dry_run=self.mode == "dry-run",
+                committed=self.copy is not None,
+                sampler=self.copy.sampler if self.copy else None,
+                refuse_call=self.copy.refuse_call if self.copy else None,
             )
             with Blockers(keeper.conn, conn) as blockers:
                 runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
@@ -249,7 +273,7 @@ class _Errand:
             self._progress(ran)
 
         try:
-            if self.mode == "dry-run":
+            if self.mode == "dry-run" and self.copy is None:
                 from confiture.core.dry_run import Rehearsal
 
                 Rehearsal(runner).run(works, tell)
