@@ -80,7 +80,7 @@ def test_a_failing_migration_leaves_nothing_either(project, maintenance):
 
 
 def test_hooks_are_told_that_it_is_a_rehearsal_and_callbacks_are_not_called(project):
-    seen = []
+    seen: list[object] = []
 
     def after_ddl(conn, context):
         seen.append((context.dry_run, conn.info.dbname.startswith("confiture_clone_")))
@@ -162,7 +162,7 @@ def test_database_settings_are_copied(project, maintenance):
     name = psycopg.conninfo.conninfo_to_dict(project.url)["dbname"]
     maintenance.execute(f'ALTER DATABASE "{name}" SET search_path TO "Odd, Name", public, \'\'')
     maintenance.execute(f"ALTER DATABASE \"{name}\" SET timezone TO 'Europe/Paris'")
-    seen = []
+    seen: list[object] = []
     project.write("1_it.sql", "SELECT 1;")
 
     def after_ddl(conn):
@@ -179,7 +179,7 @@ def test_rights_on_the_database_are_copied(project, maintenance):
     name = psycopg.conninfo.conninfo_to_dict(project.url)["dbname"]
     maintenance.execute(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
     maintenance.execute(f'GRANT TEMPORARY ON DATABASE "{name}" TO pg_monitor')
-    seen = []
+    seen: list[object] = []
     project.write("1_it.sql", "SELECT 1;")
 
     def after_ddl(conn):
@@ -304,7 +304,7 @@ def test_user_mappings_are_dropped_and_foreign_servers_disabled(project, sql):
         "CREATE USER MAPPING FOR PUBLIC SERVER far",
         "CREATE FOREIGN TABLE away (id int) SERVER far",
     )
-    seen = []
+    seen: list[object] = []
     project.write("1_it.sql", "SELECT * FROM away;")
 
     def before_ddl(conn):
@@ -324,7 +324,9 @@ def test_dblink_is_disabled(project, sql):
 
     report = rehearse(project)
 
-    assert "dblink is disabled" in report.migrations[0].error.message
+    error = report.migrations[0].error
+    assert error is not None
+    assert "dblink is disabled" in error.message
 
 
 # Killed.

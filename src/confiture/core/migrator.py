@@ -20,7 +20,7 @@ from confiture.core.runner import Ran, Runner
 from confiture.core.session import Session, send
 from confiture.core.versions import numbers
 from confiture.core.walk import Engine
-from confiture.core.watching import Blockers
+from confiture.core.watching import Blockers, looking
 from confiture.core.work import Work, from_class
 from confiture.exceptions import UsageFault
 from confiture.models.migration import Direction, Migration
@@ -124,7 +124,10 @@ class Migrator:
                 wait_concurrently=self.settings.wait_concurrently,
                 dry_run=dry_run,
             )
-            with Blockers(keeper.conn, self.connection) as blockers:
+            with (
+                looking(keeper, (work,), lambda: connect_like(known)) as asked,
+                Blockers(asked, self.connection) as blockers,
+            ):
                 yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
 
 

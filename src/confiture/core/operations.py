@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -197,7 +198,7 @@ class _Errand:
             works = self._works(conn, scripts, ready)
             if not works:
                 return self._report(version, ())
-            with self._session(conn, works) as own, self._runner(own) as runner:
+            with self._session(conn, works) as own, self._runner(own, works) as runner:
                 # Another run may have been at it while we waited for the lock.
                 works = self._works(own, scripts, works)
                 if (self.mode != "dry-run" or self.copy) and works:
@@ -233,12 +234,12 @@ class _Errand:
         )
 
     @contextmanager
-    def _runner(self, conn: Connection[Any]) -> Iterator[Runner]:
+    def _runner(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Runner]:
         from confiture.core.lock import migration_lock
         from confiture.core.runner import Runner
         from confiture.core.session import Session
         from confiture.core.walk import Engine
-        from confiture.core.watching import Blockers
+        from confiture.core.watching import Blockers, looking
         from confiture.plugins.guarding import GuardedPluginManager
         from confiture.plugins.ordering import manager_for
 
@@ -258,7 +259,10 @@ class _Errand:
                 sampler=self.copy.sampler if self.copy else None,
                 refuse_call=self.copy.refuse_call if self.copy else None,
             )
-            with Blockers(keeper.conn, conn) as blockers:
+            with (
+                looking(keeper, works, partial(connect, settings, direct=True)) as asked,
+                Blockers(asked, conn) as blockers,
+            ):
                 runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
                 if self.watcher:
                     self.watcher.begins(runner.now)

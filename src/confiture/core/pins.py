@@ -27,14 +27,14 @@ class TablePin:
     """An old transaction with a lock on the tables: CONCURRENTLY waits for it, again and again.
 
     Attributes:
-        conn: Whose transaction it is.
-        pid: Of its server process.
-        tables: Their names.
+        conns: Two sessions; the next one holds before the last one lets go.
+        pids: Of their server processes.
+        tables: The names of the tables.
         times: How often it has been waited for.
     """
 
-    conn: Connection[Any]
-    pid: int
+    conns: tuple[Connection[Any], Connection[Any]]
+    pids: tuple[int, int]
     tables: tuple[str, ...] = ()
     times: int = 0
 
@@ -42,22 +42,22 @@ class TablePin:
         """Begin to hold."""
         self.tables, self.times = tuple(tables), 0
         if self.tables:
-            self._begin()
+            self._begin(self.conns[0])
 
     def let_on(self) -> None:
-        """Let the statement go on to its next phase, and hold again."""
-        send(self.conn, "ROLLBACK")
-        self.times += 1
+        """Let the statement go on to its next phase, which finds another one holding."""
+        last, self.times = self.conns[self.times % 2], self.times + 1
         if self.times < _AGAIN:
-            self._begin()
+            self._begin(self.conns[self.times % 2])
+        release(last)
 
-    def _begin(self) -> None:
+    def _begin(self, conn: Connection[Any]) -> None:
         locks = "".join(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE NOWAIT;" for name in self.tables)
         try:
-            send(self.conn, f"BEGIN ISOLATION LEVEL REPEATABLE READ; {locks} SELECT 1 FROM pg_class LIMIT 1")
+            send(conn, f"BEGIN ISOLATION LEVEL REPEATABLE READ; {locks} SELECT 1 FROM pg_class LIMIT 1")
         except psycopg.DatabaseError:
             # Not a table, not ours, or locked already: there is nothing to hold with.
-            release(self.conn)
+            release(conn)
 
 
 @define
@@ -127,7 +127,7 @@ class Pins:
 
     @conns.default
     def _conns(self) -> tuple[Connection[Any], ...]:
-        return (self.table.conn, *self.rows.conns)
+        return (*self.table.conns, *self.rows.conns)
 
     def release(self) -> None:
         """Let go of everything; a connection that cannot be asked is closed, which lets go too."""
@@ -145,8 +145,10 @@ def release(conn: Connection[Any]) -> None:
 
 def pinned(connect: Callable[[], Connection[Any]]) -> Pins:
     """Open the connections that hold."""
-    conns = [connect() for _ in range(3)]
-    pids = [conn.info.backend_pid for conn in conns]
+    conns = [connect() for _ in range(4)]
+    first, second, third, fourth = (conn.info.backend_pid for conn in conns)
     for conn in conns:
         send(conn, "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
-    return Pins(TablePin(conns[0], pids[0]), RowPins((conns[1], conns[2]), (pids[1], pids[2])))
+    return Pins(
+        TablePin((conns[0], conns[1]), (first, second)), RowPins((conns[2], conns[3]), (third, fourth))
+    )

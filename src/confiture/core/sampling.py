@@ -91,11 +91,11 @@ class Watch:
         began = time.perf_counter()
         blocking = self._look()
         table, row = self.pins.table, self.pins.rows
-        if not blocking & {table.pid, *row.pids}:
+        if not blocking & {*table.pids, *row.pids}:
             return
         # Once more: the first look may have come just before it began to wait.
         self._look()
-        if table.pid in blocking:
+        if blocking & set(table.pids):
             table.let_on()
         if blocking & set(row.pids):
             row.let_on(self.pid, self._strongest_now)
