@@ -12,28 +12,34 @@ from confiture.cli.executing import execute
 from confiture.cli.explaining import shortened
 from confiture.cli.flags import Flags, executing
 from confiture.cli.progress import Progress
+from confiture.cli.rehearsing import Rehearsing, rehearsing
 from confiture.config import Settings
 from confiture.exceptions import ConfitureError
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
+    from confiture.core.places import Place
     from confiture.plugins.loading import Loaded
 
 
 @click.command("run")
 @executing
 @click.option("--dry-run", is_flag=True, help="Rehearse: run it all, keep nothing.")
+@rehearsing
 @click.option("--dump", is_flag=True, help="Then write schema.sql, as confiture dump does.")
-def command(flags: Flags, dry_run: bool, dump: bool) -> int:
+def command(flags: Flags, dry_run: bool, place: Place | None, sample: int | None, dump: bool) -> int:
     """Apply the pending migrations."""
     if dry_run and dump:
         raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
-    return apply(flags, dry_run=dry_run, dump=dump)
+    if (place or sample) and not dry_run:
+        raise click.UsageError(f"{'--in' if place else '--sample'} is for a rehearsal: add --dry-run")
+    return apply(flags, Rehearsing.given(place, sample) if dry_run else None, dump=dump)
 
 
-def apply(flags: Flags, *, dry_run: bool, dump: bool = False) -> int:
+def apply(flags: Flags, rehearsing: Rehearsing | None, *, dump: bool = False) -> int:
     """Run or rehearse what is pending, and return the exit code."""
-    work = partial(_run, to=flags.to, dry_run=dry_run, dump=dump)
+    dry_run = rehearsing is not None
+    work = partial(_run, to=flags.to, rehearsing=rehearsing, dump=dump)
     return execute(flags, "dry-run" if dry_run else "run", work)
 
 
@@ -43,14 +49,24 @@ def _run(
     tell: Progress | None,
     *,
     to: str | None,
-    dry_run: bool,
+    rehearsing: Rehearsing | None,
     dump: bool,
 ) -> Report:
     from confiture.core.operations import run
 
     if dump:
         _check_pg_dump(settings)
-    report = run(settings, to=to, plugins=plugins, dry_run=dry_run, on_progress=tell, watcher=tell)
+    where = rehearsing or Rehearsing()
+    report = run(
+        settings,
+        to=to,
+        plugins=plugins,
+        dry_run=rehearsing is not None,
+        on_progress=tell,
+        watcher=tell,
+        place=where.place,
+        sample_rows=where.sample_rows,
+    )
     return _dumped(settings, report) if dump and not report.exit_code else report
 
 

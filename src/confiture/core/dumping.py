@@ -59,7 +59,7 @@ def read_schema(settings: Settings) -> Schema:
         version = server_version(conn)
         options = _server_options(conn)
         mappings = bool(rows(conn, "SELECT 1 FROM pg_user_mappings LIMIT 1"))
-    text = normalised(_dumped(settings, program, options), user_mappings=mappings)
+    text = normalised(dumped(settings, program, options), user_mappings=mappings)
     return Schema(_head(version, program) + text, version, program.version)
 
 
@@ -112,14 +112,21 @@ def _server_options(conn: Connection[Any]) -> str:
     )
 
 
-def _dumped(settings: Settings, program: Program, options: str) -> str:
+def dumped(
+    settings: Settings, program: Program, options: str = "", flags: tuple[str, ...] | None = None
+) -> str:
+    """Return what ``pg_dump`` writes; ``flags`` instead of those of a schema to be reviewed.
+
+    Raises:
+        ConfigurationFault: It does not run.
+        RightsFault: The role may not read all of the schema.
+    """
     conninfo, secrets = _without_secrets(settings.direct_url or settings.url or "")
     environ = {**os.environ, **secrets, "PGTZ": "UTC", "LC_MESSAGES": "C"}
     environ["PGOPTIONS"] = " ".join(filter(None, (environ.get("PGOPTIONS"), options)))
     command = [
         str(program.path),
-        *_OPTIONS,
-        f"--exclude-schema={identifier(settings.schema)}",
+        *(flags or (*_OPTIONS, f"--exclude-schema={identifier(settings.schema)}")),
         "-d",
         conninfo,
     ]

@@ -20,7 +20,7 @@ from confiture.core.runner import Ran, Runner
 from confiture.core.session import Session, send
 from confiture.core.versions import numbers
 from confiture.core.walk import Engine
-from confiture.core.watching import Blockers
+from confiture.core.watching import Blockers, looking
 from confiture.core.work import Work, from_class
 from confiture.exceptions import UsageFault
 from confiture.models.migration import Direction, Migration
@@ -107,7 +107,8 @@ class Migrator:
         with (
             migration_lock(connect_like(known), schema, self.settings.lock_wait_s) as keeper,
             session.idle(),
-            Blockers(keeper.conn, self.connection, closely=dry_run) as blockers,
+            looking(keeper, (work,), lambda: connect_like(known)) as asked,
+            Blockers(asked, self.connection, closely=dry_run) as blockers,
         ):
             if session.nested:
                 _check_the_callers(self.connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from confiture.core.places import Copy, Place
     from confiture.core.residue import Snapshot
     from confiture.core.runner import Ran, Runner
     from confiture.core.watching import Watcher
@@ -82,8 +84,10 @@ def run(
     dry_run: bool = False,
     on_progress: Tell | None = None,
     watcher: Watcher | None = None,
+    place: Place = "transaction",
+    sample_rows: int | None = None,
 ) -> Report:
-    """Apply what is pending, or rehearse it; stop at the first failure.
+    """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
 
     Raises:
         ConfitureError: Nothing was begun.
@@ -95,6 +99,8 @@ def run(
     errand = _Errand(
         settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent, watcher
     )
+    if dry_run and place != "transaction":
+        return errand.carry_out_in(place, sample_rows)
     return errand.carry_out()
 
 
@@ -164,23 +170,39 @@ class _Errand:
     tell: Tell
     watcher: Watcher | None = None
     directions: tuple[Direction, ...] = ("forward",)
+    copy: Copy | None = None
     ledger: Ledger = field(init=False)
 
     @ledger.default
     def _ledger(self) -> Ledger:
         return Ledger(self.settings.schema)
 
-    def carry_out(self) -> Report:
+    def carry_out_in(self, place: Place, sample_rows: int | None) -> Report:
+        """Rehearse in a copy of the database, each migration committed there."""
+        from confiture.core.places import copied, in_words
+
+        scripts = read_folder(self.settings.migrations)
+        with connect(self.settings, direct=True) as conn:
+            version = server_version(conn)
+            works = self._works(conn, scripts)
+        if not works:
+            return self._report(version, ())
+        with copied(self.settings, place, works, sample_rows) as copy:
+            errand = evolve(self, settings=copy.settings, copy=copy)
+            report = in_words(errand.carry_out(works), copy)
+        return evolve(report, server_version=version)
+
+    def carry_out(self, ready: tuple[Work, ...] = ()) -> Report:
         scripts = read_folder(self.settings.migrations)
         with connect(self.settings) as conn:
             version = server_version(conn)
-            works = self._works(conn, scripts)
+            works = self._works(conn, scripts, ready)
             if not works:
                 return self._report(version, ())
-            with self._session(conn, works) as own, self._runner(own) as runner:
+            with self._session(conn, works) as own, self._runner(own, works) as runner:
                 # Another run may have been at it while we waited for the lock.
                 works = self._works(own, scripts, works)
-                if self.mode != "dry-run" and works:
+                if (self.mode != "dry-run" or self.copy) and works:
                     self._refuse_pooler(runner, works)
                     self.ledger.create(own)
                 before = self._look(own, works)
@@ -189,7 +211,7 @@ class _Errand:
 
     def _look(self, conn: Connection[Any], works: tuple[Work, ...]) -> Snapshot | None:
         """Return what a rollback would not put back, where there is something to rehearse."""
-        if self.mode != "dry-run" or not works:
+        if self.mode != "dry-run" or self.copy or not works:
             return None
         from confiture.core.residue import snapshot
 
@@ -231,13 +253,13 @@ class _Errand:
         )
 
     @contextmanager
-    def _runner(self, conn: Connection[Any]) -> Iterator[Runner]:
+    def _runner(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Runner]:
         from confiture.core.dry_run import tracing
         from confiture.core.lock import migration_lock
         from confiture.core.runner import Runner
         from confiture.core.session import Session
         from confiture.core.walk import Engine
-        from confiture.core.watching import Blockers
+        from confiture.core.watching import Blockers, looking
         from confiture.plugins.guarding import GuardedPluginManager
         from confiture.plugins.ordering import manager_for
 
@@ -245,10 +267,11 @@ class _Errand:
         dry_run = self.mode == "dry-run"
         with (
             migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
-            Blockers(keeper.conn, conn, closely=dry_run) as blockers,
+            looking(keeper, works, partial(connect, settings, direct=True)) as asked,
+            Blockers(asked, conn, closely=dry_run) as blockers,
         ):
             engine = Engine(
-                session=Session(conn, ours=True),
+                session=self.copy.session(conn) if self.copy else Session(conn, ours=True),
                 keeper=keeper,
                 ledger=self.ledger,
                 manager=manager_for(self.plugins, GuardedPluginManager(settings.plugin_tables)),
@@ -258,6 +281,9 @@ class _Errand:
                 wait_concurrently=settings.wait_concurrently,
                 dry_run=dry_run,
                 trace=tracing(conn, blockers) if dry_run else None,
+                committed=self.copy is not None,
+                sampler=self.copy.sampler if self.copy else None,
+                refuse_call=self.copy.refuse_call if self.copy else None,
             )
             runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
             if self.watcher:
@@ -273,7 +299,7 @@ class _Errand:
             self._progress(ran)
 
         try:
-            if self.mode == "dry-run":
+            if self.mode == "dry-run" and self.copy is None:
                 from confiture.core.dry_run import Rehearsal
 
                 Rehearsal(runner).run(works, tell)

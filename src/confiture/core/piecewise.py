@@ -21,16 +21,19 @@ from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import CHANGED, HELD, merged
+from confiture.core.locks import CHANGED, HELD, blocks_of, existing, merged
+from confiture.core.sampling import Sampled
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
 from confiture.core.stretches import Stretches
+from confiture.core.tracing.blocking import blocked_by
+from confiture.core.tracing.catalog import RELATIONS, Catalog
 from confiture.core.walk import Engine, Walk
 from confiture.core.work import Work
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
 from confiture.models.ledger import Entry
 from confiture.models.migration import Migration, SqlScript, Statement
-from confiture.models.report import NotSeen
+from confiture.models.report import Blocks, MigrationReport, NotSeen, StatementReport
 
 
 @define
@@ -40,11 +43,20 @@ class Piecewise(Walk):
     Attributes:
         not_seen: What could not be observed.
         python_steps: How many statements a Python migration has begun.
+        sampled: What an observer saw, by the number of the statement.
+        parts: What a rehearsal saw of a statement in a transaction of its own, by its number.
     """
 
     not_seen: tuple[NotSeen, ...] = ()
     _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
     python_steps: int = 0
+    sampled: dict[int, Sampled] = field(factory=dict)
+    parts: dict[int, MigrationReport] = field(factory=dict)
+    _catalog: Catalog = field(factory=Catalog)
+
+    @property
+    def trace(self) -> None:
+        """Nobody looks on for the whole of it: each statement is looked at by itself."""
 
     @classmethod
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
@@ -63,6 +75,7 @@ class Piecewise(Walk):
         try:
             with self.hooks(), session.idle():
                 send(session.conn, self.timeouts(local=False))
+                self._remember()
                 self._resumes = self._yielded()
                 try:
                     self._by_itself(HookPhase.BEFORE_VALIDATION)
@@ -96,6 +109,8 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
+        if self.engine.dry_run:
+            self.not_seen += (NotSeen(None, f"locks of {phase.spec} hooks", _OF_THEIR_OWN),)
         before, stretches = len(self.phases.reports), self._stretches()
         try:
             with stretches:
@@ -187,7 +202,10 @@ class Piecewise(Walk):
             build = build_of(statement.sql)
             self._refuse_invalid(build, statement.line)
             self._record(ledger.begun_sql(entry, step, statement.sql))
-            with self._outside(statement.sql, build, ledger.not_begun_sql(entry, step)):
+            with (
+                self._outside(statement.sql, build, ledger.not_begun_sql(entry, step)),
+                self._watched(statement.sql, statement.line),
+            ):
                 self.statements.run(statement)
             self.phases.changed_before.update(build.table(self.engine.session.conn) if build else ())
             self._hidden(statement.line)
@@ -208,7 +226,7 @@ class Piecewise(Walk):
 
     def _step_in_transaction(self, statement: Statement, record: str) -> None:
         conn = self.engine.session.conn
-        with self._own_transaction():
+        with self._own_transaction(), self._traced():
             self.statements.run(statement)
             held, changed = send(conn, f"{HELD}; {CHANGED}; {AS_OURSELVES} {record}")
             self.phases.changed_before.update(name for (name,) in changed)
@@ -216,7 +234,66 @@ class Piecewise(Walk):
             self._see(held)
             self.locks = merged(before, self.locks)
 
+    @contextmanager
+    def _traced(self) -> Iterator[None]:
+        """Look on, in a rehearsal, at one statement in its transaction."""
+        trace = self.statements.trace = self.engine.trace
+        if trace is None:
+            yield
+            return
+        trace.begin(hooks=False)
+        try:
+            yield
+        finally:
+            self.statements.trace = None
+        trace.leave()
+        trace.end(rows(self.engine.session.conn, HELD))
+        work, reports = self.work, self.statements.reports
+        part = MigrationReport(work.version, work.name, "rehearsed", statements=(reports[-1],))
+        self.parts[len(reports) - 1] = trace.traced(part, self.statements.steps[-1:], ())
+
+    def _remember(self) -> None:
+        """Note what is there before the migration: its locks are those on these."""
+        if self.engine.sampler:
+            self._existing = existing(self.engine.keeper.conn)
+            self.engine.sampler.known = self._existing
+            self._catalog = Catalog.of(*send(self.engine.session.conn, RELATIONS))
+
+    @contextmanager
+    def _watched(self, sql: str, line: int | None) -> Iterator[None]:
+        """Let the sampler look at a statement while it runs."""
+        number = len(self.statements.reports)
+
+        def keep(sampled: Sampled) -> None:
+            self.sampled[number] = sampled
+            self.locks = merged(self.locks, sampled.locks)
+            self.not_seen += sampled.not_seen
+
+        if self.engine.sampler is None:
+            yield
+            return
+        with self.engine.sampler.watching(self.engine.session.conn, sql, keep, line):
+            yield
+
+    def statement_reports(self) -> tuple[StatementReport, ...]:
+        """Return the statements, each with what was seen of it."""
+        return tuple(
+            self.parts[number].statements[0]
+            if number in self.parts
+            else _with(report, self.sampled.get(number))
+            for number, report in enumerate(self.statements.reports)
+        )
+
+    def blocks(self) -> tuple[Blocks, ...]:
+        """Return what each statement keeps others from."""
+        if not (self.sampled or self.parts):
+            return (blocks_of(self.locks),)
+        sampled = (lock for each in self.sampled.values() for lock in each.locks)
+        return (blocked_by(self._catalog, sampled), *(part.blocks for part in self.parts.values()))
+
     def _hidden(self, line: int | None) -> None:
+        if self.engine.sampler:
+            return
         what = f"line {line} runs in transactions of its own, over when it ends"
         self.not_seen += (NotSeen(None, "locks", what),)
 
@@ -225,6 +302,8 @@ class Piecewise(Walk):
         """Stand round one statement of a Python migration, which is committed when it ends."""
         if not still_held(self.engine.keeper):
             raise lock_lost()
+        if self.engine.refuse_call:
+            self.engine.refuse_call(self.work, sql, line)
         build = build_of(sql)
         self._refuse_invalid(build, line)
         if self.engine.session.conn.info.transaction_status != TransactionStatus.IDLE:
@@ -233,7 +312,10 @@ class Piecewise(Walk):
             return
         step, self.python_steps = self.python_steps, self.python_steps + 1
         self._record(self.engine.ledger.begun_sql(self._entry(), step, sql))
-        with self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)):
+        with (
+            self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)),
+            self._watched(sql, line),
+        ):
             yield
         if self.engine.session.conn.info.transaction_status == TransactionStatus.IDLE:
             self._record(self.engine.ledger.done_sql(self._entry(), step))
@@ -322,9 +404,23 @@ class Piecewise(Walk):
             session.put_back()
 
 
+_OF_THEIR_OWN = "they have transactions of their own, over when they end"
+
 # The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
 # that the session began with, which ALTER ROLE … SET role may have made another than the user.
 AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
+
+
+def _with(report: StatementReport, sampled: Sampled | None) -> StatementReport:
+    if sampled is None:
+        return report
+    return evolve(
+        report,
+        duration_ms=max(0.0, report.duration_ms - sampled.held_up_ms),
+        locks=sampled.locks,
+        rewrites=sampled.rewrites,
+        index_builds=sampled.index_builds,
+    )
 
 
 def _key(ref: HookRef) -> tuple[str, str, str]:

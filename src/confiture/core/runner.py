@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psycopg
@@ -23,7 +23,7 @@ from confiture.core.walk import EndedTransaction, Engine, Walk
 from confiture.core.watching import Blockers, Now
 from confiture.core.work import Work
 from confiture.exceptions import ConfitureError, MigrationFault
-from confiture.models.report import HookReport, MigrationOutcome, MigrationReport
+from confiture.models.report import Blocks, HookReport, MigrationOutcome, MigrationReport
 
 
 @frozen
@@ -110,7 +110,7 @@ class Runner:
 
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
-        kind = Walk if migration.transactional or self.engine.dry_run else Piecewise
+        kind = Walk if migration.transactional or self.engine.rolls_back else Piecewise
         self._walk = walk = kind.begin(self.engine, work, attempt, migration)
         try:
             walk.run()
@@ -135,7 +135,7 @@ class Runner:
         warnings: list[str] = []
         interrupted: KeyboardInterrupt | None = None
         kept = self.engine.dry_run or self.engine.session.nested
-        if self.engine.dry_run:
+        if self.engine.rolls_back:
             self._rehearsed.append(walk.work.label)
         try:
             for each in () if kept else callbacks:
@@ -166,6 +166,8 @@ class Runner:
             fault = evolve(fault, message=f"{unknown} ({fault.message})", hint="look: confiture status")
         line = source_line(error, walk.statements)
         walk.phases.context.callbacks.clear()
+        if self.engine.rolls_back and fault.sqlstate == "53200":
+            fault = evolve(fault, hint=_PILED_UP)
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
         report = self._report(walk, "failed", warnings)
         return Ran(
@@ -224,20 +226,54 @@ class Runner:
             outcome=outcome,
             duration_ms=walk.duration_ms,
             rows_affected=walk.statements.rows_affected,
-            statements=tuple(walk.statements.reports),
             hooks=tuple(walk.phases.reports),
-            locks=walk.locks,
-            blocks=blocks_of(walk.locks),
-            not_seen=walk.not_seen if isinstance(walk, Piecewise) else (),
             warnings=(*walk.phases.warnings, *warnings),
+            **_measured(walk),
         )
         return walk.trace.traced(report, walk.statements.steps, walk.phases.steps) if walk.trace else report
+
+
+def _measured(walk: Walk) -> dict[str, Any]:
+    """Return what was measured of the statements, and of the whole."""
+    if not isinstance(walk, Piecewise):
+        return {
+            "statements": tuple(walk.statements.reports),
+            "locks": walk.locks,
+            "blocks": blocks_of(walk.locks),
+        }
+    statements = walk.statement_reports()
+    blocks = walk.blocks()
+    return {
+        "statements": statements,
+        "locks": walk.locks,
+        "blocks": Blocks(_union(each.reads for each in blocks), _union(each.writes for each in blocks)),
+        "rewrites": _union(each.rewrites for each in statements),
+        "index_builds": tuple(dict.fromkeys(build for each in statements for build in each.index_builds)),
+        "scans": _union(each.scans for each in statements),
+        "long_blocks": _union(
+            [*(each.long_blocks for each in walk.sampled.values())]
+            + [*(each.long_blocks for each in walk.parts.values())]
+        ),
+        "not_seen": (*walk.not_seen, *(one for part in walk.parts.values() for one in part.not_seen)),
+    }
+
+
+def _union(each: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(sorted({name for names in each for name in names}))
+
+
+_PILED_UP = (
+    "all locks of the plan pile up in one transaction: raise max_locks_per_transaction on the server, or "
+    "rehearse where each migration is committed: --in clone"
+)
 
 
 def _kept(walk: Walk) -> str | None:
     """Say what a no-transaction migration that stopped has committed."""
     if not (isinstance(walk, Piecewise) and walk.committed):
         return None
+    if walk.engine.dry_run:
+        return "a run would keep and record what it had done until then, and go on from there"
     return "what it had done until then is kept and recorded; a run goes on from there"
 
 

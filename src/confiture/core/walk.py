@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +22,7 @@ from confiture.core.ledger import Ledger
 from confiture.core.lock import Keeper, lock_lost
 from confiture.core.locks import HELD, NEWEST, Relation, existing, strongest
 from confiture.core.phases import Phases, own_hooks
+from confiture.core.sampling import Sampler
 from confiture.core.session import Session, literal, send
 from confiture.core.statements import SqlMigration, Statements
 from confiture.core.work import Work
@@ -67,8 +68,11 @@ class Engine:
         lock_timeout: Where a migration has none of its own.
         statement_timeout: The same.
         wait_concurrently: The ``lock_timeout`` of CONCURRENTLY.
-        dry_run: Whether everything will be rolled back.
+        dry_run: Whether it is a rehearsal.
         trace: Looks on, in a rehearsal.
+        committed: Whether a rehearsal commits each migration: in a copy that is dropped.
+        sampler: Watches there what has transactions of its own.
+        refuse_call: Refuses there, before it is sent, what a copy does not isolate.
     """
 
     session: Session
@@ -81,6 +85,14 @@ class Engine:
     wait_concurrently: str = "0"
     dry_run: bool = False
     trace: Trace | None = None
+    committed: bool = False
+    sampler: Sampler | None = None
+    refuse_call: Callable[[Work, str, int | None], None] | None = None
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether all of it is rolled back in the end."""
+        return self.dry_run and not self.committed
 
 
 class EndedTransaction(MigrationFault):
@@ -147,7 +159,7 @@ class Walk:
 
     @property
     def trace(self) -> Trace | None:
-        """Who looks on."""
+        """Who looks on from its begin to its end."""
         return self.engine.trace
 
     def run(self) -> None:
@@ -201,7 +213,7 @@ class Walk:
     @property
     def _stays(self) -> bool:
         """Whether the transaction goes on after this migration."""
-        return self.engine.dry_run or self.engine.session.nested
+        return self.engine.rolls_back or self.engine.session.nested
 
     def _open(self) -> None:
         """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
@@ -305,7 +317,7 @@ class Walk:
         check = f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN if self._stays else ''}"
         keeper = self.engine.keeper.lock_sql()
         first = f"{check} RELEASE {self._sentinel}; {HELD} OR {keeper};"
-        last = "" if self.engine.dry_run else self.ledger_sql()
+        last = "" if self.engine.rolls_back else self.ledger_sql()
         try:
             if session.ours:
                 (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")

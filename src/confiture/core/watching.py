@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import psycopg
@@ -11,9 +12,10 @@ from attrs import define, field, frozen
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from confiture.core.lock import describe_sessions
+from confiture.core.lock import Keeper, describe_sessions
 from confiture.core.locks import HELD_BY
 from confiture.core.session import rows
+from confiture.core.work import Work
 from confiture.exceptions import ConnectionFault
 from confiture.models.report import MigrationReport
 
@@ -60,7 +62,7 @@ class Blockers:
     """Looks, from the keeper's connection, at what the migration's session waits for.
 
     Attributes:
-        keeper: The connection that asks.
+        keeper: The connection that asks; see ``looking``.
         watched: The one that may wait; asked about only while a statement of it runs.
         pid: Of its server process.
         waits_for: Who holds what it waits for right now.
@@ -163,6 +165,22 @@ _BLOCKED = """
         FROM pg_locks WHERE pid = {pid} AND NOT granted AND waitstart IS NOT NULL LIMIT 1
     )
 """
+
+
+@contextmanager
+def looking(
+    keeper: Keeper, works: Iterable[Work], connect: Callable[[], Connection[Any]]
+) -> Iterator[Connection[Any]]:
+    """Lend the connection to look from: the keeper's, or one of its own where CONCURRENTLY may run.
+
+    Whoever looks has a snapshot for that moment. CONCURRENTLY that meets it waits for the end of the
+    transaction which has it, and the keeper's ends with the run: they would wait for each other for ever.
+    """
+    if all(work.transactional for work in works):
+        yield keeper.conn
+        return
+    with connect() as conn:
+        yield conn
 
 
 def _server_pid(conn: Connection[Any]) -> int:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from confiture.core.locks import blocked
 from confiture.core.tracing.catalog import Catalog
+from confiture.models.report import Blocks, Lock
 
 
 @frozen
@@ -46,6 +47,16 @@ def blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> Blocking:
         if "writes" in what:
             writes.update((table.oid, *_inherited_from(catalog, table.oid)))
     return Blocking(frozenset(reads), frozenset(writes))
+
+
+def blocked_by(catalog: Catalog, locks: Iterable[Lock]) -> Blocks:
+    """Return what locks on tables, views and matviews block, by name; those on indexes are left out.
+
+    For CONCURRENTLY, which takes an index that nobody uses any more.
+    """
+    oids = {known.name: oid for oid, known in catalog.known.items() if known.kind != "index"}
+    found = blocking(catalog, ((oids[lock.relation], lock.mode) for lock in locks if lock.relation in oids))
+    return Blocks(reads=catalog.names(found.reads), writes=catalog.names(found.writes))
 
 
 def _inherited_from(catalog: Catalog, oid: int) -> Iterable[int]:

@@ -92,6 +92,10 @@ class Catalog:
                 return self.known[oid]
         return None
 
+    def names(self, oids: Iterable[int]) -> tuple[str, ...]:
+        """Return the names of those that there were, in order."""
+        return tuple(sorted(self.known[oid].name for oid in oids if oid in self.known))
+
     def table_of(self, oid: int) -> int:
         """Return the table of an index; any other relation is its own."""
         each = self.known.get(oid)

@@ -63,6 +63,12 @@ class Events:
         """Take note that the transaction, or DISCARD TEMP, has taken the triggers away."""
         self._there = False
 
+    def take_away(self) -> None:
+        """Drop the triggers before a commit that would keep them."""
+        if self._there:
+            send(self.conn, f"DROP FUNCTION pg_temp.{self._token} CASCADE")
+            self._there = False
+
     def set(self) -> None:
         """Have the triggers from now on, where this role may create them."""
         if self._there or self.refused:

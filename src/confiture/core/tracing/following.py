@@ -67,8 +67,8 @@ class Following:
         }
         rebuilt = self._rebuilt(step, files)
         rewritten = {oid for oid in files if self.catalog.known[oid].kind in ("table", "matview")}
-        step.rewrites |= {name: step.rewrites.get(name) for name in self._names(rewritten)}
-        step.scans |= dict.fromkeys(self._names(scanned))
+        step.rewrites |= {name: step.rewrites.get(name) for name in self.catalog.names(rewritten)}
+        step.scans |= dict.fromkeys(self.catalog.names(scanned))
         self._judge(step, (scanned | rewritten | rebuilt) - emptied)
         if now.wal is not None and self.last.wal is not None:
             step.wal_bytes = now.wal - self.last.wal
@@ -149,7 +149,7 @@ class Following:
         """Note which of the relations that a step worked through were blocked meanwhile."""
         blocked = blocking(self.catalog, self._taken).any
         long = {oid for oid in touched if oid in blocked and populated(self.catalog, oid)}
-        step.long_blocks |= dict.fromkeys(self._names(long))
+        step.long_blocks |= dict.fromkeys(self.catalog.names(long))
 
     # Scans and files.
 
@@ -186,9 +186,6 @@ class Following:
                 step.builds[index.name] = IndexBuild(index.name, self.catalog.known[table].name, new=False)
                 tables.add(table)
         return tables
-
-    def _names(self, oids: Iterable[int]) -> list[str]:
-        return sorted(self.catalog.known[oid].name for oid in oids if oid in self.catalog.known)
 
 
 def _strongest(held: Iterable[Held], oid: int) -> int:

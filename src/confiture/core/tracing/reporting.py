@@ -76,11 +76,7 @@ def _blocks(following: Following, held: Iterable[Taken]) -> Blocks:
     """Return what is blocked by what is held until the end."""
     lasting = [(taken.known.oid, taken.mode) for taken in held if taken.until_ms is None]
     found = blocking(following.catalog, lasting)
-    return Blocks(reads=_names(following, found.reads), writes=_names(following, found.writes))
-
-
-def _names(following: Following, oids: Iterable[int]) -> tuple[str, ...]:
-    return tuple(sorted(following.catalog.known[oid].name for oid in oids if oid in following.catalog.known))
+    return Blocks(following.catalog.names(found.reads), following.catalog.names(found.writes))
 
 
 def _union(each: Iterable[Iterable[str]]) -> tuple[str, ...]:

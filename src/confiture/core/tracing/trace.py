@@ -153,6 +153,11 @@ class Trace:
         """Take what is held just before the end, deferred triggers included."""
         self.following.end(frozenset(held), self.now_ms())
 
+    def leave(self) -> None:
+        """Leave nothing of our own in a transaction that is about to be committed."""
+        with self._looking():
+            self._events.take_away()
+
     def traced(
         self, report: MigrationReport, statements: Sequence[Step], hooks: Sequence[Step]
     ) -> MigrationReport:

@@ -1,0 +1,114 @@
+"""The places to rehearse in beside the given database: a clone on its server, a server of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, Literal
+
+from attrs import evolve, field, frozen
+from psycopg import Connection
+
+from confiture.config import Settings
+from confiture.core.clone import CLONES, cloned
+from confiture.core.connecting import connect
+from confiture.core.cutting_off import cut_off
+from confiture.core.lock import migration_lock
+from confiture.core.sampling import Sampler
+from confiture.core.session import Session
+from confiture.core.shared_catalogs import IsolatedSession, SharedCatalogs, refuse_call, refuse_shared
+from confiture.core.work import Work
+from confiture.exceptions import ConnectionFault
+from confiture.models.report import Fault, Report
+
+Place = Literal["transaction", "clone", "embedded"]
+
+
+@frozen
+class Copy:
+    """A copy of the database, to rehearse in.
+
+    Attributes:
+        settings: Lead to it.
+        sampler: Watches what has transactions of its own.
+        shared: What the copy shares with the database; ``None`` where that is nothing.
+        refuse_call: Refuses a statement that it does not isolate.
+        explain: Adds the way on to a report that lacks something only this place lacks.
+        notes: What a reader must know of the place.
+    """
+
+    settings: Settings
+    sampler: Sampler = field(repr=False)
+    shared: SharedCatalogs | None = None
+    refuse_call: Callable[[Work, str, int | None], None] | None = None
+    explain: Callable[[Report], Report] = lambda report: report
+    notes: tuple[str, ...] = ()
+
+    def session(self, conn: Connection[Any]) -> Session:
+        """Return a session there."""
+        return IsolatedSession(conn, ours=True, shared=self.shared)
+
+
+@contextmanager
+def copied(
+    settings: Settings, place: Place, works: tuple[Work, ...], sample_rows: int | None = None
+) -> Iterator[Copy]:
+    """Lend a copy of the database, cut off from the world; it is gone afterwards.
+
+    Raises:
+        ConfitureError: It cannot be had; nothing was run.
+    """
+    with ExitStack() as stack:
+        make = _in_clone if place == "clone" else partial(_in_embedded, sample_rows=sample_rows)
+        copy = make(stack, settings, works)
+        stack.callback(copy.sampler.close)
+        yield copy
+
+
+def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> Copy:
+    refuse_shared(works)
+    # A run that is under way is waited for like everywhere; the lock is let go before the copying,
+    # which needs everybody gone, us too.
+    with migration_lock(connect(settings, direct=True), settings.schema, settings.lock_wait_s) as keeper:
+        source = keeper.conn.info.dbname
+    clone = stack.enter_context(cloned(settings, source))
+    try:
+        with connect(clone.settings) as conn:
+            cut_off(conn)
+    except ConnectionFault as fault:
+        fault.hint = f"the clone of {source!r} does not let us in; use a server of our own: --in embedded"
+        raise
+    return Copy(
+        clone.settings,
+        Sampler(partial(connect, clone.settings)),
+        SharedCatalogs.watched(clone.keeper, CLONES),
+        refuse_call,
+        notes=(f"rehearsed in a clone of {source}, each migration committed there", *clone.notes),
+    )
+
+
+def _in_embedded(
+    stack: ExitStack, settings: Settings, works: tuple[Work, ...], sample_rows: int | None
+) -> Copy:
+    from confiture.core.embedded_copy import embedded_copy
+
+    refuse_shared(works, outward_only=True)
+    made = stack.enter_context(embedded_copy(settings, sample_rows))
+    return Copy(
+        made.settings, Sampler(partial(connect, made.settings)), explain=made.explain, notes=made.notes
+    )
+
+
+def in_words(report: Report, copy: Copy) -> Report:
+    """Return the report with what is to be said of the place; a leak out of a clone is a fault."""
+    report = copy.explain(evolve(report, notes=(*report.notes, *copy.notes)))
+    changed = copy.shared.changed() if copy.shared else ()
+    if not changed:
+        return report
+    fault = Fault(
+        "what all databases of the server share is not as it was before the rehearsal: "
+        + "; ".join(changed[:5]),
+        hint="a migration did that, which a clone does not isolate, or somebody else did meanwhile: look",
+    )
+    return evolve(report, outcome="failed", exit_code=report.exit_code or 4, fault=report.fault or fault)
