@@ -12,28 +12,26 @@ from confiture.cli.executing import execute
 from confiture.cli.explaining import shortened
 from confiture.cli.flags import Flags, executing
 from confiture.cli.progress import Progress
-from confiture.cli.rehearsing import Rehearsing, rehearsing
+from confiture.cli.rehearsing import Rehearsing, with_rehearsing
 from confiture.config import Settings
 from confiture.exceptions import ConfitureError
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
-    from confiture.core.places import Place
     from confiture.plugins.loading import Loaded
 
 
 @click.command("run")
 @executing
 @click.option("--dry-run", is_flag=True, help="Rehearse: run it all, keep nothing.")
-@rehearsing
+@with_rehearsing
 @click.option("--dump", is_flag=True, help="Then write schema.sql, as confiture dump does.")
-def command(flags: Flags, dry_run: bool, place: Place | None, sample: int | None, dump: bool) -> int:
+def command(flags: Flags, dry_run: bool, rehearsing: Rehearsing, dump: bool) -> int:
     """Apply the pending migrations."""
     if dry_run and dump:
         raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
-    if (place or sample) and not dry_run:
-        raise click.UsageError(f"{'--in' if place else '--sample'} is for a rehearsal: add --dry-run")
-    return apply(flags, Rehearsing.given(place, sample) if dry_run else None, dump=dump)
+    rehearsing.check(dry_run=dry_run)
+    return apply(flags, rehearsing if dry_run else None, dump=dump)
 
 
 def apply(flags: Flags, rehearsing: Rehearsing | None, *, dump: bool = False) -> int:
@@ -56,7 +54,6 @@ def _run(
 
     if dump:
         _check_pg_dump(settings)
-    where = rehearsing or Rehearsing()
     report = run(
         settings,
         to=to,
@@ -64,8 +61,7 @@ def _run(
         dry_run=rehearsing is not None,
         on_progress=tell,
         watcher=tell,
-        place=where.place,
-        sample_rows=where.sample_rows,
+        **(rehearsing.options if rehearsing else {}),
     )
     return _dumped(settings, report) if dump and not report.exit_code else report
 

@@ -158,11 +158,12 @@ class Rehearsal:
         return any(_adds_value(text, name) for text in self.uncommitted)
 
 
-def tracing(conn: Connection[Any], blockers: Blockers) -> Trace:
-    """Return who looks on while a plan is rehearsed on ``conn``."""
+def tracing(conn: Connection[Any], blockers: Blockers, *, explain: bool = False) -> Trace:
+    """Return who looks on while a plan is rehearsed on ``conn``, and asks for plans where told to."""
+    from confiture.core.tracing.plans import Plans
     from confiture.core.tracing.trace import Trace
 
-    return Trace(conn, blockers)
+    return Trace(conn, blockers, plans=Plans(conn) if explain else None)
 
 
 def _adds_value(text: str, value: str) -> bool:

@@ -86,8 +86,12 @@ def run(
     watcher: Watcher | None = None,
     place: Place = "transaction",
     sample_rows: int | None = None,
+    explain: bool = False,
+    repeat: int = 1,
 ) -> Report:
     """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
+
+    A rehearsal may ``explain`` its DML, and ``repeat`` itself to see how times vary.
 
     Raises:
         ConfitureError: Nothing was begun.
@@ -99,9 +103,14 @@ def run(
     errand = _Errand(
         settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent, watcher
     )
-    if dry_run and place != "transaction":
-        return errand.carry_out_in(place, sample_rows)
-    return errand.carry_out()
+    if not dry_run:
+        return errand.carry_out()
+    from confiture.core.repeating import repeated
+
+    rehearsal = evolve(errand, explain=explain)
+    if place == "transaction":
+        return repeated(rehearsal.carry_out, repeat)
+    return repeated(partial(rehearsal.carry_out_in, place, sample_rows), repeat)
 
 
 def down(
@@ -171,6 +180,7 @@ class _Errand:
     watcher: Watcher | None = None
     directions: tuple[Direction, ...] = ("forward",)
     copy: Copy | None = None
+    explain: bool = False
     ledger: Ledger = field(init=False)
 
     @ledger.default
@@ -220,10 +230,12 @@ class _Errand:
     def _with_residue(self, conn: Connection[Any], before: Snapshot | None, report: Report) -> Report:
         if before is None:
             return report
+        from confiture.core.remarks import remarks
         from confiture.core.residue import notes, residue, snapshot
 
         after = snapshot(conn)
-        return evolve(report, residue=residue(before, after), notes=(*report.notes, *notes(before, after)))
+        said = (*report.notes, *remarks(report.migrations), *notes(before, after))
+        return evolve(report, residue=residue(before, after), notes=said)
 
     @contextmanager
     def _session(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Connection[Any]]:
@@ -280,7 +292,7 @@ class _Errand:
                 statement_timeout=settings.statement_timeout,
                 wait_concurrently=settings.wait_concurrently,
                 dry_run=dry_run,
-                trace=tracing(conn, blockers) if dry_run else None,
+                trace=tracing(conn, blockers, explain=self.explain) if dry_run else None,
                 committed=self.copy is not None,
                 sampler=self.copy.sampler if self.copy else None,
                 refuse_call=self.copy.refuse_call if self.copy else None,

@@ -284,6 +284,10 @@ class Piecewise(Walk):
             for number, report in enumerate(self.statements.reports)
         )
 
+    def seen(self) -> tuple[Sampled | MigrationReport, ...]:
+        """Return what was seen of each statement, whichever way."""
+        return *self.sampled.values(), *self.parts.values()
+
     def blocks(self) -> tuple[Blocks, ...]:
         """Return what each statement keeps others from."""
         if not (self.sampled or self.parts):

@@ -250,10 +250,7 @@ def _measured(walk: Walk) -> dict[str, Any]:
         "rewrites": _union(each.rewrites for each in statements),
         "index_builds": tuple(dict.fromkeys(build for each in statements for build in each.index_builds)),
         "scans": _union(each.scans for each in statements),
-        "long_blocks": _union(
-            [*(each.long_blocks for each in walk.sampled.values())]
-            + [*(each.long_blocks for each in walk.parts.values())]
-        ),
+        "long_blocks": _union(each.long_blocks for each in walk.seen()),
         "not_seen": (*walk.not_seen, *(one for part in walk.parts.values() for one in part.not_seen)),
     }
 

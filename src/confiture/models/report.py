@@ -58,6 +58,21 @@ class NotSeen:
 
 
 @frozen
+class Spread:
+    """How several rehearsals of the same differ: least, median and most.
+
+    Attributes:
+        runs: How many.
+        duration_ms: Of the time they took, in milliseconds.
+        held_ms: Of the longest time that a lock was held; ``None`` where none was.
+    """
+
+    runs: int
+    duration_ms: tuple[float, float, float] | None
+    held_ms: tuple[float, float, float] | None
+
+
+@frozen
 class StatementReport:
     """What one statement did.
 
@@ -71,6 +86,7 @@ class StatementReport:
         not_rehearsed: Why it could not be rehearsed, else ``None``.
         reasons: Why relations were rewritten, by name, where PostgreSQL says so.
         plan: PostgreSQL's JSON, with ``--explain``.
+        spread: With ``--repeat``.
     """
 
     line: int | None
@@ -86,6 +102,7 @@ class StatementReport:
     not_rehearsed: str | None = None
     reasons: dict[str, str] = Factory(dict)
     plan: Any = None
+    spread: Spread | None = None
 
 
 @frozen
@@ -148,6 +165,7 @@ class MigrationReport:
         warnings: Said to the reader beside the measurements: settings put back, a hook left out.
         on_commit: The callbacks that a rehearsal listed and did not call.
         source_line: The faulty line of the file, for the caret.
+        spread: With ``--repeat``.
     """
 
     version: str
@@ -170,6 +188,7 @@ class MigrationReport:
     warnings: tuple[str, ...] = ()
     on_commit: tuple[str, ...] = ()
     source_line: str | None = None
+    spread: Spread | None = None
 
 
 @frozen

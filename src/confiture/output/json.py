@@ -29,6 +29,7 @@ _KEYS: Mapping[type, str] = {
     ),
     model.HookReport: "phase plugin hook outcome duration_ms rows_affected stats locks",
     model.Lock: "relation kind mode blocks held_ms transient seen",
+    model.Spread: "runs duration_ms held_ms",
     model.IndexBuild: "index table new",
     model.Blocks: "reads writes",
     model.NotSeen: "relation what reason",
@@ -49,6 +50,11 @@ _KEYS: Mapping[type, str] = {
     read.InvalidIndex: "index builder_pid",
     read.Unfinished: ("version name direction file statements hooks invalid_indexes notes commands"),
     read.BaselineStep: "version name outcome",
+}
+# Only where there is something to say: asked for with a flag, or rarely known.
+_OPTIONAL: Mapping[type, str] = {
+    model.StatementReport: "reasons plan spread",
+    model.MigrationReport: "spread",
 }
 _DEEPEST = 20
 
@@ -153,7 +159,8 @@ def _plain(value: object, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return "…"
     if (keys := _KEYS.get(type(value))) is not None:
-        return {key: _rounded(key, _plain(getattr(value, key), depth + 1)) for key in keys.split()}
+        more = [key for key in _OPTIONAL.get(type(value), "").split() if getattr(value, key)]
+        return {key: _rounded(key, _plain(getattr(value, key), depth + 1)) for key in [*keys.split(), *more]}
     if isinstance(value, Mapping):
         return {str(key): _plain(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -170,4 +177,8 @@ def _scalar(value: object) -> Any:
 
 
 def _rounded(key: str, value: Any) -> Any:
-    return round(value, 3) if key.endswith("_ms") and isinstance(value, float) else value
+    if not key.endswith("_ms"):
+        return value
+    if isinstance(value, list):
+        return [_rounded(key, each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value

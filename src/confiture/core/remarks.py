@@ -1,0 +1,44 @@
+"""What a rehearsal in a transaction must tell of itself: whom it kept waiting, and what is not as in a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from confiture.models.report import MigrationReport
+
+_NOW = re.compile(
+    r"\b(now\s*\(|current_(timestamp|time|date)\b|localtime(stamp)?\b|transaction_timestamp\s*\()", re.I
+)
+
+
+def remarks(each: Sequence[MigrationReport]) -> tuple[str, ...]:
+    """Return what is to be said beside the measurements."""
+    return tuple(filter(None, (_kept_waiting(each), _one_now(each))))
+
+
+def _kept_waiting(each: Sequence[MigrationReport]) -> str | None:
+    """Say how long real users could have waited: every lock is held until the plan's end."""
+    longest: dict[str, float] = {}
+    later_ms = 0.0
+    for migration in reversed(each):
+        for lock in migration.locks:
+            if lock.blocks and lock.held_ms is not None:
+                held_ms = lock.held_ms if lock.transient else lock.held_ms + later_ms
+                longest[lock.relation] = max(held_ms, longest.get(lock.relation, 0.0))
+        later_ms += migration.duration_ms or 0.0
+    if not longest:
+        return None
+    relation = max(longest, key=lambda name: longest[name])
+    others = f", of {len(longest) - 1} more for less" if len(longest) > 1 else ""
+    return (
+        f"this rehearsal held its locks itself: users of {relation} could have waited for it for "
+        f"{longest[relation]:.0f} ms{others}"
+    )
+
+
+def _one_now(each: Sequence[MigrationReport]) -> str | None:
+    rehearsed = [migration for migration in each if migration.outcome == "rehearsed"]
+    if len(rehearsed) < 2 or not any(_NOW.search(one.sql) for each in rehearsed for one in each.statements):
+        return None
+    return "now() was the same for all migrations: they were rehearsed in one transaction"

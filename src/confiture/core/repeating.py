@@ -1,0 +1,74 @@
+"""``--repeat``: one report of several rehearsals, with the spread of their times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from attrs import evolve
+
+from confiture.models.report import Lock, MigrationReport, Report, Residue, Spread, StatementReport
+
+
+def repeated(rehearse: Callable[[], Report], times: int) -> Report:
+    """Rehearse so many times, and return one report; stop at the first that does not go well."""
+    reports: list[Report] = []
+    for _ in range(times):
+        reports.append(rehearse())
+        if reports[-1].outcome != "ok":
+            return reports[-1]
+    return combined(reports)
+
+
+def combined(reports: Sequence[Report]) -> Report:
+    """Return the report of the rehearsal that took the median time, with the spread of all of them."""
+    middle = sorted(reports, key=_took_ms)[(len(reports) - 1) // 2]
+    if len(reports) == 1 or not middle.migrations:
+        return middle
+    alike = zip(*(each.migrations for each in reports), strict=True)
+    return evolve(
+        middle,
+        migrations=tuple(_migration(one, each) for one, each in zip(middle.migrations, alike, strict=True)),
+        residue=_residue(reports),
+    )
+
+
+def _took_ms(report: Report) -> float:
+    return sum(each.duration_ms or 0.0 for each in report.migrations)
+
+
+def _migration(one: MigrationReport, each: Sequence[MigrationReport]) -> MigrationReport:
+    runs = [run.statements for run in each]
+    statements = one.statements
+    if len({len(run) for run in runs}) == 1:
+        statements = tuple(
+            evolve(statement, spread=_spread(same))
+            for statement, same in zip(one.statements, zip(*runs, strict=True), strict=True)
+        )
+    return evolve(one, statements=statements, spread=_spread(each))
+
+
+def _spread(each: Sequence[MigrationReport | StatementReport]) -> Spread:
+    held = [longest for run in each if (longest := _longest_ms(run.locks)) is not None]
+    return Spread(
+        runs=len(each),
+        duration_ms=_range([run.duration_ms for run in each if run.duration_ms is not None]),
+        held_ms=_range(held),
+    )
+
+
+def _longest_ms(locks: Sequence[Lock]) -> float | None:
+    return max((lock.held_ms for lock in locks if lock.held_ms is not None), default=None)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float, float] | None:
+    return (min(values), median(values), max(values)) if values else None
+
+
+def _residue(reports: Sequence[Report]) -> tuple[Residue, ...]:
+    """Return what all of them together have left: as it was before the first, as it is after the last."""
+    found: dict[tuple[str, str], Residue] = {}
+    for residue in (one for report in reports for one in report.residue):
+        key = residue.what, residue.relation
+        found[key] = evolve(residue, before=found[key].before) if key in found else residue
+    return tuple(found.values())
