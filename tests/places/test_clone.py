@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql as compose
 
+from confiture.config import Settings
 from confiture.core import clone, operations
 from confiture.exceptions import LockFault, MigrationFault, RightsFault
 from confiture.models.report import Report
@@ -403,3 +405,15 @@ def test_a_comment_copied_to_another_database_does_not_count():
     assert not clone.is_marked(name, 8, -1, f"clone of a database, made by confiture: {name} 7; dropped")
     assert not clone.is_marked("mine", 7, -1, "clone of a database, made by confiture: mine 7; dropped")
     assert not clone.is_marked(name, 7, clone._limit(name), "somebody wants to keep it")
+
+
+def test_where_a_url_names_several_servers_the_clone_is_on_the_one_that_answered(database, database_url):
+    known = psycopg.conninfo.conninfo_to_dict(database_url)
+    several = psycopg.conninfo.make_conninfo(
+        "", **{**known, "host": f"/nowhere,{known['host']}", "port": "1,5432", "hostaddr": ","}
+    )
+
+    settings = clone.on_server_of(Settings(root=Path(), url=several), database)
+
+    found = psycopg.conninfo.conninfo_to_dict(settings.url or "")
+    assert (found["host"], found["port"]) == (database.info.host, str(database.info.port))

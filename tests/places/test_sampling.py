@@ -122,3 +122,15 @@ def test_each_statement_has_its_own_locks(rehearsed):
     assert second.locks == ()
     # The index was not there before the migration.
     assert {lock.relation for lock in third.locks if lock.kind == "index"} == {"public.ledger_pkey"}
+
+
+def test_of_a_statement_that_names_nothing_what_may_have_been_missed_is_said(rehearsed):
+    many = (
+        "DO $$ BEGIN FOR i IN 1..120 LOOP EXECUTE 'CREATE TABLE empty_' || i || ' (id int)'; END LOOP; END $$"
+    )
+
+    migration = rehearsed("VACUUM FULL", many)
+
+    assert "public.ledger" in migration.rewrites
+    assert len(migration.rewrites) >= 121
+    assert {each.what for each in migration.not_seen} == {"scans", "locks"}

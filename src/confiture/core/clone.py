@@ -116,6 +116,16 @@ def _leading_to(settings: Settings, database: str) -> Settings:
     return evolve(settings, url=make_conninfo("", **{**known, "dbname": database}), direct_url=None)
 
 
+def on_server_of(settings: Settings, conn: Connection[Any]) -> Settings:
+    """Return settings that lead to the very server of a connection, where a URL names several."""
+    known = conninfo_to_dict(settings.direct_url or settings.url or "")
+    if "," not in f"{known.get('host', '')}{known.get('hostaddr', '')}":
+        return settings
+    known.pop("hostaddr", None)
+    one = {**known, "host": conn.info.host, "port": str(conn.info.port)}
+    return evolve(settings, url=make_conninfo("", **one), direct_url=None)
+
+
 def _name(keeper: Connection[Any]) -> str:
     ((pid, started),) = rows(
         keeper,

@@ -21,7 +21,7 @@ from confiture.core.hooks import HookPhase
 from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import sha256
 from confiture.core.lock import lock_lost, still_held
-from confiture.core.locks import CHANGED, HELD, blocks_of, existing, merged
+from confiture.core.locks import CHANGED, HELD, blocks_of, merged
 from confiture.core.sampling import Sampled
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
@@ -255,8 +255,8 @@ class Piecewise(Walk):
     def _remember(self) -> None:
         """Note what is there before the migration: its locks are those on these."""
         if self.engine.sampler:
-            self._existing = existing(self.engine.keeper.conn)
-            self.engine.sampler.known = self._existing
+            # Not the keeper: its transaction would hold pg_class, which VACUUM FULL may want.
+            self._existing = self.engine.sampler.remember()
             self._catalog = Catalog.of(*send(self.engine.session.conn, RELATIONS))
 
     @contextmanager

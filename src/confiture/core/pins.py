@@ -68,24 +68,34 @@ class RowPins:
         conns: The two; one holds while the other takes over what is still to come.
         pids: Of their server processes.
         possible: Whether the role may lock rows of ``pg_class``.
+        lost: Whether they could not be held to the end.
     """
 
     conns: tuple[Connection[Any], Connection[Any]]
     pids: tuple[int, int]
     possible: bool = True
+    lost: bool = False
     _oids: frozenset[int] = frozenset()
     _holder: int = 0
 
     def hold(self, members: Iterable[Member]) -> None:
         """Begin to hold."""
-        self._oids, self._holder = frozenset(member.oid for member in members), 0
+        self._oids, self._holder, self.lost = frozenset(member.oid for member in members), 0, False
         if self.possible and self._oids:
             self._take(0)
+
+    @property
+    def held(self) -> bool:
+        """Whether there was anything to hold."""
+        return bool(self._oids)
 
     def let_on(self, waiter_pid: int, done: Callable[[], frozenset[int]]) -> None:
         """Let the statement go on to the next row; ``done`` says what it has locked in the strongest mode."""
         other = 1 - self._holder
-        left = self._oids - done() - self._waited_for(waiter_pid)
+        try:
+            left = self._oids - done() - self._waited_for(waiter_pid)
+        except psycopg.DatabaseError:
+            self.lost, left = True, frozenset()
         if left and left != self._oids:
             self._oids = left
             self._take(other)
@@ -114,6 +124,7 @@ class RowPins:
             self.possible = False
             release(conn)
         except psycopg.DatabaseError:
+            self.lost = True
             release(conn)
 
 
@@ -148,7 +159,12 @@ def pinned(connect: Callable[[], Connection[Any]]) -> Pins:
     conns = [connect() for _ in range(4)]
     first, second, third, fourth = (conn.info.backend_pid for conn in conns)
     for conn in conns:
-        send(conn, "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        # A lock on pg_class itself (VACUUM FULL of everything) is not waited for either.
+        send(
+            conn,
+            "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
+            "SET lock_timeout = '50ms'",
+        )
     return Pins(
         TablePin((conns[0], conns[1]), (first, second)), RowPins((conns[2], conns[3]), (third, fourth))
     )

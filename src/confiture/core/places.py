@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.clone import CLONES, cloned
+from confiture.core.clone import CLONES, cloned, on_server_of
 from confiture.core.connecting import connect
 from confiture.core.cutting_off import cut_off
 from confiture.core.lock import migration_lock
@@ -72,6 +72,7 @@ def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> 
     # which needs everybody gone, us too.
     with migration_lock(connect(settings, direct=True), settings.schema, settings.lock_wait_s) as keeper:
         source = keeper.conn.info.dbname
+        settings = on_server_of(settings, keeper.conn)
     clone = stack.enter_context(cloned(settings, source))
     try:
         with connect(clone.settings) as conn:

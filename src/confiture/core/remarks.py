@@ -1,4 +1,4 @@
-"""What a rehearsal in a transaction must tell of itself: whom it kept waiting, and what is not as in a run."""
+"""What a rehearsal in a transaction tells of itself: whom it kept waiting, what is not as in a run."""
 
 from __future__ import annotations
 

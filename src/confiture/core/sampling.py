@@ -20,12 +20,13 @@ from psycopg import Connection
 from confiture.core.filenodes import Files, built, files, rewritten
 from confiture.core.indexes import is_concurrently
 from confiture.core.locks import STRONG, Relation, existing, strongest
-from confiture.core.named_relations import Member, family
+from confiture.core.named_relations import Member, family, names
 from confiture.core.pins import Pins, pinned
 from confiture.core.session import rows, send
 from confiture.models.report import IndexBuild, Lock, NotSeen
 
 _PAUSE_S = 0.0005
+_MANY = 100
 _STRONGEST = STRONG[-1]
 _SCANS = "it runs in transactions of its own, and what they read is not counted in any other"
 
@@ -128,9 +129,14 @@ class Sampler:
     """
 
     connect: Callable[[], Connection[Any]]
-    known: Mapping[int, Relation] = field(factory=dict)
+    known: dict[int, Relation] = field(factory=dict)
     _observer: Connection[Any] | None = None
     _pins: Pins | None = None
+
+    def remember(self) -> dict[int, Relation]:
+        """Note what is there before a migration, and return it."""
+        self.known = existing(self._ready()[0])
+        return self.known
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,7 +147,7 @@ class Sampler:
     def _ready(self) -> tuple[Connection[Any], Pins]:
         if self._observer is None or self._pins is None:
             self._observer = self.connect()
-            send(self._observer, "SET statement_timeout = 0")
+            send(self._observer, "SET statement_timeout = 0; SET lock_timeout = '1s'")
             self._pins = pinned(self.connect)
         return self._observer, self._pins
 
@@ -156,7 +162,8 @@ class Sampler:
         filled = _filled(observer, members)
         watch = Watch(observer, pins, _pid(conn))
         concurrently = is_concurrently(sql)
-        _pin(pins, members, concurrently=concurrently)
+        # What names nothing may be at work on the catalogs, which pins would stand in its way on.
+        _pin(pins, members if names(sql) else (), concurrently=concurrently)
         thread = threading.Thread(target=watch.watch, name="confiture-sampling", daemon=True)
         thread.start()
         try:
@@ -209,6 +216,9 @@ class Sampler:
         if watch.fault:
             why = f"{where}: the connection that looked at its locks failed: {watch.fault}"
             missing.append(NotSeen(None, "locks", why))
+        elif watch.pins.rows.lost or not watch.pins.rows.held:
+            why = f"{where}: it could not be held up to its end: a lock held for a moment may be missed"
+            missing.append(NotSeen(None, "locks", why))
         elif not watch.pins.rows.possible:
             why = (
                 f"{where}: only a superuser can hold it up where it holds most: a lock held for less than "
@@ -235,11 +245,16 @@ def _plain(name: str) -> bool:
 
 def _filled(conn: Connection[Any], members: Iterable[Member]) -> frozenset[str]:
     """Return the tables and materialized views among them that hold a row."""
-    found: set[str] = set()
-    for member in members:
-        if member.kind in ("r", "m") and _holds_rows(conn, member):
-            found.add(member.name)
-    return frozenset(found)
+    each = [member for member in members if member.kind in ("r", "m")]
+    if len(each) <= _MANY:
+        return frozenset(member.name for member in each if _holds_rows(conn, member))
+    # Not one by one: by their size.
+    oids = ", ".join(str(member.oid) for member in each)
+    sizes = rows(
+        conn, f"SELECT oid::bigint FROM unnest(ARRAY[{oids}]::oid[]) oid WHERE pg_relation_size(oid) > 0"
+    )
+    filled = {oid for (oid,) in sizes}
+    return frozenset(member.name for member in each if member.oid in filled)
 
 
 def _holds_rows(conn: Connection[Any], member: Member) -> bool:
