@@ -37,6 +37,13 @@ _MODES = ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExc
 _HELD = "SELECT relation::bigint, mode FROM pg_locks WHERE locktype = 'relation' AND granted AND pid = %s"
 _FILES = "SELECT oid::bigint, relfilenode::bigint, relkind::text FROM pg_class WHERE relfilenode <> 0"
 _INDEXES = "SELECT indexrelid::bigint, indrelid::bigint FROM pg_index"
+_REWRITTEN = "rewritten: "
+_ON_REWRITE = f"""
+    CREATE SCHEMA measure;
+    CREATE FUNCTION measure.tell() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE INFO '{_REWRITTEN}%', pg_event_trigger_table_rewrite_oid()::bigint; END $$;
+    CREATE EVENT TRIGGER measure_tell ON table_rewrite EXECUTE FUNCTION measure.tell();
+"""
 _COUNTS = (
     "SELECT oid::bigint, pg_stat_get_xact_numscans(oid), pg_stat_get_xact_tuples_returned(oid)"
     " FROM unnest(%s::bigint[]) AS oid"
@@ -109,7 +116,9 @@ class Subject:
     observer: Observer
     known: Mapping[int, Known]
     rows: Mapping[int, int]
+    own_rows: Mapping[int, int]
     before: Files
+    rewritten: set[int]
     found: Measured = Measured()
     held: dict[int, str] = field(factory=dict)
 
@@ -165,7 +174,7 @@ class Subject:
             for oid, (scans, returned) in after.items()
             if self.rows[oid]
             and scans > before[oid][0]
-            and (returned - before[oid][1] >= self.rows[oid] or returned == before[oid][1])
+            and (returned - before[oid][1] >= self.own_rows[oid] or returned == before[oid][1])
         }
 
     def _files(self) -> Files:
@@ -178,6 +187,11 @@ class Subject:
         }
         rewrites = {oid for oid in new_file if self.known[oid].kind in "rm"}
         rebuilt = {oid for oid in new_file if self.known[oid].kind == "i"}
+        # What was rewritten and undone again within the statement has its old file back.
+        undone = (self.rewritten & set(self.known)) - rewrites
+        self.rewritten.clear()
+        rewrites |= undone
+        rebuilt |= {index for index, table in then.indexes.items() if table in undone}
         # An index may get a new oid and keep its file: then nothing was built.
         old_files = {file for file, _ in then.files.values()}
         fresh = {
@@ -198,7 +212,7 @@ class Subject:
         return {
             oid
             for oid, each in self.known.items()
-            if each.name in names or (oid in strong and each.kind in "rpm")
+            if each.name in names or (oid in strong and each.kind in "rp")
         }
 
     def _try(self) -> Any:
@@ -249,13 +263,25 @@ def _files_of(conn: Connection[Any]) -> Files:
     return Files(files, dict(conn.execute(_INDEXES).fetchall()))
 
 
-def _rows_of(conn: Connection[Any], known: Mapping[int, Known]) -> dict[int, int]:
-    """Return how many rows each table has, those of its partitions included."""
+def _told_of_rewrites(setting_up: Connection[Any], conn: Connection[Any]) -> set[int]:
+    """Return a set that the server puts every rewritten table into."""
+    rewritten: set[int] = set()
+    setting_up.execute(_ON_REWRITE)
+
+    def told(notice: psycopg.errors.Diagnostic) -> None:
+        said = notice.message_primary or ""
+        if said.startswith(_REWRITTEN):
+            rewritten.add(int(said.removeprefix(_REWRITTEN)))
+
+    conn.add_notice_handler(told)
+    return rewritten
+
+
+def _rows_of(conn: Connection[Any], known: Mapping[int, Known], only: str = "") -> dict[int, int]:
+    """Return how many rows each table has, those of its partitions and children included."""
     counted = {oid: each.name for oid, each in known.items() if each.kind in "rpm"}
     return {
-        oid: conn.execute(f"SELECT count(*) FROM ONLY {name}".encode()).fetchall()[0][0]
-        if known[oid].kind == "r"
-        else conn.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()[0][0]
+        oid: conn.execute(f"SELECT count(*) FROM {only} {name}".encode()).fetchall()[0][0]
         for oid, name in counted.items()
     }
 
@@ -300,9 +326,10 @@ def _once(templates: Templates, case: Case) -> Measured:
             conn.execute("SET max_parallel_workers_per_gather = 0")
             conn.execute("SET max_parallel_maintenance_workers = 0")
             known = known_before(third)
-            rows = _rows_of(third, known)
+            rows, own = _rows_of(third, known), _rows_of(third, known, "ONLY")
+            rewritten = _told_of_rewrites(third, conn)
             observer = Observer(watching, conn.info.backend_pid)
-            subject = Subject(conn, third, observer, known, rows, _files_of(third))
+            subject = Subject(conn, third, observer, known, rows, own, _files_of(third), rewritten)
             found = subject.run(case)
             if not outside:
                 conn.rollback()
