@@ -13,13 +13,13 @@ the one that the columns describe.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import click
 import postgast
 import psycopg
 from attrs import define, evolve, field, frozen
@@ -32,7 +32,7 @@ from tests.accuracy.live import Known, known_before, waiting
 
 TABLE = "locks_more.tsv"
 _PAUSE = "PERFORM pg_sleep(0.15);"
-_TRIES_OUTSIDE = 12
+_TRIES_OUTSIDE = 40
 _MODES = ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", *STRONG)
 _HELD = "SELECT relation::bigint, mode FROM pg_locks WHERE locktype = 'relation' AND granted AND pid = %s"
 _FILES = "SELECT oid::bigint, relfilenode::bigint, relkind::text FROM pg_class WHERE relfilenode <> 0"
@@ -384,17 +384,24 @@ def _list(names: frozenset[str]) -> str:
     return ",".join(sorted(names)) or "none"
 
 
-def main(bindirs: list[str]) -> None:
-    """Measure on each server, and write the table anew."""
+@click.command()
+@click.option("--only", multiple=True, metavar="CASE", help="Measure these anew, and leave the others.")
+@click.argument("bindirs", nargs=-1, required=True)
+def main(bindirs: tuple[str, ...], only: tuple[str, ...]) -> None:
+    """Measure on the servers whose programs are in BINDIRS, and write the table anew."""
     cases = read_table(TABLE)
-    found: dict[str, dict[int, Measured]] = {case.id: {} for case in cases}
+    chosen = [case for case in cases if not only or case.id in only]
+    found: dict[str, dict[int, Measured]] = {case.id: {} for case in chosen}
     for bindir in bindirs:
         os.environ["CONFITURE_PG_BINDIR"] = bindir
         with laboratory() as templates:
-            for case in cases:
+            for case in chosen:
                 found[case.id][major(templates.conn)] = measured(templates, case)
-            print(f"PostgreSQL {major(templates.conn)}: {len(cases)} cases", file=sys.stderr)
-    rows = [row(case, found[case.id]) for case in cases]
+            click.echo(f"PostgreSQL {major(templates.conn)}: {len(chosen)} cases", err=True)
+    _write([row(case, found[case.id]) if case.id in found else dict(case.row) for case in cases])
+
+
+def _write(rows: Sequence[Mapping[str, str]]) -> None:
     lines = ["\t".join(rows[0]), *("\t".join(each.values()) for each in rows)]
     with tempfile.NamedTemporaryFile("w", dir=DATA, delete=False, encoding="utf-8") as new:
         new.write("\n".join(lines) + "\n")
@@ -403,4 +410,4 @@ def main(bindirs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
