@@ -149,10 +149,10 @@ class Subject:
         self.observer.seen = {each for each in self.observer.seen if each[1] in STRONG}
         with self.observer.watching():
             self.conn.execute(statement.encode())
-        scans = self._scans(counts)
+        truncates = statement.lstrip().upper().startswith("TRUNCATE")
+        scans = self._scans(counts, truncates)
         rewrites, builds, built_on = self._changed(files, self._files())
         blocked = self._blocked()
-        truncates = statement.lstrip().upper().startswith("TRUNCATE")
         acted = {oid for oid in scans | rewrites | built_on if self._populated(oid)}
         self.found = evolve(
             self.found,
@@ -167,14 +167,14 @@ class Subject:
         rows = self.conn.execute(_COUNTS, (oids,))
         return {oid: (scans, returned) for oid, scans, returned in rows}
 
-    def _scans(self, before: Mapping[int, tuple[int, int]]) -> set[int]:
+    def _scans(self, before: Mapping[int, tuple[int, int]], truncates: bool) -> set[int]:
         after = self._counts()
         return {
             oid
             for oid, (scans, returned) in after.items()
             if self.rows[oid]
             and scans > before[oid][0]
-            and (returned - before[oid][1] >= self.own_rows[oid] or returned == before[oid][1])
+            and (returned - before[oid][1] >= self.own_rows[oid] or truncates)
         }
 
     def _files(self) -> Files:
