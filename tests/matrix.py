@@ -109,7 +109,12 @@ def _python(bindir: Path, module: str, *words: str) -> Went:
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
         cwd=ROOT,
-        env={**os.environ, "CONFITURE_PG_BINDIR": str(bindir)},
+        # Extensions that speak to other servers would load the system's older libpq otherwise.
+        env={
+            **os.environ,
+            "CONFITURE_PG_BINDIR": str(bindir),
+            "LD_LIBRARY_PATH": str(bindir.parent / "lib"),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -15,7 +15,8 @@ from tests.accuracy.figures import figures, table
 from tests.accuracy.laboratory import laboratory, major, prepared
 from tests.accuracy.rehearsing import rehearsed, tried
 
-PLACES = ("transaction",)
+PLACES = ("transaction", "clone", "embedded")
+USUAL = ("transaction",)
 
 
 def outcomes_of(templates: Templates, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
@@ -35,14 +36,20 @@ def outcomes_of(templates: Templates, case: Case, places: Sequence[str]) -> Iter
 @click.command()
 @click.option("--only", multiple=True, metavar="CASE", help="These cases only.")
 @click.option("--table", "tables", multiple=True, type=click.Choice(TABLES), help="Of this table only.")
-@click.option("--in", "places", multiple=True, type=click.Choice(PLACES), help="In these places only.")
+@click.option(
+    "--in",
+    "places",
+    multiple=True,
+    type=click.Choice(PLACES),
+    help=f"In these places; {' and '.join(USUAL)} without it.",
+)
 @click.option("--cost/--no-cost", default=None, help="Measure what it costs; not with --only.")
 def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...], cost: bool | None) -> None:
     """Print how well a rehearsal sees; exit 1 where a figure is not reached."""
     cases = [case for case in read_cases(*tables) if not only or case.id in only]
     with laboratory() as templates:
         click.echo(f"PostgreSQL {templates.conn.info.server_version // 10000}, {len(cases)} cases")
-        outcomes = [each for case in cases for each in outcomes_of(templates, case, places or PLACES)]
+        outcomes = [each for case in cases for each in outcomes_of(templates, case, places or USUAL)]
         priced = costs(templates) if (not only if cost is None else cost) else ()
     good = _show(outcomes)
     if priced:

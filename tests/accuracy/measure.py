@@ -13,13 +13,13 @@ the one that the columns describe.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import click
 import postgast
 import psycopg
 from attrs import define, evolve, field, frozen
@@ -32,11 +32,18 @@ from tests.accuracy.live import Known, known_before, waiting
 
 TABLE = "locks_more.tsv"
 _PAUSE = "PERFORM pg_sleep(0.15);"
-_TRIES_OUTSIDE = 12
+_TRIES_OUTSIDE = 40
 _MODES = ("AccessShareLock", "RowShareLock", "RowExclusiveLock", "ShareUpdateExclusiveLock", *STRONG)
 _HELD = "SELECT relation::bigint, mode FROM pg_locks WHERE locktype = 'relation' AND granted AND pid = %s"
 _FILES = "SELECT oid::bigint, relfilenode::bigint, relkind::text FROM pg_class WHERE relfilenode <> 0"
 _INDEXES = "SELECT indexrelid::bigint, indrelid::bigint FROM pg_index"
+_REWRITTEN = "rewritten: "
+_ON_REWRITE = f"""
+    CREATE SCHEMA measure;
+    CREATE FUNCTION measure.tell() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE INFO '{_REWRITTEN}%', pg_event_trigger_table_rewrite_oid()::bigint; END $$;
+    CREATE EVENT TRIGGER measure_tell ON table_rewrite EXECUTE FUNCTION measure.tell();
+"""
 _COUNTS = (
     "SELECT oid::bigint, pg_stat_get_xact_numscans(oid), pg_stat_get_xact_tuples_returned(oid)"
     " FROM unnest(%s::bigint[]) AS oid"
@@ -109,7 +116,9 @@ class Subject:
     observer: Observer
     known: Mapping[int, Known]
     rows: Mapping[int, int]
+    own_rows: Mapping[int, int]
     before: Files
+    rewritten: set[int]
     found: Measured = Measured()
     held: dict[int, str] = field(factory=dict)
 
@@ -140,10 +149,10 @@ class Subject:
         self.observer.seen = {each for each in self.observer.seen if each[1] in STRONG}
         with self.observer.watching():
             self.conn.execute(statement.encode())
-        scans = self._scans(counts)
+        truncates = statement.lstrip().upper().startswith("TRUNCATE")
+        scans = self._scans(counts, truncates)
         rewrites, builds, built_on = self._changed(files, self._files())
         blocked = self._blocked()
-        truncates = statement.lstrip().upper().startswith("TRUNCATE")
         acted = {oid for oid in scans | rewrites | built_on if self._populated(oid)}
         self.found = evolve(
             self.found,
@@ -158,14 +167,14 @@ class Subject:
         rows = self.conn.execute(_COUNTS, (oids,))
         return {oid: (scans, returned) for oid, scans, returned in rows}
 
-    def _scans(self, before: Mapping[int, tuple[int, int]]) -> set[int]:
+    def _scans(self, before: Mapping[int, tuple[int, int]], truncates: bool) -> set[int]:
         after = self._counts()
         return {
             oid
             for oid, (scans, returned) in after.items()
             if self.rows[oid]
             and scans > before[oid][0]
-            and (returned - before[oid][1] >= self.rows[oid] or returned == before[oid][1])
+            and (returned - before[oid][1] >= self.own_rows[oid] or truncates)
         }
 
     def _files(self) -> Files:
@@ -178,6 +187,11 @@ class Subject:
         }
         rewrites = {oid for oid in new_file if self.known[oid].kind in "rm"}
         rebuilt = {oid for oid in new_file if self.known[oid].kind == "i"}
+        # What was rewritten and undone again within the statement has its old file back.
+        undone = (self.rewritten & set(self.known)) - rewrites
+        self.rewritten.clear()
+        rewrites |= undone
+        rebuilt |= {index for index, table in then.indexes.items() if table in undone}
         # An index may get a new oid and keep its file: then nothing was built.
         old_files = {file for file, _ in then.files.values()}
         fresh = {
@@ -198,7 +212,7 @@ class Subject:
         return {
             oid
             for oid, each in self.known.items()
-            if each.name in names or (oid in strong and each.kind in "rpm")
+            if each.name in names or (oid in strong and each.kind in "rp")
         }
 
     def _try(self) -> Any:
@@ -249,13 +263,25 @@ def _files_of(conn: Connection[Any]) -> Files:
     return Files(files, dict(conn.execute(_INDEXES).fetchall()))
 
 
-def _rows_of(conn: Connection[Any], known: Mapping[int, Known]) -> dict[int, int]:
-    """Return how many rows each table has, those of its partitions included."""
+def _told_of_rewrites(setting_up: Connection[Any], conn: Connection[Any]) -> set[int]:
+    """Return a set that the server puts every rewritten table into."""
+    rewritten: set[int] = set()
+    setting_up.execute(_ON_REWRITE)
+
+    def told(notice: psycopg.errors.Diagnostic) -> None:
+        said = notice.message_primary or ""
+        if said.startswith(_REWRITTEN):
+            rewritten.add(int(said.removeprefix(_REWRITTEN)))
+
+    conn.add_notice_handler(told)
+    return rewritten
+
+
+def _rows_of(conn: Connection[Any], known: Mapping[int, Known], only: str = "") -> dict[int, int]:
+    """Return how many rows each table has, those of its partitions and children included."""
     counted = {oid: each.name for oid, each in known.items() if each.kind in "rpm"}
     return {
-        oid: conn.execute(f"SELECT count(*) FROM ONLY {name}".encode()).fetchall()[0][0]
-        if known[oid].kind == "r"
-        else conn.execute(f"SELECT count(*) FROM {name}".encode()).fetchall()[0][0]
+        oid: conn.execute(f"SELECT count(*) FROM {only} {name}".encode()).fetchall()[0][0]
         for oid, name in counted.items()
     }
 
@@ -300,9 +326,10 @@ def _once(templates: Templates, case: Case) -> Measured:
             conn.execute("SET max_parallel_workers_per_gather = 0")
             conn.execute("SET max_parallel_maintenance_workers = 0")
             known = known_before(third)
-            rows = _rows_of(third, known)
+            rows, own = _rows_of(third, known), _rows_of(third, known, "ONLY")
+            rewritten = _told_of_rewrites(third, conn)
             observer = Observer(watching, conn.info.backend_pid)
-            subject = Subject(conn, third, observer, known, rows, _files_of(third))
+            subject = Subject(conn, third, observer, known, rows, own, _files_of(third), rewritten)
             found = subject.run(case)
             if not outside:
                 conn.rollback()
@@ -357,17 +384,24 @@ def _list(names: frozenset[str]) -> str:
     return ",".join(sorted(names)) or "none"
 
 
-def main(bindirs: list[str]) -> None:
-    """Measure on each server, and write the table anew."""
+@click.command()
+@click.option("--only", multiple=True, metavar="CASE", help="Measure these anew, and leave the others.")
+@click.argument("bindirs", nargs=-1, required=True)
+def main(bindirs: tuple[str, ...], only: tuple[str, ...]) -> None:
+    """Measure on the servers whose programs are in BINDIRS, and write the table anew."""
     cases = read_table(TABLE)
-    found: dict[str, dict[int, Measured]] = {case.id: {} for case in cases}
+    chosen = [case for case in cases if not only or case.id in only]
+    found: dict[str, dict[int, Measured]] = {case.id: {} for case in chosen}
     for bindir in bindirs:
         os.environ["CONFITURE_PG_BINDIR"] = bindir
         with laboratory() as templates:
-            for case in cases:
+            for case in chosen:
                 found[case.id][major(templates.conn)] = measured(templates, case)
-            print(f"PostgreSQL {major(templates.conn)}: {len(cases)} cases", file=sys.stderr)
-    rows = [row(case, found[case.id]) for case in cases]
+            click.echo(f"PostgreSQL {major(templates.conn)}: {len(chosen)} cases", err=True)
+    _write([row(case, found[case.id]) if case.id in found else dict(case.row) for case in cases])
+
+
+def _write(rows: Sequence[Mapping[str, str]]) -> None:
     lines = ["\t".join(rows[0]), *("\t".join(each.values()) for each in rows)]
     with tempfile.NamedTemporaryFile("w", dir=DATA, delete=False, encoding="utf-8") as new:
         new.write("\n".join(lines) + "\n")
@@ -376,4 +410,4 @@ def main(bindirs: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -114,6 +114,8 @@ def tried(case: Case, url: str) -> Waiting | None:
         return None
     with psycopg.connect(url) as conn, psycopg.connect(url, autocommit=True) as third:
         known = known_before(third)
+        # As a session in the midst of its work: what it learned of a partition it need not ask again.
+        waiting(third, known, frozenset())
         try:
             conn.execute(case.migration.encode())
         except psycopg.Error:

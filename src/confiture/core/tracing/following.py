@@ -80,7 +80,7 @@ class Following:
         tables = set()
         for index in new.values():
             table = self.catalog.known.get(index.table)
-            if table is None:
+            if table is None or self._keeps_a_file(index):
                 continue
             step.builds[index.name] = IndexBuild(index.name, table.name, new=True)
             tables.add(index.table)
@@ -92,6 +92,14 @@ class Following:
         leaves = {oid for oid in tables if not self.catalog.known[oid].partitioned}
         above = {oid for oid in tables - leaves if leaves & self.catalog.descendants(oid)}
         self._judge(step, leaves | above)
+
+    def _keeps_a_file(self, index: NewIndex) -> bool:
+        """Whether a new index has the file of one that there was: then nothing was built."""
+        return index.filenode > 0 and any(
+            known.filenode == index.filenode or index.filenode in self._files.get(oid, ())
+            for oid, known in self.catalog.known.items()
+            if known.kind == "index"
+        )
 
     def held_already(self, step: Step, each: Iterable[Held], since_ms: float) -> None:
         """Note locks that earlier migrations of the plan hold in the same mode."""
@@ -108,7 +116,16 @@ class Following:
 
     def unseen(self, each: Iterable[NotSeen]) -> None:
         """Note what could not be observed, once."""
-        self.not_seen += [one for one in dict.fromkeys(each) if one not in self.not_seen]
+        named = dict.fromkeys(evolve(one, relation=self._qualified(one.relation)) for one in each)
+        self.not_seen += [one for one in named if one not in self.not_seen]
+
+    def _qualified(self, name: str | None) -> str | None:
+        """Return the relation that SQL text names with its schema, where there was one."""
+        if name is None:
+            return None
+        path, known = self.last.search_path, self.catalog.known.values()
+        each = (one.name for schema in path for one in known if one.schema == schema)
+        return next((found for found in each if found.endswith(f".{name}")), name)
 
     def explain(self, step: Step, reasons: Mapping[int, str]) -> None:
         """Note why tables were rewritten, those included whose rewrite was rolled back within."""

@@ -108,17 +108,19 @@ class NewIndex:
         table: The oid of its table.
         partitioned: Whether it has no entries of its own.
         waits: Whether PostgreSQL does not use it before older transactions are over (``indcheckxmin``).
+        filenode: Of its file; an index made anew by ALTER COLUMN TYPE may have kept the old one's.
     """
 
     name: str
     table: int
     partitioned: bool
     waits: bool
+    filenode: int
 
 
 _NEW_INDEXES = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), i.indrelid::bigint,
-        c.relkind = 'I', i.indcheckxmin
+        c.relkind = 'I', i.indcheckxmin, c.relfilenode::bigint
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid IN ({oids})
 """
