@@ -17,6 +17,8 @@ from tests.accuracy.cases import Case, Facts, strong
 from tests.accuracy.digests import differing, digests
 from tests.accuracy.live import Waiting, known_before, waiting
 
+# More than any case has: all of a table is its sample.
+ALL_ROWS = 100_000
 OUTSIDE = "-- confiture: no-transaction\n"
 _KINDS = ("table", "index", "view", "matview", "foreign")
 _VIEWS = """
@@ -74,7 +76,9 @@ def _rehearsed(case: Case, url: str, place: str) -> tuple[Facts, Any, str | None
 
 def rehearse(settings: Settings, place: str) -> Report:
     """Rehearse what is pending in one of the three places."""
-    more: dict[str, Any] = {} if place == "transaction" else {"place": place}
+    more: dict[str, Any] = {"place": place}
+    if place == "embedded":
+        more["sample_rows"] = ALL_ROWS
     return operations.run(settings, dry_run=True, **more)
 
 

@@ -32,7 +32,24 @@ def test_a_rehearsal_says_what_is_true(templates: Templates, case: Case):
     outcomes = list(outcomes_of(templates, case, ["transaction"]))
 
     assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []
-    assert [outcome.declared for outcome in outcomes] == [case.id in NOT_SEEN]
+    # An observer may have caught one of those: that is chance.
+    assert case.id in NOT_SEEN or not any(outcome.declared for outcome in outcomes)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.mode == "notx"], ids=lambda case: case.id)
+def test_outside_a_transaction_a_clone_says_what_is_true(templates: Templates, case: Case):
+    outcomes = list(outcomes_of(templates, case, ["clone"]))
+
+    assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []
+    assert not any(outcome.declared for outcome in outcomes)
+
+
+@pytest.mark.parametrize("case", CASES[::30], ids=lambda case: case.id)
+def test_the_other_places_say_the_same_and_leave_the_source_as_it_was(templates: Templates, case: Case):
+    outcomes = list(outcomes_of(templates, case, ["clone", "embedded"]))
+
+    assert outcomes
+    assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []
 
 
 def test_little_is_declared_not_seen():

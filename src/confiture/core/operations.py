@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -189,7 +189,7 @@ class _Errand:
 
     def carry_out_in(self, place: Place, sample_rows: int | None) -> Report:
         """Rehearse in a copy of the database, each migration committed there."""
-        from confiture.core.places import copied, in_words
+        from confiture.core.places import copied, in_words, without_rows
 
         scripts = read_folder(self.settings.migrations)
         with connect(self.settings, direct=True) as conn:
@@ -200,6 +200,8 @@ class _Errand:
         with copied(self.settings, place, works, sample_rows) as copy:
             errand = evolve(self, settings=copy.settings, copy=copy)
             report = in_words(errand.carry_out(works), copy)
+        if place == "embedded" and sample_rows is None:
+            report = without_rows(report)
         return evolve(report, server_version=version)
 
     def carry_out(self, ready: tuple[Work, ...] = ()) -> Report:
@@ -322,11 +324,13 @@ class _Errand:
         return tuple(each), next((ran.stops for ran in each if ran.stops), None)
 
     def _one_by_one(self, runner: Runner, works: tuple[Work, ...], tell: Callable[[Ran], None]) -> None:
-        for work in works:
-            ran = runner.run(work)
-            tell(ran)
-            if ran.stops:
-                break
+        trace = runner.engine.trace
+        with trace.watching() if trace else nullcontext():
+            for work in works:
+                ran = runner.run(work)
+                tell(ran)
+                if ran.stops:
+                    break
 
     def _refuse_pooler(self, runner: Runner, works: tuple[Work, ...]) -> None:
         """Ask for a session of one's own where a transaction pooler stands between.

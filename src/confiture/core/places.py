@@ -20,7 +20,7 @@ from confiture.core.session import Session
 from confiture.core.shared_catalogs import IsolatedSession, SharedCatalogs, refuse_call, refuse_shared
 from confiture.core.work import Work
 from confiture.exceptions import ConnectionFault
-from confiture.models.report import Fault, Report
+from confiture.models.report import Fault, NotSeen, Report
 
 Place = Literal["transaction", "clone", "embedded"]
 
@@ -113,3 +113,16 @@ def in_words(report: Report, copy: Copy) -> Report:
         hint="a migration did that, which a clone does not isolate, or somebody else did meanwhile: look",
     )
     return evolve(report, outcome="failed", exit_code=report.exit_code or 4, fault=report.fault or fault)
+
+
+def without_rows(report: Report) -> Report:
+    """Say what a copy of the schema alone cannot show: nothing is long where there are no rows."""
+    reason = "the copy has no rows: --sample ROWS copies some"
+    unseen = (NotSeen(None, "scans", reason), NotSeen(None, "long blocks", reason))
+    return evolve(
+        report,
+        migrations=tuple(
+            evolve(each, not_seen=(*each.not_seen, *unseen)) if each.outcome == "rehearsed" else each
+            for each in report.migrations
+        ),
+    )

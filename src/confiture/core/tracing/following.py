@@ -164,8 +164,8 @@ class Following:
 
     def _judge(self, step: Step, touched: Iterable[int]) -> None:
         """Note which of the relations that a step worked through were blocked meanwhile."""
-        blocked = blocking(self.catalog, self._taken).any
-        long = {oid for oid in touched if oid in blocked and populated(self.catalog, oid)}
+        long = {oid for oid in touched if populated(self.catalog, oid)}
+        long &= blocking(self.catalog, self._taken).any if long else long
         step.long_blocks |= dict.fromkeys(self.catalog.names(long))
 
     # Scans and files.
@@ -183,7 +183,7 @@ class Following:
     def _new_files(self, now: Look) -> set[int]:
         """Return the relations with a file that they did not have before; one they go back to is none."""
         new = set()
-        for oid, filenode in now.filenodes.items():
+        for oid, filenode in now.filenodes.items() - self.last.filenodes.items():
             known = self.catalog.known.get(oid)
             if known is None or not filenode or not known.filenode or known.kind == "toast":
                 continue
