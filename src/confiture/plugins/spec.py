@@ -1,4 +1,4 @@
-"""The six hookspecs: one a phase. Every one runs inside a savepoint of its own.
+"""The hookspecs: six, one a phase, each of which runs inside a savepoint of its own; and one of rules.
 
 ``docs/hooks.md`` is built from what stands here: ``make docs``.
 """
@@ -13,6 +13,8 @@ from confiture.core.hooks import HookContext, HookResult
 
 if TYPE_CHECKING:
     from psycopg import Connection
+
+    from confiture.rules.rule import Rule
 
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
@@ -137,4 +139,18 @@ def on_error(conn: Connection[Any], context: HookContext, error: BaseException) 
 
     Raises:
         Exception: What was written here is undone and that is said; the exit code stays.
+    """
+
+
+@hookspec
+def rules() -> list[Rule]:  # type: ignore[empty-body] # a hookspec has none
+    """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
+
+    Called once, outside any migration, before anything is judged.
+
+    Returns:
+        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has.
+
+    Raises:
+        Exception: Nothing is judged, exit 2.
     """
