@@ -148,6 +148,7 @@ class MigrationReport:
         warnings: Said to the reader beside the measurements: settings put back, a hook left out.
         on_commit: The callbacks that a rehearsal listed and did not call.
         source_line: The faulty line of the file, for the caret.
+        file: Where it was read from; ``None`` where it is no file.
     """
 
     version: str
@@ -170,6 +171,7 @@ class MigrationReport:
     warnings: tuple[str, ...] = ()
     on_commit: tuple[str, ...] = ()
     source_line: str | None = None
+    file: str | None = None
 
 
 @frozen
