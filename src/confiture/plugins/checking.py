@@ -14,9 +14,8 @@ from confiture.plugins.nearest import did_you_mean
 from confiture.plugins.reading import implementations, read
 
 PHASES = tuple(phase.spec for phase in HookPhase)
-# What is asked of a plugin beside the phases of a migration.
-ASKED = ("rules",)
-HOOKS = (*PHASES, *ASKED)
+HOOKS = tuple(name for name, value in vars(spec).items() if hasattr(value, "confiture_spec"))
+"""The phases, and what else a plugin may give."""
 
 
 @frozen
@@ -24,7 +23,7 @@ class Checked:
     """What a plugin object turned out to be.
 
     Attributes:
-        phases: Those it has hooks for, in the order of a migration, and what else it is asked for.
+        phases: Those it has hooks for, in the order of a migration; last what else it gives.
         faults: Why it cannot be used, in sentences.
     """
 
@@ -73,7 +72,7 @@ def _argument_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
     given = tuple(inspect.signature(getattr(spec, phase)).parameters)
     for name in impl.argnames:
         if name not in given:
-            near = did_you_mean(name, given) or f"it is given {', '.join(given)}"
+            near = did_you_mean(name, given) or f"it is given {', '.join(given) or 'none'}"
             yield f"has an unknown argument {name!r}, {near}"
     for name in impl.kwargnames:
         yield f"has a default for its argument {name!r}, which would never be passed; take the default away"

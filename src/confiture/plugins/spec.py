@@ -1,4 +1,4 @@
-"""The hookspecs: six, one a phase, each of which runs inside a savepoint of its own; and one of rules.
+"""The hookspecs: one a phase, each run inside a savepoint of its own; and what else a plugin may give.
 
 ``docs/hooks.md`` is built from what stands here: ``make docs``.
 """
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from confiture.rules.rule import Rule
+    from confiture.output.reporters import Reporter
 
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
@@ -153,4 +154,20 @@ def rules() -> list[Rule]:  # type: ignore[empty-body] # a hookspec has none
 
     Raises:
         Exception: Nothing is judged, exit 2.
+    """
+
+
+@hookspec
+def reporters() -> list[Reporter] | None:
+    """Give further formats for ``--output``.
+
+    Asked once, before anything runs, and only where ``--output`` names a format that confiture does not
+    have itself. ``Reporter`` and what it is given are in ``confiture.output.reporters``.
+
+    Returns:
+        A list of ``Reporter``: each has a ``name``, and a ``render(report, context)`` that returns text;
+        or ``None``.
+
+    Raises:
+        Exception: The command is refused before anything runs, exit 2.
     """
