@@ -24,6 +24,7 @@ COMMANDS = {
     "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
     "completion": ("completion", "Print what completes the commands in a shell."),
     "lint": ("lint", "Judge migration files by their text alone; needs no server."),
+    "accept": ("accept", "Accept the findings there are: they fail the gate no more."),
     "rules": ("rules", "List the rules that migrations are judged by, or explain one."),
     "plugins": ("plugins", "List the installed plugins."),
 }

@@ -56,7 +56,7 @@ class Rehearsing:
     explain: bool = False
     repeat: int | None = None
 
-    def check(self, *, dry_run: bool) -> None:
+    def check(self, *, rehearses: bool) -> None:
         """Refuse flags that do not go together.
 
         Raises:
@@ -69,7 +69,7 @@ class Rehearsing:
             "--repeat": self.repeat,
         }
         alone = next((flag for flag, value in given.items() if value), None)
-        if alone and not dry_run:
+        if alone and not rehearses:
             raise click.UsageError(f"{alone} is for a rehearsal: add --dry-run")
         if self.sample_rows is not None and self.place != "embedded":
             raise click.UsageError("--sample copies rows to a server of our own: add --in embedded")

@@ -14,8 +14,8 @@ from confiture.core.hooks import HookContext, HookResult
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from confiture.rules.rule import Rule
     from confiture.output.reporters import Reporter
+    from confiture.rules.rule import Rule
 
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")

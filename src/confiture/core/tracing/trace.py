@@ -14,7 +14,7 @@ from confiture.core.called import Reached, all_not_seen, reached
 from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
-from confiture.core.tracing.looking import LOOK, Held, Look, answered, base, new_indexes
+from confiture.core.tracing.looking import LOOK, Held, Look, answered, base, bytes_of, new_indexes
 from confiture.core.tracing.plans import Plans, is_dml
 from confiture.core.tracing.reading import may_run_procedures
 from confiture.core.tracing.reporting import traced
@@ -136,6 +136,7 @@ class Trace:
         with self._looking():
             new = frozenset().union(*map(following.unknown, looks))
             following.built(step, new_indexes(self.conn, new))
+            step.rewritten_bytes = bytes_of(self.conn, step.rewritten)
         return step
 
     def _held_already(self, step: Step, sql: str | None, since_ms: float) -> None:
