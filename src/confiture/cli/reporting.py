@@ -10,22 +10,45 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import click
 from attrs import frozen
 
 from confiture.cli.explaining import colour_on
 from confiture.cli.flags import Flags
-from confiture.exceptions import UsageFault
+from confiture.cli.reporters import by_plugin, words
+from confiture.exceptions import ConfitureError, UsageFault
 from confiture.output import FORMATS, What, reporter
+from confiture.output.reporters import BUILT_IN, Reporter, built_in
 
 
 @frozen
 class Target:
-    """One report: its format, and the open file that it goes to (``None``: stdout)."""
+    """One report: its format, the open file that it goes to (``None``: stdout), and who writes it."""
 
     format: str
     file: FileIO | None = None
+    reporter: Reporter | None = None
+
+    @property
+    def _shares(self) -> bool:
+        return self.format == "text" or bool(self.reporter and self.reporter.lines)
+
+    def may_stand_by(self, other: Target) -> bool:
+        """Return whether ``other`` leaves room for this one on stdout."""
+        if other.file is not None:
+            return True
+        return self._shares and other._shares and self.format != other.format
+
+    def rendered(self, what: What, value: Any) -> str:
+        """Return the words."""
+        if self.reporter is not None:
+            return words(self.reporter.name, self.reporter.render, value)
+        render = reporter(self.format, what)
+        if self.format == "text" and self.file is None:
+            return render(value, colour=colour_on(sys.stdout), **_room(what))
+        return render(value)
 
 
 @frozen
@@ -52,14 +75,24 @@ class Outputs:
         Raises:
             UsageFault: A file cannot be written after all.
         """
+        failed: list[ConfitureError] = []
         for target in self.targets:
-            render = reporter(target.format, what)
-            if target.file is not None:
-                _write(target.file, render(value))
-            elif target.format != "text":
-                _print(render(value))
-            elif not self.quiet:
-                _print(render(value, colour=colour_on(sys.stdout), **_room(what)))
+            try:
+                self._write(target, what, value)
+            except ConfitureError as fault:
+                # The other reports are written all the same.
+                failed.append(fault)
+        if failed:
+            raise failed[0]
+
+    def _write(self, target: Target, what: What, value: object) -> None:
+        if target.file is not None:
+            _write(target.file, target.rendered(what, value))
+        elif target.format != "text" or not self.quiet:
+            _print(target.rendered(what, value))
+        for variable, render in target.reporter.appended.items() if target.reporter else ():
+            if file := os.environ.get(variable):
+                _append(file, words(target.format, render, value))
 
     def machines(self) -> Outputs:
         """Return those that no person reads."""
@@ -74,17 +107,21 @@ def outputs(flags: Flags) -> Iterator[Outputs]:
         UsageFault: An unknown format, an unwritable file, or two reports for one place.
     """
     with ExitStack() as stack:
-        targets, places = [], set()
-        for wanted in flags.output:
-            format, place = _parsed(wanted)
+        targets: list[Target] = []
+        files: set[str] = set()
+        for format, place, by in [_parsed(wanted, flags) for wanted in flags.output]:
             file = stack.enter_context(_opened(place)) if place else None
-            if (where := place and os.path.realpath(place)) in places:
+            new = Target(format, file, by)
+            taken = os.path.realpath(place) in files if place else not all(map(new.may_stand_by, targets))
+            if taken:
+                wanted = f"{format}={place}" if place else format
                 raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
-            places.add(where)
-            targets.append(Target(format, file))
-        if None not in places:
-            targets.append(Target("text"))
-        yield Outputs(tuple(targets), flags.quiet)
+            files |= {os.path.realpath(place)} if place else set()
+            targets.append(new)
+        text = Target("text")
+        yield Outputs(
+            (text, *targets) if all(map(text.may_stand_by, targets)) else tuple(targets), flags.quiet
+        )
 
 
 def _room(what: What) -> dict[str, int]:
@@ -94,15 +131,15 @@ def _room(what: What) -> dict[str, int]:
     return {"room": shutil.get_terminal_size().columns}
 
 
-def _parsed(wanted: str) -> tuple[str, str | None]:
+def _parsed(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
+    """Return the format, the file, and who writes it where that is no module of ``text`` and ``json``."""
     format, equals, file = wanted.partition("=")
-    if format not in FORMATS:
-        raise UsageFault(
-            f"--output {wanted}: there is no format {format!r}", hint=f"the formats are {', '.join(FORMATS)}"
-        )
+    by = None if format in FORMATS else by_plugin(wanted, format, flags)
+    if format in BUILT_IN:
+        by = built_in(format)
     if equals and not file:
         raise UsageFault(f"--output {wanted}: the file's name is missing", hint=f"--output {format}=FILE")
-    return format, file or None
+    return format, file or None, by
 
 
 def _opened(file: str) -> FileIO:
@@ -127,6 +164,15 @@ def _write(file: FileIO, text: str) -> None:
         pass
     except OSError as error:
         raise UsageFault(f"the report cannot be written: {error.strerror}") from None
+
+
+def _append(file: str, text: str) -> None:
+    try:
+        with Path(file).open("a", encoding="utf-8", errors="backslashreplace") as place:
+            place.write(text)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageFault(f"the summary cannot be appended to {file}: {why}") from None
 
 
 def _print(text: str) -> None:
