@@ -20,26 +20,38 @@ from confiture.cli.flags import Flags
 from confiture.cli.reporters import by_plugin, words
 from confiture.exceptions import ConfitureError, UsageFault
 from confiture.output import FORMATS, What, reporter
-from confiture.output.reporters import BUILT_IN, Reporter, built_in
+from confiture.output.reporters import BUILT_IN, Render, Reporter, built_in
 
 
 @frozen
 class Target:
-    """One report: its format, the open file that it goes to (``None``: stdout), and who writes it."""
+    """One report.
+
+    Attributes:
+        format: As ``--output`` names it.
+        file: The open file that it goes to; ``None``: stdout.
+        reporter: Who writes it; ``None`` for those that know listings too.
+        further: Open files that something is appended to, each with what writes that.
+    """
 
     format: str
     file: FileIO | None = None
     reporter: Reporter | None = None
+    further: tuple[tuple[FileIO, Render], ...] = ()
 
     @property
     def _shares(self) -> bool:
         return self.format == "text" or bool(self.reporter and self.reporter.lines)
 
     def may_stand_by(self, other: Target) -> bool:
-        """Return whether ``other`` leaves room for this one on stdout."""
-        if other.file is not None:
-            return True
-        return self._shares and other._shares and self.format != other.format
+        """Return whether ``other`` leaves room for this one: a file of its own, or lines beside text."""
+        if self.file is None and other.file is None:
+            return self._shares and other._shares and self.format != other.format
+        return self._file != other._file
+
+    @property
+    def _file(self) -> str | None:
+        return os.path.realpath(str(self.file.name)) if self.file else None
 
     def rendered(self, what: What, value: Any) -> str:
         """Return the words."""
@@ -90,9 +102,8 @@ class Outputs:
             _write(target.file, target.rendered(what, value))
         elif target.format != "text" or not self.quiet:
             _print(target.rendered(what, value))
-        for variable, render in target.reporter.appended.items() if target.reporter else ():
-            if file := os.environ.get(variable):
-                _append(file, words(target.format, render, value))
+        for file, render in target.further:
+            _write(file, words(target.format, render, value), whole=False)
 
     def machines(self) -> Outputs:
         """Return those that no person reads."""
@@ -108,20 +119,22 @@ def outputs(flags: Flags) -> Iterator[Outputs]:
     """
     with ExitStack() as stack:
         targets: list[Target] = []
-        files: set[str] = set()
         for format, place, by in [_parsed(wanted, flags) for wanted in flags.output]:
-            file = stack.enter_context(_opened(place)) if place else None
-            new = Target(format, file, by)
-            taken = os.path.realpath(place) in files if place else not all(map(new.may_stand_by, targets))
-            if taken:
+            new = _target(format, place, by, stack)
+            if not all(map(new.may_stand_by, targets)):
                 wanted = f"{format}={place}" if place else format
                 raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
-            files |= {os.path.realpath(place)} if place else set()
             targets.append(new)
         text = Target("text")
-        yield Outputs(
-            (text, *targets) if all(map(text.may_stand_by, targets)) else tuple(targets), flags.quiet
-        )
+        if all(map(text.may_stand_by, targets)):
+            targets.insert(0, text)
+        yield Outputs(tuple(targets), flags.quiet)
+
+
+def _target(format: str, place: str | None, by: Reporter | None, stack: ExitStack) -> Target:
+    file = stack.enter_context(_opened(place)) if place else None
+    further = [(stack.enter_context(_opened(each, os.O_APPEND)), render) for each, render in _appended(by)]
+    return Target(format, file, by, tuple(further))
 
 
 def _room(what: What) -> dict[str, int]:
@@ -142,21 +155,28 @@ def _parsed(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None
     return format, file or None, by
 
 
-def _opened(file: str) -> FileIO:
+def _appended(by: Reporter | None) -> Iterator[tuple[str, Render]]:
+    """Yield the files that the environment names for what a reporter appends, each with what writes it."""
+    for variable, render in by.appended.items() if by else ():
+        if file := os.environ.get(variable):
+            yield file, render
+
+
+def _opened(file: str, how: int = 0) -> FileIO:
+    # Not truncated yet: a report of before stays until there is a new one.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how
     try:
-        # Not truncated yet: a report of before stays until there is a new one.
-        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # Unbuffered: closing it has nothing left to fail at.
+        return open(file, "wb", buffering=0, opener=lambda path, _: os.open(path, flags, 0o666))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UsageFault(f"--output: {file} cannot be written: {why}") from None
-    # Unbuffered: closing it has nothing left to fail at.
-    return open(number, "wb", buffering=0)
 
 
-def _write(file: FileIO, text: str) -> None:
+def _write(file: FileIO, text: str, *, whole: bool = True) -> None:
     rest = memoryview(text.encode("utf-8", "backslashreplace"))
     try:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if whole and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate(0)
         while rest:
             rest = rest[file.write(rest) :]
@@ -164,15 +184,6 @@ def _write(file: FileIO, text: str) -> None:
         pass
     except OSError as error:
         raise UsageFault(f"the report cannot be written: {error.strerror}") from None
-
-
-def _append(file: str, text: str) -> None:
-    try:
-        with Path(file).open("a", encoding="utf-8", errors="backslashreplace") as place:
-            place.write(text)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise UsageFault(f"the summary cannot be appended to {file}: {why}") from None
 
 
 def _print(text: str) -> None:

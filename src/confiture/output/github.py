@@ -11,6 +11,8 @@ from confiture.output.reporters import RenderContext, Reporter
 
 _COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 _TEXT = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+# What GitHub takes as one annotation ends at 64 KB.
+_LONGEST = 8_000
 _PROPERTY = _TEXT | str.maketrans({":": "%3A", ",": "%2C"})
 
 
@@ -35,7 +37,8 @@ def _properties(notice: Notice) -> Iterator[tuple[str, str]]:
 
 
 def _text(notice: Notice) -> str:
-    named = f"{notice.message}" if notice.file else f"{notice.migration} {notice.message}".strip()
+    message = notice.message if len(notice.message) <= _LONGEST else f"{notice.message[:_LONGEST]}…"
+    named = message if notice.file else f"{notice.migration} {message}".strip()
     return f"{named}\n\nWrite instead:\n{notice.recipe}" if notice.recipe else named
 
 

@@ -17,15 +17,16 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
 def render(report: Report, context: RenderContext) -> str:
-    """Return one run: findings and failures are its results, what was not seen its notifications."""
+    """Return one run: findings and failures are its results, what is at no place its notifications."""
     told = notices(report, context)
-    results = [each for each in told if each.kind != "unseen"]
+    # Code scanning refuses a document with a result that is in no file.
+    results = [each for each in told if each.file and each.kind != "unseen"]
     rules = sorted({each.rule for each in results})
     run = {
         "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _rules(rules)}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"confiture/{report.mode}/"},
-        "invocations": [_invocation(report, [each for each in told if each.kind == "unseen"])],
+        "invocations": [_invocation(report, [each for each in told if each not in results])],
         "results": [_result(each, rules) for each in results],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
@@ -35,7 +36,7 @@ def _rules(names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"id": name, "shortDescription": {"text": name.replace("-", " ")}} for name in names]
 
 
-def _invocation(report: Report, unseen: Sequence[Notice]) -> dict[str, Any]:
+def _invocation(report: Report, rest: Sequence[Notice]) -> dict[str, Any]:
     return {
         "executionSuccessful": report.outcome == "ok",
         "exitCode": report.exit_code,
@@ -43,10 +44,10 @@ def _invocation(report: Report, unseen: Sequence[Notice]) -> dict[str, Any]:
             {
                 "descriptor": {"id": each.rule},
                 "level": _LEVELS[each.severity],
-                "message": {"text": f"{each.migration}: {each.message}"},
+                "message": {"text": f"{each.migration} {each.message}".strip()},
                 **_located(each),
             }
-            for each in unseen
+            for each in rest
         ],
     }
 
