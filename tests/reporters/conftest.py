@@ -28,7 +28,7 @@ def machine(tmp_path_factory) -> dict[str, str]:
     programs.mkdir()
     for place in [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *sys.path]:
         # What confiture depends on, without confiture itself and its plugins.
-        if place.endswith(("site-packages", "site")) and Path(place).is_dir():
+        if place.endswith("site-packages") and Path(place).is_dir():
             for each in Path(place).iterdir():
                 link = libraries / each.name
                 if not re.search(r"confiture|\.pth$|^__editable__", each.name) and not link.exists():

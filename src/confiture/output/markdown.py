@@ -15,7 +15,8 @@ LONGEST = 64_000
 """Characters; GitHub takes 65,536, and counts some of them twice."""
 _LONGEST_MESSAGE, _LONGEST_RECIPE, _MOST_NAMES = 1_000, 4_000, 5
 _MARKS = {"error": "🛑 error", "warning": "⚠️ warning", "info": "info"}
-_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
+# No line begins with a text of somebody's: what is special only there is left as it is.
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#!|~$]")
 # Escaped or not, GitHub makes links of these; a joiner that nobody sees keeps them apart.
 _REFERENCES = re.compile(r"(?<=[@#!&~$%^])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)")
 
@@ -118,7 +119,7 @@ def _tail(ignored: int, notices_left: int, rows_left: int) -> str:
         *([plural(notices_left, "notice")] if notices_left else []),
         *([plural(rows_left, "migration")] if rows_left else []),
     ]
-    lines = [f"{plural(ignored, 'finding')} ignored, with a reason in the file."] if ignored else []
+    lines = [f"{plural(ignored, 'finding')} ignored."] if ignored else []
     if left:
         lines.append(f"**Cut: {' and '.join(left)} left out here;** the other reports have them all.")
     return "".join(f"\n{line}\n" for line in lines)
@@ -127,7 +128,7 @@ def _tail(ignored: int, notices_left: int, rows_left: int) -> str:
 def escaped(text: object) -> str:
     """Return ``text`` as Markdown that shows it and does nothing else."""
     apart = _REFERENCES.sub("\u2060", " ".join(inert(text).split()))
-    return _PUNCTUATION.sub(r"\\\g<0>", apart)
+    return _SPECIAL.sub(r"\\\g<0>", apart)
 
 
 def code(text: str) -> str:
