@@ -13,6 +13,7 @@ from attrs import frozen
 
 from confiture.core.hooks import HookContext, HookPhase, HookResult
 from confiture.plugins import spec
+from confiture.plugins.checking import HOOKS
 
 PAGE = Path(__file__).with_name("hooks.md")
 # What the runner calls, not a hook.
@@ -54,7 +55,9 @@ def page() -> str:
     parts = [_INTRODUCTION, *_overview()]
     for phase in HookPhase:
         parts += _hook(getattr(spec, phase.spec))
-    parts += [*_context(), *_result()]
+    parts += [*_context(), *_result(), _FURTHER]
+    for name in HOOKS[len(HookPhase) :]:
+        parts += _hook(getattr(spec, name))
     return "\n".join(parts)
 
 
@@ -70,7 +73,8 @@ def _hook(function: Callable[..., Any]) -> Iterator[str]:
     name, arguments = function.__name__, ", ".join(inspect.signature(function).parameters)
     yield f"## {name}\n\n```python\n@hookimpl\ndef {name}({arguments}): ...\n```\n"
     yield f"{doc.title}\n\n{doc.text}\n"
-    yield from _table("argument", doc.entries("Args"))
+    if arguments:
+        yield from _table("argument", doc.entries("Args"))
     yield f"**Returns** {_lowered(' '.join(doc.sections['Returns'].split()))}\n"
     yield f"**Where it raises**, {_lowered(doc.entries('Raises')['Exception'])}\n"
 
@@ -110,6 +114,12 @@ def _result() -> Iterator[str]:
     yield f"## HookResult\n\n{doc_of(HookResult).title}\n"
     yield from _table("attribute", doc_of(HookResult).entries("Attributes"))
 
+
+_FURTHER = """\
+## What else a plugin may give
+
+The hooks below belong to no phase and touch no database.
+"""
 
 _INTRODUCTION = """\
 # Hooks

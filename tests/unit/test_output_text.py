@@ -14,7 +14,7 @@ from confiture.models.report import (
     StatementReport,
 )
 from confiture.models.status import MigrationStatus, PluginStatus
-from confiture.output import FORMATS, reporter
+from confiture.output import LISTINGS, reporter
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render
 from confiture.output.words import duration, inert, plural, pointed
@@ -260,7 +260,7 @@ def test_the_order_is_a_line_a_phase():
     assert text.splitlines() == ["before_ddl  guard (tryfirst), backfill", "cleanup     nothing"]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", LISTINGS)
 def test_every_format_can_say_everything(format):
     assert reporter(format, "report")(report())
     assert reporter(format, "status")(())

@@ -82,10 +82,11 @@ def refused(mode: Mode, fault: ConfitureError) -> Report:
 
 def _say_failures(report: Report) -> None:
     from confiture.output.text import error_lines
+    from confiture.output.words import inert
 
     for migration in report.migrations:
         if migration.error:
-            label = f"{migration.version} {migration.name}".rstrip()
+            label = inert(f"{migration.version} {migration.name}".rstrip())
             say([f"{label}:", *error_lines(migration.error, migration.source_line)])
     if report.fault:
         say(error_lines(report.fault))

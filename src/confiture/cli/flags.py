@@ -11,6 +11,8 @@ from attrs import fields, frozen
 
 from confiture.config import Given
 from confiture.durations import milliseconds, seconds
+from confiture.exceptions import UsageFault
+from confiture.output import FORMATS, LISTINGS
 
 Decorated = Callable[..., Any]
 
@@ -87,11 +89,30 @@ def _log_format(_ctx: click.Context, _param: click.Parameter, value: str | None)
     set_format(value or "text")
 
 
+def _listed(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a format that is for reports of runs only."""
+    for wanted in value:
+        if (format := wanted.partition("=")[0]) not in LISTINGS:
+            only = "is for reports of runs and rehearsals" if format in FORMATS else "does not exist"
+            raise UsageFault(
+                f"--output {wanted}: the format {format!r} {only}",
+                hint=f"the formats here are {', '.join(LISTINGS)}",
+            )
+    return value
+
+
 _OUTPUT = click.option(
     "--output",
     multiple=True,
     metavar="FORMAT[=FILE]",
+    callback=_listed,
     help="Report as text, json or html, to stdout or a file; repeatable.",
+)
+_REPORT = click.option(
+    "--output",
+    multiple=True,
+    metavar="FORMAT[=FILE]",
+    help=f"Report as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, to stdout or a file; repeatable.",
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
@@ -168,6 +189,6 @@ reading = _taking(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
 verifying = _taking(*_DATABASE, _NO_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
 recording = _taking(*_DATABASE, _LOCK_WAIT, _OUTPUT, _VERBOSE, _QUIET)
 planning = _taking(*_DATABASE, _TO, *_PLUGINS, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
-executing = _taking(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
-redoing = _taking(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
-undoing = _taking(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
+executing = _taking(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
+redoing = _taking(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
+undoing = _taking(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)

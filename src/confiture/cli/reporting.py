@@ -10,22 +10,57 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import click
 from attrs import frozen
 
 from confiture.cli.explaining import colour_on
 from confiture.cli.flags import Flags
-from confiture.exceptions import UsageFault
+from confiture.cli.reporters import by_plugin, words
+from confiture.exceptions import ConfitureError, UsageFault
 from confiture.output import FORMATS, What, reporter
+from confiture.output.reporters import BUILT_IN, Render, Reporter, built_in
 
 
 @frozen
 class Target:
-    """One report: its format, and the open file that it goes to (``None``: stdout)."""
+    """One report.
+
+    Attributes:
+        format: As ``--output`` names it.
+        file: The open file that it goes to; ``None``: stdout.
+        reporter: Who writes it; ``None`` for those that know listings too.
+        further: Open files that something is appended to, each with what writes that.
+    """
 
     format: str
     file: FileIO | None = None
+    reporter: Reporter | None = None
+    further: tuple[tuple[FileIO, Render], ...] = ()
+
+    @property
+    def _shares(self) -> bool:
+        return self.format == "text" or bool(self.reporter and self.reporter.lines)
+
+    def may_stand_by(self, other: Target) -> bool:
+        """Return whether ``other`` leaves room for this one: a file of its own, or lines beside text."""
+        if self.file is None and other.file is None:
+            return self._shares and other._shares and self.format != other.format
+        return self._file != other._file
+
+    @property
+    def _file(self) -> str | None:
+        return os.path.realpath(str(self.file.name)) if self.file else None
+
+    def rendered(self, what: What, value: Any) -> str:
+        """Return the words."""
+        if self.reporter is not None:
+            return words(self.reporter.name, self.reporter.render, value)
+        render = reporter(self.format, what)
+        if self.format == "text" and self.file is None:
+            return render(value, colour=colour_on(sys.stdout), **_room(what))
+        return render(value)
 
 
 @frozen
@@ -52,14 +87,23 @@ class Outputs:
         Raises:
             UsageFault: A file cannot be written after all.
         """
+        failed: list[ConfitureError] = []
         for target in self.targets:
-            render = reporter(target.format, what)
-            if target.file is not None:
-                _write(target.file, render(value))
-            elif target.format != "text":
-                _print(render(value))
-            elif not self.quiet:
-                _print(render(value, colour=colour_on(sys.stdout), **_room(what)))
+            try:
+                self._write(target, what, value)
+            except ConfitureError as fault:
+                # The other reports are written all the same.
+                failed.append(fault)
+        if failed:
+            raise failed[0]
+
+    def _write(self, target: Target, what: What, value: object) -> None:
+        if target.file is not None:
+            _write(target.file, target.rendered(what, value))
+        elif target.format != "text" or not self.quiet:
+            _print(target.rendered(what, value))
+        for file, render in target.further:
+            _write(file, words(target.format, render, value), whole=False)
 
     def machines(self) -> Outputs:
         """Return those that no person reads."""
@@ -74,17 +118,23 @@ def outputs(flags: Flags) -> Iterator[Outputs]:
         UsageFault: An unknown format, an unwritable file, or two reports for one place.
     """
     with ExitStack() as stack:
-        targets, places = [], set()
-        for wanted in flags.output:
-            format, place = _parsed(wanted)
-            file = stack.enter_context(_opened(place)) if place else None
-            if (where := place and os.path.realpath(place)) in places:
+        targets: list[Target] = []
+        for format, place, by in [_parsed(wanted, flags) for wanted in flags.output]:
+            new = _target(format, place, by, stack)
+            if not all(map(new.may_stand_by, targets)):
+                wanted = f"{format}={place}" if place else format
                 raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
-            places.add(where)
-            targets.append(Target(format, file))
-        if None not in places:
-            targets.append(Target("text"))
+            targets.append(new)
+        text = Target("text")
+        if all(map(text.may_stand_by, targets)):
+            targets.insert(0, text)
         yield Outputs(tuple(targets), flags.quiet)
+
+
+def _target(format: str, place: str | None, by: Reporter | None, stack: ExitStack) -> Target:
+    file = stack.enter_context(_opened(place)) if place else None
+    further = [(stack.enter_context(_opened(each, os.O_APPEND)), render) for each, render in _appended(by)]
+    return Target(format, file, by, tuple(further))
 
 
 def _room(what: What) -> dict[str, int]:
@@ -94,32 +144,39 @@ def _room(what: What) -> dict[str, int]:
     return {"room": shutil.get_terminal_size().columns}
 
 
-def _parsed(wanted: str) -> tuple[str, str | None]:
+def _parsed(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
+    """Return the format, the file, and who writes it where that is no module of ``text`` and ``json``."""
     format, equals, file = wanted.partition("=")
-    if format not in FORMATS:
-        raise UsageFault(
-            f"--output {wanted}: there is no format {format!r}", hint=f"the formats are {', '.join(FORMATS)}"
-        )
+    by = None if format in FORMATS else by_plugin(wanted, format, flags)
+    if format in BUILT_IN:
+        by = built_in(format)
     if equals and not file:
         raise UsageFault(f"--output {wanted}: the file's name is missing", hint=f"--output {format}=FILE")
-    return format, file or None
+    return format, file or None, by
 
 
-def _opened(file: str) -> FileIO:
+def _appended(by: Reporter | None) -> Iterator[tuple[str, Render]]:
+    """Yield the files that the environment names for what a reporter appends, each with what writes it."""
+    for variable, render in by.appended.items() if by else ():
+        if file := os.environ.get(variable):
+            yield file, render
+
+
+def _opened(file: str, how: int = 0) -> FileIO:
+    # Not truncated yet: a report of before stays until there is a new one.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how
     try:
-        # Not truncated yet: a report of before stays until there is a new one.
-        number = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # Unbuffered: closing it has nothing left to fail at.
+        return open(file, "wb", buffering=0, opener=lambda path, _: os.open(path, flags, 0o666))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UsageFault(f"--output: {file} cannot be written: {why}") from None
-    # Unbuffered: closing it has nothing left to fail at.
-    return open(number, "wb", buffering=0)
 
 
-def _write(file: FileIO, text: str) -> None:
+def _write(file: FileIO, text: str, *, whole: bool = True) -> None:
     rest = memoryview(text.encode("utf-8", "backslashreplace"))
     try:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if whole and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate(0)
         while rest:
             rest = rest[file.write(rest) :]

@@ -127,7 +127,7 @@ class Rehearsal:
 
     def _one(self, work: Work) -> Ran:
         if reason := _allows_no_transaction(work):
-            ran = Ran(MigrationReport(work.version, work.name, "not_rehearsed", reason))
+            ran = Ran(MigrationReport(work.version, work.name, "not_rehearsed", reason, file=str(work.file)))
         else:
             self._work = work
             ran = self.runner.run(work)

@@ -228,6 +228,7 @@ class Runner:
             rows_affected=walk.statements.rows_affected,
             hooks=tuple(walk.phases.reports),
             warnings=(*walk.phases.warnings, *warnings),
+            file=str(walk.work.file) if walk.work.file else None,
             **_measured(walk),
         )
         return walk.trace.traced(report, walk.statements.steps, walk.phases.steps) if walk.trace else report

@@ -166,6 +166,7 @@ class MigrationReport:
         on_commit: The callbacks that a rehearsal listed and did not call.
         source_line: The faulty line of the file, for the caret.
         spread: With ``--repeat``.
+        file: Where it was read from; ``None`` where it is no file.
     """
 
     version: str
@@ -189,6 +190,7 @@ class MigrationReport:
     on_commit: tuple[str, ...] = ()
     source_line: str | None = None
     spread: Spread | None = None
+    file: str | None = None
 
 
 @frozen

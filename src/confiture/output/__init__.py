@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Literal
 
+from confiture.output.reporters import BUILT_IN
+
 What = Literal[
     "report", "status", "plan", "plugins", "order", "history", "verification", "repair", "baseline", "dump"
 ]
@@ -37,11 +39,14 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
     },
     "html": {"report": "html.render"},
 }
-FORMATS = tuple(_HOMES)
+LISTINGS = tuple(_HOMES)
+"""What everything that is no report of a run can be had as."""
+FORMATS = (*_HOMES, *BUILT_IN)
+"""What ``--output`` knows without any plugin."""
 
 
 def reporter(format: str, what: What) -> Callable[..., str]:
-    """Return the function that renders ``what`` in one of ``FORMATS``."""
+    """Return the function that renders ``what`` in one of ``LISTINGS``."""
     if what not in _HOMES[format]:
         return _as_text_in(format, what)
     module, _, function = _HOMES[format][what].partition(".")

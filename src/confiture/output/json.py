@@ -151,7 +151,9 @@ def render_dump(dump: read.Dump) -> str:
 
 def _document(value: object) -> str:
     # ASCII only: no control character, and no half of a surrogate pair, reaches a terminal or a pipe.
-    return json.dumps(_plain(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    # GitHub obeys `##[` anywhere in a line of a log; to JSON it is the same either way.
+    return text.replace("##[", "#\\u0023[")
 
 
 def _plain(value: object, depth: int = 0) -> Any:

@@ -14,6 +14,8 @@ from confiture.plugins.nearest import did_you_mean
 from confiture.plugins.reading import implementations, read
 
 PHASES = tuple(phase.spec for phase in HookPhase)
+HOOKS = tuple(name for name, value in vars(spec).items() if hasattr(value, "confiture_spec"))
+"""The phases, and what else a plugin may give."""
 
 
 @frozen
@@ -21,7 +23,7 @@ class Checked:
     """What a plugin object turned out to be.
 
     Attributes:
-        phases: Those it has hooks for, in the order of a migration.
+        phases: Those it has hooks for, in the order of a migration; last what else it gives.
         faults: Why it cannot be used, in sentences.
     """
 
@@ -40,11 +42,11 @@ def check(plugin: object, value: str) -> Checked:
     if not hooks and not faults:
         faults.append(_no_hooks(plugin, value))
     found = {phase for phase, _ in hooks}
-    return Checked(tuple(phase for phase in PHASES if phase in found), tuple(faults))
+    return Checked(tuple(hook for hook in HOOKS if hook in found), tuple(faults))
 
 
 def _no_hooks(plugin: object, value: str) -> str:
-    unmarked = [phase for phase in PHASES if inspect.isroutine(inspect.getattr_static(plugin, phase, None))]
+    unmarked = [phase for phase in HOOKS if inspect.isroutine(inspect.getattr_static(plugin, phase, None))]
     if unmarked:
         return f"{value} has no hooks: {', '.join(unmarked)} is not marked @hookimpl"
     kind = "module" if inspect.ismodule(plugin) else type(plugin).__name__
@@ -53,11 +55,11 @@ def _no_hooks(plugin: object, value: str) -> str:
 
 def _faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
     where = location(impl.function)
-    if phase in PHASES:
+    if phase in HOOKS:
         wrongs = (*_argument_faults(phase, impl), *_kind_faults(impl))
         yield from (f"{_shown(phase, impl)} {wrong}{where}" for wrong in wrongs)
     elif not impl.optionalhook:
-        near = did_you_mean(phase, PHASES) or f"the hooks are {', '.join(PHASES)}"
+        near = did_you_mean(phase, HOOKS) or f"the hooks are {', '.join(HOOKS)}"
         yield f"{_shown(phase, impl)} is not a hook{where}; {near}"
 
 
@@ -70,7 +72,7 @@ def _argument_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
     given = tuple(inspect.signature(getattr(spec, phase)).parameters)
     for name in impl.argnames:
         if name not in given:
-            near = did_you_mean(name, given) or f"it is given {', '.join(given)}"
+            near = did_you_mean(name, given) or f"it is given {', '.join(given) or 'none'}"
             yield f"has an unknown argument {name!r}, {near}"
     for name in impl.kwargnames:
         yield f"has a default for its argument {name!r}, which would never be passed; take the default away"

@@ -1,4 +1,4 @@
-"""The six hookspecs: one a phase. Every one runs inside a savepoint of its own.
+"""The hookspecs: one a phase, each run inside a savepoint of its own; and what else a plugin may give.
 
 ``docs/hooks.md`` is built from what stands here: ``make docs``.
 """
@@ -13,6 +13,8 @@ from confiture.core.hooks import HookContext, HookResult
 
 if TYPE_CHECKING:
     from psycopg import Connection
+
+    from confiture.output.reporters import Reporter
 
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
@@ -137,4 +139,20 @@ def on_error(conn: Connection[Any], context: HookContext, error: BaseException) 
 
     Raises:
         Exception: What was written here is undone and that is said; the exit code stays.
+    """
+
+
+@hookspec
+def reporters() -> list[Reporter] | None:
+    """Give further formats for ``--output``.
+
+    Asked once, before anything runs, and only where ``--output`` names a format that confiture does not
+    have itself. ``Reporter`` and what it is given are in ``confiture.output.reporters``.
+
+    Returns:
+        A list of ``Reporter``: each has a ``name``, and a ``render(report, context)`` that returns text;
+        or ``None``.
+
+    Raises:
+        Exception: The command is refused before anything runs, exit 2.
     """

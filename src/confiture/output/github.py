@@ -1,0 +1,45 @@
+"""GitHub: an annotation for each notice, as workflow commands, and a summary of the job in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from confiture.models.report import Report
+from confiture.output import markdown
+from confiture.output.notices import Notice, notices
+from confiture.output.reporters import RenderContext, Reporter
+
+_COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
+_TEXT = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+# What GitHub takes as one annotation ends at 64 KB.
+_LONGEST = 8_000
+_PROPERTY = _TEXT | str.maketrans({":": "%3A", ",": "%2C"})
+
+
+def render(report: Report, context: RenderContext) -> str:
+    """Return a workflow command a line; GitHub shows the first ten of each kind, so the worst come first."""
+    told = [each for each in notices(report, context) if not each.ignored]
+    return "".join(f"{_command(each)}\n" for each in told)
+
+
+def _command(notice: Notice) -> str:
+    properties = ",".join(f"{name}={value.translate(_PROPERTY)}" for name, value in _properties(notice))
+    return f"::{_COMMANDS[notice.severity]} {properties}::{_text(notice).translate(_TEXT)}"
+
+
+def _properties(notice: Notice) -> Iterator[tuple[str, str]]:
+    if notice.file:
+        yield "file", notice.file
+        for name, number in (("line", notice.line), ("col", notice.column if notice.line else None)):
+            if number:
+                yield name, str(number)
+    yield "title", f"confiture: {notice.rule}"
+
+
+def _text(notice: Notice) -> str:
+    message = notice.message if len(notice.message) <= _LONGEST else f"{notice.message[:_LONGEST]}…"
+    named = message if notice.file else f"{notice.migration} {message}".strip()
+    return f"{named}\n\nWrite instead:\n{notice.recipe}" if notice.recipe else named
+
+
+REPORTER = Reporter("github", render, {"GITHUB_STEP_SUMMARY": markdown.render}, lines=True)

@@ -1,0 +1,32 @@
+"""GitLab: the Code Quality report that a merge request shows beside its changes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from confiture.models.report import Report
+from confiture.output.notices import Notice, notices
+from confiture.output.reporters import RenderContext, Reporter
+
+_SEVERITIES = {"error": "critical", "warning": "major", "info": "info"}
+
+
+def render(report: Report, context: RenderContext) -> str:
+    """Return one entry for each notice that is not ignored."""
+    told = [_entry(each) for each in notices(report, context) if not each.ignored]
+    return json.dumps(told, indent=2) + "\n"
+
+
+def _entry(notice: Notice) -> dict[str, Any]:
+    return {
+        "description": notice.message if notice.file else f"{notice.migration} {notice.message}".strip(),
+        "check_name": notice.rule,
+        "fingerprint": notice.fingerprint,
+        "severity": _SEVERITIES[notice.severity],
+        # GitLab drops an entry without a path or a line.
+        "location": {"path": notice.file or ".", "lines": {"begin": notice.line or 1}},
+    }
+
+
+REPORTER = Reporter("gitlab", render)

@@ -1,0 +1,118 @@
+"""JUnit XML: each migration a test case, and each finding one that fails, or is skipped where it need not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from attrs import field, frozen
+
+from confiture.models.report import MigrationReport, Report
+from confiture.output.notices import Notice, label, notices
+from confiture.output.reporters import RenderContext, Reporter
+
+# Everything that XML 1.0 has no place for.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@frozen
+class _Case:
+    """One test case.
+
+    Attributes:
+        tag: ``failure``, ``error`` or ``skipped``; empty where it passed.
+    """
+
+    name: str
+    group: str
+    tag: str = ""
+    kind: str = ""
+    message: str = ""
+    text: str = field(default="")
+    duration_ms: float = 0.0
+
+
+def render(report: Report, context: RenderContext) -> str:
+    """Return one suite with a case for each migration and each notice."""
+    cases = [*_cases(report, context)]
+    counts = Counter(each.tag for each in cases)
+    suites = Element("testsuites")
+    facts = {"tests": len(cases), "failures": counts["failure"], "errors": counts["error"]}
+    suite = SubElement(
+        suites,
+        "testsuite",
+        {
+            "name": f"confiture {report.mode}",
+            **{name: str(number) for name, number in facts.items()},
+            "skipped": str(counts["skipped"]),
+            "time": _seconds(sum(each.duration_ms for each in cases)),
+        },
+    )
+    for case in cases:
+        _add(suite, case)
+    indent(suites)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
+
+
+def _cases(report: Report, context: RenderContext) -> Iterator[_Case]:
+    told = notices(report, context)
+    failed = {each.migration: each for each in told if each.kind == "failure"}
+    for migration in report.migrations:
+        yield _of_migration(migration, failed.get(label(migration)), context)
+    named = {label(each) for each in report.migrations}
+    rest = [each for each in told if not (each.kind == "failure" and each.migration in named)]
+    yield from map(_of_notice, rest)
+    if report.exit_code and not any(each.severity == "error" and not each.ignored for each in told):
+        # A policy may say no where no single notice is an error; a green report would hide that.
+        yield _Case("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
+
+
+def _of_migration(migration: MigrationReport, failure: Notice | None, context: RenderContext) -> _Case:
+    name, took_ms = label(migration), migration.duration_ms or 0.0
+    group = context.path(migration.file) or "confiture"
+    if failure:
+        return _failing(name, failure, "error", took_ms)
+    if migration.outcome in ("not_rehearsed", "pending"):
+        said = migration.reason or migration.outcome.replace("_", " ")
+        return _Case(name, group, "skipped", migration.outcome, said)
+    return _Case(name, group, duration_ms=took_ms)
+
+
+def _of_notice(notice: Notice) -> _Case:
+    name = f"{notice.rule} {notice.place}".rstrip()
+    if notice.ignored or notice.severity != "error":
+        why = "ignored" if notice.ignored else notice.severity
+        message = f"{why}: {notice.message}"
+        return _Case(name, notice.file or "confiture", "skipped", notice.rule, message, _body(notice))
+    return _failing(name, notice, "failure" if notice.kind == "finding" else "error", 0.0)
+
+
+def _failing(name: str, notice: Notice, tag: str, took_ms: float) -> _Case:
+    return _Case(name, notice.file or "confiture", tag, notice.rule, notice.message, _body(notice), took_ms)
+
+
+def _body(notice: Notice) -> str:
+    recipe = f"write instead:\n{notice.recipe}" if notice.recipe else ""
+    lines = (notice.place, notice.message, recipe, f"fingerprint: {notice.fingerprint}")
+    return "\n".join(line for line in lines if line)
+
+
+def _add(suite: Element, case: _Case) -> None:
+    facts = {"name": case.name, "classname": case.group, "time": _seconds(case.duration_ms)}
+    element = SubElement(suite, "testcase", {name: _xml(text) for name, text in facts.items()})
+    if case.tag:
+        told = SubElement(element, case.tag, {"type": _xml(case.kind), "message": _xml(case.message)})
+        told.text = _xml(case.text) or None
+
+
+def _seconds(ms: float) -> str:
+    return f"{ms / 1000:.3f}"
+
+
+def _xml(text: str) -> str:
+    return _NO_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+REPORTER = Reporter("junit", render)

@@ -1,0 +1,168 @@
+"""What a report has to tell at a place in a file: findings, failures, and what nobody could see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Literal
+
+from attrs import field, frozen
+
+from confiture.models.report import Fault, Finding, MigrationReport, NotSeen, Report
+from confiture.output.reporters import RenderContext
+from confiture.output.words import inert, inert_lines
+
+Severity = Literal["error", "warning", "info"]
+_RANKS = {"error": 0, "warning": 1, "info": 2}
+
+
+@frozen
+class Notice:
+    """One thing to be told; none of its texts holds anything that a reader would obey.
+
+    Attributes:
+        kind: ``unseen``: something could not be rehearsed or observed.
+        rule: Of a finding; else ``migration-failed``, ``hook-failed``, ``refused``, ``stopped``,
+            ``not-rehearsed`` or ``not-seen``.
+        message: What is the matter, on one line or several.
+        migration: Version and name; empty for what concerns them all.
+        file: Relative to the repository; ``None`` where it is in no file.
+        line: 1-based; ``None`` where not known.
+        column: The same, in characters.
+        recipe: SQL to write instead.
+        basis: ``measured`` or ``static``, of a finding.
+        fingerprint: The same wherever it is told, as long as it is the same thing.
+    """
+
+    kind: Literal["finding", "failure", "unseen"]
+    rule: str
+    severity: Severity
+    message: str
+    migration: str = ""
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    relation: str | None = None
+    recipe: str | None = None
+    basis: str | None = None
+    ignored: bool = False
+    fingerprint: str = field(default="")
+
+    @property
+    def place(self) -> str:
+        """``file:line:column``, as far as each is known."""
+        known = (self.file, self.line, self.column if self.line else None)
+        return ":".join(str(each) for each in known if each is not None) if self.file else ""
+
+
+def notices(report: Report, context: RenderContext) -> tuple[Notice, ...]:
+    """Return everything there is to tell, the worst first, what is ignored last."""
+    told = sorted(_all(report, context), key=_order)
+    times: Counter[str] = Counter()
+    return tuple(each if each.fingerprint else _fingerprinted(each, times) for each in told)
+
+
+def _order(notice: Notice) -> tuple[bool, int, bool, str, int]:
+    rank = _RANKS[notice.severity]
+    return (notice.ignored, rank, notice.kind != "failure", notice.file or "", notice.line or 0)
+
+
+def _all(report: Report, context: RenderContext) -> Iterator[Notice]:
+    names = {each.version: label(each) for each in report.migrations}
+    if report.fault:
+        rule = "refused" if report.outcome == "refused" else "stopped"
+        yield _failure(report.fault, rule, None, context)
+    for migration in report.migrations:
+        if migration.error:
+            rule = "hook-failed" if migration.error.hook else "migration-failed"
+            yield _failure(migration.error, rule, migration, context)
+        yield from _not_rehearsed(migration, context)
+        yield from (_not_seen(each, migration, context) for each in migration.not_seen)
+    for finding in report.findings:
+        yield _finding(finding, names.get(finding.migration, inert(finding.migration)), context)
+
+
+def label(migration: MigrationReport) -> str:
+    """Return version and name, as a person calls a migration."""
+    return inert(f"{migration.version} {migration.name}".rstrip())
+
+
+def _finding(finding: Finding, migration: str, context: RenderContext) -> Notice:
+    return Notice(
+        "finding",
+        inert(finding.rule),
+        finding.severity,
+        _lines(finding.message),
+        migration,
+        _file(finding.file, context),
+        finding.line,
+        relation=_inert(finding.relation),
+        recipe=_lines(finding.recipe) if finding.recipe else None,
+        basis=finding.basis,
+        ignored=finding.ignored,
+        fingerprint=inert(finding.fingerprint),
+    )
+
+
+def _failure(fault: Fault, rule: str, migration: MigrationReport | None, context: RenderContext) -> Notice:
+    more = {"detail": fault.detail, "hint": fault.hint, "SQLSTATE": fault.sqlstate}
+    lines = [_lines(fault.message), *(f"{name}: {_lines(text)}" for name, text in more.items() if text)]
+    return Notice(
+        "failure",
+        rule,
+        "error",
+        "\n".join(lines),
+        label(migration) if migration else "",
+        _file(fault.file or (migration.file if migration else None), context),
+        fault.line,
+        fault.column,
+    )
+
+
+def _not_rehearsed(migration: MigrationReport, context: RenderContext) -> Iterator[Notice]:
+    left_out = [(each.line, each.not_rehearsed) for each in migration.statements if each.not_rehearsed]
+    if migration.outcome == "not_rehearsed" and not left_out:
+        left_out = [(None, migration.reason or "not rehearsed")]
+    for line, reason in left_out:
+        said = f"not rehearsed: {_lines(reason)}"
+        yield Notice(
+            "unseen",
+            "not-rehearsed",
+            "warning",
+            said,
+            label(migration),
+            _file(migration.file, context),
+            line,
+        )
+
+
+def _not_seen(unseen: NotSeen, migration: MigrationReport, context: RenderContext) -> Notice:
+    of = f" of {inert(unseen.relation)}" if unseen.relation else ""
+    said = f"not seen: {inert(unseen.what)}{of}: {_lines(unseen.reason)}"
+    file = _file(migration.file, context)
+    return Notice(
+        "unseen", "not-seen", "info", said, label(migration), file, relation=_inert(unseen.relation)
+    )
+
+
+def _fingerprinted(notice: Notice, times: Counter[str]) -> Notice:
+    from attrs import evolve
+
+    # Not the line: what moves within its file is still the same.
+    facts = "\0".join((notice.rule, notice.file or "", notice.migration, notice.message))
+    times[facts] += 1
+    text = f"{facts}\0{times[facts]}".encode("utf-8", "backslashreplace")
+    return evolve(notice, fingerprint=sha256(text).hexdigest()[:32])
+
+
+def _file(file: str | None, context: RenderContext) -> str | None:
+    return _inert(context.path(file))
+
+
+def _inert(text: str | None) -> str | None:
+    return None if text is None else inert(text)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(inert_lines(text)).strip()

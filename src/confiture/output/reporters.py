@@ -1,0 +1,64 @@
+"""What a reporter is: a name for ``--output``, and a function from the report to words."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+
+from attrs import field, frozen
+
+from confiture.models.report import Report
+
+NOTHING: Mapping[str, Render] = MappingProxyType({})
+
+
+@frozen
+class RenderContext:
+    """Where a report is read: what makes a path one that its readers know.
+
+    Attributes:
+        root: The repository's top folder, absolute; empty where paths stay as they are.
+        folder: What the relative paths of the report are relative to, absolute.
+    """
+
+    root: str = ""
+    folder: str = ""
+
+    def path(self, file: str | None) -> str | None:
+        """Return ``file`` relative to the repository, as long as it lies in it."""
+        if file is None or not self.root:
+            return file
+        whole = posixpath.normpath(posixpath.join(self.folder or self.root, file))
+        return whole.removeprefix(f"{self.root.rstrip('/')}/")
+
+
+Render = Callable[[Report, RenderContext], str]
+
+
+@frozen
+class Reporter:
+    """One format of reports.
+
+    Attributes:
+        name: As ``--output`` gives it.
+        render: Returns the whole text; it must neither print nor connect.
+        appended: Further texts, by the environment variable that names the file to append each to.
+        lines: Whether its text may stand on stdout among others', as lines that name themselves.
+    """
+
+    name: str
+    render: Render
+    appended: Mapping[str, Render] = field(default=NOTHING)
+    lines: bool = False
+
+
+BUILT_IN = ("github", "gitlab", "sarif", "junit", "markdown")
+"""Each is the module of that name."""
+
+
+def built_in(name: str) -> Reporter:
+    """Return one of ``BUILT_IN``; no other is imported for it."""
+    reporter: Reporter = import_module(f"confiture.output.{name}").REPORTER
+    return reporter

@@ -1,0 +1,384 @@
+"""Every format tells the same things, at the same lines, under the same fingerprints; each is valid."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+import xmlschema
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from confiture.models.report import Report
+from confiture.output.github import REPORTER as GITHUB
+from confiture.output.notices import notices
+from confiture.output.reporters import BUILT_IN, RenderContext
+from tests.reporters.reports import (
+    HERE,
+    RECIPE,
+    UNSEEN,
+    WARNING,
+    everything,
+    finding,
+    hostile,
+    migration,
+    refusal,
+    rendered,
+    report,
+)
+
+SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
+SARIF = jsonschema.Draft4Validator(json.loads((SCHEMAS / "sarif-2.1.0-rtm.5.json").read_text()))
+JUNIT = xmlschema.XMLSchema(str(SCHEMAS / "junit-10.xsd"))
+REPORTS = {
+    "everything": everything(),
+    "nothing": report(migrations=()),
+    "clean": report(),
+    "refused": refusal(),
+    "warned": report(WARNING, exit_code=1),
+}
+# Anything that a terminal, GitHub, GitLab, XML, HTML or Markdown might obey.
+PAYLOADS = [
+    "::set-output name=a::b",
+    "x\n::error::y",
+    "x\r\n  ::add-mask::y",
+    "##[add-mask]y",
+    "%0A::error::y",
+    "%0D%0A",
+    "<script>alert(1)</script>",
+    "<!-- --> ]]>",
+    "&lt;&#64;",
+    "[x](javascript:alert(1)) ![i](http://h/i)",
+    "https://host.example/ www.host.example a@b.example @team #12 group&1",
+    "| a | b |\n|---|---|",
+    "```\n# x\n```",
+    "`` ` `",
+    "</details>\n\n# title",
+    "/close\n/merge",
+    "\x1b[31mred\x07",
+    "\x00\x0b\ufffe\uffff\ud800",
+    "\u202eabc\u2028def",
+    "a,b:c;d=e",
+    "{0} %s ${{ secrets.X }}",
+    "../..//x?y#z",
+]
+text_of_users = st.one_of(
+    st.sampled_from(PAYLOADS),
+    st.text(max_size=40),
+    st.lists(st.sampled_from([*PAYLOADS, "\n", "`", "|", " "]), max_size=4).map("".join),
+)
+
+
+def sarif(told: Report, context: RenderContext = HERE) -> Any:
+    document = json.loads(rendered("sarif", told, context))
+    SARIF.validate(document)
+    return document["runs"][0]
+
+
+def gitlab(told: Report, context: RenderContext = HERE) -> Any:
+    document = json.loads(rendered("gitlab", told, context))
+    for entry in document:
+        assert entry.keys() == {"description", "check_name", "fingerprint", "severity", "location"}
+        assert entry["severity"] in ("info", "minor", "major", "critical", "blocker")
+        assert isinstance(entry["location"]["path"], str)
+        assert not entry["location"]["path"].startswith("./")
+        assert entry["location"]["lines"]["begin"] >= 1
+    return document
+
+
+def junit(told: Report, context: RenderContext = HERE) -> ElementTree.Element:
+    text = rendered("junit", told, context)
+    JUNIT.validate(text)
+    return ElementTree.fromstring(text.encode())
+
+
+def commands(told: Report) -> list[dict[str, str]]:
+    """Read annotations as GitHub's runner does: command, properties, message, each unescaped."""
+    found = []
+    for line in rendered("github", told).splitlines():
+        matched = re.fullmatch(r"::(error|warning|notice) ([^:]*)::(.*)", line)
+        assert matched, line
+        properties = dict(each.split("=", 1) for each in matched[2].split(","))
+        raw = {"command": matched[1], **properties, "message": matched[3]}
+        found.append({name: unescaped(value) for name, value in raw.items()})
+    return found
+
+
+def unescaped(value: str) -> str:
+    for code, character in {"%3A": ":", "%2C": ",", "%0D": "\r", "%0A": "\n", "%25": "%"}.items():
+        value = value.replace(code, character)
+    return value
+
+
+@pytest.mark.parametrize("told", REPORTS.values(), ids=REPORTS)
+def test_sarif_is_valid(told):
+    assert sarif(told)["invocations"][0]["exitCode"] == told.exit_code
+
+
+@pytest.mark.parametrize("told", REPORTS.values(), ids=REPORTS)
+def test_junit_is_valid_and_counts_what_it_holds(told):
+    suite = junit(told)[0]
+
+    assert int(suite.attrib["tests"]) == len(suite.findall("testcase"))
+    for tag, counted in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        assert int(suite.attrib[counted]) == len(suite.findall(f"testcase/{tag}"))
+
+
+@pytest.mark.parametrize("told", REPORTS.values(), ids=REPORTS)
+def test_gitlab_has_the_documented_fields_and_each_fingerprint_once(told):
+    prints = [entry["fingerprint"] for entry in gitlab(told)]
+
+    assert len(set(prints)) == len(prints)
+
+
+def places_of(told: Report) -> dict[str, set[tuple[str, str, int]]]:
+    """Return rule, file and line of everything that each format names, what is ignored left out."""
+    return {
+        "github": {
+            (each["title"].removeprefix("confiture: "), each["file"], int(each["line"]))
+            for each in commands(told)
+            if "line" in each
+        },
+        "gitlab": {
+            (each["check_name"], each["location"]["path"], each["location"]["lines"]["begin"])
+            for each in gitlab(told)
+            if each["check_name"] != "not-seen"
+        },
+        "sarif": {
+            (rule, where["artifactLocation"]["uri"], where["region"]["startLine"])
+            for rule, where in sarif_places(told)
+            if rule != "not-seen"
+        },
+        "junit": {
+            (case[0].attrib["type"], *split_place(str(case[0].text)))
+            for case in junit(told).iter("testcase")
+            if len(case)
+            and "ignored: " not in case[0].attrib["message"]
+            and "not seen" not in str(case[0].text)
+        },
+        "markdown": {
+            (rule, file, int(line))
+            for rule, file, line in re.findall(
+                r"^- \*\*.+?\*\* `([\w-]+)` `(.+?):(\d+)(?::\d+)?`", rendered("markdown", told), re.M
+            )
+        },
+    }
+
+
+def split_place(text: str) -> tuple[str, int]:
+    file, line, *_ = text.splitlines()[0].split(":")
+    return file, int(line)
+
+
+def sarif_places(told: Report) -> list[tuple[str, Any]]:
+    run = sarif(told)
+    named = [(each["ruleId"], each) for each in run["results"] if "suppressions" not in each]
+    unseen = run["invocations"][0]["toolExecutionNotifications"]
+    named += [(each["descriptor"]["id"], each) for each in unseen]
+    return [(rule, each["locations"][0]["physicalLocation"]) for rule, each in named]
+
+
+def test_every_format_names_the_same_things_at_the_same_lines():
+    expected = {
+        ("index-not-concurrent", "db/migrations/2_fig.sql", 7),
+        ("drop-column", "db/migrations/2_fig.sql", 9),
+        ("migration-failed", "db/migrations/3_quince.sql", 4),
+        ("not-rehearsed", "db/migrations/4_rose.sql", 5),
+    }
+
+    assert places_of(everything()) == dict.fromkeys(BUILT_IN, expected)
+
+
+def test_every_format_has_the_same_fingerprints():
+    told = everything()
+    prints = {each.fingerprint for each in notices(told, HERE) if each.kind != "unseen" and not each.ignored}
+
+    results = [each for each in sarif(told)["results"] if "suppressions" not in each]
+    assert {each["partialFingerprints"]["confiture/v1"] for each in results} == prints
+    assert prints <= {each["fingerprint"] for each in gitlab(told)}
+    assert {each for each in prints if f"fingerprint: {each}" not in rendered("junit", told)} == set()
+
+
+def test_a_fingerprint_of_a_failure_does_not_follow_its_line():
+    moved = report(migrations=(migration(),), outcome="refused", fault=refusal().fault)
+
+    assert [each.fingerprint for each in notices(refusal(), HERE)] == [
+        each.fingerprint for each in notices(moved, HERE) if each.kind == "failure"
+    ]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_what_could_not_be_seen_is_said(name):
+    text = rendered(name, report(migrations=(UNSEEN,)))
+
+    assert "enum value" in text
+    assert re.search("wal.*bytes", text)
+    assert "other sessions wrote too" in text
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_refusal_is_reported(name):
+    text = rendered(name, refusal())
+
+    assert "there is no such thing" in text
+    assert "db/migrations/1_jam.sql" in text
+
+
+@pytest.mark.parametrize("name", [each for each in BUILT_IN if each != "gitlab"])
+def test_the_safer_way_is_there_to_paste(name):
+    assert RECIPE in rendered(name, report(finding()))
+
+
+def test_what_is_ignored_is_suppressed_in_sarif_and_skipped_in_junit():
+    told = everything()
+
+    suppressed = [each["ruleId"] for each in sarif(told)["results"] if "suppressions" in each]
+    skipped = [
+        each.attrib["name"] for each in junit(told).iter("testcase") if each.find("skipped") is not None
+    ]
+
+    assert suppressed == ["rename-table"]
+    assert "rename-table db/migrations/2_fig.sql:11" in skipped
+    assert "rename-table" not in rendered("github", told) + rendered("gitlab", told)
+    assert "1 finding ignored" in rendered("markdown", told)
+
+
+def test_the_worst_comes_first_for_github_shows_ten():
+    many = [finding(line=line, severity="warning", fingerprint=f"{line:032x}") for line in range(1, 30)]
+
+    told = commands(report(*many, finding(line=50), outcome="failed"))
+
+    assert [each["command"] for each in told] == ["error", *["warning"] * 29]
+    assert told[0]["line"] == "50"
+
+
+def test_an_error_has_its_column():
+    (error,) = [each for each in commands(everything()) if each["title"] == "confiture: migration-failed"]
+    (result,) = [each for each in sarif(everything())["results"] if each["ruleId"] == "migration-failed"]
+
+    assert (error["line"], error["col"]) == ("4", "13")
+    assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 4, "startColumn": 13}
+
+
+@pytest.mark.parametrize(
+    "file, told",
+    [
+        ("/shop/db/1.sql", "db/1.sql"),
+        ("migrations/1.sql", "db/migrations/1.sql"),
+        ("../lib/1.sql", "lib/1.sql"),
+        ("/elsewhere/1.sql", "/elsewhere/1.sql"),
+        ("/shopping/1.sql", "/shopping/1.sql"),
+    ],
+)
+def test_paths_are_those_of_the_repository(file, told):
+    assert HERE.path(file) == told
+
+
+def test_a_path_of_another_place_is_a_whole_uri():
+    (result,) = sarif(report(finding(file="/else where/ü.sql")))["results"]
+
+    artifact = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert artifact == {"uri": "file:///else%20where/%C3%BC.sql"}
+
+
+def test_a_policy_that_says_no_without_an_error_is_no_green_junit():
+    (gate,) = [each for each in junit(report(WARNING)).iter("testcase") if each.attrib["name"] == "gate"]
+
+    assert gate.find("failure") is not None
+
+
+def test_nothing_to_say_says_nothing_wrong():
+    clean = report()
+
+    assert rendered("github", clean) == ""
+    assert gitlab(clean) == []
+    assert sarif(clean)["results"] == []
+    assert rendered("markdown", clean).startswith("## confiture dry-run: nothing found\n")
+
+
+def test_the_summary_of_a_github_job_is_the_markdown():
+    (render,) = GITHUB.appended.values()
+
+    assert render(everything(), HERE) == rendered("markdown", everything())
+
+
+@pytest.mark.parametrize("count", [500, 5_000])
+def test_a_comment_is_cut_with_the_errors_first_and_says_so(count):
+    many = [finding(line=line, fingerprint=f"{line:032x}", severity="warning") for line in range(1, count)]
+    many.append(finding(rule="the-worst", message="of all"))
+    several = tuple(migration(str(number)) for number in range(3_000))
+
+    text = rendered("markdown", report(*many, migrations=several))
+
+    assert len(text) < 65_000
+    assert text.startswith("## confiture dry-run: 1 error, ")
+    assert text.index("the-worst") < text.index("index-not-concurrent")
+    assert re.search(r"\*\*Cut: ([\d,]+ notices and )?[\d,]+ migrations left out here;\*\*", text)
+
+
+def test_one_endless_message_does_not_crowd_out_the_rest():
+    text = rendered("markdown", report(finding(message="x" * 200_000, recipe="y" * 200_000), WARNING))
+
+    assert len(text) < 65_000
+    assert "drop-column" in text
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@settings(max_examples=40, deadline=None)
+@given(text=text_of_users)
+def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
+    lines = rendered(name, hostile(text)).splitlines()
+
+    commands = [line for line in lines if line.strip().startswith("::")]
+    assert "##[" not in "\n".join(lines)
+    assert [
+        each for each in commands if name != "github" or not re.match("::(error|warning|notice) ", each)
+    ] == []
+    assert re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800]", "\n".join(lines)) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=text_of_users)
+def test_annotations_stay_one_command_each(text):
+    told = commands(hostile(text))
+
+    assert len(told) == len([each for each in notices(hostile(text), HERE) if not each.ignored])
+    assert {frozenset(each) - {"col"} for each in told} <= {
+        frozenset({"command", "title", "message", "file", "line"}),
+        frozenset({"command", "title", "message", "file"}),
+        frozenset({"command", "title", "message"}),
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=text_of_users)
+def test_sarif_junit_and_gitlab_stay_valid(text):
+    told = hostile(text)
+
+    assert len(sarif(told)["results"]) == 4
+    assert len(gitlab(told)) == len([each for each in notices(told, HERE) if not each.ignored])
+    assert junit(told).tag == "testsuites"
+
+
+@settings(max_examples=40, deadline=None)
+@given(text=text_of_users)
+def test_markdown_stays_inert(text):
+    markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
+
+    tokens = markdown.parse(rendered("markdown", hostile(text)))
+
+    flat = [each for token in tokens for each in (token, *(token.children or ()))]
+    html = {each.content.strip() for each in flat if each.type.startswith("html")}
+    assert html <= {"<br>", "<details><summary>write instead</summary>", "</details>"}
+    assert {each.type for each in flat} & {"link_open", "image", "em_open", "s_open"} == set()
+    assert len([each for each in flat if each.type == "heading_open"]) == 1
+    assert not [
+        each.content for each in flat if each.type == "text" and re.search(r"[@#]\w|://|www\.", each.content)
+    ]
+    assert [line for line in rendered("markdown", hostile(text)).splitlines() if line.startswith("/")] == []
