@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -15,6 +16,7 @@ from confiture.cli.reporting import outputs
 from confiture.exceptions import PluginFault, UsageFault
 from confiture.output import FORMATS, builtin
 from confiture.output.reporters import BUILT_IN, RenderContext
+from confiture.output.words import inert_lines
 from confiture.plugins.choosing import Chosen
 from confiture.plugins.finding import find
 from confiture.plugins.loading import load_all
@@ -256,3 +258,28 @@ def test_a_log_of_github_obeys_nothing_that_a_server_or_a_file_says(project, for
     for line in (answer.out + answer.err).splitlines():
         assert "##[" not in line
         assert not line.strip().startswith("::") or re.match("::(error|warning|notice) ", line), line
+
+
+def test_the_format_that_the_docs_show_is_one(fake_distribution):
+    page = (Path(__file__).parents[2] / "docs" / "ci.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    fake_distribution("mine", source)
+
+    found = reporters_of(load_all(Chosen(tuple(each for each in find() if each.name == "mine"))))
+
+    assert found["lines"].render(report(), RenderContext()) == "1: rehearsed\n2: rehearsed\n"
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("##[add-mask]x", r"#\x23[add-mask]x"),
+        ("a ###[b", r"a ##\x23[b"),
+        ("## [b", "## [b"),
+        ("  ::error::x", r"  \x3a\x3aerror::x"),
+        ("a::text", "a::text"),
+        ("\u00a0::error::x", "\u00a0\\x3a\\x3aerror::x"),
+    ],
+)
+def test_what_github_takes_for_a_command_is_shown_and_not_obeyed(text, told):
+    assert inert_lines(f"one\n{text}") == ["one", told]

@@ -214,6 +214,16 @@ class TestAPlanOfSeveral:
         assert second.locks[0].seen == "held-before"
         assert second.long_blocks == ("public.orders",)
 
+    def test_what_an_earlier_migration_has_filled_is_populated(self, project: Project) -> None:
+        """Nobody has counted its rows yet."""
+        _, second = self.rehearsed(
+            project,
+            "CREATE TABLE fresh (id int); INSERT INTO fresh SELECT generate_series(1, 100);",
+            "ALTER TABLE fresh ALTER id TYPE bigint;",
+        )
+
+        assert second.rewrites == second.scans == second.long_blocks == ("public.fresh",)
+
     def test_an_earlier_migrations_lock_does_not_make_a_scan_a_long_block(self, project: Project) -> None:
         _, second = self.rehearsed(project, "ALTER TABLE orders ADD x int;", "UPDATE orders SET x = 1;")
 

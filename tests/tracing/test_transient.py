@@ -83,7 +83,7 @@ def test_what_may_have_come_and_gone_is_seen_or_said(rehearse: Any, sql: str) ->
 
     sampled = [lock.relation for lock in migration.locks if lock.transient]
     said = [each.relation for each in migration.not_seen]
-    assert "public.orders" in sampled or "orders" in said
+    assert "public.orders" in sampled or "public.orders" in said
 
 
 def test_a_savepoint_of_a_python_migration_that_is_rolled_back_is_seen(rehearse: Any) -> None:
@@ -173,4 +173,4 @@ class TestAPlainRole:
 
         said = [(each.what, each.reason) for each in migration.not_seen]
         assert any("this role may create no event triggers" in reason for _, reason in said)
-        assert any(each.relation == "orders" for each in migration.not_seen)
+        assert any(each.relation == "public.orders" for each in migration.not_seen)

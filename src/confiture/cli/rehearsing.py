@@ -90,9 +90,9 @@ def with_rehearsing(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_flags(
-        *, place: Place | None, sample: int | None, explain: bool, repeat: int | None, **rest: Any
+        *flags: Any, place: Place | None, sample: int | None, explain: bool, repeat: int | None, **rest: Any
     ) -> Any:
-        return command(rehearsing=Rehearsing(place, sample, explain, repeat), **rest)
+        return command(*flags, rehearsing=Rehearsing(place, sample, explain, repeat), **rest)
 
     decorated: Callable[..., Any] = _IN(_SAMPLE(_EXPLAIN(_REPEAT(with_flags))))
     return decorated

@@ -13,6 +13,7 @@ from confiture.core.session import literal, rows
 from confiture.core.unseen import not_seen
 from confiture.models.report import NotSeen
 
+_NAMES = "SELECT DISTINCT proname::text FROM pg_proc WHERE oid >= 16384"
 # An aggregate has no text; what is written in C runs no SQL that anybody could read.
 _DEFINITIONS = """
     SELECT p.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(p.proname), pg_get_functiondef(p.oid),
@@ -40,16 +41,22 @@ class Reached:
     found: Inside
 
 
-def reached(conn: Connection[Any], sql: str) -> tuple[Reached, ...]:
+def defined_names(conn: Connection[Any]) -> frozenset[str]:
+    """Return the names of all functions and procedures that are not PostgreSQL's own."""
+    return frozenset(name for (name,) in rows(conn, _NAMES))
+
+
+def reached(conn: Connection[Any], sql: str, names: Collection[str] | None = None) -> tuple[Reached, ...]:
     """Return what a statement runs from inside: its own text, then the functions that it calls, and theirs.
 
-    One query a level. Of an overloaded name every function is taken: which one is meant only the server
-    knows. Triggers that fire, operators and casts are not followed.
+    One query a level; none where no call is of one of these ``names``. Of an overloaded name every
+    function is taken: which one is meant only the server knows. Triggers that fire, operators and casts
+    are not followed.
     """
     each = [Reached(None, inside(sql))]
     done: set[tuple[int, bool]] = set()
     calls = each[0].found.calls
-    while calls:
+    while any(names is None or call.name in names for call in calls):
         below = [one for one in _defined(conn, calls) if (one[0], one[3]) not in done]
         done |= {(oid, in_exception) for oid, _, _, in_exception in below}
         new = [

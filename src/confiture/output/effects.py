@@ -7,7 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
-from confiture.models.report import HookReport, IndexBuild, Lock, MigrationReport, Report, StatementReport
+from confiture.models.report import (
+    HookReport,
+    IndexBuild,
+    Lock,
+    MigrationReport,
+    Report,
+    Spread,
+    StatementReport,
+)
 from confiture.output.words import duration, inert, plural, some
 
 Step = StatementReport | HookReport
@@ -28,8 +36,26 @@ def effects(step: Step) -> list[str]:
     """Return a line for each kind of thing that a statement or a hook does to relations."""
     lines = blocking(step.locks)
     if isinstance(step, StatementReport):
-        lines += [*_work(step), *_waiting(step)]
+        lines += [*_work(step), *_reasons(step), *_waiting(step), *spread(step.spread)]
     return lines
+
+
+def spread(several: Spread | None) -> list[str]:
+    """Return in one line how several rehearsals differ, where there were several."""
+    if several is None:
+        return []
+    parts = (("took", several.duration_ms), ("held locks for", several.held_ms))
+    said = [
+        f"{word} {duration(least)} to {duration(most)}, median {duration(middle)}"
+        for word, times in parts
+        if times
+        for least, middle, most in [times]
+    ]
+    return [f"of {plural(several.runs, 'rehearsal')}: {'; '.join(said)}"] if said else []
+
+
+def _reasons(statement: StatementReport) -> list[str]:
+    return [f"rewritten because {inert(why)}: {inert(name)}" for name, why in statement.reasons.items()]
 
 
 def blocking(locks: Iterable[Lock]) -> list[str]:

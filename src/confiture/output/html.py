@@ -15,7 +15,7 @@ from confiture.models.report import (
     Report,
     StatementReport,
 )
-from confiture.output.effects import blocked, effects, how_long, is_quiet, long_blocks, longest_block
+from confiture.output.effects import blocked, effects, how_long, is_quiet, long_blocks, longest_block, spread
 from confiture.output.summary import DONE, summary
 from confiture.output.timeline import Timeline, timeline
 from confiture.output.words import duration, glued, inert_lines, place, plural, pointed, shortened, size
@@ -109,6 +109,7 @@ def _templates() -> Environment:
         plural=plural,
         shortened=shortened,
         effects=effects,
+        spread=spread,
         glued=glued,
         long_blocks=long_blocks,
         source=_source,

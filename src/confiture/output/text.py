@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from confiture.models.report import Fault, HookReport, Lock, MigrationReport, Mode, PluginUse, Report, Residue
-from confiture.output.effects import Step, blocking, effects, long_blocks, longest_block
+from confiture.output.effects import Step, blocking, effects, long_blocks, longest_block, spread
 from confiture.output.findings import count, lines_of, only_read
 from confiture.output.statements import table, wrapped
 from confiture.output.summary import DONE, summary
@@ -102,6 +102,7 @@ def _beneath(migration: MigrationReport, mode: Mode, room: int | None) -> list[s
     if mode == "dry-run":
         lines += table(migration, room)
     lines += _hooks(migration, room)
+    lines += spread(migration.spread)
     lines += _blocking(migration, mode, room)
     if migration.reason and migration.outcome != "pending":
         lines.append(f"reason: {inert(migration.reason)}")

@@ -37,6 +37,7 @@ class Following:
     before: frozenset[Held] = field(init=False)
     _taken: dict[Held, Taken] = field(factory=dict)
     _files: dict[int, set[int]] = field(factory=dict)
+    _filled: set[int] = field(factory=set)
     _named: set[int] = field(init=False)
 
     @before.default
@@ -165,7 +166,7 @@ class Following:
 
     def _judge(self, step: Step, touched: Iterable[int]) -> None:
         """Note which of the relations that a step worked through were blocked meanwhile."""
-        long = {oid for oid in touched if populated(self.catalog, oid)}
+        long = {oid for oid in touched if oid in self._filled or populated(self.catalog, oid)}
         long &= blocking(self.catalog, self._taken).any if long else long
         step.long_blocks |= dict.fromkeys(self.catalog.names(long))
 
@@ -178,6 +179,9 @@ class Following:
             before = self.scans.get(oid, Scans())
             if scans.times > before.times and oid in self.catalog.known:
                 read[oid] = Scans(scans.times - before.times, scans.tuples - before.tuples)
+                if read[oid].tuples:
+                    # PostgreSQL's estimates know nothing of what was filled a moment ago.
+                    self._filled.add(oid)
             self.scans[oid] = scans
         return read
 

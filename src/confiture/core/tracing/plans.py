@@ -75,7 +75,7 @@ class Plans:
         said, self._said = self._said, None
         if self.loaded:
             send(self.conn, _OFF)
-        return json.loads(said) if said else None
+        return [_without_text(json.loads(said))] if said else None
 
     def _load(self) -> bool:
         point = "confiture_auto_explain"
@@ -90,6 +90,10 @@ class Plans:
         message = said.message_primary or ""
         if message.startswith("duration: ") and "plan:\n" in message:
             self._said = message.partition("plan:\n")[2]
+
+
+def _without_text(plan: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plan.items() if key != "Query Text"}
 
 
 def wrapped(sql: str) -> str:

@@ -35,6 +35,11 @@ def may_run_procedures(sql: str) -> bool:
     return not _PLAIN.fullmatch(first_word(sql))
 
 
+def is_query(sql: str) -> bool:
+    """Whether a statement is a query or changes rows only, by its first word."""
+    return first_word(sql) in ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VALUES", "TABLE")
+
+
 def populated(catalog: Catalog, oid: int) -> bool:
     """Whether a relation had rows before the migration, as far as PostgreSQL's own estimates say."""
     known = catalog.known.get(oid)

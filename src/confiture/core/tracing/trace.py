@@ -10,13 +10,13 @@ from typing import Any
 from attrs import define, field
 from psycopg import Connection
 
-from confiture.core.called import Reached, all_not_seen, reached
+from confiture.core.called import Reached, all_not_seen, defined_names, reached
 from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
 from confiture.core.tracing.looking import LOOK, Held, Look, answered, base, bytes_of, new_indexes
 from confiture.core.tracing.plans import Plans, is_dml
-from confiture.core.tracing.reading import may_run_procedures
+from confiture.core.tracing.reading import is_query, may_run_procedures
 from confiture.core.tracing.reporting import traced
 from confiture.core.tracing.steps import Step
 from confiture.core.tracing.text import held_already, hidden, of_hooks, texts, within, without_ddl
@@ -45,6 +45,7 @@ class Trace:
     _events: Events = field(init=False)
     _looking_ms: float = 0.0
     _inner: tuple[Reached, ...] = ()
+    _functions: frozenset[str] | None = None
 
     @_events.default
     def _listen(self) -> Events:
@@ -72,6 +73,7 @@ class Trace:
         """Take note of what there is before a migration; with ``hooks``, see inside what they run."""
         with self._looking():
             self._events.forget()
+            self._functions = None
             first, scans, catalog = base(self.conn)
             self.following = Following(catalog, first, scans)
             if hooks:
@@ -87,7 +89,9 @@ class Trace:
     def _look_inside(self, sql: str) -> tuple[Reached, ...]:
         """Read what a statement runs from inside; what may come and go there is looked for while it runs."""
         self._events.set()
-        inner = reached(self.conn, sql) if len(sql) < _LONGEST_READ else ()
+        if self._functions is None:
+            self._functions = defined_names(self.conn)
+        inner = reached(self.conn, sql, self._functions) if len(sql) < _LONGEST_READ else ()
         if all_not_seen(inner):
             self.blockers.sample()
         return inner
@@ -98,6 +102,8 @@ class Trace:
         with self._looking():
             plan = self.plans.end() if self.plans and is_dml(sql) else None
             now = answered(send(self.conn, LOOK))
+        if not is_query(sql):
+            self._functions = None  # it may have made one
         sampled = self.blockers.sampled()
         step = self._step((now,), sql, since_ms, ended_ms)
         step.plan = plan

@@ -1,0 +1,56 @@
+"""What a rehearsal in a transaction says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from confiture.core import operations
+from tests.postgres.project import Project
+
+
+def notes(project: Project) -> str:
+    return " | ".join(project.rehearse().notes)
+
+
+def test_it_says_whom_it_kept_waiting_until_the_plans_end(project: Project) -> None:
+    project.write("1_it.sql", "ALTER TABLE orders ADD x int;")
+    project.write("2_it.sql", "SELECT pg_sleep(0.3);")
+
+    report = project.rehearse()
+
+    (lock,) = report.migrations[0].locks
+    said = next(note for note in report.notes if "kept" not in note and "public.orders" in note)
+    assert "could have waited" in said
+    waited_ms = int(said.split("for it for ")[1].split(" ms")[0])
+    assert waited_ms >= 300 > (lock.held_ms or 0) - 300
+
+
+def test_it_says_nothing_where_nobody_could_have_waited(project: Project) -> None:
+    project.write("1_it.sql", "CREATE TABLE fresh (id int);")
+
+    assert "could have waited" not in notes(project)
+
+
+@pytest.mark.parametrize("when", ["now()", "CURRENT_TIMESTAMP", "transaction_timestamp ()"])
+def test_it_says_that_all_migrations_had_one_now(project: Project, when: str) -> None:
+    project.write("1_it.sql", f"CREATE TABLE a (at timestamptz); INSERT INTO a SELECT {when};")
+    project.write("2_it.sql", "SELECT 1;")
+
+    assert "now() was the same for all migrations" in notes(project)
+
+
+def test_one_migration_has_its_own_now(project: Project) -> None:
+    project.write("1_it.sql", "SELECT now();")
+
+    assert "now()" not in notes(project)
+
+
+def test_a_copy_keeps_nobody_waiting(project: Project, tmp_path: Path) -> None:
+    project.write("1_it.sql", "CREATE TABLE fresh (at timestamptz DEFAULT now());")
+    project.write("2_it.sql", "SELECT now();")
+
+    report = operations.run(project.settings(), dry_run=True, place="embedded")
+
+    assert not any("could have waited" in note or "now()" in note for note in report.notes)
