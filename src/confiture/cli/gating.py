@@ -69,8 +69,10 @@ def with_gating(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags to a command, which gets them as one value, ``gating``."""
 
     @wraps(command)
-    def with_flags(*, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any) -> Any:
-        return command(gating=Gating(no_gate, since, strict, allow_empty), **rest)
+    def with_flags(
+        *flags: Any, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any
+    ) -> Any:
+        return command(*flags, gating=Gating(no_gate, since, strict, allow_empty), **rest)
 
     decorated: Callable[..., Any] = NO_GATE(SINCE(STRICT(ALLOW_EMPTY(with_flags))))
     return decorated

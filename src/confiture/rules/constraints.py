@@ -225,8 +225,10 @@ def _locks(piece: Piece) -> tuple[Any, ...]:
 
 
 def _drop_foreign(piece: Piece) -> Iterator[Hit]:
+    if piece.report is None:
+        return
     dropped = _dropped(piece)
-    parents = list(piece.reading.known.partitions.values())
+    parents = _of_partitions(piece, dropped)
     others = [
         each.relation
         for each in _locks(piece)
@@ -236,6 +238,15 @@ def _drop_foreign(piece: Piece) -> Iterator[Hit]:
     ]
     if others and (piece.kind == "drop_stmt" or _drops_constraint(piece)):
         yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
+
+
+def _of_partitions(piece: Piece, dropped: list[Name]) -> list[Name]:
+    """Return what is locked as parent or as partition of what is dropped, not for a foreign key."""
+    family = list(piece.reading.known.partitions.items())
+    below = [child for child, parent in family if parent in dropped]
+    for child, parent in family:
+        below += [child] if parent in below else []
+    return [*below, *(parent for _, parent in family)]
 
 
 def _drops_constraint(piece: Piece) -> bool:
@@ -307,6 +318,7 @@ RULES = (
         _set_not_null,
         Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
         seen=scans,
+        sorts=("AT_SetNotNull",),
     ),
     _long_rule(
         "add-check-validated",
@@ -315,6 +327,7 @@ RULES = (
         "reads the whole table under an AccessExclusive lock",
         _check,
         Example(_ORDERS, "ALTER TABLE orders ADD CHECK (qty > 0);"),
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-fk-validated",
@@ -325,6 +338,7 @@ RULES = (
         Example(_ORDERS + _CUSTOMER, "ALTER TABLE orders ADD FOREIGN KEY (qty) REFERENCES customer (id);"),
         hurts="writes to both tables wait until the last row is looked up",
         seen=_foreign_seen,
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "validate-in-same-transaction",
@@ -338,6 +352,7 @@ RULES = (
             "ALTER TABLE orders VALIDATE CONSTRAINT orders_qty_check;",
         ),
         hurts="NOT VALID has gained nothing: the table is blocked as without it",
+        sorts=("AT_ValidateConstraint",),
     ),
     _long_rule(
         "add-unique-builds-index",
@@ -347,6 +362,7 @@ RULES = (
         _unique,
         Example(_ORDERS, "ALTER TABLE orders ADD UNIQUE (note);"),
         hurts="nobody reads or writes the table until the index is built",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-pk-builds-index",
@@ -356,6 +372,7 @@ RULES = (
         _primary,
         Example("CREATE TABLE raw (id bigint, note text);", "ALTER TABLE raw ADD PRIMARY KEY (id);"),
         hurts="nobody reads or writes the table until the index is built",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "pk-using-nullable-index",
@@ -368,6 +385,7 @@ RULES = (
             "ALTER TABLE raw ADD CONSTRAINT raw_pkey PRIMARY KEY USING INDEX raw_id_key;",
         ),
         seen=scans,
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-exclusion-constraint",
@@ -378,6 +396,7 @@ RULES = (
         Example(_ORDERS, "ALTER TABLE orders ADD EXCLUDE USING btree (note WITH =);"),
         hurts="nobody reads or writes the table until the index is built",
         way="a quiet window",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     Rule(
         id="new-table-fk-locks-referenced",
