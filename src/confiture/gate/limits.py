@@ -33,6 +33,7 @@ class _Over:
         key: The limit's key.
         message: What was measured, against what; or why it is not known.
         statement: The one to blame, where it is one.
+        known: ``False``: it could not be measured.
     """
 
     key: str
@@ -40,6 +41,7 @@ class _Over:
     migration: MigrationReport
     relation: str | None = None
     statement: StatementReport | None = None
+    known: bool = True
 
 
 def exceeded(
@@ -69,7 +71,7 @@ def _finding(over: _Over, files: Mapping[str, str]) -> Finding:
         relation=over.relation,
         message=over.message,
         recipe=None,
-        basis="measured",
+        basis="measured" if over.known else "static",
         ignored=False,
         fingerprint=fingerprint(RULES[over.key], file, sql, 1),
     )
@@ -90,7 +92,7 @@ def _of_one(migration: MigrationReport, policy: Policy) -> Iterator[_Over]:
 def _blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Over]:
     key = "max_block" if policy.max_block else "max_block_of"
     if why := _unknown(migration, locks=True):
-        yield _Over(key, _not_judged(policy.max_block, key, why), migration, statement=_left_out(migration))
+        yield _not_known(key, policy.max_block, migration, why)
     longest_ms = max((lock.held_ms or 0.0 for lock in _locks(migration)), default=0.0)
     for relation, locks in _blocking(migration).items():
         limit = policy.block_limit(relation)
@@ -98,14 +100,14 @@ def _blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Over]:
             continue
         # Blocked by a lock on something else, an index or a parent: as long as the longest, at most.
         held_ms = [lock.held_ms for lock in locks] or [longest_ms]
+        taker = _taker(migration, relation)
         if None in held_ms:
-            said = _not_judged(limit, key, f"how long {relation} was blocked was not measured")
+            why = f"how long {relation} was blocked was not measured"
+            yield _not_known(key, limit, migration, why, relation, taker)
         elif (most_ms := max(each or 0.0 for each in held_ms)) > limit.most:
             what = " and ".join(_blocked(migration, relation, locks))
             said = f"{what} of {relation} blocked for {duration(most_ms)}, {limit.written} at most"
-        else:
-            continue
-        yield _Over(key, said, migration, relation, _taker(migration, relation))
+            yield _Over(key, said, migration, relation, taker)
 
 
 def _blocking(migration: MigrationReport) -> dict[str, list[Lock]]:
@@ -144,7 +146,7 @@ def _taker(migration: MigrationReport, relation: str) -> StatementReport | None:
 
 def _hooks(migration: MigrationReport, limit: Limit) -> Iterator[_Over]:
     if why := _unknown(migration):
-        yield _Over("max_hook_duration", _not_judged(limit, "max_hook_duration", why), migration)
+        yield _not_known("max_hook_duration", limit, migration, why)
     for hook in migration.hooks:
         if hook.duration_ms > limit.most:
             took = duration(hook.duration_ms)
@@ -160,7 +162,7 @@ def _estimated(migration: MigrationReport, limit: Limit) -> Iterator[_Over]:
     estimate = migration.estimate
     if estimate is None or not estimate.known or estimate.interval90_ms is None:
         why = (estimate.reason if estimate else None) or "there is no estimate: add --production"
-        yield _Over("max_estimated", _not_judged(limit, "max_estimated", why), migration)
+        yield _not_known("max_estimated", limit, migration, why)
     elif (upper_ms := estimate.interval90_ms[1]) > limit.most:
         upper = duration(upper_ms)
         said = f"may take up to {upper} in production (90 % interval), {limit.written} at most"
@@ -179,10 +181,9 @@ def _of_all(migrations: Sequence[MigrationReport], policy: Policy) -> Iterator[_
         if limit is None or not migrations:
             continue
         amounts = [measured(each) for each in migrations]
-        unknown = [(each, why) for each, (_, why, _) in zip(migrations, amounts, strict=True) if why]
-        yield from (
-            _Over(key, _not_judged(limit, key, why), each, statement=_left_out(each)) for each, why in unknown
-        )
+        for each, (_, why, _) in zip(migrations, amounts, strict=True):
+            if why:
+                yield _not_known(key, limit, each, why)
         total = sum(amount for amount, _, _ in amounts)
         if total > limit.most:
             worst, (_, _, statement) = max(zip(migrations, amounts, strict=True), key=lambda each: each[1][0])
@@ -235,9 +236,17 @@ def _added(amounts: Sequence[int], migration: MigrationReport, why: str | None) 
 # What is not known.
 
 
-def _not_judged(limit: Limit | None, key: str, why: str) -> str:
+def _not_known(
+    key: str,
+    limit: Limit | None,
+    migration: MigrationReport,
+    why: str,
+    relation: str | None = None,
+    statement: StatementReport | None = None,
+) -> _Over:
     name = f"{key} = {limit.written}" if limit else key
-    return f"{name} could not be judged, and what is not known counts as too much: {why}"
+    said = f"{name} could not be judged, and what is not known counts as too much: {why}"
+    return _Over(key, said, migration, relation, statement or _left_out(migration), known=False)
 
 
 def _unknown(migration: MigrationReport, *, locks: bool = False) -> str | None:
