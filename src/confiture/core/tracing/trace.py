@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field
 from psycopg import Connection
 
-from confiture.core.called import Reached, all_not_seen, defined_names, reached
+from confiture.core.inner.called import Reached, all_not_seen, defined_names, reached
 from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
