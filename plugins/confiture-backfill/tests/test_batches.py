@@ -633,7 +633,9 @@ def kill(shop: Shop, database: Database, batches: int, after_s: float) -> int:
     process = shop.start("run", "--plugins", "backfill")
     with process:
         try:
-            until(lambda: stored(database).get("batches", 0) >= before + batches or process.poll() is not None)
+            until(
+                lambda: stored(database).get("batches", 0) >= before + batches or process.poll() is not None
+            )
             time.sleep(after_s)
             assert process.poll() is None, process.communicate()
         finally:
