@@ -7,7 +7,17 @@ from importlib import import_module
 from typing import Literal
 
 What = Literal[
-    "report", "status", "plan", "plugins", "order", "history", "verification", "repair", "baseline", "dump"
+    "report",
+    "status",
+    "plan",
+    "plugins",
+    "order",
+    "history",
+    "verification",
+    "repair",
+    "baseline",
+    "dump",
+    "statistics",
 ]
 
 _HOMES: Mapping[str, Mapping[What, str]] = {
@@ -22,6 +32,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "repair": "ledger.render_repair",
         "baseline": "ledger.render_baseline",
         "dump": "ledger.render_dump",
+        "statistics": "statistics.render",
     },
     "json": {
         "report": "json.render",
@@ -34,6 +45,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "repair": "json.render_repair",
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
+        "statistics": "statistics.render",
     },
 }
 FORMATS = tuple(_HOMES)
