@@ -46,3 +46,13 @@ def test_quantiles_count_weights():
     (middle,) = weighted_quantiles([few, many], (0.5,))
 
     assert middle > 0.8
+
+
+def test_a_law_is_made_no_surer_than_a_repetition_and_keeps_its_middle():
+    sure, repeated = normal(0.05, middle=0.3), normal(0.1)
+
+    law = sure.no_surer_than(repeated)
+
+    assert law.median == sure.median
+    assert law.near_percent() == pytest.approx(repeated.near_percent(), abs=0.5)
+    assert normal(0.2).no_surer_than(repeated) == normal(0.2)

@@ -11,7 +11,7 @@ from confiture.cli.reporting import outputs
 
 @click.group("stats")
 def command() -> None:
-    """Export what estimates need to know of production."""
+    """Export what estimates need to know of production; no row data."""
 
 
 @command.command("export")

@@ -63,6 +63,15 @@ class Law:
             )
         )
 
+    def no_surer_than(self, other: Law) -> Law:
+        """Return the law, nowhere nearer to its median than the other is to its own."""
+        return Law(
+            tuple(
+                self.median + max(mine - self.median, its - other.median, key=abs)
+                for mine, its in zip(self.quantiles, other.quantiles, strict=True)
+            )
+        )
+
 
 def interpolated(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     """Return ``y`` at ``x`` on the line through ascending points; beyond the ends, that of the end."""

@@ -66,7 +66,10 @@ class Group:
     near: tuple[float, ...] = ()
 
     def law(self, kind: str, times: float) -> Law:
-        """Return the law of a statement of this class predicted for ``times`` the rehearsed rows."""
+        """Return the law of a statement of this class predicted for ``times`` the rehearsed rows.
+
+        Nothing is surer than a repetition at the same size.
+        """
         far = self._far(self.kinds.get(kind, self.other), max(times, FULL_DISTANCE))
         part = distance(times) if self.near else 1.0
         near = self.near or far
@@ -74,7 +77,8 @@ class Group:
 
     def _far(self, kind: Kind, times: float) -> tuple[float, ...]:
         scale = kind.spread * stretch(self.growth, times)
-        return tuple(kind.offset + scale * value for value in self.quantiles)
+        law = Law(tuple(kind.offset + scale * value for value in self.quantiles))
+        return law.no_surer_than(Law(self.near)).quantiles if self.near else law.quantiles
 
 
 @frozen
