@@ -23,6 +23,8 @@ COMMANDS = {
     "history": ("history", "Show what was applied when, by whom, with which hooks and plugins."),
     "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
     "completion": ("completion", "Print what completes the commands in a shell."),
+    "lint": ("lint", "Judge migration files by their text alone; needs no server."),
+    "rules": ("rules", "List the rules that migrations are judged by, or explain one."),
     "plugins": ("plugins", "List the installed plugins."),
 }
 

@@ -9,7 +9,17 @@ from typing import Literal
 from confiture.output.reporters import BUILT_IN
 
 What = Literal[
-    "report", "status", "plan", "plugins", "order", "history", "verification", "repair", "baseline", "dump"
+    "report",
+    "status",
+    "plan",
+    "plugins",
+    "order",
+    "history",
+    "verification",
+    "repair",
+    "baseline",
+    "dump",
+    "rules",
 ]
 
 _HOMES: Mapping[str, Mapping[What, str]] = {
@@ -24,6 +34,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "repair": "ledger.render_repair",
         "baseline": "ledger.render_baseline",
         "dump": "ledger.render_dump",
+        "rules": "rules.render",
     },
     "json": {
         "report": "json.render",
@@ -36,6 +47,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "repair": "json.render_repair",
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
+        "rules": "rules.render_json",
     },
     "html": {"report": "html.render"},
 }

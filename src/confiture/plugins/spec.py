@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from confiture.output.reporters import Reporter
+    from confiture.rules.rule import Rule
 
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
@@ -155,4 +156,18 @@ def reporters() -> list[Reporter] | None:
 
     Raises:
         Exception: The command is refused before anything runs, exit 2.
+    """
+
+
+@hookspec
+def rules() -> list[Rule]:  # type: ignore[empty-body] # a hookspec has none
+    """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
+
+    Called once, outside any migration, before anything is judged.
+
+    Returns:
+        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has.
+
+    Raises:
+        Exception: Nothing is judged, exit 2.
     """
