@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
 _QUERY = f"""
     SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
-        FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place) JOIN pg_attribute ON attrelid = indrelid AND attnum = num ORDER BY place)
+        FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place)
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = num ORDER BY place)
     FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
     JOIN pg_namespace n ON n.oid = i.relnamespace WHERE {_USERS};
     SELECT n.nspname, c.relname, ARRAY(SELECT attname::text FROM unnest(partattrs::int2[]) WITH ORDINALITY

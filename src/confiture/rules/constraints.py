@@ -269,6 +269,8 @@ def _domain(piece: Piece) -> Iterator[Hit]:
                 )
             ),
         )
+    elif stmt.subtype == "V":
+        yield Hit(f"reads all of every table with a column of {domain} while writes to it wait")
     elif stmt.subtype == "O":
         name = quoted(derived(domain.name, "", "filled"))
         yield Hit(
@@ -411,7 +413,7 @@ RULES = (
         id="domain-constraint-validated",
         severity="error",
         by="S+D",
-        summary="ALTER DOMAIN ADD CHECK or SET NOT NULL",
+        summary="ALTER DOMAIN ADD CHECK, SET NOT NULL or VALIDATE",
         does="reads every table with a column of the domain under a Share lock",
         hurts="writes to all these tables wait",
         hits=_domain,

@@ -24,9 +24,9 @@ _TOTAL = (
 
 def _refresh(piece: Piece) -> Iterator[Hit]:
     stmt, view = piece.stmt, name_of(piece.stmt.relation)
-    if not stmt.concurrent and not stmt.skip_data and not piece.is_new(view):
+    if not stmt.concurrent and not piece.is_new(view):
         yield Hit(
-            f"computes {view} anew while reads of it wait",
+            f"{'empties' if stmt.skip_data else 'computes anew'} {view} while reads of it wait",
             str(view),
             recipe(
                 part(
