@@ -8,6 +8,7 @@ from typing import Literal
 
 from attrs import define, evolve, field, frozen
 
+from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
 from confiture.rules.fingerprints import fingerprint
 from confiture.rules.ignoring import Ignored
@@ -94,7 +95,7 @@ def undecided(readings: Iterable[Reading], book: Book) -> tuple[str, ...]:
         for reading in readings
         for piece in reading.pieces
         for rule in book.of(piece.kind)
-        if rule.seen and rule.hits and any(rule.by == "D" or not hit.sure for hit in rule.hits(piece))
+        if rule.seen and any(rule.by == "D" or not hit.sure for hit in _hits(rule, piece))
     }
     return tuple(sorted(found))
 
@@ -136,7 +137,7 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
         named = False
         for each in (piece, *pieces_inside(piece)):
             for rule in book.of(each.kind):
-                for hit in rule.hits(each) if rule.hits else ():
+                for hit in _hits(rule, each):
                     ignored.met(rule.id, piece)
                     verdict = _judged(rule, hit, each, empty)
                     if verdict:
@@ -150,6 +151,17 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
             piece = _at(reading, hit.line)
             ignored.met(rule.id, piece)
             yield Verdict(rule, hit, piece, "measured" if rule.by == "D" else "static")
+
+
+def _hits(rule: Rule, piece: Piece) -> list[Hit]:
+    try:
+        return list(rule.hits(piece)) if rule.hits else []
+    except Exception as error:
+        raise PluginFault(
+            f"the rule {rule.id} failed at {piece.reading.file}:{piece.line} with "
+            f"{type(error).__name__}: {error}",
+            hint=f'it can be switched off: severity = {{{rule.id} = "off"}}',
+        ) from error
 
 
 def _unnamed(piece: Piece) -> Hit:

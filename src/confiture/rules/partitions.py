@@ -85,7 +85,7 @@ def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
 
 
 def _is_endless(node: Any) -> bool:
-    fields = list(node.column_ref.fields) if node.HasField("ColumnRef") else []
+    fields = list(node.column_ref.fields) if node.HasField("column_ref") else []
     return bool(fields) and fields[-1].string.sval.lower() in ("minvalue", "maxvalue")
 
 
