@@ -272,6 +272,7 @@ RULES = (
         hits=_volatile,
         seen=works,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN token uuid DEFAULT gen_random_uuid();"),
     ),
     Rule(
@@ -284,6 +285,7 @@ RULES = (
         hits=_serial,
         seen=works,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN seqno bigserial;"),
     ),
     Rule(
@@ -296,6 +298,7 @@ RULES = (
         hits=_stored,
         seen=works,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
         example=Example(
             _ORDERS,
             "ALTER TABLE orders ADD COLUMN twice int GENERATED ALWAYS AS (qty * 2) STORED;",
@@ -312,6 +315,7 @@ RULES = (
         hits=_domain,
         seen=rewrites,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
         example=Example(
             f"{_ORDERS} CREATE DOMAIN tag AS text CHECK (VALUE <> '');",
             "ALTER TABLE orders ADD COLUMN label tag;",
@@ -327,6 +331,7 @@ RULES = (
         hurts="it passes on an empty database and fails in production",
         hits=_required_without_value,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN code text NOT NULL;"),
     ),
 )

@@ -163,6 +163,7 @@ RULES = (
         "ALTER TABLE orders DROP COLUMN note;",
         hits=_drop_column,
         kinds=("alter_table_stmt",),
+        sorts=("AT_DropColumn",),
     ),
     _named(
         "drop-table",
@@ -205,6 +206,7 @@ RULES = (
         "ALTER TABLE orders ALTER COLUMN note DROP NOT NULL;",
         hits=_drop_not_null,
         kinds=("alter_table_stmt",),
+        sorts=("AT_DropNotNull",),
     ),
     _named(
         "rename-column",

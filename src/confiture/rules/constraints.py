@@ -307,6 +307,7 @@ RULES = (
         _set_not_null,
         Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
         seen=scans,
+        sorts=("AT_SetNotNull",),
     ),
     _long_rule(
         "add-check-validated",
@@ -315,6 +316,7 @@ RULES = (
         "reads the whole table under an AccessExclusive lock",
         _check,
         Example(_ORDERS, "ALTER TABLE orders ADD CHECK (qty > 0);"),
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-fk-validated",
@@ -325,6 +327,7 @@ RULES = (
         Example(_ORDERS + _CUSTOMER, "ALTER TABLE orders ADD FOREIGN KEY (qty) REFERENCES customer (id);"),
         hurts="writes to both tables wait until the last row is looked up",
         seen=_foreign_seen,
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "validate-in-same-transaction",
@@ -338,6 +341,7 @@ RULES = (
             "ALTER TABLE orders VALIDATE CONSTRAINT orders_qty_check;",
         ),
         hurts="NOT VALID has gained nothing: the table is blocked as without it",
+        sorts=("AT_ValidateConstraint",),
     ),
     _long_rule(
         "add-unique-builds-index",
@@ -347,6 +351,7 @@ RULES = (
         _unique,
         Example(_ORDERS, "ALTER TABLE orders ADD UNIQUE (note);"),
         hurts="nobody reads or writes the table until the index is built",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-pk-builds-index",
@@ -356,6 +361,7 @@ RULES = (
         _primary,
         Example("CREATE TABLE raw (id bigint, note text);", "ALTER TABLE raw ADD PRIMARY KEY (id);"),
         hurts="nobody reads or writes the table until the index is built",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "pk-using-nullable-index",
@@ -368,6 +374,7 @@ RULES = (
             "ALTER TABLE raw ADD CONSTRAINT raw_pkey PRIMARY KEY USING INDEX raw_id_key;",
         ),
         seen=scans,
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-exclusion-constraint",
@@ -378,6 +385,7 @@ RULES = (
         Example(_ORDERS, "ALTER TABLE orders ADD EXCLUDE USING btree (note WITH =);"),
         hurts="nobody reads or writes the table until the index is built",
         way="a quiet window",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
     ),
     Rule(
         id="new-table-fk-locks-referenced",

@@ -265,6 +265,7 @@ RULES = (
         hurts="one ALTER TABLE with all of it reads the table once",
         hits=_combine,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AlterColumnType", "AT_SetNotNull", "AT_AddConstraint", "AT_ValidateConstraint"),
         example=Example(
             f"{_ORDERS} ALTER TABLE orders ADD CONSTRAINT qty_positive CHECK (qty > 0) NOT VALID;"
             "ALTER TABLE orders ADD CONSTRAINT note_filled CHECK (note <> '') NOT VALID;",

@@ -31,6 +31,11 @@ class Ignored:
     rules: Sequence[Rule]
     used: set[tuple[str, int]] = field(factory=set)
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is ignored."""
+        return bool(self.reading.ignores) or any(each.ignores for each in self.reading.pieces)
+
     def met(self, rule: str, piece: Piece) -> None:
         """Note that a rule has found something there."""
         self.used.add((rule, piece.index))

@@ -16,6 +16,7 @@ from confiture.rules.inside import pieces_inside
 from confiture.rules.measured import long_here, relation_of, told, worked_on
 from confiture.rules.reading import Piece, Reading
 from confiture.rules.rule import Hit, Rule, Severity
+from confiture.rules.trees import commands
 
 Basis = Literal["measured", "static"]
 FailOn = Literal["error", "warning", "never"]
@@ -41,11 +42,13 @@ class Book:
         rules: All that are not off.
         severities: By rule, where they differ from its own.
         known: The ids of all rules, those that are off included.
+        undecided: Those that only a rehearsal could judge in what was read: their statements were there.
     """
 
     rules: Sequence[Rule]
     severities: Mapping[str, Severity] = NO_SEVERITIES
     known: tuple[str, ...] = ()
+    undecided: set[str] = field(factory=set)
     _by_kind: dict[str, tuple[Rule, ...]] = field(factory=dict)
 
     def of(self, kind: str) -> tuple[Rule, ...]:
@@ -55,6 +58,14 @@ class Book:
                 each for each in self.rules if each.hits and (not each.kinds or kind in each.kinds)
             )
         return self._by_kind[kind]
+
+    def for_piece(self, piece: Piece) -> tuple[Rule, ...]:
+        """Return the rules that look at a statement; of an ALTER TABLE, at one of its commands."""
+        rules = self.of(piece.kind)
+        if piece.kind != "alter_table_stmt":
+            return rules
+        sorts = {each.sort for each in commands(piece.stmt)}
+        return tuple(each for each in rules if not each.sorts or not sorts.isdisjoint(each.sorts))
 
     def severity(self, rule: Rule, hit: Hit) -> Severity:
         """Return how bad it is."""
@@ -88,18 +99,6 @@ def fails(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
     return any(each.severity in bad and not each.ignored for each in findings)
 
 
-def undecided(readings: Iterable[Reading], book: Book) -> tuple[str, ...]:
-    """Return the rules that only a rehearsal could judge here: their statements are there."""
-    found = {
-        rule.id
-        for reading in readings
-        for piece in reading.pieces
-        for rule in book.of(piece.kind)
-        if rule.seen and any(rule.by == "D" or not hit.sure for hit in _hits(rule, piece))
-    }
-    return tuple(sorted(found))
-
-
 def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) -> Iterator[Finding]:
     ignored = Ignored(reading, book.rules)
     counted = Counter[tuple[str, str]]()
@@ -125,7 +124,8 @@ def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) 
                 each.rule.id, reading.file, each.piece.sql, counted[each.rule.id, each.piece.sql]
             ),
         )
-    yield from ignored.findings(book.severities, strict=strict)
+    if ignored.any:
+        yield from ignored.findings(book.severities, strict=strict)
 
 
 def _place(verdict: Verdict) -> tuple[int, str]:
@@ -136,10 +136,12 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
     for piece in reading.pieces:
         named = False
         for each in (piece, *pieces_inside(piece)):
-            for rule in book.of(each.kind):
+            for rule in book.for_piece(each):
                 for hit in _hits(rule, each):
                     ignored.met(rule.id, piece)
                     verdict = _judged(rule, hit, each, empty)
+                    if piece.report is None and (rule.by == "D" or not hit.sure):
+                        book.undecided.add(rule.id)
                     if verdict:
                         named = named or verdict.basis == "measured"
                         yield verdict

@@ -16,7 +16,7 @@ from confiture.models.migration import Script, SqlScript
 from confiture.models.report import MigrationReport, Report
 from confiture.rules.gathering import gathered, severities
 from confiture.rules.ignoring import refuse_unknown
-from confiture.rules.judging import FailOn, fails, findings, open_book, undecided
+from confiture.rules.judging import FailOn, fails, findings, open_book
 from confiture.rules.reading import Piece, Reading, together
 
 if TYPE_CHECKING:
@@ -133,11 +133,11 @@ def lint(
         ),
         findings=found,
         plugins=tuple(each.use for each in plugins),
-        notes=_notes(undecided(readings, book)),
+        notes=_notes(sorted(book.undecided)),
     )
 
 
-def _notes(rules: tuple[str, ...]) -> tuple[str, ...]:
+def _notes(rules: Sequence[str]) -> tuple[str, ...]:
     return (f"needs a dry-run to be judged: {', '.join(rules)}",) if rules else ()
 
 

@@ -20,10 +20,23 @@ def worked_on(piece: Piece) -> tuple[str, ...]:
 
 
 def long_here(piece: Piece) -> tuple[str, ...]:
-    """Return those of them that others wait for meanwhile."""
+    """Return those of them that hold rows and that others wait for meanwhile."""
     migration = piece.reading.report
-    blocked = migration.long_blocks if migration else ()
-    return tuple(each for each in worked_on(piece) if each in blocked)
+    if migration is None or piece.report is None:
+        return ()
+    worked = worked_on(piece)
+    # What is listed as read end to end holds rows, also where PostgreSQL has no estimate of them yet.
+    blocked = _blocked_by_then(piece) if set(worked) - set(migration.long_blocks) else ()
+    read = piece.report.scans
+    return tuple(
+        each for each in worked if each in migration.long_blocks or (each in read and each in blocked)
+    )
+
+
+def _blocked_by_then(piece: Piece) -> frozenset[str]:
+    """Return what is locked so that others wait, by this statement or one before it."""
+    upto = (each.report for each in (*piece.earlier, piece) if each.report)
+    return frozenset(lock.relation for report in upto for lock in report.locks if lock.blocks)
 
 
 def locks_on(piece: Piece, name: Name) -> tuple[Lock, ...]:

@@ -179,6 +179,7 @@ RULES = (
         hits=_logged,
         seen=works,
         kinds=("alter_table_stmt",),
+        sorts=("AT_SetLogged", "AT_SetUnLogged"),
         example=Example(_ORDERS, "ALTER TABLE orders SET UNLOGGED;"),
         way="a quiet window",
     ),

@@ -168,6 +168,7 @@ RULES = (
         hits=_attach,
         seen=_child_scanned,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AttachPartition",),
         example=Example(
             _BESIDE,
             "ALTER TABLE metric ATTACH PARTITION metric_c FOR VALUES FROM ('2024-03-01') TO ('2024-04-01');",
@@ -183,6 +184,7 @@ RULES = (
         hits=_attach_default,
         seen=_default_scanned,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AttachPartition",),
         example=Example(
             f"{_BESIDE} CREATE TABLE metric_default PARTITION OF metric DEFAULT;"
             "INSERT INTO metric VALUES (1, '2025-01-01', 1);"
@@ -215,6 +217,7 @@ RULES = (
         hurts="reads and writes of the whole partitioned table wait",
         hits=_detach,
         kinds=("alter_table_stmt",),
+        sorts=("AT_DetachPartition",),
         example=Example(
             _METRIC,
             "ALTER TABLE metric DETACH PARTITION metric_a;",

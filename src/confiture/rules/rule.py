@@ -69,6 +69,7 @@ class Rule:
         over: Finds it in a whole migration instead.
         seen: Whether the rehearsal of that statement shows it.
         kinds: The parser's names of the statements it looks at; without any, all.
+        sorts: Of an ALTER TABLE, the commands that it looks at; without any, all.
         example: ``None`` where there is nothing to run.
         way: What to do, where that is no SQL.
     """
@@ -83,5 +84,6 @@ class Rule:
     over: Callable[[Reading], Iterable[Hit]] | None = field(default=None, repr=False)
     seen: Callable[[Hit, Piece], bool] | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = ()
+    sorts: tuple[str, ...] = ()
     example: Example | None = field(default=None, repr=False)
     way: str | None = None

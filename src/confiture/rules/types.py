@@ -121,6 +121,7 @@ RULES = (
         hits=_rewritten,
         seen=rewrites,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AlterColumnType",),
         example=Example(
             _LEDGER,
             "ALTER TABLE ledger ALTER COLUMN qty TYPE bigint;",
@@ -137,6 +138,7 @@ RULES = (
         hits=_rebuilt,
         seen=rebuilds_only,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AlterColumnType",),
         example=Example(
             f"{_LEDGER} CREATE INDEX ledger_memo_idx ON ledger (memo);",
             'ALTER TABLE ledger ALTER COLUMN memo TYPE text COLLATE "C";',
@@ -153,6 +155,7 @@ RULES = (
         hits=_rechecked,
         seen=scans_only,
         kinds=("alter_table_stmt",),
+        sorts=("AT_AlterColumnType",),
         example=Example(
             "CREATE TABLE ledger (id bigint PRIMARY KEY, code varchar(20) CHECK (code <> ''));",
             "ALTER TABLE ledger ALTER COLUMN code TYPE varchar(60);",
