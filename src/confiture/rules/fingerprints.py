@@ -12,5 +12,10 @@ def fingerprint(rule: str, file: str, sql: str, occurrence: int) -> str:
 
     ``occurrence`` tells apart statements that are the same, and several findings of one.
     """
-    text = "\0".join((rule, file, " ".join(sql.split()), str(occurrence)))
+    text = "\0".join((rule, file, normalised(sql), str(occurrence)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
+
+
+def normalised(sql: str) -> str:
+    """Return a statement with one space where there is any white space."""
+    return " ".join(sql.split())

@@ -10,7 +10,7 @@ from attrs import define, evolve, field, frozen
 
 from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
-from confiture.rules.fingerprints import fingerprint
+from confiture.rules.fingerprints import fingerprint, normalised
 from confiture.rules.ignoring import Ignored
 from confiture.rules.inside import pieces_inside
 from confiture.rules.measured import long_here, relation_of, told, worked_on
@@ -107,7 +107,8 @@ def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) 
         severity = book.severity(each.rule, each.hit)
         if severity == "off":
             continue
-        counted[each.rule.id, each.piece.sql] += 1
+        same = each.rule.id, normalised(each.piece.sql)
+        counted[same] += 1
         measured = each.basis == "measured"
         yield Finding(
             rule=each.rule.id,
@@ -120,9 +121,7 @@ def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) 
             recipe=each.hit.recipe,
             basis=each.basis,
             ignored=ignored.has(each.rule.id, each.piece),
-            fingerprint=fingerprint(
-                each.rule.id, reading.file, each.piece.sql, counted[each.rule.id, each.piece.sql]
-            ),
+            fingerprint=fingerprint(each.rule.id, reading.file, each.piece.sql, counted[same]),
         )
     if ignored.any:
         yield from ignored.findings(book.severities, strict=strict)
