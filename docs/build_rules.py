@@ -48,12 +48,13 @@ _INTRODUCTION = """\
 <!-- Built from the rules by `make docs`; change those. -->
 
 `confiture lint` judges files by their text and needs no server; `confiture dry-run` runs them for real and
-judges by what they did. Where both have a say the rehearsal wins: what it does not show is dropped, what it
-shows is told in numbers (`basis` *measured*). A table without rows shows nothing: there the text has the word.
+judges by what they did. Where both have a say the rehearsal wins: what it does not show is dropped, what
+it shows is told in numbers (`basis` *measured*). A table without rows shows nothing: there the text has
+the word.
 
 An *error* is a long block, measured or certain from the text alone, and a statement that must fail: a table
-with rows is rewritten, indexed or read end to end while others wait. A *warning* is a lock that is brief if it
-is granted soon, and what the running application may still use. What is *off* is taste.
+with rows is rewritten, indexed or read end to end while others wait. A *warning* is a lock that is brief
+if it is granted soon, and what the running application may still use. What is *off* is taste.
 
 To let one pass, say why, above the statement or, for the whole file, above the first one:
 
@@ -62,8 +63,8 @@ To let one pass, say why, above the statement or, for the whole file, above the 
 CREATE INDEX orders_qty ON orders (qty);
 ```
 
-`--strict` refuses an ignore without a reason; one that lets nothing pass is itself a finding. `confiture rules
-NAME` prints what stands here. A plugin brings rules of its own with the hook `rules`:
+`--strict` refuses an ignore without a reason; one that lets nothing pass is itself a finding.
+`confiture rules NAME` prints what stands here. A plugin brings rules of its own with the hook `rules`:
 
 ```python
 from confiture import hookimpl

@@ -226,7 +226,7 @@ def _locks(piece: Piece) -> tuple[Any, ...]:
 
 def _drop_foreign(piece: Piece) -> Iterator[Hit]:
     dropped = _dropped(piece)
-    parents = list(piece.reading.known.partitions.values())
+    parents = _of_partitions(piece, dropped)
     others = [
         each.relation
         for each in _locks(piece)
@@ -236,6 +236,15 @@ def _drop_foreign(piece: Piece) -> Iterator[Hit]:
     ]
     if others and (piece.kind == "drop_stmt" or _drops_constraint(piece)):
         yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
+
+
+def _of_partitions(piece: Piece, dropped: list[Name]) -> list[Name]:
+    """Return what is locked as parent or as partition of what is dropped, not for a foreign key."""
+    family = list(piece.reading.known.partitions.items())
+    below = [child for child, parent in family if parent in dropped]
+    for child, parent in family:
+        below += [child] if parent in below else []
+    return [*below, *(parent for _, parent in family)]
 
 
 def _drops_constraint(piece: Piece) -> bool:
