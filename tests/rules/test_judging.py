@@ -173,7 +173,8 @@ def test_names_are_quoted_in_recipes_where_postgresql_would(project, database):
 
     (finding,) = [each for each in report.findings if each.rule == "set-not-null-scan"]
     assert finding.relation == 'public."Odd Table"'
-    assert 'ADD CONSTRAINT "Odd Table_select_filled" CHECK ("select" IS NOT NULL) NOT VALID' in finding.recipe
+    added = 'ADD CONSTRAINT "Odd Table_select_filled" CHECK ("select" IS NOT NULL) NOT VALID'
+    assert added in (finding.recipe or "")
 
 
 def test_one_statement_may_break_several_rules(project, orders):

@@ -225,6 +225,8 @@ def _locks(piece: Piece) -> tuple[Any, ...]:
 
 
 def _drop_foreign(piece: Piece) -> Iterator[Hit]:
+    if piece.report is None:
+        return
     dropped = _dropped(piece)
     parents = _of_partitions(piece, dropped)
     others = [

@@ -13,10 +13,11 @@ from confiture.core.sql import read_sql
 from confiture.core.versions import parse_filename
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.models.migration import Script, SqlScript
-from confiture.models.report import MigrationReport, Report
+from confiture.models.report import Finding, MigrationReport, Report
 from confiture.rules.gathering import gathered, severities
+from confiture.rules.halves import in_processes
 from confiture.rules.ignoring import refuse_unknown
-from confiture.rules.judging import FailOn, fails, findings, open_book
+from confiture.rules.judging import Book, FailOn, fails, findings, open_book
 from confiture.rules.reading import Piece, Reading, together
 
 if TYPE_CHECKING:
@@ -118,23 +119,31 @@ def lint(
     """
     rules = gathered(plugins)
     book = open_book(rules, severities(severity, rules))
-    readings = read_all(_scripts(settings, files, allow_empty=allow_empty), settings.root)
-    refuse_unknown(readings, book.known)
-    for each in readings:
-        each.lock_timeout = each.lock_timeout or settings.lock_timeout
-        each.statement_timeout = each.statement_timeout or settings.statement_timeout
-    found = findings(readings, book, strict=strict)
+    scripts = _scripts(settings, files, allow_empty=allow_empty)
+    found, undecided = in_processes(lambda some: _judged(settings, book, some, strict=strict), scripts)
     return Report(
         mode="dry-run",
         outcome="ok",
         exit_code=1 if fails(found, fail_on) else 0,
         migrations=tuple(
-            MigrationReport(each.version, each.name, "pending", NOT_REHEARSED) for each in readings
+            MigrationReport(each.version, each.name, "pending", NOT_REHEARSED) for each in scripts
         ),
         findings=found,
         plugins=tuple(each.use for each in plugins),
-        notes=_notes(sorted(book.undecided)),
+        notes=_notes(sorted(undecided)),
     )
+
+
+def _judged(
+    settings: Settings, book: Book, scripts: Sequence[Script], *, strict: bool
+) -> tuple[tuple[Finding, ...], frozenset[str]]:
+    """Return what is found in some of the files, and the rules that could not be judged there."""
+    readings = read_all(scripts, settings.root)
+    refuse_unknown(readings, book.known)
+    for each in readings:
+        each.lock_timeout = each.lock_timeout or settings.lock_timeout
+        each.statement_timeout = each.statement_timeout or settings.statement_timeout
+    return findings(readings, book, strict=strict), frozenset(book.undecided)
 
 
 def _notes(rules: Sequence[str]) -> tuple[str, ...]:
