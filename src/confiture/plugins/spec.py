@@ -160,13 +160,14 @@ def reporters() -> list[Reporter] | None:
 
 
 @hookspec
-def rules() -> list[Rule]:  # type: ignore[empty-body] # a hookspec has none
+def rules() -> list[Rule] | None:
     """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
 
     Called once, outside any migration, before anything is judged.
 
     Returns:
-        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has.
+        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has;
+        or ``None``.
 
     Raises:
         Exception: Nothing is judged, exit 2.
