@@ -24,6 +24,8 @@ COMMANDS = {
     "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
     "stats": ("stats", "Export what estimates need to know of production; no row data."),
     "completion": ("completion", "Print what completes the commands in a shell."),
+    "lint": ("lint", "Judge migration files by their text alone; needs no server."),
+    "rules": ("rules", "List the rules that migrations are judged by, or explain one."),
     "plugins": ("plugins", "List the installed plugins."),
 }
 

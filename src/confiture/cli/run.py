@@ -18,6 +18,7 @@ from confiture.exceptions import ConfitureError
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
+    from confiture.core.operations import Judge
     from confiture.plugins.loading import Loaded
 
 
@@ -61,9 +62,18 @@ def _run(
         dry_run=rehearsing is not None,
         on_progress=tell,
         watcher=tell,
+        judge=_judge(settings, plugins) if rehearsing else None,
         **(rehearsing.options if rehearsing else {}),
     )
     return _dumped(settings, report) if dump and not report.exit_code else report
+
+
+def _judge(settings: Settings, plugins: tuple[Loaded, ...]) -> Judge:
+    from confiture.rules.gathering import gathered
+    from confiture.rules.judging import open_book
+    from confiture.rules.rehearsed import judge_for
+
+    return judge_for(settings, open_book(gathered(plugins)))
 
 
 def _check_pg_dump(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import click
 
 from confiture.models.report import Fault, HookReport, Lock, MigrationReport, Mode, PluginUse, Report, Residue
 from confiture.output.effects import Step, blocking, effects, long_blocks, longest_block, spread
+from confiture.output.findings import count, lines_of, only_read
 from confiture.output.statements import table, wrapped
 from confiture.output.summary import DONE, summary
 from confiture.output.words import (
@@ -46,7 +47,10 @@ def render(report: Report, *, colour: bool = False, room: int | None = None) -> 
         colour: Whether to colour it.
         room: How many columns there are, ``None`` where nobody counts them.
     """
-    lines = [*_head(report), *_migrations(report, room), *_tail(report, room)]
+    if only_read(report):
+        lines = [*lines_of(report), *map(inert, report.notes), count(report)]
+    else:
+        lines = [*_head(report), *_migrations(report, room), *lines_of(report), *_tail(report, room)]
     text = "\n".join(lines) + "\n"
     return text if colour else click.unstyle(text)
 
