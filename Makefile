@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach each,$(PLUGINS),-e $(dir $(each)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test accuracy bench-lint test-matrix install lint bench docs clean
+.PHONY: demo test accuracy bench-lint test-matrix calibration install lint bench docs clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins" "run --plugins" status; do \
@@ -60,6 +60,10 @@ clean:
 
 bench: $(VENV)/.bench
 	BENCH_NODE=$(VENV)/node/node_modules $(BIN)/python -m tests.benchmarks.bench
+
+# How good the estimates are; TIMINGS=FILE for another file with the columns of tests/data/timings.
+calibration: $(VENV)/.dev
+	TIMINGS='$(TIMINGS)' $(BIN)/python -m tests.calibration
 
 # The peers, where their packages install; what is missing is left out of the table.
 $(VENV)/.bench: $(VENV)/.dev

@@ -11,7 +11,8 @@ import pytest
 from psycopg import sql as compose
 
 from confiture.config import Settings
-from confiture.core import clone, operations
+from confiture.core import operations
+from confiture.core.places import clone
 from confiture.exceptions import LockFault, MigrationFault, RightsFault
 from confiture.models.report import Report
 from tests.places.fingerprints import fingerprint

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from confiture.core import operations
-from confiture.core.embedded_copy import major_differs, missing_extensions
+from confiture.core.places.embedded_copy import major_differs, missing_extensions
 from confiture.exceptions import ConfigurationFault, MigrationFault
 from confiture.models.report import Report
 from tests.places.fingerprints import fingerprint

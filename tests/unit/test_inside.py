@@ -2,8 +2,8 @@
 
 import pytest
 
-from confiture.core.inside import Call, Inner, inside
-from confiture.core.unseen import not_seen
+from confiture.core.inner.inside import Call, Inner, inside
+from confiture.core.inner.unseen import not_seen
 
 
 def statements(sql):

@@ -8,7 +8,7 @@ import pytest
 import confiture
 
 ROOT = Path(confiture.__file__).parent
-PURE = ("core/planner.py", "gate/", "output/")
+PURE = ("core/planner.py", "gate/", "output/", "estimating/")
 
 
 def imported(file: Path) -> set[str]:

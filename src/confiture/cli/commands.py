@@ -22,6 +22,7 @@ COMMANDS = {
     "repair": ("repair", "Show what is unfinished, and the exact next command."),
     "history": ("history", "Show what was applied when, by whom, with which hooks and plugins."),
     "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
+    "stats": ("stats", "Export what estimates need to know of production; no row data."),
     "completion": ("completion", "Print what completes the commands in a shell."),
     "lint": ("lint", "Judge migration files by their text alone; needs no server."),
     "accept": ("accept", "Accept the findings there are: they fail the gate no more."),

@@ -22,7 +22,7 @@ from confiture.core.indexes import Build, build_of, drop, is_concurrently
 from confiture.core.ledger import sha256
 from confiture.core.lock import lock_lost, still_held
 from confiture.core.locks import CHANGED, HELD, blocks_of, merged
-from confiture.core.sampling import Sampled
+from confiture.core.places.sampling import Sampled
 from confiture.core.session import literal, rows, send
 from confiture.core.statements import SqlMigration
 from confiture.core.stretches import Stretches

@@ -22,7 +22,7 @@ from confiture.core.ledger import Ledger
 from confiture.core.lock import Keeper, lock_lost
 from confiture.core.locks import HELD, NEWEST, Relation, existing, strongest
 from confiture.core.phases import Phases, own_hooks
-from confiture.core.sampling import Sampler
+from confiture.core.places.sampling import Sampler
 from confiture.core.session import Session, literal, send
 from confiture.core.statements import SqlMigration, Statements
 from confiture.core.work import Work

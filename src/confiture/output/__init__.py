@@ -19,6 +19,7 @@ What = Literal[
     "repair",
     "baseline",
     "dump",
+    "statistics",
     "rules",
 ]
 
@@ -34,6 +35,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "repair": "ledger.render_repair",
         "baseline": "ledger.render_baseline",
         "dump": "ledger.render_dump",
+        "statistics": "statistics.render",
         "rules": "rules.render",
     },
     "json": {
@@ -47,6 +49,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "repair": "json.render_repair",
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
+        "statistics": "statistics.render",
         "rules": "rules.render_json",
     },
     "html": {"report": "html.render"},

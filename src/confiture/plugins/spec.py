@@ -144,20 +144,6 @@ def on_error(conn: Connection[Any], context: HookContext, error: BaseException) 
 
 
 @hookspec
-def rules() -> list[Rule]:  # type: ignore[empty-body] # a hookspec has none
-    """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
-
-    Called once, outside any migration, before anything is judged.
-
-    Returns:
-        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has.
-
-    Raises:
-        Exception: Nothing is judged, exit 2.
-    """
-
-
-@hookspec
 def reporters() -> list[Reporter] | None:
     """Give further formats for ``--output``.
 
@@ -170,4 +156,19 @@ def reporters() -> list[Reporter] | None:
 
     Raises:
         Exception: The command is refused before anything runs, exit 2.
+    """
+
+
+@hookspec
+def rules() -> list[Rule] | None:
+    """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
+
+    Called once, outside any migration, before anything is judged.
+
+    Returns:
+        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has;
+        or ``None``.
+
+    Raises:
+        Exception: Nothing is judged, exit 2.
     """

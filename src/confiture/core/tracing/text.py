@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve
 
-from confiture.core.called import Reached
 from confiture.core.expected import Expected, expected_locks
 from confiture.core.expected.values import ACCESS_EXCLUSIVE
+from confiture.core.inner.called import Reached
 from confiture.core.tracing.catalog import Catalog
 from confiture.core.tracing.looking import Held
 from confiture.core.tracing.reading import first_word

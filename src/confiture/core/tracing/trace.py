@@ -10,7 +10,7 @@ from typing import Any
 from attrs import define, field
 from psycopg import Connection
 
-from confiture.core.called import Reached, all_not_seen, defined_names, reached
+from confiture.core.inner.called import Reached, all_not_seen, defined_names, reached
 from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
@@ -126,7 +126,7 @@ class Trace:
 
     def after_hook(self, since_ms: float, looks: Sequence[Look]) -> Step:
         """Take the looks that were sent with a hook's control messages."""
-        if self.following.before:
+        if self.following.before and self._may_have_run_ddl():
             self.following.unseen((of_hooks(),))
         return self._step(looks, None, since_ms, self.now_ms())
 
@@ -145,6 +145,10 @@ class Trace:
             step.rewritten_bytes = bytes_of(self.conn, step.rewritten)
         return step
 
+    def _may_have_run_ddl(self) -> bool:
+        """Whether a step has run DDL, by its event triggers; without them, whether it may have."""
+        return bool(self._events.looks or self._events.refused)
+
     def _held_already(self, step: Step, sql: str | None, since_ms: float) -> None:
         following = self.following
         if sql is None or not following.before:
@@ -154,7 +158,8 @@ class Trace:
                 path = following.last.search_path
                 held = held_already(text, following.catalog, following.before, path) if text else ()
                 following.held_already(step, held, since_ms)
-                following.unseen(hidden(text))
+                if text or self._may_have_run_ddl():
+                    following.unseen(hidden(text))
 
     def end(self, held: list[Held]) -> None:
         """Take what is held just before the end, deferred triggers included."""

@@ -17,12 +17,12 @@ from psycopg import Connection
 
 from confiture.config import Settings
 from confiture.core.connecting import connect, server_version
-from confiture.core.cutting_off import cut_off
-from confiture.core.database_settings import Setting, copy_settings
 from confiture.core.dumping import dumped, normalised
 from confiture.core.pg_dump import DumpFault, Program, program_for
-from confiture.core.roles import roles_sql
-from confiture.core.row_sample import copy_rows, read_only_view
+from confiture.core.places.cutting_off import cut_off
+from confiture.core.places.database_settings import Setting, copy_settings
+from confiture.core.places.roles import roles_sql
+from confiture.core.places.row_sample import copy_rows, read_only_view
 from confiture.core.session import identifier, rows, send
 from confiture.exceptions import ConfigurationFault, ServerFault
 from confiture.models.report import MigrationReport, Report

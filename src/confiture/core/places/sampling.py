@@ -17,11 +17,11 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
-from confiture.core.filenodes import Files, built, files, rewritten
 from confiture.core.indexes import is_concurrently
 from confiture.core.locks import STRONG, Relation, existing, strongest
-from confiture.core.named_relations import Member, family, names
-from confiture.core.pins import Pins, pinned
+from confiture.core.places.filenodes import Files, built, files, rewritten
+from confiture.core.places.named_relations import Member, family, names
+from confiture.core.places.pins import Pins, pinned
 from confiture.core.session import rows, send
 from confiture.models.report import IndexBuild, Lock, NotSeen
 

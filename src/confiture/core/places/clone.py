@@ -23,9 +23,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from confiture.config import Settings
 from confiture.core.connecting import connect
-from confiture.core.database_settings import copy_rights, copy_settings, read_settings
 from confiture.core.interrupts import shielded
 from confiture.core.lock import describe_sessions
+from confiture.core.places.database_settings import copy_rights, copy_settings, read_settings
 from confiture.core.session import identifier, literal, rows, send
 from confiture.exceptions import ConfitureError, ConnectionFault, LockFault, RightsFault
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from confiture.core.expected import Expected, expected_locks
-from confiture.core.inside import Inner, Inside
+from confiture.core.inner.inside import Inner, Inside
 from confiture.models.report import NotSeen
 
 

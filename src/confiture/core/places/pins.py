@@ -16,7 +16,7 @@ from attrs import define, field
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
-from confiture.core.named_relations import Member
+from confiture.core.places.named_relations import Member
 from confiture.core.session import rows, send
 
 _AGAIN = 20

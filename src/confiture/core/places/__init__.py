@@ -11,13 +11,13 @@ from attrs import evolve, field, frozen
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.clone import CLONES, cloned, on_server_of
 from confiture.core.connecting import connect
-from confiture.core.cutting_off import cut_off
 from confiture.core.lock import migration_lock
-from confiture.core.sampling import Sampler
+from confiture.core.places.clone import CLONES, cloned, on_server_of
+from confiture.core.places.cutting_off import cut_off
+from confiture.core.places.sampling import Sampler
+from confiture.core.places.shared_catalogs import IsolatedSession, SharedCatalogs, refuse_call, refuse_shared
 from confiture.core.session import Session
-from confiture.core.shared_catalogs import IsolatedSession, SharedCatalogs, refuse_call, refuse_shared
 from confiture.core.work import Work
 from confiture.exceptions import ConnectionFault
 from confiture.models.report import Fault, NotSeen, Report
@@ -92,7 +92,7 @@ def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> 
 def _in_embedded(
     stack: ExitStack, settings: Settings, works: tuple[Work, ...], sample_rows: int | None
 ) -> Copy:
-    from confiture.core.embedded_copy import embedded_copy
+    from confiture.core.places.embedded_copy import embedded_copy
 
     refuse_shared(works, outward_only=True)
     made = stack.enter_context(embedded_copy(settings, sample_rows))

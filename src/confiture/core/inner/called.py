@@ -8,9 +8,9 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.core.inside import Call, Inside, inside
+from confiture.core.inner.inside import Call, Inside, inside
+from confiture.core.inner.unseen import not_seen
 from confiture.core.session import literal, rows
-from confiture.core.unseen import not_seen
 from confiture.models.report import NotSeen
 
 _NAMES = "SELECT DISTINCT proname::text FROM pg_proc WHERE oid >= 16384"

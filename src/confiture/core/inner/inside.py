@@ -10,6 +10,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from confiture.core.inner.plain_types import with_plain_types
 from confiture.core.parsing import (
     Parsed,
     Unreadable,
@@ -19,7 +20,6 @@ from confiture.core.parsing import (
     parse_plpgsql,
     word,
 )
-from confiture.core.plain_types import with_plain_types
 from confiture.core.prelexer import statement_start, without_trailing_comments
 
 # How libpg_query says what an expression is: a whole statement, the right of SELECT, an assignment.

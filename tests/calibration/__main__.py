@@ -1,0 +1,141 @@
+"""``make calibration``: how good the estimates are, on migrations that nothing was learned from."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from confiture.estimating.prior import shipped
+from tests.calibration.judging import (
+    Judged,
+    by_prior,
+    clustered,
+    coverage,
+    leaving_one_out,
+    median_error,
+    median_width,
+)
+from tests.calibration.learn import learn_catalog
+from tests.calibration.timings import DESIGNS, FILE, TIMES, Cases, catalog_pairs, read
+
+SETTINGS = {False: "same host, within memory", True: "crossing a memory threshold"}
+WIDTHS = {False: 1.35, True: 1.55}
+ERRORS = {False: 0.10, True: 0.18}
+_HEAD = "| predicted at | answered | cases | 50 % | 80 % | 90 % (cases redrawn) | width | median error |"
+
+
+def main() -> None:
+    """Print the tables."""
+    file = Path(os.environ.get("TIMINGS") or FILE)
+    cases = read(file)
+    print(f"# Calibration on {file.name}: {len(cases)} cases, each judged by what the others teach")
+    for design in DESIGNS:
+        judged = [each for each in leaving_one_out(cases, design) if each.prediction.nominal]
+        _print_design(design, judged, aims=design == DESIGNS[0])
+    _print_catalog(cases)
+    if file.resolve() != FILE.resolve():
+        _print_by_prior(cases)
+
+
+def _print_by_prior(cases: Cases) -> None:
+    new = {name: cases[name] for name in cases.keys() - read(FILE).keys()}
+    print(f"\n# The same by the prior that is shipped, which knows nothing of {len(new)} of these cases")
+    for design in DESIGNS:
+        judged = [each for each in by_prior(new, design, shipped()) if each.prediction.nominal]
+        _print_design(design, judged, aims=design == DESIGNS[0])
+
+
+def _print_design(design: tuple[int, int], judged: Sequence[Judged], *, aims: bool) -> None:
+    runs, sizes = design
+    print(f"\n## {_number(runs, 'run')} at each of {_number(sizes, 'size')}")
+    for crosses, setting in SETTINGS.items():
+        its = [each for each in judged if each.prediction.residual.regime.crosses == crosses]
+        print(f"\n{setting}\n\n{_HEAD}\n|---|---|---|---|---|---|---|---|")
+        _print_row("all", its)
+        for times in TIMES:
+            _print_row(f"{times} ×", [each for each in its if each.prediction.nominal == times])
+        if aims:
+            _print_aims(crosses, [each for each in its if each.answered])
+    _print_reliability([each for each in judged if each.answered], aims=aims)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count > 1 else ''}"
+
+
+def _print_row(label: str, judged: Sequence[Judged]) -> None:
+    answered = [each for each in judged if each.answered]
+    if not answered:
+        print(f"| {label} | 0 of {len(judged)} | | | | | | |")
+        return
+    low, high = clustered(answered, lambda each: coverage(each, 0.9))
+    cells = (
+        f"{len(answered)} of {len(judged)}",
+        str(len({each.case for each in answered})),
+        *(f"{100 * coverage(answered, share):.1f}" for share in (0.5, 0.8)),
+        f"{100 * coverage(answered, 0.9):.1f} ({100 * low:.0f} to {100 * high:.0f})",
+        f"×/÷ {median_width(answered):.2f}",
+        f"{100 * median_error(answered):.1f} %",
+    )
+    print(f"| {label} | {' | '.join(cells)} |")
+
+
+def _print_aims(crosses: bool, judged: Sequence[Judged]) -> None:
+    if not judged:
+        return
+    low, high = clustered(judged, lambda each: coverage(each, 0.9))
+    aims = {
+        "90 % coverage at least 85 %": coverage(judged, 0.9) >= 0.85,
+        "90 % within its range": low <= 0.9 <= high,
+        f"width at most ×/÷ {WIDTHS[crosses]}": median_width(judged) <= WIDTHS[crosses],
+        f"median error at most {100 * ERRORS[crosses]:.0f} %": median_error(judged) <= ERRORS[crosses],
+    }
+    _print_reached(aims)
+
+
+def _print_reached(aims: dict[str, bool]) -> None:
+    print("\n" + "; ".join(f"{aim}: {'reached' if yes else 'NOT reached'}" for aim, yes in aims.items()))
+
+
+def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
+    bins: dict[int, list[Judged]] = defaultdict(list)
+    for each in judged:
+        bins[int(each.sure.near_percent() // 10)].append(each)
+    print("\n| confidence_percent | predictions | stated | true within 15 % |\n|---|---|---|---|")
+    for tenth, its in sorted(bins.items()):
+        print(f"| {10 * tenth} to {10 * tenth + 10} | {len(its)} | {_stated(its):.0f} | {_hits(its):.0f} |")
+    if judged:
+        off = {tenth: abs(_stated(its) - _hits(its)) for tenth, its in bins.items()}
+        mean = sum(len(bins[tenth]) * off[tenth] for tenth in bins) / len(judged)
+        print(f"\nweighted mean difference: {mean:.1f} points")
+        if aims:
+            large = all(off[tenth] <= 10 for tenth in bins if len(bins[tenth]) >= 100)
+            _print_reached({"mean at most 5 points": mean <= 5, "bins of 100 or more within 10": large})
+
+
+def _stated(judged: Sequence[Judged]) -> float:
+    return fmean(each.sure.near_percent() for each in judged)
+
+
+def _hits(judged: Sequence[Judged]) -> float:
+    return 100 * fmean(each.hit for each in judged)
+
+
+def _print_catalog(cases: Cases) -> None:
+    pairs = catalog_pairs(cases)
+    if len(pairs) < 2:
+        return
+    kept = []
+    for name, its in pairs.items():
+        bound = learn_catalog({other: cases[other] for other in cases if other != name})
+        kept += [true <= bound.bound_ms(rehearsed) for rehearsed, true in its]
+    print(
+        f"\n## Catalog only\n\n{len(pairs)} cases, {len(kept)} predictions: {100 * fmean(kept):.1f} % within the bound"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Judge predictions by cases that nothing was learned from."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from statistics import fmean, median
+
+from attrs import frozen
+
+from confiture.estimating.fitting import fit
+from confiture.estimating.law import NEAR, Law
+from confiture.estimating.prior import Prior
+from tests.calibration.timings import Cases, Prediction, predictions
+
+WIDEST = 3.0
+_RESAMPLED = 2000
+
+
+@frozen
+class Judged:
+    """One prediction against what came true; the law is ``None`` where none was given."""
+
+    prediction: Prediction
+    law: Law | None
+
+    @property
+    def case(self) -> str:
+        """Of which migration."""
+        return self.prediction.residual.case
+
+    @property
+    def answered(self) -> bool:
+        """Whether there was an interval, and one narrow enough to be said."""
+        return self.law is not None and self.law.width <= WIDEST
+
+    @property
+    def error(self) -> float:
+        """By how much the truth was off the point estimate, relative to it."""
+        return abs(math.expm1(self._off))
+
+    @property
+    def hit(self) -> bool:
+        """Whether the truth was within 15 %."""
+        return math.log(NEAR[0]) < self._off < math.log(NEAR[1])
+
+    def covered(self, share: float) -> bool:
+        """Whether the truth was inside the interval of this probability."""
+        low, high = (self.sure.at(each) for each in (0.5 - share / 2, 0.5 + share / 2))
+        return low <= self.prediction.residual.value <= high
+
+    @property
+    def sure(self) -> Law:
+        """The law, of one that was answered."""
+        assert self.law
+        return self.law
+
+    @property
+    def _off(self) -> float:
+        return self.prediction.residual.value - self.sure.median
+
+
+def leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
+    """Judge each case by what all others teach."""
+    everything = predictions(cases, design)
+    judged = []
+    for name in cases:
+        groups = fit(each.residual for each in everything if each.residual.case != name)
+        for each in everything:
+            if each.residual.case == name:
+                residual = each.residual
+                group = groups.get(residual.regime)
+                judged.append(Judged(each, group.law(residual.kind, residual.times) if group else None))
+    return judged
+
+
+def by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
+    """Judge cases by a prior that was learned from others."""
+    each_residual = ((each, each.residual) for each in predictions(cases, design))
+    return [Judged(each, prior.law(its.kind, its.regime, its.times)) for each, its in each_residual]
+
+
+def clustered(judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], float]) -> tuple[float, float]:
+    """Return the 90 % range of a measure when whole cases are drawn again and again."""
+    by_case = defaultdict(list)
+    for each in judged:
+        by_case[each.case].append(each)
+    draw = random.Random(6)
+    names = sorted(by_case)
+    found = sorted(
+        measure([each for name in draw.choices(names, k=len(names)) for each in by_case[name]])
+        for _ in range(_RESAMPLED)
+    )
+    return found[len(found) // 20], found[-len(found) // 20]
+
+
+def coverage(judged: Sequence[Judged], share: float) -> float:
+    """Return how often the truth was inside the interval of this probability."""
+    return fmean(each.covered(share) for each in judged)
+
+
+def median_error(judged: Sequence[Judged]) -> float:
+    """Return the median absolute error, relative to the estimate."""
+    return median(each.error for each in judged)
+
+
+def median_width(judged: Sequence[Judged]) -> float:
+    """Return the median width of the 90 % interval, as a factor."""
+    return median(each.sure.width for each in judged)

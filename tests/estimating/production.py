@@ -1,0 +1,93 @@
+"""Databases of every size without a server, and an export that does not take its time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from confiture.config import Settings
+from confiture.core.exporting import export
+from confiture.estimating.predicting import Rehearsed
+from confiture.estimating.statistics import (
+    Column,
+    Index,
+    Probe,
+    Relation,
+    Server,
+    Statistics,
+    Transactions,
+    Trigger,
+)
+from confiture.models.report import IndexBuild, Lock, StatementReport
+
+ORDERS = "public.orders"
+LOCKED = Lock(ORDERS, "table", "AccessExclusiveLock", ("reads", "writes"))
+
+
+def exported(settings: Settings) -> Statistics:
+    """Return an export whose samples and probe take no time."""
+    return export(settings, sampled_s=0.0, probed_s=0.0)
+
+
+def table(rows: float | None, name: str = ORDERS, **more: Any) -> Relation:
+    """Return a table of forty rows a page."""
+    shape = {
+        "kind": "table",
+        "parent": None,
+        "rows": rows,
+        "pages": int((rows or 0) / 40),
+        "toast_bytes": 0,
+        "analyzed_at": None,
+        "indexes": (index("orders_pkey"),),
+        "columns": (Column("id", "integer", 4, -1.0, 0.0),),
+    }
+    return Relation(name, **{**shape, **more})
+
+
+def index(name: str) -> Index:
+    """Return an index by that name."""
+    return Index(
+        name, f"CREATE INDEX {name} ON public.orders USING btree (id)", "btree", 8192, False, False, False
+    )
+
+
+def trigger(per_row: bool = True, enabled: bool = True) -> Trigger:
+    """Return a trigger of updates."""
+    return Trigger("each_order", ("update",), per_row, enabled)
+
+
+def holding(
+    *relations: Relation, ages_s: tuple[float, ...] = (), hidden: int = 0, **settings: Any
+) -> Statistics:
+    """Return a database of these relations."""
+    known = {"shared_buffers": 128 * 1024**2, "work_mem": 4 * 1024**2, **settings}
+    return Statistics(
+        taken_at=datetime(2026, 11, 23, tzinfo=UTC),
+        server=Server("18.1", 8192),
+        settings=known,
+        relations={relation.name: relation for relation in relations},
+        transactions=Transactions(3.0, ages_s, hidden),
+        probe=Probe(400.0, 0.1),
+    )
+
+
+def statement(
+    sql: str = "ALTER TABLE orders ALTER id TYPE bigint", ms: float = 500.0, **seen: Any
+) -> StatementReport:
+    """Return a statement that was rehearsed: a rewrite where nothing else is said of it."""
+    if not seen:
+        seen = {"rewrites": (ORDERS,), "scans": (ORDERS,), "locks": (LOCKED,)}
+    return StatementReport(1, sql, ms, 0.0, **seen)
+
+
+def rehearsed(rows: float | None = 100_000, ran: StatementReport | None = None, **more: Any) -> Rehearsed:
+    """Return a statement's rehearsal on so many orders."""
+    return Rehearsed(holding(table(rows, **more)), (ran or statement(),))
+
+
+def building() -> StatementReport:
+    """Return an index build of orders."""
+    builds = (IndexBuild("public.by_id", ORDERS, True),)
+    return statement(
+        "CREATE INDEX by_id ON orders (id)", index_builds=builds, scans=(ORDERS,), locks=(LOCKED,)
+    )

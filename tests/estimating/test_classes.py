@@ -1,0 +1,50 @@
+"""Classes of statements, by what a real rehearsal saw them do."""
+
+import pytest
+
+from confiture.estimating.classes import classed
+from confiture.estimating.predicting import Rehearsed, predict
+from tests.estimating.production import exported
+from tests.postgres.project import Project
+
+
+@pytest.mark.parametrize(
+    ("sql", "work", "relations"),
+    [
+        ("ALTER TABLE orders ADD more text", "catalog", ()),
+        ("ALTER TABLE orders ADD CHECK (id > 0)", "scan", ("public.orders",)),
+        ("ALTER TABLE orders ALTER customer TYPE bigint", "rewrite", ("public.orders",)),
+        ("CREATE INDEX by_note ON orders (note)", "index", ("public.orders",)),
+        ("UPDATE customers SET email = 'y'", "dml", ("public.customers",)),
+        ("INSERT INTO customers VALUES (1000, 'z')", "dml", ()),
+        ("CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM orders", "matview", ("public.orders",)),
+        ("DO $$ BEGIN PERFORM 1; END $$", None, ()),
+    ],
+)
+def test_a_rehearsed_statement_is_classed_by_what_it_did(shop, settings, sql, work, relations):
+    project = Project(settings.root, settings.url)
+    project.write("1_one.sql", sql)
+
+    (migration,) = project.rehearse().migrations
+    its = classed(migration.statements[0])
+
+    assert (its.work, its.relations) == (work, relations)
+
+
+def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
+    database.execute("CREATE TABLE orders (id int, note text)")
+    database.execute("INSERT INTO orders SELECT i, repeat('x', 100) FROM generate_series(1, 60000) i")
+    database.execute("ANALYZE")
+    small = exported(settings)
+    project = Project(settings.root, settings.url)
+    project.write("1_one.sql", "UPDATE orders SET note = note || 'y'")
+
+    (migration,) = project.rehearse().migrations
+    database.execute("INSERT INTO orders SELECT * FROM orders")
+    database.execute("VACUUM FULL ANALYZE orders")
+    estimate = predict([Rehearsed(small, migration.statements)], exported(settings)).estimate
+
+    assert estimate.known
+    assert estimate.p50_ms is not None
+    assert estimate.p50_ms > migration.statements[0].duration_ms
+    assert estimate.scales_with == "the rows of public.orders"

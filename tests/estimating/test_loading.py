@@ -1,0 +1,98 @@
+"""The file of an export is read back; what is wrong in one is named."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from confiture.estimating.loading import StatisticsFault, load
+from confiture.estimating.statistics import age_note
+
+
+def written(tmp_path, document):
+    """Write a document as a file."""
+    path = tmp_path / "production.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_what_was_written_is_read_back(tmp_path, document, statistics):
+    assert load(written(tmp_path, document)) == statistics
+
+
+def _remove(key):
+    return lambda document: document.pop(key)
+
+
+def _relation(**changes):
+    return lambda document: document["relations"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "words"),
+    [
+        (_remove("settings"), "settings", "is missing"),
+        (_remove("stats_version"), "stats_version", "is missing"),
+        (lambda document: document.update(stats_version=2), "stats_version", "reads version 1"),
+        (lambda document: document.update(taken_at="yesterday"), "taken_at", "must be a time"),
+        (lambda document: document.update(relations={}), "relations", "must be a list"),
+        (_relation(rows="many"), "relations[0].rows", "must be a number"),
+        (_relation(rows=-1), "relations[0].rows", "cannot be -1"),
+        (_relation(rows=float("nan")), "relations[0].rows", "cannot be nan"),
+        (_relation(pages=True), "relations[0].pages", "must be a whole number"),
+        (_relation(kind="heap"), "relations[0].kind", "must be one of"),
+        (_relation(row=5), "relations[0].row", "no such key"),
+        (_relation(parent="public.nobody"), "relations[0].parent", "no relation public.nobody"),
+        (_relation(triggers=[{"name": "t"}]), "relations[0].triggers[0].events", "is missing"),
+        (
+            lambda document: document["relations"].append(document["relations"][0]),
+            "relations[7].name",
+            "there twice",
+        ),
+        (
+            lambda document: document["transactions"].update(ages_s=[1, "x"]),
+            "transactions.ages_s[1]",
+            "number",
+        ),
+        (lambda document: document["settings"].update(work_mem=None), "settings.work_mem", "must be"),
+    ],
+)
+def test_what_was_edited_by_hand_is_named_with_its_place(tmp_path, document, change, key, words):
+    change(document)
+
+    with pytest.raises(StatisticsFault, match=words) as raised:
+        load(written(tmp_path, document))
+
+    assert raised.value.key == key
+    assert "production.json" in raised.value.message
+    assert "export" in str(raised.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not JSON"),
+        (b'{"stats_version": 1', "not JSON"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"[]", "must be an object"),
+        (b"[" * 100_000, "JSON|too deep"),
+    ],
+)
+def test_a_broken_file_is_said_to_be_one(tmp_path, content, words):
+    path = tmp_path / "production.json"
+    path.write_bytes(content)
+
+    with pytest.raises(StatisticsFault, match=words):
+        load(path)
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(StatisticsFault, match="cannot be read"):
+        load(tmp_path / "nowhere.json")
+
+
+def test_an_old_file_says_how_old_it_is(statistics):
+    now = datetime.now(UTC)
+
+    assert age_note(statistics, "production.json", now) is None
+    assert "is 43 days old" in str(age_note(statistics, "production.json", now + timedelta(days=43)))

@@ -1,0 +1,97 @@
+"""The prior: learned from the timings, shipped with the package, wider the farther one looks."""
+
+import pytest
+
+from confiture.estimating.fitting import FEWEST_CASES, Residual, fit
+from confiture.estimating.prior import Catalog, Prior, Regime, shipped
+from tests.calibration.judging import leaving_one_out
+from tests.calibration.learn import PRIOR, learn, text
+from tests.calibration.timings import DESIGNS, FILE, read
+
+WITHIN, CROSSING = Regime(3, 2, False), Regime(3, 2, True)
+KINDS = ("scan", "rewrite", "index", "dml", "matview")
+
+
+def residuals(kind: str, values: list[float], regime: Regime = WITHIN) -> list[Residual]:
+    """Return one residual of each of several cases."""
+    return [Residual(f"{kind}{number}", kind, regime, 10.0, value) for number, value in enumerate(values)]
+
+
+def test_what_is_shipped_is_what_the_timings_teach():
+    assert PRIOR.read_text() == text(learn(read(FILE)))
+
+
+def test_every_way_to_rehearse_is_known():
+    known = shipped().groups
+
+    assert set(known) == {Regime(*design, crosses) for design in DESIGNS for crosses in (False, True)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_farther_one_looks_the_wider_the_interval(kind):
+    prior = shipped()
+
+    near, far = (prior.law(kind, WITHIN, times) for times in (10, 100))
+
+    assert near
+    assert far
+    assert near.width < far.width
+
+
+def test_leaving_memory_widens_the_interval():
+    prior = shipped()
+
+    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.law("scan", regime, 30))]
+
+    assert widths[0] < widths[1]
+
+
+def test_at_the_same_size_nothing_is_shifted_by_class():
+    prior = shipped()
+
+    assert prior.law("dml", WITHIN, 1.0) == prior.law("scan", WITHIN, 1.0)
+
+
+def test_too_few_cases_teach_nothing():
+    assert fit(residuals("index", [0.1] * (FEWEST_CASES - 1))) == {}
+    assert Prior({}, Catalog(2.0, 1.0)).law("index", WITHIN, 10) is None
+
+
+def test_a_class_that_differs_is_shifted_towards_its_own_mean():
+    learned = fit([*residuals("dml", [0.5, 0.52, 0.48, 0.5]), *residuals("index", [0.0, 0.02, -0.02, 0.0])])
+
+    kinds = learned[WITHIN].kinds
+
+    assert 0.4 < kinds["dml"].offset <= 0.5
+    assert 0.0 <= kinds["index"].offset < 0.1
+
+
+def test_classes_that_do_not_differ_share_one_shift():
+    learned = fit([*residuals("dml", [0.4, -0.4, 0.3, -0.2]), *residuals("index", [0.3, -0.3, -0.2, 0.4])])
+
+    kinds = learned[WITHIN].kinds
+
+    assert kinds["dml"].offset == pytest.approx(kinds["index"].offset, abs=0.05)
+
+
+def test_a_catalog_change_has_a_bound_and_never_less_than_the_least():
+    catalog = Catalog(times=3.0, least_ms=2.0)
+
+    assert (catalog.bound_ms(0.1), catalog.bound_ms(4.0)) == (2.0, 12.0)
+
+
+def test_no_case_is_judged_by_what_it_taught():
+    """Without a case's own residuals its law is another than with them."""
+    cases = read(FILE)
+    judged = leaving_one_out(cases, (3, 2))
+    own = {each.prediction.residual.regime for each in judged}
+
+    assert own == {WITHIN, CROSSING}
+    assert all(
+        each.law
+        != shipped().law(
+            each.prediction.residual.kind, each.prediction.residual.regime, each.prediction.residual.times
+        )
+        for each in judged
+        if each.prediction.residual.times > 1
+    )
