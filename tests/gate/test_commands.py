@@ -70,7 +70,6 @@ class TestRehearsal:
 
         assert answer.code == 1
         assert (answer.json["outcome"], answer.json["exit_code"]) == ("ok", 1)
-        assert answer.json["verdict"]["passed"] is False
         assert ElementTree.parse(project.folder / "out.xml").findall(".//failure")
         assert "the gate says no" in (project.folder / "out.txt").read_text()
 
@@ -81,7 +80,7 @@ class TestRehearsal:
 
         assert (answer.code, answer.json["exit_code"]) == (0, 0)
         assert errors(answer.json) == [("index-not-concurrent", "migrations/1_day.sql", 1)]
-        assert answer.json["verdict"]["sentence"].startswith("the gate would say no")
+        assert "\nthe gate would say no: 1 error" in project("dry-run", "--no-gate").out
 
     def test_what_fails_fails_with_its_own_code(self, project, orders):
         project.write("1_day.sql", INDEX)
@@ -90,7 +89,7 @@ class TestRehearsal:
         answer = project("dry-run", "--output", "json")
 
         assert (answer.code, answer.json["exit_code"]) == (4, 4)
-        assert "verdict" not in answer.json
+        assert "the gate" not in project("dry-run").out
 
     def test_an_ignored_finding_passes_and_with_strict_needs_a_reason(self, project, orders):
         project.write("1_day.sql", f"-- confiture: ignore index-not-concurrent\n{INDEX}")
@@ -226,7 +225,6 @@ class TestLimits:
         found = {each["rule"]: each["message"] for each in answer.json["findings"] if not each["ignored"]}
         assert "the size of public.orders, which is rewritten, was not measured" in found["limit-rewritten"]
         assert "the write-ahead log grew by" in found["limit-wal"]
-        assert answer.json["migrations"][0]["hooks"][0]["wal_bytes"] > 100_000
 
     def test_a_slow_hook_exceeds_its_limit(self, project, orders):
         project.install(
@@ -296,7 +294,6 @@ class TestRun:
 
         assert (answer.code, answer.json["mode"]) == (0, "run")
         assert [each["outcome"] for each in answer.json["migrations"]] == ["applied"]
-        assert answer.json["verdict"]["passed"] is True
         assert applied(orders) == ["1"]
 
     def test_a_plain_run_judges_nothing(self, project, orders):

@@ -23,7 +23,7 @@ SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").rea
 
 # As the contract writes them down.
 # There where a flag asks for them, or PostgreSQL gives a reason.
-OPTIONAL = {"migration": "spread", "statement": "reasons plan spread"}
+OPTIONAL = {"migration": "spread", "statement": "reasons plan spread rewritten_bytes"}
 KEYS = {
     "": "schema_version mode outcome exit_code server_version rehearsed_on plugins migrations findings residue",
     "plugin": "name distribution version",

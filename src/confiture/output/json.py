@@ -38,7 +38,6 @@ _KEYS: Mapping[type, str] = {
         "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with lock_wait_ms"
     ),
     model.Finding: "rule severity migration file line relation message recipe basis ignored fingerprint",
-    model.Verdict: "passed sentence next_step",
     model.Residue: "what relation before after",
     MigrationStatus: "version name state applied_at",
     PluginStatus: "name distribution version state phases faults",
@@ -54,9 +53,7 @@ _KEYS: Mapping[type, str] = {
 }
 # Only where there is something to say: asked for with a flag, or rarely known.
 _OPTIONAL: Mapping[type, str] = {
-    Report: "verdict",
     model.StatementReport: "reasons plan spread rewritten_bytes",
-    model.HookReport: "wal_bytes",
     model.MigrationReport: "spread",
 }
 _DEEPEST = 20
