@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confiture.config import Settings
 from confiture.exceptions import ConfigurationFault, UsageFault
@@ -184,4 +184,6 @@ def linted(
         strict=gating.strict,
         allow_empty=gating.allow_empty,
     )
-    return gated(settings, report, gating, scope)
+    judged = gated(settings, report, gating, scope)
+    # Where nothing failed the count of what was found has said it.
+    return evolve(judged, verdict=None) if judged.verdict and judged.verdict.passed else judged
