@@ -16,9 +16,9 @@ from confiture.sizes import size, size_bytes
 def gate(tmp_path):
     """Read the gate of a configuration's text."""
 
-    def read(text: str, **given: str) -> Policy:
+    def read(text: str, env: str | None = None) -> Policy:
         (tmp_path / "confiture.toml").write_text(text)
-        return load_settings(Given(**given), cwd=tmp_path, environ={}).gate
+        return load_settings(Given(env=env), cwd=tmp_path, environ={}).gate
 
     return read
 
