@@ -95,33 +95,30 @@ def install(libraries: Sequence[str]) -> None:
             subprocess.run(["apt-get", *words], capture_output=True, check=False)
 
 
-def tested(bindir: Path, words: Sequence[str]) -> Went:
+def tested(bindir: Path, log: Path, words: Sequence[str]) -> Went:
     """Run the tests on these programs."""
-    return _python(bindir, "pytest", "-q", "-p", "no:cacheprovider", *words)
+    return _python(bindir, log, "pytest", "-q", "-p", "no:cacheprovider", *words)
 
 
-def rehearsed(bindir: Path) -> Went:
+def rehearsed(bindir: Path, log: Path) -> Went:
     """Run the figures of accuracy on these programs."""
-    return _python(bindir, "tests.accuracy", "--no-cost")
+    return _python(bindir, log, "tests.accuracy", "--no-cost")
 
 
-def _python(bindir: Path, module: str, *words: str) -> Went:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words],
-        cwd=ROOT,
-        # Extensions that speak to other servers would load the system's older libpq otherwise.
-        env={
-            **os.environ,
-            "CONFITURE_PG_BINDIR": str(bindir),
-            "LD_LIBRARY_PATH": str(bindir.parent / "lib"),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return Went(done.returncode, done.stdout)
+def _python(bindir: Path, log: Path, module: str, *words: str) -> Went:
+    # Extensions that speak to other servers would load the system's older libpq otherwise.
+    named = {"CONFITURE_PG_BINDIR": str(bindir), "LD_LIBRARY_PATH": str(bindir.parent / "lib")}
+    # A file, not a pipe: who waits may look how far it is.
+    with log.open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words],
+            cwd=ROOT,
+            env={**os.environ, **named},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    return Went(done.returncode, log.read_text(encoding="utf-8", errors="replace"))
 
 
 def in_words(version: str, tests: Went, accuracy: Went) -> str:
@@ -147,13 +144,12 @@ def main(words: Sequence[str]) -> int:
         install(missing(bindir))
         for library in missing(bindir):
             print(f"PostgreSQL {version}: {library} is missing: {LIBRARIES.get(library, 'no package known')}")
-        tests, accuracy = tested(bindir, rest.split() or ["-n", "auto"]), rehearsed(bindir)
+        logs = [HOME / f"{name}-{version}.log" for name in ("tests", "accuracy")]
+        tests, accuracy = tested(bindir, logs[0], rest.split() or ["-n", "auto"]), rehearsed(bindir, logs[1])
         print(in_words(version, tests, accuracy), flush=True)
         if tests.code or accuracy.code:
             bad = True
-            for name, went in (("tests", tests), ("accuracy", accuracy)):
-                (HOME / f"{name}-{version}.log").write_text(went.said, encoding="utf-8")
-            print(f"    the whole: {HOME.relative_to(ROOT)}/tests-{version}.log, accuracy-{version}.log")
+            print(f"    the whole: {' '.join(str(log.relative_to(ROOT)) for log in logs)}", flush=True)
     return int(bad)
 
 
