@@ -1,7 +1,10 @@
 """Run the tests and the figures of accuracy on every PostgreSQL we support: one line a version.
 
 ``python -m tests.matrix`` fetches the programs of each version into ``.venv/matrix`` when first asked.
-``python -m tests.matrix 14 16`` does these only.
+``python -m tests.matrix 14 16`` does these only; what follows ``--`` is for pytest, in place of our choice.
+
+Only the tests are run that reach a server. Those of parsing, words, pages and packages are the same
+beside every version, and ``make test`` runs them; the cases of accuracy are judged by their figures.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ LIBRARIES = {
     "libxslt.so.1": "libxslt1.1",
     "libzstd.so.1": "libzstd1",
 }
+# The same beside every version; of `accuracy` the cases, which the figures judge in all three places.
+LEFT_OUT = ("unit", "page", "kit", "plugins", "reporters", "accuracy")
 _NEEDED = ("postgres", "initdb", "pg_dump", "psql")
 
 
@@ -138,6 +143,9 @@ def in_words(version: str, tests: Went, accuracy: Went) -> str:
 def main(words: Sequence[str]) -> int:
     """Run all versions, or those that are named; what follows ``--`` is for pytest."""
     chosen, _, rest = " ".join(words).partition("--")
+    pytest_words = rest.split() or ["-n", "auto", *(f"--ignore=tests/{name}" for name in LEFT_OUT)]
+    if not rest:
+        print(f"the tests that reach a server: without tests/{', '.join(LEFT_OUT)}", flush=True)
     bad = False
     for version in chosen.split() or VERSIONS:
         bindir = programs(version)
@@ -145,7 +153,7 @@ def main(words: Sequence[str]) -> int:
         for library in missing(bindir):
             print(f"PostgreSQL {version}: {library} is missing: {LIBRARIES.get(library, 'no package known')}")
         logs = [HOME / f"{name}-{version}.log" for name in ("tests", "accuracy")]
-        tests, accuracy = tested(bindir, logs[0], rest.split() or ["-n", "auto"]), rehearsed(bindir, logs[1])
+        tests, accuracy = tested(bindir, logs[0], pytest_words), rehearsed(bindir, logs[1])
         print(in_words(version, tests, accuracy), flush=True)
         if tests.code or accuracy.code:
             bad = True
