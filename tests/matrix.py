@@ -130,14 +130,24 @@ def in_words(version: str, tests: Went, accuracy: Went) -> str:
     """Return the version's one line."""
     last = tests.said.strip().splitlines()[-1:] or ["said nothing"]
     summary = last[0].strip("= ")
-    short = re.findall(r"^  ! (.+?)  to reach", accuracy.said, re.MULTILINE)
     cases = re.search(r"(\d+) cases", accuracy.said)
-    figures = (
-        f"not reached: {'; '.join(' '.join(each.split()) for each in short)}" if short else "all figures"
-    )
+    short = not_reached(accuracy.said)
+    figures = f"not reached: {'; '.join(short)}" if short else "all figures reached"
     if accuracy.code and not short:
         figures = "broke off"
     return f"PostgreSQL {version}: {summary} | {cases[1] if cases else 'no'} cases, {figures}"
+
+
+def not_reached(said: str) -> tuple[str, ...]:
+    """Return the figures that fall short, each with its place, out of what ``tests.accuracy`` printed."""
+    place, short = "", []
+    for line in said.splitlines():
+        if line.startswith("in "):
+            place = line.partition(":")[0]
+        elif line.startswith("  ! "):
+            figure = line.removeprefix("  ! ").partition("  to reach")[0]
+            short.append(f"{place}, {' '.join(figure.split())}")
+    return tuple(short)
 
 
 def main(words: Sequence[str]) -> int:
