@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -21,12 +22,12 @@ def orders(database):
     return database
 
 
-def failing(report: dict) -> list[tuple[str, str, int | None]]:
+def failing(report: dict[str, Any]) -> list[tuple[str, str, int | None]]:
     """Return the findings that count, with their places."""
     return [(each["rule"], each["file"], each["line"]) for each in report["findings"] if not each["ignored"]]
 
 
-def errors(report: dict) -> list[tuple[str, str, int | None]]:
+def errors(report: dict[str, Any]) -> list[tuple[str, str, int | None]]:
     """Return those of them that are errors."""
     bad = [each for each in report["findings"] if each["severity"] == "error"]
     return failing({"findings": bad})
