@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +18,9 @@ from confiture.sizes import size, size_bytes
 def gate(tmp_path):
     """Read the gate of a configuration's text."""
 
-    def read(text: str, env: str | None = None) -> Policy:
+    def read(text: str, **given: Any) -> Policy:
         (tmp_path / "confiture.toml").write_text(text)
-        return load_settings(Given(env=env), cwd=tmp_path, environ={}).gate
+        return load_settings(Given(**given), cwd=tmp_path, environ={}).gate
 
     return read
 

@@ -8,15 +8,7 @@ from hypothesis import strategies as st
 
 from confiture.gate.judging import judged
 from confiture.gate.scope import Scope
-from confiture.models.report import Report, Verdict
 from tests.gate.making import finding, migration, policy, rehearsal, statement
-
-
-def said(report: Report) -> Verdict:
-    """Return the verdict, which there is."""
-    assert report.verdict is not None
-    return report.verdict
-
 
 SEVERITIES = st.sampled_from(["error", "warning", "info"])
 FINDINGS = st.lists(
@@ -107,32 +99,35 @@ def test_without_the_gate_the_verdict_is_told_and_the_code_stays():
     report = judged(rehearsal(findings=(finding(),)), policy(), only_report=True)
 
     assert report.exit_code == 0
-    assert said(report).sentence.startswith("the gate would say no: 1 error: ")
+    assert report.verdict is not None
+    assert report.verdict.sentence.startswith("the gate would say no: 1 error: ")
 
 
 def test_the_verdict_names_what_failed_and_the_next_step():
     found = (finding(recipe="SELECT 1", line=3), finding("drop-table", line=8), finding("rename", "warning"))
 
-    verdict = said(judged(rehearsal(findings=found), policy()))
+    verdict = judged(rehearsal(findings=found), policy()).verdict
 
+    assert verdict is not None
     assert verdict.sentence == (
         "the gate says no: 2 errors: index-not-concurrent at migrations/1_jam.sql:3, "
         "drop-table at migrations/1_jam.sql:8"
     )
-    assert (verdict.next_step or "").startswith(
-        'write what stands under "instead"; or say above the statement'
-    )
+    assert verdict.next_step is not None
+    assert verdict.next_step.startswith('write what stands under "instead"; or say above the statement')
 
 
 def test_a_limit_is_told_to_be_raised_and_not_to_be_ignored():
     report = judged(rehearsal(migration(statement())), policy(max_duration="5ms"))
 
-    assert said(report).next_step == "do less at a time, or raise the limit in [tool.confiture.gate]"
+    assert report.verdict is not None
+    assert report.verdict.next_step == "do less at a time, or raise the limit in [tool.confiture.gate]"
 
 
 def test_what_passes_with_warnings_says_so():
-    verdict = said(judged(rehearsal(findings=(finding(severity="warning"),)), policy()))
+    verdict = judged(rehearsal(findings=(finding(severity="warning"),)), policy()).verdict
 
+    assert verdict is not None
     assert verdict.sentence == "the gate lets it pass, with 1 warning"
 
 

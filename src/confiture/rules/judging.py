@@ -90,7 +90,15 @@ def findings(
         empty: Relations that held no rows when it was rehearsed.
         strict: Whether an ignore needs a reason.
     """
-    return tuple(each for reading in readings for each in _of_one(reading, book, empty, strict))
+    return tuple(
+        each for reading in readings for each in _worst(tuple(_of_one(reading, book, empty, strict)))
+    )
+
+
+def _worst(each: Sequence[Finding]) -> Iterator[Finding]:
+    """Leave out what one rule says of a line where it says worse of it."""
+    errors = {(one.rule, one.line) for one in each if one.severity == "error"}
+    yield from (one for one in each if one.severity == "error" or (one.rule, one.line) not in errors)
 
 
 def fails(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
