@@ -212,3 +212,14 @@ def test_rules_of_a_plugin_are_asked_like_our_own(project, orders):
     report = operations.run(settings, plugins=(brings,), dry_run=True, judge=judge)
 
     assert told(report) == [("jam-drunk", "warning", "static")]
+
+
+def test_what_is_switched_off_is_not_told_under_another_name(project, orders):
+    write(project, "CREATE INDEX orders_qty ON orders (qty);")
+    book = open_book(gathered(), {"index-not-concurrent": "off"})
+
+    report = operations.run(
+        project.settings(), dry_run=True, judge=judge_for(project.settings(), book, strict=False)
+    )
+
+    assert [rule for rule, severity, _ in told(report) if severity == "error"] == []

@@ -42,12 +42,14 @@ class Book:
         rules: All that are not off.
         severities: By rule, where they differ from its own.
         known: The ids of all rules, those that are off included.
+        silenced: Those that somebody has switched off.
         undecided: Those that only a rehearsal could judge in what was read: their statements were there.
     """
 
     rules: Sequence[Rule]
     severities: Mapping[str, Severity] = NO_SEVERITIES
     known: tuple[str, ...] = ()
+    silenced: Sequence[Rule] = ()
     undecided: set[str] = field(factory=set)
     _by_kind: dict[str, tuple[Rule, ...]] = field(factory=dict)
 
@@ -76,7 +78,8 @@ def open_book(rules: Iterable[Rule], severities: Mapping[str, Severity] = NO_SEV
     """Return the rules that are to be kept; what is off is left out."""
     each = tuple(rules)
     kept = [rule for rule in each if severities.get(rule.id, rule.severity) != "off"]
-    return Book(kept, severities, tuple(rule.id for rule in each))
+    silenced = [rule for rule in each if severities.get(rule.id) == "off"]
+    return Book(kept, severities, tuple(rule.id for rule in each), silenced)
 
 
 def findings(
@@ -152,7 +155,7 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
                     if verdict:
                         named = named or verdict.basis == "measured"
                         yield verdict
-        if not named and long_here(piece):
+        if not named and long_here(piece) and not _is_silenced(book, piece):
             unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
             yield from (Verdict(rule, _unnamed(piece), piece, "measured") for rule in unnamed)
     for rule in book.rules:
@@ -160,6 +163,16 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
             piece = _at(reading, hit.line)
             ignored.met(rule.id, piece)
             yield Verdict(rule, hit, piece, "measured" if rule.by == "D" else "static")
+
+
+def _is_silenced(book: Book, piece: Piece) -> bool:
+    """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
+    return any(
+        _hits(rule, each)
+        for each in (piece, *pieces_inside(piece))
+        for rule in book.silenced
+        if rule.hits and (not rule.kinds or each.kind in rule.kinds)
+    )
 
 
 def _hits(rule: Rule, piece: Piece) -> list[Hit]:
