@@ -55,7 +55,17 @@ def main(rows: Sequence[int], runs: int, svg: Path) -> None:
 def _print(measured: Sequence[Measured]) -> None:
     adjusted = [each.judged(adjusted=True) for each in measured]
     print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
+    same = [each.judged(adjusted=True, probed=False) for each in measured]
+    print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
     print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
+
+
+def _speeds(measured: Sequence[Measured]) -> str:
+    """Return what the probe found, on one and the same machine, before each size."""
+    first = measured[0]
+    return ", ".join(
+        f"{here.probe.ns_per_row:.0f}" for here in (*(each for each, _ in first.small), first.large[0])
+    )
 
 
 def _waited(measured: Sequence[Measured]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +80,18 @@ class Measured:
     small: tuple[tuple[Statistics, tuple[Timed, ...]], ...]
     large: tuple[Statistics, Timed]
 
-    def judged(self, *, adjusted: bool) -> Judged:
-        """Predict it by the small ones, and set that beside the truth."""
+    def judged(self, *, adjusted: bool, probed: bool = True) -> Judged:
+        """Predict it by the small ones, and set that beside the truth; not ``probed``: at the same speed."""
 
         def of(timed: Timed) -> StatementReport:
             return timed.adjusted if adjusted else timed.statement
 
         production, true = self.large
-        rehearsals = [Rehearsed(here, tuple(map(of, runs))) for here, runs in self.small]
+        speed = None if probed else production.probe
+        rehearsals = [
+            Rehearsed(evolve(here, probe=speed or here.probe), tuple(map(of, runs)))
+            for here, runs in self.small
+        ]
         prediction = predict(rehearsals, production)
         scales_with = (prediction.estimate.scales_with or "").removeprefix("the rows of ")
         here = self.small[-1][0]
@@ -134,19 +138,21 @@ def databases(
     templates: Templates, sizes: Sequence[int], probed_s: float, tell: Tell
 ) -> Iterator[list[Database]]:
     """Lend a database of each size."""
-    made: list[Database] = []
-    try:
+    with ExitStack() as stack:
+        made = []
         for rows in sizes:
             tell(f"{rows:,} rows")
             name = templates.copy("template0")
-            with psycopg.connect(templates.server.conninfo(name), autocommit=True) as conn:
-                fill(conn, rows)
-            settings = Settings(root=Path(), url=templates.server.conninfo(name), migrations=Path())
-            made.append(Database(name, export(settings, sampled_s=0.0, probed_s=probed_s)))
+            stack.callback(templates.drop, name)
+            made.append(_filled(name, templates.server.conninfo(name), rows, probed_s))
         yield made
-    finally:
-        for each in made:
-            templates.drop(each.name)
+
+
+def _filled(name: str, url: str, rows: int, probed_s: float) -> Database:
+    with psycopg.connect(url, autocommit=True) as conn:
+        fill(conn, rows)
+    settings = Settings(root=Path(), url=url, migrations=Path())
+    return Database(name, export(settings, sampled_s=0.0, probed_s=probed_s))
 
 
 def timed(templates: Templates, database: Database, change: Change, *, dry_run: bool) -> Timed:

@@ -19,7 +19,7 @@ _TABLES = """
 _ROWS = """
     INSERT INTO depots SELECT i, 'depot ' || i, i % 12 FROM generate_series(0, {depots} - 1) i;
     INSERT INTO parcels SELECT
-        i, i * 7919 % {depots}, 50 + abs(hashint8(i)::bigint) % 20000, upper(md5(i::text)),
+        i, i::bigint * 7919 % {depots}, 50 + abs(hashint8(i)::bigint) % 20000, upper(md5(i::text)),
         (ARRAY['sent', 'sorted', 'there', 'back'])[1 + abs(hashint8(i + 1)::bigint) % 4],
         '2026-01-01'::timestamptz + (abs(hashint8(i + 2)::bigint) % 20000000) * interval '1 s',
         jsonb_build_object('to', md5((i + 3)::text), 'floor', i % 9)
