@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach each,$(PLUGINS),-e $(dir $(each)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test accuracy bench-lint test-matrix calibration install lint bench docs clean
+.PHONY: demo test accuracy bench-lint test-matrix calibration calibration-live install lint bench docs clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins" "run --plugins" status; do \
@@ -65,6 +65,10 @@ bench: $(VENV)/.bench
 # How good the estimates are; TIMINGS=FILE for another file with the columns of tests/data/timings.
 calibration: $(VENV)/.dev
 	TIMINGS='$(TIMINGS)' $(BIN)/python -m tests.calibration
+
+# The same tried: rehearse on small tables, predict large ones, run there, compare. Best on a quiet machine.
+calibration-live: $(VENV)/.dev
+	$(BIN)/python -m tests.calibration.live
 
 # The peers, where their packages install; what is missing is left out of the table.
 $(VENV)/.bench: $(VENV)/.dev
