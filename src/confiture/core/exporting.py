@@ -126,19 +126,26 @@ def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float 
         ConnectionFault: The server cannot be reached.
     """
     with connect(settings) as conn:
-        probe = _probe(conn, probed_s)
-        transactions = _sample(conn, sampled_s)
-        with _snapshot(conn):
-            relations = _relations(conn, literal(settings.schema))
-            known = _settings(conn)
-        return Statistics(
-            taken_at=datetime.now(UTC).replace(microsecond=0),
-            server=Server(server_version(conn), _block_bytes(conn)),
-            settings=known,
-            relations=relations,
-            transactions=transactions,
-            probe=probe,
-        )
+        return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
+
+
+def export_from(
+    conn: Connection[Any], schema: str, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S
+) -> Statistics:
+    """Return the statistics of the database at the end of an idle connection; raises like ``export``."""
+    probe = _probe(conn, probed_s)
+    transactions = _sample(conn, sampled_s)
+    with _snapshot(conn):
+        relations = _relations(conn, literal(schema))
+        known = _settings(conn)
+    return Statistics(
+        taken_at=datetime.now(UTC).replace(microsecond=0),
+        server=Server(server_version(conn), _block_bytes(conn)),
+        settings=known,
+        relations=relations,
+        transactions=transactions,
+        probe=probe,
+    )
 
 
 @contextmanager

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from confiture.core.estimates import Production
     from confiture.core.places import Copy, Place
     from confiture.core.residue import Snapshot
     from confiture.core.runner import Ran, Runner
@@ -88,10 +89,12 @@ def run(
     sample_rows: int | None = None,
     explain: bool = False,
     repeat: int = 1,
+    production: Production | None = None,
 ) -> Report:
     """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
 
-    A rehearsal may ``explain`` its DML, and ``repeat`` itself to see how times vary.
+    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, and say how long it all
+    would take in ``production``.
 
     Raises:
         ConfitureError: Nothing was begun.
@@ -105,12 +108,12 @@ def run(
     )
     if not dry_run:
         return errand.carry_out()
-    from confiture.core.repeating import repeated
-
     rehearsal = evolve(errand, explain=explain)
-    if place == "transaction":
-        return repeated(rehearsal.carry_out, repeat)
-    return repeated(partial(rehearsal.carry_out_in, place, sample_rows), repeat)
+    if production is None:
+        return rehearsal.rehearsed(place, sample_rows, repeat)
+    from confiture.core.estimates import estimated
+
+    return estimated(rehearsal.rehearsed, production, place, sample_rows, repeat)
 
 
 def down(
@@ -181,11 +184,41 @@ class _Errand:
     directions: tuple[Direction, ...] = ("forward",)
     copy: Copy | None = None
     explain: bool = False
+    first_look: Callable[[Settings], None] | None = None
     ledger: Ledger = field(init=False)
 
     @ledger.default
     def _ledger(self) -> Ledger:
         return Ledger(self.settings.schema)
+
+    def rehearsed(
+        self,
+        place: Place,
+        sample_rows: int | None,
+        repeat: int,
+        first_look: Callable[[Settings], None] | None = None,
+        tell: Callable[[Report], None] | None = None,
+    ) -> Report:
+        """Rehearse in ``place`` so many times.
+
+        Args:
+            place: Where.
+            sample_rows: How many rows of each table to copy there.
+            repeat: How many times.
+            first_look: Looks at the database before each rehearsal.
+            tell: Gets the report of each.
+        """
+        from confiture.core.repeating import repeated
+
+        errand = evolve(self, first_look=first_look)
+
+        def once() -> Report:
+            report = errand.carry_out_in(place, sample_rows) if place != "transaction" else errand.carry_out()
+            if tell:
+                tell(report)
+            return report
+
+        return repeated(once, repeat)
 
     def carry_out_in(self, place: Place, sample_rows: int | None) -> Report:
         """Rehearse in a copy of the database, each migration committed there."""
@@ -211,6 +244,8 @@ class _Errand:
             works = self._works(conn, scripts, ready)
             if not works:
                 return self._report(version, ())
+            if self.first_look:
+                self.first_look(self.settings)
             with self._session(conn, works) as own, self._runner(own, works) as runner:
                 # Another run may have been at it while we waited for the lock.
                 works = self._works(own, scripts, works)

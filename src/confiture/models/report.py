@@ -73,6 +73,36 @@ class Spread:
 
 
 @frozen
+class Estimate:
+    """How long production would take, or why that is not known."""
+
+    known: bool
+    reason: str | None = None
+    advice: str | None = None
+    p50_ms: float | None = None
+    interval50_ms: tuple[float, float] | None = None
+    interval90_ms: tuple[float, float] | None = None
+    confidence_percent: float | None = None
+    scales_with: str | None = None
+    lock_wait_ms: float | None = None
+
+
+@frozen
+class Unavailable:
+    """A table that production could not read or write for a while.
+
+    Attributes:
+        relation: Its name.
+        reads: How long reads would wait; ``None`` where they would not.
+        writes: The same of writes.
+    """
+
+    relation: str
+    reads: Estimate | None
+    writes: Estimate | None
+
+
+@frozen
 class StatementReport:
     """What one statement did.
 
@@ -87,6 +117,7 @@ class StatementReport:
         reasons: Why relations were rewritten, by name, where PostgreSQL says so.
         plan: PostgreSQL's JSON, with ``--explain``.
         spread: With ``--repeat``.
+        estimate: How long production would take, with ``--production``.
     """
 
     line: int | None
@@ -103,6 +134,7 @@ class StatementReport:
     reasons: dict[str, str] = Factory(dict)
     plan: Any = None
     spread: Spread | None = None
+    estimate: Estimate | None = None
 
 
 @frozen
@@ -117,6 +149,7 @@ class HookReport:
     rows_affected: int = 0
     stats: dict[str, Any] = Factory(dict)
     locks: tuple[Lock, ...] = ()
+    estimate: Estimate | None = None
 
 
 @frozen
@@ -143,21 +176,6 @@ class Fault:
 
 
 @frozen
-class Estimate:
-    """How long production would take, or why that is not known."""
-
-    known: bool
-    reason: str | None = None
-    advice: str | None = None
-    p50_ms: float | None = None
-    interval50_ms: tuple[float, float] | None = None
-    interval90_ms: tuple[float, float] | None = None
-    confidence_percent: float | None = None
-    scales_with: str | None = None
-    lock_wait_ms: float | None = None
-
-
-@frozen
 class MigrationReport:
     """What one migration did.
 
@@ -167,6 +185,7 @@ class MigrationReport:
         source_line: The faulty line of the file, for the caret.
         spread: With ``--repeat``.
         file: Where it was read from; ``None`` where it is no file.
+        unavailable: With ``--production``: each table that would be blocked, with how long.
     """
 
     version: str
@@ -191,6 +210,7 @@ class MigrationReport:
     source_line: str | None = None
     spread: Spread | None = None
     file: str | None = None
+    unavailable: tuple[Unavailable, ...] = ()
 
 
 @frozen
