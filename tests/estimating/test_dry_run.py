@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from confiture.config import Settings
@@ -15,35 +13,11 @@ from confiture.core.estimates import Production
 from confiture.core.operations import run
 from confiture.estimating.statistics import Statistics, to_json
 from confiture.models.report import MigrationReport, Report
-from tests.estimating.production import exported, grown
+from tests.estimating.production import grown
 from tests.postgres.project import Project
 
-ROWS = 20_000
 REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
 Predict = Callable[..., Report]
-
-
-@pytest.fixture
-def project(tmp_path: Path, database_url: str, orders: psycopg.Connection[Any]) -> Project:
-    """A folder of migrations beside a database of twenty thousand orders."""
-    return Project(tmp_path, database_url)
-
-
-@pytest.fixture
-def orders(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """Twenty thousand orders, analysed."""
-    database.execute(f"""
-        CREATE TABLE orders (id int PRIMARY KEY, customer int, note text);
-        INSERT INTO orders SELECT i, i % 1000, repeat('x', 100) FROM generate_series(1, {ROWS}) i;
-        ANALYZE orders;
-    """)
-    return database
-
-
-@pytest.fixture
-def here(settings: Settings, orders: psycopg.Connection[Any]) -> Statistics:
-    """What the small database's own export says."""
-    return exported(settings)
 
 
 @pytest.fixture

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from confiture.core.exporting import export
+from confiture.core.outcomes import Keeping
 from confiture.estimating.forecasting import Size, forecasts, remarks
 from confiture.estimating.loading import load
 from confiture.estimating.prior import Prior, shipped
 from confiture.estimating.statistics import Statistics, age_note
-from confiture.models.report import Report
+from confiture.models.report import MigrationReport, Report
 
 if TYPE_CHECKING:
     from confiture.config import Settings
@@ -35,13 +36,13 @@ class Production:
         statistics: As exported.
         file: Where they were read from.
         budget_s: For rehearsing at several sizes, in seconds.
-        prior: What earlier timings teach.
+        prior: What earlier timings teach; ``None``: those that are shipped, and one's own runs.
     """
 
     statistics: Statistics
     file: str = "the export"
     budget_s: float = BUDGET_S
-    prior: Prior = field(factory=shipped, repr=False)
+    prior: Prior | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, file: Path, budget_s: float = BUDGET_S) -> Production:
@@ -61,14 +62,19 @@ Rehearse = Callable[
 
 
 def estimated(
-    rehearse: Rehearse, production: Production, place: Place, sample_rows: int | None, repeat: int
+    settings: Settings,
+    rehearse: Rehearse,
+    production: Production,
+    place: Place,
+    sample_rows: int | None,
+    repeat: int,
 ) -> Report:
-    """Rehearse, and return the report with what production would take."""
+    """Rehearse, and return the report with what production would take; that is kept for the real run."""
     if place == "embedded" and sample_rows is None:
         sizes: list[Size | Report] = _at_several_sizes(rehearse, repeat, production.budget_s)
     else:
         sizes = [_at_one_size(rehearse, place, sample_rows, repeat)]
-    return _said(sizes, production)
+    return _said(sizes, production, Keeping.of(settings))
 
 
 def _at_one_size(rehearse: Rehearse, place: Place, sample_rows: int | None, repeat: int) -> Size | Report:
@@ -104,15 +110,21 @@ def _is_the_last(size: Size, rows: int) -> bool:
     return size.report.outcome != "ok" or largest < _NEARLY_ALL * rows
 
 
-def _said(tried: list[Size | Report], production: Production) -> Report:
+def _said(tried: list[Size | Report], production: Production, keeping: Keeping) -> Report:
     """Return the last report with its estimates, and what is to be said of them."""
     sizes = [each for each in tried if isinstance(each, Size)]
     last = tried[-1]
     old = age_note(production.statistics, production.file)
     if isinstance(last, Report):
         return evolve(last, notes=(*last.notes, *([old] if old else [])))
-    found = forecasts(sizes, production.statistics, production.prior)
-    notes = (*last.report.notes, *_sizes(sizes), *([old] if old else []))
+    prior = production.prior or evolve(shipped(), own=keeping.own)
+    found = forecasts(sizes, production.statistics, prior)
+    notes = (
+        *last.report.notes,
+        *_sizes(sizes),
+        *([old] if old else []),
+        *keeping.predicted(found, prior.own),
+    )
     return evolve(
         last.report,
         migrations=tuple(each.migration for each in found),
@@ -125,3 +137,10 @@ def _sizes(sizes: list[Size]) -> tuple[str, ...]:
         return ()
     rows = [f"{most:,}" for most in SAMPLES_ROWS[: len(sizes)]]
     return (f"rehearsed on {', '.join(rows[:-1])} and {rows[-1]} rows of each table for the estimates",)
+
+
+def with_estimates(ran: MigrationReport, here: Statistics, production: Production) -> MigrationReport:
+    """Return one migration's rehearsal on ``here`` with what production would take."""
+    report = Report("dry-run", "ok", 0, migrations=(ran,))
+    (found,) = forecasts((Size(here, report, (report,)),), production.statistics, production.prior)
+    return found.migration

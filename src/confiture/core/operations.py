@@ -107,13 +107,15 @@ def run(
         settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent, watcher
     )
     if not dry_run:
-        return errand.carry_out()
+        from confiture.core.outcomes import beside_predictions
+
+        return beside_predictions(settings, errand.carry_out)
     rehearsal = evolve(errand, explain=explain)
     if production is None:
         return rehearsal.rehearsed(place, sample_rows, repeat)
     from confiture.core.estimates import estimated
 
-    return estimated(rehearsal.rehearsed, production, place, sample_rows, repeat)
+    return estimated(settings, rehearsal.rehearsed, production, place, sample_rows, repeat)
 
 
 def down(

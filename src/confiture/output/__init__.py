@@ -20,6 +20,7 @@ What = Literal[
     "baseline",
     "dump",
     "statistics",
+    "calibration",
 ]
 
 _HOMES: Mapping[str, Mapping[What, str]] = {
@@ -35,6 +36,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "baseline": "ledger.render_baseline",
         "dump": "ledger.render_dump",
         "statistics": "statistics.render",
+        "calibration": "calibration.render",
     },
     "json": {
         "report": "json.render",
@@ -48,6 +50,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
         "statistics": "statistics.render",
+        "calibration": "calibration.render_json",
     },
     "html": {"report": "html.render"},
 }
