@@ -14,7 +14,7 @@ from confiture.estimating.statistics import Statistics, to_json
 from tests.estimating.production import exported
 from tests.postgres.project import Project
 
-ROWS = 20_000
+ROWS = 60_000
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def document(statistics: Statistics) -> dict[str, Any]:
 
 @pytest.fixture
 def project(tmp_path: Path, database_url: str, orders: psycopg.Connection[Any]) -> Project:
-    """A folder of migrations beside a database of twenty thousand orders."""
+    """A folder of migrations beside a database of sixty thousand orders."""
     return Project(tmp_path, database_url)
 
 
 @pytest.fixture
 def orders(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
-    """Twenty thousand orders, analysed."""
+    """Sixty thousand orders, analysed."""
     database.execute(f"""
         CREATE TABLE orders (id int PRIMARY KEY, customer int, note text);
         INSERT INTO orders SELECT i, i % 1000, repeat('x', 100) FROM generate_series(1, {ROWS}) i;

@@ -8,13 +8,17 @@ from typing import Any
 
 import pytest
 
+from confiture import HookResult
 from confiture.config import Settings
+from confiture.core import DryRunExecutor
 from confiture.core.estimates import Production
 from confiture.core.operations import run
 from confiture.estimating.statistics import Statistics, to_json
+from confiture.models.migration import Migration
 from confiture.models.report import MigrationReport, Report
+from confiture.output.html import render
 from tests.estimating.production import grown
-from tests.postgres.project import Project
+from tests.postgres.project import Project, plugin
 
 REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
 Predict = Callable[..., Report]
@@ -89,3 +93,76 @@ def test_the_command_reads_the_file_and_shows_the_interval_first(project, here):
     (migration,) = json.loads((project.root / "r.json").read_text())["migrations"]
     assert migration["unavailable"][0]["reads"] == migration["estimate"]
     assert migration["statements"][0]["estimate"]["known"] is True
+
+
+def test_a_hook_that_did_nothing_leaves_the_rest_known(predict):
+    idle = plugin("idle", after_ddl=lambda conn: None)
+
+    migration = only(predict(REWRITE, plugins=(idle,)))
+
+    assert migration.hooks[0].estimate.known
+    assert migration.hooks[0].estimate.p50_ms is None
+    assert migration.estimate.known
+
+
+def test_a_hook_that_did_something_makes_the_migration_unknown(predict):
+    busy = plugin("busy", after_ddl=lambda conn: HookResult("after_ddl", "busy", rows_affected=7))
+
+    migration = only(predict(REWRITE, plugins=(busy,)))
+
+    assert not migration.hooks[0].estimate.known
+    assert "is code" in migration.estimate.reason
+
+
+def test_several_sizes_are_rehearsed_by_itself_where_that_pays(settings, project, here):
+    project.write("1_it.sql", REWRITE)
+    production = Production(grown(here, 10), budget_s=600)
+
+    report = run(settings, dry_run=True, place="embedded", production=production)
+
+    # All sixty thousand orders are in the third sample, so there is no larger one.
+    assert any("10,000, 30,000 and 100,000 rows" in note for note in report.notes)
+    assert only(report).estimate.known
+    assert only(report).not_seen == ()
+
+
+def test_a_budget_that_is_spent_leaves_the_first_size(settings, project, here):
+    project.write("1_it.sql", REWRITE)
+
+    report = run(settings, dry_run=True, place="embedded", production=Production(grown(here, 10), budget_s=0))
+
+    assert not any("for the estimates" in note for note in report.notes)
+    assert any("a sample of 10000 rows" in note for note in report.notes)
+
+
+def test_what_fails_has_no_estimate(predict):
+    report = predict("SELECT 1 / 0;")
+
+    assert report.outcome == "failed"
+    assert only(report).estimate is None
+
+
+class Widen(Migration):
+    """A migration of an application's."""
+
+    version, name = "1", "widen"
+
+    def up(self) -> None:
+        self.execute(REWRITE)
+
+
+def test_the_python_api_says_what_is_known(orders, here):
+    asked = DryRunExecutor().run(orders, Widen(connection=orders), production=Production(grown(here, 10)))
+    silent = DryRunExecutor().run(orders, Widen(connection=orders))
+
+    assert asked.estimated_production_time_ms > 0
+    assert 0 < asked.confidence_percent < 80
+    assert (silent.estimated_production_time_ms, silent.confidence_percent) == (None, None)
+
+
+def test_the_page_shows_the_headline_and_each_estimate(predict):
+    page = render(predict(REWRITE + "ALTER TABLE orders ADD x int;"))
+
+    assert "Longest in production: reads and writes of public.orders" in page
+    assert page.count("in production: ") >= 2
+    assert "at most" in page

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 BUDGET_S = 60.0
 SAMPLES_ROWS = (10_000, 30_000, 100_000)
 _NEARLY_ALL = 0.9
-# Each size is about three times the one before, and copying and rehearsing grow with it.
-_LONGER = 3.5
+# Each size is about three times the one before; a server takes its time to start whatever the size.
+_LONGER = 2.0
 
 
 @frozen

@@ -177,7 +177,7 @@ def _of_new(statement: StatementReport, size: Size, filled: bool) -> Prediction 
     its = classed(statement)
     new = [name for name in its.relations if name not in size.here.relations]
     unseen = its.work == "catalog" and not statement.locks and bool(_WORKS_ON.match(statement.sql))
-    busy = its.work == "catalog" and statement.duration_ms - (statement.lock_wait_ms or 0.0) > 10 * FEWEST_MS
+    busy = its.work == "catalog" and statement.work_ms > 10 * FEWEST_MS
     if not busy and not (filled and (new or unseen)):
         return None
     if filled and (new or unseen):
@@ -185,7 +185,7 @@ def _of_new(statement: StatementReport, size: Size, filled: bool) -> Prediction 
         reason = f"it works on {what} that this plan makes, and how large that will be is not known"
         advice = "apply what makes it first, then rehearse the rest"
     else:
-        reason = f"it took {statement.duration_ms:.0f} ms, and what it worked on was not seen"
+        reason = f"it took {statement.work_ms:.0f} ms, and what it worked on was not seen"
         advice = "rehearse on a copy of production"
     return Prediction(Estimate(known=False, reason=reason, advice=advice))
 

@@ -179,7 +179,7 @@ def with_outcome(
     """Return a migration with what its run took, on tables of so many rows."""
     took: dict[str, list[float]] = {}
     for statement in ran.statements:
-        took.setdefault(digest(statement.sql), []).append(statement.duration_ms)
+        took.setdefault(digest(statement.sql), []).append(statement.work_ms)
     return evolve(
         waiting,
         ran_at=ran_at,

@@ -41,8 +41,8 @@ class Rehearsed:
 
     @property
     def ms(self) -> float:
-        """What it took without waiting for locks; the middle of several runs."""
-        return median(max(run.duration_ms - (run.lock_wait_ms or 0.0), 1e-3) for run in self.runs)
+        """What it took without waiting for locks or a CPU; the middle of several runs."""
+        return median(run.work_ms for run in self.runs)
 
 
 @frozen
@@ -237,7 +237,9 @@ def _too_wide(name: str, law: Law | None, here: float) -> Unknown:
 
 
 def _speed(here: Statistics, production: Statistics) -> float:
-    """Return how much longer production computes, by the probe."""
+    """Return how much longer production computes, by the probe; a small difference is none."""
+    if same_server(here, production):
+        return 1.0
     both = production.probe.ns_per_row, here.probe.ns_per_row
     return both[0] / both[1] if all(both) else 1.0
 

@@ -118,6 +118,8 @@ class StatementReport:
         plan: PostgreSQL's JSON, with ``--explain``.
         spread: With ``--repeat``.
         estimate: How long production would take, with ``--production``.
+        cpu_wait_ms: The part of ``duration_ms`` that its server process waited for a CPU; ``None`` where
+            that cannot be seen.
     """
 
     line: int | None
@@ -135,6 +137,13 @@ class StatementReport:
     plan: Any = None
     spread: Spread | None = None
     estimate: Estimate | None = None
+    cpu_wait_ms: float | None = None
+
+    @property
+    def work_ms(self) -> float:
+        """What it took without waiting for locks or for a CPU, as far as that was seen."""
+        waited_ms = (self.lock_wait_ms or 0.0) + (self.cpu_wait_ms or 0.0)
+        return max(self.duration_ms - waited_ms, 1e-3)
 
 
 @frozen
