@@ -12,6 +12,9 @@ import pytest
 from confiture.config import Settings
 from confiture.estimating.statistics import Statistics, to_json
 from tests.estimating.production import exported
+from tests.postgres.project import Project
+
+ROWS = 60_000
 
 
 @pytest.fixture
@@ -54,3 +57,26 @@ def document(statistics: Statistics) -> dict[str, Any]:
     """The same as the file has it."""
     kept: dict[str, Any] = json.loads(json.dumps(to_json(statistics)))
     return kept
+
+
+@pytest.fixture
+def project(tmp_path: Path, database_url: str, orders: psycopg.Connection[Any]) -> Project:
+    """A folder of migrations beside a database of sixty thousand orders."""
+    return Project(tmp_path, database_url)
+
+
+@pytest.fixture
+def orders(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """Sixty thousand orders, analysed."""
+    database.execute(f"""
+        CREATE TABLE orders (id int PRIMARY KEY, customer int, note text);
+        INSERT INTO orders SELECT i, i % 1000, repeat('x', 100) FROM generate_series(1, {ROWS}) i;
+        ANALYZE orders;
+    """)
+    return database
+
+
+@pytest.fixture
+def here(settings: Settings, orders: psycopg.Connection[Any]) -> Statistics:
+    """What the small database's own export says."""
+    return exported(settings)

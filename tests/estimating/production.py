@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from attrs import evolve
+
 from confiture.config import Settings
 from confiture.core.exporting import export
 from confiture.estimating.predicting import Rehearsed
@@ -91,3 +93,17 @@ def building() -> StatementReport:
     return statement(
         "CREATE INDEX by_id ON orders (id)", index_builds=builds, scans=(ORDERS,), locks=(LOCKED,)
     )
+
+
+def grown(here: Statistics, times: float, **changes: Any) -> Statistics:
+    """Return a database of the same shape with so many times the rows."""
+    relations = {
+        name: evolve(
+            each,
+            rows=None if each.rows is None else each.rows * times,
+            pages=int(each.pages * times),
+            toast_bytes=int(each.toast_bytes * times),
+        )
+        for name, each in here.relations.items()
+    }
+    return evolve(here, **{"relations": relations, **changes})

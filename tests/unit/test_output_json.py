@@ -23,7 +23,11 @@ SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").rea
 
 # As the contract writes them down.
 # There where a flag asks for them, or PostgreSQL gives a reason.
-OPTIONAL = {"migration": "spread", "statement": "reasons plan spread rewritten_bytes"}
+OPTIONAL = {
+    "migration": "spread unavailable",
+    "statement": "reasons plan spread rewritten_bytes estimate",
+    "hook": "estimate",
+}
 KEYS = {
     "": "schema_version mode outcome exit_code server_version rehearsed_on plugins migrations findings residue",
     "plugin": "name distribution version",
@@ -38,6 +42,7 @@ KEYS = {
     "error": "sqlstate message detail hint file line column phase hook",
     "estimate": "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with"
     " lock_wait_ms",
+    "unavailable": "relation reads writes",
     "finding": "rule severity migration file line relation message recipe basis ignored fingerprint",
     "residue": "what relation before after",
 }

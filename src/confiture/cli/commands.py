@@ -23,6 +23,7 @@ COMMANDS = {
     "history": ("history", "Show what was applied when, by whom, with which hooks and plugins."),
     "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
     "stats": ("stats", "Export what estimates need to know of production; no row data."),
+    "estimates": ("estimates", "Show how good predictions were so far."),
     "completion": ("completion", "Print what completes the commands in a shell."),
     "lint": ("lint", "Judge migration files by their text alone; needs no server."),
     "accept": ("accept", "Accept the findings there are: they fail the gate no more."),

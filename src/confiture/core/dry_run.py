@@ -18,6 +18,9 @@ from confiture.models.migration import Migration
 from confiture.models.report import MigrationReport
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confiture.core.estimates import Production
     from confiture.core.tracing.trace import Trace
     from confiture.core.watching import Blockers
 
@@ -60,8 +63,8 @@ class DryRunResult:
         execution_time_ms: Wall-clock time of all of it, hooks included, in milliseconds.
         rows_affected: By INSERT, UPDATE, DELETE, MERGE and COPY of the migration, not of hooks.
         locked_tables: Schema-qualified, locked with Share or stronger.
-        estimated_production_time_ms: ``None``: not known.
-        confidence_percent: ``None``: not known.
+        estimated_production_time_ms: As likely too short as too long; ``None``: not known, or not asked for.
+        confidence_percent: How probably production is within 15 % of that; ``None``: not known.
         warnings: What the guards had to say.
         stats: What hooks set.
     """
@@ -91,6 +94,8 @@ class DryRunResult:
             locked_tables=[
                 lock.relation for lock in report.locks if lock.kind in ("table", "matview", "foreign")
             ],
+            estimated_production_time_ms=report.estimate.p50_ms if report.estimate else None,
+            confidence_percent=report.estimate.confidence_percent if report.estimate else None,
             warnings=[*unseen, *report.warnings],
             stats=dict(ran.stats),
         )
@@ -193,8 +198,12 @@ def _creates(text: str, name: str) -> bool:
 class DryRunExecutor:
     """Rehearses one migration on a connection."""
 
-    def run(self, conn: Connection[Any], migration: Migration) -> DryRunResult:
+    def run(
+        self, conn: Connection[Any], migration: Migration, *, production: Production | Path | None = None
+    ) -> DryRunResult:
         """Run ``migration`` for real, roll it back, and return what was seen.
+
+        With ``production``, the file of ``confiture stats export``, say how long it would take there.
 
         Raises:
             DryRunError: It failed; ``error`` is what was raised.
@@ -202,4 +211,4 @@ class DryRunExecutor:
         """
         from confiture.core.migrator import Migrator
 
-        return Migrator(connection=conn).dry_run(migration)
+        return Migrator(connection=conn).dry_run(migration, production=production)

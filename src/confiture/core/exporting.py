@@ -6,6 +6,7 @@ values and histogram bounds are never asked for. What definitions hold of consta
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import defaultdict
@@ -36,7 +37,10 @@ from confiture.exceptions import LockFault
 SAMPLED_S = 3.0
 _SAMPLES = 7
 PROBED_S = 0.5
-_PROBED_ROWS = 20_000
+# Few enough to be done before the scheduler takes the CPU away.
+_PROBED_ROWS = 2_000
+_ROUND_TRIPS = 50
+_COMPUTATIONS = 20
 
 _SETTINGS = (
     "autovacuum",
@@ -78,7 +82,15 @@ _RELATIONS = f"""
     SELECT c.oid::bigint, {_NAME},
         CASE c.relkind WHEN 'p' THEN 'partitioned' WHEN 'm' THEN 'matview' ELSE 'table' END,
         (SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
-        CASE WHEN c.reltuples >= 0 THEN c.reltuples::float8 END,
+        CASE
+            WHEN c.reltuples < 0 OR (c.relpages = 0 AND c.relkind <> 'p' AND pg_relation_size(c.oid) > 0)
+                THEN NULL
+            WHEN c.relpages > 0 AND c.relkind <> 'p'
+                -- As the planner has it: what came since the last ANALYZE shows in the file's size.
+                THEN round(c.reltuples::float8 / c.relpages * (pg_relation_size(c.oid)
+                    / current_setting('block_size')::int))
+            ELSE c.reltuples::float8
+        END,
         pg_relation_size(c.oid), coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0),
         greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid))::text
     {_OURS} ORDER BY 2
@@ -109,7 +121,10 @@ _TRANSACTIONS = """
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND datname = current_database()
         AND (xact_start IS NOT NULL OR state IS NULL)
 """
-_PROBE = f"SELECT sum(length(md5(i::text))) FROM generate_series(1, {_PROBED_ROWS}) i"
+_PROBE = (
+    "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
+    f"SELECT sum(length(md5(i::text))) FROM generate_series(1, {_PROBED_ROWS}) i"
+)
 
 # A quoted name, kept; or a constant, not kept.
 _CONSTANT = re.compile(
@@ -126,19 +141,26 @@ def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float 
         ConnectionFault: The server cannot be reached.
     """
     with connect(settings) as conn:
-        probe = _probe(conn, probed_s)
-        transactions = _sample(conn, sampled_s)
-        with _snapshot(conn):
-            relations = _relations(conn, literal(settings.schema))
-            known = _settings(conn)
-        return Statistics(
-            taken_at=datetime.now(UTC).replace(microsecond=0),
-            server=Server(server_version(conn), _block_bytes(conn)),
-            settings=known,
-            relations=relations,
-            transactions=transactions,
-            probe=probe,
-        )
+        return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
+
+
+def export_from(
+    conn: Connection[Any], schema: str, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S
+) -> Statistics:
+    """Return the statistics of the database at the end of an idle connection; raises like ``export``."""
+    probe = _probe(conn, probed_s)
+    transactions = _sample(conn, sampled_s)
+    with _snapshot(conn):
+        relations = _relations(conn, literal(schema))
+        known = _settings(conn)
+    return Statistics(
+        taken_at=datetime.now(UTC).replace(microsecond=0),
+        server=Server(server_version(conn), _block_bytes(conn)),
+        settings=known,
+        relations=relations,
+        transactions=transactions,
+        probe=probe,
+    )
 
 
 @contextmanager
@@ -244,12 +266,18 @@ def _sample(conn: Connection[Any], sampled_s: float) -> Transactions:
 def _probe(conn: Connection[Any], probed_s: float) -> Probe:
     """Run the same small computation again and again; the fastest was disturbed the least."""
     began = time.perf_counter()
-    round_trip_s = min(_timed(conn, "SELECT 1") for _ in range(5))
-    fastest_s = _timed(conn, _PROBE)
+    round_trip_s = min(_timed(conn, "SELECT 1") for _ in range(_ROUND_TRIPS))
+    fastest_ms = min(_computed_ms(conn) for _ in range(_COMPUTATIONS))
     while time.perf_counter() - began < probed_s:
-        fastest_s = min(fastest_s, _timed(conn, _PROBE))
-    ns_per_row = max(fastest_s - round_trip_s, 0.0) * 1e9 / _PROBED_ROWS
-    return Probe(round(ns_per_row, 1), round(round_trip_s * 1000, 3))
+        fastest_ms = min(fastest_ms, _computed_ms(conn))
+    return Probe(round(fastest_ms * 1e6 / _PROBED_ROWS, 1), round(round_trip_s * 1000, 3))
+
+
+def _computed_ms(conn: Connection[Any]) -> float:
+    """Return what it took by the server's own clock: the way there and back is another matter."""
+    ((answer,),) = rows(conn, _PROBE)
+    (explained,) = json.loads(answer) if isinstance(answer, str | bytes) else answer
+    return float(explained["Execution Time"])
 
 
 def _timed(conn: Connection[Any], query: str) -> float:

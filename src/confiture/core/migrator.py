@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+from attrs import evolve
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
@@ -26,6 +27,9 @@ from confiture.exceptions import UsageFault
 from confiture.models.migration import Direction, Migration
 from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.plugins.guarding import GuardedPluginManager
+
+if TYPE_CHECKING:
+    from confiture.core.estimates import Production
 
 
 class CallersFault(Exception):
@@ -64,19 +68,34 @@ class Migrator:
         """Undo ``migration`` by its ``down()``; do nothing where it is not applied. Raises like ``apply``."""
         return self._run(migration, "backward")
 
-    def dry_run(self, migration: Migration) -> DryRunResult:
+    def dry_run(self, migration: Migration, *, production: Production | Path | None = None) -> DryRunResult:
         """Run ``migration`` for real, roll it back, and return what was seen.
+
+        With ``production``, the file of ``confiture stats export``, say how long it would take there.
 
         Raises:
             DryRunError: It failed.
             LockFault: Another run holds the migration lock.
+            StatisticsFault: The file of production's statistics cannot be used.
         """
         work = from_class(migration, "forward")
+        asked = self._asked(production) if production is not None else None
         with self._engine(work, dry_run=True) as runner:
             (ran,) = Rehearsal(runner).run((work,), tell=lambda _: None)
         if ran.error:
             raise DryRunError(work.name, ran.error) from ran.error
-        return DryRunResult.of(ran)
+        return DryRunResult.of(asked(ran) if asked else ran)
+
+    def _asked(self, production: Production | Path) -> Callable[[Ran], Ran]:
+        """Look at the database before a rehearsal; return what adds the estimates to it afterwards."""
+        from confiture.core.estimates import Production, with_estimates
+        from confiture.core.exporting import export_from
+
+        asked = production if isinstance(production, Production) else Production.read(production)
+        # On a connection of its own: the caller's may be in a transaction, which one snapshot cannot be.
+        with connect_like(parameters(self.connection)) as conn:
+            here = export_from(conn, self.settings.schema, sampled_s=0.0)
+        return lambda ran: evolve(ran, report=with_estimates(ran.report, here, asked))
 
     def _run(self, migration: Migration, direction: Direction) -> Ran:
         work = from_class(migration, direction)

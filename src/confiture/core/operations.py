@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from confiture.core.estimates import Production
     from confiture.core.places import Copy, Place
     from confiture.core.residue import Snapshot
     from confiture.core.runner import Ran, Runner
@@ -90,10 +91,12 @@ def run(
     explain: bool = False,
     repeat: int = 1,
     judge: Judge | None = None,
+    production: Production | None = None,
 ) -> Report:
     """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
 
-    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, and be judged by ``judge``.
+    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, be judged by ``judge``, and
+    say how long it all would take in ``production``.
 
     Raises:
         ConfitureError: Nothing was begun.
@@ -112,13 +115,15 @@ def run(
         judge=judge,
     )
     if not dry_run:
-        return errand.carry_out()
-    from confiture.core.repeating import repeated
+        from confiture.core.outcomes import beside_predictions
 
+        return beside_predictions(settings, errand.carry_out)
     rehearsal = evolve(errand, explain=explain)
-    if place == "transaction":
-        return repeated(rehearsal.carry_out, repeat)
-    return repeated(partial(rehearsal.carry_out_in, place, sample_rows), repeat)
+    if production is None:
+        return rehearsal.rehearsed(place, sample_rows, repeat)
+    from confiture.core.estimates import estimated
+
+    return estimated(settings, rehearsal.rehearsed, production, place, sample_rows, repeat)
 
 
 def down(
@@ -190,11 +195,41 @@ class _Errand:
     copy: Copy | None = None
     explain: bool = False
     judge: Judge | None = None
+    first_look: Callable[[Settings], None] | None = None
     ledger: Ledger = field(init=False)
 
     @ledger.default
     def _ledger(self) -> Ledger:
         return Ledger(self.settings.schema)
+
+    def rehearsed(
+        self,
+        place: Place,
+        sample_rows: int | None,
+        repeat: int,
+        first_look: Callable[[Settings], None] | None = None,
+        tell: Callable[[Report], None] | None = None,
+    ) -> Report:
+        """Rehearse in ``place`` so many times.
+
+        Args:
+            place: Where.
+            sample_rows: How many rows of each table to copy there.
+            repeat: How many times.
+            first_look: Looks at the database before each rehearsal.
+            tell: Gets the report of each.
+        """
+        from confiture.core.repeating import repeated
+
+        errand = evolve(self, first_look=first_look)
+
+        def once() -> Report:
+            report = errand.carry_out_in(place, sample_rows) if place != "transaction" else errand.carry_out()
+            if tell:
+                tell(report)
+            return report
+
+        return repeated(once, repeat)
 
     def carry_out_in(self, place: Place, sample_rows: int | None) -> Report:
         """Rehearse in a copy of the database, each migration committed there."""
@@ -220,6 +255,8 @@ class _Errand:
             works = self._works(conn, scripts, ready)
             if not works:
                 return self._report(version, ())
+            if self.first_look:
+                self.first_look(self.settings)
             with self._session(conn, works) as own, self._runner(own, works) as runner:
                 # Another run may have been at it while we waited for the lock.
                 works = self._works(own, scripts, works)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 from psycopg import Connection, Cursor
 
+from confiture.core.cpu_wait import cpu_wait_ms
 from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import StatementReport
 
@@ -47,6 +48,7 @@ class Statements:
     around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
     trace: Trace | None = None
     steps: list[Step] = field(factory=list)
+    _cpu_wait_ms: float | None = None
 
     @property
     def rows_affected(self) -> int:
@@ -98,6 +100,7 @@ class Statements:
         if self.trace:
             self.trace.prepare(sql)
         self.running = line, sql
+        self._cpu_wait_ms = cpu_wait_ms(self.conn)
         return time.perf_counter()
 
     def _note(
@@ -105,12 +108,21 @@ class Statements:
     ) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
+        waited_ms = _between(self._cpu_wait_ms, cpu_wait_ms(self.conn), duration_ms)
         plan, rows = _explained(cursor) if explained else (None, _counted(cursor))
         self.reports.append(
-            StatementReport(line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan)
+            StatementReport(
+                line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan, cpu_wait_ms=waited_ms
+            )
         )
         if self.trace:
             self.steps.append(self.trace.after_statement(self.trace.now_ms() - duration_ms, sql))
+
+
+def _between(before_ms: float | None, after_ms: float | None, most_ms: float) -> float | None:
+    if before_ms is None or after_ms is None:
+        return None
+    return min(max(after_ms - before_ms, 0.0), most_ms)
 
 
 def _counted(cursor: Cursor[Any]) -> int | None:

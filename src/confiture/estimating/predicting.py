@@ -41,8 +41,27 @@ class Rehearsed:
 
     @property
     def ms(self) -> float:
-        """What it took without waiting for locks; the middle of several runs."""
-        return median(max(run.duration_ms - (run.lock_wait_ms or 0.0), 1e-3) for run in self.runs)
+        """What it took without waiting for locks or a CPU; the middle of several runs."""
+        return median(run.work_ms for run in self.runs)
+
+
+@frozen
+class Basis:
+    """What a prediction that grows with a table is made from.
+
+    Attributes:
+        kind: The class of the statement.
+        relation: The table whose size decides.
+        rows: How many production has of it.
+        times: That over the largest rehearsed ones.
+        regime: How it was rehearsed.
+    """
+
+    kind: str
+    relation: str
+    rows: float
+    times: float
+    regime: Regime
 
 
 @frozen
@@ -53,11 +72,13 @@ class Prediction:
         estimate: In the report's words.
         quantiles_ms: One for each of ``SHARES``; none where it is not known.
         bound: Only the upper end means something.
+        basis: Of an interval; ``None`` where there is none.
     """
 
     estimate: Estimate
     quantiles_ms: tuple[float, ...] = field(default=(), repr=False)
     bound: bool = False
+    basis: Basis | None = None
 
 
 def predict(rehearsed: Sequence[Rehearsed], production: Statistics, prior: Prior | None = None) -> Prediction:
@@ -79,8 +100,13 @@ def predict(rehearsed: Sequence[Rehearsed], production: Statistics, prior: Prior
     return _extrapolated(its, driving, ordered, production, prior)
 
 
-def predict_hook(hook: HookReport) -> Prediction:
-    """Return what is known of a hook: that it is code."""
+def predict_hook(
+    hook: HookReport, here: Statistics | None = None, production: Statistics | None = None
+) -> Prediction:
+    """Return what is known of a hook: that it is code; one that did nothing to speak of gets a bound."""
+    if here and production and hook.duration_ms < FEWEST_MS and not (hook.rows_affected or hook.locks):
+        longest_ms = shipped().catalog.bound_ms(hook.duration_ms) * _slower(here, production)
+        return _at_most(longest_ms, _bound(longest_ms, 0.0, what="did nothing that was seen"))
     return Prediction(
         Estimate(
             known=False,
@@ -101,9 +127,14 @@ def total(predictions: Sequence[Prediction]) -> Estimate:
         )
     summed = tuple(map(sum, zip(*(each.quantiles_ms for each in predictions), strict=True)))
     if all(each.bound for each in predictions):
-        return _bound(summed[-1] if summed else 0.0, wait_ms)
+        return _bound(summed[-1] if summed else 0.0, wait_ms, what=_what(predictions))
     scales = dict.fromkeys(each.estimate.scales_with for each in predictions if each.estimate.scales_with)
     return _estimate(summed, ", ".join(scales), wait_ms)
+
+
+def _what(bounds: Sequence[Prediction]) -> str:
+    said = {(each.estimate.reason or "").partition(":")[0] for each in bounds}
+    return said.pop() if len(said) == 1 else "does not grow with production's tables"
 
 
 def _first_of(unknown: Sequence[Estimate]) -> str:
@@ -171,30 +202,29 @@ def _extrapolated(
     if not points or there == 0:
         return _bounded(largest, production, prior, its)
     points.sort(key=lambda point: point.rows)
-    law = _law(its, name, points, ordered, production, prior)
+    basis = _basis(its, name, points, ordered, production)
+    law = _law(basis, largest.here, production, prior)
     if law is None or law.width > WIDEST:
         return _unknown(_too_wide(name, law, here), largest, production)
     expected_ms = through(points).at(there) * _speed(largest.here, production)
     quantiles = tuple(expected_ms * math.exp(value) for value in law.quantiles)
     estimate = _estimate(quantiles, f"the rows of {name}", _lock_wait_ms(largest, production))
-    return Prediction(estimate, quantiles)
+    return Prediction(estimate, quantiles, basis=basis)
 
 
-def _law(
-    its: Classed,
-    name: str,
-    points: Sequence[Point],
-    ordered: Sequence[Rehearsed],
-    production: Statistics,
-    prior: Prior,
-) -> Law | None:
-    largest = ordered[-1].here
-    crosses = pages_fit(name, largest) and not pages_fit(name, production)
+def _basis(
+    its: Classed, name: str, points: Sequence[Point], ordered: Sequence[Rehearsed], production: Statistics
+) -> Basis:
+    crosses = pages_fit(name, ordered[-1].here) and not pages_fit(name, production)
     runs = _RUNS if min(len(each.runs) for each in ordered) >= _RUNS else 1
     sizes = len({point.rows for point in points})
-    times = (production.rows(name) or 1.0) / points[-1].rows
-    law = prior.law(str(its.work), Regime(runs, sizes, crosses), times)
-    return law if law is None or same_server(largest, production) else law.wider(_HOST_SPREAD)
+    rows = production.rows(name) or 1.0
+    return Basis(str(its.work), name, rows, rows / points[-1].rows, Regime(runs, sizes, crosses))
+
+
+def _law(basis: Basis, here: Statistics, production: Statistics, prior: Prior) -> Law | None:
+    law = prior.law(basis.kind, basis.regime, basis.times)
+    return law if law is None or same_server(here, production) else law.wider(_HOST_SPREAD)
 
 
 def _too_wide(name: str, law: Law | None, here: float) -> Unknown:
@@ -207,21 +237,30 @@ def _too_wide(name: str, law: Law | None, here: float) -> Unknown:
 
 
 def _speed(here: Statistics, production: Statistics) -> float:
-    """Return how much longer production computes, by the probe."""
+    """Return how much longer production computes, by the probe; a small difference is none."""
+    if same_server(here, production):
+        return 1.0
     both = production.probe.ns_per_row, here.probe.ns_per_row
     return both[0] / both[1] if all(both) else 1.0
 
 
 def _bounded(largest: Rehearsed, production: Statistics, prior: Prior, its: Classed) -> Prediction:
     """Return at most how long what does not grow with production's tables takes."""
-    slower = 1.0 if same_server(largest.here, production) else math.exp(1.645 * _HOST_SPREAD)
-    longest_ms = prior.catalog.bound_ms(largest.ms) * slower
-    estimate = _bound(longest_ms, _lock_wait_ms(largest, production), catalog=its.work == "catalog")
+    longest_ms = prior.catalog.bound_ms(largest.ms) * _slower(largest.here, production)
+    what = "changes the catalog only" if its.work == "catalog" else "does not grow with production's tables"
+    return _at_most(longest_ms, _bound(longest_ms, _lock_wait_ms(largest, production), what=what))
+
+
+def _slower(here: Statistics, production: Statistics) -> float:
+    """Return how much longer a bound is where production is another server."""
+    return 1.0 if same_server(here, production) else math.exp(1.645 * _HOST_SPREAD)
+
+
+def _at_most(longest_ms: float, estimate: Estimate) -> Prediction:
     return Prediction(estimate, tuple(share * longest_ms / SHARES[-1] for share in SHARES), bound=True)
 
 
-def _bound(longest_ms: float, wait_ms: float | None, *, catalog: bool = True) -> Estimate:
-    what = "changes the catalog only" if catalog else "does not grow with production's tables"
+def _bound(longest_ms: float, wait_ms: float | None, *, what: str = "changes the catalog only") -> Estimate:
     return Estimate(
         known=True,
         reason=f"{what}: at most {longest_ms:.3g} ms, beside waiting for locks",

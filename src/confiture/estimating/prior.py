@@ -99,16 +99,37 @@ class Catalog:
 
 
 @frozen
+class Own:
+    """What one's own runs add.
+
+    Attributes:
+        shift: Of the logarithm of true over predicted.
+        spread: What the law's width is multiplied with.
+        cases: How many migrations it comes from.
+    """
+
+    shift: float = 0.0
+    spread: float = 1.0
+    cases: int = 0
+
+    def corrected(self, law: Law) -> Law:
+        """Return the law as one's own runs have it."""
+        middle = law.median
+        return Law(tuple(middle + self.shift + self.spread * (value - middle) for value in law.quantiles))
+
+
+@frozen
 class Prior:
-    """All that is known before this database's own runs."""
+    """All that is known before a prediction: what is shipped, and one's own runs."""
 
     groups: Mapping[Regime, Group]
     catalog: Catalog
+    own: Own = Own()
 
     def law(self, kind: str, regime: Regime, times: float) -> Law | None:
         """Return the law of such a prediction; ``None`` where no timings are like it."""
         group = self.groups.get(regime)
-        return group.law(kind, times) if group else None
+        return self.own.corrected(group.law(kind, times)) if group else None
 
 
 def distance(times: float) -> float:

@@ -73,6 +73,36 @@ class Spread:
 
 
 @frozen
+class Estimate:
+    """How long production would take, or why that is not known."""
+
+    known: bool
+    reason: str | None = None
+    advice: str | None = None
+    p50_ms: float | None = None
+    interval50_ms: tuple[float, float] | None = None
+    interval90_ms: tuple[float, float] | None = None
+    confidence_percent: float | None = None
+    scales_with: str | None = None
+    lock_wait_ms: float | None = None
+
+
+@frozen
+class Unavailable:
+    """A table that production could not read or write for a while.
+
+    Attributes:
+        relation: Its name.
+        reads: How long reads would wait; ``None`` where they would not.
+        writes: The same of writes.
+    """
+
+    relation: str
+    reads: Estimate | None
+    writes: Estimate | None
+
+
+@frozen
 class StatementReport:
     """What one statement did.
 
@@ -89,6 +119,9 @@ class StatementReport:
         spread: With ``--repeat``.
         rewritten_bytes: Of the new files of what it rewrote, indexes and TOAST included; ``None`` where it
             rewrote nothing, or that was not measured.
+        estimate: How long production would take, with ``--production``.
+        cpu_wait_ms: The part of ``duration_ms`` that its server process waited for a CPU; ``None`` where
+            that cannot be seen.
     """
 
     line: int | None
@@ -106,6 +139,14 @@ class StatementReport:
     plan: Any = None
     spread: Spread | None = None
     rewritten_bytes: int | None = None
+    estimate: Estimate | None = None
+    cpu_wait_ms: float | None = None
+
+    @property
+    def work_ms(self) -> float:
+        """What it took without waiting for locks or for a CPU, as far as that was seen."""
+        waited_ms = (self.lock_wait_ms or 0.0) + (self.cpu_wait_ms or 0.0)
+        return max(self.duration_ms - waited_ms, 1e-3)
 
 
 @frozen
@@ -125,6 +166,7 @@ class HookReport:
     stats: dict[str, Any] = Factory(dict)
     locks: tuple[Lock, ...] = ()
     wal_bytes: int | None = None
+    estimate: Estimate | None = None
 
 
 @frozen
@@ -151,21 +193,6 @@ class Fault:
 
 
 @frozen
-class Estimate:
-    """How long production would take, or why that is not known."""
-
-    known: bool
-    reason: str | None = None
-    advice: str | None = None
-    p50_ms: float | None = None
-    interval50_ms: tuple[float, float] | None = None
-    interval90_ms: tuple[float, float] | None = None
-    confidence_percent: float | None = None
-    scales_with: str | None = None
-    lock_wait_ms: float | None = None
-
-
-@frozen
 class MigrationReport:
     """What one migration did.
 
@@ -175,6 +202,7 @@ class MigrationReport:
         source_line: The faulty line of the file, for the caret.
         spread: With ``--repeat``.
         file: Where it was read from; ``None`` where it is no file.
+        unavailable: With ``--production``: each table that would be blocked, with how long.
     """
 
     version: str
@@ -199,6 +227,7 @@ class MigrationReport:
     source_line: str | None = None
     spread: Spread | None = None
     file: str | None = None
+    unavailable: tuple[Unavailable, ...] = ()
 
 
 @frozen

@@ -21,6 +21,7 @@ What = Literal[
     "dump",
     "statistics",
     "rules",
+    "calibration",
 ]
 
 _HOMES: Mapping[str, Mapping[What, str]] = {
@@ -37,6 +38,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "dump": "ledger.render_dump",
         "statistics": "statistics.render",
         "rules": "rules.render",
+        "calibration": "calibration.render",
     },
     "json": {
         "report": "json.render",
@@ -51,6 +53,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "dump": "json.render_dump",
         "statistics": "statistics.render",
         "rules": "rules.render_json",
+        "calibration": "calibration.render_json",
     },
     "html": {"report": "html.render"},
 }

@@ -16,6 +16,7 @@ from confiture.models.report import (
     StatementReport,
 )
 from confiture.output.effects import blocked, effects, how_long, is_quiet, long_blocks, longest_block, spread
+from confiture.output.estimates import blocked_in_production, headline, lasting
 from confiture.output.summary import DONE, summary
 from confiture.output.timeline import Timeline, timeline
 from confiture.output.words import duration, glued, inert_lines, place, plural, pointed, shortened, size
@@ -69,6 +70,7 @@ def render(report: Report) -> str:
             summary=summary(report),
             good=report.outcome == "ok",
             longest=longest_block(report),
+            production=headline(report),
             sections=[_section(number, each) for number, each in enumerate(report.migrations, 1)],
             findings=_sorted(report.findings),
         )
@@ -114,6 +116,8 @@ def _templates() -> Environment:
         long_blocks=long_blocks,
         source=_source,
         scale=_scale,
+        lasting=lasting,
+        blocked_in_production=blocked_in_production,
     )
     templates.globals.update(
         place=place,

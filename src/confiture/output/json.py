@@ -37,6 +37,7 @@ _KEYS: Mapping[type, str] = {
     model.Estimate: (
         "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with lock_wait_ms"
     ),
+    model.Unavailable: "relation reads writes",
     model.Finding: "rule severity migration file line relation message recipe basis ignored fingerprint",
     model.Residue: "what relation before after",
     MigrationStatus: "version name state applied_at",
@@ -53,8 +54,9 @@ _KEYS: Mapping[type, str] = {
 }
 # Only where there is something to say: asked for with a flag, or rarely known.
 _OPTIONAL: Mapping[type, str] = {
-    model.StatementReport: "reasons plan spread rewritten_bytes",
-    model.MigrationReport: "spread",
+    model.StatementReport: "reasons plan spread rewritten_bytes estimate",
+    model.HookReport: "estimate",
+    model.MigrationReport: "spread unavailable",
 }
 _DEEPEST = 20
 

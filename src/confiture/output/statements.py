@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.output.effects import effects, is_quiet
+from confiture.output.estimates import words
 from confiture.output.words import (
     columns,
     duration,
@@ -64,9 +65,10 @@ def _facts(statement: StatementReport) -> tuple[str, str, str]:
     return quiet(where), padded("", 8 - len(took)) + took, rows
 
 
-def _beneath(statement: StatementReport, said: str | None, room: int | None) -> list[str]:
-    lines = [line for each in effects(statement) for line in wrapped(each, room, 2)]
-    if statement.not_rehearsed and statement.not_rehearsed != said:
+def _beneath(statement: StatementReport, reason: str | None, room: int | None) -> list[str]:
+    said = effects(statement) + ([words(statement.estimate)] if statement.estimate else [])
+    lines = [line for each in said for line in wrapped(each, room, 2)]
+    if statement.not_rehearsed and statement.not_rehearsed != reason:
         lines.append(f"  {notable('not rehearsed:')} {inert(statement.not_rehearsed)}")
     return lines
 

@@ -8,6 +8,7 @@ import click
 
 from confiture.models.report import Fault, HookReport, Lock, MigrationReport, Mode, PluginUse, Report, Residue
 from confiture.output.effects import Step, blocking, effects, long_blocks, longest_block, spread
+from confiture.output.estimates import headline, in_production
 from confiture.output.findings import count, lines_of, only_read
 from confiture.output.statements import table, wrapped
 from confiture.output.summary import DONE, summary
@@ -109,7 +110,7 @@ def _beneath(migration: MigrationReport, mode: Mode, room: int | None) -> list[s
     lines += _not_seen(migration)
     lines += [f"{notable('warning:')} {inert(warning)}" for warning in migration.warnings]
     lines += [f"after the commit, not called now: {inert(each)}" for each in migration.on_commit]
-    lines += _estimate(migration)
+    lines += [line for each in in_production(migration) for line in wrapped(each, room, 0)]
     return lines + (error_lines(migration.error, migration.source_line) if migration.error else [])
 
 
@@ -184,16 +185,6 @@ def _not_seen(migration: MigrationReport) -> list[str]:
     ]
 
 
-def _estimate(migration: MigrationReport) -> list[str]:
-    estimate = migration.estimate
-    if estimate is None:
-        return []
-    if estimate.known and estimate.p50_ms is not None:
-        return [f"in production: about {duration(estimate.p50_ms)}"]
-    said = [inert(each) for each in (estimate.reason, estimate.advice) if each]
-    return [f"in production: not known{': ' if said else ''}{'; '.join(said)}"]
-
-
 def error_lines(error: Fault, source_line: str | None = None) -> list[str]:
     """Return an error: the message, where it is, the line with a caret, and what the server adds."""
     message, *rest = inert_lines(error.message)
@@ -250,6 +241,8 @@ def _longest(report: Report, room: int | None) -> list[str]:
 
 
 def _unknown(report: Report) -> list[str]:
+    if (said := headline(report)) is not None:
+        return [notable(said)]
     if report.mode == "dry-run" and any(
         each.outcome == "rehearsed" and each.estimate is None for each in report.migrations
     ):

@@ -1,0 +1,75 @@
+"""How good predictions were so far, for a person and for machines."""
+
+from __future__ import annotations
+
+import json
+
+from attrs import asdict
+
+from confiture.estimating.outcomes import Calibration, Line
+from confiture.output.words import columns, duration, inert, plural
+
+_MOST = 20
+
+
+def render(calibration: Calibration, *, colour: bool = False) -> str:  # noqa: ARG001 - nothing to colour
+    """Return the figures, and the latest statements they come from."""
+    return "\n".join([*_figures(calibration), *_table(calibration.statements[-_MOST:])]) + "\n"
+
+
+def render_json(calibration: Calibration) -> str:
+    """Return the same as JSON."""
+    document = {"schema_version": 1, **asdict(calibration)}
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _figures(calibration: Calibration) -> list[str]:
+    if not calibration.migrations:
+        waiting = plural(calibration.waiting, "migration")
+        return [
+            f"nothing was run yet of which something was predicted; {waiting} predicted and not run",
+            "predict with confiture dry-run --production FILE, then run",
+        ]
+    lines = [
+        f"{plural(calibration.migrations, 'migration')} run that had been predicted, "
+        f"{calibration.waiting} waiting"
+    ]
+    if calibration.predictions:
+        lines.append(
+            f"{plural(calibration.predictions, 'interval')}: {_share(calibration.coverage90_percent)} within "
+            f"nine times in ten, {_share(calibration.coverage50_percent)} within half of the time; "
+            f"median error {_share(calibration.median_error_percent)}"
+        )
+    if calibration.bounds:
+        lines.append(f"{plural(calibration.bounds, 'bound')}: {_share(calibration.bounds_kept_percent)} kept")
+    if calibration.elsewhere:
+        lines.append(
+            f"{plural(calibration.elsewhere, 'statement')} ran on tables of another size than predicted: "
+            "not counted"
+        )
+    return lines
+
+
+def _share(percent: float | None) -> str:
+    return "not known" if percent is None else f"{percent:.0f} %"
+
+
+def _table(lines: tuple[Line, ...]) -> list[str]:
+    if not lines:
+        return []
+    return [
+        "",
+        *columns([("migration", "line", "predicted", "nine times in ten", "took", ""), *map(_row, lines)]),
+    ]
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    low, high = map(duration, line.interval90_ms)
+    return (
+        inert(f"{line.version} {line.name}".rstrip()),
+        str(line.line or ""),
+        duration(line.p50_ms) if line.p50_ms is not None else "a bound",
+        f"{low} to {high}" if line.p50_ms is not None else f"at most {high}",
+        duration(line.actual_ms),
+        "" if line.inside else "outside",
+    )

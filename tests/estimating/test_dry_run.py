@@ -1,0 +1,168 @@
+"""``dry-run --production`` from end to end: a small database here, a larger one there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from confiture import HookResult
+from confiture.config import Settings
+from confiture.core import DryRunExecutor
+from confiture.core.estimates import Production
+from confiture.core.operations import run
+from confiture.estimating.statistics import Statistics, to_json
+from confiture.models.migration import Migration
+from confiture.models.report import MigrationReport, Report
+from confiture.output.html import render
+from tests.estimating.production import grown
+from tests.postgres.project import Project, plugin
+
+REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
+Predict = Callable[..., Report]
+
+
+@pytest.fixture
+def predict(settings: Settings, project: Project, here: Statistics) -> Predict:
+    """Rehearse a migration and predict it for a database so many times as large."""
+
+    def predicted(sql: str, times: float = 10, of: Statistics = here, **more: Any) -> Report:
+        project.write("1_it.sql", sql)
+        return run(settings, dry_run=True, production=Production(grown(of, times)), **more)
+
+    return predicted
+
+
+def only(report: Report) -> MigrationReport:
+    (migration,) = report.migrations
+    return migration
+
+
+def test_a_rewrite_has_an_interval_and_says_what_it_scales_with(predict):
+    migration = only(predict(REWRITE))
+
+    estimate = migration.estimate
+    (statement,) = migration.statements
+    assert estimate.known
+    assert estimate.interval90_ms[0] < estimate.interval50_ms[0] < estimate.p50_ms
+    assert estimate.p50_ms < estimate.interval50_ms[1] < estimate.interval90_ms[1]
+    assert 5 * statement.duration_ms < estimate.p50_ms < 30 * statement.duration_ms
+    assert estimate.scales_with == "the rows of public.orders"
+    assert 0 < estimate.confidence_percent < 80
+    assert statement.estimate.p50_ms == pytest.approx(estimate.p50_ms, rel=0.01)
+
+
+def test_what_changes_the_catalog_has_a_bound_and_no_percentage(predict):
+    estimate = only(predict("ALTER TABLE orders ADD x int;")).estimate
+
+    assert estimate.known
+    assert estimate.interval90_ms[0] == 0
+    assert (estimate.p50_ms, estimate.confidence_percent) == (None, None)
+
+
+def test_a_table_is_blocked_from_its_lock_to_the_migrations_end(predict):
+    """The index build comes under the lock that ADD took, the first index before it."""
+    migration = only(predict("CREATE INDEX a ON orders (customer); ALTER TABLE orders ADD x int; " + REWRITE))
+
+    (blocked,) = migration.unavailable
+    assert blocked.relation == "public.orders"
+    assert blocked.writes == migration.estimate
+    assert blocked.reads.p50_ms < blocked.writes.p50_ms
+
+
+def test_without_production_nothing_is_said(settings, project):
+    project.write("1_it.sql", REWRITE)
+
+    migration = only(run(settings, dry_run=True))
+
+    assert (migration.estimate, migration.unavailable) == (None, ())
+    assert migration.statements[0].estimate is None
+
+
+def test_the_command_reads_the_file_and_shows_the_interval_first(project, here):
+    (project.root / "production.json").write_text(json.dumps(to_json(grown(here, 10))))
+    project.write("1_it.sql", REWRITE)
+
+    words = project.command("dry-run", "--production", "production.json", "--output", "json=r.json")
+
+    assert words.returncode == 0, words.stderr
+    assert "nine times in ten" in words.stdout
+    assert "longest in production: reads and writes of public.orders" in words.stdout
+    (migration,) = json.loads((project.root / "r.json").read_text())["migrations"]
+    assert migration["unavailable"][0]["reads"] == migration["estimate"]
+    assert migration["statements"][0]["estimate"]["known"] is True
+
+
+def test_a_hook_that_did_nothing_leaves_the_rest_known(predict):
+    idle = plugin("idle", after_ddl=lambda conn: None)
+
+    migration = only(predict(REWRITE, plugins=(idle,)))
+
+    assert migration.hooks[0].estimate.known
+    assert migration.hooks[0].estimate.p50_ms is None
+    assert migration.estimate.known
+
+
+def test_a_hook_that_did_something_makes_the_migration_unknown(predict):
+    busy = plugin("busy", after_ddl=lambda conn: HookResult("after_ddl", "busy", rows_affected=7))
+
+    migration = only(predict(REWRITE, plugins=(busy,)))
+
+    assert not migration.hooks[0].estimate.known
+    assert "is code" in migration.estimate.reason
+
+
+def test_several_sizes_are_rehearsed_by_itself_where_that_pays(settings, project, here):
+    project.write("1_it.sql", REWRITE)
+    production = Production(grown(here, 10), budget_s=600)
+
+    report = run(settings, dry_run=True, place="embedded", production=production)
+
+    # All sixty thousand orders are in the third sample, so there is no larger one.
+    assert any("10,000, 30,000 and 100,000 rows" in note for note in report.notes)
+    assert only(report).estimate.known
+    assert only(report).not_seen == ()
+
+
+def test_a_budget_that_is_spent_leaves_the_first_size(settings, project, here):
+    project.write("1_it.sql", REWRITE)
+
+    report = run(settings, dry_run=True, place="embedded", production=Production(grown(here, 10), budget_s=0))
+
+    assert not any("for the estimates" in note for note in report.notes)
+    assert any("a sample of 10000 rows" in note for note in report.notes)
+
+
+def test_what_fails_has_no_estimate(predict):
+    report = predict("SELECT 1 / 0;")
+
+    assert report.outcome == "failed"
+    assert only(report).estimate is None
+
+
+class Widen(Migration):
+    """A migration of an application's."""
+
+    version, name = "1", "widen"
+
+    def up(self) -> None:
+        self.execute(REWRITE)
+
+
+def test_the_python_api_says_what_is_known(orders, here):
+    asked = DryRunExecutor().run(orders, Widen(connection=orders), production=Production(grown(here, 10)))
+    silent = DryRunExecutor().run(orders, Widen(connection=orders))
+
+    assert asked.estimated_production_time_ms > 0
+    assert 0 < asked.confidence_percent < 80
+    assert (silent.estimated_production_time_ms, silent.confidence_percent) == (None, None)
+
+
+def test_the_page_shows_the_headline_and_each_estimate(predict):
+    page = render(predict(REWRITE + "ALTER TABLE orders ADD x int;"))
+
+    assert "Longest in production: reads and writes of public.orders" in page
+    assert page.count("in production: ") >= 2
+    assert "at most" in page

@@ -1,0 +1,173 @@
+"""What real runs took is kept beside what was predicted, and predictions learn from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from confiture.core.estimates import Production
+from confiture.core.operations import run
+from confiture.core.outcomes import FILE, read_calibration
+from confiture.estimating.outcomes import Kept, KeptMigration, calibration, from_json, learned, to_json
+from confiture.estimating.prior import Own, shipped
+from tests.estimating.production import grown
+
+INDEX = "CREATE INDEX by_customer ON orders (customer);"
+
+
+def kept(actual_ms: float | None = 130.0, **changes: Any) -> Kept:
+    """Return a statement that was predicted to take 100 ms on a million orders."""
+    known: dict[str, Any] = {
+        "line": 1,
+        "sql_sha256": "0" * 64,
+        "relation": "public.orders",
+        "rows": 1e6,
+        "kind": "index",
+        "p50_ms": 100.0,
+        "interval50_ms": (80.0, 125.0),
+        "interval90_ms": (60.0, 166.0),
+        "actual_ms": actual_ms,
+        "actual_rows": 1.1e6,
+    }
+    return Kept(**(known | changes))
+
+
+def migration(*statements: Kept, version: str = "1", ran_at: str | None = "then") -> KeptMigration:
+    return KeptMigration(version, "it", "c", "before", ran_at, statements)
+
+
+def test_coverage_and_error_are_of_what_was_run():
+    inside, outside = kept(110.0), kept(200.0)
+
+    found = calibration([migration(inside, outside), migration(kept(None), version="2", ran_at=None)])
+
+    assert (found.migrations, found.waiting, found.predictions) == (1, 1, 2)
+    assert (found.coverage50_percent, found.coverage90_percent) == (50, 50)
+    assert found.median_error_percent == pytest.approx((100 * 10 / 110 + 50) / 2)
+
+
+def test_what_ran_on_tables_of_another_size_does_not_count():
+    found = calibration([migration(kept(1.0, actual_rows=1000.0), kept(1.0, actual_rows=None))])
+
+    assert (found.predictions, found.elsewhere, found.coverage90_percent) == (0, 2, None)
+
+
+def test_bounds_count_by_themselves():
+    bound = kept(3.0, relation=None, rows=None, kind=None, p50_ms=None, interval50_ms=None)
+
+    found = calibration([migration(evolve(bound, interval90_ms=(0.0, 4.0)))])
+
+    assert (found.predictions, found.bounds, found.bounds_kept_percent) == (0, 1, 100)
+
+
+def test_one_run_moves_predictions_a_little_and_many_move_them_far():
+    slow = [migration(kept(200.0), version=str(number)) for number in range(40)]
+
+    one, many = learned(slow[:1]), learned(slow)
+
+    assert 0 < one.shift < 0.1
+    assert many.shift == pytest.approx(0.8 * math.log(2))
+
+
+def test_runs_that_are_as_predicted_sharpen_the_intervals():
+    exact = [migration(kept(100.0), version=str(number)) for number in range(40)]
+
+    assert learned(exact).spread < 0.6
+    assert learned([]) == Own()
+
+
+def test_what_is_learned_is_not_learned_again_from_predictions_that_know_it():
+    knowing = kept(200.0, own=Own(math.log(2), 1.0, 9))
+
+    assert learned([migration(knowing)]).shift == pytest.approx(2 * math.log(2) / 11)
+
+
+def test_what_is_learned_shifts_and_stretches_the_law():
+    prior = shipped()
+    regime = next(iter(prior.groups))
+
+    law = prior.law("index", regime, 10)
+    own = evolve(prior, own=Own(0.5, 2.0, 3)).law("index", regime, 10)
+
+    assert own.median == pytest.approx(law.median + 0.5)
+    assert math.log(own.width) == pytest.approx(2 * math.log(law.width))
+
+
+def test_a_file_holds_what_was_kept():
+    everything = (migration(kept(own=Own(0.1, 0.9, 2))),)
+
+    assert from_json(json.loads(json.dumps(to_json(everything)))) == everything
+
+
+def test_a_run_is_kept_beside_its_prediction(project, settings, here, orders):
+    project.write("1_it.sql", f"{INDEX}\nALTER TABLE orders ADD secret text DEFAULT 'hush-hush';")
+    run(settings, dry_run=True, production=Production(grown(here, 1)))
+
+    run(settings)
+
+    found = read_calibration(settings)
+    assert (found.migrations, found.waiting, found.predictions, found.bounds) == (1, 0, 1, 1)
+    assert found.statements[0].actual_ms > 0
+    assert "hush" not in (project.root / FILE).read_text()
+
+
+def test_a_run_elsewhere_does_not_count(project, settings, here):
+    project.write("1_it.sql", INDEX)
+    run(settings, dry_run=True, production=Production(grown(here, 50)))
+
+    run(settings)
+
+    found = read_calibration(settings)
+    assert (found.predictions, found.elsewhere) == (0, 1)
+
+
+def test_a_migration_that_was_changed_since_is_another(project, settings, here):
+    project.write("1_it.sql", INDEX)
+    run(settings, dry_run=True, production=Production(grown(here, 1)))
+    project.write("1_it.sql", f"-- changed\n{INDEX}")
+
+    run(settings)
+
+    assert read_calibration(settings).migrations == 0
+
+
+def test_a_rehearsal_keeps_nothing_in_the_database(project, settings, here, orders):
+    project.write("1_it.sql", INDEX)
+
+    run(settings, dry_run=True, production=Production(grown(here, 10)))
+
+    assert orders.execute("SELECT to_regnamespace('confiture')").fetchone() == (None,)
+
+
+def test_a_file_that_is_not_as_it_was_written_stops_no_run(project, settings, here):
+    (project.root / FILE).parent.mkdir()
+    (project.root / FILE).write_text("{}")
+    project.write("1_it.sql", INDEX)
+
+    report = run(settings, dry_run=True, production=Production(grown(here, 10)))
+
+    assert any("estimates.json cannot be read" in note for note in report.notes)
+    assert run(settings).outcome == "ok"
+    assert (project.root / FILE).read_text() == "{}"
+    said = project.command("estimates")
+    assert said.returncode == 2
+    assert "Traceback" not in said.stderr
+
+
+def test_the_command_shows_the_figures(project, settings, here):
+    empty = project.command("estimates")
+    project.write("1_it.sql", INDEX)
+    run(settings, dry_run=True, production=Production(grown(here, 1)))
+    run(settings)
+
+    words = project.command("estimates")
+    figures = json.loads(project.command("estimates", "--output", "json").stdout)
+
+    assert "nothing was run yet" in empty.stdout
+    assert "1 interval:" in words.stdout
+    assert figures["predictions"] == 1
+    assert figures["statements"][0]["relation"] == "public.orders"
