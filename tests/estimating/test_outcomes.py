@@ -90,8 +90,8 @@ def test_what_is_learned_shifts_and_stretches_the_law():
     prior = shipped()
     regime = next(iter(prior.groups))
 
-    law = prior.law("index", regime, 10)
-    own = evolve(prior, own=Own(0.5, 2.0, 3)).law("index", regime, 10)
+    law: Any = prior.law("index", regime, 10)
+    own: Any = evolve(prior, own=Own(0.5, 2.0, 3)).law("index", regime, 10)
 
     assert own.median == pytest.approx(law.median + 0.5)
     assert math.log(own.width) == pytest.approx(2 * math.log(law.width))

@@ -27,7 +27,7 @@ def ask(project: Any, settings: Any, orders: Any) -> Ask:
             orders.execute(each)
         (project.root / "p.json").write_text(json.dumps(to_json(change(exported(settings)))))
         project.write("1_it.sql", sql)
-        done = project.command("dry-run", "--production", "p.json", "--output", "json=r.json")
+        done = project.command("dry-run", "--no-gate", "--production", "p.json", "--output", "json=r.json")
         assert done.returncode == 0, done.stderr
         (migration,) = json.loads((project.root / "r.json").read_text())["migrations"]
         return migration["estimate"], done.stdout
@@ -206,7 +206,7 @@ def test_a_file_that_was_edited_by_hand_ends_in_code_2_before_anything_runs(proj
     (project.root / "p.json").write_text(text)
     project.write("1_it.sql", "SELECT 1;")
 
-    done = project.command("dry-run", "--production", "p.json")
+    done = project.command("dry-run", "--no-gate", "--production", "p.json")
 
     assert done.returncode == 2
     assert "p.json" in done.stderr
@@ -214,7 +214,7 @@ def test_a_file_that_was_edited_by_hand_ends_in_code_2_before_anything_runs(proj
 
 
 def test_a_file_that_is_not_there_ends_in_code_2(project):
-    done = project.command("dry-run", "--production", "nowhere.json")
+    done = project.command("dry-run", "--no-gate", "--production", "nowhere.json")
 
     assert done.returncode == 2
     assert "nowhere.json: cannot be read" in done.stderr
