@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach each,$(PLUGINS),-e $(dir $(each)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test accuracy test-matrix calibration install lint bench docs clean
+.PHONY: demo test accuracy bench-lint test-matrix calibration calibration-live install lint bench docs clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins" "run --plugins" status; do \
@@ -25,15 +25,23 @@ lint: $(VENV)/.dev
 
 # How well a rehearsal sees: 1 where a figure is not reached. `make accuracy ONLY=C123` for one case.
 accuracy: $(VENV)/.dev
+	$(BIN)/python -m tests.accuracy.static
 	$(BIN)/python -m tests.accuracy $(addprefix --only ,$(ONLY))
+	$(MAKE) bench-lint
+
+# How long lint takes for a thousand files, beside squawk where it installs; both in one run.
+bench-lint: $(VENV)/.dev
+	-$(BIN)/pip install --quiet squawk-cli
+	$(BIN)/python -m tests.benchmarks.lint
 
 # Everything on PostgreSQL 14 to 18: one line a version. `make test-matrix ON="14 16"` for some.
 test-matrix: $(VENV)/.dev
 	$(BIN)/python -m tests.matrix $(ON)
 
-# The page of the hooks, from their docstrings.
+# The page of the hooks, from their docstrings, and that of the rules.
 docs: $(VENV)/.installed
 	$(BIN)/python docs/build_hooks.py
+	$(BIN)/python docs/build_rules.py
 
 install: $(VENV)/.installed
 
@@ -57,6 +65,10 @@ bench: $(VENV)/.bench
 # How good the estimates are; TIMINGS=FILE for another file with the columns of tests/data/timings.
 calibration: $(VENV)/.dev
 	TIMINGS='$(TIMINGS)' $(BIN)/python -m tests.calibration
+
+# The same tried: rehearse on small tables, predict large ones, run there, compare. Best on a quiet machine.
+calibration-live: $(VENV)/.dev
+	$(BIN)/python -m tests.calibration.live
 
 # The peers, where their packages install; what is missing is left out of the table.
 $(VENV)/.bench: $(VENV)/.dev

@@ -1,7 +1,10 @@
 """Run the tests and the figures of accuracy on every PostgreSQL we support: one line a version.
 
 ``python -m tests.matrix`` fetches the programs of each version into ``.venv/matrix`` when first asked.
-``python -m tests.matrix 14 16`` does these only.
+``python -m tests.matrix 14 16`` does these only; what follows ``--`` is for pytest, in place of our choice.
+
+Only the tests are run that reach a server. Those of parsing, words, pages and packages are the same
+beside every version, and ``make test`` runs them; the cases of accuracy are judged by their figures.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ LIBRARIES = {
     "libxslt.so.1": "libxslt1.1",
     "libzstd.so.1": "libzstd1",
 }
+# The same beside every version; of `accuracy` the cases, which the figures judge in all three places.
+LEFT_OUT = ("unit", "page", "kit", "plugins", "reporters", "accuracy")
 _NEEDED = ("postgres", "initdb", "pg_dump", "psql")
 
 
@@ -95,65 +100,74 @@ def install(libraries: Sequence[str]) -> None:
             subprocess.run(["apt-get", *words], capture_output=True, check=False)
 
 
-def tested(bindir: Path, words: Sequence[str]) -> Went:
+def tested(bindir: Path, log: Path, words: Sequence[str]) -> Went:
     """Run the tests on these programs."""
-    return _python(bindir, "pytest", "-q", "-p", "no:cacheprovider", *words)
+    return _python(bindir, log, "pytest", "-q", "-p", "no:cacheprovider", *words)
 
 
-def rehearsed(bindir: Path) -> Went:
+def rehearsed(bindir: Path, log: Path) -> Went:
     """Run the figures of accuracy on these programs."""
-    return _python(bindir, "tests.accuracy", "--no-cost")
+    return _python(bindir, log, "tests.accuracy", "--no-cost")
 
 
-def _python(bindir: Path, module: str, *words: str) -> Went:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words],
-        cwd=ROOT,
-        # Extensions that speak to other servers would load the system's older libpq otherwise.
-        env={
-            **os.environ,
-            "CONFITURE_PG_BINDIR": str(bindir),
-            "LD_LIBRARY_PATH": str(bindir.parent / "lib"),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    return Went(done.returncode, done.stdout)
+def _python(bindir: Path, log: Path, module: str, *words: str) -> Went:
+    # Extensions that speak to other servers would load the system's older libpq otherwise.
+    named = {"CONFITURE_PG_BINDIR": str(bindir), "LD_LIBRARY_PATH": str(bindir.parent / "lib")}
+    # A file, not a pipe: who waits may look how far it is.
+    with log.open("wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words],
+            cwd=ROOT,
+            env={**os.environ, **named},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    return Went(done.returncode, log.read_text(encoding="utf-8", errors="replace"))
 
 
 def in_words(version: str, tests: Went, accuracy: Went) -> str:
     """Return the version's one line."""
     last = tests.said.strip().splitlines()[-1:] or ["said nothing"]
     summary = last[0].strip("= ")
-    short = re.findall(r"^  ! (.+?)  to reach", accuracy.said, re.MULTILINE)
     cases = re.search(r"(\d+) cases", accuracy.said)
-    figures = (
-        f"not reached: {'; '.join(' '.join(each.split()) for each in short)}" if short else "all figures"
-    )
+    short = not_reached(accuracy.said)
+    figures = f"not reached: {'; '.join(short)}" if short else "all figures reached"
     if accuracy.code and not short:
         figures = "broke off"
     return f"PostgreSQL {version}: {summary} | {cases[1] if cases else 'no'} cases, {figures}"
 
 
+def not_reached(said: str) -> tuple[str, ...]:
+    """Return the figures that fall short, each with its place, out of what ``tests.accuracy`` printed."""
+    place, short = "", []
+    for line in said.splitlines():
+        if line.startswith("in "):
+            place = line.partition(":")[0]
+        elif line.startswith("  ! "):
+            figure = line.removeprefix("  ! ").partition("  to reach")[0]
+            short.append(f"{place}, {' '.join(figure.split())}")
+    return tuple(short)
+
+
 def main(words: Sequence[str]) -> int:
     """Run all versions, or those that are named; what follows ``--`` is for pytest."""
     chosen, _, rest = " ".join(words).partition("--")
+    pytest_words = rest.split() or ["-n", "auto", *(f"--ignore=tests/{name}" for name in LEFT_OUT)]
+    if not rest:
+        print(f"the tests that reach a server: without tests/{', '.join(LEFT_OUT)}", flush=True)
     bad = False
     for version in chosen.split() or VERSIONS:
         bindir = programs(version)
         install(missing(bindir))
         for library in missing(bindir):
             print(f"PostgreSQL {version}: {library} is missing: {LIBRARIES.get(library, 'no package known')}")
-        tests, accuracy = tested(bindir, rest.split() or ["-n", "auto"]), rehearsed(bindir)
+        logs = [HOME / f"{name}-{version}.log" for name in ("tests", "accuracy")]
+        tests, accuracy = tested(bindir, logs[0], pytest_words), rehearsed(bindir, logs[1])
         print(in_words(version, tests, accuracy), flush=True)
         if tests.code or accuracy.code:
             bad = True
-            for name, went in (("tests", tests), ("accuracy", accuracy)):
-                (HOME / f"{name}-{version}.log").write_text(went.said, encoding="utf-8")
-            print(f"    the whole: {HOME.relative_to(ROOT)}/tests-{version}.log, accuracy-{version}.log")
+            print(f"    the whole: {' '.join(str(log.relative_to(ROOT)) for log in logs)}", flush=True)
     return int(bad)
 
 

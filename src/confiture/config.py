@@ -12,6 +12,7 @@ from attrs import Factory, field, frozen
 from confiture.config_file import ConfigFile, Table, check_keys, find_file
 from confiture.durations import seconds
 from confiture.exceptions import UsageFault
+from confiture.gate.policy import Policy, merged, policy_of
 from confiture.urls import expand
 from confiture.urls import safe_url as safe_url
 
@@ -38,6 +39,7 @@ class Settings:
         wait_s: How long to wait for a starting server, in seconds.
         allow_out_of_order: Whether a pending version may lie below an applied one.
         direct_url: For what needs a session, where ``url`` is a transaction pooler.
+        gate: What a rehearsal is judged by.
     """
 
     root: Path
@@ -55,6 +57,7 @@ class Settings:
     wait_s: float = 0.0
     allow_out_of_order: bool = False
     direct_url: str | None = field(default=None, repr=lambda url: repr(url and safe_url(url)))
+    gate: Policy = field(default=Policy())
 
 
 @frozen
@@ -114,6 +117,7 @@ def load_settings(
         wait_concurrently=_first(given.wait_concurrently, str(table.get("wait_concurrently", "0"))),
         wait_s=_first(given.wait_s, 0.0),
         allow_out_of_order=_first(given.allow_out_of_order, table.get("allow_out_of_order", False)),
+        gate=policy_of(table.get("gate", {})),
     )
 
 
@@ -147,11 +151,12 @@ def _overridden(table: Table, env: Table) -> Table:
     plugin = dict(table.get("plugin", {}))
     for name, own in env.get("plugin", {}).items():
         plugin[name] = {**plugin.get(name, {}), **own}
-    merged = {**table, **env, "plugin": plugin}
+    gate = merged(table.get("gate", {}), env.get("gate", {}))
+    both = {**table, **env, "plugin": plugin, "gate": gate}
     # A direct_url leads to the database of the url beside it, never to another environment's.
     if "url" in env and "direct_url" not in env:
-        merged.pop("direct_url", None)
-    return merged
+        both.pop("direct_url", None)
+    return both
 
 
 def _urls(

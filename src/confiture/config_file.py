@@ -10,9 +10,10 @@ from typing import Any
 from attrs import frozen
 
 from confiture.durations import milliseconds, seconds
-from confiture.exceptions import ConfigurationFault
+from confiture.exceptions import ConfigurationFault, UsageFault
 
 Table = Mapping[str, Any]
+Keys = Mapping[str, Callable[[object], str | None]]
 
 
 @frozen
@@ -146,21 +147,24 @@ def check_keys(file: ConfigFile) -> None:
         _check_table(file, table, ("env", name))
 
 
-def _check_table(file: ConfigFile, table: Table, where: tuple[str, ...]) -> None:
+def _check_table(file: ConfigFile, table: Table, where: tuple[str, ...], keys: Keys | None = None) -> None:
+    known = _KEYS if keys is None else keys
     for key, value in table.items():
-        if key not in _KEYS:
-            raise file.fault(f"unknown key {key!r}", *where, key, hint=_nearest(key))
-        wrong = _KEYS[key](value)
+        if key not in known:
+            raise file.fault(f"unknown key {key!r}", *where, key, hint=_nearest(key, known))
+        wrong = known[key](value)
         if wrong:
             # A value may be a password in the wrong place: it is described, never shown.
             raise file.fault(f"{'.'.join((*where, key))} {wrong}", *where, key)
+        if keys is None and key == "gate":
+            _check_table(file, value, (*where, "gate"), _GATE_KEYS)
 
 
-def _nearest(key: str) -> str:
+def _nearest(key: str, known: Keys) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(key, _KEYS, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(_KEYS)}"
+    near = get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
 
 
 def _shown(value: object) -> str:
@@ -220,15 +224,68 @@ def _table(value: object) -> str | None:
     return None if isinstance(value, dict) else f"is to be a table, not {_shown(value)}"
 
 
-def _tables(value: object) -> str | None:
-    if not isinstance(value, dict):
-        return _table(value)
-    return next(
-        (f"holds {name!r}, which {wrong}" for name, each in value.items() if (wrong := _table(each))), None
-    )
+def _size(value: object) -> str | None:
+    from confiture.sizes import size_bytes
+
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return f'is to be a size, "500MB", not {_shown(value)}'
+    try:
+        size_bytes(str(value))
+    except ValueError as error:
+        return f"is not usable: {error}"
+    return None
 
 
-_KEYS: Mapping[str, Callable[[object], str | None]] = {
+def _version(value: object) -> str | None:
+    from confiture.core.versions import numbers
+
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return f"is to be a version, not {_shown(value)}"
+    try:
+        numbers(str(value))
+    except UsageFault as fault:
+        return f"is not usable: {fault.message}"
+    return None
+
+
+def _one_of(*words: str) -> Callable[[object], str | None]:
+    those = ", ".join(f'"{word}"' for word in words)
+    return lambda value: None if value in words else f"is to be one of {those}"
+
+
+def _each(check: Callable[[object], str | None]) -> Callable[[object], str | None]:
+    """Return a check of a table with any keys, whose values are alike."""
+
+    def checked(value: object) -> str | None:
+        if not isinstance(value, dict):
+            return _table(value)
+        return next(
+            (f"holds {key!r}, which {wrong}" for key, each in value.items() if (wrong := check(each))), None
+        )
+
+    return checked
+
+
+def _times_of_tables(value: object) -> str | None:
+    bare = next((key for key in value if "." not in key), None) if isinstance(value, dict) else None
+    if bare is not None:
+        return f'holds {bare!r}: write it with its schema, in quotes: "public.{bare}"'
+    return _each(_duration)(value)
+
+
+_GATE_KEYS: Keys = {
+    "fail_on": _one_of("error", "warning", "never"),
+    "severity": _each(_one_of("error", "warning", "info", "off")),
+    "judge_after": _version,
+    "max_block": _duration,
+    "max_block_of": _times_of_tables,
+    "max_duration": _duration,
+    "max_hook_duration": _duration,
+    "max_rewritten": _size,
+    "max_wal": _size,
+    "max_estimated": _duration,
+}
+_KEYS: Keys = {
     "url": _text,
     "migrations": _text,
     "schema": _schema,
@@ -240,6 +297,7 @@ _KEYS: Mapping[str, Callable[[object], str | None]] = {
     "wait_concurrently": _duration,
     "allow_out_of_order": _yes_or_no,
     "direct_url": _text,
-    "plugin": _tables,
+    "gate": _table,
+    "plugin": _each(_table),
     "env": _table,
 }

@@ -31,3 +31,17 @@ def seconds(text: str) -> float:
         ValueError: It is not a time.
     """
     return milliseconds(text, bare_unit="s") / 1_000
+
+
+def duration(ms: float | None) -> str:
+    """Return milliseconds as a person says them: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``."""
+    if ms is None:
+        return ""
+    if ms < 9.95:
+        return f"{ms:.1f} ms"
+    if ms < 999.5:
+        return f"{ms:.0f} ms"
+    if ms < 59_950:
+        return f"{ms / 1_000:.1f} s"
+    minutes, rest_s = divmod(round(ms / 1_000), 60)
+    return f"{minutes} min {rest_s} s"

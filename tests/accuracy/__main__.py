@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import click
 
@@ -56,7 +56,7 @@ def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...]
             for each in outcomes_of(templates, case, places or _usual(number))
         ]
         priced = costs(templates) if (not only if cost is None else cost) else ()
-    good = _show(outcomes)
+    good = _show(outcomes, () if places else A_SHARE)
     if priced:
         click.echo(table("\nwhat it costs", priced))
     sys.exit(0 if good and all(each.good for each in priced) else 1)
@@ -66,7 +66,7 @@ def _usual(number: int) -> tuple[str, ...]:
     return tuple(place for place in PLACES if number % A_SHARE.get(place, 1) == 0)
 
 
-def _show(outcomes: Sequence[Outcome]) -> bool:
+def _show(outcomes: Sequence[Outcome], parts: Collection[str]) -> bool:
     for outcome in outcomes:
         if outcome.refused:
             click.echo(f"{outcome.case}: refused before anything ran: {outcome.refused}")
@@ -76,7 +76,7 @@ def _show(outcomes: Sequence[Outcome]) -> bool:
     good = True
     for place in PLACES:
         if here := [each for each in outcomes if each.place == place]:
-            lines = figures(here)
+            lines = figures(here, part=place in parts)
             click.echo(table(f"\nin {place}: {len(here)} cases", lines))
             good = good and all(line.good for line in lines)
     return good

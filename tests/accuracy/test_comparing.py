@@ -71,6 +71,13 @@ def test_what_is_declared_not_seen_is_not_missed_but_counted():
     assert [each.name for each in figures([outcome]) if not each.good] == ["locks: cases with some not seen"]
 
 
+def test_a_part_of_the_cases_may_have_one_with_locks_that_are_not_seen():
+    outcome = judged(evolve(TRUTH, locks={}), not_seen=(("public.jam", "lock"),))
+
+    assert all(each.good for each in figures([outcome], part=True))
+    assert not all(each.good for each in figures([outcome, outcome], part=True))
+
+
 def test_scans_declared_not_seen_are_no_declared_lock():
     outcome = judged(evolve(TRUTH, scans=frozenset()), not_seen=((None, "scans"),))
 

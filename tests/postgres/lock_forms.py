@@ -237,3 +237,6 @@ FORMS = (
     "LOCK TABLE public.jam IN EXCLUSIVE MODE; ALTER TABLE jam ADD COLUMN n int",
     "ALTER TABLE jam ADD COLUMN n float DEFAULT random()",
 )
+
+# The major version that was the first to have one of them, where that is not the oldest we support.
+SINCE = {"ALTER TABLE loner SET ACCESS METHOD heap": 15}

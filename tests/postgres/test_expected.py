@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from confiture.core.expected import Expected, expected_locks
-from tests.postgres.lock_forms import FORMS, KITCHEN
+from tests.postgres.lock_forms import FORMS, KITCHEN, SINCE
 
 STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 HELD = """
@@ -89,6 +89,8 @@ class Kitchen:
 
 @pytest.mark.parametrize("sql", FORMS)
 def test_a_statement_locks_what_its_text_says(kitchen, sql):
+    if kitchen.conn.info.server_version // 10000 < SINCE.get(sql, 0):
+        pytest.skip(f"before PostgreSQL {SINCE[sql]} there is no such statement")
     expected = expected_locks(sql)
     named = [each for each in expected if each.relation]
     unnamed = [each for each in expected if not each.relation]

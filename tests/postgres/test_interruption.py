@@ -348,7 +348,7 @@ def test_the_server_stopped_in_the_middle(lid):
             stop(conn)
             out, err = process.communicate(timeout=60)
 
-    assert process.returncode == 4
+    assert process.returncode == 4, out + err
     assert "1  lid" in out
     assert "terminating connection" in out
     assert "Traceback" not in out + err

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
+from confiture import HookContext
 from confiture.core import operations
-from tests.postgres.project import Project
+from tests.postgres.project import Project, plugin
 
 
 def notes(project: Project) -> str:
@@ -45,6 +48,28 @@ def test_one_migration_has_its_own_now(project: Project) -> None:
     project.write("1_it.sql", "SELECT now();")
 
     assert "now()" not in notes(project)
+
+
+def test_it_says_what_it_cannot_see_of_hooks(project: Project) -> None:
+    project.write("1_it.sql", "ALTER TABLE orders ADD x int;")
+    project.write("2_it.sql", "SELECT 1;")
+
+    report = project.rehearse(plugin(after_ddl=lambda conn: conn.execute("SELECT 1") and None))
+
+    assert any("a LOCK by a hook" in note for note in report.notes)
+    assert [each.not_seen for each in report.migrations] == [(), ()]
+
+
+def test_ddl_of_a_hook_on_what_is_held_already_is_said_not_to_be_seen(project: Project) -> None:
+    def alter(conn: psycopg.Connection[Any], context: HookContext) -> None:
+        conn.execute(f"ALTER TABLE orders ADD y{context.migration_version} int")
+
+    project.write("1_it.sql", "ALTER TABLE orders ADD x int;")
+    project.write("2_it.sql", "SELECT 1;")
+
+    _, second = project.rehearse(plugin(after_ddl=alter)).migrations
+
+    assert [each.what for each in second.not_seen] == ["locks of hooks"]
 
 
 def test_a_copy_keeps_nobody_waiting(project: Project, tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import psycopg
 import pytest
 
 from confiture.models.report import IndexBuild, MigrationReport
-from tests.postgres.project import Project
+from tests.postgres.project import Project, until
 
 from .conftest import modes
 
@@ -47,9 +48,16 @@ def test_waiting_for_a_lock_is_told_apart(
     rehearse: Any, database: psycopg.Connection[Any], database_url: str
 ) -> None:
     """Somebody holds the table for a while; most of the statement's time is waiting."""
+    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'orders'::regclass"
     with psycopg.connect(database_url) as other:
+
+        def let_go() -> None:
+            until(lambda: database.execute(waits).fetchone(), "the rehearsal to wait")
+            time.sleep(1)
+            other.rollback()
+
         other.execute("LOCK TABLE orders IN SHARE MODE")
-        release = threading.Timer(0.6, other.rollback)
+        release = threading.Thread(target=let_go)
         release.start()
 
         migration: MigrationReport = rehearse("ALTER TABLE orders ADD x int;")

@@ -64,7 +64,7 @@ def test_a_function_that_gives_locks_back_is_seen(rehearse: Any, database: psyco
 
 def test_a_lock_statement_that_an_observer_catches_is_sampled(rehearse: Any) -> None:
     """LOCK fires no event trigger; here it is held for long enough to be seen from outside."""
-    migration = rehearse(UNDONE.format(sql="LOCK TABLE orders; PERFORM pg_sleep(0.7)", then="NULL"))
+    migration = rehearse(UNDONE.format(sql="LOCK TABLE orders; PERFORM pg_sleep(3)", then="NULL"))
 
     (lock,) = migration.locks
     assert (lock.relation, lock.mode, lock.seen, lock.transient) == (
@@ -167,10 +167,12 @@ class TestAPlainRole:
         assert migration.not_seen == ()
 
     def test_it_is_told_what_that_costs(self, plain: Project) -> None:
+        """Whether an observer catches the lock itself is chance."""
         plain.write("1_it.sql", DDL)
 
         (migration,) = plain.rehearse().migrations
 
         said = [(each.what, each.reason) for each in migration.not_seen]
+        sampled = [lock.relation for lock in migration.locks if lock.seen == "sampled"]
         assert any("this role may create no event triggers" in reason for _, reason in said)
-        assert any(each.relation == "public.orders" for each in migration.not_seen)
+        assert "public.orders" in [*sampled, *(each.relation for each in migration.not_seen)]

@@ -8,7 +8,7 @@ import pytest
 import confiture
 
 ROOT = Path(confiture.__file__).parent
-PURE = ("core/planner.py", "output/", "estimating/")
+PURE = ("core/planner.py", "gate/", "output/", "estimating/")
 
 
 def imported(file: Path) -> set[str]:
@@ -61,7 +61,7 @@ def test_models_and_exceptions_import_nothing_else_of_ours(name):
 
 
 @pytest.mark.parametrize("name", under(*PURE))
-def test_planner_and_output_never_import_the_driver(name):
+def test_planner_gate_and_output_never_import_the_driver(name):
     assert {each for each in reached(name, modules()) if each.split(".")[0] == "psycopg"} == set()
 
 

@@ -25,6 +25,9 @@ COMMANDS = {
     "stats": ("stats", "Export what estimates need to know of production; no row data."),
     "estimates": ("estimates", "Show how good predictions were so far."),
     "completion": ("completion", "Print what completes the commands in a shell."),
+    "lint": ("lint", "Judge migration files by their text alone; needs no server."),
+    "accept": ("accept", "Accept the findings there are: they fail the gate no more."),
+    "rules": ("rules", "List the rules that migrations are judged by, or explain one."),
     "plugins": ("plugins", "List the installed plugins."),
 }
 

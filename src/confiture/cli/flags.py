@@ -185,6 +185,7 @@ def _taking(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
 _NAMES = {each.name for each in fields(Flags)}
 local = _taking(_MIGRATIONS, _ENV)
 surveying = _taking(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
+judging = _taking(_MIGRATIONS, _ENV, *_PLUGINS, _REPORT, _LOG_FORMAT, _VERBOSE, _QUIET)
 reading = _taking(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
 verifying = _taking(*_DATABASE, _NO_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
 recording = _taking(*_DATABASE, _LOCK_WAIT, _OUTPUT, _VERBOSE, _QUIET)

@@ -86,7 +86,7 @@ class Rehearsing:
     production: Path | None = None
     budget_s: float | None = None
 
-    def check(self, *, dry_run: bool) -> None:
+    def check(self, *, rehearses: bool) -> None:
         """Refuse flags that do not go together.
 
         Raises:
@@ -101,7 +101,7 @@ class Rehearsing:
             "--estimate-budget": self.budget_s is not None,
         }
         alone = next((flag for flag, value in given.items() if value), None)
-        if alone and not dry_run:
+        if alone and not rehearses:
             raise click.UsageError(f"{alone} is for a rehearsal: add --dry-run")
         if self.sample_rows is not None and self.place != "embedded":
             raise click.UsageError("--sample copies rows to a server of our own: add --in embedded")

@@ -11,10 +11,12 @@ from attrs import evolve
 from confiture.cli.executing import execute
 from confiture.cli.explaining import shortened
 from confiture.cli.flags import Flags, executing
+from confiture.cli.gating import Gating, with_gating
 from confiture.cli.progress import Progress
+from confiture.cli.rehearsed import rehearsed
 from confiture.cli.rehearsing import Rehearsing, with_rehearsing
 from confiture.config import Settings
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import ConfitureError, SourceFault, UsageFault
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
@@ -25,20 +27,29 @@ if TYPE_CHECKING:
 @executing
 @click.option("--dry-run", is_flag=True, help="Rehearse: run it all, keep nothing.")
 @with_rehearsing
+@click.option("--gate", is_flag=True, help="Rehearse first, and apply only what the gate lets pass.")
+@with_gating
 @click.option("--dump", is_flag=True, help="Then write schema.sql, as confiture dump does.")
-def command(flags: Flags, dry_run: bool, rehearsing: Rehearsing, dump: bool) -> int:
+def command(
+    flags: Flags, dry_run: bool, rehearsing: Rehearsing, gate: bool, gating: Gating, dump: bool
+) -> int:
     """Apply the pending migrations."""
     if dry_run and dump:
         raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
-    rehearsing.check(dry_run=dry_run)
-    return apply(flags, rehearsing if dry_run else None, dump=dump)
+    if gate and gating.no_gate:
+        raise click.UsageError("--gate and --no-gate cannot both be given")
+    rehearsing.check(rehearses=dry_run or gate)
+    gating.check(judges=dry_run or gate)
+    if dry_run:
+        return rehearse(flags, rehearsing, gating)
+    first = partial(rehearsed, to=flags.to, rehearsing=rehearsing, gating=gating) if gate else None
+    return execute(flags, "run", partial(_run, to=flags.to, dump=dump, first=first))
 
 
-def apply(flags: Flags, rehearsing: Rehearsing | None, *, dump: bool = False) -> int:
-    """Run or rehearse what is pending, and return the exit code."""
-    dry_run = rehearsing is not None
-    work = partial(_run, to=flags.to, rehearsing=rehearsing, dump=dump)
-    return execute(flags, "dry-run" if dry_run else "run", work)
+def rehearse(flags: Flags, rehearsing: Rehearsing, gating: Gating) -> int:
+    """Rehearse and judge what is pending, and return the exit code."""
+    work = partial(rehearsed, to=flags.to, rehearsing=rehearsing, gating=gating)
+    return execute(flags, "dry-run", work)
 
 
 def _run(
@@ -47,23 +58,57 @@ def _run(
     tell: Progress | None,
     *,
     to: str | None,
-    rehearsing: Rehearsing | None,
     dump: bool,
+    first: partial[Report] | None,
+) -> Report:
+    if dump:
+        _check_pg_dump(settings)
+    if first is None:
+        report = _applied(settings, plugins, tell, to)
+    else:
+        report = _after(first, settings, plugins, tell, to)
+    return _dumped(settings, report) if dump and not report.exit_code else report
+
+
+def _after(
+    first: partial[Report],
+    settings: Settings,
+    plugins: tuple[Loaded, ...],
+    tell: Progress | None,
+    to: str | None,
+) -> Report:
+    """Apply what the gate lets pass, and exactly that."""
+    before = _files(settings)
+    rehearsal = first(settings, plugins, tell)
+    if rehearsal.exit_code:
+        return evolve(rehearsal, notes=(*rehearsal.notes, "nothing was applied"))
+    if not rehearsal.migrations:
+        return evolve(rehearsal, mode="run")
+    if _files(settings) != before:
+        raise UsageFault(
+            "the migrations changed while they were rehearsed: nothing was applied", hint="run it again"
+        )
+    report = _applied(settings, plugins, tell, to)
+    return evolve(report, findings=rehearsal.findings, verdict=rehearsal.verdict)
+
+
+def _applied(
+    settings: Settings, plugins: tuple[Loaded, ...], tell: Progress | None, to: str | None
 ) -> Report:
     from confiture.core.operations import run
 
-    if dump:
-        _check_pg_dump(settings)
-    report = run(
-        settings,
-        to=to,
-        plugins=plugins,
-        dry_run=rehearsing is not None,
-        on_progress=tell,
-        watcher=tell,
-        **(rehearsing.options if rehearsing else {}),
-    )
-    return _dumped(settings, report) if dump and not report.exit_code else report
+    return run(settings, to=to, plugins=plugins, on_progress=tell, watcher=tell)
+
+
+def _files(settings: Settings) -> frozenset[tuple[str, str]]:
+    """Return what would be run, to see whether it is still what was judged."""
+    from confiture.core.sources import read_folder
+
+    try:
+        return frozenset((each.version, each.checksum) for each in read_folder(settings.migrations))
+    except SourceFault:
+        # Whether that is an error is for the rehearsal to say.
+        return frozenset()
 
 
 def _check_pg_dump(settings: Settings) -> None:

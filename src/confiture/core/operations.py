@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from confiture.plugins.loading import Loaded
 
 Tell = Callable[[str], None]
+Judge = Callable[["Connection[Any]", "Report", "tuple[Work, ...]"], "Report"]
 
 
 def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
@@ -89,12 +90,13 @@ def run(
     sample_rows: int | None = None,
     explain: bool = False,
     repeat: int = 1,
+    judge: Judge | None = None,
     production: Production | None = None,
 ) -> Report:
     """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
 
-    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, and say how long it all
-    would take in ``production``.
+    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, be judged by ``judge``, and
+    say how long it all would take in ``production``.
 
     Raises:
         ConfitureError: Nothing was begun.
@@ -104,7 +106,13 @@ def run(
         return pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
 
     errand = _Errand(
-        settings, "dry-run" if dry_run else "run", choose, tuple(plugins), on_progress or _silent, watcher
+        settings,
+        "dry-run" if dry_run else "run",
+        choose,
+        tuple(plugins),
+        on_progress or _silent,
+        watcher,
+        judge=judge,
     )
     if not dry_run:
         from confiture.core.outcomes import beside_predictions
@@ -186,6 +194,7 @@ class _Errand:
     directions: tuple[Direction, ...] = ("forward",)
     copy: Copy | None = None
     explain: bool = False
+    judge: Judge | None = None
     first_look: Callable[[Settings], None] | None = None
     ledger: Ledger = field(init=False)
 
@@ -256,7 +265,8 @@ class _Errand:
                     self.ledger.create(own)
                 before = self._look(own, works)
                 report = self._report(version, *self._all(runner, works), works)
-                return self._with_residue(own, before, report)
+                report = self._with_residue(own, before, report)
+                return self.judge(own, report, works) if self.judge else report
 
     def _look(self, conn: Connection[Any], works: tuple[Work, ...]) -> Snapshot | None:
         """Return what a rollback would not put back, where there is something to rehearse."""

@@ -144,6 +144,35 @@ def _mended(error: json.JSONDecodeError) -> list[dict[str, Any]]:
     raise Unreadable("the parser's answer cannot be read", None)
 
 
+def respelled(kind: str, stmt: Any) -> str:
+    """Return a statement's tree as SQL, in PostgreSQL's own spelling."""
+    import postgast
+    from postgast.pg_query_pb2 import ParseResult
+
+    tree = ParseResult()
+    getattr(tree.stmts.add().stmt, kind).CopyFrom(stmt)
+    return str(postgast.deparse(tree))
+
+
+def written_expression(expression: Any) -> str:
+    """Return an expression's tree as SQL."""
+    from postgast.pg_query_pb2 import SelectStmt
+
+    select = SelectStmt()
+    select.target_list.add().res_target.val.CopyFrom(expression)
+    return respelled("select_stmt", select).removeprefix("SELECT ")
+
+
+def written_type(type_name: Any) -> str:
+    """Return a type as SQL, ``numeric(10, 2)``."""
+    from postgast.pg_query_pb2 import Node
+
+    cast = Node()
+    cast.type_cast.arg.a_const.isnull = True
+    cast.type_cast.type_name.CopyFrom(type_name)
+    return written_expression(cast).removeprefix("NULL::")
+
+
 def _parse_deep(text: str) -> ParseResult:
     """Parse what is nested deeper than protobuf reads by default: fifty ``||`` in a row are enough."""
     import postgast

@@ -14,7 +14,7 @@ _NOW = re.compile(
 
 def remarks(each: Sequence[MigrationReport]) -> tuple[str, ...]:
     """Return what is to be said beside the measurements."""
-    return tuple(filter(None, (_kept_waiting(each), _one_now(each))))
+    return tuple(filter(None, (_kept_waiting(each), _one_now(each), _of_hooks(each))))
 
 
 def _kept_waiting(each: Sequence[MigrationReport]) -> str | None:
@@ -34,6 +34,16 @@ def _kept_waiting(each: Sequence[MigrationReport]) -> str | None:
     return (
         f"this rehearsal held its locks itself: users of {relation} could have waited for it for "
         f"{longest[relation]:.0f} ms{others}"
+    )
+
+
+def _of_hooks(each: Sequence[MigrationReport]) -> str | None:
+    later = [migration for migration in each if migration.outcome == "rehearsed"][1:]
+    if not any(migration.hooks for migration in later):
+        return None
+    return (
+        "a LOCK by a hook, in a mode in which an earlier migration of the plan holds the relation already, "
+        "does not show; --in clone shows it"
     )
 
 

@@ -39,27 +39,29 @@ _MAY_CONTROL = re.compile(
 )
 
 
-def read_sql(script: Script, direction: Direction) -> SqlScript | None:
+def read_sql(script: Script, direction: Direction, *, judged: bool = False) -> SqlScript | None:
     """Return one direction of an SQL migration, ``None`` where it has no way back.
+
+    ``judged``: what cannot run as a migration is kept, for the rules to name.
 
     Raises:
         MigrationFault: The file does not parse, or holds what cannot run as a migration.
     """
     if direction == "backward" and script.down_path is not None:
-        return read_sql_text(script.down_text or "", script.down_path, direction)
+        return read_sql_text(script.down_text or "", script.down_path, direction, judged=judged)
     paired = script.down_path is not None or script.path.name.endswith(".up.sql")
     if direction == "backward" and paired:
         return None
-    return read_sql_text(script.text, script.path, direction, divided=not paired)
+    return read_sql_text(script.text, script.path, direction, divided=not paired, judged=judged)
 
 
 def read_sql_text(
-    text: str, file: Path, direction: Direction = "forward", *, divided: bool = False
+    text: str, file: Path, direction: Direction = "forward", *, divided: bool = False, judged: bool = False
 ) -> SqlScript | None:
     """Return the statements of a text; ``None`` where there are none and the direction is backward.
 
     ``divided``: ``-- migrate:up`` and ``-- migrate:down`` say which part is whose, and without
-    them all of it is forward.
+    them all of it is forward. ``judged``: what cannot run as a migration is kept, for the rules to name.
 
     Raises:
         MigrationFault: The text does not parse, or holds what cannot run as a migration.
@@ -79,7 +81,7 @@ def read_sql_text(
     directives = read_directives(source, plain.text, [(each.start, each.end) for each in found])
     if part is not None and not part.transactional:
         directives = evolve(directives, transactional=False)
-    return _script(source, plain, found, directives)
+    return _script(source, plain, found, directives, judged)
 
 
 def split_statements(sql: str) -> tuple[str, ...]:
@@ -112,10 +114,15 @@ def _empty(source: Source) -> MigrationFault:
     )
 
 
-def _script(source: Source, plain: Plain, found: list[Parsed], directives: Directives) -> SqlScript:
+def _script(
+    source: Source, plain: Plain, found: list[Parsed], directives: Directives, judged: bool
+) -> SqlScript:
     by_statement = dict[int, tuple[tuple[str, str | None], ...]]()
     for index, ignores in directives.by_statement:
         by_statement[index] = by_statement.get(index, ()) + ignores
+    if not judged:
+        for each in found:
+            _refuse(source, each, directives.transactional)
     places = _places(plain.text, found)
     statements = tuple(
         _statement(source, plain, each, place, directives.transactional, by_statement.get(index, ()))
@@ -139,34 +146,35 @@ def _statement(
     transactional: bool,
     ignores: tuple[tuple[str, str | None], ...],
 ) -> Statement:
-    sql = _text(plain.text, parsed)
-    _refuse_transaction_control(source, parsed, sql)
     outside = outside_transaction(parsed.kind, parsed.node)
-    if outside and outside.always and transactional:
-        raise source.fault(
-            f"{outside.words} cannot run inside a transaction",
-            parsed.start,
-            hint="put this line above the first statement: -- confiture: no-transaction",
-        )
     return Statement(
-        sql=sql,
+        sql=_text(plain.text, parsed),
         line=place[0],
         column=place[1],
         kind=parsed.kind,
         in_transaction=transactional or outside is None,
         copy_data=_copy_data(source, plain, parsed),
         ignores=ignores,
+        node=parsed.node,
     )
 
 
-def _refuse_transaction_control(source: Source, parsed: Parsed, sql: str) -> None:
-    words = transaction_words(parsed.kind, parsed.node, sql)
+def _refuse(source: Source, parsed: Parsed, transactional: bool) -> None:
+    """Refuse what cannot run as a migration."""
+    words = transaction_words(parsed.kind, parsed.node, source.text[parsed.start : parsed.end])
     if words:
         raise source.fault(
             f"{words} in a migration: confiture begins and ends the transaction itself",
             parsed.start,
             hint=f"take {words} out; what must be committed apart goes into a migration of its own, "
             "or run each statement by itself with -- confiture: no-transaction",
+        )
+    outside = outside_transaction(parsed.kind, parsed.node)
+    if outside and outside.always and transactional:
+        raise source.fault(
+            f"{outside.words} cannot run inside a transaction",
+            parsed.start,
+            hint="put this line above the first statement: -- confiture: no-transaction",
         )
 
 

@@ -99,6 +99,7 @@ class Statement:
         in_transaction: Whether PostgreSQL runs it inside a transaction block.
         copy_data: What follows a ``COPY … FROM STDIN``, else ``None``.
         ignores: Rules ignored here, each with its reason (``None`` where none was given).
+        node: The parser's tree of it.
     """
 
     sql: str
@@ -108,6 +109,7 @@ class Statement:
     in_transaction: bool = True
     copy_data: str | None = field(default=None, repr=False)
     ignores: tuple[tuple[str, str | None], ...] = ()
+    node: Any = field(default=None, repr=False, eq=False)
 
 
 @frozen

@@ -117,6 +117,8 @@ class StatementReport:
         reasons: Why relations were rewritten, by name, where PostgreSQL says so.
         plan: PostgreSQL's JSON, with ``--explain``.
         spread: With ``--repeat``.
+        rewritten_bytes: Of the new files of what it rewrote, indexes and TOAST included; ``None`` where it
+            rewrote nothing, or that was not measured.
         estimate: How long production would take, with ``--production``.
         cpu_wait_ms: The part of ``duration_ms`` that its server process waited for a CPU; ``None`` where
             that cannot be seen.
@@ -136,6 +138,7 @@ class StatementReport:
     reasons: dict[str, str] = Factory(dict)
     plan: Any = None
     spread: Spread | None = None
+    rewritten_bytes: int | None = None
     estimate: Estimate | None = None
     cpu_wait_ms: float | None = None
 
@@ -148,7 +151,11 @@ class StatementReport:
 
 @frozen
 class HookReport:
-    """What one hook did; ``undone`` says that its savepoint was rolled back."""
+    """What one hook did; ``undone`` says that its savepoint was rolled back.
+
+    Attributes:
+        wal_bytes: Written to the WAL meanwhile, cluster-wide; ``None`` where not measured.
+    """
 
     phase: str
     plugin: str | None
@@ -158,6 +165,7 @@ class HookReport:
     rows_affected: int = 0
     stats: dict[str, Any] = Factory(dict)
     locks: tuple[Lock, ...] = ()
+    wal_bytes: int | None = None
     estimate: Estimate | None = None
 
 
@@ -239,13 +247,28 @@ class Finding:
     severity: Literal["error", "warning", "info"]
     migration: str
     file: str
-    line: int
+    line: int | None
     relation: str | None
     message: str
     recipe: str | None
     basis: Literal["measured", "static"]
     ignored: bool
     fingerprint: str
+
+
+@frozen
+class Verdict:
+    """What the gate says of it all.
+
+    Attributes:
+        passed: Whether nothing failed it.
+        sentence: What failed it, or that nothing did.
+        next_step: What to do now; ``None`` where there is nothing to do.
+    """
+
+    passed: bool
+    sentence: str
+    next_step: str | None = None
 
 
 @frozen
@@ -268,6 +291,7 @@ class Report:
         server_version: ``"18.1"``; ``None`` where no server was reached.
         rehearsed_on: The version the rehearsal ran on, ``None`` for a run.
         fault: What stopped everything outside any one migration, else ``None``.
+        verdict: Of the gate; ``None`` where nothing was judged.
     """
 
     mode: Mode
@@ -282,3 +306,4 @@ class Report:
     schema_version: int = 1
     fault: Fault | None = None
     notes: tuple[str, ...] = ()
+    verdict: Verdict | None = None

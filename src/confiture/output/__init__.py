@@ -20,6 +20,7 @@ What = Literal[
     "baseline",
     "dump",
     "statistics",
+    "rules",
     "calibration",
 ]
 
@@ -36,6 +37,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "baseline": "ledger.render_baseline",
         "dump": "ledger.render_dump",
         "statistics": "statistics.render",
+        "rules": "rules.render",
         "calibration": "calibration.render",
     },
     "json": {
@@ -50,6 +52,7 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
         "statistics": "statistics.render",
+        "rules": "rules.render_json",
         "calibration": "calibration.render_json",
     },
     "html": {"report": "html.render"},

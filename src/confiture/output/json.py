@@ -54,7 +54,7 @@ _KEYS: Mapping[type, str] = {
 }
 # Only where there is something to say: asked for with a flag, or rarely known.
 _OPTIONAL: Mapping[type, str] = {
-    model.StatementReport: "reasons plan spread estimate",
+    model.StatementReport: "reasons plan spread rewritten_bytes estimate",
     model.HookReport: "estimate",
     model.MigrationReport: "spread unavailable",
 }

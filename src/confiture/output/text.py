@@ -9,6 +9,7 @@ import click
 from confiture.models.report import Fault, HookReport, Lock, MigrationReport, Mode, PluginUse, Report, Residue
 from confiture.output.effects import Step, blocking, effects, long_blocks, longest_block, spread
 from confiture.output.estimates import headline, in_production
+from confiture.output.findings import count, lines_of, only_read
 from confiture.output.statements import table, wrapped
 from confiture.output.summary import DONE, summary
 from confiture.output.words import (
@@ -47,7 +48,10 @@ def render(report: Report, *, colour: bool = False, room: int | None = None) -> 
         colour: Whether to colour it.
         room: How many columns there are, ``None`` where nobody counts them.
     """
-    lines = [*_head(report), *_migrations(report, room), *_tail(report, room)]
+    if only_read(report):
+        lines = [*lines_of(report), *map(inert, report.notes), count(report), *verdict_lines(report, room)]
+    else:
+        lines = [*_head(report), *_migrations(report, room), *lines_of(report), *_tail(report, room)]
     text = "\n".join(lines) + "\n"
     return text if colour else click.unstyle(text)
 
@@ -200,7 +204,18 @@ def _tail(report: Report, room: int | None) -> list[str]:
     fault = error_lines(report.fault) if report.fault else []
     notes = [inert(note) for note in report.notes]
     end = good(summary(report)) if report.outcome == "ok" else bad(summary(report))
-    return [*_residue(report.residue), *notes, *fault, end, *_longest(report, room), *_unknown(report)]
+    ways = [*_longest(report, room), *_unknown(report), *verdict_lines(report, room)]
+    return [*_residue(report.residue), *notes, *fault, end, *ways]
+
+
+def verdict_lines(report: Report, room: int | None = None) -> list[str]:
+    """Return what the gate says, and the next step; nothing where there was nothing to judge."""
+    verdict = report.verdict
+    if verdict is None or not (report.migrations or report.findings):
+        return []
+    style = good if verdict.passed else bad
+    lines = [style(line) for line in wrapped(inert(verdict.sentence), room, 0)]
+    return lines + (wrapped(f"next: {inert(verdict.next_step)}", room, 0) if verdict.next_step else [])
 
 
 def _residue(residue: Sequence[Residue]) -> list[str]:

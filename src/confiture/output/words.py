@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from confiture.durations import duration as duration
+from confiture.sizes import size as size
+
 # Control characters, terminal escapes, bidirectional overrides, surrogates that cannot be encoded, and
 # the `##[` that GitHub obeys anywhere in a line.
 _HOSTILE = re.compile(
@@ -39,20 +42,6 @@ def _escaped(found: re.Match[str]) -> str:
 def plural(count: int, noun: str) -> str:
     """Return ``1 row``, ``2 rows``, ``1,000 rows``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def duration(ms: float | None) -> str:
-    """Return milliseconds as a person says them: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``."""
-    if ms is None:
-        return ""
-    if ms < 9.95:
-        return f"{ms:.1f} ms"
-    if ms < 999.5:
-        return f"{ms:.0f} ms"
-    if ms < 59_950:
-        return f"{ms / 1_000:.1f} s"
-    minutes, rest_s = divmod(round(ms / 1_000), 60)
-    return f"{minutes} min {rest_s} s"
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -109,16 +98,6 @@ def notable(text: str) -> str:
 def quiet(text: str) -> str:
     """Return ``text`` in the colour of what stands back."""
     return click.style(text, dim=True) if text else text
-
-
-def size(count_bytes: int) -> str:
-    """Return bytes as a person says them: ``0 B``, ``812 B``, ``8.2 kB``, ``1.5 GB``."""
-    amount, units = float(count_bytes), iter(("kB", "MB", "GB", "TB"))
-    if amount < 1_000:
-        return f"{count_bytes} B"
-    while amount >= 999.5:
-        amount, unit = amount / 1_000, next(units, "PB")
-    return f"{amount:.1f} {unit}" if amount < 99.5 else f"{amount:.0f} {unit}"
 
 
 def glued(text: str, glue: str = "\N{NO-BREAK SPACE}") -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from confiture.output.reporters import Reporter
+    from confiture.rules.rule import Rule
 
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
@@ -155,4 +156,19 @@ def reporters() -> list[Reporter] | None:
 
     Raises:
         Exception: The command is refused before anything runs, exit 2.
+    """
+
+
+@hookspec
+def rules() -> list[Rule] | None:
+    """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
+
+    Called once, outside any migration, before anything is judged.
+
+    Returns:
+        ``confiture.rules.rule.Rule`` values, each with an id that no other rule has;
+        or ``None``.
+
+    Raises:
+        Exception: Nothing is judged, exit 2.
     """

@@ -69,10 +69,11 @@ class Following:
         rebuilt = self._rebuilt(step, files)
         rewritten = {oid for oid in files if self.catalog.known[oid].kind in ("table", "matview")}
         step.rewrites |= {name: step.rewrites.get(name) for name in self.catalog.names(rewritten)}
+        step.rewritten |= rewritten
         step.scans |= dict.fromkeys(self.catalog.names(scanned))
         self._judge(step, (scanned | rewritten | rebuilt) - emptied)
         if now.wal is not None and self.last.wal is not None:
-            step.wal_bytes = now.wal - self.last.wal
+            step.wal_bytes = (step.wal_bytes or 0) + now.wal - self.last.wal
         inner = now.wal is None
         self.last = evolve(now, wal=self.last.wal, search_path=self.last.search_path) if inner else now
 

@@ -132,3 +132,15 @@ def new_indexes(conn: Connection[Any], oids: Iterable[int]) -> dict[int, NewInde
     if not chosen:
         return {}
     return {oid: NewIndex(*rest) for oid, *rest in send(conn, _NEW_INDEXES.format(oids=chosen))[0]}
+
+
+def bytes_of(conn: Connection[Any], oids: Iterable[int]) -> int | None:
+    """Return how large these are, indexes and TOAST included; ``None`` for none, or where one is gone."""
+    each = sorted(oids)
+    if not each:
+        return None
+    sizes = ", ".join(f"({oid}, pg_total_relation_size({oid}))" for oid in each)
+    (((known, total),),) = send(
+        conn, f"SELECT count(bytes), sum(bytes) FROM (VALUES {sizes}) AS v (oid, bytes)"
+    )
+    return int(total) if known == len(each) else None

@@ -28,7 +28,7 @@ def traced(
         )
         + report.statements[len(steps) :],
         hooks=tuple(
-            evolve(hook, locks=_locks(step.taken, end_ms))
+            evolve(hook, locks=_locks(step.taken, end_ms), wal_bytes=step.wal_bytes)
             for hook, step in zip(report.hooks, hooks, strict=False)
         )
         + report.hooks[len(hooks) :],
@@ -49,6 +49,7 @@ def _statement(report: StatementReport, step: Step, end_ms: float) -> StatementR
         lock_wait_ms=step.lock_wait_ms,
         wal_bytes=step.wal_bytes,
         rewrites=tuple(step.rewrites),
+        rewritten_bytes=step.rewritten_bytes,
         index_builds=tuple(step.builds.values()),
         scans=tuple(step.scans),
         locks=_locks(step.taken, end_ms),

@@ -53,6 +53,8 @@ class Step:
         builds: Indexes built.
         scans: Populated relations read end to end.
         long_blocks: Those scanned, rewritten or index-built while they were blocked.
+        rewritten: The oids of those.
+        rewritten_bytes: How much was written anew, where something was; ``None`` where not known.
         wal_bytes: Written by the whole cluster meanwhile.
         lock_wait_ms: Spent waiting for locks.
         plan: As ``EXPLAIN (FORMAT JSON)`` gives it, where it was asked for.
@@ -64,6 +66,8 @@ class Step:
     builds: dict[str, IndexBuild] = field(factory=dict)
     scans: dict[str, None] = field(factory=dict)
     long_blocks: dict[str, None] = field(factory=dict)
+    rewritten: set[int] = field(factory=set)
+    rewritten_bytes: int | None = None
     wal_bytes: int | None = None
     lock_wait_ms: float | None = None
     plan: Any = None

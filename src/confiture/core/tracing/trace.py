@@ -14,7 +14,7 @@ from confiture.core.inner.called import Reached, all_not_seen, defined_names, re
 from confiture.core.session import send
 from confiture.core.tracing.events import Events
 from confiture.core.tracing.following import Following
-from confiture.core.tracing.looking import LOOK, Held, Look, answered, base, new_indexes
+from confiture.core.tracing.looking import LOOK, Held, Look, answered, base, bytes_of, new_indexes
 from confiture.core.tracing.plans import Plans, is_dml
 from confiture.core.tracing.reading import is_query, may_run_procedures
 from confiture.core.tracing.reporting import traced
@@ -126,7 +126,7 @@ class Trace:
 
     def after_hook(self, since_ms: float, looks: Sequence[Look]) -> Step:
         """Take the looks that were sent with a hook's control messages."""
-        if self.following.before:
+        if self.following.before and self._may_have_run_ddl():
             self.following.unseen((of_hooks(),))
         return self._step(looks, None, since_ms, self.now_ms())
 
@@ -142,7 +142,12 @@ class Trace:
         with self._looking():
             new = frozenset().union(*map(following.unknown, looks))
             following.built(step, new_indexes(self.conn, new))
+            step.rewritten_bytes = bytes_of(self.conn, step.rewritten)
         return step
+
+    def _may_have_run_ddl(self) -> bool:
+        """Whether a step has run DDL, by its event triggers; without them, whether it may have."""
+        return bool(self._events.looks or self._events.refused)
 
     def _held_already(self, step: Step, sql: str | None, since_ms: float) -> None:
         following = self.following
@@ -153,7 +158,8 @@ class Trace:
                 path = following.last.search_path
                 held = held_already(text, following.catalog, following.before, path) if text else ()
                 following.held_already(step, held, since_ms)
-                following.unseen(hidden(text))
+                if text or self._may_have_run_ddl():
+                    following.unseen(hidden(text))
 
     def end(self, held: list[Held]) -> None:
         """Take what is held just before the end, deferred triggers included."""

@@ -1,0 +1,47 @@
+"""Which migrations are judged: all, those after a version, or those that changed."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from confiture.core.versions import numbers
+
+
+@frozen
+class Scope:
+    """What is to be judged; everything else is only reported.
+
+    Attributes:
+        after: Versions above this one.
+        since: The commit that ``files`` were compared with, as it was given.
+        files: The files that changed, as reports show them; ``None``: all count as changed.
+        versions: The versions that these belong to, their companions' included.
+    """
+
+    after: str | None = None
+    since: str | None = None
+    files: frozenset[str] | None = None
+    versions: frozenset[tuple[int, ...]] = frozenset()
+
+    def has(self, version: str, file: str | None) -> bool:
+        """Whether a migration is judged."""
+        return self._is_new(version) and self._has_changed(version, file)
+
+    def _is_new(self, version: str) -> bool:
+        # A file given by name need not have a version: then it is no older one.
+        return not (self.after and version) or numbers(version) > numbers(self.after)
+
+    def _has_changed(self, version: str, file: str | None) -> bool:
+        if self.files is None:
+            return True
+        return file in self.files or bool(version and numbers(version) in self.versions)
+
+    @property
+    def words(self) -> str | None:
+        """What is judged, in words; ``None``: everything."""
+        parts = [f"newer than {self.after}"] if self.after else []
+        parts += [f"changed since {self.since}"] if self.since else []
+        return " and ".join(parts) or None
+
+
+EVERYTHING = Scope()

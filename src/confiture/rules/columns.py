@@ -1,0 +1,337 @@
+"""Rules of new columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from confiture.core.parsing import written_expression, written_type
+from confiture.rules.known import Domain
+from confiture.rules.measured import rewrites, works
+from confiture.rules.reading import Piece
+from confiture.rules.recipes import Part, altered, backfill, not_null, part, recipe
+from confiture.rules.rule import Example, Hit, Rule
+from confiture.rules.trees import (
+    Command,
+    Name,
+    commands,
+    constraints_of,
+    derived,
+    functions_in,
+    name_in,
+    name_of,
+    quoted,
+    type_words,
+)
+
+_VOLATILE_WORDS = """
+    clock_timestamp currval gen_random_bytes gen_random_uuid gen_ulid lastval nextval pg_sleep random
+    random_normal setval timeofday txid_current uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4
+    uuidv4 uuidv7
+"""
+VOLATILE = frozenset(_VOLATILE_WORDS.split())
+_STABLE_WORDS = """
+    abs age array_to_json cardinality char_length concat current_setting date_part date_trunc format
+    greatest interval json_build_object jsonb_build_array jsonb_build_object least length lower md5
+    now row_to_json statement_timestamp timezone to_char to_json to_jsonb to_timestamp
+    transaction_timestamp trim upper
+"""
+STABLE = frozenset(_STABLE_WORDS.split())
+SERIALS = {
+    "serial": "integer",
+    "serial4": "integer",
+    "bigserial": "bigint",
+    "serial8": "bigint",
+    "smallserial": "smallint",
+    "serial2": "smallint",
+}
+_NOTHING = {
+    "bool": "false",
+    "date": "CURRENT_DATE",
+    "timestamp": "now()",
+    "timestamptz": "now()",
+    "time": "'00:00'",
+    "timetz": "'00:00+00'",
+    "interval": "'0'",
+    "json": "'{}'",
+    "jsonb": "'{}'",
+    "uuid": "'00000000-0000-0000-0000-000000000000'",
+    "text": "''",
+    "varchar": "''",
+    "bpchar": "''",
+    "citext": "''",
+    "bytea": "''",
+    "inet": "'0.0.0.0'",
+}
+_NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8", "money", "oid")
+_BUILT_IN = frozenset(
+    (*_NOTHING, *_NUMBERS, *SERIALS, "cidr", "macaddr", "xml", "bit", "varbit", "name", "char")
+)
+_ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
+
+
+def new_columns(piece: Piece) -> Iterator[tuple[Command, Any, dict[str, Any]]]:
+    """Yield each column that is added to a table that is there, with its constraints by sort."""
+    if piece.is_new(name_of(piece.stmt.relation)):
+        return
+    for command in commands(piece.stmt):
+        if command.sort == "AT_AddColumn":
+            column = command.definition.column_def
+            yield command, column, {each.sort: each.tree for each in constraints_of(column)}
+
+
+def bare(command: Command, *dropped: str) -> Command:
+    """Return an ADD COLUMN without constraints of these sorts."""
+    tree = type(command.tree)()
+    tree.CopyFrom(command.tree)
+    column = getattr(tree, "def").column_def
+    kept = [each.tree for each in constraints_of(column) if each.sort not in dropped]
+    copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+    del column.constraints[:]
+    for each in copies:
+        column.constraints.add().constraint.CopyFrom(each)
+    return Command(command.sort, tree)
+
+
+def _required(table: Name, column: str, wanted: bool) -> tuple[Part, ...]:
+    return not_null(table, column) if wanted else ()
+
+
+def _volatile(piece: Piece) -> Iterator[Hit]:
+    for command, column, constraints in new_columns(piece):
+        default = constraints.get("CONSTR_DEFAULT")
+        if default is None:
+            continue
+        called = [each for each in functions_in(default.raw_expr) if each not in STABLE]
+        called.sort(key=lambda each: each not in VOLATILE)
+        if called:
+            table, name = name_of(piece.stmt.relation), quoted(column.colname)
+            plain = altered(piece.stmt, [bare(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
+            value = written_expression(default.raw_expr)
+            yield Hit(
+                f"rewrites {table} while reads and writes of it wait: "
+                f"{called[0]}() gives every row its own value",
+                str(table),
+                recipe(
+                    part(plain, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};"),
+                    backfill(table, column.colname),
+                    *_required(table, column.colname, "CONSTR_NOTNULL" in constraints),
+                ),
+                sure=called[0] in VOLATILE,
+            )
+
+
+def _serial(piece: Piece) -> Iterator[Hit]:
+    for command, column, constraints in new_columns(piece):
+        serial = SERIALS.get(type_words(column.type_name))
+        if not serial and "CONSTR_IDENTITY" not in constraints:
+            continue
+        table = name_of(piece.stmt.relation)
+        yield Hit(
+            f"rewrites {table} while reads and writes of it wait: every row is given a number",
+            str(table),
+            _serial_recipe(table, column, serial)
+            if serial
+            else _identity_recipe(table, command, constraints["CONSTR_IDENTITY"], piece.stmt),
+        )
+
+
+def _serial_recipe(table: Name, column: Any, type_name: str) -> str:
+    name = quoted(column.colname)
+    sequence = table.beside(derived(table.name, column.colname, "seq"))
+    return recipe(
+        part(
+            f"ALTER TABLE {table} ADD COLUMN {name} {type_name};",
+            f"CREATE SEQUENCE {sequence} AS {type_name} OWNED BY {table}.{name};",
+            f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT nextval('{sequence}');",
+        ),
+        backfill(table, column.colname),
+        *not_null(table, column.colname),
+    )
+
+
+def _identity_recipe(table: Name, command: Command, identity: Any, stmt: Any) -> str:
+    column = command.definition.column_def.colname
+    name, kind = quoted(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
+    filling = table.beside(derived(table.name, column, "filling"))
+    first, second = not_null(table, column)
+    return recipe(
+        part(
+            altered(stmt, [bare(command, "CONSTR_IDENTITY", "CONSTR_NOTNULL")]),
+            f"CREATE SEQUENCE {filling};",
+            f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT nextval('{filling}');",
+        ),
+        backfill(table, column),
+        first,
+        second,
+        part(
+            f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT;",
+            f"ALTER TABLE {table} ALTER COLUMN {name} ADD GENERATED {kind} AS IDENTITY;",
+            f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), nextval('{filling}'), false);",
+            f"DROP SEQUENCE {filling};",
+        ),
+    )
+
+
+def _stored(piece: Piece) -> Iterator[Hit]:
+    for command, column, constraints in new_columns(piece):
+        generated = constraints.get("CONSTR_GENERATED")
+        if generated is not None and generated.generated_kind != "v":
+            table = name_of(piece.stmt.relation)
+            yield Hit(
+                f"rewrites {table} while reads and writes of it wait: the value of every row is stored",
+                str(table),
+                _by_trigger(table, column, command, generated, piece.stmt),
+            )
+
+
+def _by_trigger(table: Name, column: Any, command: Command, generated: Any, stmt: Any) -> str:
+    name, value = quoted(column.colname), written_expression(generated.raw_expr)
+    function = table.beside(derived(table.name, column.colname, "kept"))
+    trigger = quoted(function.name)
+    return recipe(
+        part(
+            f"-- on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
+            altered(stmt, [bare(command, "CONSTR_GENERATED", "CONSTR_NOTNULL")]),
+            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$",
+            "BEGIN",
+            f"  NEW.{name} := (SELECT {value} FROM (SELECT NEW.*) AS kept);",
+            "  RETURN NEW;",
+            "END $$;",
+            f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
+            f"  EXECUTE FUNCTION {function}();",
+        ),
+        backfill(table, column.colname, value),
+    )
+
+
+def _domain(piece: Piece) -> Iterator[Hit]:
+    for _, column, constraints in new_columns(piece):
+        type_name = type_words(column.type_name)
+        if type_name in _BUILT_IN or column.type_name.array_bounds or "CONSTR_GENERATED" in constraints:
+            continue
+        table = name_of(piece.stmt.relation)
+        domain = piece.reading.known.domains.get(name_in(column.type_name.names))
+        yield Hit(
+            f"rewrites {table}: the CHECK of the domain {type_name} is tried on every row",
+            str(table),
+            recipe(*_checked(table, column, domain)) if domain else None,
+        )
+
+
+def _checked(table: Name, column: Any, domain: Domain) -> Iterator[Part]:
+    """Add a column of the type below the domain, and the domain's CHECKs to the table."""
+    name = quoted(column.colname)
+    checks = [re.sub(r"\bVALUE\b", name, each, flags=re.IGNORECASE) for each in domain.checks]
+    names = [quoted(derived(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))]
+    yield part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
+    added = (f"ADD CONSTRAINT {n} CHECK ({each}) NOT VALID" for n, each in zip(names, checks, strict=True))
+    yield part(f"ALTER TABLE {table} {', '.join(added)};")
+    yield part(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {n}' for n in names)};")
+
+
+def _required_without_value(piece: Piece) -> Iterator[Hit]:
+    for command, column, constraints in new_columns(piece):
+        given = {"CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"} & constraints.keys()
+        required = {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys()
+        if given or not required or type_words(column.type_name) in SERIALS:
+            continue
+        table, name = name_of(piece.stmt.relation), quoted(column.colname)
+        default = type(command.tree)()
+        default.CopyFrom(command.tree)
+        plain = altered(piece.stmt, [command]).removesuffix(";")
+        yield Hit(
+            f"fails with error 23502 where {table} has rows: {name} is NOT NULL and has no default",
+            str(table),
+            recipe(
+                part(
+                    f"-- {_value(column)}: put what the rows that are there are to have",
+                    f"{plain} DEFAULT {_value(column)};",
+                    f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT;",
+                )
+            ),
+        )
+
+
+def _value(column: Any) -> str:
+    name = type_words(column.type_name)
+    if column.type_name.array_bounds:
+        return "'{}'"
+    return "0" if name in _NUMBERS else _NOTHING.get(name, f"''::{written_type(column.type_name)}")
+
+
+RULES = (
+    Rule(
+        id="add-column-volatile-default",
+        severity="error",
+        by="S+D",
+        summary="ADD COLUMN with a default that differs from row to row",
+        does="rewrites the table under an AccessExclusive lock; now() would not",
+        hurts="nobody reads or writes the table until it is rewritten",
+        hits=_volatile,
+        seen=works,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
+        example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN token uuid DEFAULT gen_random_uuid();"),
+    ),
+    Rule(
+        id="add-column-serial-identity",
+        severity="error",
+        by="S+D",
+        summary="ADD COLUMN serial, or GENERATED … AS IDENTITY",
+        does="rewrites the table under an AccessExclusive lock to number its rows",
+        hurts="nobody reads or writes the table until it is rewritten",
+        hits=_serial,
+        seen=works,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
+        example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN seqno bigserial;"),
+    ),
+    Rule(
+        id="add-column-generated-stored",
+        severity="error",
+        by="S+D",
+        summary="ADD COLUMN … GENERATED ALWAYS AS (…) STORED",
+        does="rewrites the table under an AccessExclusive lock to store the values",
+        hurts="nobody reads or writes the table until it is rewritten",
+        hits=_stored,
+        seen=works,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
+        example=Example(
+            _ORDERS,
+            "ALTER TABLE orders ADD COLUMN twice int GENERATED ALWAYS AS (qty * 2) STORED;",
+            differs="a trigger keeps the column instead of PostgreSQL",
+        ),
+    ),
+    Rule(
+        id="add-column-constrained-domain",
+        severity="error",
+        by="D",
+        summary="ADD COLUMN of a domain with a CHECK",
+        does="rewrites the table under an AccessExclusive lock, although the column is empty",
+        hurts="nobody reads or writes the table until it is rewritten",
+        hits=_domain,
+        seen=rewrites,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
+        example=Example(
+            f"{_ORDERS} CREATE DOMAIN tag AS text CHECK (VALUE <> '');",
+            "ALTER TABLE orders ADD COLUMN label tag;",
+            differs="the CHECK is the table's, not the domain's",
+        ),
+    ),
+    Rule(
+        id="add-column-not-null-no-default",
+        severity="error",
+        by="S",
+        summary="ADD COLUMN … NOT NULL without a default",
+        does="refuses with error 23502 where there is a row",
+        hurts="it passes on an empty database and fails in production",
+        hits=_required_without_value,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AddColumn",),
+        example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN code text NOT NULL;"),
+    ),
+)

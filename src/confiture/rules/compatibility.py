@@ -1,0 +1,295 @@
+"""Rules of what the running application still uses, and of statements that must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from confiture.core.outside import transaction_words
+from confiture.core.parsing import word
+from confiture.rules.reading import Piece, Reading
+from confiture.rules.rule import Example, Hit, Rule, Severity
+from confiture.rules.trees import commands, name_in, name_of, quoted
+
+_ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL, qty int);"
+_WAY = "deploy a version of the application that does without it, and then drop it in a later migration"
+_RENAME = "add the new name beside the old one, move the application over, and then drop the old one"
+
+
+def _drop_column(piece: Piece) -> Iterator[Hit]:
+    table = name_of(piece.stmt.relation)
+    if word(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
+        for each in commands(piece.stmt):
+            if each.sort == "AT_DropColumn":
+                yield Hit(f"drops {table}.{quoted(each.tree.name)}, and what is in it", str(table))
+
+
+def _drop_not_null(piece: Piece) -> Iterator[Hit]:
+    table = name_of(piece.stmt.relation)
+    for each in commands(piece.stmt):
+        if each.sort == "AT_DropNotNull" and not piece.is_new(table):
+            yield Hit(
+                f"lets {table}.{quoted(each.tree.name)} be NULL: is its reader ready for that?", str(table)
+            )
+
+
+def _drop_table(piece: Piece) -> Iterator[Hit]:
+    if word(piece.stmt, "remove_type") == "OBJECT_TABLE":
+        for table in (name_in(each.list.items) for each in piece.stmt.objects):
+            if not piece.is_new(table):
+                yield Hit(f"drops {table}, and what is in it", str(table))
+
+
+def _drop_schema(piece: Piece) -> Iterator[Hit]:
+    if word(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
+        for each in piece.stmt.objects:
+            yield Hit(f"drops the schema {quoted(each.string.sval)}, and what is in it")
+
+
+def _drop_database(piece: Piece) -> Iterator[Hit]:
+    yield Hit(f"drops the database {quoted(piece.stmt.dbname)}")
+
+
+def _rename(sort: str, words: str) -> Any:
+    def hits(piece: Piece) -> Iterator[Hit]:
+        stmt = piece.stmt
+        if word(stmt, "rename_type") != sort:
+            return
+        if stmt.HasField("relation"):
+            table = name_of(stmt.relation)
+            if not piece.is_new(table):
+                old = f"{table}.{quoted(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
+                yield Hit(f"renames the {words} {old} to {quoted(stmt.newname)}", str(table))
+        else:
+            yield Hit(f"renames the {words} {quoted(stmt.subname)} to {quoted(stmt.newname)}")
+
+    return hits
+
+
+def _move(piece: Piece) -> Iterator[Hit]:
+    stmt = piece.stmt
+    if stmt.HasField("relation") and not piece.is_new(name_of(stmt.relation)):
+        table = name_of(stmt.relation)
+        yield Hit(f"moves {table} to the schema {quoted(stmt.newschema)}", str(table))
+
+
+def _rename_table(piece: Piece) -> Iterator[Hit]:
+    if piece.kind == "alter_object_schema_stmt":
+        yield from _move(piece)
+    else:
+        yield from _rename("OBJECT_TABLE", "table")(piece)
+
+
+def _rename_enum(piece: Piece) -> Iterator[Hit]:
+    if piece.stmt.old_val:
+        name = name_in(piece.stmt.type_name)
+        yield Hit(f"renames the value {piece.stmt.old_val!r} of {name} to {piece.stmt.new_val!r}")
+
+
+def _rls(reading: Reading) -> Iterator[Hit]:
+    policies = {name_of(each.stmt.table) for each in reading.pieces if each.kind == "create_policy_stmt"}
+    for piece in reading.pieces:
+        if piece.kind == "alter_table_stmt" and name_of(piece.stmt.relation) not in policies:
+            for each in commands(piece.stmt):
+                if each.sort == "AT_EnableRowSecurity":
+                    table = name_of(piece.stmt.relation)
+                    yield Hit(
+                        f"enables row security on {table}, and no policy lets anyone in",
+                        str(table),
+                        line=piece.line,
+                    )
+
+
+def _control(piece: Piece) -> Iterator[Hit]:
+    words = transaction_words(piece.kind, piece.node, piece.sql)
+    if words:
+        yield Hit(f"{words} in a migration: confiture begins and ends the transaction itself")
+
+
+def _uncommitted(reading: Reading) -> Iterator[Hit]:
+    opened: int | None = None
+    for piece in reading.pieces:
+        if piece.kind == "transaction_stmt":
+            words = transaction_words(piece.kind, piece.node, piece.sql) or ""
+            if words in ("BEGIN", "START"):
+                opened = piece.line
+            elif words in ("COMMIT", "END", "ROLLBACK", "ABORT"):
+                opened = None
+    if opened is not None:
+        yield Hit("begins a transaction that is not committed", line=opened)
+
+
+def _duplicates(piece: Piece) -> Iterator[Hit]:
+    stmt = piece.stmt
+    listed = stmt.target_list if piece.kind == "update_stmt" else stmt.cols
+    names = [each.res_target.name for each in listed if not each.res_target.indirection]
+    for name in dict.fromkeys(each for each in names if names.count(each) > 1):
+        yield Hit(f"assigns {quoted(name)} twice: error 42601 or 42701", str(name_of(stmt.relation)))
+
+
+def _named(
+    id: str,
+    severity: Severity,
+    summary: str,
+    hurts: str,
+    way: str,
+    dangerous: str,
+    schema: str = _ORDERS,
+    does: str = "does it at once",
+    **more: Any,
+) -> Rule:
+    return Rule(
+        id=id,
+        severity=severity,
+        by="S",
+        summary=summary,
+        does=does,
+        hurts=hurts,
+        way=way,
+        example=Example(schema, dangerous),
+        **more,
+    )
+
+
+_OLD = "the version of the application that runs meanwhile still uses it, and fails"
+
+RULES = (
+    _named(
+        "drop-column",
+        "warning",
+        "DROP COLUMN",
+        _OLD,
+        _WAY,
+        "ALTER TABLE orders DROP COLUMN note;",
+        hits=_drop_column,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_DropColumn",),
+    ),
+    _named(
+        "drop-table",
+        "warning",
+        "DROP TABLE",
+        _OLD,
+        _WAY,
+        "DROP TABLE orders;",
+        hits=_drop_table,
+        kinds=("drop_stmt",),
+    ),
+    _named(
+        "drop-schema",
+        "warning",
+        "DROP SCHEMA",
+        _OLD,
+        _WAY,
+        "DROP SCHEMA app CASCADE;",
+        "CREATE SCHEMA app;",
+        hits=_drop_schema,
+        kinds=("drop_stmt",),
+    ),
+    _named(
+        "drop-database",
+        "warning",
+        "DROP DATABASE",
+        "everything in it is lost",
+        "do it by hand",
+        "DROP DATABASE jam;",
+        "CREATE DATABASE jam;",
+        hits=_drop_database,
+        kinds=("dropdb_stmt",),
+    ),
+    _named(
+        "drop-not-null",
+        "warning",
+        "DROP NOT NULL",
+        "who reads the column may not be ready for a NULL",
+        "deploy what reads NULLs first",
+        "ALTER TABLE orders ALTER COLUMN note DROP NOT NULL;",
+        hits=_drop_not_null,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_DropNotNull",),
+    ),
+    _named(
+        "rename-column",
+        "warning",
+        "RENAME COLUMN",
+        _OLD,
+        _RENAME,
+        "ALTER TABLE orders RENAME COLUMN note TO remark;",
+        hits=_rename("OBJECT_COLUMN", "column"),
+        kinds=("rename_stmt",),
+    ),
+    _named(
+        "rename-table",
+        "warning",
+        "RENAME of a table, or SET SCHEMA",
+        _OLD,
+        _RENAME,
+        "ALTER TABLE orders RENAME TO purchases;",
+        hits=_rename_table,
+        kinds=("rename_stmt", "alter_object_schema_stmt"),
+    ),
+    _named(
+        "rename-schema",
+        "warning",
+        "RENAME of a schema",
+        _OLD,
+        _RENAME,
+        "ALTER SCHEMA app RENAME TO shop;",
+        "CREATE SCHEMA app;",
+        hits=_rename("OBJECT_SCHEMA", "schema"),
+        kinds=("rename_stmt",),
+    ),
+    _named(
+        "rename-enum-value",
+        "warning",
+        "RENAME VALUE of an enum",
+        _OLD,
+        _RENAME,
+        "ALTER TYPE mood RENAME VALUE 'lo' TO 'low';",
+        "CREATE TYPE mood AS ENUM ('lo', 'hi');",
+        hits=_rename_enum,
+        kinds=("alter_enum_stmt",),
+    ),
+    _named(
+        "enable-rls-without-policy",
+        "warning",
+        "ENABLE ROW LEVEL SECURITY without a policy",
+        "everyone but the owner sees an empty table",
+        "create the policies in the same migration",
+        "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;",
+        does="lets nobody but the owner see a row",
+        over=_rls,
+    ),
+    _named(
+        "transaction-control-in-migration",
+        "error",
+        "BEGIN, COMMIT, ROLLBACK, SAVEPOINT",
+        "what was to be applied whole or not at all would be committed in pieces: confiture refuses it",
+        "take it out; what must be committed apart goes into a migration of its own",
+        "BEGIN;\nALTER TABLE orders ADD COLUMN code text;\nCOMMIT;",
+        does="ends the transaction that confiture began",
+        hits=_control,
+        kinds=("transaction_stmt", "variable_set_stmt"),
+    ),
+    _named(
+        "uncommitted-transaction",
+        "error",
+        "BEGIN without COMMIT",
+        "the migration would be lost",
+        "take BEGIN out: confiture begins and ends the transaction itself",
+        "BEGIN;\nALTER TABLE orders ADD COLUMN code text;",
+        does="rolls back what is not committed",
+        over=_uncommitted,
+    ),
+    _named(
+        "duplicate-column-assignments",
+        "error",
+        "one column assigned twice",
+        "the migration fails",
+        "assign it once",
+        "UPDATE orders SET qty = 1, qty = 2 WHERE id = 1;",
+        does="refuses with error 42601",
+        hits=_duplicates,
+        kinds=("update_stmt", "insert_stmt"),
+    ),
+)

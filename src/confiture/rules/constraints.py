@@ -1,0 +1,447 @@
+"""Rules of constraints: checking rows, building indexes, and both under a strong lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from confiture.core.parsing import word
+from confiture.rules.indexes import concurrently
+from confiture.rules.measured import scans, works
+from confiture.rules.reading import Piece
+from confiture.rules.recipes import Part, not_null, outside, part, recipe, validated_later
+from confiture.rules.rule import Example, Hit, Rule
+from confiture.rules.trees import (
+    Constraint,
+    Name,
+    added_constraints,
+    columns_in,
+    commands,
+    constraints_of,
+    derived,
+    keys,
+    name_in,
+    name_of,
+    quoted,
+)
+
+_ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
+_CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
+
+
+def _added(piece: Piece, sort: str) -> Iterator[Constraint]:
+    """Yield the constraints of a sort that are added, checked at once, to a table that is there."""
+    if word(piece.stmt, "objtype") != "OBJECT_TABLE" or piece.is_new(name_of(piece.stmt.relation)):
+        return
+    for each in added_constraints(piece.stmt):
+        if each.sort == sort and not each.tree.skip_validation and not each.tree.indexname:
+            yield each
+
+
+def _check(piece: Piece) -> Iterator[Hit]:
+    for each in _added(piece, "CONSTR_CHECK"):
+        table = name_of(piece.stmt.relation)
+        columns = columns_in(each.tree.raw_expr)
+        name = each.tree.conname or derived(table.name, columns[0] if len(columns) == 1 else "", "check")
+        yield Hit(
+            f"reads all of {table} while reads and writes of it wait: every row is checked",
+            str(table),
+            recipe(*_column_first(piece.stmt, each), *validated_later(piece.stmt, each, name)),
+        )
+
+
+def _column_first(stmt: Any, constraint: Constraint) -> tuple[Part, ...]:
+    """Add the new column without the constraint behind it."""
+    from confiture.rules.columns import bare
+    from confiture.rules.recipes import altered
+
+    for command in commands(stmt):
+        is_column = command.sort == "AT_AddColumn" and constraint.column is not None
+        if is_column and command.definition.column_def.colname == constraint.column.colname:
+            return (part(altered(stmt, [bare(command, constraint.sort)])),)
+    return ()
+
+
+def _foreign(piece: Piece) -> Iterator[Hit]:
+    for each in _added(piece, "CONSTR_FOREIGN"):
+        table, other = name_of(piece.stmt.relation), name_of(each.tree.pktable)
+        name = each.tree.conname or derived(table.name, "_".join(keys(each)), "fkey")
+        # A new column without a default holds nothing to be checked.
+        empty = each.column is not None and not _has_default(each.column)
+        yield Hit(
+            f"locks {table} and {other}: writes to both wait"
+            if empty
+            else f"reads all of {table} while writes to it and to {other} wait",
+            str(table),
+            recipe(*_column_first(piece.stmt, each), *validated_later(piece.stmt, each, name)),
+            severity="warning" if empty else None,
+        )
+
+
+def _has_default(column: Any) -> bool:
+    return any(each.sort in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for each in constraints_of(column))
+
+
+def _foreign_seen(hit: Hit, piece: Piece) -> bool:
+    return bool(piece.report and piece.report.locks) if hit.severity == "warning" else works(hit, piece)
+
+
+def _indexed(piece: Piece, constraint: Constraint, label: str, name: str) -> tuple[Part, ...]:
+    """Build the index beside the traffic, then make the constraint of it."""
+    from postgast.pg_query_pb2 import IndexStmt
+
+    table = name_of(piece.stmt.relation)
+    index = IndexStmt(idxname=name, access_method="btree", unique=True, concurrent=True)
+    index.relation.CopyFrom(piece.stmt.relation)
+    index.nulls_not_distinct = constraint.tree.nulls_not_distinct
+    for each in keys(constraint):
+        index.index_params.add().index_elem.name = each
+    for each in constraint.tree.including:
+        index.index_including_params.add().index_elem.name = each.string.sval
+    deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
+    deferred += " INITIALLY DEFERRED" if constraint.tree.initdeferred else ""
+    add = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {label} USING INDEX {quoted(name)}{deferred};"
+    return (*_column_first(piece.stmt, constraint), outside(concurrently(index)), part(add))
+
+
+def _unique(piece: Piece) -> Iterator[Hit]:
+    for each in _added(piece, "CONSTR_UNIQUE"):
+        table = name_of(piece.stmt.relation)
+        name = each.tree.conname or derived(table.name, "_".join(keys(each)), "key")
+        yield Hit(
+            f"builds an index on {table} while reads and writes of it wait",
+            str(table),
+            recipe(*_indexed(piece, each, "UNIQUE", name)),
+        )
+
+
+def _primary(piece: Piece) -> Iterator[Hit]:
+    for each in _added(piece, "CONSTR_PRIMARY"):
+        table = name_of(piece.stmt.relation)
+        name = each.tree.conname or derived(table.name, "", "pkey")
+        filled = () if each.column is not None else not_null(table, *keys(each))
+        yield Hit(
+            f"builds an index on {table} while reads and writes of it wait",
+            str(table),
+            recipe(*filled, *_indexed(piece, each, "PRIMARY KEY", name)),
+        )
+
+
+def _primary_of_index(piece: Piece) -> Iterator[Hit]:
+    if piece.is_new(name_of(piece.stmt.relation)):
+        return
+    for each in added_constraints(piece.stmt):
+        if each.sort == "CONSTR_PRIMARY" and each.tree.indexname:
+            table = name_of(piece.stmt.relation)
+            yield Hit(
+                f"reads all of {table} while reads and writes of it wait: "
+                "a column of the index is not NOT NULL yet",
+                str(table),
+                recipe(*_filled_first(piece, each, table)),
+            )
+
+
+def _filled_first(piece: Piece, constraint: Constraint, table: Name) -> Iterator[Part]:
+    """Make the columns of the index NOT NULL, those that the migrations before tell."""
+    index = table.beside(constraint.tree.indexname)
+    _, columns = piece.reading.known.indexes.get(index, (table, (f"column of {index}",)))
+    yield from not_null(table, *columns)
+    yield part(f"{piece.sql.rstrip().rstrip(';')};")
+
+
+def _exclude(piece: Piece) -> Iterator[Hit]:
+    for _ in _added(piece, "CONSTR_EXCLUSION"):
+        table = name_of(piece.stmt.relation)
+        yield Hit(f"builds an index on {table} while reads and writes of it wait", str(table))
+
+
+def _set_not_null(piece: Piece) -> Iterator[Hit]:
+    if piece.is_new(name_of(piece.stmt.relation)):
+        return
+    columns = [each.tree.name for each in commands(piece.stmt) if each.sort == "AT_SetNotNull"]
+    if columns:
+        table = name_of(piece.stmt.relation)
+        yield Hit(
+            f"reads all of {table} while reads and writes of it wait: no CHECK proves "
+            f"that {', '.join(map(quoted, columns))} holds no NULL",
+            str(table),
+            recipe(*not_null(table, *columns)),
+        )
+
+
+def _same_transaction(piece: Piece) -> Iterator[Hit]:
+    """Find a VALIDATE whose constraint, or whose table's strong lock, is of the same transaction."""
+    if not piece.reading.transactional:
+        return
+    table = name_of(piece.stmt.relation)
+    for command in commands(piece.stmt):
+        if command.sort == "AT_ValidateConstraint" and not piece.is_new(table):
+            adding = next(_adding(piece, table, command.tree.name), None)
+            if adding is not None:
+                yield Hit(
+                    f"reads all of {table} under the lock that line {adding.line} has taken",
+                    str(table),
+                    recipe(part(_sql(adding)), part(_sql(piece))),
+                )
+
+
+def _adding(piece: Piece, table: Name, constraint: str) -> Iterator[Piece]:
+    for each in piece.earlier:
+        if each.kind == "alter_table_stmt" and name_of(each.stmt.relation) == table:
+            names = [
+                added.tree.conname for added in added_constraints(each.stmt) if added.tree.skip_validation
+            ]
+            if constraint in names or "" in names:
+                yield each
+
+
+def _sql(piece: Piece) -> str:
+    return f"{piece.sql.rstrip().rstrip(';')};"
+
+
+def _new_table(piece: Piece) -> Iterator[Hit]:
+    from confiture.rules.trees import constraints_of as behind
+
+    table = name_of(piece.stmt.relation)
+    own = [each.constraint for each in piece.stmt.table_elts if each.HasField("constraint")]
+    columns = [each.column_def for each in piece.stmt.table_elts if each.HasField("column_def")]
+    own += [each.tree for column in columns for each in behind(column)]
+    for each in own:
+        if (
+            each.HasField("pktable")
+            and name_of(each.pktable) != table
+            and not piece.is_new(name_of(each.pktable))
+        ):
+            other = name_of(each.pktable)
+            yield Hit(f"locks {other} until the end of the migration: writes to it wait", str(other))
+
+
+def _locks_named(hit: Hit, piece: Piece) -> bool:
+    return any(hit.relation and each.relation.endswith(hit.relation) for each in _locks(piece))
+
+
+def _locks(piece: Piece) -> tuple[Any, ...]:
+    return piece.report.locks if piece.report else ()
+
+
+def _drop_foreign(piece: Piece) -> Iterator[Hit]:
+    if piece.report is None:
+        return
+    dropped = _dropped(piece)
+    parents = _of_partitions(piece, dropped)
+    others = [
+        each.relation
+        for each in _locks(piece)
+        if dropped
+        and each.kind == "table"
+        and not any(name.is_rel(each.relation) for name in dropped + parents)
+    ]
+    if others and (piece.kind == "drop_stmt" or _drops_constraint(piece)):
+        yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
+
+
+def _of_partitions(piece: Piece, dropped: list[Name]) -> list[Name]:
+    """Return what is locked as parent or as partition of what is dropped, not for a foreign key."""
+    family = list(piece.reading.known.partitions.items())
+    below = [child for child, parent in family if parent in dropped]
+    for child, parent in family:
+        below += [child] if parent in below else []
+    return [*below, *(parent for _, parent in family)]
+
+
+def _drops_constraint(piece: Piece) -> bool:
+    return any(each.sort == "AT_DropConstraint" for each in commands(piece.stmt))
+
+
+def _dropped(piece: Piece) -> list[Name]:
+    if piece.kind == "alter_table_stmt":
+        return [name_of(piece.stmt.relation)]
+    if word(piece.stmt, "remove_type") != "OBJECT_TABLE":
+        return []
+    return [name_in(each.list.items) for each in piece.stmt.objects]
+
+
+def _domain(piece: Piece) -> Iterator[Hit]:
+    stmt = piece.stmt
+    domain = name_in(stmt.type_name)
+    if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
+        constraint = getattr(stmt, "def").constraint
+        name = quoted(constraint.conname or derived(domain.name, "", "check"))
+        from confiture.core.parsing import written_expression
+
+        check = written_expression(constraint.raw_expr)
+        yield Hit(
+            f"reads all of every table with a column of {domain} while writes to it wait",
+            None,
+            recipe(
+                part(
+                    "-- VALIDATE would read the tables while writes to them wait",
+                    f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;",
+                )
+            ),
+        )
+    elif stmt.subtype == "V":
+        yield Hit(f"reads all of every table with a column of {domain} while writes to it wait")
+    elif stmt.subtype == "O":
+        name = quoted(derived(domain.name, "", "filled"))
+        yield Hit(
+            f"reads all of every table with a column of {domain} while writes to it wait",
+            None,
+            recipe(part(f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK (VALUE IS NOT NULL) NOT VALID;")),
+        )
+
+
+def _long_rule(
+    id: str, by: Any, summary: str, does: str, hits: Any, example: Example | None, **more: Any
+) -> Rule:
+    return Rule(
+        id=id,
+        severity="error",
+        by=by,
+        summary=summary,
+        does=does,
+        hurts=more.pop("hurts", "nobody reads or writes the table until the last row is looked at"),
+        hits=hits,
+        seen=more.pop("seen", works),
+        kinds=more.pop("kinds", ("alter_table_stmt",)),
+        example=example,
+        **more,
+    )
+
+
+RULES = (
+    _long_rule(
+        "set-not-null-scan",
+        "D",
+        "SET NOT NULL without a CHECK that proves it",
+        "reads the whole table under an AccessExclusive lock; a valid CHECK (c IS NOT NULL) spares it that",
+        _set_not_null,
+        Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
+        seen=scans,
+        sorts=("AT_SetNotNull",),
+    ),
+    _long_rule(
+        "add-check-validated",
+        "S+D",
+        "ADD CHECK without NOT VALID",
+        "reads the whole table under an AccessExclusive lock",
+        _check,
+        Example(_ORDERS, "ALTER TABLE orders ADD CHECK (qty > 0);"),
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
+    ),
+    _long_rule(
+        "add-fk-validated",
+        "S+D",
+        "ADD FOREIGN KEY without NOT VALID",
+        "reads the whole table under a ShareRowExclusive lock on it and on the table that it refers to",
+        _foreign,
+        Example(_ORDERS + _CUSTOMER, "ALTER TABLE orders ADD FOREIGN KEY (qty) REFERENCES customer (id);"),
+        hurts="writes to both tables wait until the last row is looked up",
+        seen=_foreign_seen,
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
+    ),
+    _long_rule(
+        "validate-in-same-transaction",
+        "S+D",
+        "NOT VALID and VALIDATE in one transaction",
+        "keeps the strong lock of the ADD until the end, and reads the whole table under it",
+        _same_transaction,
+        Example(
+            _ORDERS,
+            "ALTER TABLE orders ADD CONSTRAINT orders_qty_check CHECK (qty > 0) NOT VALID;\n"
+            "ALTER TABLE orders VALIDATE CONSTRAINT orders_qty_check;",
+        ),
+        hurts="NOT VALID has gained nothing: the table is blocked as without it",
+        sorts=("AT_ValidateConstraint",),
+    ),
+    _long_rule(
+        "add-unique-builds-index",
+        "S+D",
+        "ADD UNIQUE without USING INDEX",
+        "builds the index under an AccessExclusive lock",
+        _unique,
+        Example(_ORDERS, "ALTER TABLE orders ADD UNIQUE (note);"),
+        hurts="nobody reads or writes the table until the index is built",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
+    ),
+    _long_rule(
+        "add-pk-builds-index",
+        "S+D",
+        "ADD PRIMARY KEY without USING INDEX",
+        "builds the index under an AccessExclusive lock, and reads the table for NULLs",
+        _primary,
+        Example("CREATE TABLE raw (id bigint, note text);", "ALTER TABLE raw ADD PRIMARY KEY (id);"),
+        hurts="nobody reads or writes the table until the index is built",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
+    ),
+    _long_rule(
+        "pk-using-nullable-index",
+        "D",
+        "PRIMARY KEY USING INDEX on a column that may be NULL",
+        "reads the whole table under an AccessExclusive lock to make the column NOT NULL",
+        _primary_of_index,
+        Example(
+            "CREATE TABLE raw (id bigint, note text); CREATE UNIQUE INDEX raw_id_key ON raw (id);",
+            "ALTER TABLE raw ADD CONSTRAINT raw_pkey PRIMARY KEY USING INDEX raw_id_key;",
+        ),
+        seen=scans,
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
+    ),
+    _long_rule(
+        "add-exclusion-constraint",
+        "S+D",
+        "ADD … EXCLUDE",
+        "builds the index under an AccessExclusive lock; there is no form of it that does not",
+        _exclude,
+        Example(_ORDERS, "ALTER TABLE orders ADD EXCLUDE USING btree (note WITH =);"),
+        hurts="nobody reads or writes the table until the index is built",
+        way="a quiet window",
+        sorts=("AT_AddConstraint", "AT_AddColumn"),
+    ),
+    Rule(
+        id="new-table-fk-locks-referenced",
+        severity="warning",
+        by="D",
+        summary="a new table that REFERENCES an old one",
+        does="takes a ShareRowExclusive lock on the old table until the migration's end",
+        hurts="writes to the old table wait for all the rest of the migration",
+        hits=_new_table,
+        seen=_locks_named,
+        kinds=("create_stmt",),
+        example=Example(
+            _CUSTOMER, "CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));"
+        ),
+        way="make it the last statement of a short migration, with a lock_timeout",
+    ),
+    Rule(
+        id="drop-fk-locks-both",
+        severity="warning",
+        by="D",
+        summary="dropping a foreign key, or its table",
+        does="takes an AccessExclusive lock on both tables",
+        hurts="reads and writes of the other table wait too, which nobody expects",
+        hits=_drop_foreign,
+        kinds=("alter_table_stmt", "drop_stmt"),
+        example=Example(
+            f"{_CUSTOMER} CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));",
+            "DROP TABLE badge;",
+        ),
+        way="a short migration with a lock_timeout",
+    ),
+    Rule(
+        id="domain-constraint-validated",
+        severity="error",
+        by="S+D",
+        summary="ALTER DOMAIN ADD CHECK, SET NOT NULL or VALIDATE",
+        does="reads every table with a column of the domain under a Share lock",
+        hurts="writes to all these tables wait",
+        hits=_domain,
+        seen=works,
+        kinds=("alter_domain_stmt",),
+        example=Example(
+            "CREATE DOMAIN amount AS int; CREATE TABLE tally (id int PRIMARY KEY, a amount);",
+            "ALTER DOMAIN amount ADD CONSTRAINT amount_check CHECK (VALUE > 0);",
+            differs="the CHECK is not tried on what is there",
+        ),
+    ),
+)

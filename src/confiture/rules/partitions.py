@@ -1,0 +1,239 @@
+"""Rules of partitions: making, attaching, detaching and dropping them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from confiture.core.parsing import respelled, word
+from confiture.rules.measured import locks
+from confiture.rules.reading import Piece
+from confiture.rules.recipes import outside, part, recipe
+from confiture.rules.rule import Example, Hit, Rule
+from confiture.rules.trees import Name, commands, derived, name_in, name_of, quoted
+
+_METRIC = (
+    "CREATE TABLE metric (id bigint NOT NULL, at date NOT NULL, v int) PARTITION BY RANGE (at);"
+    "CREATE TABLE metric_a PARTITION OF metric FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');"
+)
+_BESIDE = f"{_METRIC} CREATE TABLE metric_c (id bigint NOT NULL, at date NOT NULL, v int);"
+
+
+def _commands(piece: Piece, sort: str) -> Iterator[tuple[Name, Name, Any]]:
+    """Yield parent, partition and tree of each ATTACH or DETACH."""
+    if word(piece.stmt, "objtype") != "OBJECT_TABLE":
+        return
+    parent = name_of(piece.stmt.relation)
+    for command in commands(piece.stmt):
+        if command.sort == sort:
+            tree = command.definition.partition_cmd
+            yield parent, name_of(tree.name), tree
+
+
+def _attach(piece: Piece) -> Iterator[Hit]:
+    for _, child, tree in _commands(piece, "AT_AttachPartition"):
+        if piece.is_new(child):
+            continue
+        yield Hit(
+            f"reads all of {child} while reads and writes of it wait: "
+            "no CHECK proves that its rows belong there",
+            str(child),
+            _attach_recipe(piece, child, tree, child),
+        )
+
+
+def _attach_default(piece: Piece) -> Iterator[Hit]:
+    for parent, child, tree in _commands(piece, "AT_AttachPartition"):
+        default = piece.reading.known.defaults.get(parent)
+        if default is not None and not piece.is_new(default) and not tree.bound.is_default:
+            yield Hit(
+                f"reads all of {default}, the default partition of {parent}, "
+                "while reads and writes of it wait",
+                str(default),
+                _attach_recipe(piece, default, tree, child, excluding=True),
+            )
+
+
+def _attach_recipe(piece: Piece, table: Name, tree: Any, child: Name, *, excluding: bool = False) -> str:
+    name = quoted(derived(table.name, child.name if excluding else "", "bounds"))
+    bounds = _bounds(piece, name_of(piece.stmt.relation), tree.bound)
+    check = f"NOT ({bounds})" if excluding else bounds
+    return recipe(
+        part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
+        part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
+        part(f"{piece.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
+    )
+
+
+def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
+    """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
+    from confiture.core.parsing import written_expression
+
+    columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
+    if bound.strategy == "l":
+        values = ", ".join(written_expression(each) for each in bound.listdatums)
+        return f"{quoted(columns[0])} IS NOT NULL AND {quoted(columns[0])} IN ({values})"
+    if bound.strategy == "r" and len(bound.lowerdatums) == 1:
+        column = quoted(columns[0])
+        ends = [
+            f"{column} {sign} {written_expression(each)}"
+            for sign, each in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))
+            if not _is_endless(each)
+        ]
+        return " AND ".join((f"{column} IS NOT NULL", *ends))
+    return "true /* the bounds, as in FOR VALUES */"
+
+
+def _is_endless(node: Any) -> bool:
+    fields = list(node.column_ref.fields) if node.HasField("column_ref") else []
+    return bool(fields) and fields[-1].string.sval.lower() in ("minvalue", "maxvalue")
+
+
+def _child_scanned(_: Hit, piece: Piece) -> bool:
+    """Whether the new partition is read, or one below it."""
+    known = piece.reading.known
+    defaults = [known.defaults.get(parent) for parent, *_ in _commands(piece, "AT_AttachPartition")]
+    return any(not any(each and each.is_rel(rel) for each in defaults) for rel in _scans(piece))
+
+
+def _default_scanned(hit: Hit, piece: Piece) -> bool:
+    """Whether the default partition is read."""
+    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _scans(piece))
+
+
+def _scans(piece: Piece) -> tuple[str, ...]:
+    return piece.report.scans if piece.report else ()
+
+
+def _create(piece: Piece) -> Iterator[Hit]:
+    stmt = piece.stmt
+    if not stmt.HasField("partbound"):
+        return
+    parent, child = name_of(stmt.inh_relations[0].range_var), name_of(stmt.relation)
+    if piece.is_new(parent):
+        return
+    yield Hit(
+        f"locks {parent} until the end of the migration: reads and writes of it wait",
+        str(parent),
+        recipe(
+            part(
+                f"CREATE TABLE {child}",
+                f"  (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE);",
+                f"ALTER TABLE {parent} ATTACH PARTITION {child} {_for_values(stmt)};",
+            )
+        ),
+    )
+
+
+def _for_values(stmt: Any) -> str:
+    text = respelled("create_stmt", stmt)
+    at = text.upper().find("FOR VALUES")
+    return text[at:] if at >= 0 else "DEFAULT"
+
+
+def _detach(piece: Piece) -> Iterator[Hit]:
+    for parent, child, tree in _commands(piece, "AT_DetachPartition"):
+        if not tree.concurrent and not piece.is_new(parent):
+            yield Hit(
+                f"locks {parent} until the end of the migration: reads and writes of it wait",
+                str(parent),
+                recipe(outside(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;")),
+            )
+
+
+def _drop(piece: Piece) -> Iterator[Hit]:
+    if word(piece.stmt, "remove_type") != "OBJECT_TABLE":
+        return
+    for child in (name_in(each.list.items) for each in piece.stmt.objects):
+        parent = piece.reading.known.partitions.get(child)
+        if parent is not None:
+            yield Hit(
+                f"locks {parent}, of which {child} is a partition: reads and writes of it wait",
+                str(parent),
+                recipe(
+                    outside(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"),
+                    part(f"DROP TABLE {child};"),
+                ),
+            )
+
+
+RULES = (
+    Rule(
+        id="attach-partition-scan",
+        severity="error",
+        by="D",
+        summary="ATTACH PARTITION of a table without a CHECK of its bounds",
+        does="reads the whole new partition under an AccessExclusive lock on it",
+        hurts="nobody reads or writes it until the last row is looked at",
+        hits=_attach,
+        seen=_child_scanned,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AttachPartition",),
+        example=Example(
+            _BESIDE,
+            "ALTER TABLE metric ATTACH PARTITION metric_c FOR VALUES FROM ('2024-03-01') TO ('2024-04-01');",
+        ),
+    ),
+    Rule(
+        id="attach-partition-default-scan",
+        severity="error",
+        by="D",
+        summary="ATTACH PARTITION where there is a default partition",
+        does="reads the whole default partition under an AccessExclusive lock",
+        hurts="nobody reads or writes the default partition meanwhile, and nobody reads the whole table",
+        hits=_attach_default,
+        seen=_default_scanned,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_AttachPartition",),
+        example=Example(
+            f"{_BESIDE} CREATE TABLE metric_default PARTITION OF metric DEFAULT;"
+            "INSERT INTO metric VALUES (1, '2025-01-01', 1);"
+            "ALTER TABLE metric_c ADD CONSTRAINT metric_c_at"
+            " CHECK (at >= '2024-03-01' AND at < '2024-04-01');",
+            "ALTER TABLE metric ATTACH PARTITION metric_c FOR VALUES FROM ('2024-03-01') TO ('2024-04-01');",
+        ),
+    ),
+    Rule(
+        id="create-partition-of-locks-parent",
+        severity="warning",
+        by="S+D",
+        summary="CREATE TABLE … PARTITION OF",
+        does="takes an AccessExclusive lock on the parent until the migration's end",
+        hurts="reads and writes of the whole partitioned table wait; ATTACH lets them pass",
+        hits=_create,
+        seen=locks,
+        kinds=("create_stmt",),
+        example=Example(
+            _METRIC,
+            "CREATE TABLE metric_d PARTITION OF metric FOR VALUES FROM ('2024-04-01') TO ('2024-05-01');",
+        ),
+    ),
+    Rule(
+        id="detach-partition-not-concurrent",
+        severity="warning",
+        by="S",
+        summary="DETACH PARTITION without CONCURRENTLY",
+        does="takes an AccessExclusive lock on the parent until the migration's end",
+        hurts="reads and writes of the whole partitioned table wait",
+        hits=_detach,
+        kinds=("alter_table_stmt",),
+        sorts=("AT_DetachPartition",),
+        example=Example(
+            _METRIC,
+            "ALTER TABLE metric DETACH PARTITION metric_a;",
+            differs="CONCURRENTLY leaves the partition its bounds as a CHECK",
+        ),
+    ),
+    Rule(
+        id="drop-partition-locks-parent",
+        severity="warning",
+        by="D",
+        summary="DROP TABLE of a partition",
+        does="takes an AccessExclusive lock on the parent until the migration's end",
+        hurts="reads and writes of the whole partitioned table wait",
+        hits=_drop,
+        seen=locks,
+        kinds=("drop_stmt",),
+        example=Example(_METRIC, "DROP TABLE metric_a;"),
+    ),
+)

@@ -1,0 +1,89 @@
+"""What a rule is, and what it says of one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Literal
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from confiture.rules.reading import Piece, Reading
+
+Severity = Literal["error", "warning", "info", "off"]
+By = Literal["S", "D", "S+D"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info", "off")
+
+
+@frozen
+class Hit:
+    """Something that a rule has found.
+
+    Attributes:
+        message: What happens, to be read after the file and the line.
+        relation: What it happens to, as the text names it.
+        recipe: SQL to paste instead, with the reader's own names.
+        severity: Where it differs from the rule's; a lock that this form of a statement holds only briefly.
+        line: Where it is not the statement's.
+        sure: ``False``: only a rehearsal can tell whether this one does it.
+    """
+
+    message: str
+    relation: str | None = None
+    recipe: str | None = None
+    severity: Severity | None = None
+    line: int | None = None
+    sure: bool = True
+
+
+@frozen
+class Example:
+    """A migration that a rule warns of; tests run it, and the recipe that the rule makes of it.
+
+    Attributes:
+        schema: What there is before.
+        dangerous: The migration.
+        differs: Why the recipe ends in another schema, where it does.
+        transactional: ``False``: with ``-- confiture: no-transaction``.
+    """
+
+    schema: str
+    dangerous: str
+    differs: str | None = None
+    transactional: bool = True
+
+
+@frozen
+class Rule:
+    """One thing to be warned of.
+
+    Attributes:
+        id: Its name, in configuration and comments.
+        severity: By default.
+        by: ``"S"``: the text is enough; ``"D"``: only a rehearsal tells; ``"S+D"``: either, and the
+            rehearsal wins.
+        summary: One line.
+        does: What PostgreSQL does.
+        hurts: Why that hurts.
+        hits: Finds it in a statement.
+        over: Finds it in a whole migration instead.
+        seen: Whether the rehearsal of that statement shows it.
+        kinds: The parser's names of the statements it looks at; without any, all.
+        sorts: Of an ALTER TABLE, the commands that it looks at; without any, all.
+        example: ``None`` where there is nothing to run.
+        way: What to do, where that is no SQL.
+    """
+
+    id: str
+    severity: Severity
+    by: By
+    summary: str
+    does: str
+    hurts: str
+    hits: Callable[[Piece], Iterable[Hit]] | None = field(default=None, repr=False)
+    over: Callable[[Reading], Iterable[Hit]] | None = field(default=None, repr=False)
+    seen: Callable[[Hit, Piece], bool] | None = field(default=None, repr=False)
+    kinds: tuple[str, ...] = ()
+    sorts: tuple[str, ...] = ()
+    example: Example | None = field(default=None, repr=False)
+    way: str | None = None

@@ -1,0 +1,94 @@
+"""How well the text alone tells long blocks: ``make accuracy`` prints it, and squawk's own figures beside."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from confiture.core.sql import read_sql_text
+from confiture.exceptions import MigrationFault
+from confiture.rules.gathering import gathered
+from confiture.rules.judging import findings, open_book
+from confiture.rules.linting import reading_of
+from tests.accuracy.cases import Case, read_cases
+from tests.accuracy.figures import Figure, table
+from tests.accuracy.rehearsing import OUTSIDE
+
+PRECISION, RECALL = 0.90, 0.85
+ON = 18
+_RULES = {rule.id: rule for rule in gathered()}
+# Errors that say that a statement fails, not that it blocks.
+_FAILS = (
+    "add-column-not-null-no-default",
+    "concurrently-in-transaction",
+    "duplicate-column-assignments",
+    "transaction-control-in-migration",
+    "uncommitted-transaction",
+)
+
+
+def told_by_text(case: Case) -> bool:
+    """Whether one of the rules that a case is of can be told from the text, or it is of none."""
+    labels = case.row["expected_rule_ids"].split(",")
+    return any("S" in _RULES[label].by for label in labels if label in _RULES)
+
+
+def says_long(case: Case) -> bool | None:
+    """Whether lint says that a case blocks for long; ``None`` where the text cannot be read."""
+    text = f"{OUTSIDE if case.mode == 'notx' else ''}{case.migration}\n"
+    root = Path.cwd()
+    try:
+        parsed = read_sql_text(text, root / "1_case.sql", judged=True)
+    except MigrationFault:
+        return None
+    assert parsed is not None
+    found = findings([reading_of("1", "case", parsed, root)], open_book(_RULES.values()))
+    return any(each.severity == "error" and each.rule not in _FAILS for each in found)
+
+
+def measured(cases: Iterable[Case]) -> tuple[list[str], int, int, int]:
+    """Return what was wrong, and how many were rightly told, made up, and missed."""
+    wrong: list[str] = []
+    right = made_up = missed = 0
+    for case in cases:
+        truth, said = case.truth(ON), says_long(case)
+        if truth is None or said is None:
+            continue
+        right += truth.long and said
+        made_up += said and not truth.long
+        missed += truth.long and not said
+        if truth.long != said:
+            wrong.append(f"{case.id}: {'missed' if truth.long else 'made up'}: {case.migration}")
+    return wrong, right, made_up, missed
+
+
+def figures(right: int, made_up: int, missed: int) -> tuple[Figure, Figure]:
+    """Return precision and recall."""
+    return (
+        _figure("long block: precision", right, right + made_up, PRECISION),
+        _figure("long block: recall", right, right + missed, RECALL),
+    )
+
+
+def _figure(name: str, part: int, whole: int, wanted: float) -> Figure:
+    share = part / whole if whole else 1.0
+    return Figure(name, f"{share:.3f} ({part} of {whole})", f"{wanted:.2f} at least", share >= wanted)
+
+
+@click.command()
+def main() -> None:
+    """Print how well the text alone tells long blocks; exit 1 where that is not enough."""
+    cases = [case for case in read_cases() if told_by_text(case)]
+    wrong, *counts = measured(cases)
+    for line in wrong:
+        click.echo(line)
+    reached = figures(*counts)
+    click.echo(table(f"lint, by the text alone: {len(cases)} cases of rules that the text can tell", reached))
+    sys.exit(0 if all(each.good for each in reached) else 1)
+
+
+if __name__ == "__main__":
+    main()

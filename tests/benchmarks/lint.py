@@ -1,0 +1,63 @@
+"""How long ``confiture lint`` takes for a thousand files, beside squawk, in one run: ``make bench-lint``.
+
+The files are the cases that the accuracy is measured with: each its schema, and then its migration.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.accuracy.cases import read_cases
+
+FILES, ROUNDS, LIMIT = 1000, 5, 1.5
+_BIN = Path(sys.executable).parent
+
+
+def write(folder: Path) -> None:
+    """Write the files."""
+    cases = read_cases()
+    for number in range(FILES):
+        case = cases[number % len(cases)]
+        text = f"{case.setup.rstrip().rstrip(';')};\n{case.migration}\n".replace("; ", ";\n")
+        (folder / f"{number:04}_case.sql").write_text(text, encoding="utf-8")
+
+
+def seconds(command: Sequence[str]) -> float:
+    """Return how long a command takes; that it finds something to say is no failure."""
+    began = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    if done.returncode not in (0, 1):
+        sys.exit(f"{command[0]} failed: {done.stderr.decode()[-500:]}")
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Print both times; exit 1 where ours is too long."""
+    squawk = shutil.which("squawk", path=str(_BIN)) or shutil.which("squawk")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder)
+        ours = [sys.executable, "-m", "confiture", "lint", str(folder)]
+        peers = [squawk, *map(str, sorted(folder.iterdir()))] if squawk else None
+        # Turn and turn about, so that what else the machine does meets both.
+        rounds = [(seconds(ours), seconds(peers) if peers else None) for _ in range(ROUNDS)]
+    mine = min(each for each, _ in rounds)
+    sys.stdout.write(f"confiture lint, {FILES} files: {mine:.2f} s\n")
+    others = [each for _, each in rounds if each is not None]
+    if not others:
+        sys.stdout.write("squawk is not installed: nothing to compare with\n")
+        return
+    share = mine / min(others)
+    sys.stdout.write(f"squawk, {FILES} files: {min(others):.2f} s; confiture takes {share:.2f} times as long")
+    sys.stdout.write(f", to reach: {LIMIT} at most\n")
+    sys.exit(0 if share <= LIMIT else 1)
+
+
+if __name__ == "__main__":
+    main()

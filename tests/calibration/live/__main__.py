@@ -1,0 +1,98 @@
+"""``make calibration-live``: rehearse on small databases, predict a large one, run there, and compare."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import psycopg
+
+from confiture.server import temporary
+from confiture.testing.databases import Templates
+from tests.accuracy.laboratory import quiet
+from tests.calibration.live.drawing import picture
+from tests.calibration.live.measuring import Measured, measure
+from tests.calibration.live.parcels import CHANGES
+from tests.calibration.live.telling import summary, table
+
+SIZES = (20_000, 60_000, 200_000, 2_000_000)
+PICTURE = Path("build", "calibration-live.svg")
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 6 << 30
+
+
+@click.command()
+@click.option("--rows", type=int, multiple=True, default=SIZES, help="Sizes, the last one is production's.")
+@click.option("--runs", default=3, show_default=True, help="How often each is rehearsed.")
+@click.option("--svg", type=click.Path(path_type=Path), default=PICTURE, help="Where the picture goes.")
+def main(rows: Sequence[int], runs: int, svg: Path) -> None:
+    """Print predicted against actual, and draw it."""
+    began = time.monotonic()
+    folder = _folder()
+    with (
+        temporary(folder) as server,
+        psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
+        quiet(conn),
+    ):
+        version = conn.execute("SHOW server_version").fetchall()[0][0]
+        measured = measure(Templates(server, conn), rows, CHANGES, runs=runs, tell=_progress)
+    small = ", ".join(f"{size:,}" for size in rows[:-1])
+    print(f"# Rehearsed {runs} times on {small} rows, run on {rows[-1]:,}")
+    where = "memory" if folder == _MEMORY else "disk"
+    print(f"\nPostgreSQL {version}, data in {where}, fsync off, {os.cpu_count()} CPUs\n")
+    _print(measured)
+    svg.parent.mkdir(parents=True, exist_ok=True)
+    svg.write_text(_drawn(measured, rows), encoding="utf-8")
+    print(f"\n{svg}\n\n{time.monotonic() - began:.0f} s")
+
+
+def _print(measured: Sequence[Measured]) -> None:
+    adjusted = [each.judged(adjusted=True) for each in measured]
+    print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
+    same = [each.judged(adjusted=True, probed=False) for each in measured]
+    print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
+    print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
+
+
+def _speeds(measured: Sequence[Measured]) -> str:
+    """Return what the probe found, on one and the same machine, before each size."""
+    first = measured[0]
+    return ", ".join(
+        f"{here.probe.ns_per_row:.0f}" for here in (*(each for each, _ in first.small), first.large[0])
+    )
+
+
+def _waited(measured: Sequence[Measured]) -> str:
+    """Return how much the machine's other work has cost the large ones."""
+    statements = [each.large[1] for each in measured]
+    if any(each.processor is None for each in statements):
+        return "where the kernel tells it"
+    total_ms = sum(each.statement.duration_ms for each in statements)
+    left_ms = sum(each.adjusted.duration_ms for each in statements)
+    return f"{100 * (1 - left_ms / total_ms):.0f} % of the time on the large one"
+
+
+def _drawn(measured: Sequence[Measured], rows: Sequence[int]) -> str:
+    title = f"Rehearsed on up to {rows[-2]:,} rows, run on {rows[-1]:,}"
+    return picture([each.judged(adjusted=True) for each in measured], title)
+
+
+def _folder() -> Path:
+    """Memory where there is room, else the disk."""
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
+        return _MEMORY
+    return Path(tempfile.gettempdir())
+
+
+def _progress(words: str) -> None:
+    print(words, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

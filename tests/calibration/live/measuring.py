@@ -1,0 +1,209 @@
+"""Take the time of changes: rehearsed on small databases, run on the large one, each on a copy of its own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from attrs import define, evolve, field, frozen
+from psycopg import Connection
+
+from confiture import hookimpl
+from confiture.config import Settings
+from confiture.core import operations
+from confiture.core.exporting import PROBED_S, export
+from confiture.estimating.predicting import Prediction, Rehearsed, predict
+from confiture.estimating.shape import pages_fit
+from confiture.estimating.statistics import Statistics
+from confiture.models.report import StatementReport
+from confiture.plugins.loading import Loaded
+from confiture.testing.databases import Templates
+from tests.calibration.live.parcels import Change, fill
+
+Tell = Callable[[str], None]
+
+
+@frozen
+class Processor:
+    """What the kernel says of a process: how long it has computed, and how long it waited for a CPU to do so."""
+
+    cpu_ms: float
+    waited_ms: float
+
+    def since(self, before: Processor) -> Processor:
+        """Return what has come since."""
+        return Processor(self.cpu_ms - before.cpu_ms, self.waited_ms - before.waited_ms)
+
+
+@frozen
+class Timed:
+    """One statement that ran.
+
+    Attributes:
+        statement: As the report has it, wall-clock time and all.
+        processor: Of its server process, and a little round it; ``None`` where the kernel says nothing.
+    """
+
+    statement: StatementReport
+    processor: Processor | None
+
+    @property
+    def adjusted(self) -> StatementReport:
+        """The same without what others on this machine have cost it."""
+        if self.processor is None:
+            return self.statement
+        ms = self.statement.duration_ms
+        # Some of the waiting was not the statement's; it took no less than it computed.
+        adjusted_ms = max(ms - self.processor.waited_ms, min(ms, self.processor.cpu_ms))
+        return evolve(self.statement, duration_ms=adjusted_ms)
+
+
+@frozen
+class Judged:
+    """What was predicted of a change, and what it took."""
+
+    change: Change
+    prediction: Prediction
+    actual_ms: float
+    crosses: bool
+
+
+@frozen
+class Measured:
+    """A change on all databases: several runs on each of the small ones, one on the large one."""
+
+    change: Change
+    small: tuple[tuple[Statistics, tuple[Timed, ...]], ...]
+    large: tuple[Statistics, Timed]
+
+    def judged(self, *, adjusted: bool, probed: bool = True) -> Judged:
+        """Predict it by the small ones, and set that beside the truth; not ``probed``: at the same speed."""
+
+        def of(timed: Timed) -> StatementReport:
+            return timed.adjusted if adjusted else timed.statement
+
+        production, true = self.large
+        speed = None if probed else production.probe
+        rehearsals = [
+            Rehearsed(evolve(here, probe=speed or here.probe), tuple(map(of, runs)))
+            for here, runs in self.small
+        ]
+        prediction = predict(rehearsals, production)
+        scales_with = (prediction.estimate.scales_with or "").removeprefix("the rows of ")
+        here = self.small[-1][0]
+        crosses = pages_fit(scales_with, here) and not pages_fit(scales_with, production)
+        return Judged(self.change, prediction, of(true).duration_ms, crosses)
+
+
+@frozen
+class Database:
+    """A database of one size that others are copied from."""
+
+    name: str
+    statistics: Statistics = field(repr=False)
+
+
+def measure(
+    templates: Templates,
+    sizes: Sequence[int],
+    changes: Sequence[Change],
+    *,
+    runs: int = 3,
+    probed_s: float = PROBED_S,
+    tell: Tell = print,
+) -> list[Measured]:
+    """Rehearse on all sizes but the last, which is the production here, and run there."""
+    with databases(templates, sizes, probed_s, tell) as (*small, large):
+        measured = []
+        for change in changes:
+            rehearsed = tuple(
+                (
+                    each.statistics,
+                    tuple(timed(templates, each, change, dry_run=True) for _ in range(runs)),
+                )
+                for each in small
+            )
+            true = timed(templates, large, change, dry_run=False)
+            tell(f"{change.name}: {true.statement.duration_ms:,.0f} ms")
+            measured.append(Measured(change, rehearsed, (large.statistics, true)))
+        return measured
+
+
+@contextmanager
+def databases(
+    templates: Templates, sizes: Sequence[int], probed_s: float, tell: Tell
+) -> Iterator[list[Database]]:
+    """Lend a database of each size."""
+    with ExitStack() as stack:
+        made = []
+        for rows in sizes:
+            tell(f"{rows:,} rows")
+            name = templates.copy("template0")
+            stack.callback(templates.drop, name)
+            made.append(_filled(name, templates.server.conninfo(name), rows, probed_s))
+        yield made
+
+
+def _filled(name: str, url: str, rows: int, probed_s: float) -> Database:
+    with psycopg.connect(url, autocommit=True) as conn:
+        fill(conn, rows)
+    settings = Settings(root=Path(), url=url, migrations=Path())
+    return Database(name, export(settings, sampled_s=0.0, probed_s=probed_s))
+
+
+def timed(templates: Templates, database: Database, change: Change, *, dry_run: bool) -> Timed:
+    """Rehearse a change, or run it, in a copy of a database that nothing else was done in."""
+    name = templates.copy(database.name)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            migrations = Path(folder)
+            (migrations / "1_change.sql").write_text(change.sql, encoding="utf-8")
+            settings = Settings(root=migrations, url=templates.server.conninfo(name), migrations=migrations)
+            watch = Watch()
+            report = operations.run(settings, plugins=(watch.plugin,), dry_run=dry_run)
+    finally:
+        templates.drop(name)
+    (migration,) = report.migrations
+    assert report.outcome == "ok", migration.error
+    (statement,) = migration.statements
+    return Timed(statement, watch.seen)
+
+
+@define
+class Watch:
+    """A plugin that looks at the server's process before and after the statements.
+
+    Attributes:
+        seen: In between; ``None`` where the kernel says nothing.
+    """
+
+    before: Processor | None = None
+    seen: Processor | None = None
+
+    @property
+    def plugin(self) -> Loaded:
+        """As if it had been installed."""
+
+        def before_ddl(conn: Connection[Any]) -> None:
+            self.before = processor(conn.info.backend_pid)
+
+        def after_ddl(conn: Connection[Any]) -> None:
+            now = processor(conn.info.backend_pid)
+            self.seen = now.since(self.before) if now and self.before else None
+
+        hooks: Mapping[str, Any] = {"before_ddl": before_ddl, "after_ddl": after_ddl}
+        marked = {phase: staticmethod(hookimpl(hook)) for phase, hook in hooks.items()}
+        return Loaded("watch", "watch", "1.0", type("watch", (), marked)(), tuple(hooks))
+
+
+def processor(pid: int) -> Processor | None:
+    """Return what a process has had of the CPUs so far; ``None`` where the kernel does not say."""
+    try:
+        cpu_ns, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return Processor(int(cpu_ns) / 1e6, int(waited_ns) / 1e6)

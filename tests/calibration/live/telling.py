@@ -1,0 +1,114 @@
+"""Predicted against actual, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, median
+
+from confiture.estimating.law import NEAR
+from tests.calibration.live.measuring import Judged
+
+_HEAD = "| | statement | class | predicted | 90 % interval | confidence | actual | inside | off by |"
+
+
+def table(judged: Sequence[Judged]) -> str:
+    """Return a line for each statement."""
+    lines = [_HEAD, "|---|---|---|---|---|---|---|---|---|"]
+    lines += [f"| {number} | {_line(each)} |" for number, each in enumerate(judged, 1)]
+    return "\n".join(lines)
+
+
+def _line(judged: Judged) -> str:
+    start = (f"`{judged.change.sql}`", judged.change.work)
+    return " | ".join((*start, *_answer(judged)))
+
+
+def _answer(judged: Judged) -> tuple[str, ...]:
+    estimate = judged.prediction.estimate
+    actual = in_words(judged.actual_ms)
+    if not estimate.known:
+        return f"unknown: {estimate.reason}", "", "", actual, "", ""
+    assert estimate.interval90_ms
+    low, high = estimate.interval90_ms
+    within = "yes" if inside(judged) else "NO"
+    if estimate.p50_ms is None:
+        return f"at most {in_words(high)}", "", "", actual, within, ""
+    return (
+        in_words(estimate.p50_ms),
+        f"{in_words(low)} to {in_words(high)}",
+        f"{estimate.confidence_percent:.0f} %",
+        actual,
+        within,
+        f"{100 * off(judged):+.0f} %",
+    )
+
+
+def summary(judged: Sequence[Judged]) -> str:
+    """Return how good the answers were, one line a setting."""
+    bounded = [each for each in judged if is_bounded(each)]
+    unknown = sum(not each.prediction.estimate.known for each in judged)
+    lines = [
+        f"answered {len(judged) - unknown} of {len(judged)}; "
+        f"catalog only: {sum(map(inside, bounded))} of {len(bounded)} within their bound"
+    ]
+    for crosses, setting in ((False, "within memory"), (True, "crossing a memory threshold")):
+        if its := [each for each in judged if is_answered(each) and each.crosses == crosses]:
+            lines.append(f"{setting}: {_figures(its)}")
+    if its := [each for each in judged if is_answered(each)]:
+        stated = fmean(each.prediction.estimate.confidence_percent or 0.0 for each in its)
+        lines.append(
+            f"both: {_figures(its)}; confidence {stated:.0f} % stated, {_hits(its):.0f} % within 15 %"
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _figures(judged: Sequence[Judged]) -> str:
+    return (
+        f"{sum(map(inside, judged))} of {len(judged)} inside 90 %, {sum(map(_in_half, judged))} inside 50 %, "
+        f"median error {100 * median(abs(off(each)) for each in judged):.1f} %, "
+        f"median width ×/÷ {median(map(_width, judged)):.2f}"
+    )
+
+
+def is_answered(judged: Judged) -> bool:
+    """Whether there is an interval, not only a bound."""
+    return judged.prediction.estimate.p50_ms is not None
+
+
+def is_bounded(judged: Judged) -> bool:
+    """Whether there is a bound only."""
+    return judged.prediction.estimate.known and not is_answered(judged)
+
+
+def inside(judged: Judged) -> bool:
+    """Whether the truth was in the 90 % interval, or below the bound."""
+    interval = judged.prediction.estimate.interval90_ms
+    return interval is not None and interval[0] <= judged.actual_ms <= interval[1]
+
+
+def off(judged: Judged) -> float:
+    """Return by how much the truth was off the point estimate, relative to it."""
+    return judged.actual_ms / (judged.prediction.estimate.p50_ms or math.nan) - 1.0
+
+
+def _in_half(judged: Judged) -> bool:
+    interval = judged.prediction.estimate.interval50_ms
+    return interval is not None and interval[0] <= judged.actual_ms <= interval[1]
+
+
+def _width(judged: Judged) -> float:
+    low, high = judged.prediction.estimate.interval90_ms or (math.nan, math.nan)
+    return math.sqrt(high / low)
+
+
+def _hits(judged: Sequence[Judged]) -> float:
+    return 100 * fmean(NEAR[0] - 1 < off(each) < NEAR[1] - 1 for each in judged)
+
+
+def in_words(ms: float) -> str:
+    """Return a time with three figures: ``412 ms``, ``3.14 s``."""
+    if ms < 1000:
+        return f"{ms:.3g} ms" if ms < 100 else f"{ms:.0f} ms"
+    seconds = ms / 1000
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"

@@ -1,0 +1,158 @@
+"""``make calibration-live`` on databases that take no time: everything is there, and well-formed."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import psycopg
+import pytest
+
+from confiture.estimating.predicting import Prediction
+from confiture.models.report import Estimate, StatementReport
+from confiture.testing.databases import Templates
+from tests.calibration.live.drawing import picture
+from tests.calibration.live.measuring import Judged, Processor, Timed, measure
+from tests.calibration.live.parcels import CHANGES, Change, fill
+from tests.calibration.live.telling import in_words, summary, table
+
+SVG = "{http://www.w3.org/2000/svg}"
+# As many rows there as here: that is answered however quick it was.
+SIZES = (300, 600, 600)
+
+
+@pytest.fixture
+def templates(_confiture_templates: Templates) -> Templates:
+    """A server, and databases to copy."""
+    return _confiture_templates
+
+
+def judged(actual_ms: float, *, p50_ms: float | None = 100.0, **more) -> Judged:
+    """Return a change that was predicted to take between 50 and 200 ms."""
+    estimate = Estimate(
+        known=True,
+        p50_ms=p50_ms,
+        interval50_ms=(80.0, 125.0),
+        interval90_ms=(50.0, 200.0),
+        confidence_percent=60.0,
+    )
+    change = Change("index time", "index", "CREATE INDEX ON seen (at)")
+    return Judged(change, Prediction(more.get("estimate", estimate)), actual_ms, more.get("crosses", False))
+
+
+def test_every_change_is_rehearsed_predicted_and_run(templates: Templates):
+    names = {"add column", "validate key", "index text", "add token", "update all", "matview"}
+    changes = [each for each in CHANGES if each.name in names]
+
+    measured = measure(templates, SIZES, changes, runs=1, probed_s=0.0, tell=lambda _: None)
+    answers = [each.judged(adjusted=True) for each in measured]
+
+    assert [each.change.work for each in answers] == ["catalog", "scan", "index", "rewrite", "dml", "matview"]
+    assert all(each.actual_ms > 0 and each.prediction.estimate.known for each in answers)
+    assert [each.prediction.estimate.p50_ms is None for each in answers] == [True, *[False] * 5]
+    assert len(table(answers).splitlines()) == 2 + len(changes)
+    assert "answered 6 of 6" in summary(answers)
+    drawn = ElementTree.fromstring(picture(answers, "Tried"))
+    assert len(drawn.findall(f"{SVG}g/{SVG}circle")) == 5
+
+
+def test_the_same_size_is_the_same_database(templates: Templates):
+    digests = []
+
+    for _ in range(2):
+        name = templates.copy("template0")
+        with psycopg.connect(templates.server.conninfo(name), autocommit=True) as conn:
+            fill(conn, 200)
+            query = (
+                "SELECT md5(string_agg(p::text || s::text, ',')) FROM parcels p JOIN seen s ON parcel = id"
+            )
+            digests += conn.execute(query).fetchall()
+        templates.drop(name)
+
+    assert digests[0] == digests[1] != (None,)
+
+
+def test_a_line_says_what_was_predicted_and_what_came():
+    line = table([judged(120.0)]).splitlines()[-1]
+
+    assert line == (
+        "| 1 | `CREATE INDEX ON seen (at)` | index | 100 ms | 50 ms to 200 ms | 60 % | 120 ms | yes | +20 % |"
+    )
+
+
+def test_a_miss_is_said_to_be_one():
+    assert "| 1.2 s | NO | +1100 % |" in table([judged(1200.0)])
+
+
+def test_what_was_not_known_says_why_and_what_it_took():
+    unknown = Estimate(known=False, reason="it took 1.8 ms here")
+
+    assert "| unknown: it took 1.8 ms here |  |  | 120 ms |  |  |" in table([judged(120.0, estimate=unknown)])
+
+
+def test_the_sum_tells_settings_apart():
+    bound = Estimate(known=True, interval90_ms=(0.0, 3.0))
+    unknown = Estimate(known=False, reason="too few")
+
+    said = summary(
+        [
+            judged(110.0),
+            judged(300.0),
+            judged(90.0, crosses=True),
+            judged(2.0, estimate=bound),
+            judged(9.0, estimate=unknown),
+        ]
+    )
+
+    assert said.splitlines() == [
+        "- answered 4 of 5; catalog only: 1 of 1 within their bound",
+        "- within memory: 1 of 2 inside 90 %, 1 inside 50 %, median error 105.0 %, median width ×/÷ 2.00",
+        "- crossing a memory threshold: 1 of 1 inside 90 %, 1 inside 50 %, median error 10.0 %, median width ×/÷ 2.00",
+        "- both: 2 of 3 inside 90 %, 2 inside 50 %, median error 10.0 %, median width ×/÷ 2.00;"
+        " confidence 60 % stated, 67 % within 15 %",
+    ]
+
+
+def test_the_picture_draws_what_has_an_interval_and_numbers_it_as_the_table_does():
+    bound = Estimate(known=True, interval90_ms=(0.0, 3.0))
+
+    drawn = ElementTree.fromstring(picture([judged(2.0, estimate=bound), judged(120.0)], "Tried"))
+
+    assert [each.text for each in drawn.findall(f"{SVG}g/{SVG}title")] == [
+        "index time: predicted 100 ms, actual 120 ms"
+    ]
+    assert "2" in [each.text for each in drawn.findall(f"{SVG}text")]
+
+
+def test_a_true_prediction_stands_on_the_line():
+    drawn = ElementTree.fromstring(picture([judged(100.0)], "Tried"))
+
+    (point,) = drawn.findall(f"{SVG}g/{SVG}circle")
+    (line,) = drawn.findall(f"{SVG}line[@class='true']")
+    along = float(point.attrib["cx"]) + float(point.attrib["cy"])
+    assert along == pytest.approx(float(line.attrib["x1"]) + float(line.attrib["y1"]), abs=0.2)
+
+
+def test_nothing_answered_is_a_picture_too():
+    assert ElementTree.fromstring(picture([], "Tried")).tag == f"{SVG}svg"
+
+
+@pytest.mark.parametrize(
+    ("processor", "left_ms"),
+    [
+        (Processor(cpu_ms=60.0, waited_ms=30.0), 70.0),
+        # The waiting before and after it was not its own.
+        (Processor(cpu_ms=60.0, waited_ms=95.0), 60.0),
+        (Processor(cpu_ms=130.0, waited_ms=95.0), 100.0),
+        (None, 100.0),
+    ],
+)
+def test_waiting_for_a_cpu_is_taken_out(processor, left_ms):
+    assert Timed(StatementReport(1, "SELECT", 100.0), processor).adjusted.duration_ms == left_ms
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [(0.42, "0.42 ms"), (12.34, "12.3 ms"), (412.2, "412 ms"), (3141.5, "3.14 s"), (123456.0, "123 s")],
+)
+def test_times_have_three_figures(ms, words):
+    assert in_words(ms) == words

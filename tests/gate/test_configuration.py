@@ -1,0 +1,137 @@
+"""``[tool.confiture.gate]``: every key read in plain units, everything else named with its line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from confiture.config import Given, load_settings
+from confiture.exceptions import ConfigurationFault
+from confiture.gate.policy import Limit, Policy
+from confiture.sizes import size, size_bytes
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Read the gate of a configuration's text."""
+
+    def read(text: str, **given: Any) -> Policy:
+        (tmp_path / "confiture.toml").write_text(text)
+        return load_settings(Given(**given), cwd=tmp_path, environ={}).gate
+
+    return read
+
+
+def test_without_a_table_errors_fail_and_nothing_is_limited(gate):
+    assert gate('schema = "jam"') == Policy(fail_on="error")
+
+
+def test_every_key_is_read(gate):
+    policy = gate("""
+[gate]
+fail_on = "warning"
+severity = { drop-table = "off" }
+judge_after = "0005"
+max_block = "2s"
+max_duration = "10min"
+max_hook_duration = 1500
+max_rewritten = "1GB"
+max_wal = "500 MB"
+max_estimated = "1h"
+
+[gate.max_block_of]
+"public.orders" = "500ms"
+""")
+
+    assert policy == Policy(
+        fail_on="warning",
+        severity={"drop-table": "off"},
+        judge_after="0005",
+        max_block=Limit(2_000, "2s"),
+        max_block_of={"public.orders": Limit(500, "500ms")},
+        max_duration=Limit(600_000, "10min"),
+        max_hook_duration=Limit(1_500, "1500"),
+        max_rewritten=Limit(1_000_000_000, "1GB"),
+        max_wal=Limit(500_000_000, "500 MB"),
+        max_estimated=Limit(3_600_000, "1h"),
+    )
+
+
+def test_an_environment_lays_its_own_over_it_key_by_key(gate):
+    text = """
+[gate]
+fail_on = "warning"
+max_block = "2s"
+severity = { a = "off", b = "off" }
+[env.ci.gate]
+max_block = "1s"
+severity = { b = "error" }
+"""
+
+    assert gate(text, env="ci") == Policy(
+        fail_on="warning", max_block=Limit(1_000, "1s"), severity={"a": "off", "b": "error"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "hint"),
+    [
+        ('fail_ona = "error"', "unknown key 'fail_ona'", "did you mean 'fail_on'?"),
+        ('zzz = "error"', "unknown key 'zzz'", "the keys are fail_on, severity, judge_after, max_block"),
+        ('fail_on = "info"', 'gate.fail_on is to be one of "error", "warning", "never"', None),
+        ("fail_on = [1]", 'gate.fail_on is to be one of "error", "warning", "never"', None),
+        ('severity = "error"', "gate.severity is to be a table, not a string", None),
+        ('severity = { a = "bad" }', "gate.severity holds 'a', which is to be one of", None),
+        ('max_block = "2 jams"', "gate.max_block is not usable: '2 jams' is not a time", None),
+        ("max_block = true", 'gate.max_block is to be a time, "5s", not true or false', None),
+        ('max_wal = "2s"', "gate.max_wal is not usable: '2s' is not a size; write 500MB", None),
+        ("max_wal = false", 'gate.max_wal is to be a size, "500MB", not true or false', None),
+        ('judge_after = "latest"', "gate.judge_after is not usable: 'latest' is not a version", None),
+        ('max_block_of = { orders = "1s" }', 'write it with its schema, in quotes: "public.orders"', None),
+        ('max_block_of = { "a.b" = "x" }', "gate.max_block_of holds 'a.b', which is not usable", None),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_line(gate, line, message, hint):
+    with pytest.raises(ConfigurationFault) as caught:
+        gate(f'schema = "jam"\n[gate]\n{line}\n')
+
+    assert caught.value.message.startswith("confiture.toml:3: ")
+    assert message in caught.value.message
+    assert (caught.value.hint or "").startswith(hint or "")
+
+
+def test_an_environments_gate_is_checked_too(gate):
+    with pytest.raises(ConfigurationFault, match=r"confiture.toml:2: unknown key 'max_blok'") as caught:
+        gate('[env.ci.gate]\nmax_blok = "1s"\n')
+
+    assert caught.value.hint == "did you mean 'max_block'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("512", 512),
+        ("1kB", 1_000),
+        ("1KB", 1_000),
+        ("64KiB", 65_536),
+        ("1.5 GB", 1_500_000_000),
+        ("2TiB", 2 * 1024**4),
+    ],
+)
+def test_sizes_are_in_plain_units(text, count):
+    assert size_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "1 jam", "-1GB", "1e9", "1iB", "1PB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="is not a size; write 500MB, 1GB or 64KiB"):
+        size_bytes(text)
+
+
+@given(st.integers(0, 10**15 - 10**12))
+def test_a_size_in_words_is_read_back_about_as_large(count):
+    assert size_bytes(size(count)) == pytest.approx(count, rel=0.06)
