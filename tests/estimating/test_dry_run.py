@@ -168,3 +168,18 @@ def test_the_page_shows_the_headline_and_each_estimate(predict):
     assert "Longest in production: reads and writes of public.orders" in page
     assert page.count("in production: ") >= 2
     assert "at most" in page
+
+
+@pytest.mark.parametrize(
+    ("sql", "limit", "code"), [(REWRITE, "1h", 0), (REWRITE, "1ms", 1), ("SELECT 1;", "1h", 1)]
+)
+def test_the_gate_limits_the_upper_end_and_unknown_fails_it(project, here, sql, limit, code):
+    (project.root / "p.json").write_text(json.dumps(to_json(grown(here, 10))))
+    (project.root / "confiture.toml").write_text(
+        f'[gate]\nmax_estimated = "{limit}"\nseverity = {{ change-type-rewrite = "off" }}\n'
+    )
+    project.write("1_it.sql", sql)
+
+    done = project.command("dry-run", "--production", "p.json")
+
+    assert done.returncode == code, done.stdout + done.stderr

@@ -12,9 +12,9 @@ from confiture.cli.reporting import outputs
 @click.command("estimates")
 @reading
 def command(flags: Flags) -> int:
-    """Show how good predictions were so far: what runs took, beside what was said before.
+    """Show how good predictions were so far.
 
-    Reads a file beside the configuration; the database is not asked.
+    What runs took, beside what was said before: read from a file beside the configuration.
     """
     from confiture.core.outcomes import read_calibration
 
