@@ -154,7 +154,9 @@ class Widen(Migration):
 
 
 def test_the_python_api_says_what_is_known(orders, here):
-    asked = DryRunExecutor().run(orders, Widen(connection=orders), production=Production(grown(here, 10)))
+    asked: Any = DryRunExecutor().run(
+        orders, Widen(connection=orders), production=Production(grown(here, 10))
+    )
     silent = DryRunExecutor().run(orders, Widen(connection=orders))
 
     assert asked.estimated_production_time_ms > 0
