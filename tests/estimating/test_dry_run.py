@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from confiture import HookResult
 from confiture.config import Settings
@@ -15,7 +16,7 @@ from confiture.core.estimates import Production
 from confiture.core.operations import run
 from confiture.estimating.statistics import Statistics, to_json
 from confiture.models.migration import Migration
-from confiture.models.report import Report
+from confiture.models.report import Report, StatementReport
 from confiture.output.html import render
 from tests.estimating.production import grown
 from tests.postgres.project import Project, plugin
@@ -185,3 +186,10 @@ def test_the_gate_limits_the_upper_end_and_unknown_fails_it(project, here, sql, 
     done = project.command("dry-run", "--production", "p.json")
 
     assert done.returncode == code, done.stdout + done.stderr
+
+
+def test_waiting_for_a_cpu_is_no_work():
+    ran = StatementReport(1, "SELECT 1", 500.0, lock_wait_ms=100.0, cpu_wait_ms=150.0)
+
+    assert ran.work_ms == 250
+    assert evolve(ran, cpu_wait_ms=None).work_ms == 400
