@@ -13,6 +13,8 @@ from tests.accuracy.figures import DECLARED_IN
 from tests.accuracy.laboratory import major, quiet
 
 CASES = read_cases()
+# Every third of our own: `make accuracy` runs them all, in all places.
+USUAL = (*read_cases("locks.tsv"), *read_cases("locks_more.tsv")[::3])
 
 # Locks taken and given back where no event trigger fires: LOCK that is rolled back, DDL that fails.
 NOT_SEEN = {"M059", "M060"}
@@ -25,7 +27,7 @@ def templates(_confiture_templates: Templates) -> Iterator[Templates]:
         yield _confiture_templates
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.mode == "tx"], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [case for case in USUAL if case.mode == "tx"], ids=lambda case: case.id)
 def test_a_rehearsal_says_what_is_true(templates: Templates, case: Case):
     assert case.truth(major(templates.conn)) is not None
 
@@ -40,11 +42,11 @@ def test_a_rehearsal_says_what_is_true(templates: Templates, case: Case):
 def test_outside_a_transaction_a_clone_says_what_is_true(templates: Templates, case: Case):
     outcomes = list(outcomes_of(templates, case, ["clone"]))
 
+    assert outcomes
     assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []
-    assert not any(outcome.declared for outcome in outcomes)
 
 
-@pytest.mark.parametrize("case", CASES[::30], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", CASES[::50], ids=lambda case: case.id)
 def test_the_other_places_say_the_same_and_leave_the_source_as_it_was(templates: Templates, case: Case):
     outcomes = list(outcomes_of(templates, case, ["clone", "embedded"]))
 
