@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 from psycopg import Connection, Cursor
 
-from confiture.core.cpu_wait import cpu_wait_ms
+from confiture.core.cpu_wait import CpuWait
 from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import StatementReport
 
@@ -48,7 +48,12 @@ class Statements:
     around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
     trace: Trace | None = None
     steps: list[Step] = field(factory=list)
+    _cpu_wait: CpuWait = field(init=False)
     _cpu_wait_ms: float | None = None
+
+    @_cpu_wait.default
+    def _servers(self) -> CpuWait:
+        return CpuWait.of(self.conn)
 
     @property
     def rows_affected(self) -> int:
@@ -100,7 +105,7 @@ class Statements:
         if self.trace:
             self.trace.prepare(sql)
         self.running = line, sql
-        self._cpu_wait_ms = cpu_wait_ms(self.conn)
+        self._cpu_wait_ms = self._cpu_wait.ms()
         return time.perf_counter()
 
     def _note(
@@ -108,7 +113,7 @@ class Statements:
     ) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
-        waited_ms = _between(self._cpu_wait_ms, cpu_wait_ms(self.conn), duration_ms)
+        waited_ms = _between(self._cpu_wait_ms, self._cpu_wait.ms(), duration_ms)
         plan, rows = _explained(cursor) if explained else (None, _counted(cursor))
         self.reports.append(
             StatementReport(

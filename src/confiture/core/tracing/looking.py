@@ -24,7 +24,6 @@ FACTS = (
 MINE = f"""
     FROM pg_locks WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid()
         AND relation >= {FIRST_OID}
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 LOOK = f"""
     SELECT {", ".join(FACTS)} {MINE};
@@ -68,15 +67,16 @@ class Look:
         cls, rows: Iterable[tuple[Any, ...]], wal: int | None = None, search_path: Iterable[str] = ()
     ) -> Look:
         """Make a look of rows as ``FACTS`` selects them."""
-        each = tuple(rows)
-        return cls(
-            held=frozenset((oid, mode) for oid, mode, *_ in each if mode in STRONG),
-            locked=frozenset(oid for oid, *_ in each),
-            filenodes={oid: filenode for oid, _, filenode, _, _ in each},
-            scans={oid: Scans(times, tuples) for oid, _, _, times, tuples in each if times},
-            wal=wal,
-            search_path=tuple(search_path),
-        )
+        held: set[Held] = set()
+        filenodes: dict[int, int | None] = {}
+        scans: dict[int, Scans] = {}
+        for oid, mode, filenode, times, tuples in rows:
+            filenodes[oid] = filenode
+            if mode in STRONG:
+                held.add((oid, mode))
+            if times:
+                scans[oid] = Scans(times, tuples)
+        return cls(frozenset(held), frozenset(filenodes), filenodes, scans, wal, tuple(search_path))
 
 
 def answered(results: Sequence[list[tuple[Any, ...]]]) -> Look:
