@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from confiture.cli.commands import COMMANDS
 from tests.reporters.pipelines import EXAMPLE, ROOT, Action, gitlab_job, read, shell
 
 DANGEROUS, SAFE = re.findall(r"```sql\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.S)
@@ -146,7 +145,6 @@ def test_the_docs_show_the_configuration_as_it_is(file):
     assert generic in shown
 
 
-@pytest.mark.skipif("lint" not in COMMANDS, reason="there is no `confiture lint` for the hook to call")
 def test_precommit_stops_a_dangerous_migration(repository, machine, tmp_path):
     """The hook is installed by pre-commit itself, from a repository of ours, and called on what is staged."""
     source = _source(tmp_path / "confiture", machine)
