@@ -113,10 +113,10 @@ def _files(settings: Settings) -> frozenset[tuple[str, str]]:
 
 def _check_pg_dump(settings: Settings) -> None:
     """Refuse before anything is applied what would be refused afterwards."""
-    from confiture.core.connecting import connect
+    from confiture.core.connecting import connected
     from confiture.core.pg_dump import program_for
 
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         program_for(conn.info.server_version // 10000)
 
 

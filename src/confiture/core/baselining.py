@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from confiture.config import Settings
-from confiture.core.connecting import connect
+from confiture.core.connecting import connected
 from confiture.core.ledger import Ledger
 from confiture.core.planner import find, statuses
 from confiture.core.recording import recorder
@@ -28,7 +28,7 @@ def baseline(settings: Settings, version: str, *, dry_run: bool = False) -> Base
     limit = numbers(find(scripts, version).version)
     ledger = Ledger(settings.schema)
     if dry_run:
-        with connect(settings) as conn:
+        with connected(settings) as conn:
             new = to_record(scripts, ledger.read(conn), limit)
     else:
         with recorder(settings) as recording:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any, cast
 
 import psycopg
@@ -39,6 +41,17 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
             time.sleep(0.1)
         else:
             return _supported(conn)
+
+
+@contextmanager
+def connected(settings: Settings, *, direct: bool = False) -> Iterator[Connection[Any]]:
+    """Lend a connection and close it. Nothing is sent then: one that was lost has failed once already.
+
+    Raises:
+        ConnectionFault: As ``connect``.
+    """
+    with closing(connect(settings, direct=direct)) as conn:
+        yield conn
 
 
 def parameters(conn: Connection[Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from confiture.config import Settings
-from confiture.core.connecting import connect, server_version
+from confiture.core.connecting import connected, server_version
 from confiture.core.pg_dump import Program, program_for
 from confiture.core.session import identifier, rows
 from confiture.exceptions import ConfigurationFault, RightsFault, UsageFault
@@ -54,7 +54,7 @@ def read_schema(settings: Settings) -> Schema:
         DumpFault: There is no ``pg_dump`` that can read this server.
         RightsFault: The role may not read the schema.
     """
-    with connect(settings, direct=True) as conn:
+    with connected(settings, direct=True) as conn:
         program = program_for(conn.info.server_version // 10000)
         version = server_version(conn)
         options = _server_options(conn)

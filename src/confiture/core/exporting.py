@@ -19,7 +19,7 @@ import psycopg
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.connecting import connect, server_version
+from confiture.core.connecting import connected, server_version
 from confiture.core.session import literal, rows, send
 from confiture.estimating.statistics import (
     Column,
@@ -140,7 +140,7 @@ def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float 
         LockFault: A table is locked against even looking at its size.
         ConnectionFault: The server cannot be reached.
     """
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
 
 

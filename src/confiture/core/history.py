@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from confiture.config import Settings
-from confiture.core.connecting import connect
+from confiture.core.connecting import connected
 from confiture.core.ledger import Ledger
 from confiture.core.session import identifier
 from confiture.core.versions import numbers
@@ -19,7 +19,7 @@ def read_history(settings: Settings) -> tuple[Record, ...]:
         ConfitureError: The server cannot be reached, or the role may not read the ledger.
     """
     ledger = Ledger(settings.schema)
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         return records(ledger.select(conn, history_sql(ledger.schema)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ class Migrator:
 
         asked = production if isinstance(production, Production) else Production.read(production)
         # On a connection of its own: the caller's may be in a transaction, which one snapshot cannot be.
-        with connect_like(parameters(self.connection)) as conn:
+        with closing(connect_like(parameters(self.connection))) as conn:
             here = export_from(conn, self.settings.schema, sampled_s=0.0)
         return lambda ran: evolve(ran, report=with_estimates(ran.report, here, asked))
 
@@ -126,7 +126,7 @@ class Migrator:
         with (
             migration_lock(connect_like(known), schema, self.settings.lock_wait_s) as keeper,
             session.idle(),
-            looking(keeper, (work,), lambda: connect_like(known)) as asked,
+            looking(keeper, (work,), lambda: closing(connect_like(known))) as asked,
             Blockers(asked, self.connection, closely=dry_run) as blockers,
         ):
             if session.nested:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from confiture.config import Settings
-from confiture.core.connecting import connect, server_version
+from confiture.core.connecting import connect, connected, server_version
 from confiture.core.faults import exit_code
 from confiture.core.ledger import Ledger
 from confiture.core.planner import find, pending, statuses, to_undo, unfinished
@@ -43,7 +43,7 @@ Judge = Callable[["Connection[Any]", "Report", "tuple[Work, ...]"], "Report"]
 def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
     """Return the state of every migration; read rights are enough, no lock is taken."""
     scripts = read_folder(settings.migrations)
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         return statuses(scripts, Ledger(settings.schema).read(conn))
 
 
@@ -54,7 +54,7 @@ def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Lo
     from confiture.plugins.ordering import order
 
     scripts = read_folder(settings.migrations)
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         entries = Ledger(settings.schema).read(conn)
         version = server_version(conn)
     chosen = pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
@@ -236,7 +236,7 @@ class _Errand:
         from confiture.core.places import copied, in_words, without_rows
 
         scripts = read_folder(self.settings.migrations)
-        with connect(self.settings, direct=True) as conn:
+        with connected(self.settings, direct=True) as conn:
             version = server_version(conn)
             works = self._works(conn, scripts)
         if not works:
@@ -250,7 +250,7 @@ class _Errand:
 
     def carry_out(self, ready: tuple[Work, ...] = ()) -> Report:
         scripts = read_folder(self.settings.migrations)
-        with connect(self.settings) as conn:
+        with connected(self.settings) as conn:
             version = server_version(conn)
             works = self._works(conn, scripts, ready)
             if not works:
@@ -290,7 +290,7 @@ class _Errand:
     def _session(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Connection[Any]]:
         """Lend the connection to run on: past the pooler, where one of them needs a session of its own."""
         if self.settings.direct_url and not all(work.transactional for work in works):
-            with connect(self.settings, direct=True) as direct:
+            with connected(self.settings, direct=True) as direct:
                 yield direct
         else:
             yield conn
@@ -328,7 +328,7 @@ class _Errand:
         dry_run = self.mode == "dry-run"
         with (
             migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
-            looking(keeper, works, partial(connect, settings, direct=True)) as asked,
+            looking(keeper, works, partial(connected, settings, direct=True)) as asked,
             Blockers(asked, conn, closely=dry_run) as blockers,
         ):
             engine = Engine(

@@ -135,10 +135,10 @@ def _awaited(keeping: Keeping) -> list[KeptMigration]:
 
 def _rows(settings: Settings, awaited: Sequence[KeptMigration]) -> dict[str, float | None]:
     """Return how many rows the tables have that predictions grow with, before anything is run."""
-    from confiture.core.connecting import connect
+    from confiture.core.connecting import connected
 
     names = {one.relation for each in awaited for one in each.statements if one.relation}
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         return {name: _rows_of(conn, name) for name in sorted(names)}
 
 

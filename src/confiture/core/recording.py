@@ -11,7 +11,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.connecting import connect
+from confiture.core.connecting import connect, connected
 from confiture.core.ledger import Ledger, read_only
 from confiture.core.lock import Keeper, lock_lost, migration_lock, still_held
 from confiture.core.session import Session, send
@@ -68,7 +68,7 @@ def recorder(settings: Settings) -> Iterator[Recorder]:
         LockFault: Another run holds the lock.
     """
     with (
-        connect(settings) as conn,
+        connected(settings) as conn,
         migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
     ):
         yield Recorder(conn, Ledger(settings.schema), keeper)

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.connecting import connect
+from confiture.core.connecting import connected
 from confiture.core.ledger import Ledger
 from confiture.core.lock import lock_holder
 from confiture.core.planner import find
@@ -29,7 +29,7 @@ def read_repair(settings: Settings, version: str | None = None) -> Repair:
     """
     scripts = _scripts(settings)
     ledger = Ledger(settings.schema)
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         entries = ledger.read(conn)
         wanted = None if version is None else _known(version, scripts, entries)
         running = lock_holder(conn, settings.schema)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import frozen
 
 from confiture.config import Settings
-from confiture.core.connecting import connect
+from confiture.core.connecting import connected
 from confiture.core.history import history_sql, records
 from confiture.core.ledger import Ledger
 from confiture.core.planner import statuses
@@ -39,7 +39,7 @@ def verify(settings: Settings, *, plugins: bool = True) -> Verification:
 
     scripts = read_folder(settings.migrations)
     ledger = Ledger(settings.schema)
-    with connect(settings) as conn:
+    with connected(settings) as conn:
         entries = ledger.read(conn)
         history = records(ledger.select(conn, history_sql(ledger.schema)))
     uses = last_uses(history) if plugins else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import psycopg
@@ -169,7 +169,7 @@ _BLOCKED = """
 
 @contextmanager
 def looking(
-    keeper: Keeper, works: Iterable[Work], connect: Callable[[], Connection[Any]]
+    keeper: Keeper, works: Iterable[Work], connected: Callable[[], AbstractContextManager[Connection[Any]]]
 ) -> Iterator[Connection[Any]]:
     """Lend the connection to look from: the keeper's, or one of its own where CONCURRENTLY may run.
 
@@ -179,7 +179,7 @@ def looking(
     if all(work.transactional for work in works):
         yield keeper.conn
         return
-    with connect() as conn:
+    with connected() as conn:
         yield conn
 
 

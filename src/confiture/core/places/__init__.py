@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.connecting import connect
+from confiture.core.connecting import connect, connected
 from confiture.core.lock import migration_lock
 from confiture.core.places.clone import CLONES, cloned, on_server_of
 from confiture.core.places.cutting_off import cut_off
@@ -75,7 +75,7 @@ def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> 
         settings = on_server_of(settings, keeper.conn)
     clone = stack.enter_context(cloned(settings, source))
     try:
-        with connect(clone.settings) as conn:
+        with connected(clone.settings) as conn:
             cut_off(conn)
     except ConnectionFault as fault:
         fault.hint = f"the clone of {source!r} does not let us in; use a server of our own: --in embedded"

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 from psycopg import Connection
 
 from confiture.config import Settings
-from confiture.core.connecting import connect, server_version
+from confiture.core.connecting import connected, server_version
 from confiture.core.dumping import dumped, normalised
 from confiture.core.pg_dump import DumpFault, Program, program_for
 from confiture.core.places.cutting_off import cut_off
@@ -86,7 +86,7 @@ def embedded_copy(settings: Settings, sample_rows: int | None = None) -> Iterato
         RightsFault: The role may not read everything.
         ServerFault: The embedded server cannot be had.
     """
-    with connect(settings, direct=True) as source:
+    with connected(settings, direct=True) as source:
         made = tuple(Setting(None, *row) for row in rows(source, _SETTINGS))
         snapshot = read_only_view(source)
         program = _program(source.info.server_version // 10000)
@@ -100,7 +100,7 @@ def embedded_copy(settings: Settings, sample_rows: int | None = None) -> Iterato
             version = server_version(source)
             # The source is let go before anything runs.
             source.close()
-            with connect(there) as target:
+            with connected(there) as target:
                 here = server_version(target)
             differs = major_differs(version, here)
             yield EmbeddedCopy(there, here, (*notes, *((differs,) if differs else ())))
@@ -148,7 +148,7 @@ def _fill(
     settings: Settings, source: Connection[Any], there: Settings, sample_rows: int | None
 ) -> tuple[str, ...]:
     """Copy the rows that are wanted, and cut the copy off; return what is to be said of it."""
-    with connect(there) as target:
+    with connected(there) as target:
         copy_rows(source, target, settings.schema, sample_rows)
         cut_off(target)
         empty = _refreshed(source, target)
