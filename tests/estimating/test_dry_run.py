@@ -49,7 +49,7 @@ def test_a_rewrite_has_an_interval_and_says_what_it_scales_with(predict):
     assert estimate.known
     assert estimate.interval90_ms[0] < estimate.interval50_ms[0] < estimate.p50_ms
     assert estimate.p50_ms < estimate.interval50_ms[1] < estimate.interval90_ms[1]
-    assert 5 * statement.duration_ms < estimate.p50_ms < 30 * statement.duration_ms
+    assert 5 * statement.work_ms < estimate.p50_ms < 30 * statement.work_ms
     assert estimate.scales_with == "the rows of public.orders"
     assert 0 < estimate.confidence_percent < 80
     assert statement.estimate.p50_ms == pytest.approx(estimate.p50_ms, rel=0.01)

@@ -121,13 +121,9 @@ def measure(
         measured = []
         for change in changes:
             rehearsed = tuple(
-                (
-                    each.statistics,
-                    tuple(timed(templates, each, change, dry_run=True) for _ in range(runs)),
-                )
-                for each in small
+                (each.statistics, timed(templates, each, change, rehearsals=runs)) for each in small
             )
-            true = timed(templates, large, change, dry_run=False)
+            (true,) = timed(templates, large, change)
             tell(f"{change.name}: {true.statement.duration_ms:,.0f} ms")
             measured.append(Measured(change, rehearsed, (large.statistics, true)))
         return measured
@@ -155,18 +151,27 @@ def _filled(name: str, url: str, rows: int, probed_s: float) -> Database:
     return Database(name, export(settings, sampled_s=0.0, probed_s=probed_s))
 
 
-def timed(templates: Templates, database: Database, change: Change, *, dry_run: bool) -> Timed:
-    """Rehearse a change, or run it, in a copy of a database that nothing else was done in."""
+def timed(
+    templates: Templates, database: Database, change: Change, *, rehearsals: int = 0
+) -> tuple[Timed, ...]:
+    """Rehearse a change so many times, or run it, in a copy of a database that nothing else was done in.
+
+    All rehearsals in one copy, as ``--repeat`` does it: what the first finds cold the others find warm.
+    """
     name = templates.copy(database.name)
     try:
         with tempfile.TemporaryDirectory() as folder:
             migrations = Path(folder)
             (migrations / "1_change.sql").write_text(change.sql, encoding="utf-8")
             settings = Settings(root=migrations, url=templates.server.conninfo(name), migrations=migrations)
-            watch = Watch()
-            report = operations.run(settings, plugins=(watch.plugin,), dry_run=dry_run)
+            return tuple(_once(settings, dry_run=rehearsals > 0) for _ in range(rehearsals or 1))
     finally:
         templates.drop(name)
+
+
+def _once(settings: Settings, *, dry_run: bool) -> Timed:
+    watch = Watch()
+    report = operations.run(settings, plugins=(watch.plugin,), dry_run=dry_run)
     (migration,) = report.migrations
     assert report.outcome == "ok", migration.error
     (statement,) = migration.statements
