@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, variance
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confiture.estimating.law import weighted_quantiles
 from confiture.estimating.prior import Group, Kind, Regime, distance, stretch
@@ -27,6 +27,8 @@ learned from; nearer ones only tell how errors grow with the distance."""
 _GROWTHS = tuple(tenth / 10 for tenth in range(31))
 # How many cases' worth the spread of all classes counts against a class's own.
 _POOLED_CASES = 2.0
+# What another regime's residual counts for the quantiles: each has too few cases for ends of its own.
+_OTHER_REGIME = 0.5
 _SMALLEST_SPREAD = 0.02
 
 
@@ -86,7 +88,9 @@ def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, Group]:
         return {}
     left = _left_over(enough)
     growth, shifts, near = _growth(left), _shifts(enough), _repeats(enough)
-    return {regime: _group(_of(left, regime), growth, shifts, near) for regime in sorted(regimes)}
+    groups = {regime: _group(_of(left, regime), growth, shifts, near) for regime in sorted(regimes)}
+    scaled = {regime: _scaled(_of(left, regime), group) for regime, group in groups.items()}
+    return {regime: evolve(group, quantiles=_quantiles(scaled, regime)) for regime, group in groups.items()}
 
 
 def _repeats(residuals: Sequence[Residual]) -> tuple[float, ...]:
@@ -165,13 +169,28 @@ def _group(left: Sequence[Left], growth: float, shifts: _Shifts, near: tuple[flo
         errors[each.kind][each.case].append((size, each.weight))
     by_kind = {kind: [_weighted(sizes) for sizes in cases.values()] for kind, cases in errors.items()}
     spreads = _spreads(by_kind, shifts.kinds)
-    scaled = [
-        (value / (spreads[each.kind] * stretch(growth, each.times)), each.weight) for each, value in left
-    ]
     shift = shifts.regimes[left[0][0].regime]
     kinds = {kind: Kind(shift + shifts.kinds[kind], spreads[kind]) for kind in shifts.kinds}
     other = Kind(shift, _pooled(by_kind))
-    return Group(sum(map(len, by_kind.values())), kinds, other, growth, weighted_quantiles(scaled), near)
+    return Group(sum(map(len, by_kind.values())), kinds, other, growth, near=near)
+
+
+def _scaled(left: Sequence[Left], group: Group) -> list[tuple[float, float]]:
+    """Return the residuals with the differences between classes, regimes and distances taken out."""
+    return [
+        (value / (group.kinds[each.kind].spread * stretch(group.growth, each.times)), each.weight)
+        for each, value in left
+    ]
+
+
+def _quantiles(scaled: Mapping[Regime, Sequence[tuple[float, float]]], regime: Regime) -> tuple[float, ...]:
+    return weighted_quantiles(
+        [
+            (value, weight if its == regime else weight * _OTHER_REGIME)
+            for its, several in scaled.items()
+            for value, weight in several
+        ]
+    )
 
 
 def _pooled(sizes: Mapping[str, Sequence[float]]) -> float:

@@ -54,7 +54,7 @@ class Group:
         kinds: By class.
         other: Any other class.
         growth: How errors grow with the logarithm of the extrapolation, relative to the rest of them.
-        quantiles: Of the residuals, all differences between classes and growths taken out.
+        quantiles: Of the residuals, all differences between classes, regimes and growths taken out.
         near: Those of repetitions at the same size; none where nothing was repeated.
     """
 
@@ -62,7 +62,7 @@ class Group:
     kinds: Mapping[str, Kind]
     other: Kind
     growth: float
-    quantiles: tuple[float, ...]
+    quantiles: tuple[float, ...] = ()
     near: tuple[float, ...] = ()
 
     def law(self, kind: str, times: float) -> Law:
