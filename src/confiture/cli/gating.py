@@ -15,7 +15,7 @@ from confiture.exceptions import ConfigurationFault, UsageFault
 from confiture.models.report import Report
 
 if TYPE_CHECKING:
-    from confiture.core.operations import Judge
+    from confiture.core.errand import Judge
     from confiture.gate.accepted import Accepted
     from confiture.gate.scope import Scope
     from confiture.plugins.loading import Loaded

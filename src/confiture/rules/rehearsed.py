@@ -21,7 +21,7 @@ from confiture.rules.trees import Name
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from confiture.core.operations import Judge
+    from confiture.core.errand import Judge
 
 
 def readings_of(
