@@ -19,6 +19,7 @@ from confiture.models.report import (
     Report,
     Residue,
     StatementReport,
+    Verdict,
 )
 
 BOTH = ("reads", "writes")
@@ -182,6 +183,11 @@ def everyday() -> Report:
         quick(),
         rewriting(),
         left_out,
+        verdict=Verdict(
+            False,
+            "the gate says no: 1 error: change-type-rewrite at migrations/0002_placed_at.sql:5",
+            "do less at a time",
+        ),
         plugins=(
             PluginUse("guard", "confiture-guard", "0.1.0"),
             PluginUse("backfill", "confiture-backfill", "0.1.0"),
@@ -278,6 +284,7 @@ def odd() -> Report:
         plugins=(PluginUse(ODD, ODD, "1"),),
         residue=(Residue(ODD, LONG, ODD, None),),
         fault=Fault(ODD),
+        verdict=Verdict(False, ODD, ODD),
         notes=(ODD,),
         findings=(Finding(ODD, "warning", ODD, LONG, 1, LONG, ODD, ODD, "static", False, "f"),),
     )

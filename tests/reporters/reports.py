@@ -6,7 +6,18 @@ from typing import Any
 
 from attrs import evolve
 
-from confiture.models.report import Blocks, Fault, Finding, MigrationReport, NotSeen, Report, StatementReport
+from confiture.models.report import (
+    Blocks,
+    Estimate,
+    Fault,
+    Finding,
+    MigrationReport,
+    NotSeen,
+    Report,
+    StatementReport,
+    Unavailable,
+    Verdict,
+)
 from confiture.output.reporters import RenderContext, built_in
 
 HERE = RenderContext("/shop", "/shop/db")
@@ -124,6 +135,15 @@ def hostile(text: str) -> Report:
     found = finding(
         rule=text, migration=text, file=text, relation=text, message=text, recipe=text, fingerprint=text
     )
+    one = evolve(
+        one, estimate=Estimate(False, text, text), unavailable=(Unavailable(text, None, Estimate(False)),)
+    )
     return report(
-        found, evolve(found, ignored=True), outcome="failed", exit_code=4, migrations=(one,), fault=fault
+        found,
+        evolve(found, ignored=True),
+        outcome="failed",
+        exit_code=4,
+        migrations=(one,),
+        fault=fault,
+        verdict=Verdict(False, text, text),
     )

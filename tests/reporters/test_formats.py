@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from confiture.models.report import Report
+from confiture.models.report import Estimate, Report, Unavailable, Verdict
 from confiture.output.github import REPORTER as GITHUB
 from confiture.output.notices import notices
 from confiture.output.reporters import BUILT_IN, RenderContext
@@ -300,6 +300,31 @@ def test_nothing_to_say_says_nothing_wrong():
     assert gitlab(clean) == []
     assert sarif(clean)["results"] == []
     assert rendered("markdown", clean).startswith("## confiture dry-run: nothing found\n")
+
+
+def test_a_comment_says_what_the_gate_says_and_the_next_step():
+    verdict = Verdict(False, "the gate says no: 1 error: rename-column at migrations/2_fig.sql:7", "do less")
+
+    text = rendered("markdown", report(finding(), verdict=verdict))
+
+    assert "**the gate says no: 1 error: rename-column at migrations/2\\_fig.sql:7.** Next: do less\n" in text
+
+
+def test_a_comment_says_how_long_production_would_take_where_that_was_asked_for():
+    asked = migration(
+        estimate=Estimate(True, p50_ms=42_000.0, interval90_ms=(25_000.0, 88_000.0)),
+        unavailable=(Unavailable("public.orders", None, Estimate(True, interval90_ms=(0.0, 88_000.0))),),
+    )
+
+    text = rendered("markdown", report(migrations=(migration("1", "jam"), asked)))
+
+    assert "longest in production: writes of public.orders blocked at most 1 min 28 s, by 2 fig\n" in text
+    assert "| blocks | in production |\n" in text
+    assert re.search(r"\| 2 fig \|.*\| 25\.0 s to 1 min 28 s \(nine times in ten\), about 42\.0 s \|\n", text)
+
+
+def test_a_comment_has_no_column_for_what_was_not_asked():
+    assert "in production" not in rendered("markdown", everything())
 
 
 def test_the_summary_of_a_github_job_is_the_markdown():

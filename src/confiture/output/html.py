@@ -71,6 +71,7 @@ def render(report: Report) -> str:
             good=report.outcome == "ok",
             longest=longest_block(report),
             production=headline(report),
+            verdict=report.verdict if report.migrations or report.findings else None,
             sections=[_section(number, each) for number, each in enumerate(report.migrations, 1)],
             findings=_sorted(report.findings),
         )

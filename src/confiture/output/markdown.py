@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from confiture.models.report import MigrationReport, Report
+from confiture.output.estimates import headline, lasting
 from confiture.output.notices import Notice, label, notices
 from confiture.output.reporters import RenderContext, Reporter
 from confiture.output.words import duration, inert, plural
@@ -14,6 +15,8 @@ from confiture.output.words import duration, inert, plural
 LONGEST = 64_000
 """Characters; GitHub takes 65,536, and counts some of them twice."""
 _LONGEST_MESSAGE, _LONGEST_RECIPE, _MOST_NAMES = 1_000, 4_000, 5
+_PLAIN = "\n| migration | | time | rows | blocks |\n|---|---|---:|---:|---|\n"
+_ASKED = "\n| migration | | time | rows | blocks | in production |\n|---|---|---:|---:|---|---|\n"
 _MARKS = {"error": "🛑 error", "warning": "⚠️ warning", "info": "info"}
 # No line begins with a text of somebody's: what is special only there is left as it is.
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#!|~$]")
@@ -25,10 +28,11 @@ def render(report: Report, context: RenderContext) -> str:
     """Return a headline, what was found, the migrations; and what had to be left out."""
     told = notices(report, context)
     shown = [each for each in told if not each.ignored]
-    text = _Text(_head(report, shown))
+    text = _Text(_head(report, shown) + "".join(_says(report)))
     listed = sum(text.takes(_item(each, recipe=True), _item(each, recipe=False)) for each in shown)
-    rows = [*map(_row, report.migrations)]
-    if rows and text.takes("\n| migration | | time | rows | blocks |\n|---|---|---:|---:|---|\n"):
+    asked = any(each.estimate for each in report.migrations)
+    rows = [_row(each, asked=asked) for each in report.migrations]
+    if rows and text.takes(_ASKED if asked else _PLAIN):
         rows = [row for row in rows if not text.takes(row)]
     return text.whole(_tail(len(told) - len(shown), len(shown) - listed, len(rows)))
 
@@ -73,6 +77,16 @@ def _head(report: Report, shown: Iterable[Notice]) -> str:
     )
 
 
+def _says(report: Report) -> Iterator[str]:
+    """Yield what the gate says, and what production would wait for longest."""
+    verdict = report.verdict
+    if verdict and (report.migrations or report.findings):
+        steps = f" Next: {escaped(verdict.next_step)}" if verdict.next_step else ""
+        yield f"**{escaped(_cut(verdict.sentence, _LONGEST_MESSAGE))}.**{steps}\n\n"
+    if production := headline(report):
+        yield f"{escaped(production)}\n\n"
+
+
 def _nothing(report: Report) -> str:
     return "nothing found" if report.outcome == "ok" else report.outcome
 
@@ -94,7 +108,7 @@ def _recipe(sql: str) -> str:
     return "\n".join(f"  {line}".rstrip() for line in lines) + "\n"
 
 
-def _row(migration: MigrationReport) -> str:
+def _row(migration: MigrationReport, *, asked: bool) -> str:
     rows = "" if migration.rows_affected is None else f"{migration.rows_affected:,}"
     cells = (
         escaped(label(migration)),
@@ -102,6 +116,7 @@ def _row(migration: MigrationReport) -> str:
         duration(migration.duration_ms),
         rows,
         "; ".join(_blocked(migration)),
+        *([escaped(lasting(migration.estimate)) if migration.estimate else ""] if asked else []),
     )
     return f"| {' | '.join(cells)} |\n"
 
