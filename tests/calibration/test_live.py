@@ -108,7 +108,7 @@ def test_the_sum_tells_settings_apart():
         "- within memory: 1 of 2 inside 90 %, 1 inside 50 %, median error 105.0 %, median width ×/÷ 2.00",
         "- crossing a memory threshold: 1 of 1 inside 90 %, 1 inside 50 %, median error 10.0 %, median width ×/÷ 2.00",
         "- both: 2 of 3 inside 90 %, 2 inside 50 %, median error 10.0 %, median width ×/÷ 2.00;"
-        " confidence 60 % stated, 67 % within 15 %",
+        " confidence 60 % stated, 67 % within 15 %; in the middle the truth is 1.10 × the prediction",
     ]
 
 

@@ -57,6 +57,8 @@ def _print(measured: Sequence[Measured]) -> None:
     print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
     same = [each.judged(adjusted=True, probed=False) for each in measured]
     print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
+    alone = [each.judged(adjusted=True, shifted=False) for each in measured]
+    print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{summary(alone)}")
     print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
 
 

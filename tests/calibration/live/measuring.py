@@ -17,6 +17,7 @@ from confiture.config import Settings
 from confiture.core import operations
 from confiture.core.exporting import PROBED_S, export
 from confiture.estimating.predicting import Prediction, Rehearsed, predict
+from confiture.estimating.prior import Prior, shipped
 from confiture.estimating.shape import pages_fit
 from confiture.estimating.statistics import Statistics
 from confiture.models.report import StatementReport
@@ -80,8 +81,14 @@ class Measured:
     small: tuple[tuple[Statistics, tuple[Timed, ...]], ...]
     large: tuple[Statistics, Timed]
 
-    def judged(self, *, adjusted: bool, probed: bool = True) -> Judged:
-        """Predict it by the small ones, and set that beside the truth; not ``probed``: at the same speed."""
+    def judged(self, *, adjusted: bool, probed: bool = True, shifted: bool = True) -> Judged:
+        """Predict it by the small ones, and set that beside the truth.
+
+        Args:
+            adjusted: Whether waiting for a CPU is taken out.
+            probed: Whether the speed counts that was found beside each size.
+            shifted: Whether what timings taught is added to the curve, or the curve alone predicts.
+        """
 
         def of(timed: Timed) -> StatementReport:
             return timed.adjusted if adjusted else timed.statement
@@ -92,11 +99,24 @@ class Measured:
             Rehearsed(evolve(here, probe=speed or here.probe), tuple(map(of, runs)))
             for here, runs in self.small
         ]
-        prediction = predict(rehearsals, production)
+        prediction = predict(rehearsals, production, shipped() if shifted else _without_shifts(shipped()))
         scales_with = (prediction.estimate.scales_with or "").removeprefix("the rows of ")
         here = self.small[-1][0]
         crosses = pages_fit(scales_with, here) and not pages_fit(scales_with, production)
         return Judged(self.change, prediction, of(true).duration_ms, crosses)
+
+
+def _without_shifts(prior: Prior) -> Prior:
+    """Return a prior that knows how far off curves are, and not to which side."""
+    groups = {
+        regime: evolve(
+            group,
+            kinds={name: evolve(kind, offset=0.0) for name, kind in group.kinds.items()},
+            other=evolve(group.other, offset=0.0),
+        )
+        for regime, group in prior.groups.items()
+    }
+    return evolve(prior, groups=groups)
 
 
 @frozen

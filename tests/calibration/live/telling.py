@@ -58,7 +58,8 @@ def summary(judged: Sequence[Judged]) -> str:
     if its := [each for each in judged if is_answered(each)]:
         stated = fmean(each.prediction.estimate.confidence_percent or 0.0 for each in its)
         lines.append(
-            f"both: {_figures(its)}; confidence {stated:.0f} % stated, {_hits(its):.0f} % within 15 %"
+            f"both: {_figures(its)}; confidence {stated:.0f} % stated, {_hits(its):.0f} % within 15 %; "
+            f"in the middle the truth is {median(1 + off(each) for each in its):.2f} × the prediction"
         )
     return "\n".join(f"- {line}" for line in lines)
 
