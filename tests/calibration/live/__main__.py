@@ -34,7 +34,7 @@ _ROOM_BYTES = 6 << 30
 def main(rows: Sequence[int], runs: int, svg: Path) -> None:
     """Print predicted against actual, and draw it."""
     began = time.monotonic()
-    folder = _folder()
+    folder = roomy()
     with (
         temporary(folder) as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
@@ -85,7 +85,7 @@ def _drawn(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     return picture([each.judged(adjusted=True) for each in measured], title)
 
 
-def _folder() -> Path:
+def roomy() -> Path:
     """Memory where there is room, else the disk."""
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
         return _MEMORY
