@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -198,6 +197,8 @@ def _unknown(source: Source, at: int, body: str) -> MigrationFault:
     name = _name(body)
     if name in _KNOWN:
         return source.fault(f"cannot read the directive {body!r}", at, hint=f"write it as {_SHAPES[name]}")
+    import difflib
+
     near = difflib.get_close_matches(name.lower().replace("_", "-"), _KNOWN, n=1, cutoff=0.5) or (
         difflib.get_close_matches(name.lower(), _KNOWN, n=1, cutoff=0.5)
     )

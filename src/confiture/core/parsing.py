@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -64,9 +65,12 @@ def parse(text: str) -> list[Parsed]:
 
 def word(message: Any, name: str) -> str:
     """Return a field's value as PostgreSQL's source calls it, ``"AT_AddColumn"``."""
-    return str(
-        message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[getattr(message, name)].name
-    )
+    return _word(message.DESCRIPTOR, name, getattr(message, name))
+
+
+@cache
+def _word(descriptor: Any, name: str, number: int) -> str:
+    return str(descriptor.fields_by_name[name].enum_type.values_by_number[number].name)
 
 
 def nodes(message: Any, kind: str) -> Iterator[Any]:

@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
     Raises:
         MigrationFault: It cannot be read, is not UTF-8 or holds a NUL character.
     """
-    if path.exists() and not path.is_file():
+    if not path.is_file() and path.exists():
         raise MigrationFault(
             f"{path.name} is not a file",
             hint="take it away, or rename it so that no digit comes first",

@@ -33,9 +33,8 @@ __all__ = [
     "transaction_control",
 ]
 
-_MAY_CONTROL = re.compile(
-    r"\b(?:begin|start|commit|end|rollback|abort|savepoint|release|prepare|transaction|characteristics)\b",
-    re.IGNORECASE,
+_MAY_CONTROL = (
+    r"\b(?:begin|start|commit|end|rollback|abort|savepoint|release|prepare|transaction|characteristics)\b"
 )
 
 
@@ -97,7 +96,7 @@ def split_statements(sql: str) -> tuple[str, ...]:
 
 def transaction_control(sql: str) -> str | None:
     """Return the words of the first statement that begins or ends a transaction, else ``None``."""
-    if not _MAY_CONTROL.search(sql):
+    if not re.search(_MAY_CONTROL, sql, re.IGNORECASE):
         return None
     try:
         found = parse(sql)

@@ -421,6 +421,7 @@ RULES = (
         does="takes an AccessExclusive lock on both tables",
         hurts="reads and writes of the other table wait too, which nobody expects",
         hits=_drop_foreign,
+        rehearsed_only=True,
         kinds=("alter_table_stmt", "drop_stmt"),
         example=Example(
             f"{_CUSTOMER} CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));",

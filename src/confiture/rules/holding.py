@@ -203,6 +203,7 @@ RULES = (
         hurts="each statement more is added to the time that others wait",
         hits=_work_after_lock,
         over=_after_lock,
+        rehearsed_only=True,
         example=Example(
             _ORDERS,
             "ALTER TABLE orders ADD COLUMN code text;\nSELECT count(*) FROM orders;",
@@ -217,6 +218,7 @@ RULES = (
         does="lets go of a lock where a savepoint or an EXCEPTION block is rolled back",
         hurts="others wait for a moment, and nothing shows it afterwards",
         hits=_transient,
+        rehearsed_only=True,
         example=Example(
             _ORDERS,
             "DO $$ BEGIN BEGIN ALTER TABLE orders ADD COLUMN code text; RAISE 'no'; "

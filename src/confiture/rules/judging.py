@@ -20,6 +20,7 @@ from confiture.rules.trees import commands
 
 Basis = Literal["measured", "static"]
 FailOn = Literal["error", "warning", "never"]
+_Asking = tuple[str, frozenset[str] | None, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
 
@@ -44,6 +45,7 @@ class Book:
         known: The ids of all rules, those that are off included.
         silenced: Those that somebody has switched off.
         undecided: Those that only a rehearsal could judge in what was read: their statements were there.
+        wide: Those that look at a whole migration.
     """
 
     rules: Sequence[Rule]
@@ -51,23 +53,38 @@ class Book:
     known: tuple[str, ...] = ()
     silenced: Sequence[Rule] = ()
     undecided: set[str] = field(factory=set)
-    _by_kind: dict[str, tuple[Rule, ...]] = field(factory=dict)
+    wide: tuple[Rule, ...] = field(init=False)
+    _by_statement: dict[_Asking, tuple[Rule, ...]] = field(factory=dict)
 
-    def of(self, kind: str) -> tuple[Rule, ...]:
-        """Return the rules that look at statements of a kind."""
-        if kind not in self._by_kind:
-            self._by_kind[kind] = tuple(
-                each for each in self.rules if each.hits and (not each.kinds or kind in each.kinds)
-            )
-        return self._by_kind[kind]
+    @wide.default
+    def _over(self) -> tuple[Rule, ...]:
+        return tuple(each for each in self.rules if each.over)
 
     def for_piece(self, piece: Piece) -> tuple[Rule, ...]:
-        """Return the rules that look at a statement; of an ALTER TABLE, at one of its commands."""
-        rules = self.of(piece.kind)
-        if piece.kind != "alter_table_stmt":
-            return rules
-        sorts = {each.sort for each in commands(piece.stmt)}
-        return tuple(each for each in rules if not each.sorts or not sorts.isdisjoint(each.sorts))
+        """Return the rules to ask of a statement, each list of them made once."""
+        altered = piece.kind == "alter_table_stmt"
+        sorts = frozenset(each.sort for each in commands(piece.stmt)) if altered else None
+        asking = piece.kind, sorts, piece.report is not None
+        if asking not in self._by_statement:
+            self._by_statement[asking] = tuple(each for each in self.rules if self._is_asked(each, *asking))
+        return self._by_statement[asking]
+
+    def _is_asked(self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool) -> bool:
+        """Whether a rule looks at such a statement; of an ALTER TABLE, at one of its commands.
+
+        What only a rehearsal decides is not asked again without one: that it is open is known.
+        """
+        if rule.hits is None or (rule.kinds and kind not in rule.kinds):
+            return False
+        if not rehearsed and (rule.rehearsed_only or (rule.by == "D" and rule.id in self.undecided)):
+            return False
+        return sorts is None or not rule.sorts or not sorts.isdisjoint(rule.sorts)
+
+    def leave_open(self, rule: Rule) -> None:
+        """Note that only a rehearsal can judge it."""
+        if rule.id not in self.undecided:
+            self.undecided.add(rule.id)
+            self._by_statement.clear()
 
     def severity(self, rule: Rule, hit: Hit) -> Severity:
         """Return how bad it is."""
@@ -151,14 +168,14 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
                     ignored.met(rule.id, piece)
                     verdict = _judged(rule, hit, each, empty)
                     if piece.report is None and (rule.by == "D" or not hit.sure):
-                        book.undecided.add(rule.id)
+                        book.leave_open(rule)
                     if verdict:
                         named = named or verdict.basis == "measured"
                         yield verdict
         if not named and long_here(piece) and not _is_silenced(book, piece):
             unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
             yield from (Verdict(rule, _unnamed(piece), piece, "measured") for rule in unnamed)
-    for rule in book.rules:
+    for rule in book.wide:
         for hit in rule.over(reading) if rule.over else ():
             piece = _at(reading, hit.line)
             ignored.met(rule.id, piece)

@@ -70,6 +70,7 @@ class Rule:
         seen: Whether the rehearsal of that statement shows it.
         kinds: The parser's names of the statements it looks at; without any, all.
         sorts: Of an ALTER TABLE, the commands that it looks at; without any, all.
+        rehearsed_only: Whether it looks at nothing but what a rehearsal saw: without one it is not asked.
         example: ``None`` where there is nothing to run.
         way: What to do, where that is no SQL.
     """
@@ -85,5 +86,6 @@ class Rule:
     seen: Callable[[Hit, Piece], bool] | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = ()
     sorts: tuple[str, ...] = ()
+    rehearsed_only: bool = False
     example: Example | None = field(default=None, repr=False)
     way: str | None = None

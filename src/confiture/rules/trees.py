@@ -113,16 +113,11 @@ class Command:
         return getattr(self.tree, "def")
 
 
-_SORTS = dict[int, str]()
-
-
 def commands(stmt: Any) -> Iterator[Command]:
     """Yield the parts of an ALTER TABLE."""
     for each in stmt.cmds:
         tree = each.alter_table_cmd
-        if tree.subtype not in _SORTS:
-            _SORTS[tree.subtype] = word(tree, "subtype")
-        yield Command(_SORTS[tree.subtype], tree)
+        yield Command(word(tree, "subtype"), tree)
 
 
 @frozen
