@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from confiture.gate.accepted import FILE
+from confiture.gate import ACCEPTED_FILE as FILE
 from tests.cli.projects import Project
 
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"

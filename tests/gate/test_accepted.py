@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confiture.exceptions import ConfigurationFault
-from confiture.gate.accepted import FILE, Accepted, changed, of_findings, read, written
+from confiture.gate import ACCEPTED_FILE as FILE
+from confiture.gate.accepted import Accepted, changed, of_findings, read, written
 from tests.gate.making import finding
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

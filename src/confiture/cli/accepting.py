@@ -10,7 +10,8 @@ from attrs import evolve, frozen
 from confiture.cli.gating import accepted_in
 from confiture.config import Settings
 from confiture.exceptions import UsageFault
-from confiture.gate.accepted import FILE, Accepted, Change, changed, of_findings, written
+from confiture.gate import ACCEPTED_FILE as FILE
+from confiture.gate.accepted import Accepted, Change, changed, of_findings, written
 from confiture.models.report import Report, Verdict
 from confiture.rules.linting import shown
 

@@ -11,21 +11,22 @@ from confiture.cli.choosing import loaded
 from confiture.cli.connecting import EMBEDDED, reachable, settings_of, with_way_on
 from confiture.cli.explaining import explained, say
 from confiture.cli.flags import Flags
-from confiture.cli.progress import Progress, progress
 from confiture.cli.reporting import Outputs, outputs
 from confiture.config import Settings
 from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
-from confiture.logs import as_json
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
+    from confiture.cli.progress import Progress
     from confiture.plugins.loading import Loaded
 
-Work = Callable[[Settings, "tuple[Loaded, ...]", Progress | None], Report]
+Work = Callable[[Settings, "tuple[Loaded, ...]", "Progress | None"], Report]
 
 
 def execute(flags: Flags, mode: Mode, work: Work) -> int:
     """Do the work, write every report, and only then return the exit code."""
+    from confiture.logs import as_json
+
     with outputs(flags) as out:
         try:
             report = _done(flags, work)
@@ -43,6 +44,7 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
 
 
 def _done(flags: Flags, work: Work) -> Report:
+    from confiture.cli.progress import progress
     from confiture.core.interrupts import interruptible
 
     # What hooks and migrations print is not the report: stdout is for that alone.

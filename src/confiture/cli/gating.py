@@ -151,17 +151,20 @@ def accepted_in(settings: Settings) -> tuple[Accepted, ...]:
     Raises:
         ConfigurationFault: It cannot be read.
     """
-    from confiture.gate.accepted import FILE, read
+    from confiture.gate import ACCEPTED_FILE as FILE
 
     path = settings.root / FILE
     try:
-        return read(path.read_text(encoding="utf-8"), FILE)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise ConfigurationFault(f"{FILE} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationFault(f"{FILE} is not UTF-8", hint="restore it from the repository") from None
+    from confiture.gate.accepted import read
+
+    return read(text, FILE)
 
 
 def linted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from attrs import define, field
 
 from confiture.cli.explaining import say
 from confiture.cli.flags import Flags
-from confiture.logs import as_json, logger, set_threshold
+from confiture.logs import DEBUG, ERROR, INFO, WARNING, as_json, logger, set_threshold
 from confiture.output.words import inert
 
 if TYPE_CHECKING:
@@ -56,10 +55,10 @@ def progress(flags: Flags) -> Iterator[Progress | None]:
 
 def _threshold(flags: Flags) -> int:
     if flags.quiet:
-        return logging.ERROR
+        return ERROR
     if flags.verbose:
-        return logging.DEBUG
-    return logging.INFO if as_json() else logging.WARNING
+        return DEBUG
+    return INFO if as_json() else WARNING
 
 
 class Lines:

@@ -4,3 +4,6 @@
 migrations are judged at all, ``accepted`` which findings were let in before, ``judging`` decides, and
 ``verdict`` words it.
 """
+
+ACCEPTED_FILE = ".confiture-accepted.json"
+"""The findings that were let in before; lies beside the configuration."""

@@ -10,8 +10,6 @@ from attrs import frozen
 from confiture.exceptions import ConfigurationFault
 from confiture.models.report import Finding
 
-FILE = ".confiture-accepted.json"
-"""Lies beside the configuration."""
 _KEYS = ("file", "rule", "relation", "basis", "fingerprint")
 
 

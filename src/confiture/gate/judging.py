@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from attrs import evolve
 
-from confiture.gate.limits import exceeded
 from confiture.gate.policy import FailOn, Policy
 from confiture.gate.scope import EVERYTHING, Scope
 from confiture.gate.verdict import verdict
@@ -41,7 +40,7 @@ def judged(
         only_report: Whether the exit code stays, whatever the gate says.
     """
     # Of a rehearsal that failed nothing is known of what it did not reach.
-    over = exceeded(_chosen(report, scope, files), policy, files) if _rehearsed(report) else ()
+    over = _exceeded(_chosen(report, scope, files), policy, files) if _rehearsed(report) else ()
     findings = tuple(_marked(each, scope, accepted) for each in (*report.findings, *over))
     marked = evolve(report, findings=findings, notes=(*report.notes, *_notes(scope)))
     if report.outcome != "ok" or report.exit_code:
@@ -57,6 +56,14 @@ def judged(
 def failures(findings: Collection[Finding], fail_on: FailOn) -> tuple[Finding, ...]:
     """Return the findings that fail a gate."""
     return tuple(each for each in findings if each.severity in _BAD[fail_on] and not each.ignored)
+
+
+def _exceeded(
+    migrations: Sequence[MigrationReport], policy: Policy, files: Mapping[str, str]
+) -> tuple[Finding, ...]:
+    from confiture.gate.limits import exceeded
+
+    return exceeded(migrations, policy, files)
 
 
 def _rehearsed(report: Report) -> bool:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from confiture.core.hooks import HookContext, HookResult
-
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from confiture.core.hooks import HookContext, HookResult
     from confiture.output.reporters import Reporter
     from confiture.rules.rule import Rule
 
