@@ -11,7 +11,6 @@ from confiture.core.position import Source
 from confiture.core.prelexer import Token, blanked, token_at
 from confiture.exceptions import MigrationFault
 
-_NEEDED = re.compile(r"\\|\bstd(?:in|out)\b", re.IGNORECASE)
 _HARMLESS = re.compile(r"\\(?:echo(?![^\s\\])|(?:un)?restrict[ \t]+\S|set[ \t]+ON_ERROR_STOP\b)[^\n]*")
 _COMMAND = re.compile(r"\\(?:[A-Za-z_]+\+?|[^\sA-Za-z_]|)")
 _QUOTED = re.compile(r"'(?:[^'\\\n]|\\.|'')*'|\"[^\"\n]*\"")
@@ -56,7 +55,9 @@ def without_psql(source: Source) -> Plain:
     Raises:
         MigrationFault: Another backslash command, or COPY data without its end.
     """
-    return _Reader(source).read() if _NEEDED.search(source.text) else Plain(source.text)
+    # Neither a backslash nor STDIN: there is nothing of psql's to look for.
+    needed = "\\" in source.text or "std" in source.text.lower()
+    return _Reader(source).read() if needed else Plain(source.text)
 
 
 class _Reader:

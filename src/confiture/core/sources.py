@@ -92,9 +92,8 @@ def read_text(path: Path) -> str:
 
 def _listing(folder: Path) -> list[Path]:
     try:
-        return sorted(
-            path for path in folder.iterdir() if path.name[:1] in "0123456789" and not path.is_dir()
-        )
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
+        return [path for path in paths if path.name[:1] in "0123456789" and not path.is_dir()]
     except FileNotFoundError:
         raise SourceFault(
             f"there is no migrations folder {folder}",

@@ -18,6 +18,7 @@ from confiture.rules.trees import (
     columns_in,
     commands,
     constraints_of,
+    constraints_within,
     derived,
     keys,
     name_in,
@@ -200,19 +201,10 @@ def _sql(piece: Piece) -> str:
 
 
 def _new_table(piece: Piece) -> Iterator[Hit]:
-    from confiture.rules.trees import constraints_of as behind
-
     table = name_of(piece.stmt.relation)
-    own = [each.constraint for each in piece.stmt.table_elts if each.HasField("constraint")]
-    columns = [each.column_def for each in piece.stmt.table_elts if each.HasField("column_def")]
-    own += [each.tree for column in columns for each in behind(column)]
-    for each in own:
-        if (
-            each.HasField("pktable")
-            and name_of(each.pktable) != table
-            and not piece.is_new(name_of(each.pktable))
-        ):
-            other = name_of(each.pktable)
+    for each in constraints_within(piece.stmt):
+        other = name_of(each.pktable) if each.HasField("pktable") else table
+        if other != table and not piece.is_new(other):
             yield Hit(f"locks {other} until the end of the migration: writes to it wait", str(other))
 
 

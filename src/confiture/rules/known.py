@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from confiture.core.parsing import word, written_expression, written_type
 from confiture.rules.reading import Piece, Reading
-from confiture.rules.trees import Name, columns_in, commands, constraints_of, derived, name_in, name_of
+from confiture.rules.trees import Name, columns_in, commands, constraints_within, derived, name_in, name_of
 
 
 @frozen
@@ -38,7 +38,8 @@ class Known:
         partition_keys: The key's columns of each partitioned table.
         partitions: The parent of each partition.
         defaults: The default partition of each partitioned table.
-        checks: Of each table.
+        checks: Of each table that the catalog knows.
+        made: The trees of the tables that the migrations make.
         domains: By name.
     """
 
@@ -47,7 +48,15 @@ class Known:
     partitions: dict[Name, Name] = field(factory=dict)
     defaults: dict[Name, Name] = field(factory=dict)
     checks: dict[Name, tuple[Check, ...]] = field(factory=dict)
+    made: dict[Name, Any] = field(factory=dict)
     domains: dict[Name, Domain] = field(factory=dict)
+
+    def checks_of(self, table: Name) -> tuple[Check, ...]:
+        """Return the CHECKs of a table."""
+        if table not in self.made:
+            return self.checks.get(table, ())
+        trees = constraints_within(self.made[table])
+        return tuple(_check(table, each) for each in trees if word(each, "contype") == "CONSTR_CHECK")
 
 
 def learn(known: Known, readings: Iterable[Reading]) -> Known:
@@ -59,7 +68,7 @@ def learn(known: Known, readings: Iterable[Reading]) -> Known:
 
 
 def _learn(known: Known, piece: Piece) -> None:
-    stmt: Any = piece.stmt if piece.kind else None
+    stmt = piece.stmt
     if piece.kind == "index_stmt" and stmt.idxname:
         table = name_of(stmt.relation)
         columns = tuple(each.index_elem.name for each in stmt.index_params)
@@ -87,11 +96,7 @@ def _learn_table(known: Known, piece: Piece) -> None:
     if stmt.HasField("partbound"):
         parent = name_of(stmt.inh_relations[0].range_var)
         _learn_partition(known, parent, table, stmt.partbound.is_default)
-    trees = [each.constraint for each in stmt.table_elts if each.HasField("constraint")]
-    for each in stmt.table_elts:
-        trees += [one.tree for one in constraints_of(each.column_def)] if each.HasField("column_def") else []
-    checks = [each for each in trees if word(each, "contype") == "CONSTR_CHECK"]
-    known.checks[table] = tuple(_check(table, each) for each in checks)
+    known.made[table] = stmt
 
 
 def _check(table: Name, tree: Any) -> Check:

@@ -62,11 +62,9 @@ def reading_of(version: str, name: str, parsed: SqlScript, root: Path) -> Readin
 
 def shown(file: Path, root: Path) -> str:
     """Return a file as it is to be shown: relative to the root where it is below it, with slashes."""
-    whole = file if file.is_absolute() else Path.cwd() / file
-    try:
-        return whole.relative_to(root).as_posix()
-    except ValueError:
-        return file.as_posix()
+    whole = (file if file.is_absolute() else Path.cwd() / file).as_posix()
+    top = f"{root.as_posix().rstrip('/')}/"
+    return whole.removeprefix(top) if whole.startswith(top) else file.as_posix()
 
 
 def loose_script(path: Path) -> Script:
@@ -164,7 +162,7 @@ def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) ->
 def _expanded(files: Sequence[Path]) -> Iterator[Path]:
     for each in files:
         if each.is_dir():
-            yield from sorted(path for path in each.iterdir() if _is_up(path))
+            yield from sorted(filter(_is_up, each.iterdir()), key=lambda path: path.name)
         else:
             yield each
 

@@ -31,6 +31,7 @@ class Piece:
         ignores: Rules ignored here.
         report: What a rehearsal saw of it; ``None`` without one.
         inside: Whether it was read out of the text of a DO block.
+        stmt: The statement's own tree.
     """
 
     sql: str
@@ -42,11 +43,11 @@ class Piece:
     ignores: Ignores = ()
     report: StatementReport | None = None
     inside: bool = False
+    stmt: Any = field(init=False, repr=False)
 
-    @property
-    def stmt(self) -> Any:
-        """The statement's own tree."""
-        return getattr(self.node, self.kind)
+    @stmt.default
+    def _own_tree(self) -> Any:
+        return getattr(self.node, self.kind) if self.kind else None
 
     @property
     def earlier(self) -> tuple[Piece, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from attrs import field, frozen
@@ -68,7 +69,12 @@ class Name:
 
 def name_of(relation: Any) -> Name:
     """Return the name of a ``range_var``."""
-    return Name(relation.schemaname, relation.relname, relation.schemaname or None)
+    return _name(relation.schemaname, relation.relname)
+
+
+@lru_cache
+def _name(schema: str, name: str) -> Name:
+    return Name(schema, name, schema or None)
 
 
 def name_in(strings: Iterable[Any]) -> Name:
@@ -146,6 +152,17 @@ def constraints_of(column: Any) -> Iterator[Constraint]:
     """Yield the constraints behind a column."""
     for each in column.constraints:
         yield Constraint(word(each.constraint, "contype"), each.constraint, column)
+
+
+def constraints_within(stmt: Any) -> Iterator[Any]:
+    """Yield the trees of the constraints of a CREATE TABLE: its own, then those behind its columns."""
+    for each in stmt.table_elts:
+        if each.HasField("constraint"):
+            yield each.constraint
+    for each in stmt.table_elts:
+        if each.HasField("column_def"):
+            for one in each.column_def.constraints:
+                yield one.constraint
 
 
 def added_constraints(stmt: Any) -> Iterator[Constraint]:

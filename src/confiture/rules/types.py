@@ -86,7 +86,7 @@ def _filled(table: Name, column: str, old: str, new: str, type_name: str) -> Par
 def _rechecked(piece: Piece) -> Iterator[Hit]:
     for table, command in _changed(piece):
         column = command.tree.name
-        known = [each for each in piece.reading.known.checks.get(table, ()) if column in each.columns]
+        known = [each for each in piece.reading.known.checks_of(table) if column in each.columns]
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: "
             f"a CHECK of {quoted(column)} is tried on every row",
