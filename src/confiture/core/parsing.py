@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -61,6 +62,11 @@ def parse(text: str) -> list[Parsed]:
     except DecodeError:
         tree = _parse_deep(text)
     return _located(text, tree)
+
+
+def load() -> None:
+    """Import the parser now: what several processes are to use is not loaded by each of them."""
+    import_module("postgast")
 
 
 def word(message: Any, name: str) -> str:

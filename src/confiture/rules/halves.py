@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Callable, Sequence
 
+from confiture.core.parsing import load
 from confiture.exceptions import MigrationFault, MigrationFaults
 from confiture.models.migration import Script
 from confiture.models.report import Finding
@@ -27,6 +28,7 @@ def in_processes(judged: Judged, scripts: Sequence[Script]) -> Found:
     count = min(os.cpu_count() or 1, len(scripts) // FEWEST_FILES)
     if count < 2 or not hasattr(os, "fork"):
         return judged(scripts)
+    load()
     size = -(-len(scripts) // count)
     shares = [scripts[at : at + size] for at in range(0, len(scripts), size)]
     others = [_started(judged, share) for share in shares[1:]]
