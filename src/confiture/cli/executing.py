@@ -83,7 +83,7 @@ def refused(mode: Mode, fault: ConfitureError) -> Report:
 
 
 def _say_failures(report: Report) -> None:
-    from confiture.output.text import error_lines
+    from confiture.output.migrations import error_lines
     from confiture.output.words import inert
 
     for migration in report.migrations:

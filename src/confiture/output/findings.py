@@ -6,7 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 
 from confiture.models.report import Finding, Report
-from confiture.output.words import bad, good, indented, inert, inert_lines, notable, place, plural, quiet
+from confiture.output.words import (
+    bad,
+    good,
+    indented,
+    inert,
+    inert_lines,
+    notable,
+    place,
+    plural,
+    quiet,
+    wrapped,
+)
 
 _SEVERITIES: dict[str, Callable[[str], str]] = {"error": bad, "warning": notable, "info": inert}
 
@@ -27,6 +38,21 @@ def lines_of(report: Report) -> list[str]:
         rules = ", ".join(dict.fromkeys(inert(each.rule) for each in ignored))
         lines += [quiet(f"{plural(len(ignored), 'finding')} ignored: {rules}"), ""]
     return lines
+
+
+def lines_of_files(report: Report, room: int | None = None) -> list[str]:
+    """Return what was found in files that were only read, how much, and what the gate says."""
+    return [*lines_of(report), *map(inert, report.notes), count(report), *verdict_lines(report, room)]
+
+
+def verdict_lines(report: Report, room: int | None = None) -> list[str]:
+    """Return what the gate says, and the next step; nothing where there was nothing to judge."""
+    verdict = report.verdict
+    if verdict is None or not (report.migrations or report.findings):
+        return []
+    style = good if verdict.passed else bad
+    lines = [style(line) for line in wrapped(inert(verdict.sentence), room, 0)]
+    return lines + (wrapped(f"next: {inert(verdict.next_step)}", room, 0) if verdict.next_step else [])
 
 
 def _finding(finding: Finding) -> list[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.output.effects import effects, is_quiet
 from confiture.output.estimates import words
 from confiture.output.words import (
+    NARROWEST,
     columns,
     duration,
-    glued,
     inert,
     notable,
     padded,
@@ -19,12 +18,11 @@ from confiture.output.words import (
     quiet,
     shortened,
     width,
+    wrapped,
 )
 
 _MOST = 20
 _SQL_COLUMNS = 48
-_NARROWEST = 12
-_GLUE = "\ue000"
 
 
 def table(migration: MigrationReport, room: int | None) -> list[str]:
@@ -49,7 +47,7 @@ def _titles(statements: Sequence[StatementReport], room: int | None) -> list[str
         return []
     facts = [_facts(each) for each in statements]
     beside = sum(max(width(fact[column]) for fact in facts) + 2 for column in range(3))
-    sql = max(_NARROWEST, min(_SQL_COLUMNS, _SQL_COLUMNS if room is None else room - beside))
+    sql = max(NARROWEST, min(_SQL_COLUMNS, _SQL_COLUMNS if room is None else room - beside))
     return columns(
         [
             (where, shortened(each.sql, sql), took, rows)
@@ -79,19 +77,3 @@ def _hushed(statements: Sequence[StatementReport], beside_others: bool) -> list[
         return []
     took = duration(sum(each.duration_ms for each in statements))
     return [quiet(f"and {plural(len(statements), 'quiet statement')}, {took}")]
-
-
-def wrapped(line: str, room: int | None, by: int) -> list[str]:
-    """Return a line without colours, ``by`` to the right, as several where there is no room for one."""
-    lead = " " * by
-    if room is None:
-        return [f"{lead}{line}"]
-    lines = textwrap.wrap(
-        glued(line, _GLUE),
-        max(room, by + 4 + _NARROWEST),
-        initial_indent=lead,
-        subsequent_indent=f"{lead}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [each.replace(_GLUE, " ") for each in lines]

@@ -19,6 +19,10 @@ _HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x
 # GitHub obeys a line that begins with two colons, whatever white space stands before them.
 _COMMAND = re.compile(r"^(\s*)::")
 
+NARROWEST = 12
+"""Columns that a text is given even where there is no room for it."""
+
+_GLUE = "\ue000"
 _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
 
 
@@ -103,6 +107,24 @@ def quiet(text: str) -> str:
 def glued(text: str, glue: str = "\N{NO-BREAK SPACE}") -> str:
     """Return ``text`` with every amount tied to its unit, so that they stay on one line."""
     return _AMOUNT.sub(glue, text)
+
+
+def wrapped(line: str, room: int | None, by: int) -> list[str]:
+    """Return a line without colours, ``by`` to the right, as several where there is no room for one."""
+    lead = " " * by
+    if room is None:
+        return [f"{lead}{line}"]
+    import textwrap
+
+    lines = textwrap.wrap(
+        glued(line, _GLUE),
+        max(room, by + 4 + NARROWEST),
+        initial_indent=lead,
+        subsequent_indent=f"{lead}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [each.replace(_GLUE, " ") for each in lines]
 
 
 def some(names: Iterable[str], most: int = 5) -> str:
