@@ -5,9 +5,13 @@ from __future__ import annotations
 import pytest
 
 from confiture.core import operations
+from confiture.core.sources import read_folder
+from confiture.models.report import StatementReport
 from confiture.rules.gathering import gathered
-from confiture.rules.judging import fails, open_book
+from confiture.rules.judging import fails, findings, open_book
+from confiture.rules.linting import read_all
 from confiture.rules.rehearsed import judge_for
+from confiture.rules.rule import Hit, Rule
 from tests.postgres.project import plugin
 from tests.rules.examples import rehearsed, write
 
@@ -223,3 +227,51 @@ def test_what_is_switched_off_is_not_told_under_another_name(project, orders):
     )
 
     assert [rule for rule, severity, _ in told(report) if severity == "error"] == []
+
+
+def asking(asked, **more):
+    """Return a rule that finds something everywhere, and notes what it was asked of."""
+
+    def hits(piece):
+        asked.append(piece.sql)
+        yield Hit("happens")
+
+    words = {"summary": "anything", "does": "it", "hurts": "so"}
+    return Rule(id="anything", severity="error", by="D", hits=hits, **words, **more)
+
+
+def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):
+    write(files, "SELECT 1;\nSELECT 2;", "SELECT 3;")
+    asked = []
+    book = open_book([asking(asked)])
+
+    found = findings(read_all(read_folder(files.migrations), files.root), book)
+
+    assert (found, book.undecided, asked) == ((), {"anything"}, ["SELECT 1"])
+
+
+@pytest.mark.parametrize("rehearsed_only", [False, True])
+def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
+    write(files, "SELECT 1;\nSELECT 2;")
+    asked = []
+    (reading,) = read_all(read_folder(files.migrations), files.root)
+    for piece in reading.pieces:
+        piece.report = StatementReport(piece.line, piece.sql, 1.0)
+
+    found = findings([reading], open_book([asking(asked, rehearsed_only=rehearsed_only)]))
+
+    assert [(each.rule, each.line, each.basis) for each in found] == [
+        ("anything", 1, "measured"),
+        ("anything", 2, "measured"),
+    ]
+    assert asked == ["SELECT 1", "SELECT 2"]
+
+
+def test_who_looks_at_a_rehearsal_only_is_not_asked_without_one(files):
+    write(files, "SELECT 1;")
+    asked = []
+    book = open_book([asking(asked, rehearsed_only=True)])
+
+    findings(read_all(read_folder(files.migrations), files.root), book)
+
+    assert (book.undecided, asked) == (set(), [])
