@@ -236,13 +236,12 @@ def asking(asked, **more):
         asked.append(piece.sql)
         yield Hit("happens")
 
-    words = {"summary": "anything", "does": "it", "hurts": "so"}
-    return Rule(id="anything", severity="error", by="D", hits=hits, **words, **more)
+    return Rule("anything", "error", "D", summary="anything", does="it", hurts="so", hits=hits, **more)
 
 
 def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):
     write(files, "SELECT 1;\nSELECT 2;", "SELECT 3;")
-    asked = []
+    asked: list[str] = []
     book = open_book([asking(asked)])
 
     found = findings(read_all(read_folder(files.migrations), files.root), book)
@@ -253,7 +252,7 @@ def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):
 @pytest.mark.parametrize("rehearsed_only", [False, True])
 def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
     write(files, "SELECT 1;\nSELECT 2;")
-    asked = []
+    asked: list[str] = []
     (reading,) = read_all(read_folder(files.migrations), files.root)
     for piece in reading.pieces:
         piece.report = StatementReport(piece.line, piece.sql, 1.0)
@@ -269,7 +268,7 @@ def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
 
 def test_who_looks_at_a_rehearsal_only_is_not_asked_without_one(files):
     write(files, "SELECT 1;")
-    asked = []
+    asked: list[str] = []
     book = open_book([asking(asked, rehearsed_only=True)])
 
     findings(read_all(read_folder(files.migrations), files.root), book)
