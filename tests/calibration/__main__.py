@@ -18,10 +18,11 @@ from tests.calibration.judging import (
     median_error,
     median_width,
 )
-from tests.calibration.learn import learn_catalog
-from tests.calibration.timings import DESIGNS, FILE, TIMES, Cases, catalog_pairs, read
+from tests.calibration.learn import learn, learn_catalog
+from tests.calibration.timings import DESIGNS, FILE, OTHER, TIMES, Cases, both, catalog_pairs, read
 
 SETTINGS = {False: "same host, within memory", True: "crossing a memory threshold"}
+ONE_AND_SEVERAL = ((1, 1), DESIGNS[0])
 WIDTHS = {False: 1.35, True: 1.55}
 ERRORS = {False: 0.10, True: 0.18}
 _HEAD = "| predicted at | answered | cases | 50 % | 80 % | 90 % (cases redrawn) | width | median error |"
@@ -36,12 +37,33 @@ def main() -> None:
         judged = [each for each in leaving_one_out(cases, design) if each.prediction.nominal]
         _print_design(design, judged, aims=design == DESIGNS[0])
     _print_catalog(cases)
-    if file.resolve() != FILE.resolve():
+    if file.resolve() == FILE.resolve():
+        _print_machines(cases, read(OTHER))
+    else:
         _print_by_prior(cases)
 
 
+def _print_machines(one: Cases, other: Cases) -> None:
+    """Print how good estimates are on a machine that the timings are not of, and what pooling both gives."""
+    print(f"\n# Two machines: {FILE.name} with {len(one)} cases, {OTHER.name} with {len(other)}")
+    for runs, sizes in ONE_AND_SEVERAL:
+        print(f"\n{_number(runs, 'run')} at each of {_number(sizes, 'size')}\n")
+        print(
+            f"{_HEAD.replace('predicted at', 'cases of | judged by')}\n|---|---|---|---|---|---|---|---|---|"
+        )
+        pooled = leaving_one_out({**one, **other}, (runs, sizes))
+        for file, its, learned in ((FILE, one, other), (OTHER, other, one)):
+            judged = {
+                "its own others": leaving_one_out(its, (runs, sizes)),
+                "the other machine's": by_prior(its, (runs, sizes), learn(learned)),
+                "all others": [each for each in pooled if each.case in its],
+            }
+            for label, several in judged.items():
+                _print_row(f"{file.name} | {label}", [each for each in several if each.prediction.nominal])
+
+
 def _print_by_prior(cases: Cases) -> None:
-    new = {name: cases[name] for name in cases.keys() - read(FILE).keys()}
+    new = {name: cases[name] for name in cases.keys() - both().keys()}
     print(f"\n# The same by the prior that is shipped, which knows nothing of {len(new)} of these cases")
     for design in DESIGNS:
         judged = [each for each in by_prior(new, design, shipped()) if each.prediction.nominal]

@@ -9,7 +9,7 @@ from confiture import estimating
 from confiture.estimating.fitting import fit
 from confiture.estimating.law import weighted_quantiles
 from confiture.estimating.prior import Catalog, Prior, to_json
-from tests.calibration.timings import DESIGNS, FILE, Cases, catalog_pairs, predictions, read
+from tests.calibration.timings import DESIGNS, Cases, both, catalog_pairs, predictions
 
 PRIOR = Path(estimating.__file__).with_name("prior.json")
 _SURE = 0.99
@@ -47,4 +47,4 @@ def _rounded(value: object) -> object:
 
 
 if __name__ == "__main__":
-    PRIOR.write_text(text(learn(read(FILE))))
+    PRIOR.write_text(text(learn(both())))

@@ -18,6 +18,8 @@ from confiture.estimating.prior import Regime
 
 HERE = Path(__file__).parents[1] / "data" / "timings"
 FILE = HERE / "timings.csv"
+OTHER = HERE / "embedded.csv"
+"""Another machine's; what is shipped is learned from both."""
 SHARED_BUFFERS_PAGES = int(os.environ.get("SHARED_BUFFERS_PAGES", "16384"))
 TIMES = (10, 30, 100)
 DESIGNS = ((3, 2), (3, 3), (3, 1), (1, 2), (1, 3), (1, 1))
@@ -82,6 +84,11 @@ def read(file: Path) -> dict[str, Case]:
             ms[case][rows].append(float(line["adj_s"]) * 1000)
             kinds[case], pages[case][rows] = line["class"], int(line["pages"])
     return {case: Case(case, kinds[case], ms[case], pages[case]) for case in ms}
+
+
+def both() -> dict[str, Case]:
+    """Return the cases of both machines."""
+    return {**read(FILE), **read(OTHER)}
 
 
 def predictions(cases: Cases, design: tuple[int, int]) -> list[Prediction]:

@@ -6,7 +6,7 @@ from confiture.estimating.fitting import FEWEST_CASES, Residual, fit
 from confiture.estimating.prior import Catalog, Prior, Regime, shipped
 from tests.calibration.judging import leaving_one_out
 from tests.calibration.learn import PRIOR, learn, text
-from tests.calibration.timings import DESIGNS, FILE, read
+from tests.calibration.timings import DESIGNS, FILE, both, read
 
 WITHIN, CROSSING = Regime(3, 2, False), Regime(3, 2, True)
 KINDS = ("scan", "rewrite", "index", "dml", "matview")
@@ -18,7 +18,7 @@ def residuals(kind: str, values: list[float], regime: Regime = WITHIN) -> list[R
 
 
 def test_what_is_shipped_is_what_the_timings_teach():
-    assert PRIOR.read_text() == text(learn(read(FILE)))
+    assert PRIOR.read_text() == text(learn(both()))
 
 
 def test_every_way_to_rehearse_is_known():

@@ -9,10 +9,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import click
 import psycopg
 
+from confiture.estimating.predicting import FEWEST_MS
 from confiture.server import temporary
 from confiture.testing.databases import Templates
 from tests.accuracy.laboratory import quiet
@@ -57,9 +59,22 @@ def _print(measured: Sequence[Measured]) -> None:
     print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
     same = [each.judged(adjusted=True, probed=False) for each in measured]
     print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
+    print(f"\n{_steadiness(measured)}")
     alone = [each.judged(adjusted=True, shifted=False) for each in measured]
     print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{summary(alone)}")
     print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
+
+
+def _steadiness(measured: Sequence[Measured]) -> str:
+    """Return how well a rehearsal repeats itself here: no prediction can be nearer than that."""
+    runs = [[one.adjusted.duration_ms for one in each.small[-1][1]] for each in measured]
+    ratios = sorted(max(each) / min(each) for each in runs if min(each) >= FEWEST_MS)
+    if not ratios:
+        return "No rehearsal took long enough to say how well they repeat themselves."
+    return (
+        f"Rehearsals of one statement on the same rows, one after the other: the slowest took "
+        f"{median(ratios):.2f} × the fastest in the middle, {ratios[-1]:.2f} × at most."
+    )
 
 
 def _speeds(measured: Sequence[Measured]) -> str:
