@@ -14,6 +14,7 @@ from statistics import median
 import click
 import psycopg
 
+from confiture.estimating.curve import work
 from confiture.estimating.predicting import FEWEST_MS
 from confiture.server import temporary
 from confiture.testing.databases import Templates
@@ -48,18 +49,18 @@ def main(rows: Sequence[int], runs: int, svg: Path) -> None:
     print(f"# Rehearsed {runs} times on {small} rows, run on {rows[-1]:,}")
     where = "memory" if folder == _MEMORY else "disk"
     print(f"\nPostgreSQL {version}, data in {where}, fsync off, {os.cpu_count()} CPUs\n")
-    _print(measured)
+    _print(measured, rows)
     svg.parent.mkdir(parents=True, exist_ok=True)
     svg.write_text(_drawn(measured, rows), encoding="utf-8")
     print(f"\n{svg}\n\n{time.monotonic() - began:.0f} s")
 
 
-def _print(measured: Sequence[Measured]) -> None:
+def _print(measured: Sequence[Measured], rows: Sequence[int]) -> None:
     adjusted = [each.judged(adjusted=True) for each in measured]
     print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
     same = [each.judged(adjusted=True, probed=False) for each in measured]
     print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
-    print(f"\n{_steadiness(measured)}")
+    print(f"\n{_steadiness(measured)}\n{_growth(measured, rows)}")
     alone = [each.judged(adjusted=True, shifted=False) for each in measured]
     print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{summary(alone)}")
     print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
@@ -74,6 +75,35 @@ def _steadiness(measured: Sequence[Measured]) -> str:
     return (
         f"Rehearsals of one statement on the same rows, one after the other: the slowest took "
         f"{median(ratios):.2f} × the fastest in the middle, {ratios[-1]:.2f} × at most."
+    )
+
+
+def _growth(measured: Sequence[Measured], rows: Sequence[int]) -> str:
+    """Return how times grew from the largest rehearsed size to the predicted one."""
+    grown = [
+        each.large[1].adjusted.duration_ms / before
+        for each in measured
+        if (before := median(one.adjusted.duration_ms for one in each.small[-1][1])) >= FEWEST_MS
+    ]
+    if not grown:
+        return "Nothing took long enough to say how it grew."
+    return (
+        f"{rows[-1] / rows[-2]:g} × the rows took {median(grown):.1f} × the time in the middle "
+        f"({min(grown):.1f} to {max(grown):.1f}); n·log2 n grows {work(rows[-1]) / work(rows[-2]):.1f} ×."
+        + _faults(measured, rows)
+    )
+
+
+def _faults(measured: Sequence[Measured], rows: Sequence[int]) -> str:
+    """Return how often memory was touched that was new to the process, for the same number of rows."""
+    here = [one.processor.faults for each in measured for one in each.small[-1][1] if one.processor]
+    there = [each.large[1].processor.faults for each in measured if each.large[1].processor]
+    if not here or not there:
+        return ""
+    per = [1000 / size for size in (rows[-2], rows[-1])]
+    return (
+        f" Memory new to the server's process was touched {median(here) * per[0]:.1f} times a thousand rows "
+        f"here, {median(there) * per[1]:.1f} times there."
     )
 
 
