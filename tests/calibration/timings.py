@@ -92,7 +92,7 @@ def both() -> dict[str, Case]:
 
 
 def predictions(cases: Cases, design: tuple[int, int]) -> list[Prediction]:
-    """Return all predictions that FINDINGS counts as answerable, for one way to rehearse."""
+    """Return all predictions that count as answerable, for one way to rehearse."""
     return [
         each
         for case in cases.values()
