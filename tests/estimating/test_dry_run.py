@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from attrs import evolve
+from psycopg.conninfo import make_conninfo
 
 from confiture import HookResult
 from confiture.config import Settings
@@ -136,6 +138,61 @@ def test_a_budget_that_is_spent_leaves_the_first_size(settings, project, here):
 
     assert not any("for the estimates" in note for note in report.notes)
     assert any("a sample of 10000 rows" in note for note in report.notes)
+
+
+def test_a_clone_is_rehearsed_with_fewer_rows_too_where_production_has_more(
+    settings, project, here, database
+):
+    project.write("1_it.sql", REWRITE)
+    production = Production(grown(here, 10), budget_s=600)
+    database.close()
+
+    report = run(settings, dry_run=True, place="clone", production=production)
+
+    assert any("rehearsed on 10,000, 30,000 and all rows of each table" in note for note in report.notes)
+    assert only(report).estimate.known
+    assert any("rehearsed in a clone of" in note for note in report.notes)
+    with psycopg.connect(settings.url) as conn:
+        assert conn.execute(
+            "SELECT count(*) FROM pg_database WHERE datname LIKE 'confiture%'"
+        ).fetchone() == (0,)
+        assert conn.execute("SELECT count(*) FROM orders").fetchone() == (60_000,)
+
+
+@pytest.mark.parametrize(("times", "budget_s"), [(1, 600), (10, 0)])
+def test_a_clone_is_rehearsed_once_where_more_does_not_pay(
+    settings, project, here, database, times, budget_s
+):
+    project.write("1_it.sql", REWRITE)
+    database.close()
+
+    report = run(
+        settings, dry_run=True, place="clone", production=Production(grown(here, times), budget_s=budget_s)
+    )
+
+    assert not any("for the estimates" in note for note in report.notes)
+    assert only(report).estimate.known
+
+
+def test_who_may_not_thin_a_clone_out_is_told_what_all_rows_say(settings, project, here, database):
+    project.write("1_it.sql", REWRITE)
+    database.execute("CREATE ROLE thin LOGIN CREATEDB PASSWORD 'thin'; ALTER TABLE orders OWNER TO thin")
+    name = database.info.dbname
+    database.execute(f'ALTER DATABASE "{name}" OWNER TO thin; GRANT ALL ON SCHEMA public TO thin')
+    database.close()
+    theirs = evolve(settings, url=make_conninfo(settings.url, user="thin", password="thin"))
+
+    try:
+        report = run(
+            theirs, dry_run=True, place="clone", production=Production(grown(here, 10), budget_s=600)
+        )
+    finally:
+        with psycopg.connect(settings.url, autocommit=True) as conn:
+            conn.execute("REASSIGN OWNED BY thin TO CURRENT_USER; DROP OWNED BY thin; DROP ROLE thin")
+
+    assert report.outcome == "ok"
+    assert not any("for the estimates" in note for note in report.notes)
+    assert only(report).estimate.known
 
 
 def test_what_fails_has_no_estimate(predict):

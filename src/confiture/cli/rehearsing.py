@@ -62,7 +62,7 @@ _BUDGET = click.option(
     default=None,
     metavar="TIME",
     callback=_budget,
-    help="With --production and --in embedded: rehearse on larger and larger samples for so long (60s).",
+    help="With --production, --in clone or embedded: rehearse on samples of several sizes for so long (60s).",
 )
 
 

@@ -15,6 +15,7 @@ from confiture.estimating.forecasting import Size, forecasts, remarks
 from confiture.estimating.loading import load
 from confiture.estimating.prior import Prior, shipped
 from confiture.estimating.statistics import Statistics, age_note
+from confiture.exceptions import RightsFault
 from confiture.models.report import MigrationReport, Report
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 BUDGET_S = 60.0
 SAMPLES_ROWS = (10_000, 30_000, 100_000)
 _NEARLY_ALL = 0.9
+_SMALLER = 0.5
 # Each size is about three times the one before; a server takes its time to start whatever the size.
 _LONGER = 2.0
 
@@ -70,8 +72,11 @@ def estimated(
     repeat: int,
 ) -> Report:
     """Rehearse, and return the report with what production would take; that is kept for the real run."""
+    sizes: list[Size | Report]
     if place == "embedded" and sample_rows is None:
-        sizes: list[Size | Report] = _at_several_sizes(rehearse, repeat, production.budget_s)
+        sizes = _at_several_sizes(rehearse, repeat, production.budget_s)
+    elif place == "clone":
+        sizes = _whole_and_samples(rehearse, repeat, production)
     else:
         sizes = [_at_one_size(rehearse, place, sample_rows, repeat)]
     return _said(sizes, production, Keeping.of(settings))
@@ -86,7 +91,7 @@ def _at_one_size(rehearse: Rehearse, place: Place, sample_rows: int | None, repe
             here.append(export(settings, sampled_s=0.0))
 
     report = rehearse(place, sample_rows, repeat, look, runs.append)
-    return Size(here[0], report, tuple(runs)) if here else report
+    return Size(here[0], report, tuple(runs), sample_rows) if here else report
 
 
 def _at_several_sizes(rehearse: Rehearse, repeat: int, budget_s: float) -> list[Size | Report]:
@@ -104,10 +109,41 @@ def _at_several_sizes(rehearse: Rehearse, repeat: int, budget_s: float) -> list[
     return sizes
 
 
+def _whole_and_samples(rehearse: Rehearse, repeat: int, production: Production) -> list[Size | Report]:
+    """Rehearse in a clone with all rows, then with fewer and fewer, as long as there is time and use for it.
+
+    How times grow is told by the sizes that are nearest to production's.
+    """
+    began = time.monotonic()
+    whole = _at_one_size(rehearse, "clone", None, repeat)
+    if isinstance(whole, Report) or whole.report.outcome != "ok" or not _is_larger(production, whole):
+        return [whole]
+    sizes: list[Size | Report] = [whole]
+    took_s = time.monotonic() - began
+    for rows in reversed(SAMPLES_ROWS):
+        if rows > _SMALLER * whole.most_rows:
+            continue
+        if time.monotonic() - began + took_s > production.budget_s:
+            break
+        try:
+            size = _at_one_size(rehearse, "clone", rows, repeat)
+        except RightsFault:
+            break  # all rows are the best there is
+        if isinstance(size, Report) or size.report.outcome != "ok":
+            break
+        sizes.insert(0, size)
+    return sizes
+
+
+def _is_larger(production: Production, size: Size) -> bool:
+    """Whether a table has more rows in production than it had here."""
+    there = production.statistics
+    return any((there.rows(name) or 0.0) > (size.here.rows(name) or 0.0) for name in size.here.relations)
+
+
 def _is_the_last(size: Size, rows: int) -> bool:
     """Whether a larger sample would hold nothing more, or nothing that went well."""
-    largest = max((each.rows or 0.0 for each in size.here.relations.values()), default=0.0)
-    return size.report.outcome != "ok" or largest < _NEARLY_ALL * rows
+    return size.report.outcome != "ok" or size.most_rows < _NEARLY_ALL * rows
 
 
 def _said(tried: list[Size | Report], production: Production, keeping: Keeping) -> Report:
@@ -135,8 +171,8 @@ def _said(tried: list[Size | Report], production: Production, keeping: Keeping) 
 def _sizes(sizes: list[Size]) -> tuple[str, ...]:
     if len(sizes) == 1:
         return ()
-    rows = [f"{most:,}" for most in SAMPLES_ROWS[: len(sizes)]]
-    return (f"rehearsed on {', '.join(rows[:-1])} and {rows[-1]} rows of each table for the estimates",)
+    *first, last = (f"{each.sample_rows:,}" if each.sample_rows else "all" for each in sizes)
+    return (f"rehearsed on {', '.join(first)} and {last} rows of each table for the estimates",)
 
 
 def with_estimates(ran: MigrationReport, here: Statistics, production: Production) -> MigrationReport:

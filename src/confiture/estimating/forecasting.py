@@ -29,11 +29,18 @@ class Size:
         here: That database's statistics, taken before it.
         report: What is said of it.
         runs: Every rehearsal that stands behind it.
+        sample_rows: How many rows of each table were there at most; ``None``: all.
     """
 
     here: Statistics = field(repr=False)
     report: Report
     runs: tuple[Report, ...]
+    sample_rows: int | None = None
+
+    @property
+    def most_rows(self) -> float:
+        """Those of the largest table."""
+        return max((each.rows or 0.0 for each in self.here.relations.values()), default=0.0)
 
 
 @frozen

@@ -60,13 +60,13 @@ def copied(
         ConfitureError: It cannot be had; nothing was run.
     """
     with ExitStack() as stack:
-        make = _in_clone if place == "clone" else partial(_in_embedded, sample_rows=sample_rows)
-        copy = make(stack, settings, works)
+        make = _in_clone if place == "clone" else _in_embedded
+        copy = make(stack, settings, works, sample_rows)
         stack.callback(copy.sampler.close)
         yield copy
 
 
-def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> Copy:
+def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...], sample_rows: int | None) -> Copy:
     refuse_shared(works)
     # A run that is under way is waited for like everywhere; the lock is let go before the copying,
     # which needs everybody gone, us too.
@@ -77,6 +77,8 @@ def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> 
     try:
         with connected(clone.settings) as conn:
             cut_off(conn)
+            if sample_rows is not None:
+                _thinned_out(settings, conn, sample_rows)
     except ConnectionFault as fault:
         fault.hint = f"the clone of {source!r} does not let us in; use a server of our own: --in embedded"
         raise
@@ -87,6 +89,15 @@ def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...]) -> 
         refuse_call,
         notes=(f"rehearsed in a clone of {source}, each migration committed there", *clone.notes),
     )
+
+
+def _thinned_out(settings: Settings, clone: Connection[Any], sample_rows: int) -> None:
+    """Leave a sample of the rows; the database itself is read, now that the clone is made."""
+    from confiture.core.places.row_sample import read_only_view, thin_out
+
+    with connected(settings, direct=True) as source:
+        read_only_view(source)
+        thin_out(source, clone, settings.schema, sample_rows)
 
 
 def _in_embedded(

@@ -166,6 +166,28 @@ def copy_rows(
         ) from error
 
 
+def thin_out(source: Connection[Any], clone: Connection[Any], ledger_schema: str, most_rows: int) -> None:
+    """Leave of a clone's rows a sample only: it is emptied, and the sample copied into it.
+
+    Raises:
+        RightsFault: The role may not empty it with triggers and foreign keys at rest.
+    """
+    tables = {oid: Table(*rest) for oid, *rest in rows(source, _TABLES) if rest[-1] != ledger_schema}
+    names = ", ".join(table.name for table in tables.values())
+    try:
+        with clone.transaction():
+            send(clone, "SET LOCAL session_replication_role = replica; SET LOCAL search_path = pg_catalog")
+            if names:
+                send(clone, f"TRUNCATE {names} CASCADE")
+                _copy_sample(source, clone, tables, most_rows)
+        send(clone, "ANALYZE")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RightsFault(
+            f"role {clone.info.user!r} may not thin a clone out: {error.diag.message_primary}",
+            hint="rehearse as a superuser, or with samples on a server of our own: --in embedded",
+        ) from error
+
+
 def _copy_sample(
     source: Connection[Any], target: Connection[Any], tables: dict[int, Table], most_rows: int
 ) -> None:
