@@ -250,6 +250,35 @@ def test_a_session_ended_by_the_server_is_four_and_names_what_was_applied(sound,
     assert "public.long" not in tables(database)
 
 
+LOST = """\
+import os
+import socket
+
+from confiture.models.migration import Migration
+
+
+class Lost(Migration):
+    def up(self):
+        self.execute("CREATE TABLE lost (i int)")
+        socket.socket(fileno=os.dup(self.connection.fileno())).shutdown(socket.{how})
+        {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["raise RuntimeError('torn')", "self.execute('SELECT 1')", "pass"])
+@pytest.mark.parametrize("how", ["SHUT_RDWR", "SHUT_WR", "SHUT_RD"])
+def test_a_connection_torn_in_the_middle_is_four_and_names_what_was_applied(sound, database, how, then):
+    sound.write("2_lost.py", LOST.format(how=how, then=then))
+
+    answer = sound("run")
+
+    assert answer.code == 4
+    assert answer.err.count("psycopg.") == 0
+    assert "applied before: 1 sound" in answer.out
+    assert applied(database) == ["1"]
+    assert "public.lost" not in tables(database)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
 def test_the_server_stopped_in_the_middle_is_four_and_names_what_was_applied(folder, how):
     folder.write("1_sound.sql", "CREATE TABLE sound (i int)")

@@ -44,9 +44,13 @@ def execute(flags: Flags, mode: Mode, work: Work) -> int:
 
 
 def _done(flags: Flags, work: Work) -> Report:
+    import logging
+
     from confiture.cli.progress import progress
     from confiture.core.interrupts import interruptible
 
+    # Of a connection that is lost the driver warns as it tidies up; the report says it, once.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     # What hooks and migrations print is not the report: stdout is for that alone.
     with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = settings_of(flags)
