@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Protocol
 
 import psycopg
@@ -203,6 +205,11 @@ def _server_pid(conn: Connection[Any]) -> int:
     asking.join(_PATIENCE_S)
     if found and isinstance(found[0], int):
         return found[0]
+    if asking.is_alive():
+        # Who waits for an answer holds the connection: closed under him, its number may be another's by then.
+        with socket.socket(fileno=os.dup(conn.fileno())) as end, suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        asking.join()
     raise ConnectionFault(
         "the server gives no second connection: one holds the migration lock while the other runs",
         hint="give the pool two connections or more, or set url to the server itself",
