@@ -90,6 +90,9 @@ def rules():
         )
     ]
 ```
+
+`by="D"` is a rule that only a rehearsal decides: `piece.report` is what was seen, `None` in `lint`. With
+`rehearsed_only=True` too it looks at nothing else, and `lint` does not ask it.
 """
 
 if __name__ == "__main__":
