@@ -27,6 +27,12 @@ REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
 Predict = Callable[..., Report]
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine much time goes by beside statements; these tests are of something else."""
+    monkeypatch.setattr("confiture.estimating.forecasting._UNTOLD_MS", 10_000.0)
+
+
 @pytest.fixture
 def predict(settings: Settings, project: Project, here: Statistics) -> Predict:
     """Rehearse a migration and predict it for a database so many times as large."""
@@ -193,6 +199,17 @@ def test_who_may_not_thin_a_clone_out_is_told_what_all_rows_say(settings, projec
     assert report.outcome == "ok"
     assert not any("for the estimates" in note for note in report.notes)
     assert only(report).estimate.known
+
+
+def test_time_that_went_by_beside_the_statements_makes_it_unknown(predict, monkeypatch):
+    monkeypatch.setattr("confiture.estimating.forecasting._UNTOLD_MS", 0.0)
+    monkeypatch.setattr("confiture.estimating.forecasting._UNTOLD_SHARE", 0.0)
+
+    migration = only(predict(REWRITE))
+
+    assert not migration.estimate.known
+    assert "went by beside its statements and hooks" in migration.estimate.reason
+    assert migration.statements[0].estimate.known
 
 
 def test_what_fails_has_no_estimate(predict):
