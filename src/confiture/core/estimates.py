@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg
 from attrs import evolve, field, frozen
 
 from confiture.core.exporting import export
@@ -15,7 +16,7 @@ from confiture.estimating.forecasting import Size, forecasts, remarks
 from confiture.estimating.loading import load
 from confiture.estimating.prior import Prior, shipped
 from confiture.estimating.statistics import Statistics, age_note
-from confiture.exceptions import RightsFault
+from confiture.exceptions import ConfitureError
 from confiture.models.report import MigrationReport, Report
 
 if TYPE_CHECKING:
@@ -127,8 +128,8 @@ def _whole_and_samples(rehearse: Rehearse, repeat: int, production: Production) 
             break
         try:
             size = _at_one_size(rehearse, "clone", rows, repeat)
-        except RightsFault:
-            break  # all rows are the best there is
+        except (ConfitureError, psycopg.Error):
+            break  # what all rows have told stands; they are the best there is
         if isinstance(size, Report) or size.report.outcome != "ok":
             break
         sizes.insert(0, size)
