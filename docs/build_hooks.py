@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.core.hooks import HookContext, HookPhase, HookResult
-from confiture.plugins import spec
-from confiture.plugins.checking import HOOKS
+from confiture.hooks import spec
+from confiture.hooks.api import HookContext, HookPhase, HookResult
+from confiture.plugins.check import HOOKS
 
 PAGE = Path(__file__).with_name("hooks.md")
 # What the runner calls, not a hook.

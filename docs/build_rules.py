@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from confiture.models.rules import Explained
-from confiture.rules.explaining import explained
-from confiture.rules.gathering import gathered
+from confiture.models.report import Explained
+from confiture.rules.explain import explained
+from confiture.rules.registry import gathered
 
 PAGE = Path(__file__).with_name("rules.md")
 _BY = {"S": "the text", "D": "a rehearsal", "S+D": "the text; a rehearsal confirms it or takes it back"}

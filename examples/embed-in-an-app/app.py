@@ -18,7 +18,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import psycopg
 
-from confiture.config import Settings, load_settings
+from confiture.config.settings import Settings, load_settings
 from confiture.core import read_status, run
 from confiture.exceptions import ConfitureError
 

@@ -13,16 +13,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from confiture.core.hooks import HookContext, HookResult
-    from confiture.plugins.spec import hookimpl
+    from confiture.hooks.api import HookContext, HookResult
+    from confiture.hooks.spec import hookimpl
 
 __version__ = "0.1.0"
 __all__ = ["HookContext", "HookResult", "hookimpl"]
 
 _HOME = {
-    "HookContext": "confiture.core.hooks",
-    "HookResult": "confiture.core.hooks",
-    "hookimpl": "confiture.plugins.spec",
+    "HookContext": "confiture.hooks.api",
+    "HookResult": "confiture.hooks.api",
+    "hookimpl": "confiture.hooks.spec",
 }
 
 

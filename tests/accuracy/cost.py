@@ -10,8 +10,8 @@ from statistics import median
 
 from attrs import frozen
 
-from confiture.config import Settings
-from confiture.core import operations
+from confiture.api import operations
+from confiture.config.settings import Settings
 from confiture.models.report import Report
 from confiture.testing.databases import Templates
 from tests.accuracy.figures import Figure

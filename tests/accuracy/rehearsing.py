@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 from attrs import frozen
 
-from confiture.config import Settings
-from confiture.core import operations
+from confiture.api import operations
+from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError
 from confiture.models.report import MigrationReport, Report
 from tests.accuracy.cases import Case, Facts, strong

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from confiture.core.sql import read_sql_text
 from confiture.exceptions import MigrationFault
-from confiture.rules.gathering import gathered
-from confiture.rules.judging import findings, open_book
-from confiture.rules.linting import reading_of
+from confiture.rules.evaluate import findings, open_book
+from confiture.rules.lint import reading_of
+from confiture.rules.registry import gathered
+from confiture.sql.script import read_sql_text
 from tests.accuracy.cases import Case, read_cases
 from tests.accuracy.figures import Figure, table
 from tests.accuracy.rehearsing import OUTSIDE

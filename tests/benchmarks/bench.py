@@ -239,8 +239,8 @@ def _interleaved(ours: list[str], theirs: list[str], times: int = 15) -> tuple[l
 
 def round_trip_figures(bench: Bench) -> None:
     """Print what ten hooks of a phase cost in round trips, and in time through a slow line."""
-    from confiture.core.hooks import Hook, HookContext, HookPhase
-    from confiture.core.phases import HookExecutor
+    from confiture.hooks.api import Hook, HookContext, HookPhase
+    from confiture.hooks.hook_runner import HookExecutor
 
     class Nothing(Hook):
         phase = HookPhase.AFTER_DDL

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from confiture.estimating.prior import shipped
+from confiture.estimate.prior import shipped
 from tests.calibration.judging import (
     Judged,
     by_prior,

@@ -10,9 +10,9 @@ from statistics import fmean, median
 
 from attrs import frozen
 
-from confiture.estimating.fitting import fit
-from confiture.estimating.law import NEAR, Law
-from confiture.estimating.prior import Prior
+from confiture.estimate.error_law import NEAR, Law
+from confiture.estimate.fit import fit
+from confiture.estimate.prior import Prior
 from tests.calibration.timings import Cases, Prediction, predictions
 
 WIDEST = 3.0

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from confiture import estimating
-from confiture.estimating.fitting import fit
-from confiture.estimating.law import weighted_quantiles
-from confiture.estimating.prior import Catalog, Prior, to_json
+from confiture import estimate
+from confiture.estimate.error_law import weighted_quantiles
+from confiture.estimate.fit import fit
+from confiture.estimate.prior import Catalog, Prior, to_json
 from tests.calibration.timings import DESIGNS, Cases, both, catalog_pairs, predictions
 
-PRIOR = Path(estimating.__file__).with_name("prior.json")
+PRIOR = Path(estimate.__file__).with_name("prior.json")
 _SURE = 0.99
 
 

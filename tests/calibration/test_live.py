@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from confiture.estimating.predicting import Prediction
+from confiture.estimate.statement_estimate import Prediction
 from confiture.models.report import Estimate, StatementReport
 from confiture.testing.databases import Templates
 from tests.calibration.live.drawing import picture

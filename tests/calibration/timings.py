@@ -12,9 +12,9 @@ from statistics import median
 
 from attrs import evolve, frozen
 
-from confiture.estimating.curve import Point, through
-from confiture.estimating.fitting import Residual
-from confiture.estimating.prior import Regime
+from confiture.estimate.curve import Point, through
+from confiture.estimate.fit import Residual
+from confiture.estimate.prior import Regime
 
 HERE = Path(__file__).parents[1] / "data" / "timings"
 FILE = HERE / "timings.csv"

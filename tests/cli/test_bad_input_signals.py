@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from confiture.server import temporary
-from confiture.server.running import read_postmaster
+from confiture.server.postmaster import read_postmaster
 from tests.cli.projects import Answer, Project, applied, ended, tables, wait_until
 
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from confiture.server.running import lives, read_postmaster
+from confiture.server.postmaster import lives, read_postmaster
 from tests.cli.projects import Project, ended, wait_until
 
 

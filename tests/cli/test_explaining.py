@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from confiture import exceptions
-from confiture.cli.explaining import ended, explained
+from confiture.cli.error_messages import ended, explained
 from confiture.exceptions import Interrupted, MigrationFault, MigrationFaults
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from confiture.cli import main
-from confiture.config import Settings, load_settings
+from confiture.config.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from confiture.cli import main
-from confiture.cli.new import python_text, safe_name, sql_text
-from confiture.core.versions import parse_filename
+from confiture.cli.new_command import python_text, safe_name, sql_text
 from confiture.exceptions import UsageFault
+from confiture.migrations.version import parse_filename
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from confiture.cli import main
-from confiture.cli.executing import refused
+from confiture.cli.execute import refused
 from confiture.cli.flags import Flags
-from confiture.cli.reporting import outputs
+from confiture.cli.outputs import outputs
 from confiture.exceptions import MigrationFault, UsageFault
 from tests import published
 from tests.page.samples import everyday

@@ -1,6 +1,6 @@
 """``confiture stats export`` on the command line."""
 
-from confiture.estimating.loading import load
+from confiture.estimate.statistics_file import load
 
 
 def test_stdout_takes_the_file_and_nothing_else(project):

@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from confiture.config import Settings
-from confiture.estimating.statistics import Statistics, to_json
+from confiture.config.settings import Settings
+from confiture.estimate.statistics import Statistics, to_json
 from tests.estimating.production import exported
 from tests.postgres.project import Project
 

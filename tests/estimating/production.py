@@ -7,10 +7,10 @@ from typing import Any
 
 from attrs import evolve
 
-from confiture.config import Settings
-from confiture.core.exporting import export
-from confiture.estimating.predicting import Rehearsed
-from confiture.estimating.statistics import (
+from confiture.config.settings import Settings
+from confiture.estimate.export import export
+from confiture.estimate.statement_estimate import Rehearsed
+from confiture.estimate.statistics import (
     Column,
     Index,
     Probe,

@@ -3,8 +3,8 @@
 import pytest
 from attrs import evolve
 
-from confiture.estimating.classes import classed
-from confiture.estimating.predicting import Rehearsed, predict
+from confiture.estimate.statement_estimate import Rehearsed, predict
+from confiture.estimate.work_classes import classed
 from tests.estimating.production import exported
 from tests.postgres.project import Project
 

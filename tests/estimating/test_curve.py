@@ -2,7 +2,7 @@
 
 import pytest
 
-from confiture.estimating.curve import Point, through, work
+from confiture.estimate.curve import Point, through, work
 
 
 def test_one_size_grows_with_n_log_n():

@@ -12,11 +12,11 @@ from attrs import evolve
 from psycopg.conninfo import make_conninfo
 
 from confiture import HookResult
-from confiture.config import Settings
+from confiture.api.operations import run
+from confiture.config.settings import Settings
 from confiture.core import DryRunExecutor
-from confiture.core.estimates import Production
-from confiture.core.operations import run
-from confiture.estimating.statistics import Statistics, to_json
+from confiture.estimate.rehearse_sizes import Production
+from confiture.estimate.statistics import Statistics, to_json
 from confiture.models.migration import Migration
 from confiture.models.report import Report, StatementReport
 from confiture.output.html import render
@@ -30,7 +30,7 @@ Predict = Callable[..., Report]
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine much time goes by beside statements; these tests are of something else."""
-    monkeypatch.setattr("confiture.estimating.forecasting._UNTOLD_MS", 10_000.0)
+    monkeypatch.setattr("confiture.estimate.plan_estimate._UNTOLD_MS", 10_000.0)
 
 
 @pytest.fixture
@@ -202,8 +202,8 @@ def test_who_may_not_thin_a_clone_out_is_told_what_all_rows_say(settings, projec
 
 
 def test_time_that_went_by_beside_the_statements_makes_it_unknown(predict, monkeypatch):
-    monkeypatch.setattr("confiture.estimating.forecasting._UNTOLD_MS", 0.0)
-    monkeypatch.setattr("confiture.estimating.forecasting._UNTOLD_SHARE", 0.0)
+    monkeypatch.setattr("confiture.estimate.plan_estimate._UNTOLD_MS", 0.0)
+    monkeypatch.setattr("confiture.estimate.plan_estimate._UNTOLD_SHARE", 0.0)
 
     migration = only(predict(REWRITE))
 

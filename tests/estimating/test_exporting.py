@@ -8,13 +8,13 @@ import jsonschema
 import psycopg
 import pytest
 
-from confiture.config import Settings
-from confiture.core.exporting import without_constants
-from confiture.estimating.statistics import to_json
+from confiture.config.settings import Settings
+from confiture.estimate.export import without_constants
+from confiture.estimate.statistics import to_json
 from confiture.exceptions import LockFault
 from tests.estimating.production import exported
 
-SCHEMA = json.loads(files("confiture.estimating").joinpath("stats.schema.json").read_text())
+SCHEMA = json.loads(files("confiture.estimate").joinpath("stats.schema.json").read_text())
 
 
 def test_the_file_keeps_to_its_published_schema(document):

@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 
-from confiture.estimating.law import SHARES, Law, weighted_quantiles
+from confiture.estimate.error_law import SHARES, Law, weighted_quantiles
 
 
 def normal(spread: float, middle: float = 0.0) -> Law:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from confiture.estimating.loading import StatisticsFault, load
-from confiture.estimating.statistics import age_note
+from confiture.estimate.statistics import age_note
+from confiture.estimate.statistics_file import StatisticsFault, load
 
 
 def written(tmp_path, document):

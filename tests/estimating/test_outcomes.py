@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from confiture.core.estimates import Production
-from confiture.core.operations import run
-from confiture.core.outcomes import FILE, read_calibration
-from confiture.estimating.outcomes import Kept, KeptMigration, calibration, from_json, learned, to_json
-from confiture.estimating.prior import Own, shipped
+from confiture.api.operations import run
+from confiture.estimate.own_history import Kept, KeptMigration, calibration, from_json, learned, to_json
+from confiture.estimate.prediction_store import FILE, read_calibration
+from confiture.estimate.prior import Own, shipped
+from confiture.estimate.rehearse_sizes import Production
 from tests.estimating.production import grown
 
 INDEX = "CREATE INDEX by_customer ON orders (customer);"

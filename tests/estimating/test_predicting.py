@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from confiture.estimating.parts import rewrite_by_parts
-from confiture.estimating.predicting import Rehearsed, predict, predict_hook, total
-from confiture.estimating.statistics import Column, Probe, Statistics
+from confiture.estimate.parts import rewrite_by_parts
+from confiture.estimate.statement_estimate import Rehearsed, predict, predict_hook, total
+from confiture.estimate.statistics import Column, Probe, Statistics
 from confiture.models.report import HookReport
 from tests.estimating.production import (
     LOCKED,

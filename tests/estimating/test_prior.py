@@ -2,8 +2,8 @@
 
 import pytest
 
-from confiture.estimating.fitting import FEWEST_CASES, Residual, fit
-from confiture.estimating.prior import Catalog, Prior, Regime, shipped
+from confiture.estimate.fit import FEWEST_CASES, Residual, fit
+from confiture.estimate.prior import Catalog, Prior, Regime, shipped
 from tests.calibration.judging import leaving_one_out
 from tests.calibration.learn import PRIOR, learn, text
 from tests.calibration.timings import DESIGNS, FILE, both, read

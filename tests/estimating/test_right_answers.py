@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from confiture.estimating.statistics import Column, Relation, Statistics, to_json
+from confiture.estimate.statistics import Column, Relation, Statistics, to_json
 from tests.estimating.production import exported, grown
 
 ORDERS = "public.orders"

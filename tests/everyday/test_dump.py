@@ -10,8 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from confiture.core.dumping import normalised
-from confiture.core.pg_dump import DumpFault, program_for
+from confiture.postgres.dump import DumpFault, normalised, program_for
 
 JAM = "CREATE TABLE jam (i int, at timestamptz CHECK (at > '2020-01-01 00:00:00+00'));"
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from confiture.cli.live import words
-from confiture.core.watching import Now
+from confiture.cli.progress import words
+from confiture.engine.blockers import Now
 from tests.cli.projects import ended
 
 _PATIENCE_S = 60.0

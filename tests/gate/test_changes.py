@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from confiture.core.changes import changed_files
 from confiture.exceptions import UsageFault
+from confiture.gate.changed_files import changed_files
 from tests.cli.projects import Project
 from tests.gate.conftest import Git
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.config import Given, load_settings
+from confiture.config.settings import Given, load_settings
 from confiture.exceptions import ConfigurationFault
 from confiture.gate.policy import Limit, Policy
-from confiture.sizes import size, size_bytes
+from confiture.units import size, size_bytes
 
 
 @pytest.fixture

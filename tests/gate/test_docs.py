@@ -9,7 +9,7 @@ import pytest
 from attrs import fields
 
 from confiture.cli.commands import confiture
-from confiture.config import Given, load_settings
+from confiture.config.settings import Given, load_settings
 from confiture.gate.policy import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gate.md").read_text(encoding="utf-8")

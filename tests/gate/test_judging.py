@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.gate.judging import judged
+from confiture.gate.judge import judged
 from confiture.gate.scope import Scope
 from tests.gate.making import finding, migration, policy, rehearsal, statement
 

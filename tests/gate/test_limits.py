@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.gate.judging import judged
+from confiture.gate.judge import judged
 from confiture.models.report import (
     Blocks,
     Estimate,

@@ -13,10 +13,11 @@ import pytest
 from attrs import define, evolve, field, frozen
 
 from confiture import hookimpl
-from confiture.config import Settings
-from confiture.core import Hook, HookPhase, operations, register_hook
+from confiture.api import operations
+from confiture.config.settings import Settings
+from confiture.core import Hook, HookPhase, register_hook
 from confiture.models.report import MigrationReport, Report
-from confiture.plugins.loading import Loaded
+from confiture.plugins.load import Loaded
 
 Function = Callable[[Any, Any], Any]
 

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from confiture import HookResult, hookimpl
-from confiture.plugins.loading import Loaded
+from confiture.plugins.load import Loaded
 from tests.postgres.project import SOURCE, Project, exists, keeper_of, only, plugin, until
 
 NO_TRANSACTION = "-- confiture: no-transaction\n"

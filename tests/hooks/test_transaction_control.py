@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from confiture.core import Hook, HookPhase, Migrator
-from confiture.core.hook_calls import HookFatal
+from confiture.hooks.implementation import HookFatal
 from confiture.models.migration import Migration
 
 STATEMENTS = [

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from confiture.cli.commands import COMMANDS
-from confiture.core.guarded_settings import GUARDED
-from confiture.core.hooks import HookContext, HookPhase, HookResult
-from confiture.plugins import spec
+from confiture.hooks import spec
+from confiture.hooks.api import HookContext, HookPhase, HookResult
+from confiture.hooks.guarded_settings import GUARDED
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))

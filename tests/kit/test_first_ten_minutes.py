@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from confiture.server import binaries
-from confiture.server.placing import STATE
+from confiture.server.data_dir import STATE
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "writing-plugins.md"

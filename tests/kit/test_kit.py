@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from confiture.exceptions import PluginFault
-from confiture.plugins.finding import find
+from confiture.plugins.find import find
 from confiture.testing import NamedServer, run_hook
 from confiture.testing.databases import Templates
 
@@ -26,7 +26,7 @@ from confiture import hookimpl
 def before_ddl(conn):
     conn.execute("CREATE TABLE jam ()")
 """
-HEAVY = {"psycopg", "structlog", "rich", "postgast", "confiture.server", "confiture.core.phases"}
+HEAVY = {"psycopg", "structlog", "rich", "postgast", "confiture.server", "confiture.hooks.hook_runner"}
 
 
 class TestWithASchema:

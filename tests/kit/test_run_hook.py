@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from confiture import HookContext, HookResult, hookimpl
-from confiture.core.hooks import HookError
 from confiture.exceptions import UsageFault
+from confiture.hooks.api import HookError
 from confiture.testing import run_hook
 
 Database = psycopg.Connection[Any]

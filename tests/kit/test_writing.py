@@ -11,7 +11,7 @@ import pytest
 
 from confiture.cli import main
 from confiture.exceptions import UsageFault
-from confiture.plugins.writing import files_of, new_plugin, write
+from confiture.plugins.scaffold import files_of, new_plugin, write
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "first-plugin"
 LEFT_BY_TOOLS = {"__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"}

@@ -233,7 +233,7 @@ def test_what_has_no_page_of_its_own_is_text_in_one(project):
 
 
 def test_help_does_not_load_the_templates():
-    script = "import sys; import confiture.cli.reporting, confiture.output; print('jinja2' in sys.modules)"
+    script = "import sys; import confiture.cli.outputs, confiture.output; print('jinja2' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "False\n"
 

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from psycopg import sql as compose
 
-from confiture.config import Settings
-from confiture.core import operations
-from confiture.core.places import clone
+from confiture.api import operations
+from confiture.config.settings import Settings
 from confiture.exceptions import LockFault, MigrationFault, RightsFault
 from confiture.models.report import Report
+from confiture.rehearsal import clone
 from tests.places.fingerprints import fingerprint
 from tests.postgres.project import Project, only, plugin, running, until
 

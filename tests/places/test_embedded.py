@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from confiture.core import operations
-from confiture.core.places.embedded_copy import major_differs, missing_extensions
+from confiture.api import operations
 from confiture.exceptions import ConfigurationFault, MigrationFault
 from confiture.models.report import Report
+from confiture.rehearsal.embedded_copy import major_differs, missing_extensions
 from tests.places.fingerprints import fingerprint
 from tests.postgres.project import Project, only, plugin, until
 

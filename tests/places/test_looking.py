@@ -6,11 +6,11 @@ import psycopg
 from attrs import evolve
 from psycopg.pq import TransactionStatus
 
-from confiture.core.lock import migration_lock
-from confiture.core.session import rows
-from confiture.core.watching import looking
-from confiture.core.work import from_class
+from confiture.engine.blockers import looking
+from confiture.ledger.migration_lock import migration_lock
+from confiture.migrations.prepare import from_class
 from confiture.models.migration import Migration
+from confiture.postgres.session import rows
 
 
 class Empty(Migration):

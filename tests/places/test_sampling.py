@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.core import operations
+from confiture.api import operations
 from confiture.models.report import IndexBuild
 from tests.postgres.project import only
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from confiture.plugins.finding import Found, find
-from confiture.plugins.loading import Loaded, load
+from confiture.plugins.find import Found, find
+from confiture.plugins.load import Loaded, load
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from confiture.exceptions import ConfigurationFault, PluginFault, PluginNotFound, UsageFault
-from confiture.plugins.choosing import ALL, Chosen, choose
-from confiture.plugins.finding import Found
+from confiture.plugins.find import Found
+from confiture.plugins.select import ALL, Chosen, choose
 
 
 def a_plugin(name: str, version: str = "1.0", distribution: str = "") -> Found:

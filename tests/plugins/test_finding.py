@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from confiture.plugins.finding import Found
+from confiture.plugins.find import Found
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn): ...\n"
 
@@ -127,7 +127,7 @@ def test_looking_at_the_modules_alone_does_not_import_importlib_metadata():
     program = (
         "import sys, confiture\n"
         "before = set(sys.modules)\n"
-        "import confiture.plugins.surveying, confiture.plugins.ordering\n"
+        "import confiture.plugins.inventory, confiture.plugins.order\n"
         "slow = {'importlib.metadata', 'difflib', 'structlog', 'psycopg', 'rich', 'postgast'}\n"
         "print(sorted(slow & (set(sys.modules) - before)))"
     )

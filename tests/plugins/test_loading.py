@@ -6,10 +6,10 @@ import pytest
 
 from confiture.exceptions import PluginFault
 from confiture.models.report import PluginUse
-from confiture.plugins.choosing import ALL, Chosen, choose
-from confiture.plugins.finding import find
-from confiture.plugins.loading import Loaded, load, load_all
-from confiture.plugins.ordering import order
+from confiture.plugins.find import find
+from confiture.plugins.load import Loaded, load, load_all
+from confiture.plugins.order import order
+from confiture.plugins.select import ALL, Chosen, choose
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn, context): ...\n"
 HEAD = "from confiture import hookimpl\n\n"

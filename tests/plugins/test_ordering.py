@@ -8,9 +8,9 @@ import pluggy
 import pytest
 
 from confiture import hookimpl
-from confiture.plugins import spec
-from confiture.plugins.loading import Loaded
-from confiture.plugins.ordering import manager_for, order
+from confiture.hooks import spec
+from confiture.plugins.load import Loaded
+from confiture.plugins.order import manager_for, order
 
 
 def a_plugin(name: str, **marks: Any) -> Loaded:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from confiture.config import Settings
+from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault
-from confiture.models.status import PluginStatus
-from confiture.plugins.surveying import survey
+from confiture.models.plan import PluginStatus
+from confiture.plugins.inventory import survey
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn, context): ...\n"
 

@@ -17,10 +17,10 @@ from attrs import frozen
 
 import confiture
 from confiture import hookimpl
-from confiture.config import Settings
-from confiture.core import operations
+from confiture.api import operations
+from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.loading import Loaded
+from confiture.plugins.load import Loaded
 
 SOURCE = Path(confiture.__file__).parents[1]
 PATIENCE_S = 60.0

@@ -1,6 +1,6 @@
 """What a statement calls is read from the catalog, as far down as it goes."""
 
-from confiture.core.inner.called import all_not_seen, reached
+from confiture.rehearsal.trace.functions import all_not_seen, reached
 
 STIR = """
 CREATE TABLE jam (id int);

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from confiture.core.expected import Expected, expected_locks
+from confiture.sql.lock_modes import Expected, expected_locks
 from tests.postgres.lock_forms import FORMS, KITCHEN, SINCE
 
 STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from confiture.core import operations
+from confiture.api import operations
 from confiture.exceptions import RightsFault
 from tests.postgres.project import Project, exists, only, plugin
 

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from confiture.config import Settings
-from confiture.core.operations import run
+from confiture.api.operations import run
+from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, ConnectionFault, LockFault
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
@@ -78,8 +78,8 @@ def test_migrations_are_applied_through_a_pooler(settings, database):
 
 
 def test_one_run_at_a_time_holds_through_a_pooler(settings):
-    from confiture.core.connecting import connect
-    from confiture.core.lock import migration_lock
+    from confiture.ledger.migration_lock import migration_lock
+    from confiture.postgres.connect import connect
 
     with migration_lock(connect(settings), settings.schema, 0), pytest.raises(LockFault, match="another run"):
         run(settings)
@@ -106,7 +106,7 @@ def test_with_direct_url_it_runs_past_the_pooler(settings, database, database_ur
 
 
 def test_a_pool_of_one_is_an_error_and_no_hang(settings, pooler, monkeypatch):
-    monkeypatch.setattr("confiture.core.watching._PATIENCE_S", 0.5)
+    monkeypatch.setattr("confiture.engine.blockers._PATIENCE_S", 0.5)
     url = f"host={pooler} port=6432 user=postgres dbname=one"
     one = Settings(root=settings.root, url=url, migrations=settings.migrations)
 

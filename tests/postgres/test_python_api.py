@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from confiture.config import Settings
+from confiture.config.settings import Settings
 from confiture.core import (
     DryRunError,
     DryRunExecutor,
@@ -22,9 +22,9 @@ from confiture.core import (
     HookResult,
     Migrator,
 )
-from confiture.core.connecting import connect_like, parameters
 from confiture.exceptions import LockFault
 from confiture.models.migration import Migration
+from confiture.postgres.connect import connect_like, parameters
 from tests.postgres.project import exists, keeper_of, until
 
 

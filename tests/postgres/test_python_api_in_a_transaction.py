@@ -10,7 +10,8 @@ import pytest
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from confiture.config import Settings
+from confiture.api.migrator import CallersFault
+from confiture.config.settings import Settings
 from confiture.core import (
     DryRunError,
     DryRunExecutor,
@@ -21,7 +22,6 @@ from confiture.core import (
     HookPhase,
     Migrator,
 )
-from confiture.core.migrator import CallersFault
 from confiture.exceptions import ConfitureError, RightsFault, UsageFault
 from confiture.models.migration import Migration
 from tests.postgres.project import exists

@@ -3,8 +3,8 @@
 import psycopg
 import pytest
 
-from confiture.core.residue import NOTE, notes, residue, snapshot
 from confiture.models.report import Residue
+from confiture.rehearsal.residue import NOTE, notes, residue, snapshot
 
 CATALOGS = (
     "pg_class pg_attribute pg_attrdef pg_constraint pg_index pg_depend pg_type pg_sequence pg_trigger"

@@ -9,8 +9,8 @@ import procrastinate
 import psycopg
 import pytest
 
-from confiture.config import Settings
-from confiture.core.operations import read_status, run
+from confiture.api.operations import read_status, run
+from confiture.config.settings import Settings
 
 MIGRATIONS = Path(str(importlib.resources.files("procrastinate"))) / "sql" / "migrations"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from confiture.server import binaries
-from confiture.server.placing import STATE
+from confiture.server.data_dir import STATE
 from tests.reporters.pipelines import EXAMPLE, ROOT
 
 

@@ -12,15 +12,16 @@ from xml.etree import ElementTree
 import pytest
 
 from confiture.cli.flags import Flags
-from confiture.cli.reporting import outputs
+from confiture.cli.outputs import outputs
 from confiture.exceptions import PluginFault, UsageFault
-from confiture.output import FORMATS, builtin
+from confiture.output import FORMATS
+from confiture.output import builtin_reporters as builtin
+from confiture.output.format import inert_lines
 from confiture.output.reporters import BUILT_IN, RenderContext
-from confiture.output.words import inert_lines
-from confiture.plugins.choosing import Chosen
-from confiture.plugins.finding import find
-from confiture.plugins.loading import load_all
-from confiture.plugins.reporting import reporters_of
+from confiture.plugins.collect_reporters import reporters_of
+from confiture.plugins.find import find
+from confiture.plugins.load import load_all
+from confiture.plugins.select import Chosen
 from tests.cli.projects import Project
 from tests.reporters.reports import everything, finding, report
 
@@ -61,7 +62,7 @@ def test_a_built_in_format_imports_no_plugin_and_no_other_format(folder):
     code = (
         "import sys\n"
         "from confiture.cli.flags import Flags\n"
-        "from confiture.cli.reporting import outputs\n"
+        "from confiture.cli.outputs import outputs\n"
         "with outputs(Flags(output=('sarif=o', 'github'))) as out: pass\n"
         "print([each for each in sys.modules if each.startswith('confiture.plugins')"
         " or each in ('psycopg', 'rich', 'confiture.output.junit', 'confiture.output.html')])\n"

@@ -8,13 +8,13 @@ from typing import Any
 
 import psycopg
 
-from confiture.core import operations
+from confiture.api import operations
 from confiture.models.report import Finding, Report
-from confiture.rules.explaining import dangerous
-from confiture.rules.gathering import gathered
-from confiture.rules.judging import Book, open_book
-from confiture.rules.linting import lint
-from confiture.rules.rehearsed import judge_for
+from confiture.rules.evaluate import Book, open_book
+from confiture.rules.explain import dangerous
+from confiture.rules.judge_rehearsal import judge_for
+from confiture.rules.lint import lint
+from confiture.rules.registry import gathered
 from confiture.rules.rule import Example, Rule, Severity
 from tests.postgres.project import Project
 

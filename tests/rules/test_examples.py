@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.rules.explaining import dangerous, read_example, recipe_of
+from confiture.rules.explain import dangerous, read_example, recipe_of
 from tests.rules.examples import (
     RULES,
     example_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from confiture.exceptions import ConfigurationFault, MigrationFault
-from confiture.rules.linting import lint
+from confiture.rules.lint import lint
 from tests.rules.examples import rehearsed, write
 
 INDEX = "CREATE INDEX orders_qty ON orders (qty);"

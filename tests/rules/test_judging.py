@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.core import operations
-from confiture.core.sources import read_folder
+from confiture.api import operations
+from confiture.migrations.folder import read_folder
 from confiture.models.report import StatementReport
-from confiture.rules.gathering import gathered
-from confiture.rules.judging import fails, findings, open_book
-from confiture.rules.linting import read_all
-from confiture.rules.rehearsed import judge_for
+from confiture.rules.evaluate import fails, findings, open_book
+from confiture.rules.judge_rehearsal import judge_for
+from confiture.rules.lint import read_all
+from confiture.rules.registry import gathered
 from confiture.rules.rule import Hit, Rule
 from tests.postgres.project import plugin
 from tests.rules.examples import rehearsed, write

@@ -8,8 +8,8 @@ import pytest
 from attrs import evolve
 
 from confiture.exceptions import MigrationFaults
-from confiture.rules.halves import FEWEST_FILES
-from confiture.rules.linting import lint
+from confiture.rules.lint import lint
+from confiture.rules.parallel import FEWEST_FILES
 
 MANY = FEWEST_FILES * 3
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.rules.linting import lint
+from confiture.rules.lint import lint
 from tests.rules.examples import write
 
 SAFE = (

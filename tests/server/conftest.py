@@ -21,7 +21,7 @@ import pytest
 import confiture
 from confiture.server import binaries, embedded
 from confiture.server.binaries import major
-from confiture.server.placing import STATE
+from confiture.server.data_dir import STATE
 
 # Ours and what is installed, for a Python that is not the environment's own.
 IMPORTS = os.pathsep.join([str(Path(confiture.__file__).parents[1]), str(Path(psycopg.__file__).parents[1])])

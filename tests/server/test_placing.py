@@ -18,7 +18,7 @@ import pytest
 from confiture.exceptions import ServerFault
 from confiture.server import binaries, embedded
 from confiture.server.account import Account, server_account
-from confiture.server.placing import STATE
+from confiture.server.data_dir import STATE
 
 from .conftest import IMPORTS, gone, processes_of
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from attrs import evolve
 
-from confiture.core import operations
+from confiture.api import operations
 from confiture.models.report import Report
 from tests.postgres.project import Project
 

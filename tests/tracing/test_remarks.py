@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from confiture import HookContext
-from confiture.core import operations
+from confiture.api import operations
 from tests.postgres.project import Project, plugin
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from confiture.config import Given, Settings, load_settings, safe_url
+from confiture.config.settings import Given, Settings, load_settings, safe_url
 from confiture.exceptions import ConfigurationFault, UsageFault
 
 SECRET = "s3cr3t-jam"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from confiture.core.inner.inside import Call, Inner, inside
-from confiture.core.inner.unseen import not_seen
+from confiture.rehearsal.trace.functions import not_seen
+from confiture.sql.procedural import Call, Inner, inside
 
 
 def statements(sql):

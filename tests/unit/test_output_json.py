@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from confiture.models.plan import Plan, PlannedStep
+from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStatus
 from confiture.models.report import HookReport, MigrationReport
-from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output.json import render, render_order, render_plan, render_plugins, render_status
 from tests.page.samples import EVERY
 from tests.unit.reports import applied, full, report

@@ -17,8 +17,8 @@ from confiture.models.report import (
     Residue,
     StatementReport,
 )
+from confiture.output.format import shortened, size, some
 from confiture.output.text import render
-from confiture.output.words import shortened, size, some
 from tests.page.samples import everyday
 
 BOTH = ("reads", "writes")

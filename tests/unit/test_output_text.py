@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.models.plan import Plan, PlannedStep
+from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStatus
 from confiture.models.report import (
     Blocks,
     Estimate,
@@ -13,11 +13,10 @@ from confiture.models.report import (
     MigrationReport,
     StatementReport,
 )
-from confiture.models.status import MigrationStatus, PluginStatus
 from confiture.output import LISTINGS, reporter
+from confiture.output.format import duration, inert, plural, pointed
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render
-from confiture.output.words import duration, inert, plural, pointed
 from tests.unit.reports import LOCK, applied, full, report
 
 

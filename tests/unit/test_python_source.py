@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from confiture.core.python_source import has_down, load_migration
-from confiture.core.sources import read_folder
 from confiture.exceptions import MigrationFault
+from confiture.migrations.folder import read_folder
+from confiture.migrations.python_file import has_down, load_migration
 
 HEAD = "from confiture.models.migration import Migration\n"
 UP = "    def up(self):\n        self.execute('SELECT 1')\n"

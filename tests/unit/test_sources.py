@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from confiture.core.sources import read_folder
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
+from confiture.migrations.folder import read_folder
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_all_faulty_files_are_named_at_once(folder):
 def test_reading_a_folder_loads_no_parser(folder):
     add(folder, "1_a.sql")
     code = (
-        "import sys, pathlib; from confiture.core.sources import read_folder;"
+        "import sys, pathlib; from confiture.migrations.folder import read_folder;"
         "read_folder(pathlib.Path(sys.argv[1])); print({'postgast', 'psycopg'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, str(folder)]

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.core.sources import read_folder
-from confiture.core.sql import (
+from confiture.exceptions import MigrationFault
+from confiture.migrations.folder import read_folder
+from confiture.models.migration import SqlScript, Statement
+from confiture.sql.script import (
     position,
     read_sql,
     read_sql_text,
@@ -16,8 +18,6 @@ from confiture.core.sql import (
     statement_position,
     transaction_control,
 )
-from confiture.exceptions import MigrationFault
-from confiture.models.migration import SqlScript, Statement
 
 FILE = Path("1_a.sql")
 DATA = Path(__file__).parent.parent / "data" / "sql"

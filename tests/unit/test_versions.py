@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.core.versions import FileName, next_version, numbers, parse_filename
 from confiture.exceptions import UsageFault
+from confiture.migrations.version import FileName, next_version, numbers, parse_filename
 
 NOON = datetime(2026, 11, 23, 12, 30, 5, tzinfo=UTC)
 

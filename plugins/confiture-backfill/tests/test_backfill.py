@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from confiture.core.hooks import HookContext, HookError, HookResult
+from confiture.hooks.api import HookContext, HookError, HookResult
 from confiture.testing import run_hook
 from confiture_backfill import plugin
 from confiture_backfill.faults import BackfillFailed, IncompleteBackfill, Misconfigured

@@ -21,10 +21,10 @@ from attrs import evolve, field, frozen
 
 import confiture
 import confiture_backfill
-from confiture.config import Settings
-from confiture.core import operations
+from confiture.api import operations
+from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.loading import Loaded
+from confiture.plugins.load import Loaded
 from confiture_backfill.batch import Batch
 from confiture_backfill.ranged import with_range, written_at
 

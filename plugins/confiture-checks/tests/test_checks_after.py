@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from confiture.core.hooks import HookContext, HookError, HookResult
+from confiture.hooks.api import HookContext, HookError, HookResult
 from confiture.testing import run_hook
 from confiture_checks import plugin
 from confiture_checks.faults import (

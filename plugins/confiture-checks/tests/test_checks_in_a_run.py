@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from confiture.config import Settings
-from confiture.core import operations
+from confiture.api import operations
+from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.choosing import Chosen
-from confiture.plugins.finding import Found
-from confiture.plugins.loading import load_all
+from confiture.plugins.find import Found
+from confiture.plugins.load import load_all
+from confiture.plugins.select import Chosen
 
 Database = psycopg.Connection[Any]
 

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from confiture.core.hooks import HookContext, HookError, HookResult
+from confiture.hooks.api import HookContext, HookError, HookResult
 from confiture.server import embedded
 from confiture.testing import run_hook
 from confiture_guard import plugin

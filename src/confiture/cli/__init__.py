@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from confiture.cli.commands import confiture
-from confiture.cli.explaining import ended
+from confiture.cli.error_messages import ended
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ def main(args: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         if COMPLETE in os.environ:
-            from confiture.cli.completion import complete
+            from confiture.cli.completion_command import complete
 
             return complete(os.environ[COMPLETE])
         arguments = list(sys.argv[1:] if args is None else args)

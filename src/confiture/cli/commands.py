@@ -9,26 +9,26 @@ import click
 from confiture import __version__
 
 COMMANDS = {
-    "init": ("init", "Write a configuration file and a migrations folder."),
-    "new": ("new", "Write a new, empty migration."),
-    "status": ("status", "Show which migrations are applied and which are pending."),
-    "plan": ("plan", "Show what would run, in order, with its SQL and hooks."),
-    "run": ("run", "Apply the pending migrations."),
-    "dry-run": ("dry_run", "Rehearse the pending migrations: run it all, keep nothing."),
-    "down": ("down", "Undo the last migration, or several."),
-    "redo": ("redo", "Undo the last migration and apply it again."),
-    "verify": ("verify", "Compare the ledger with the files and the installed plugins."),
-    "baseline": ("baseline", "Record migrations as applied without running them."),
-    "repair": ("repair", "Show what is unfinished, and the exact next command."),
-    "history": ("history", "Show what was applied when, by whom, with which hooks and plugins."),
-    "dump": ("dump", "Write the schema as SQL that can be committed and reviewed."),
-    "stats": ("stats", "Export what estimates need to know of production; no row data."),
-    "estimates": ("estimates", "Show how good predictions were so far."),
-    "completion": ("completion", "Print what completes the commands in a shell."),
-    "lint": ("lint", "Judge migration files by their text alone; needs no server."),
-    "accept": ("accept", "Accept the findings there are: they fail the gate no more."),
-    "rules": ("rules", "List the rules that migrations are judged by, or explain one."),
-    "plugins": ("plugins", "List the installed plugins."),
+    "init": "Write a configuration file and a migrations folder.",
+    "new": "Write a new, empty migration.",
+    "status": "Show which migrations are applied and which are pending.",
+    "plan": "Show what would run, in order, with its SQL and hooks.",
+    "run": "Apply the pending migrations.",
+    "dry-run": "Rehearse the pending migrations: run it all, keep nothing.",
+    "down": "Undo the last migration, or several.",
+    "redo": "Undo the last migration and apply it again.",
+    "verify": "Compare the ledger with the files and the installed plugins.",
+    "baseline": "Record migrations as applied without running them.",
+    "repair": "Show what is unfinished, and the exact next command.",
+    "history": "Show what was applied when, by whom, with which hooks and plugins.",
+    "dump": "Write the schema as SQL that can be committed and reviewed.",
+    "stats": "Export what estimates need to know of production; no row data.",
+    "estimates": "Show how good predictions were so far.",
+    "completion": "Print what completes the commands in a shell.",
+    "lint": "Judge migration files by their text alone; needs no server.",
+    "accept": "Accept the findings there are: they fail the gate no more.",
+    "rules": "List the rules that migrations are judged by, or explain one.",
+    "plugins": "List the installed plugins.",
 }
 
 
@@ -43,7 +43,7 @@ class Commands(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"confiture.cli.{COMMANDS[cmd_name][0]}")
+        module = import_module(f"confiture.cli.{cmd_name.replace('-', '_')}_command")
         command: click.Command = module.command
         return command
 
@@ -60,7 +60,7 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 def _nearest(name: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 from attrs import fields, frozen
 
-from confiture.config import Given
-from confiture.durations import milliseconds, seconds
+from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
 from confiture.output import FORMATS, LISTINGS
+from confiture.units import milliseconds, seconds
 
 Decorated = Callable[..., Any]
 

@@ -1,4 +1,4 @@
-"""The engine, and the Python API: ``from confiture.core import Hook, Migrator``.
+"""The public Python API: ``from confiture.core import Hook, Migrator``.
 
 Names load when first asked for, so that ``confiture --help`` does not import the driver.
 """
@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from confiture.core.dry_run import DryRunError, DryRunExecutor, DryRunResult
-    from confiture.core.hooks import (
+    from confiture.api.migrator import Migrator
+    from confiture.api.operations import read_status, run
+    from confiture.hooks.api import (
         Hook,
         HookContext,
         HookError,
@@ -20,26 +21,25 @@ if TYPE_CHECKING:
         get_hook,
         register_hook,
     )
-    from confiture.core.migrator import Migrator
-    from confiture.core.operations import read_status, run
-    from confiture.core.phases import HookExecutor
+    from confiture.hooks.hook_runner import HookExecutor
+    from confiture.rehearsal.transaction import DryRunError, DryRunExecutor, DryRunResult
 
 _HOME = {
-    "Hook": "hooks",
-    "HookContext": "hooks",
-    "HookError": "hooks",
-    "HookPhase": "hooks",
-    "HookRegistry": "hooks",
-    "HookResult": "hooks",
-    "get_hook": "hooks",
-    "register_hook": "hooks",
-    "HookExecutor": "phases",
-    "Migrator": "migrator",
-    "DryRunError": "dry_run",
-    "DryRunExecutor": "dry_run",
-    "DryRunResult": "dry_run",
-    "read_status": "operations",
-    "run": "operations",
+    "Hook": "confiture.hooks.api",
+    "HookContext": "confiture.hooks.api",
+    "HookError": "confiture.hooks.api",
+    "HookPhase": "confiture.hooks.api",
+    "HookRegistry": "confiture.hooks.api",
+    "HookResult": "confiture.hooks.api",
+    "get_hook": "confiture.hooks.api",
+    "register_hook": "confiture.hooks.api",
+    "HookExecutor": "confiture.hooks.hook_runner",
+    "Migrator": "confiture.api.migrator",
+    "DryRunError": "confiture.rehearsal.transaction",
+    "DryRunExecutor": "confiture.rehearsal.transaction",
+    "DryRunResult": "confiture.rehearsal.transaction",
+    "read_status": "confiture.api.operations",
+    "run": "confiture.api.operations",
 }
 
 __all__ = [
@@ -65,4 +65,4 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(home), name)

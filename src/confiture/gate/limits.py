@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from confiture.durations import duration
 from confiture.gate.policy import Limit, Policy
 from confiture.models.report import Finding, HookReport, Lock, MigrationReport, NotSeen, StatementReport
-from confiture.rules.fingerprints import fingerprint
-from confiture.sizes import size
+from confiture.rules.fingerprint import fingerprint
+from confiture.units import duration, size
 
 RULES = {
     "max_block": "limit-block",

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from attrs import frozen
 
-from confiture.durations import milliseconds
-from confiture.sizes import size_bytes
+from confiture.units import milliseconds, size_bytes
 
 FailOn = Literal["error", "warning", "never"]
 FAIL_ON: tuple[FailOn, ...] = ("error", "warning", "never")

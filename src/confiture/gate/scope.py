@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from confiture.core.versions import numbers
+from confiture.migrations.version import numbers
 
 
 @frozen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from attrs import Factory, field, frozen
 
@@ -43,3 +44,25 @@ class Plan:
     server_version: str | None
     steps: tuple[PlannedStep, ...] = ()
     hooks: Mapping[str, tuple[str, ...]] = Factory(dict)
+
+
+@frozen
+class MigrationStatus:
+    """One line of ``status``."""
+
+    version: str
+    name: str
+    state: Literal["applied", "pending", "changed", "missing", "unfinished"]
+    applied_at: str | None = None
+
+
+@frozen
+class PluginStatus:
+    """One line of ``plugins``."""
+
+    name: str
+    distribution: str
+    version: str
+    state: Literal["ready", "unused", "broken"]
+    phases: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()

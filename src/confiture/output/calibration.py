@@ -6,8 +6,8 @@ import json
 
 from attrs import asdict
 
-from confiture.estimating.outcomes import Calibration, Line
-from confiture.output.words import columns, duration, inert, plural
+from confiture.estimate.own_history import Calibration, Line
+from confiture.output.format import columns, duration, inert, plural
 
 _MOST = 20
 

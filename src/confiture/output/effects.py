@@ -16,7 +16,7 @@ from confiture.models.report import (
     Spread,
     StatementReport,
 )
-from confiture.output.words import duration, inert, plural, some
+from confiture.output.format import duration, inert, plural, some
 
 Step = StatementReport | HookReport
 QUIET_MS = 50.0

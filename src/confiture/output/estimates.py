@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from confiture.models.report import Estimate, MigrationReport, Report
-from confiture.output.words import duration, inert
+from confiture.output.format import duration, inert
 
 _BAR = 40
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from confiture.models.report import Finding, Report
-from confiture.output.words import (
+from confiture.output.format import (
     bad,
     good,
     indented,

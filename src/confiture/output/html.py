@@ -17,9 +17,9 @@ from confiture.models.report import (
 )
 from confiture.output.effects import blocked, effects, how_long, is_quiet, long_blocks, longest_block, spread
 from confiture.output.estimates import blocked_in_production, headline, lasting
+from confiture.output.format import duration, glued, inert_lines, place, plural, pointed, shortened, size
 from confiture.output.summary import DONE, summary
 from confiture.output.timeline import Timeline, timeline
-from confiture.output.words import duration, glued, inert_lines, place, plural, pointed, shortened, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,9 +9,8 @@ from typing import Any
 
 from confiture.models import ledger as read
 from confiture.models import report as model
-from confiture.models.plan import Plan
+from confiture.models.plan import MigrationStatus, Plan, PluginStatus
 from confiture.models.report import Report
-from confiture.models.status import MigrationStatus, PluginStatus
 
 # Written out, and not taken from the classes: what is published does not change with a field.
 _KEYS: Mapping[type, str] = {

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 
 from confiture.models.report import MigrationReport, Report
 from confiture.output.estimates import headline, lasting
+from confiture.output.format import duration, inert, plural
 from confiture.output.notices import Notice, label, notices
 from confiture.output.reporters import RenderContext, Reporter
-from confiture.output.words import duration, inert, plural
 
 LONGEST = 64_000
 """Characters; GitHub takes 65,536, and counts some of them twice."""

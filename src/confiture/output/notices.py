@@ -10,8 +10,8 @@ from typing import Literal
 from attrs import field, frozen
 
 from confiture.models.report import Fault, Finding, MigrationReport, NotSeen, Report
+from confiture.output.format import inert, inert_lines
 from confiture.output.reporters import RenderContext
-from confiture.output.words import inert, inert_lines
 
 Severity = Literal["error", "warning", "info"]
 _RANKS = {"error": 0, "warning": 1, "info": 2}

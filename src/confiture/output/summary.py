@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confiture.models.report import Report
-from confiture.output.words import duration, inert, plural
+from confiture.output.format import duration, inert, plural
 
 _INTERRUPTED = (130, 143)
 DONE = ("applied", "reverted", "rehearsed")

@@ -23,6 +23,6 @@ def render(report: Report, *, colour: bool = False, room: int | None = None) -> 
 def _lines(report: Report, room: int | None) -> list[str]:
     if only_read(report):
         return lines_of_files(report, room)
-    from confiture.output.migrations import lines_of_run
+    from confiture.output.migration_text import lines_of_run
 
     return lines_of_run(report, room)

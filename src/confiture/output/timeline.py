@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from confiture.models.report import HookReport, Lock, MigrationReport
 from confiture.output.effects import Step, blocked, effects, how_long
-from confiture.output.words import duration, plural, shortened
+from confiture.output.format import duration, plural, shortened
 
 _BEFORE = ("before_validation", "before_ddl")
 _THINNEST_PERCENT = 0.5

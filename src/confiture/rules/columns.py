@@ -6,13 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.core.parsing import written_expression, written_type
-from confiture.rules.known import Domain
-from confiture.rules.measured import rewrites, works
-from confiture.rules.reading import Piece
-from confiture.rules.recipes import Part, altered, backfill, not_null, part, recipe
-from confiture.rules.rule import Example, Hit, Rule
-from confiture.rules.trees import (
+from confiture.rules.measurements import rewrites, works
+from confiture.rules.parse_tree import (
     Command,
     Name,
     commands,
@@ -24,6 +19,11 @@ from confiture.rules.trees import (
     quoted,
     type_words,
 )
+from confiture.rules.parsed_migration import Piece
+from confiture.rules.recipes import Part, altered, backfill, not_null, part, recipe
+from confiture.rules.rule import Example, Hit, Rule
+from confiture.rules.schema_model import Domain
+from confiture.sql.parser import written_expression, written_type
 
 _VOLATILE_WORDS = """
     clock_timestamp currval gen_random_bytes gen_random_uuid gen_ulid lastval nextval pg_sleep random

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.core.outside import transaction_words
-from confiture.core.parsing import word
-from confiture.rules.reading import Piece, Reading
+from confiture.rules.parse_tree import commands, name_in, name_of, quoted
+from confiture.rules.parsed_migration import Piece, Reading
 from confiture.rules.rule import Example, Hit, Rule, Severity
-from confiture.rules.trees import commands, name_in, name_of, quoted
+from confiture.sql.parser import word
+from confiture.sql.transaction_block import transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL, qty int);"
 _WAY = "deploy a version of the application that does without it, and then drop it in a later migration"

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.core.parsing import word
 from confiture.rules.indexes import concurrently
-from confiture.rules.measured import scans, works
-from confiture.rules.reading import Piece
-from confiture.rules.recipes import Part, not_null, outside, part, recipe, validated_later
-from confiture.rules.rule import Example, Hit, Rule
-from confiture.rules.trees import (
+from confiture.rules.measurements import scans, works
+from confiture.rules.parse_tree import (
     Constraint,
     Name,
     added_constraints,
@@ -25,6 +21,10 @@ from confiture.rules.trees import (
     name_of,
     quoted,
 )
+from confiture.rules.parsed_migration import Piece
+from confiture.rules.recipes import Part, not_null, outside, part, recipe, validated_later
+from confiture.rules.rule import Example, Hit, Rule
+from confiture.sql.parser import word
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
@@ -259,7 +259,7 @@ def _domain(piece: Piece) -> Iterator[Hit]:
     if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
         constraint = getattr(stmt, "def").constraint
         name = quoted(constraint.conname or derived(domain.name, "", "check"))
-        from confiture.core.parsing import written_expression
+        from confiture.sql.parser import written_expression
 
         check = written_expression(constraint.raw_expr)
         yield Hit(

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.core.outside import outside_transaction, transaction_words
-from confiture.core.parsing import respelled, word
-from confiture.rules.measured import works
-from confiture.rules.reading import Piece
+from confiture.rules.measurements import works
+from confiture.rules.parse_tree import Name, columns_in, derived, name_in, name_of, quoted
+from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.rules.trees import Name, columns_in, derived, name_in, name_of, quoted
+from confiture.sql.parser import respelled, word
+from confiture.sql.transaction_block import outside_transaction, transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from confiture.core.parsing import Unreadable, parse
-from confiture.rules.reading import Piece
+from confiture.rules.parsed_migration import Piece
+from confiture.sql.parser import Unreadable, parse
 
 _WRITTEN = re.compile(r"'((?:[^']|'')+)'")
 _BARE = re.compile(

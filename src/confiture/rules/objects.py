@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from confiture.core.outside import switched_on
-from confiture.core.parsing import word
-from confiture.rules.measured import locks, works
-from confiture.rules.reading import Piece
+from confiture.rules.measurements import locks, works
+from confiture.rules.parse_tree import Name, commands, name_in, name_of
+from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import part, recipe
 from confiture.rules.rule import By, Example, Hit, Rule
-from confiture.rules.trees import Name, commands, name_in, name_of
+from confiture.sql.parser import word
+from confiture.sql.transaction_block import switched_on
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _TOUCH = f"{_ORDERS} CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.core.parsing import respelled, word
-from confiture.rules.measured import locks
-from confiture.rules.reading import Piece
+from confiture.rules.measurements import locks
+from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of, quoted
+from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.rules.trees import Name, commands, derived, name_in, name_of, quoted
+from confiture.sql.parser import respelled, word
 
 _METRIC = (
     "CREATE TABLE metric (id bigint NOT NULL, at date NOT NULL, v int) PARTITION BY RANGE (at);"
@@ -67,7 +67,7 @@ def _attach_recipe(piece: Piece, table: Name, tree: Any, child: Name, *, excludi
 
 def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
     """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
-    from confiture.core.parsing import written_expression
+    from confiture.sql.parser import written_expression
 
     columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
     if bound.strategy == "l":

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.core.parsing import respelled
-from confiture.rules.trees import Command, Constraint, Name, derived, quoted
+from confiture.rules.parse_tree import Command, Constraint, Name, derived, quoted
+from confiture.sql.parser import respelled
 
 BATCH_ROWS = 10_000
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from confiture.rules.reading import Piece, Reading
+    from confiture.rules.parsed_migration import Piece, Reading
 
 Severity = Literal["error", "warning", "info", "off"]
 By = Literal["S", "D", "S+D"]

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confiture.core.parsing import nodes, word
-from confiture.rules.reading import Piece
+from confiture.rules.parse_tree import added_columns, constraints_of, name_of, quoted, type_words
+from confiture.rules.parsed_migration import Piece
 from confiture.rules.rule import By, Example, Hit, Rule
-from confiture.rules.trees import added_columns, constraints_of, name_of, quoted, type_words
+from confiture.sql.parser import nodes, word
 
 _LONGEST_BYTES = 63
 _STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from confiture.core.parsing import written_type
-from confiture.rules.known import Check
-from confiture.rules.measured import rebuilds_only, rewrites, scans_only
-from confiture.rules.reading import Piece
+from confiture.rules.measurements import rebuilds_only, rewrites, scans_only
+from confiture.rules.parse_tree import Command, Name, commands, derived, name_of, quoted
+from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, backfill, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.rules.trees import Command, Name, commands, derived, name_of, quoted
+from confiture.rules.schema_model import Check
+from confiture.sql.parser import written_type
 
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
 

@@ -13,7 +13,7 @@ stops the server then.
 
 from confiture.server.binaries import binaries
 from confiture.server.extensions import explain_missing_extension
-from confiture.server.lending import embedded, temporary
-from confiture.server.running import Server
+from confiture.server.lifecycle import embedded, temporary
+from confiture.server.postmaster import Server
 
 __all__ = ["Server", "binaries", "embedded", "explain_missing_extension", "temporary"]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from confiture.exceptions import ServerFault
 from confiture.server.account import Account
-from confiture.server.locks import FileLock
-from confiture.server.placing import Place
-from confiture.server.running import DATABASE, PORT, SUPERUSER, read_postmaster
+from confiture.server.data_dir import Place
+from confiture.server.file_lock import FileLock
+from confiture.server.postmaster import DATABASE, PORT, SUPERUSER, read_postmaster
 
 # The system's limit is 107 bytes on Linux and 103 on macOS, the socket's own name included.
 _SOCKET_BYTES = 103

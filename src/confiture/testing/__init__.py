@@ -27,12 +27,12 @@ from confiture.testing.databases import (
     confiture_second,
     confiture_server,
 )
+from confiture.testing.hook_call import run_hook
 from confiture.testing.packages import (
     confiture_fake_distribution,
     confiture_install_plugin,
     confiture_site,
 )
-from confiture.testing.running import run_hook
 from confiture.testing.servers import AnyServer, NamedServer
 
 __all__ = [

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from confiture.urls import safe_url
+from confiture.config.urls import safe_url
 
 VARIABLE = "CONFITURE_TEST_URL"
 _MEMORY = Path("/dev/shm")

@@ -14,8 +14,8 @@ from statistics import median
 import click
 import psycopg
 
-from confiture.estimating.curve import work
-from confiture.estimating.predicting import FEWEST_MS
+from confiture.estimate.curve import work
+from confiture.estimate.statement_estimate import FEWEST_MS
 from confiture.server import temporary
 from confiture.testing.databases import Templates
 from tests.accuracy.laboratory import quiet

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from confiture.estimating.law import NEAR
+from confiture.estimate.error_law import NEAR
 from tests.calibration.live.measuring import Judged
 from tests.calibration.live.telling import in_words, is_answered
 

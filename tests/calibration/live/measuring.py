@@ -13,15 +13,15 @@ from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
 from confiture import hookimpl
-from confiture.config import Settings
-from confiture.core import operations
-from confiture.core.exporting import PROBED_S, export
-from confiture.estimating.predicting import Prediction, Rehearsed, predict
-from confiture.estimating.prior import Prior, shipped
-from confiture.estimating.shape import pages_fit
-from confiture.estimating.statistics import Statistics
+from confiture.api import operations
+from confiture.config.settings import Settings
+from confiture.estimate.comparability import pages_fit
+from confiture.estimate.export import PROBED_S, export
+from confiture.estimate.prior import Prior, shipped
+from confiture.estimate.statement_estimate import Prediction, Rehearsed, predict
+from confiture.estimate.statistics import Statistics
 from confiture.models.report import StatementReport
-from confiture.plugins.loading import Loaded
+from confiture.plugins.load import Loaded
 from confiture.testing.databases import Templates
 from tests.calibration.live.parcels import Change, fill
 

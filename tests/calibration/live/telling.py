@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, median
 
-from confiture.estimating.law import NEAR
+from confiture.estimate.error_law import NEAR
 from tests.calibration.live.measuring import Judged
 
 _HEAD = "| | statement | class | predicted | 90 % interval | confidence | actual | inside | off by |"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from confiture.durations import milliseconds
-from confiture.plugins.nearest import did_you_mean
+from confiture.did_you_mean import did_you_mean
+from confiture.units import milliseconds
 from confiture_backfill.faults import Misconfigured
 
 BATCH_KEYS = {

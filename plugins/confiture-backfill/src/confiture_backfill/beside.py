@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from confiture.core.versions import numbers, parse_filename
-from confiture.plugins.nearest import did_you_mean
+from confiture.did_you_mean import did_you_mean
+from confiture.migrations.version import numbers, parse_filename
 from confiture_backfill.batch import BATCH_KEYS, Batch, batch
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.model import ReadModel, read_model

@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.core.versions import numbers
+from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import UsageFault
-from confiture.plugins.nearest import did_you_mean
+from confiture.migrations.version import numbers
 from confiture_backfill.batch import Batch, batch
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.model import ReadModel, read_model

@@ -8,9 +8,9 @@ from typing import Any
 from attrs import field, frozen
 from psycopg import Connection
 
-from confiture.core.parsing import Parsed, Unreadable, parse
-from confiture.core.position import position
-from confiture.core.versions import numbers, parse_filename
+from confiture.migrations.version import numbers, parse_filename
+from confiture.sql.parser import Parsed, Unreadable, parse
+from confiture.sql.position import position
 from confiture_checks.asking import Answer, first_rows
 from confiture_checks.faults import CheckFailed, Misconfigured
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.core.versions import numbers
-from confiture.durations import milliseconds
 from confiture.exceptions import UsageFault
+from confiture.migrations.version import numbers
+from confiture.units import milliseconds
 from confiture_checks.table import Table, expected
 
 CONFIG_KEYS = {

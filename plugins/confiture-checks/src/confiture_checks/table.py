@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.plugins.nearest import did_you_mean
+from confiture.did_you_mean import did_you_mean
 from confiture_checks.faults import Misconfigured
 
 

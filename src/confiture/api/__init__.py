@@ -1,0 +1,1 @@
+"""What the commands and the Python API call: run, rehearse, undo, and the migrator."""

@@ -1,0 +1,171 @@
+"""The Python API: apply, undo or rehearse one migration on an application's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from attrs import evolve
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+
+from confiture.config.settings import Settings
+from confiture.engine.blockers import Blockers, looking
+from confiture.engine.runner import Ran, Runner
+from confiture.engine.transactional import Engine
+from confiture.exceptions import UsageFault
+from confiture.hooks.plugin_manager import GuardedPluginManager
+from confiture.ledger.migration_lock import migration_lock
+from confiture.ledger.table import Ledger
+from confiture.migrations.prepare import Work, from_class
+from confiture.migrations.version import numbers
+from confiture.models.migration import Direction, Migration
+from confiture.models.report import MigrationOutcome, MigrationReport
+from confiture.postgres.connect import connect_like, parameters
+from confiture.postgres.session import Session, send
+from confiture.rehearsal.transaction import DryRunError, DryRunResult, Rehearsal, tracing
+
+if TYPE_CHECKING:
+    from confiture.estimate.rehearse_sizes import Production
+
+
+class CallersFault(Exception):
+    """The caller's own transaction holds rows that violate a deferred constraint; nothing was run."""
+
+
+class Migrator:
+    """Applies migrations on a connection that the application opened.
+
+    On an idle connection each call has a transaction of its own. On one already in a transaction it
+    uses savepoints and leaves the end to the caller.
+    """
+
+    def __init__(
+        self,
+        connection: Connection[Any],
+        *,
+        settings: Settings | None = None,
+        plugins: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        self.connection = connection
+        self.settings = settings or Settings(root=Path.cwd())
+        self.plugins = plugins
+
+    def apply(self, migration: Migration) -> Ran:
+        """Apply ``migration`` and record it; do nothing where it is applied already.
+
+        Raises:
+            HookError: A hook failed.
+            psycopg.Error: A statement failed.
+            LockFault: Another run holds the migration lock.
+        """
+        return self._run(migration, "forward")
+
+    def rollback(self, migration: Migration) -> Ran:
+        """Undo ``migration`` by its ``down()``; do nothing where it is not applied. Raises like ``apply``."""
+        return self._run(migration, "backward")
+
+    def dry_run(self, migration: Migration, *, production: Production | Path | None = None) -> DryRunResult:
+        """Run ``migration`` for real, roll it back, and return what was seen.
+
+        With ``production``, the file of ``confiture stats export``, say how long it would take there.
+
+        Raises:
+            DryRunError: It failed.
+            LockFault: Another run holds the migration lock.
+            StatisticsFault: The file of production's statistics cannot be used.
+        """
+        work = from_class(migration, "forward")
+        asked = self._asked(production) if production is not None else None
+        with self._engine(work, dry_run=True) as runner:
+            (ran,) = Rehearsal(runner).run((work,), tell=lambda _: None)
+        if ran.error:
+            raise DryRunError(work.name, ran.error) from ran.error
+        return DryRunResult.of(asked(ran) if asked else ran)
+
+    def _asked(self, production: Production | Path) -> Callable[[Ran], Ran]:
+        """Look at the database before a rehearsal; return what adds the estimates to it afterwards."""
+        from confiture.estimate.export import export_from
+        from confiture.estimate.rehearse_sizes import Production, with_estimates
+
+        asked = production if isinstance(production, Production) else Production.read(production)
+        # On a connection of its own: the caller's may be in a transaction, which one snapshot cannot be.
+        with closing(connect_like(parameters(self.connection))) as conn:
+            here = export_from(conn, self.settings.schema, sampled_s=0.0)
+        return lambda ran: evolve(ran, report=with_estimates(ran.report, here, asked))
+
+    def _run(self, migration: Migration, direction: Direction) -> Ran:
+        work = from_class(migration, direction)
+        if not work.version:
+            raise UsageFault("the migration has no version", hint="set its class attributes version and name")
+        with self._engine(work) as runner:
+            ledger = runner.engine.ledger
+            ledger.create(self.connection)
+            if self._is_done(work, ledger):
+                outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
+                return Ran(MigrationReport(work.version, work.name, outcome, "there was nothing to do"))
+            ran = runner.run(work)
+        if ran.stops:
+            raise ran.stops
+        return ran
+
+    def _is_done(self, work: Work, ledger: Ledger) -> bool:
+        with self.connection.transaction():
+            known = {numbers(entry.version) for entry in ledger.read(self.connection) if entry.finished}
+        return (numbers(work.version) in known) is (work.direction == "forward")
+
+    @contextmanager
+    def _engine(self, work: Work, *, dry_run: bool = False) -> Iterator[Runner]:
+        session = Session.of_caller(self.connection)
+        _check_the_connection(session, work)
+        known = parameters(self.connection)
+        schema = self.settings.schema
+        with (
+            migration_lock(connect_like(known), schema, self.settings.lock_wait_s) as keeper,
+            session.idle(),
+            looking(keeper, (work,), lambda: closing(connect_like(known))) as asked,
+            Blockers(asked, self.connection, closely=dry_run) as blockers,
+        ):
+            if session.nested:
+                _check_the_callers(self.connection)
+            session.remember()
+            manager = GuardedPluginManager(self.settings.plugin_tables)
+            for name, plugin in reversed(self.plugins):
+                manager.register(plugin, name)
+            engine = Engine(
+                session=session,
+                keeper=keeper,
+                ledger=Ledger(schema),
+                manager=manager,
+                lock_timeout=self.settings.lock_timeout,
+                statement_timeout=self.settings.statement_timeout,
+                wait_concurrently=self.settings.wait_concurrently,
+                dry_run=dry_run,
+                trace=tracing(self.connection, blockers) if dry_run else None,
+            )
+            yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
+
+
+def _check_the_connection(session: Session, work: Work) -> None:
+    """Refuse a connection on which this migration cannot run, before anything does."""
+    if session.conn.info.transaction_status == TransactionStatus.INERROR:
+        raise UsageFault("the connection's transaction has failed already", hint="roll it back first")
+    if session.nested and not work.transactional:
+        raise UsageFault(
+            f"migration {work.label} runs outside a transaction, and the connection is inside one",
+            hint="commit first, or hand in an idle connection",
+        )
+
+
+def _check_the_callers(conn: Connection[Any]) -> None:
+    """Check the caller's deferred rows in a savepoint that is rolled back: their time has not come."""
+    try:
+        with conn.transaction(force_rollback=True):
+            send(conn, "SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.OperationalError:
+        raise  # the connection, or a lock: not what the rows say
+    except psycopg.DatabaseError as error:
+        raise CallersFault(f"the caller's own transaction violates a deferred constraint: {error}") from error

@@ -1,0 +1,171 @@
+"""What the commands do: read the status, make a plan, run it, rehearse it, undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from confiture.api.execution import Errand, Judge, Tell
+from confiture.config.settings import Settings
+from confiture.ledger.table import Ledger
+from confiture.migrations.folder import read_folder
+from confiture.migrations.planner import find, pending, statuses, to_undo
+from confiture.migrations.version import numbers
+from confiture.models.ledger import Entry
+from confiture.models.migration import Script
+from confiture.models.plan import MigrationStatus
+from confiture.postgres.connect import connected, server_version
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from confiture.engine.blockers import Watcher
+    from confiture.estimate.rehearse_sizes import Production
+    from confiture.migrations.prepare import Work
+    from confiture.models.plan import Plan
+    from confiture.models.report import Report
+    from confiture.plugins.load import Loaded
+    from confiture.rehearsal.copies import Place
+
+
+def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
+    """Return the state of every migration; read rights are enough, no lock is taken."""
+    scripts = read_folder(settings.migrations)
+    with connected(settings) as conn:
+        return statuses(scripts, Ledger(settings.schema).read(conn))
+
+
+def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Loaded] = ()) -> Plan:
+    """Return what a run would do, in order; read only."""
+    from confiture.migrations.prepare import prepare
+    from confiture.models.plan import Plan
+    from confiture.plugins.order import order
+
+    scripts = read_folder(settings.migrations)
+    with connected(settings) as conn:
+        entries = Ledger(settings.schema).read(conn)
+        version = server_version(conn)
+    chosen = pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+    steps = tuple(_planned(work) for work in prepare(chosen, "forward"))
+    return Plan(server_version=version, steps=steps, hooks=order(tuple(plugins)))
+
+
+def _planned(work: Work) -> Any:
+    from confiture.models.plan import PlannedStep
+
+    script = work.script
+    return PlannedStep(
+        version=work.version,
+        name=work.name,
+        file=str(work.file),
+        kind="sql" if script else "python",
+        transactional=script.transactional if script else work.transactional,
+        statements=tuple((statement.line, statement.sql) for statement in script.statements)
+        if script
+        else (),
+    )
+
+
+def run(
+    settings: Settings,
+    *,
+    to: str | None = None,
+    plugins: Sequence[Loaded] = (),
+    dry_run: bool = False,
+    on_progress: Tell | None = None,
+    watcher: Watcher | None = None,
+    place: Place = "transaction",
+    sample_rows: int | None = None,
+    explain: bool = False,
+    repeat: int = 1,
+    judge: Judge | None = None,
+    production: Production | None = None,
+) -> Report:
+    """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
+
+    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, be judged by ``judge``, and
+    say how long it all would take in ``production``.
+
+    Raises:
+        ConfitureError: Nothing was begun.
+    """
+
+    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+        return pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+
+    errand = Errand(
+        settings,
+        "dry-run" if dry_run else "run",
+        choose,
+        tuple(plugins),
+        on_progress or _silent,
+        watcher,
+        judge=judge,
+    )
+    if not dry_run:
+        from confiture.estimate.prediction_store import beside_predictions
+
+        return beside_predictions(settings, errand.carry_out)
+    rehearsal = evolve(errand, explain=explain)
+    if production is None:
+        return rehearsal.rehearsed(place, sample_rows, repeat)
+    from confiture.estimate.rehearse_sizes import estimated
+
+    return estimated(settings, rehearsal.rehearsed, production, place, sample_rows, repeat)
+
+
+def down(
+    settings: Settings,
+    *,
+    steps: int | None = None,
+    to: str | None = None,
+    plugins: Sequence[Loaded] = (),
+    on_progress: Tell | None = None,
+    watcher: Watcher | None = None,
+) -> Report:
+    """Undo what was applied last, ``steps`` of them or all above ``to``.
+
+    Raises:
+        ConfitureError: Nothing was begun.
+    """
+
+    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+        if to is not None:
+            find(scripts, to)
+        return to_undo(scripts, entries, steps=steps, to=to)
+
+    return Errand(
+        settings, "down", choose, tuple(plugins), on_progress or _silent, watcher, ("backward",)
+    ).carry_out()
+
+
+def redo(
+    settings: Settings,
+    *,
+    plugins: Sequence[Loaded] = (),
+    on_progress: Tell | None = None,
+    watcher: Watcher | None = None,
+) -> Report:
+    """Undo what was applied last and apply it again, under one lock.
+
+    Raises:
+        ConfitureError: Nothing was begun.
+    """
+
+    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+        chosen = to_undo(scripts, entries, steps=1)
+        again = {numbers(script.version) for script in chosen}
+        rest = tuple(entry for entry in entries if numbers(entry.version) not in again)
+        # What would refuse it afterwards refuses it now, while nothing is undone.
+        pending(scripts, rest, out_of_order=settings.allow_out_of_order)
+        return chosen
+
+    return Errand(
+        settings, "run", choose, tuple(plugins), on_progress or _silent, watcher, ("backward", "forward")
+    ).carry_out()
+
+
+def _silent(_: str) -> None:
+    return None

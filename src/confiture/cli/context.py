@@ -1,0 +1,79 @@
+"""From flags to settings, and from ``embedded:`` to a server that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from confiture.cli.error_messages import say, shortened
+from confiture.cli.flags import Flags
+from confiture.config.settings import Settings, load_settings
+from confiture.output.format import inert
+
+if TYPE_CHECKING:
+    from confiture.plugins.load import Loaded
+
+if TYPE_CHECKING:
+    from confiture.models.report import MigrationReport, Report
+
+EMBEDDED = "embedded:"
+
+
+def settings_of(flags: Flags) -> Settings:
+    """Return the settings; paths below the working directory are relative to it, as a person writes them.
+
+    Raises:
+        ConfitureError: The configuration or a flag cannot be used.
+    """
+    settings = load_settings(flags.given)
+    return evolve(settings, migrations=Path(shortened(str(settings.migrations))))
+
+
+def with_way_on(report: Report) -> Report:
+    """Return a report of the embedded server's that tells how to get an extension which it lacks."""
+    from confiture.server.extensions import way_on
+
+    def explained(migration: MigrationReport) -> MigrationReport:
+        error = migration.error
+        hint = way_on(error.sqlstate, error.message) if error else None
+        return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration
+
+    return evolve(report, migrations=tuple(map(explained, report.migrations)))
+
+
+@contextmanager
+def reachable(settings: Settings) -> Iterator[Settings]:
+    """Lend settings whose URL leads to a server: for ``embedded:`` our own, as long as the block lasts.
+
+    Raises:
+        ServerFault: The embedded server cannot be had.
+    """
+    if settings.url != EMBEDDED:
+        yield settings
+        return
+    from confiture.server import embedded
+
+    with embedded(settings.root) as conninfo:
+        yield evolve(settings, url=conninfo, direct_url=None)
+
+
+@contextmanager
+def loaded(settings: Settings, flags: Flags) -> Iterator[tuple[Loaded, ...]]:
+    """Lend the plugins to use; when all is done, name in one line those installed and not used.
+
+    Raises:
+        ConfitureError: One is unknown, not as pinned, or broken; every fault of all is named.
+    """
+    from confiture.plugins.find import find
+    from confiture.plugins.load import load_all
+    from confiture.plugins.select import choose
+
+    chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
+    yield load_all(chosen, settings.plugin_tables)
+    if chosen.unused and not flags.quiet and not flags.no_plugins:
+        names = ", ".join(inert(each.name) for each in chosen.unused)
+        say([f"installed but not used: {names}  (--plugins uses all)"])

@@ -1,0 +1,50 @@
+"""``confiture dump``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from attrs import evolve
+
+from confiture.cli.context import reachable, settings_of
+from confiture.cli.error_messages import shortened
+from confiture.cli.flags import Flags, reading
+from confiture.cli.outputs import outputs
+from confiture.config.settings import Settings
+
+if TYPE_CHECKING:
+    from confiture.models.ledger import Dump
+
+
+@click.command("dump")
+@reading
+@click.argument("file", metavar="[FILE]", required=False)
+def command(flags: Flags, file: str | None) -> int:
+    """Write the schema as SQL that can be committed and reviewed.
+
+    To schema.sql beside the configuration where no FILE is given; - is stdout.
+    """
+    if file == "-" and "json" in flags.output:
+        raise click.UsageError("stdout cannot take both the schema and a report: --output json=FILE")
+    with outputs(flags) as out:
+        with reachable(settings_of(flags)) as settings:
+            dump = _on_stdout(settings) if file == "-" else _in_file(settings, file)
+        out.write("dump", dump)
+    return 0
+
+
+def _in_file(settings: Settings, file: str | None) -> Dump:
+    from confiture.postgres.dump import write_schema
+
+    dump = write_schema(settings, file)
+    return evolve(dump, file=shortened(dump.file))
+
+
+def _on_stdout(settings: Settings) -> Dump:
+    from confiture.models.ledger import Dump
+    from confiture.postgres.dump import STDOUT, read_schema
+
+    schema = read_schema(settings)
+    click.echo(schema.text, nl=False)
+    return Dump(STDOUT, True, schema.server_version, schema.pg_dump_version)

@@ -1,0 +1,192 @@
+"""The gate as commands are told of it: its flags, what they choose, and the judging of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import evolve, frozen
+
+from confiture.config.settings import Settings
+from confiture.exceptions import ConfigurationFault, UsageFault
+from confiture.models.report import Report
+
+if TYPE_CHECKING:
+    from confiture.api.execution import Judge
+    from confiture.gate.accepted import Accepted
+    from confiture.gate.scope import Scope
+    from confiture.plugins.load import Loaded
+
+NO_GATE = click.option("--no-gate", is_flag=True, help="Report only; nothing found changes the exit code.")
+SINCE = click.option(
+    "--since",
+    metavar="GITREF",
+    help="Judge only what changed since HEAD's branch left this commit; all is rehearsed.",
+)
+STRICT = click.option("--strict", is_flag=True, help="Every ignore needs a reason.")
+ALLOW_EMPTY = click.option("--allow-empty", is_flag=True, help="That there is no file to judge is no error.")
+
+
+@frozen
+class Gating:
+    """What the flags say of the gate.
+
+    Attributes:
+        no_gate: Only report.
+        since: ``--since``.
+        strict: Whether an ignore needs a reason.
+        allow_empty: Whether there need not be anything to judge.
+        afresh: Whether what was accepted counts too.
+    """
+
+    no_gate: bool = False
+    since: str | None = None
+    strict: bool = False
+    allow_empty: bool = False
+    afresh: bool = False
+
+    def check(self, *, judges: bool) -> None:
+        """Refuse the flags where nothing is judged.
+
+        Raises:
+            click.UsageError: One was given.
+        """
+        given = {
+            "--no-gate": self.no_gate,
+            "--since": self.since,
+            "--strict": self.strict,
+            "--allow-empty": self.allow_empty,
+        }
+        alone = next((flag for flag, value in given.items() if value), None)
+        if alone and not judges:
+            raise click.UsageError(f"{alone} is for the gate: add --gate, or --dry-run")
+
+
+def with_gating(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags to a command, which gets them as one value, ``gating``."""
+
+    @wraps(command)
+    def with_flags(
+        *flags: Any, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any
+    ) -> Any:
+        return command(*flags, gating=Gating(no_gate, since, strict, allow_empty), **rest)
+
+    decorated: Callable[..., Any] = NO_GATE(SINCE(STRICT(ALLOW_EMPTY(with_flags))))
+    return decorated
+
+
+def rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict: bool) -> Judge:
+    """Return what puts the findings of the rules into a rehearsal's report.
+
+    Raises:
+        ConfitureError: A plugin's rules cannot be had, or a severity is set of no rule.
+    """
+    from confiture.rules.evaluate import open_book
+    from confiture.rules.judge_rehearsal import judge_for
+    from confiture.rules.registry import gathered, severities
+
+    rules = gathered(plugins)
+    return judge_for(settings, open_book(rules, severities(settings.gate.severity, rules)), strict=strict)
+
+
+def scope_of(settings: Settings, gating: Gating, files: Sequence[Path] = ()) -> Scope:
+    """Return which migrations are to be judged.
+
+    Raises:
+        UsageFault: git cannot tell what changed, or nothing has.
+    """
+    from confiture.gate.scope import Scope
+
+    after = settings.gate.judge_after
+    if gating.since is None:
+        return Scope(after)
+    from confiture.gate.changed_files import changed_files
+    from confiture.migrations.version import numbers, parse_filename
+    from confiture.rules.lint import shown
+
+    places = [*files] or [settings.migrations]
+    changed = [each for each in changed_files(gating.since, places) if files or parse_filename(each.name)]
+    if not (changed or gating.allow_empty):
+        raise UsageFault(
+            f"--since {gating.since}: no migration has changed",
+            hint="where that is to pass, add --allow-empty",
+        )
+    named = [found for each in changed if (found := parse_filename(each.name))]
+    return Scope(
+        after,
+        gating.since,
+        frozenset(shown(each, settings.root.resolve()) for each in changed),
+        frozenset(numbers(each.version) for each in named),
+    )
+
+
+def gated(settings: Settings, report: Report, gating: Gating, scope: Scope) -> Report:
+    """Judge a report by the configuration's policy and by what was accepted.
+
+    Raises:
+        ConfigurationFault: What was accepted cannot be read.
+    """
+    from confiture.gate.judge import judged
+    from confiture.rules.lint import shown
+
+    before = () if gating.afresh else accepted_in(settings)
+    return judged(
+        report,
+        settings.gate,
+        scope=scope,
+        accepted={each.fingerprint for each in before},
+        files={
+            each.version: shown(Path(each.file), settings.root) for each in report.migrations if each.file
+        },
+        only_report=gating.no_gate,
+    )
+
+
+def accepted_in(settings: Settings) -> tuple[Accepted, ...]:
+    """Return the findings that were accepted, none where there is no such file.
+
+    Raises:
+        ConfigurationFault: It cannot be read.
+    """
+    from confiture.gate import ACCEPTED_FILE as FILE
+
+    path = settings.root / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise ConfigurationFault(f"{FILE} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationFault(f"{FILE} is not UTF-8", hint="restore it from the repository") from None
+    from confiture.gate.accepted import read
+
+    return read(text, FILE)
+
+
+def linted(
+    settings: Settings, plugins: tuple[Loaded, ...], gating: Gating, files: Sequence[Path] = ()
+) -> Report:
+    """Read the files, judge them by their text alone, and return the report with the verdict.
+
+    Raises:
+        ConfitureError: There is nothing to read, or something does not parse.
+    """
+    from confiture.rules.lint import lint
+
+    scope = scope_of(settings, gating, files)
+    report = lint(
+        settings,
+        plugins,
+        files,
+        severity=settings.gate.severity,
+        fail_on="never",
+        strict=gating.strict,
+        allow_empty=gating.allow_empty,
+    )
+    judged = gated(settings, report, gating, scope)
+    # Where nothing failed the count of what was found has said it.
+    return evolve(judged, verdict=None) if judged.verdict and judged.verdict.passed else judged

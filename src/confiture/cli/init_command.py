@@ -1,0 +1,50 @@
+"""``confiture init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from confiture.cli.error_messages import shortened
+from confiture.config.config_file import read_in
+from confiture.config.settings import load_settings
+
+_CONFIGURATION = """\
+# Settings of confiture. Everything here may be left out; flags and CONFITURE_DATABASE_URL go first.
+
+# url = "postgresql://${USER}@localhost/app"   # or "embedded:", a server of its own
+# migrations = "migrations"
+# plugins = ["backfill", "guard==0.1.0"]
+# lock_timeout = "5s"
+
+# [plugin.guard]
+# role = "owner"
+
+# [env.production]
+# url = "${PRODUCTION_DATABASE_URL}"
+"""
+
+
+@click.command("init")
+def command() -> int:
+    """Write a configuration file and a migrations folder."""
+    here = Path.cwd()
+    if (file := read_in(here)) is not None:
+        click.echo(f"{file.path.name} is already here and stays as it is")
+    else:
+        with (here / "confiture.toml").open("x", encoding="utf-8") as new:
+            new.write(_CONFIGURATION)
+        click.echo("wrote confiture.toml")
+    _folder()
+    return 0
+
+
+def _folder() -> None:
+    folder = load_settings(environ={}).migrations
+    shown = shortened(str(folder))
+    if folder.is_dir():
+        click.echo(f"{shown}/ is already here and stays as it is")
+        return
+    folder.mkdir(parents=True)
+    click.echo(f"made {shown}/, for your migrations; the first one: confiture new NAME")

@@ -1,0 +1,245 @@
+"""Where reports go: ``--output`` opened before anything runs, written at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import frozen
+
+from confiture.cli.context import settings_of
+from confiture.cli.error_messages import colour_on
+from confiture.cli.flags import Flags
+from confiture.exceptions import ConfitureError, PluginFault, UsageFault
+from confiture.output import FORMATS, What, reporter
+from confiture.output.reporters import BUILT_IN, Render, RenderContext, Reporter, built_in
+
+
+@frozen
+class Target:
+    """One report.
+
+    Attributes:
+        format: As ``--output`` names it.
+        file: The open file that it goes to; ``None``: stdout.
+        reporter: Who writes it; ``None`` for those that know listings too.
+        further: Open files that something is appended to, each with what writes that.
+    """
+
+    format: str
+    file: FileIO | None = None
+    reporter: Reporter | None = None
+    further: tuple[tuple[FileIO, Render], ...] = ()
+
+    @property
+    def _shares(self) -> bool:
+        return self.format == "text" or bool(self.reporter and self.reporter.lines)
+
+    def may_stand_by(self, other: Target) -> bool:
+        """Return whether ``other`` leaves room for this one: a file of its own, or lines beside text."""
+        if self.file is None and other.file is None:
+            return self._shares and other._shares and self.format != other.format
+        return self._file != other._file
+
+    @property
+    def _file(self) -> str | None:
+        return os.path.realpath(str(self.file.name)) if self.file else None
+
+    def rendered(self, what: What, value: Any) -> str:
+        """Return the words."""
+        if self.reporter is not None:
+            return words(self.reporter.name, self.reporter.render, value)
+        render = reporter(self.format, what)
+        if self.format == "text" and self.file is None:
+            return render(value, colour=colour_on(sys.stdout), **_room(what))
+        return render(value)
+
+
+@frozen
+class Outputs:
+    """All the reports that were asked for.
+
+    Attributes:
+        targets: In the order of the flags.
+        quiet: Text that nobody asked for by name is left out.
+    """
+
+    targets: tuple[Target, ...]
+    quiet: bool = False
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether a person reads the text at a terminal."""
+        shown = any(each.format == "text" and each.file is None for each in self.targets)
+        return shown and not self.quiet and sys.stdout.isatty()
+
+    def write(self, what: What, value: object) -> None:
+        """Write ``value`` everywhere it was asked for.
+
+        Raises:
+            UsageFault: A file cannot be written after all.
+        """
+        failed: list[ConfitureError] = []
+        for target in self.targets:
+            try:
+                self._write(target, what, value)
+            except ConfitureError as fault:
+                # The other reports are written all the same.
+                failed.append(fault)
+        if failed:
+            raise failed[0]
+
+    def _write(self, target: Target, what: What, value: object) -> None:
+        if target.file is not None:
+            _write(target.file, target.rendered(what, value))
+        elif target.format != "text" or not self.quiet:
+            _print(target.rendered(what, value))
+        for file, render in target.further:
+            _write(file, words(target.format, render, value), whole=False)
+
+    def machines(self) -> Outputs:
+        """Return those that no person reads."""
+        return Outputs(tuple(each for each in self.targets if each.format != "text"), self.quiet)
+
+
+@contextmanager
+def outputs(flags: Flags) -> Iterator[Outputs]:
+    """Open every file that ``--output`` names.
+
+    Raises:
+        UsageFault: An unknown format, an unwritable file, or two reports for one place.
+    """
+    with ExitStack() as stack:
+        targets: list[Target] = []
+        for format, place, by in [_parsed(wanted, flags) for wanted in flags.output]:
+            new = _target(format, place, by, stack)
+            if not all(map(new.may_stand_by, targets)):
+                wanted = f"{format}={place}" if place else format
+                raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
+            targets.append(new)
+        text = Target("text")
+        if all(map(text.may_stand_by, targets)):
+            targets.insert(0, text)
+        yield Outputs(tuple(targets), flags.quiet)
+
+
+def _target(format: str, place: str | None, by: Reporter | None, stack: ExitStack) -> Target:
+    file = stack.enter_context(_opened(place)) if place else None
+    further = [(stack.enter_context(_opened(each, os.O_APPEND)), render) for each, render in _appended(by)]
+    return Target(format, file, by, tuple(further))
+
+
+def _room(what: What) -> dict[str, int]:
+    """Return how wide a terminal is; what goes elsewhere is never wrapped, so that it can be searched."""
+    if what != "report" or not sys.stdout.isatty():
+        return {}
+    return {"room": shutil.get_terminal_size().columns}
+
+
+def _parsed(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
+    """Return the format, the file, and who writes it where that is no module of ``text`` and ``json``."""
+    format, equals, file = wanted.partition("=")
+    by = None if format in FORMATS else by_plugin(wanted, format, flags)
+    if format in BUILT_IN:
+        by = built_in(format)
+    if equals and not file:
+        raise UsageFault(f"--output {wanted}: the file's name is missing", hint=f"--output {format}=FILE")
+    return format, file or None, by
+
+
+def _appended(by: Reporter | None) -> Iterator[tuple[str, Render]]:
+    """Yield the files that the environment names for what a reporter appends, each with what writes it."""
+    for variable, render in by.appended.items() if by else ():
+        if file := os.environ.get(variable):
+            yield file, render
+
+
+def _opened(file: str, how: int = 0) -> FileIO:
+    # Not truncated yet: a report of before stays until there is a new one.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how
+    try:
+        # Unbuffered: closing it has nothing left to fail at.
+        return open(file, "wb", buffering=0, opener=lambda path, _: os.open(path, flags, 0o666))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageFault(f"--output: {file} cannot be written: {why}") from None
+
+
+def _write(file: FileIO, text: str, *, whole: bool = True) -> None:
+    rest = memoryview(text.encode("utf-8", "backslashreplace"))
+    try:
+        if whole and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
+        while rest:
+            rest = rest[file.write(rest) :]
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        raise UsageFault(f"the report cannot be written: {error.strerror}") from None
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text, nl=False, color=True)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read it has read enough; what was done and its exit code stay.
+        _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
+
+
+def by_plugin(wanted: str, format: str, flags: Flags) -> Reporter:
+    """Return the reporter of that name of a plugin that takes part; plugins are imported only for this.
+
+    Raises:
+        ConfitureError: There is none, or the plugins cannot be used.
+    """
+    from confiture.plugins.collect_reporters import reporters_of
+    from confiture.plugins.find import find
+    from confiture.plugins.load import load_all
+    from confiture.plugins.select import choose
+
+    settings = settings_of(flags)
+    chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
+    found = reporters_of(load_all(chosen, settings.plugin_tables))
+    if format not in found:
+        raise UsageFault(
+            f"--output {wanted}: there is no format {format!r}", hint=f"the formats are {', '.join(found)}"
+        )
+    return found[format]
+
+
+def words(format: str, render: Render, value: Any) -> str:
+    """Return what a reporter makes of a report.
+
+    Raises:
+        PluginFault: It raises, or returns something else than text.
+    """
+    hint = "mend the plugin that brings the format"
+    try:
+        text = render(value, surroundings())
+    except Exception as error:
+        if format in FORMATS:
+            raise
+        raise PluginFault(f"--output {format}: {type(error).__name__}: {error}", hint=hint) from error
+    if not isinstance(text, str):
+        raise PluginFault(f"--output {format}: a {type(text).__name__} is no text", hint=hint)
+    return text
+
+
+def surroundings() -> RenderContext:
+    """Return where this is: the repository around the working directory, which paths are relative to."""
+    here = Path.cwd()
+    root = next((each for each in (here, *here.parents) if (each / ".git").exists()), here)
+    return RenderContext(root.as_posix(), here.as_posix())

@@ -1,0 +1,63 @@
+"""``confiture plugins``, and ``confiture plugins new``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+from attrs import evolve
+
+from confiture.cli.context import loaded, settings_of
+from confiture.cli.flags import ALL_INSTALLED, Flags, surveying
+from confiture.cli.outputs import outputs
+from confiture.config.settings import Settings
+from confiture.exceptions import UsageFault
+
+
+@click.group("plugins", invoke_without_command=True)
+@surveying
+@click.option("--order", "in_order", is_flag=True, help="Show the hooks of each phase in their real order.")
+def command(flags: Flags, in_order: bool) -> int:
+    """List the installed plugins."""
+    if click.get_current_context().invoked_subcommand:
+        if flags != Flags() or in_order:
+            raise UsageFault("flags of plugins say what to list, not what to write", hint="leave them out")
+        return 0
+    return _list(flags, in_order)
+
+
+def _list(flags: Flags, in_order: bool) -> int:
+    from confiture.plugins.inventory import survey
+
+    with outputs(flags) as out:
+        settings = settings_of(flags)
+        if in_order:
+            out.write("order", _order(settings, flags))
+        else:
+            out.write("plugins", survey(settings))
+    return 0
+
+
+def _order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str, ...]]:
+    """Return the order of the hooks that a run with these flags calls; where none are configured, of all."""
+    from confiture.plugins.order import order
+
+    if settings.plugins is None and flags.plugins is None and not flags.no_plugins:
+        flags = evolve(flags, plugins=ALL_INSTALLED)
+    with loaded(settings, flags) as plugins:
+        return order(plugins)
+
+
+@command.command("new")
+@click.argument("name")
+def new(name: str) -> int:
+    """Write a plugin's package: one hook, its test, all that pip needs."""
+    from confiture.plugins.scaffold import files_of, new_plugin, write
+
+    plugin = new_plugin(name)
+    folder = write(plugin, Path.cwd()).name
+    for path in files_of(plugin):
+        click.echo(f"{folder}/{path}")
+    click.echo(f"\nnext: cd {folder} && pip install -e '.[test]' && pytest")
+    return 0

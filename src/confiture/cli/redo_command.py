@@ -1,0 +1,29 @@
+"""``confiture redo``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from confiture.cli.execute import execute
+from confiture.cli.flags import Flags, redoing
+from confiture.cli.progress import Progress
+from confiture.config.settings import Settings
+from confiture.models.report import Report
+
+if TYPE_CHECKING:
+    from confiture.plugins.load import Loaded
+
+
+@click.command("redo")
+@redoing
+def command(flags: Flags) -> int:
+    """Undo the last migration and apply it again."""
+    return execute(flags, "run", _redo)
+
+
+def _redo(settings: Settings, plugins: tuple[Loaded, ...], tell: Progress | None) -> Report:
+    from confiture.api.operations import redo
+
+    return redo(settings, plugins=plugins, on_progress=tell, watcher=tell)

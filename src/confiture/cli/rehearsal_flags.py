@@ -1,0 +1,154 @@
+"""Where to rehearse, as ``dry-run`` and ``run --dry-run`` are told it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from attrs import frozen
+
+from confiture.units import seconds
+
+if TYPE_CHECKING:
+    from confiture.estimate.rehearse_sizes import Production
+    from confiture.rehearsal.copies import Place
+
+
+def _budget(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    try:
+        return None if value is None else seconds(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_IN = click.option(
+    "--in",
+    "place",
+    type=click.Choice(["transaction", "clone", "embedded"]),
+    default=None,
+    help="Rehearse in one transaction that is rolled back (the default), in a clone of the database on its "
+    "server, or in a copy of its schema on a server of our own.",
+)
+_SAMPLE = click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="ROWS",
+    help="With --in embedded: copy so many rows of each table too, and all that they refer to.",
+)
+
+_EXPLAIN = click.option(
+    "--explain", is_flag=True, help="Ask for the plan of each INSERT, UPDATE, DELETE and MERGE."
+)
+_REPEAT = click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=None,
+    metavar="N",
+    help="Rehearse N times, and tell how times vary.",
+)
+_PRODUCTION = click.option(
+    "--production",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE",
+    help="Say how long it would take in production, of which `confiture stats export` wrote this file.",
+)
+_BUDGET = click.option(
+    "--estimate-budget",
+    default=None,
+    metavar="TIME",
+    callback=_budget,
+    help="With --production, --in clone or embedded: rehearse on samples of several sizes for so long (60s).",
+)
+
+
+@frozen
+class Rehearsing:
+    """How to rehearse.
+
+    Attributes:
+        place: Which of the three places.
+        sample_rows: How many rows of each table to copy; ``None``: none.
+        explain: Whether plans are asked for.
+        repeat: How many times.
+        production: The file of production's statistics, where estimates are wanted.
+        budget_s: For rehearsing at several sizes, in seconds.
+    """
+
+    place: Place | None = None
+    sample_rows: int | None = None
+    explain: bool = False
+    repeat: int | None = None
+    production: Path | None = None
+    budget_s: float | None = None
+
+    def check(self, *, rehearses: bool) -> None:
+        """Refuse flags that do not go together.
+
+        Raises:
+            click.UsageError: They do not.
+        """
+        given = {
+            "--in": self.place,
+            "--sample": self.sample_rows,
+            "--explain": self.explain,
+            "--repeat": self.repeat,
+            "--production": self.production,
+            "--estimate-budget": self.budget_s is not None,
+        }
+        alone = next((flag for flag, value in given.items() if value), None)
+        if alone and not rehearses:
+            raise click.UsageError(f"{alone} is for a rehearsal: add --dry-run")
+        if self.sample_rows is not None and self.place != "embedded":
+            raise click.UsageError("--sample copies rows to a server of our own: add --in embedded")
+        if self.budget_s is not None and not self.production:
+            raise click.UsageError("--estimate-budget is for estimates: add --production FILE")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What ``operations.run`` takes of it.
+
+        Raises:
+            StatisticsFault: The file of production's statistics cannot be used.
+        """
+        return {
+            "production": self._production(),
+            "place": self.place or "transaction",
+            "sample_rows": self.sample_rows,
+            "explain": self.explain,
+            "repeat": self.repeat or 1,
+        }
+
+    def _production(self) -> Production | None:
+        if self.production is None:
+            return None
+        from confiture.estimate.rehearse_sizes import BUDGET_S, Production
+
+        return Production.read(self.production, BUDGET_S if self.budget_s is None else self.budget_s)
+
+
+def with_rehearsing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags to a command, which gets them as one value, ``rehearsing``."""
+
+    @wraps(command)
+    def with_flags(
+        *flags: Any,
+        place: Place | None,
+        sample: int | None,
+        explain: bool,
+        repeat: int | None,
+        production: Path | None,
+        estimate_budget: float | None,
+        **rest: Any,
+    ) -> Any:
+        how = Rehearsing(place, sample, explain, repeat, production, estimate_budget)
+        return command(*flags, rehearsing=how, **rest)
+
+    decorated: Callable[..., Any] = with_flags
+    for option in (_BUDGET, _PRODUCTION, _REPEAT, _EXPLAIN, _SAMPLE, _IN):
+        decorated = option(decorated)
+    return decorated

@@ -1,0 +1,1 @@
+"""Run one migration: in a transaction, or statement by statement without one."""

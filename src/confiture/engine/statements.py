@@ -1,0 +1,218 @@
+"""Run a migration's statements one by one, and note what each did."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from psycopg import Connection, Cursor
+
+from confiture.models.migration import Migration, SqlScript, Statement
+from confiture.models.report import StatementReport
+
+if TYPE_CHECKING:
+    from confiture.rehearsal.trace.steps import Step
+    from confiture.rehearsal.trace.trace import Trace
+
+_COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
+
+
+@define
+class Statements:
+    """What a migration has executed so far.
+
+    Attributes:
+        conn: Where they run.
+        file: The migration's, to find the line of a Python call.
+        reports: One each, in order.
+        failed: The statement of the file that failed, for its position.
+        failed_line: The line of the Python call that failed.
+        running: Line and text of the one that runs.
+        around: Stands round each statement of a Python migration.
+        trace: Looks on, in a rehearsal.
+        steps: What it saw, one each.
+    """
+
+    conn: Connection[Any]
+    file: Path | None
+    reports: list[StatementReport] = field(factory=list)
+    failed: Statement | None = None
+    failed_line: int | None = None
+    running: tuple[int | None, str] | None = None
+    around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
+    trace: Trace | None = None
+    steps: list[Step] = field(factory=list)
+    _cpu_wait: CpuWait = field(init=False)
+    _cpu_wait_ms: float | None = None
+
+    @_cpu_wait.default
+    def _servers(self) -> CpuWait:
+        return CpuWait.of(self.conn)
+
+    @property
+    def rows_affected(self) -> int:
+        """Rows of INSERT, UPDATE, DELETE, MERGE and COPY."""
+        return sum(report.rows or 0 for report in self.reports)
+
+    def run(self, statement: Statement) -> None:
+        """Run one statement of an SQL file.
+
+        Raises:
+            psycopg.Error: It failed; ``failed`` says which.
+        """
+        cursor: Cursor[Any] = Cursor(self.conn)
+        began = self._begin(statement.line, statement.sql)
+        explained = self.trace is not None and self.trace.is_wrapped(statement.sql)
+        try:
+            if explained:
+                from confiture.rehearsal.trace.auto_explain import wrapped
+
+                cursor.execute(wrapped(statement.sql).encode(), prepare=False)
+            elif statement.copy_data is None:
+                cursor.execute(statement.sql.encode(), prepare=False)
+            else:
+                with cursor.copy(statement.sql.encode()) as copy:
+                    copy.write(statement.copy_data.encode())
+        except BaseException:
+            self.failed = statement
+            raise
+        self._note(statement.line, statement.sql, cursor, began, explained=explained)
+
+    def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
+        """Run the SQL of a Python migration's ``execute``, one statement at a time where it has several."""
+        line = _calling_line(self.file)
+        cursor: Cursor[Any] | None = None
+        for each in _one_by_one(sql) if params is None else (sql,):
+            cursor = self.conn.cursor()
+            began = self._begin(line, each)
+            try:
+                with self.around(each, line):
+                    cursor.execute(each.encode(), params)
+            except BaseException:
+                self.failed_line = line
+                raise
+            self._note(line, each, cursor, began)
+        assert cursor is not None
+        return cursor
+
+    def _begin(self, line: int | None, sql: str) -> float:
+        if self.trace:
+            self.trace.prepare(sql)
+        self.running = line, sql
+        self._cpu_wait_ms = self._cpu_wait.ms()
+        return time.perf_counter()
+
+    def _note(
+        self, line: int | None, sql: str, cursor: Cursor[Any], began: float, *, explained: bool = False
+    ) -> None:
+        duration_ms = (time.perf_counter() - began) * 1000
+        self.running = None
+        waited_ms = _between(self._cpu_wait_ms, self._cpu_wait.ms(), duration_ms)
+        plan, rows = _explained(cursor) if explained else (None, _counted(cursor))
+        self.reports.append(
+            StatementReport(
+                line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan, cpu_wait_ms=waited_ms
+            )
+        )
+        if self.trace:
+            self.steps.append(self.trace.after_statement(self.trace.now_ms() - duration_ms, sql))
+
+
+def _between(before_ms: float | None, after_ms: float | None, most_ms: float) -> float | None:
+    if before_ms is None or after_ms is None:
+        return None
+    return min(max(after_ms - before_ms, 0.0), most_ms)
+
+
+def _counted(cursor: Cursor[Any]) -> int | None:
+    """Return the command tag's count where the contract counts it."""
+    words = (cursor.statusmessage or "").split()
+    return int(words[-1]) if words and words[0] in _COUNTED and words[-1].isdigit() else None
+
+
+def _explained(cursor: Cursor[Any]) -> tuple[Any, int | None]:
+    from confiture.rehearsal.trace.auto_explain import unwrapped
+
+    return unwrapped(cursor)
+
+
+def _one_by_one(sql: str) -> tuple[str, ...]:
+    if ";" not in sql.rstrip().rstrip(";"):
+        return (sql,)
+    from confiture.sql.script import split_statements
+
+    return split_statements(sql) or (sql,)
+
+
+def _calling_line(file: Path | None) -> int | None:
+    frame = sys._getframe(1) if file else None
+    while frame is not None:
+        if frame.f_code.co_filename == str(file):
+            return frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+class SqlMigration(Migration):
+    """One direction of a migration read from SQL files."""
+
+    def __init__(self, connection: Any, script: SqlScript) -> None:
+        super().__init__(connection)
+        self.script = script
+        self.statements: Statements | None = None
+
+    def up(self) -> None:
+        """Run the statements, one by one."""
+        assert self.statements is not None
+        for statement in self.script.statements:
+            self.statements.run(statement)
+
+    down = up
+
+
+_HERE = ("", "localhost", "127.0.0.1", "::1")
+
+
+@define
+class CpuWait:
+    """Reads it again and again, for one session.
+
+    Attributes:
+        file: The server process's ``schedstat``, open; ``None`` where it cannot be seen from here.
+    """
+
+    file: int | None
+
+    @classmethod
+    def of(cls, conn: Connection[Any]) -> CpuWait:
+        """Find the server process of a session, if it runs on this machine."""
+        host = conn.info.host
+        if host not in _HERE and not host.startswith("/"):
+            return cls(None)
+        process = Path(f"/proc/{conn.info.backend_pid}")
+        try:
+            # Behind a port that is forwarded, the process of that number is somebody else's.
+            if not (process / "comm").read_text().startswith("postgres"):
+                return cls(None)
+            return cls(os.open(process / "schedstat", os.O_RDONLY))
+        except (OSError, ValueError):
+            return cls(None)
+
+    def ms(self) -> float | None:
+        """Return what it has waited since it began, in milliseconds; ``None`` where that is not known."""
+        if self.file is None:
+            return None
+        try:
+            return int(os.pread(self.file, 100, 0).split()[1]) / 1e6
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def __del__(self) -> None:
+        if self.file is not None:
+            os.close(self.file)

@@ -1,0 +1,286 @@
+"""Write down what estimates need to know of production: read only, in one snapshot, without row data.
+
+Statistics of columns are their width, the number of distinct values and the share of nulls; common
+values and histogram bounds are never asked for. What definitions hold of constants is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from confiture.config.settings import Settings
+from confiture.estimate.statistics import (
+    Column,
+    Index,
+    Probe,
+    Relation,
+    Server,
+    Setting,
+    Statistics,
+    Transactions,
+    Trigger,
+)
+from confiture.exceptions import LockFault
+from confiture.postgres.connect import connected, server_version
+from confiture.postgres.session import literal, rows, send
+
+SAMPLED_S = 3.0
+_SAMPLES = 7
+PROBED_S = 0.5
+# Few enough to be done before the scheduler takes the CPU away.
+_PROBED_ROWS = 2_000
+_ROUND_TRIPS = 50
+_COMPUTATIONS = 20
+
+_SETTINGS = (
+    "autovacuum",
+    "checkpoint_completion_target",
+    "checkpoint_timeout",
+    "data_checksums",
+    "default_toast_compression",
+    "effective_cache_size",
+    "effective_io_concurrency",
+    "fsync",
+    "full_page_writes",
+    "jit",
+    "maintenance_work_mem",
+    "max_parallel_maintenance_workers",
+    "max_parallel_workers",
+    "max_parallel_workers_per_gather",
+    "max_wal_size",
+    "random_page_cost",
+    "seq_page_cost",
+    "shared_buffers",
+    "synchronous_commit",
+    "wal_buffers",
+    "wal_compression",
+    "wal_level",
+    "work_mem",
+)
+_UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "ms": 1, "s": 1000, "min": 60_000}
+_EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
+_PER_ROW = 1
+
+_SETTINGS_QUERY = f"SELECT name, setting, unit, vartype FROM pg_settings WHERE name IN {_SETTINGS} ORDER BY 1"
+_NAME = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+_OURS = """
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'm')
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema', {ledger}) AND n.nspname !~ '^pg_toast'
+"""
+_RELATIONS = f"""
+    SELECT c.oid::bigint, {_NAME},
+        CASE c.relkind WHEN 'p' THEN 'partitioned' WHEN 'm' THEN 'matview' ELSE 'table' END,
+        (SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
+        CASE
+            WHEN c.reltuples < 0 OR (c.relpages = 0 AND c.relkind <> 'p' AND pg_relation_size(c.oid) > 0)
+                THEN NULL
+            WHEN c.relpages > 0 AND c.relkind <> 'p'
+                -- As the planner has it: what came since the last ANALYZE shows in the file's size.
+                THEN round(c.reltuples::float8 / c.relpages * (pg_relation_size(c.oid)
+                    / current_setting('block_size')::int))
+            ELSE c.reltuples::float8
+        END,
+        pg_relation_size(c.oid), coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0),
+        greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid))::text
+    {_OURS} ORDER BY 2
+"""
+_INDEXES = f"""
+    SELECT i.indrelid::bigint, quote_ident(x.relname), pg_get_indexdef(i.indexrelid), a.amname,
+        coalesce(pg_relation_size(i.indexrelid), 0), i.indisunique,
+        i.indpred IS NOT NULL, i.indexprs IS NOT NULL
+    FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
+    WHERE i.indisvalid AND i.indrelid IN (SELECT c.oid {_OURS}) ORDER BY 1, 2
+"""
+_COLUMNS = f"""
+    SELECT a.attrelid::bigint, a.attname, format_type(a.atttypid, a.atttypmod),
+        s.avg_width, s.n_distinct::float8, s.null_frac::float8
+    FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace w ON w.oid = r.relnamespace
+    LEFT JOIN pg_stats s ON s.schemaname = w.nspname AND s.tablename = r.relname AND s.attname = a.attname
+        AND s.inherited = (r.relkind = 'p')
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN (SELECT c.oid {_OURS})
+    ORDER BY a.attrelid, a.attnum
+"""
+_TRIGGERS = f"""
+    SELECT tgrelid::bigint, tgname, tgtype::int, tgenabled <> 'D' FROM pg_trigger
+    WHERE NOT tgisinternal AND tgrelid IN (SELECT c.oid {_OURS}) ORDER BY 1, 2
+"""
+_TRANSACTIONS = """
+    SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8, state IS NULL
+    FROM pg_stat_activity
+    WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND datname = current_database()
+        AND (xact_start IS NOT NULL OR state IS NULL)
+"""
+_PROBE = (
+    "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
+    f"SELECT sum(length(md5(i::text))) FROM generate_series(1, {_PROBED_ROWS}) i"
+)
+
+# A quoted name, kept; or a constant, not kept.
+_CONSTANT = re.compile(
+    r"""("(?:[^"]|"")*") | (?:\bE)?'(?:[^'\\]|''|\\.)*' | (?<![\w$])\d[\d.]*(?:e[+-]?\d+)?\b""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S) -> Statistics:
+    """Return the statistics of a database, as one snapshot sees it.
+
+    Raises:
+        LockFault: A table is locked against even looking at its size.
+        ConnectionFault: The server cannot be reached.
+    """
+    with connected(settings) as conn:
+        return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
+
+
+def export_from(
+    conn: Connection[Any], schema: str, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S
+) -> Statistics:
+    """Return the statistics of the database at the end of an idle connection; raises like ``export``."""
+    probe = _probe(conn, probed_s)
+    transactions = _sample(conn, sampled_s)
+    with _snapshot(conn):
+        relations = _relations(conn, literal(schema))
+        known = _settings(conn)
+    return Statistics(
+        taken_at=datetime.now(UTC).replace(microsecond=0),
+        server=Server(server_version(conn), _block_bytes(conn)),
+        settings=known,
+        relations=relations,
+        transactions=transactions,
+        probe=probe,
+    )
+
+
+@contextmanager
+def _snapshot(conn: Connection[Any]) -> Iterator[None]:
+    # pg_relation_size waits behind whoever has a table to himself; nobody shall wait behind us.
+    send(
+        conn,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; SET LOCAL jit = off",
+    )
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockFault(
+            "a table is locked by somebody who changes it, and its size cannot be seen",
+            hint="export again when that has ended",
+        ) from error
+    finally:
+        if not conn.closed:
+            send(conn, "ROLLBACK")
+
+
+def without_constants(definition: str) -> str:
+    """Return a definition whose constants, which somebody wrote about his data, are question marks."""
+    return _CONSTANT.sub(lambda found: found[1] or "?", definition)
+
+
+def _relations(conn: Connection[Any], ledger: str) -> dict[str, Relation]:
+    found, indexes, columns, triggers = send(
+        conn, ";".join(query.format(ledger=ledger) for query in (_RELATIONS, _INDEXES, _COLUMNS, _TRIGGERS))
+    )
+    block_bytes = _block_bytes(conn)
+    indexes_of = _by_relation(indexes, _index)
+    columns_of = _by_relation(columns, Column)
+    triggers_of = _by_relation(triggers, _trigger)
+    names = {oid: name for oid, name, *_ in found}
+    return {
+        name: Relation(
+            name,
+            kind,
+            names.get(parent),
+            tuples,
+            # NULL: dropped since the snapshot was taken.
+            (size or 0) // block_bytes,
+            toast_bytes,
+            analyzed_at,
+            indexes_of[oid],
+            columns_of[oid],
+            triggers_of[oid],
+        )
+        for oid, name, kind, parent, tuples, size, toast_bytes, analyzed_at in found
+    }
+
+
+def _by_relation(found: Sequence[tuple[Any, ...]], make: Any) -> Mapping[int, tuple[Any, ...]]:
+    grouped: dict[int, tuple[Any, ...]] = defaultdict(tuple)
+    for oid, *values in found:
+        grouped[oid] += (make(*values),)
+    return grouped
+
+
+def _index(name: str, definition: str, *values: Any) -> Index:
+    return Index(name, without_constants(definition), *values)
+
+
+def _trigger(name: str, kind: int, enabled: bool) -> Trigger:
+    events = tuple(event for bit, event in _EVENTS.items() if kind & bit)
+    return Trigger(name, events, bool(kind & _PER_ROW), enabled)
+
+
+def _settings(conn: Connection[Any]) -> dict[str, Setting]:
+    return {name: _setting(value, unit, kind) for name, value, unit, kind in rows(conn, _SETTINGS_QUERY)}
+
+
+def _setting(value: str, unit: str | None, kind: str) -> Setting:
+    if kind == "bool":
+        return value == "on"
+    if kind not in ("integer", "real"):
+        return value
+    number = int(value) if kind == "integer" else float(value)
+    if not unit or number < 0:
+        return number
+    count, name = re.fullmatch(r"(\d*)(\w+)", unit).groups()  # type: ignore[union-attr]
+    return number * int(count or 1) * _UNITS.get(name, 1)
+
+
+def _block_bytes(conn: Connection[Any]) -> int:
+    return int(rows(conn, "SHOW block_size")[0][0])
+
+
+def _sample(conn: Connection[Any], sampled_s: float) -> Transactions:
+    """Look at the transactions of others again and again."""
+    ages: list[float] = []
+    hidden = 0
+    for sample in range(_SAMPLES):
+        if sample:
+            time.sleep(sampled_s / (_SAMPLES - 1))
+        found = rows(conn, _TRANSACTIONS)
+        ages += [round(max(age, 0.0), 3) for age, _ in found if age is not None]
+        hidden = max(hidden, sum(unseen for _, unseen in found))
+    return Transactions(sampled_s, tuple(sorted(ages)), hidden)
+
+
+def _probe(conn: Connection[Any], probed_s: float) -> Probe:
+    """Run the same small computation again and again; the fastest was disturbed the least."""
+    began = time.perf_counter()
+    round_trip_s = min(_timed(conn, "SELECT 1") for _ in range(_ROUND_TRIPS))
+    fastest_ms = min(_computed_ms(conn) for _ in range(_COMPUTATIONS))
+    while time.perf_counter() - began < probed_s:
+        fastest_ms = min(fastest_ms, _computed_ms(conn))
+    return Probe(round(fastest_ms * 1e6 / _PROBED_ROWS, 1), round(round_trip_s * 1000, 3))
+
+
+def _computed_ms(conn: Connection[Any]) -> float:
+    """Return what it took by the server's own clock: the way there and back is another matter."""
+    ((answer,),) = rows(conn, _PROBE)
+    (explained,) = json.loads(answer) if isinstance(answer, str | bytes) else answer
+    return float(explained["Execution Time"])
+
+
+def _timed(conn: Connection[Any], query: str) -> float:
+    began = time.perf_counter()
+    rows(conn, query)
+    return time.perf_counter() - began

@@ -1,0 +1,138 @@
+"""Judge a report by a policy: which findings count, and whether one of them fails the gate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+
+from attrs import evolve
+
+from confiture.gate.policy import FailOn, Policy
+from confiture.gate.scope import EVERYTHING, Scope
+from confiture.models.report import Finding, MigrationReport, Report, Verdict
+
+NO_FILES: Mapping[str, str] = MappingProxyType({})
+_BAD: Mapping[FailOn, tuple[str, ...]] = MappingProxyType(
+    {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+)
+
+
+def judged(
+    report: Report,
+    policy: Policy,
+    *,
+    scope: Scope = EVERYTHING,
+    accepted: Collection[str] = (),
+    files: Mapping[str, str] = NO_FILES,
+    only_report: bool = False,
+) -> Report:
+    """Return the report with what is over a limit, what does not count, the verdict and the exit code.
+
+    A report that ended otherwise than well keeps its code: what failed comes first.
+
+    Args:
+        report: Of a rehearsal, or of files that were read.
+        policy: What the gate fails on.
+        scope: Which migrations are judged.
+        accepted: The fingerprints of findings that were let in before.
+        files: The file of each version, as findings name it.
+        only_report: Whether the exit code stays, whatever the gate says.
+    """
+    # Of a rehearsal that failed nothing is known of what it did not reach.
+    over = _exceeded(_chosen(report, scope, files), policy, files) if _rehearsed(report) else ()
+    findings = tuple(_marked(each, scope, accepted) for each in (*report.findings, *over))
+    marked = evolve(report, findings=findings, notes=(*report.notes, *_notes(scope)))
+    if report.outcome != "ok" or report.exit_code:
+        return marked
+    failing = failures(findings, policy.fail_on)
+    return evolve(
+        marked,
+        exit_code=1 if failing and not only_report else 0,
+        verdict=verdict(findings, failing, policy, only_report=only_report),
+    )
+
+
+def failures(findings: Collection[Finding], fail_on: FailOn) -> tuple[Finding, ...]:
+    """Return the findings that fail a gate."""
+    return tuple(each for each in findings if each.severity in _BAD[fail_on] and not each.ignored)
+
+
+def _exceeded(
+    migrations: Sequence[MigrationReport], policy: Policy, files: Mapping[str, str]
+) -> tuple[Finding, ...]:
+    from confiture.gate.limits import exceeded
+
+    return exceeded(migrations, policy, files)
+
+
+def _rehearsed(report: Report) -> bool:
+    return report.outcome == "ok" and report.server_version is not None
+
+
+def _chosen(report: Report, scope: Scope, files: Mapping[str, str]) -> tuple[MigrationReport, ...]:
+    return tuple(
+        each for each in report.migrations if scope.has(each.version, files.get(each.version, each.file))
+    )
+
+
+def _marked(finding: Finding, scope: Scope, accepted: Collection[str]) -> Finding:
+    # A limit is never accepted: however far it is exceeded, the fingerprint is the same.
+    let_in = finding.fingerprint in accepted and not finding.rule.startswith("limit-")
+    counts = not let_in and scope.has(finding.migration, finding.file)
+    return finding if counts else evolve(finding, ignored=True)
+
+
+def _notes(scope: Scope) -> tuple[str, ...]:
+    return (f"judged: migrations {scope.words}",) if scope.words else ()
+
+
+_MOST = 3
+
+
+def verdict(
+    findings: Collection[Finding], failing: Sequence[Finding], policy: Policy, *, only_report: bool = False
+) -> Verdict:
+    """Return what the gate says, and what its reader does now."""
+    if failing:
+        says = "the gate would say no" if only_report else "the gate says no"
+        return Verdict(False, f"{says}: {_counted(failing)}: {_places(failing)}", _next_step(failing))
+    if policy.fail_on == "never":
+        return Verdict(True, 'the gate fails on nothing: fail_on = "never"')
+    rest = [each for each in findings if not each.ignored and each.severity != "info"]
+    beside = f", with {_counted(rest)}" if rest else ""
+    return Verdict(True, f"the gate lets it pass{beside}")
+
+
+def _counted(findings: Collection[Finding]) -> str:
+    counts = Counter(each.severity for each in findings)
+    said = [
+        f"{counts[name]} {name}{'s' * (counts[name] != 1)}" for name in ("error", "warning") if counts[name]
+    ]
+    return " and ".join(said)
+
+
+def _places(failing: Sequence[Finding]) -> str:
+    said = list(dict.fromkeys(f"{each.rule} at {_place(each)}" for each in failing))
+    rest = len(said) - _MOST
+    return ", ".join(said[:_MOST]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _place(finding: Finding) -> str:
+    where = finding.file or finding.migration
+    return where if finding.line is None else f"{where}:{finding.line}"
+
+
+def _next_step(failing: Sequence[Finding]) -> str:
+    limits = [each for each in failing if each.rule.startswith("limit-")]
+    others = [each for each in failing if each not in limits]
+    steps = []
+    if any(each.recipe for each in others):
+        steps.append('write what stands under "instead"')
+    if others:
+        steps.append(
+            f'say above the statement why it may pass: -- confiture: ignore {others[0].rule} reason="…"'
+        )
+    if limits:
+        steps.append("do less at a time, or raise the limit in [tool.confiture.gate]")
+    return "; or ".join(steps)

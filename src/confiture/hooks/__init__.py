@@ -1,0 +1,1 @@
+"""Hooks: their specification, their public API, and the guard around each call."""

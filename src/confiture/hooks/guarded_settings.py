@@ -1,0 +1,54 @@
+"""The settings a hook may not leave changed, and the SQL that looks at them and puts them back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confiture.postgres.session import literal
+
+# What a hook may not leave changed. statement_timeout goes first, in a statement of its own:
+# a hook's `SET statement_timeout = 1` would otherwise cancel the guard itself.
+GUARDED = (
+    "statement_timeout",
+    "session_authorization",
+    "role",
+    "search_path",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "TimeZone",
+    "DateStyle",
+    "session_replication_role",
+    "row_security",
+    "client_min_messages",
+    "check_function_bodies",
+    "default_tablespace",
+)
+
+CURSORS = "SELECT name FROM pg_cursors WHERE name <> ''"
+LOOK = f"SELECT {', '.join(f'current_setting({literal(name)})' for name in GUARDED)}; {CURSORS};"
+
+
+def put_back_sql(wanted: Mapping[str, str], callers: Mapping[str, str]) -> str:
+    """Return two SELECTs: a column a setting, NULL where it is as it was, else what it had become.
+
+    Args:
+        wanted: What each is to be for the rest of the migration.
+        callers: What each is to be for the session afterwards, on an application's connection.
+    """
+    first, *others = (_put_back_one(name, wanted[name], callers.get(name, "")) for name in GUARDED)
+    return f"SELECT {first}; SELECT {', '.join(others)};"
+
+
+def _put_back_one(name: str, value: str, callers: str) -> str:
+    """Return SQL that puts one setting back: the caller's own value first, for after his commit."""
+    setting, value = literal(name), literal(value)
+    now = f"current_setting({setting})"
+    back = f"set_config({setting}, {value}, false)"
+    if callers and literal(callers) != value:
+        back = f"set_config({setting}, {literal(callers)}, false) || set_config({setting}, {value}, true)"
+    return f"CASE WHEN {now} <> {value} THEN {now} || left({back}, 0) END"
+
+
+def set_locally(name: str, value: str) -> str:
+    """Return SQL that changes a setting until the transaction's end, and answers with its new value."""
+    return f"SELECT set_config({literal(name)}, {literal(value)}, true)"

@@ -1,0 +1,176 @@
+"""Run the hooks of one phase: plugins' and the migration's own, through one guarded path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from psycopg import Connection
+
+from confiture.hooks.api import Hook, HookContext, HookPhase, HookResult
+from confiture.hooks.guard import Guard
+from confiture.hooks.implementation import Commits, HookRef, called
+from confiture.hooks.plugin_manager import GuardedPluginManager
+from confiture.models.migration import Migration
+from confiture.models.report import HookReport
+from confiture.postgres.locks import changed_so_far
+from confiture.postgres.session import Session
+
+if TYPE_CHECKING:
+    from confiture.rehearsal.trace.steps import Step
+    from confiture.rehearsal.trace.trace import Trace
+
+OWN_LISTS = {
+    HookPhase.BEFORE_VALIDATION: "before_validation_hooks",
+    HookPhase.BEFORE_DDL: "before_ddl_hooks",
+    HookPhase.AFTER_DDL: "after_ddl_hooks",
+    HookPhase.AFTER_VALIDATION: "after_validation_hooks",
+    HookPhase.CLEANUP: "cleanup_hooks",
+    HookPhase.ON_ERROR: "error_hooks",
+}
+
+
+@define
+class Phases:
+    """The hooks of one migration, and what they have done so far.
+
+    Attributes:
+        manager: Where plugins, and for a while the migration's own hooks, are registered.
+        context: What the hooks are told.
+        reports: What each did.
+        warnings: What their guards had to say.
+        ran: Every hook that was begun.
+        locals: Settings made with ``context.set_local``.
+        changed_before: What the migration has changed in transactions that have ended.
+        trace: Looks on, in a rehearsal.
+        steps: What it saw, one for each of ``reports``.
+    """
+
+    manager: GuardedPluginManager
+    context: HookContext
+    reports: list[HookReport] = field(factory=list)
+    warnings: list[str] = field(factory=list)
+    ran: list[HookRef] = field(factory=list)
+    locals: dict[str, str] = field(factory=dict)
+    changed_before: set[str] = field(factory=set)
+    trace: Trace | None = None
+    steps: list[Step] = field(factory=list)
+
+    def any(self, *phases: HookPhase) -> bool:
+        """Whether any of these phases has a hook."""
+        return any(self._implementations(phase) for phase in phases)
+
+    def run(
+        self, session: Session, phase: HookPhase, commits: Commits | None = None, **more: Any
+    ) -> list[HookResult]:
+        """Run the hooks of ``phase`` in the transaction that ``session`` is in; nothing where there are none.
+
+        ``commits`` ends that transaction and begins another at each yield of a generator hook.
+
+        Raises:
+            HookError: One failed.
+        """
+        implementations = self._implementations(phase)
+        if not implementations:
+            return []
+        plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
+        guard = Guard(session, self.context, plain, lambda: self._changed(session), commits)
+        guard.beside.trace = self.trace
+        self.manager.guard = guard
+        try:
+            results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
+            if guard.fatal:
+                raise guard.fatal
+        finally:
+            self.reports += guard.reports
+            self.steps += guard.beside.steps
+            self.warnings += guard.warnings
+            self.ran += guard.ran
+            self.locals |= guard.locals
+        # A wrapper may return whatever it likes in place of pluggy's list.
+        each = results if isinstance(results, list) else [results]
+        return [result for result in each if isinstance(result, HookResult)]
+
+    def _changed(self, session: Session) -> tuple[str, ...]:
+        return tuple(sorted({*self.changed_before, *changed_so_far(session.conn)}))
+
+    def _implementations(self, phase: HookPhase) -> list[Any]:
+        return getattr(self.manager.hook, phase.spec).get_hookimpls()  # type: ignore[no-any-return]
+
+
+@contextmanager
+def own_hooks(manager: GuardedPluginManager, migration: Migration) -> Iterator[None]:
+    """Register a migration's own hooks after the plugins', for as long as it runs.
+
+    Raises:
+        TypeError: A list holds something else than a ``Hook`` of its phase.
+    """
+    hooks = [
+        (phase, hook)
+        for phase, attribute in OWN_LISTS.items()
+        for hook in checked(getattr(migration, attribute), phase, attribute)
+    ]
+    with registered(manager, hooks):
+        yield
+
+
+@contextmanager
+def registered(manager: GuardedPluginManager, hooks: Sequence[tuple[HookPhase, Hook]]) -> Iterator[None]:
+    """Register ``hooks`` so that they run in this order, after the plugins; take them away again."""
+    names = [f"own hook {number}" for number, _ in enumerate(hooks)]
+    try:
+        for name, (phase, hook) in zip(names, hooks, strict=True):
+            manager.register_hook(hook, phase, name)
+        yield
+    finally:
+        for name in names:
+            if manager.has_plugin(name):
+                manager.unregister(name=name)
+
+
+def checked(hooks: Iterable[Any], phase: HookPhase, where: str) -> list[Hook]:
+    """Return the hooks, having refused what is none, or is of another phase."""
+    each = list(hooks)
+    for hook in each:
+        if not isinstance(hook, Hook):
+            raise TypeError(f"{where}: {hook!r} is not an instance of Hook")
+        if HookPhase.of(hook.phase) is not phase:
+            raise TypeError(f"{where}: {type(hook).__name__} is a hook of {HookPhase.of(hook.phase).spec}")
+    return each
+
+
+class HookExecutor:
+    """Runs hooks outside a migration, each in its savepoint."""
+
+    def execute_phase(
+        self, conn: Connection[Any], phase: HookPhase | str, hooks: Sequence[Hook], context: HookContext
+    ) -> list[HookResult]:
+        """Run ``hooks`` in order and return what they report.
+
+        On an idle connection they have a transaction of their own, which is committed, and then their
+        ``on_commit`` callbacks are called; on one that is in a transaction, its end is the caller's,
+        and the callbacks are left in ``context.callbacks``.
+
+        Raises:
+            TypeError: One is not a hook of ``phase``; nothing has run.
+            HookError: One failed; on an idle connection all of them are undone.
+        """
+        wanted = HookPhase.of(phase)
+        each = checked(hooks, wanted, f"hooks of {wanted.spec}")
+        manager = GuardedPluginManager()
+        session = Session.of_caller(conn)
+        phases = Phases(manager, context)
+        more: dict[str, Any] = {"error": context.error} if wanted is HookPhase.ON_ERROR else {}
+        with registered(manager, [(wanted, hook) for hook in each]), session.transaction():
+            results = phases.run(session, wanted, **more)
+        if not (session.nested or context.dry_run):
+            _call_back(context)
+        return results
+
+
+def _call_back(context: HookContext) -> None:
+    callbacks, context.callbacks = context.callbacks, []
+    for said in filter(None, map(called, callbacks)):
+        context.log.warning("callback.failed", error=said)

@@ -1,0 +1,125 @@
+"""A pluggy manager whose every implementation runs inside the guard."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pluggy
+
+from confiture.hooks import spec
+from confiture.hooks.api import HookPhase
+from confiture.hooks.guard import Guard
+from confiture.hooks.implementation import HookRef
+
+
+class GuardedPluginManager(pluggy.PluginManager):
+    """Registers a stand-in for each plugin: the same functions, each in the guard of its phase.
+
+    Attributes:
+        guard: That of the phase that is running.
+        tables: The plugins' configuration, by name.
+    """
+
+    guard: Guard
+
+    def __init__(self, tables: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        super().__init__("confiture")
+        self.add_hookspecs(spec)
+        self.tables = tables or {}
+
+    def register(self, plugin: Any, name: str | None = None) -> str | None:
+        """Register what stands in for ``plugin``; see :meth:`pluggy.PluginManager.register`."""
+        name = name or self.get_canonical_name(plugin)
+        stand_in = SimpleNamespace()
+        for attribute in dir(plugin):
+            options = self.parse_hookimpl_opts(plugin, attribute)
+            if options is not None:
+                function = getattr(plugin, attribute)
+                ref = self._ref(name, options["specname"] or attribute, function)
+                if ref is None:
+                    if not options["optionalhook"]:  # pluggy's own check names it
+                        setattr(stand_in, attribute, function)
+                    continue
+                if options["hookwrapper"]:
+                    function, options = _new_style(function), _as_wrapper(options)
+                setattr(stand_in, attribute, _guarded(self, ref, function, options))
+        return super().register(stand_in, name)
+
+    def register_hook(self, hook: Any, phase: HookPhase, name: str) -> str | None:
+        """Register a ``Hook`` of a migration's own list, for as long as that migration runs."""
+        ref = HookRef(phase, None, type(hook).__name__)
+        function: Callable[..., Any] = lambda conn, context: hook.execute(conn, context)  # noqa: E731
+        # trylast: each one registered later is called later, and all of them after the plugins'.
+        stand_in = SimpleNamespace(**{phase.spec: _guarded(self, ref, function, {"trylast": True})})
+        return super().register(stand_in, name)
+
+    def _ref(self, plugin: str, phase: str, function: Callable[..., Any]) -> HookRef | None:
+        known = phase.upper() in HookPhase.__members__
+        name = getattr(function, "__qualname__", type(function).__name__)
+        return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _as_wrapper(options: pluggy.HookimplOpts) -> pluggy.HookimplOpts:
+    return {**options, "hookwrapper": False, "wrapper": True}
+
+
+def _new_style(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turn an old-style hookwrapper into a wrapper: one that raises would make pluggy print a warning."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Generator[Any, Any, Any]:
+        generator = function(*args)
+        try:
+            next(generator)
+        except StopIteration:
+            return None  # it has not yielded; neither does this, and the guard refuses it
+        try:
+            inner = yield
+            outcome = pluggy.Result.from_call(lambda: inner)
+        except GeneratorExit:
+            generator.close()
+            raise
+        except BaseException as error:
+            outcome = pluggy.Result.from_call(functools.partial(_raise, error))
+        try:
+            generator.send(outcome)
+        except StopIteration:
+            return outcome.get_result()
+        yield  # a second time, as it did; the guard refuses it
+        return None
+
+    return wrapper
+
+
+def _guarded(
+    manager: GuardedPluginManager,
+    ref: HookRef,
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+) -> Callable[..., Any]:
+    if options.get("wrapper"):
+
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Generator[Any, Any, Any]:
+            return (yield from manager.guard.wrap(ref, function(*args)))
+
+        return _marked(wrapper, options)
+
+    @functools.wraps(function)
+    def plain(*args: Any) -> Any:
+        return manager.guard.call(ref, lambda: function(*args))
+
+    return _marked(plain, options)
+
+
+def _marked(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+    # Marked again: above a @staticmethod the mark is not on the function, where `wraps` looks.
+    marked: Callable[..., Any] = spec.hookimpl(**options)(function)
+    return marked

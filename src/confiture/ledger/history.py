@@ -1,0 +1,73 @@
+"""What was applied when, by whom, with which hooks and plugins: read out of the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confiture.config.settings import Settings
+from confiture.ledger.table import Ledger
+from confiture.migrations.version import numbers
+from confiture.models.ledger import HookRecord, PluginRecord, Record
+from confiture.postgres.connect import connected
+from confiture.postgres.session import identifier
+
+
+def read_history(settings: Settings) -> tuple[Record, ...]:
+    """Return what was applied, newest last; read rights are enough, no lock is taken.
+
+    Raises:
+        ConfitureError: The server cannot be reached, or the role may not read the ledger.
+    """
+    ledger = Ledger(settings.schema)
+    with connected(settings) as conn:
+        return records(ledger.select(conn, history_sql(ledger.schema)))
+
+
+def history_sql(schema: str) -> str:
+    """Return SQL that reads all that the ledger knows of what was applied."""
+    return f"""
+        SELECT version, name,
+            to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+            applied_by, duration_ms, transactional, plugins, hooks
+        FROM {identifier(schema)}.ledger
+    """
+
+
+def records(found: list[tuple[Any, ...]]) -> tuple[Record, ...]:
+    """Return the rows as records, newest last; what was recorded in one moment goes by version."""
+    each = [_record(*row) for row in found]
+    return tuple(sorted(each, key=lambda record: (record.applied_at, numbers(record.version))))
+
+
+def _record(
+    version: str,
+    name: str,
+    applied_at: str,
+    applied_by: str,
+    duration_ms: float,
+    transactional: bool,
+    plugins: list[str],
+    hooks: list[str],
+) -> Record:
+    return Record(
+        version=version,
+        name=name,
+        applied_at=applied_at,
+        applied_by=applied_by,
+        # No migration takes no time at all: this one was never run.
+        duration_ms=duration_ms or None,
+        transactional=transactional,
+        baseline=not duration_ms,
+        plugins=tuple(_plugin(each) for each in plugins),
+        hooks=tuple(_hook(each) for each in hooks),
+    )
+
+
+def _plugin(recorded: str) -> PluginRecord:
+    name, _, version = recorded.partition("==")
+    return PluginRecord(name, version)
+
+
+def _hook(recorded: str) -> HookRecord:
+    phase, _, hook = recorded.partition(" ")
+    return HookRecord(phase, hook)

@@ -1,0 +1,304 @@
+"""The ways on where the ledger is not what it should be: show them, and change the ledger when told to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import field, frozen
+from psycopg import Connection
+
+from confiture.config.settings import Settings
+from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, UsageFault
+from confiture.ledger.migration_lock import lock_holder
+from confiture.ledger.table import Ledger, sha256
+from confiture.ledger.verify import file_disagreements
+from confiture.ledger.writer import recorder
+from confiture.migrations.folder import read_folder
+from confiture.migrations.planner import find
+from confiture.migrations.version import numbers
+from confiture.models.ledger import Entry, HookProgress, InvalidIndex, Repair, StatementProgress, Unfinished
+from confiture.models.migration import Script, Statement
+from confiture.postgres.connect import connected
+from confiture.postgres.invalid_indexes import build_of
+from confiture.postgres.session import identifier, literal, rows
+
+
+def read_repair(settings: Settings, version: str | None = None) -> Repair:
+    """Return what is unfinished, changed or missing, and the way on; of one version where one is given.
+
+    Raises:
+        UsageFault: There is no such version, neither in the folder nor in the ledger.
+    """
+    scripts = _scripts(settings)
+    ledger = Ledger(settings.schema)
+    with connected(settings) as conn:
+        entries = ledger.read(conn)
+        wanted = None if version is None else _known(version, scripts, entries)
+        running = lock_holder(conn, settings.schema)
+        unfinished = tuple(
+            _unfinished(conn, read_progress(conn, ledger, entry), _script(scripts, entry), running)
+            for entry in sorted(entries, key=lambda entry: numbers(entry.version))
+            if not entry.finished and wanted in (None, numbers(entry.version))
+        )
+    disagreements = tuple(
+        each
+        for each in file_disagreements(scripts, entries)
+        if each.what != "unfinished" and wanted in (None, numbers(each.version))
+    )
+    return Repair(unfinished, disagreements)
+
+
+def accept_changed(settings: Settings, version: str) -> Repair:
+    """Write the checksum of a file, as it is now, into the ledger.
+
+    Raises:
+        UsageFault: There is no such file, or it was not applied.
+        LockFault: Another run holds the migration lock.
+    """
+    script = find(read_folder(settings.migrations), version)
+    with recorder(settings) as recording:
+        entry = _applied(recording.entries(), script)
+        if entry.checksum in (None, script.checksum):
+            return Repair(done=(f"{script.label} has not changed: nothing to do",))
+        recording.write(recording.ledger.accept_sql(entry.version, script.checksum))
+    return Repair(done=(f"the file of {script.label} is accepted as it is now",))
+
+
+def forget(settings: Settings, version: str) -> Repair:
+    """Take a migration out of the ledger whose file is missing, or that is unfinished.
+
+    Raises:
+        UsageFault: The ledger does not know it, or there is nothing wrong with it.
+        LockFault: Another run holds the migration lock.
+    """
+    scripts = _scripts(settings)
+    with recorder(settings) as recording:
+        entries = recording.entries()
+        wanted = _known(version, (), entries)
+        those = [entry for entry in entries if numbers(entry.version) == wanted]
+        if all(entry.finished for entry in those) and _script(scripts, those[0]):
+            raise UsageFault(
+                f"{_label(those[0])} is applied and its file is there: nothing to forget",
+                hint="undo it: confiture down",
+            )
+        written = dict.fromkeys(entry.version for entry in those)
+        recording.write(" ".join(map(recording.ledger.delete_sql, written)))
+    return Repair(done=(f"{_label(those[0])} is forgotten; what it did in the database is still there",))
+
+
+def _scripts(settings: Settings) -> tuple[Script, ...]:
+    """Return the scripts; a folder that is empty is no reason not to repair."""
+    try:
+        return read_folder(settings.migrations)
+    except SourceFault:
+        if settings.migrations.is_dir():
+            return ()
+        raise
+
+
+def _known(version: str, scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[int, ...]:
+    wanted = numbers(version)
+    versions = (*(script.version for script in scripts), *(entry.version for entry in entries))
+    if wanted not in map(numbers, versions):
+        raise UsageFault(
+            f"neither the ledger nor the folder knows version {version!r}"
+            if scripts
+            else f"the ledger knows no version {version!r}",
+            hint="list them: confiture status",
+        )
+    return wanted
+
+
+def _script(scripts: tuple[Script, ...], entry: Entry) -> Script | None:
+    return next((each for each in scripts if numbers(each.version) == numbers(entry.version)), None)
+
+
+def _applied(entries: tuple[Entry, ...], script: Script) -> Entry:
+    for entry in entries:
+        if entry.finished and numbers(entry.version) == numbers(script.version):
+            return entry
+    raise UsageFault(
+        f"{script.label} is not applied: there is no checksum to replace",
+        hint="list what is: confiture status",
+    )
+
+
+def _unfinished(
+    conn: Connection[Any], progress: Progress, script: Script | None, running: str | None
+) -> Unfinished:
+    entry = progress.entry
+    statements, unreadable = _statements(script, entry)
+    states = statement_progress(statements, progress.steps)
+    left = invalid_indexes(conn, statements)
+    notes = (
+        *([f"a run is at work right now: {running}"] if running else []),
+        *([f"its file cannot be read: {unreadable}"] if unreadable else []),
+        *_notes(progress, script, states, left),
+    )
+    return Unfinished(
+        version=entry.version,
+        name=script.name if script else entry.name,
+        direction=entry.direction,
+        file=str(_file(script, entry)) if script else None,
+        # A Python migration tells its statements when it runs; they are counted in the notes.
+        statements=states if statements else (),
+        hooks=progress.hooks,
+        invalid_indexes=left,
+        notes=notes,
+        commands=_commands(entry, script, left),
+    )
+
+
+def _file(script: Script, entry: Entry) -> Any:
+    down = script.down_path if entry.direction == "backward" else None
+    return down or script.path
+
+
+def _statements(script: Script | None, entry: Entry) -> tuple[tuple[Statement, ...], str | None]:
+    """Return the statements of the file, and why there are none where it is faulty."""
+    from confiture.sql.script import read_sql
+
+    if script is None or script.kind == "python":
+        return (), None
+    try:
+        parsed = read_sql(script, entry.direction)
+    except (MigrationFault, MigrationFaults) as fault:
+        return (), fault.message
+    return (parsed.statements if parsed else ()), None
+
+
+def _notes(
+    progress: Progress,
+    script: Script | None,
+    states: tuple[StatementProgress, ...],
+    left: tuple[InvalidIndex, ...],
+) -> list[str]:
+    notes = []
+    if script is None:
+        notes.append("its file is missing: restore it, and go on with a run; or forget the migration")
+    elif script.kind == "python":
+        done = sum(step.done_at is not None for step in progress.steps.values())
+        notes.append(f"a Python migration starts over; statements that had run before it was stopped: {done}")
+    if any(each.state == "changed" for each in states) and script and script.kind == "sql":
+        notes.append(
+            "what was done has another text now: restore that part of the file, and go on; or start over "
+            f"from the top: confiture repair --forget {progress.entry.version}"
+        )
+    if any(each.state == "begun" for each in states):
+        notes.append("whether the statement that was begun has ended is not recorded")
+    for each in left:
+        if each.builder_pid is not None:
+            notes.append(
+                f"pid {each.builder_pid} is still building {each.index}: wait until it has ended, "
+                "and look again"
+            )
+    return notes
+
+
+def _commands(entry: Entry, script: Script | None, left: tuple[InvalidIndex, ...]) -> tuple[str, ...]:
+    """Return the exact next commands, in order."""
+    if script is None:
+        return (f"confiture repair --forget {entry.version}",)
+    if any(each.builder_pid is not None for each in left):
+        return (f"confiture repair {entry.version}",)
+    drops = (f"DROP INDEX CONCURRENTLY {each.index};" for each in left)
+    return (*drops, "confiture run" if entry.direction == "forward" else "confiture down")
+
+
+def _label(entry: Entry) -> str:
+    return f"{entry.version} {entry.name}".rstrip()
+
+
+@frozen
+class Step:
+    """One statement as the ledger has recorded it.
+
+    Attributes:
+        sha256: Of its text.
+        begun_at: ISO 8601.
+        done_at: The same; ``None`` where it is not known to have ended.
+    """
+
+    sha256: str
+    begun_at: str
+    done_at: str | None
+
+
+@frozen
+class Progress:
+    """All that the ledger has recorded of an unfinished migration.
+
+    Attributes:
+        entry: The migration.
+        steps: Its statements, by their number from 0.
+        hooks: What its generator hooks yielded last.
+    """
+
+    entry: Entry
+    steps: Mapping[int, Step] = field(factory=dict)
+    hooks: tuple[HookProgress, ...] = ()
+
+
+def read_progress(conn: Connection[Any], ledger: Ledger, entry: Entry) -> Progress:
+    """Return what is recorded of ``entry``; read rights are enough."""
+    q, which = identifier(ledger.schema), _which(entry)
+    steps = ledger.select(
+        conn,
+        f"SELECT step, statement_sha256, {_time('begun_at')}, {_time('done_at')} FROM {q}.progress {which}",
+    )
+    hooks = ledger.select(
+        conn, f"SELECT phase, plugin, hook, progress FROM {q}.hook_progress {which} ORDER BY at"
+    )
+    return Progress(
+        entry,
+        {step: Step(*recorded) for step, *recorded in steps},
+        tuple(HookProgress(*each) for each in hooks),
+    )
+
+
+def _which(entry: Entry) -> str:
+    return f"WHERE (version, direction) = ({literal(entry.version)}, {literal(entry.direction)})"
+
+
+def _time(column: str) -> str:
+    return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+
+
+def statement_progress(
+    statements: Sequence[Statement], steps: Mapping[int, Step]
+) -> tuple[StatementProgress, ...]:
+    """Return the state of each statement of the file, and of those that it no longer has."""
+    known = [_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
+    gone = [
+        StatementProgress(None, "", "changed", step.done_at)
+        for number, step in sorted(steps.items())
+        if number >= len(statements) and step.done_at
+    ]
+    return (*known, *gone)
+
+
+def _state(statement: Statement, step: Step | None) -> StatementProgress:
+    if step is None:
+        return StatementProgress(statement.line, statement.sql, "pending")
+    if step.done_at is None:
+        return StatementProgress(statement.line, statement.sql, "begun", step.begun_at)
+    same = step.sha256 == sha256(statement.sql)
+    return StatementProgress(statement.line, statement.sql, "done" if same else "changed", step.done_at)
+
+
+def invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
+    """Return the invalid indexes that these statements have left, and who is still building one."""
+    builds = [build_of(each.sql) for each in statements if not each.in_transaction]
+    names = sorted({name for build in builds if build for name in build.invalid(conn)})
+    return tuple(InvalidIndex(name, _builder(conn, name)) for name in names)
+
+
+def _builder(conn: Connection[Any], index: str) -> int | None:
+    """Return the session that builds it: a client that was killed leaves its server process at work."""
+    found = rows(
+        conn,
+        "SELECT pid FROM pg_stat_progress_create_index"
+        f" WHERE datname = current_database() AND index_relid = to_regclass({literal(index)})",
+    )
+    return found[0][0] if found else None

@@ -1,0 +1,259 @@
+"""The ledger: what was applied, in the target database, in a schema of its own.
+
+``ledger``: a row a migration, written in the transaction that applies it. ``progress`` and
+``hook_progress``: what a no-transaction migration has done, a row a statement, and what its generator
+hooks yielded last, until its ledger row is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+import psycopg
+from attrs import frozen
+from psycopg import Connection
+
+from confiture.exceptions import RightsFault
+from confiture.models.ledger import Entry, Row
+from confiture.models.migration import Direction
+from confiture.postgres.session import identifier, literal, rows, send
+
+_WRITES = "INSERT, UPDATE, DELETE"
+
+
+class Versioned(Protocol):
+    """A migration in one direction."""
+
+    @property
+    def version(self) -> str:
+        """As written."""
+
+    @property
+    def direction(self) -> Direction:
+        """Forward or backward."""
+
+
+@frozen
+class Ledger:
+    """The ledger of one schema; its methods return SQL where it travels with other messages."""
+
+    schema: str
+
+    def read(self, conn: Connection[Any]) -> tuple[Entry, ...]:
+        """Return all entries; none where there is no ledger yet. Needs read rights only, takes no lock.
+
+        Raises:
+            RightsFault: The role may not read it.
+        """
+        return tuple(
+            Entry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
+            for version, name, checksum, applied_at, done, direction, begun in self.select(
+                conn, self._read_sql()
+            )
+        )
+
+    def select(self, conn: Connection[Any], query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query on the ledger's tables; none where there is no ledger yet.
+
+        Raises:
+            RightsFault: The role may not read it.
+        """
+        try:
+            return rows(conn, query)
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            return []
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise self._may_not(
+                conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
+            ) from error
+
+    def _read_sql(self) -> str:
+        q = identifier(self.schema)
+        return f"""
+            SELECT version, name, checksum,
+                to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+                NULL::text[], 'forward', NULL
+            FROM {q}.ledger
+            UNION ALL
+            SELECT version, min(name), min(checksum), NULL,
+                array_agg(statement_sha256 ORDER BY step) FILTER (WHERE done_at IS NOT NULL), direction,
+                min(statement_sha256) FILTER (WHERE done_at IS NULL)
+            FROM {q}.progress GROUP BY version, direction
+        """
+
+    def create(self, conn: Connection[Any]) -> None:
+        """Create the schema and its tables where they are missing.
+
+        Raises:
+            RightsFault: The role may not, or the database is read-only.
+        """
+        try:
+            with conn.transaction():
+                ((writable,),) = rows(conn, self._writable_sql())
+                if writable is None:
+                    send(conn, self._create_sql())
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise self._may_not(conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE") from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise read_only(error) from error
+        if writable is False:
+            raise self._may_not(
+                conn, "write the ledger", "GRANT INSERT, UPDATE and DELETE ON ALL TABLES IN SCHEMA"
+            )
+
+    def _writable_sql(self) -> str:
+        """Return a query: whether the role may write the tables, NULL where they are not all there yet."""
+        needs = {"ledger": "INSERT, DELETE", "progress": _WRITES, "hook_progress": _WRITES}
+        rights = [
+            f"has_table_privilege(to_regclass({self._name(table)}), {literal(right)})"
+            for table, each in needs.items()
+            for right in each.split(", ")
+        ]
+        newest = self._name("hook_progress")
+        return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
+
+    def _name(self, table: str) -> str:
+        return literal(f"{identifier(self.schema)}.{table}")
+
+    def _create_sql(self) -> str:
+        q = identifier(self.schema)
+        return f"""
+            CREATE SCHEMA IF NOT EXISTS {q};
+            CREATE TABLE IF NOT EXISTS {q}.ledger (
+                version text PRIMARY KEY,
+                name text NOT NULL,
+                checksum text,
+                applied_at timestamptz NOT NULL,
+                applied_by text NOT NULL,
+                duration_ms double precision NOT NULL,
+                transactional boolean NOT NULL,
+                plugins jsonb NOT NULL,
+                hooks jsonb NOT NULL
+            );
+            CREATE TABLE IF NOT EXISTS {q}.progress (
+                version text,
+                direction text,
+                step integer,
+                name text NOT NULL,
+                checksum text,
+                statement_sha256 text NOT NULL,
+                begun_at timestamptz NOT NULL,
+                done_at timestamptz,
+                PRIMARY KEY (version, direction, step)
+            );
+            CREATE TABLE IF NOT EXISTS {q}.hook_progress (
+                version text,
+                direction text,
+                phase text,
+                plugin text,
+                hook text,
+                progress jsonb NOT NULL,
+                at timestamptz NOT NULL,
+                PRIMARY KEY (version, direction, phase, plugin, hook)
+            )
+        """
+
+    def insert_sql(self, row: Row) -> str:
+        """Return SQL that records a migration as applied, and forgets its progress."""
+        q = identifier(self.schema)
+        values = ", ".join(
+            (
+                literal(row.version),
+                literal(row.name),
+                "NULL" if row.checksum is None else literal(row.checksum),
+                "clock_timestamp()",
+                "session_user",
+                f"{row.duration_ms:.3f}",
+                str(row.transactional).lower(),
+                literal(json.dumps(row.plugins)),
+                literal(json.dumps(row.hooks)),
+            )
+        )
+        forget = "" if row.transactional else self._forget_progress(row.version)
+        return f"{forget} INSERT INTO {q}.ledger VALUES ({values});"
+
+    def delete_sql(self, version: str) -> str:
+        """Return SQL that forgets a migration."""
+        q, v = identifier(self.schema), literal(version)
+        return f"{self._forget_progress(version)} DELETE FROM {q}.ledger WHERE version = {v};"
+
+    def _forget_progress(self, version: str) -> str:
+        q, v = identifier(self.schema), literal(version)
+        return "".join(
+            f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
+        )
+
+    def accept_sql(self, version: str, checksum: str) -> str:
+        """Return SQL that records another checksum of an applied migration."""
+        return (
+            f"UPDATE {identifier(self.schema)}.ledger SET checksum = {literal(checksum)}"
+            f" WHERE version = {literal(version)};"
+        )
+
+    def starts_over_sql(self, work: Versioned) -> str:
+        """Return SQL that forgets the statements of an unfinished migration."""
+        return (
+            f"DELETE FROM {identifier(self.schema)}.progress WHERE "
+            f"(version, direction) = ({literal(work.version)}, {literal(work.direction)});"
+        )
+
+    def begun_sql(self, entry: Entry, step: int, sql: str) -> str:
+        """Return SQL that notes that a statement of a no-transaction migration is about to run."""
+        checksum = "NULL" if entry.checksum is None else literal(entry.checksum)
+        return (
+            f"INSERT INTO {identifier(self.schema)}.progress VALUES ({literal(entry.version)}, "
+            f"{literal(entry.direction)}, {step}, {literal(entry.name)}, {checksum}, {literal(sha256(sql))}, "
+            "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
+            "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at, done_at = NULL;"
+        )
+
+    def done_sql(self, entry: Entry, step: int) -> str:
+        """Return SQL that notes that it has run."""
+        return (
+            f"UPDATE {identifier(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
+            f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+        )
+
+    def not_begun_sql(self, entry: Entry, step: int) -> str:
+        """Return SQL that forgets a statement that failed and left nothing behind."""
+        return (
+            f"DELETE FROM {identifier(self.schema)}.progress WHERE done_at IS NULL AND "
+            f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+        )
+
+    def resume_sql(self, work: Versioned) -> str:
+        """Return SQL that finds what the hooks of an unfinished migration yielded last."""
+        return (
+            f"SELECT phase, plugin, hook, progress FROM {identifier(self.schema)}.hook_progress WHERE "
+            f"(version, direction) = ({literal(work.version)}, {literal(work.direction)})"
+        )
+
+    def yielded_sql(self, work: Versioned, hook: tuple[str, str, str], progress: str) -> str:
+        """Return SQL that stores what a generator hook yielded, as JSON."""
+        values = ", ".join(map(literal, (work.version, work.direction, *hook, progress)))
+        return (
+            f"INSERT INTO {identifier(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
+            "ON CONFLICT (version, direction, phase, plugin, hook) DO UPDATE SET "
+            "progress = excluded.progress, at = excluded.at;"
+        )
+
+    def _may_not(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
+        return RightsFault(
+            f"role {conn.info.user!r} may not {what} in database {conn.info.dbname!r}",
+            hint=f"{grant} to it, or connect as a role that may",
+        )
+
+
+def read_only(error: psycopg.Error) -> RightsFault:
+    """The fault of a database that takes no writes."""
+    return RightsFault(
+        f"the database is read-only: {error.diag.message_primary}",
+        hint="is this a replica, or is default_transaction_read_only on? point --url at the primary",
+    )
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

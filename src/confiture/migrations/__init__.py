@@ -1,0 +1,1 @@
+"""A folder of files becomes prepared migrations, and those become a plan."""

@@ -1,0 +1,234 @@
+"""A folder of migration files becomes scripts in order. No SQL is parsed here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from attrs import frozen
+
+from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
+from confiture.migrations.version import FileName, numbers, parse_filename
+from confiture.models.migration import Script
+from confiture.sql.position import Source
+
+_DIGIT_FIRST = re.compile("[0-9]")
+_BOM = b"\xef\xbb\xbf"
+_UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@frozen
+class _Found:
+    """A migration file by its name; it has not been opened."""
+
+    path: Path
+    said: FileName
+
+
+def read_folder(folder: Path) -> tuple[Script, ...]:
+    """Return the migrations of a folder, oldest first.
+
+    Raises:
+        SourceFault: There is no such folder, or no migration in it.
+        MigrationFault: A file is faulty.
+        MigrationFaults: Several are; all are named.
+    """
+    faults: list[MigrationFault] = []
+    found = _recognized(_listing(folder), faults)
+    scripts = []
+    for group in _by_version(found):
+        try:
+            scripts.append(_script(group))
+        except MigrationFault as fault:
+            faults.append(fault)
+        except MigrationFaults as several:
+            faults += several.faults
+    if faults:
+        raise one_or_many(sorted(faults, key=lambda fault: str(fault.file)))
+    if not scripts:
+        raise SourceFault(f"no migrations in {folder}", hint="write the first one: confiture new NAME")
+    return tuple(sorted(scripts, key=lambda script: numbers(script.version)))
+
+
+def one_or_many(faults: list[MigrationFault]) -> MigrationFault | MigrationFaults:
+    """Return a single fault as itself, several as one."""
+    return faults[0] if len(faults) == 1 else MigrationFaults(faults)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file: UTF-8, without BOM, line ends as LF.
+
+    Raises:
+        MigrationFault: It cannot be read, is not UTF-8 or holds a NUL character.
+    """
+    if not path.is_file() and path.exists():
+        raise MigrationFault(
+            f"{path.name} is not a file",
+            hint="take it away, or rename it so that no digit comes first",
+            file=path,
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MigrationFault(
+            f"{path.name} cannot be read: {reason}", hint="mend its permissions or its link", file=path
+        ) from None
+    try:
+        text = data.removeprefix(_BOM).decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, data, error) from None
+    text = text.replace("\r\n", "\n")
+    if "\0" in text:
+        raise Source(path, text).fault(
+            f"{path.name} holds a NUL character",
+            text.index("\0"),
+            hint="PostgreSQL takes no NUL in SQL; is this a text file, and UTF-8?",
+        )
+    return text
+
+
+def _listing(folder: Path) -> list[Path]:
+    try:
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
+        return [path for path in paths if path.name[:1] in "0123456789" and not path.is_dir()]
+    except FileNotFoundError:
+        raise SourceFault(
+            f"there is no migrations folder {folder}",
+            hint="confiture init makes one; --migrations DIR names another",
+        ) from None
+    except NotADirectoryError:
+        raise SourceFault(f"{folder} is not a folder", hint="--migrations DIR names the folder") from None
+    except OSError as error:
+        raise SourceFault(
+            f"the migrations folder {folder} cannot be read: {error.strerror}",
+            hint="mend its permissions, or name another with --migrations DIR",
+        ) from None
+
+
+def _recognized(paths: Iterable[Path], faults: list[MigrationFault]) -> list[_Found]:
+    found = []
+    for path in paths:
+        said = parse_filename(path.name)
+        if path.suffix.lower() in (".sql", ".py") and _undecoded(path.name):
+            faults.append(_undecodable(path))
+        elif path.suffix.lower() in (".sql", ".py") and said is None:
+            faults.append(_unnamed(path))
+        elif said is not None and said.part not in ("check", "backfill"):
+            found.append(_Found(path, said))
+    return found
+
+
+def _by_version(found: Iterable[_Found]) -> list[list[_Found]]:
+    groups: dict[tuple[int, ...], list[_Found]] = {}
+    for each in found:
+        groups.setdefault(numbers(each.said.version), []).append(each)
+    return list(groups.values())
+
+
+def _script(group: list[_Found]) -> Script:
+    ups = [each for each in group if each.said.part != "down"]
+    downs = [each for each in group if each.said.part == "down"]
+    faults = [_without_up(down, ups) for down in downs if not any(_pair(up, down) for up in ups)]
+    if len(ups) > 1:
+        faults.insert(0, _duplicate(ups))
+    if faults:
+        raise one_or_many(faults)
+    return _read(ups[0], downs[0] if downs else None)
+
+
+def _is_empty(text: str) -> bool:
+    """Whether SQL holds no statement; where the first line that is no comment tells, nothing is lexed."""
+    for line in map(str.strip, text.split("\n")):
+        if line and not line.startswith("--"):
+            if line[0] not in "/;\\":
+                return False
+            break
+    from confiture.sql.lexer import statement_start
+
+    return statement_start(text) is None
+
+
+def _read(up: _Found, down: _Found | None) -> Script:
+    text = read_text(up.path)
+    python = up.said.part == "python"
+    if not python and _is_empty(text):
+        raise MigrationFault(
+            f"{up.path.name} is empty: it holds no statement",
+            hint="write one, or take the file away; SELECT 1; is a migration that does nothing",
+            file=up.path,
+        )
+    return Script(
+        version=up.said.version,
+        name=up.said.name,
+        kind="python" if python else "sql",
+        path=up.path,
+        text=text,
+        checksum=hashlib.sha256(text.encode()).hexdigest(),
+        down_path=down.path if down else None,
+        down_text=read_text(down.path) if down else None,
+    )
+
+
+def _pair(up: _Found, down: _Found) -> bool:
+    return up.said.part == "up" and _stem(up) == _stem(down)
+
+
+def _stem(found: _Found) -> str:
+    return found.path.name.removesuffix(f".{found.said.part}.sql")
+
+
+def _unnamed(path: Path) -> MigrationFault:
+    return MigrationFault(
+        f"{path.name!r} is not the name of a migration",
+        hint="VERSION_name.up.sql, VERSION_name.down.sql, VERSION_name.sql and VERSION_name.py are; "
+        "a file that is no migration must not start with a digit",
+        file=path,
+    )
+
+
+def _undecoded(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _undecodable(path: Path) -> MigrationFault:
+    return MigrationFault(
+        f"the file name {path.name!r} is not UTF-8",
+        hint="rename it: the ledger keeps the name, and PostgreSQL would refuse it",
+    )
+
+
+def _duplicate(files: list[_Found]) -> MigrationFault:
+    names = [each.path.name for each in files]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return MigrationFault(
+        f"version {files[0].said.version} is there {len(files)} times: {listed}",
+        hint="versions are compared number by number; give all but one of them a new version",
+        file=files[-1].path,
+    )
+
+
+def _without_up(down: _Found, ups: list[_Found]) -> MigrationFault:
+    wanted = f"{_stem(down)}.up.sql"
+    beside = f"; {ups[0].path.name} is not it" if ups else ""
+    return MigrationFault(
+        f"{down.path.name} has no {wanted}{beside}",
+        hint=f"rename the file with the way up to {wanted}, or take {down.path.name} away",
+        file=down.path,
+    )
+
+
+def _not_utf8(path: Path, data: bytes, error: UnicodeDecodeError) -> MigrationFault:
+    before = data.removeprefix(_BOM)[: error.start].decode().replace("\r\n", "\n")
+    fault = Source(path, before).fault(
+        f"{path.name} is not UTF-8: byte 0x{error.object[error.start]:02x}", len(before)
+    )
+    wide = data.startswith(_UTF_16_BOMS)
+    fault.hint = f"convert it: iconv -f {'UTF-16' if wide else 'LATIN1'} -t UTF-8 {path.name}"
+    return fault

@@ -1,0 +1,163 @@
+"""One migration made ready to run: found, parsed and checked, before anything touches the database."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from psycopg import Connection
+
+from confiture.engine.statements import SqlMigration
+from confiture.exceptions import MigrationFault, MigrationFaults
+from confiture.ledger.table import sha256
+from confiture.migrations.folder import read_text
+from confiture.migrations.version import parse_filename
+from confiture.models.ledger import Entry
+from confiture.models.migration import Direction, Migration, Script, SqlScript
+
+
+@frozen
+class Work:
+    """One migration to run in one direction.
+
+    Attributes:
+        version: As written.
+        name: As written.
+        direction: ``"forward"`` or ``"backward"``.
+        checksum: Of its file; ``None`` without one.
+        file: Where its statements are.
+        make: Makes a fresh migration on a connection; a retry needs one.
+        script: Its statements, for an SQL migration.
+        transactional: Whether it runs in a transaction.
+        done: What the ledger has recorded of it, where it is unfinished.
+    """
+
+    version: str
+    name: str
+    direction: Direction
+    checksum: str | None
+    file: Path | None
+    make: Callable[[Connection[Any]], Migration]
+    script: SqlScript | None = None
+    transactional: bool = True
+    done: Entry | None = None
+
+    @property
+    def label(self) -> str:
+        """Version and name as a person reads them."""
+        return f"{self.version} {self.name}".rstrip()
+
+
+def prepare(scripts: tuple[Script, ...], direction: Direction) -> tuple[Work, ...]:
+    """Make each script ready.
+
+    Raises:
+        MigrationFault: One is faulty.
+        MigrationFaults: Several are.
+    """
+    works: list[Work] = []
+    faults: list[MigrationFault] = []
+    for script in scripts:
+        try:
+            works.append(
+                _from_python(script, direction) if script.kind == "python" else _from_sql(script, direction)
+            )
+        except MigrationFaults as several:
+            faults += several.faults
+        except MigrationFault as fault:
+            faults.append(fault)
+    if len(faults) > 1:
+        raise MigrationFaults(faults)
+    if faults:
+        raise faults[0]
+    return tuple(works)
+
+
+def from_class(migration: Migration, direction: Direction) -> Work:
+    """Make a migration that an application hands in ready; the first attempt uses the very object."""
+    given: list[Migration] = [migration]
+
+    def make(conn: Connection[Any]) -> Migration:
+        made = given.pop() if given else type(migration)(connection=conn)
+        # However it was made: what it does elsewhere would be neither locked nor rolled back.
+        made.connection = conn
+        return made
+
+    script = _script_of(type(migration))
+    return Work(
+        version=migration.version or (script.version if script else ""),
+        name=migration.name or (script.name if script else ""),
+        direction=direction,
+        checksum=script.checksum if script else None,
+        file=script.path if script else None,
+        make=make,
+        transactional=migration.transactional,
+    )
+
+
+def _script_of(migration: type[Migration]) -> Script | None:
+    """Return the migration file that a class was imported from; ``None`` where it is in no such file."""
+    try:
+        path = Path(inspect.getfile(migration))
+    except (TypeError, OSError):
+        return None
+    named = parse_filename(path.name)
+    if named is None or not path.is_file():
+        return None
+    text = read_text(path)
+    return Script(named.version, named.name, "python", path, text, sha256(text))
+
+
+def _from_sql(script: Script, direction: Direction) -> Work:
+    from confiture.sql.script import read_sql
+
+    parsed = read_sql(script, direction)
+    if parsed is None:
+        raise no_down(script)
+
+    def make(conn: Connection[Any]) -> Migration:
+        migration = SqlMigration(conn, parsed)
+        migration.transactional = parsed.transactional
+        migration.lock_timeout = parsed.lock_timeout
+        migration.statement_timeout = parsed.statement_timeout
+        return migration
+
+    return Work(
+        script.version,
+        script.name,
+        direction,
+        script.checksum,
+        parsed.file,
+        make,
+        parsed,
+        parsed.transactional,
+    )
+
+
+def _from_python(script: Script, direction: Direction) -> Work:
+    from confiture.migrations.python_file import has_down, load_migration
+
+    migration = load_migration(script)
+    if direction == "backward" and not has_down(migration):
+        raise no_down(script)
+    return Work(
+        version=script.version,
+        name=script.name,
+        direction=direction,
+        checksum=script.checksum,
+        file=script.path,
+        make=lambda conn: migration(connection=conn),
+        transactional=migration.transactional,
+    )
+
+
+def no_down(script: Script) -> MigrationFault:
+    """The fault of a migration that cannot be undone."""
+    return MigrationFault(
+        f"migration {script.label} has no down part",
+        hint=f"write {script.path.name.split('.')[0]}.down.sql, a `-- migrate:down` part, or a down() method",
+        file=script.path,
+    )

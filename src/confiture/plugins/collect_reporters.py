@@ -1,0 +1,55 @@
+"""The formats that plugins add to ``--output``, gathered by the hook that also has the built-in ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pluggy
+
+from confiture.exceptions import PluginFault
+from confiture.hooks import spec
+from confiture.output import builtin_reporters as builtin
+from confiture.output.reporters import Reporter
+from confiture.plugins.check import HookReader, said
+from confiture.plugins.load import Loaded
+from confiture.plugins.order import manager_for
+
+
+def reporters_of(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
+    """Return every reporter by its name: the built-in ones, then those of the plugins.
+
+    Raises:
+        PluginFault: A plugin's hook raises, returns something else, or takes a name that is taken.
+    """
+    manager = HookReader()
+    manager.add_hookspecs(spec)
+    manager.register(builtin, "confiture")
+    manager_for(loaded, manager)
+    found: dict[str, Reporter] = {}
+    # Ours first, whatever a plugin's hook says of its own place.
+    hooks = sorted(manager.hook.reporters.get_hookimpls(), key=lambda hook: hook.plugin_name != "confiture")
+    for hook in hooks:
+        for each in _given(hook):
+            if each.name in found:
+                raise _fault(hook.plugin_name, f"{each.name!r} is there already")
+            found[each.name] = each
+    return found
+
+
+def _given(hook: pluggy.HookImpl) -> list[Reporter]:
+    try:
+        given: Any = hook.function()
+        reporters = list(given or ())
+    except Exception as error:
+        raise _fault(hook.plugin_name, f"its hook raises {said(error)}") from error
+    if strange := [each for each in reporters if not isinstance(each, Reporter)]:
+        raise _fault(hook.plugin_name, f"a {type(strange[0]).__name__} is no Reporter")
+    return reporters
+
+
+def _fault(plugin: str, what: str) -> PluginFault:
+    return PluginFault(
+        f"the reporters of plugin {plugin!r} cannot be used: {what}",
+        hint="mend or uninstall the plugin; the built-in formats need none",
+    )

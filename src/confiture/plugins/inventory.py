@@ -1,0 +1,51 @@
+"""What ``confiture plugins`` lists: every plugin, usable or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from confiture.config.settings import Settings
+from confiture.models.plan import PluginStatus
+from confiture.plugins.check import table_faults
+from confiture.plugins.find import Found, find
+from confiture.plugins.load import load, name_clashes
+from confiture.plugins.select import pins
+
+
+def survey(settings: Settings) -> tuple[PluginStatus, ...]:
+    """Return every plugin that is installed or configured, by name; a broken one says why.
+
+    Raises:
+        ConfigurationFault: ``plugins`` in the configuration cannot be read.
+    """
+    configured = tuple(pin.name for pin in pins(settings.plugins or ()))
+    found = find()
+    clashes = name_clashes(found)
+    installed = (_status(each, configured, clashes, settings) for each in found)
+    return tuple(sorted((*installed, *_missing(configured, found)), key=lambda each: each.name))
+
+
+def _status(
+    found: Found, configured: tuple[str, ...], clashes: dict[str, str], settings: Settings
+) -> PluginStatus:
+    loaded = load(found)
+    clash = (clashes[found.name],) if found.name in clashes else ()
+    table = settings.plugin_tables.get(found.name, {})
+    faults = (*clash, *loaded.faults, *table_faults(found.name, loaded.config_keys, table))
+    return PluginStatus(
+        name=found.name,
+        distribution=found.distribution,
+        version=found.version,
+        state="broken" if faults else "ready" if found.name in configured else "unused",
+        phases=loaded.phases,
+        faults=faults,
+    )
+
+
+def _missing(configured: tuple[str, ...], found: tuple[Found, ...]) -> Iterator[PluginStatus]:
+    installed = {each.name for each in found}
+    for name in configured:
+        if name not in installed:
+            yield PluginStatus(
+                name, "", "", "broken", faults=(f"plugin {name!r} is configured, not installed",)
+            )

@@ -1,0 +1,46 @@
+"""The order in which hooks are called: pluggy's own, asked rather than foretold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import pluggy
+
+from confiture.hooks import spec
+from confiture.plugins.check import PHASES, HookReader
+from confiture.plugins.load import Loaded
+
+Manager = TypeVar("Manager", bound=pluggy.PluginManager)
+
+
+def manager_for(loaded: Iterable[Loaded], manager: Manager) -> Manager:
+    """Register the plugins so that the first listed is called first, and return ``manager``.
+
+    It must have the six hookspecs already.
+    """
+    # pluggy calls the last registered first.
+    for each in reversed(tuple(loaded)):
+        manager.register(each.plugin, each.name)
+    return manager
+
+
+def order(loaded: Iterable[Loaded]) -> dict[str, tuple[str, ...]]:
+    """Return who is called in each phase, first to last; a plugin with faults is not."""
+    reader = HookReader()
+    reader.add_hookspecs(spec)
+    manager = manager_for((each for each in loaded if not each.faults), reader)
+    return {
+        phase: tuple(_shown(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls()))
+        for phase in PHASES
+    }
+
+
+def _shown(impl: pluggy.HookImpl) -> str:
+    marks = {
+        "wrapper": impl.wrapper or impl.hookwrapper,
+        "tryfirst": impl.tryfirst,
+        "trylast": impl.trylast,
+    }
+    said = ", ".join(mark for mark, has in marks.items() if has)
+    return f"{impl.plugin_name} ({said})" if said else impl.plugin_name

@@ -1,0 +1,123 @@
+"""Reach the server: our own connections, and what to say where there is none."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, cast
+
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import make_conninfo
+
+from confiture.config.settings import Settings
+from confiture.exceptions import ConnectionFault
+
+OLDEST_SUPPORTED = 14
+_HAS_STARTED = ("password", "authentication", "pg_hba.conf", "does not exist")
+
+
+def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
+    """Open a connection in autocommit mode; transactions are begun by hand.
+
+    Raises:
+        ConnectionFault: No server, wrong password, too old, or no connection left.
+    """
+    url = (settings.direct_url if direct else None) or settings.url or ""
+    deadline = time.monotonic() + settings.wait_s
+    while True:
+        try:
+            conn = psycopg.connect(_ours(url), autocommit=True, prepare_threshold=None)
+        except psycopg.ProgrammingError as error:
+            raise ConnectionFault(
+                "the database URL is not one that libpq understands",
+                hint="write postgresql://user@host:5432/name, or key=value pairs",
+            ) from error
+        except psycopg.OperationalError as error:
+            if time.monotonic() >= deadline or not _may_be_starting(error):
+                raise _unreachable(error) from error
+            time.sleep(0.1)
+        else:
+            return _supported(conn)
+
+
+@contextmanager
+def connected(settings: Settings, *, direct: bool = False) -> Iterator[Connection[Any]]:
+    """Lend a connection and close it. Nothing is sent then: one that was lost has failed once already.
+
+    Raises:
+        ConnectionFault: As ``connect``.
+    """
+    with closing(connect(settings, direct=direct)) as conn:
+        yield conn
+
+
+def parameters(conn: Connection[Any]) -> dict[str, Any]:
+    """Return what an application's connection was opened with, the password included."""
+    return {**conn.info.get_parameters(), "password": conn.info.password or None}
+
+
+def connect_like(known: dict[str, Any]) -> Connection[Any]:
+    """Open another connection with the same parameters.
+
+    Raises:
+        ConnectionFault: It is refused.
+    """
+    try:
+        return psycopg.connect(**cast(Any, known), autocommit=True, prepare_threshold=None)
+    except psycopg.OperationalError as error:
+        raise _unreachable(error) from error
+
+
+def _ours(url: str) -> str:
+    """Add what every connection of ours has, without overriding the user."""
+    given = psycopg.conninfo.conninfo_to_dict(url)
+    return make_conninfo(
+        url,
+        client_encoding="UTF8",
+        application_name=given.get("application_name") or os.environ.get("PGAPPNAME") or "confiture",
+        connect_timeout=given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10,
+    )
+
+
+def _may_be_starting(error: psycopg.OperationalError) -> bool:
+    # A refused connection has no SQLSTATE; what else the server says, it says when it has started.
+    said = str(error)
+    return error.sqlstate in (None, "57P03") and not any(words in said for words in _HAS_STARTED)
+
+
+def _supported(conn: Connection[Any]) -> Connection[Any]:
+    major = conn.info.server_version // 10000
+    if major < OLDEST_SUPPORTED:
+        conn.close()
+        raise ConnectionFault(
+            f"the server is PostgreSQL {major}; confiture needs {OLDEST_SUPPORTED} or newer",
+            hint="upgrade the server, or point --url at a newer one",
+        )
+    return conn
+
+
+def _unreachable(error: psycopg.OperationalError) -> ConnectionFault:
+    text = str(error).strip()
+    first = text.splitlines()[0].removeprefix("connection failed: ") if text else type(error).__name__
+    return ConnectionFault(f"cannot connect: {first}", hint=_way_on(text))
+
+
+def _way_on(text: str) -> str:
+    if "password" in text or "authentication failed" in text:
+        return "check the user and the password: in the URL, PGPASSWORD, or ~/.pgpass"
+    if "does not exist" in text:
+        return "create it first, or check the name in --url"
+    if "too many" in text or "remaining connection slots" in text:
+        return "confiture needs two connections at a time: one holds the migration lock"
+    return (
+        "is the server running, and is --url (or CONFITURE_DATABASE_URL, DATABASE_URL, url in the file) "
+        "right? `--url embedded:` needs no server at all"
+    )
+
+
+def server_version(conn: Connection[Any]) -> str:
+    """Return the version as the server says it, ``"18.1"``."""
+    return (conn.info.parameter_status("server_version") or "").split(" ")[0]

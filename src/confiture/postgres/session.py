@@ -1,0 +1,254 @@
+"""Whose connection it is, and whose transaction: decided here once, asked everywhere.
+
+*Ours*: confiture opened the connection; everything on it may be reset. *The caller's*: an application
+handed it in; its settings, cursors and temporary tables are put back one by one, and a transaction
+that it had begun stays its own. *Lost*: the connection is gone or in the middle of something.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from attrs import define, field
+from psycopg import Connection, Cursor
+from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
+from psycopg.rows import tuple_row
+
+from confiture.postgres.signals import shielded
+
+Row = tuple[Any, ...]
+
+# Put back in this order: who one is decides what one may set.
+_IDENTITY = ("session_authorization", "role")
+
+
+def send(conn: Connection[Any], message: str) -> list[list[Row]]:
+    """Send one message of one or more statements; return the rows of each that returns rows at all.
+
+    One round trip, whatever row factory or cursor the connection was given.
+    """
+    with Cursor(conn, row_factory=tuple_row) as cursor:
+        cursor.execute(message.encode(), prepare=False)
+        return [result.fetchall() for result in cursor.results() if result.description]
+
+
+def rows(conn: Connection[Any], message: str) -> list[Row]:
+    """Send one query and return its rows."""
+    return send(conn, message)[-1]
+
+
+def literal(value: str) -> str:
+    """Quote a string as an SQL literal.
+
+    ``E''`` where there is a backslash, so that it reads the same whatever standard_conforming_strings says.
+    """
+    quoted = "'" + value.replace("'", "''") + "'"
+    return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
+
+
+def identifier(name: str) -> str:
+    """Quote a string as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@define
+class Before:
+    """What a caller's connection looked like before a migration touched it."""
+
+    settings: dict[str, str]
+    identity: dict[str, str]
+    temporary: tuple[int, ...]
+    cursors: frozenset[str]
+
+
+@define
+class Session:
+    """One connection, and what may be done with it.
+
+    Attributes:
+        conn: The psycopg connection.
+        ours: Whether confiture opened it.
+        nested: Whether its owner had begun a transaction.
+    """
+
+    conn: Connection[Any]
+    ours: bool
+    nested: bool = False
+    _before: Before | None = field(default=None, init=False)
+
+    @classmethod
+    def of_caller(cls, conn: Connection[Any]) -> Session:
+        """Take a connection as an application hands it in."""
+        return cls(conn, ours=False, nested=conn.info.transaction_status != TransactionStatus.IDLE)
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing more can be sent."""
+        return self.conn.closed or self.conn.info.transaction_status in (
+            TransactionStatus.UNKNOWN,
+            TransactionStatus.ACTIVE,
+        )
+
+    @contextmanager
+    def transaction(
+        self,
+        *,
+        keep: bool = True,
+        at_end: Callable[[], None] | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> Iterator[None]:
+        """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
+
+        ``at_end`` is called just before the commit, and may still prevent it by raising. A signal waits
+        for the commit's answer, and for ``ended``, which is called then.
+        """
+        block = self.conn.transaction(force_rollback=not keep)
+        block.__enter__()
+        try:
+            yield
+            if at_end:
+                at_end()
+        except BaseException as error:
+            end_copy(self.conn)
+            with contextlib.suppress(psycopg.Error):
+                block.__exit__(type(error), error, error.__traceback__)
+            raise
+        with shielded():
+            block.__exit__(None, None, None)
+            if ended:
+                ended()
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """Keep an idle connection idle between transactions: autocommit is on meanwhile, then put back."""
+        before = self.conn.autocommit
+        if not self.nested:
+            self.conn.autocommit = True
+        try:
+            yield
+        finally:
+            if not (self.nested or self.lost):
+                self.conn.autocommit = before
+
+    def remember(self) -> None:
+        """Note what a caller's connection looks like, once, before a migration."""
+        if self.ours:
+            return
+        settings, identity, temporary, cursors = send(self.conn, _LOOK)
+        self._before = Before(
+            settings=dict(settings),
+            identity=dict(zip(_IDENTITY, identity[0], strict=True)),
+            temporary=tuple(oid for oid, _, _ in temporary),
+            cursors=frozenset(name for (name,) in cursors),
+        )
+
+    def callers_settings(self) -> dict[str, str]:
+        """Return the settings to which a caller's transaction goes back, where there is one.
+
+        On his idle connection what a migration set is the session's, until ``put_back``.
+        """
+        if self._before is None or not self.nested:
+            return {}
+        return dict(self._before.settings)
+
+    def reset_message(self) -> str:
+        """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
+        if not self.ours:
+            return ""
+        return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP;"
+
+    def put_back(self, local: Mapping[str, str] | None = None) -> None:
+        """Put a caller's settings, temporary tables and cursors back to what they were.
+
+        ``local`` are the settings that confiture itself made with SET LOCAL: one that still has that
+        value goes back in the same way, so that what the caller's session has comes after its commit.
+        """
+        if self._before is None or self.lost:
+            return
+        settings, identity, temporary, cursors = send(self.conn, _LOOK)
+        message = [f"CLOSE {identifier(name)};" for (name,) in cursors if name not in self._before.cursors]
+        message += [
+            f"DROP {what} IF EXISTS pg_temp.{identifier(name)} CASCADE;"
+            for oid, name, what in temporary
+            if oid not in self._before.temporary
+        ]
+        message += self._identity_back(dict(zip(_IDENTITY, identity[0], strict=True)))
+        message += self._settings_back(dict(settings), local or {})
+        if message:
+            send(self.conn, " ".join(message))
+
+    def _identity_back(self, now: dict[str, str]) -> list[str]:
+        assert self._before is not None
+        before = self._before.identity
+        # Changing the session's user resets the role, so both are sent where one differs.
+        return [_set_config(name, before[name], local=False) for name in _IDENTITY] if now != before else []
+
+    def _settings_back(self, now: dict[str, str], local: Mapping[str, str]) -> list[str]:
+        assert self._before is not None
+        return [
+            _set_config(name, value, local=self.nested and local.get(name) == now.get(name))
+            for name, value in self._before.settings.items()
+            if now.get(name, value) != value
+        ]
+
+
+_LOOK = """
+    SELECT name, current_setting(name) FROM pg_settings
+    WHERE context IN ('user', 'superuser') AND name NOT IN ('transaction_isolation',
+        'transaction_read_only', 'transaction_deferrable', 'seed', 'is_superuser');
+    SELECT current_setting('session_authorization'), current_setting('role');
+    SELECT oid::bigint, relname::text,
+        CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END
+    FROM pg_class WHERE relnamespace = pg_my_temp_schema() AND pg_my_temp_schema() <> 0
+        AND relkind IN ('r', 'p', 'v', 'S', 'f');
+    SELECT name FROM pg_cursors WHERE name <> ''
+"""
+
+
+def _set_config(name: str, value: str, *, local: bool) -> str:
+    return f"SELECT set_config({literal(name)}, {literal(value)}, {str(local).lower()});"
+
+
+def left_open(conn: Connection[Any]) -> bool:
+    """Whether a COPY, a result or a pipeline is still open on ``conn``."""
+    if conn.closed:
+        return False
+    piping = conn.pgconn.pipeline_status != PipelineStatus.OFF
+    return piping or conn.lock.locked() or conn.info.transaction_status == TransactionStatus.ACTIVE
+
+
+def end_copy(conn: Connection[Any]) -> None:
+    """Leave ``conn`` with a status that can be asked for: in error after a COPY, closed where that fails.
+
+    A result still being streamed holds psycopg's own lock on the connection: nothing but closing helps.
+    """
+    if conn.closed:
+        return
+    if conn.lock.locked() or conn.pgconn.pipeline_status != PipelineStatus.OFF:
+        conn.close()
+    elif conn.info.transaction_status == TransactionStatus.ACTIVE:
+        _drain(conn)
+
+
+def _drain(conn: Connection[Any]) -> None:
+    pgconn = conn.pgconn
+    while (result := pgconn.get_result()) is not None:
+        if result.status == ExecStatus.COPY_IN:
+            pgconn.put_copy_end(b"left open")
+        elif result.status == ExecStatus.COPY_OUT:
+            conn.cancel_safe(timeout=5)
+            _discard(conn)
+        elif result.status == ExecStatus.COPY_BOTH:
+            conn.close()
+            return
+
+
+def _discard(conn: Connection[Any]) -> None:
+    while True:
+        length, _ = conn.pgconn.get_copy_data(0)
+        if length < 0:
+            return

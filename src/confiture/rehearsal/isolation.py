@@ -1,0 +1,240 @@
+"""What belongs to the whole server, and not to a database: a copy of the database does not isolate it.
+
+Statements that say so are refused before anything runs; what only shows at run time, in a DO block or
+a function, is found by comparing the shared catalogs before each commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import define
+from psycopg import Connection
+
+from confiture.exceptions import MigrationFault, MigrationFaults
+from confiture.migrations.prepare import Work
+from confiture.postgres.session import Session, rows
+from confiture.sql.parser import Parsed, Unreadable, parse
+
+_ALWAYS = {
+    "create_role_stmt": "CREATE ROLE",
+    "alter_role_stmt": "ALTER ROLE",
+    "alter_role_set_stmt": "ALTER ROLE … SET",
+    "drop_role_stmt": "DROP ROLE",
+    "grant_role_stmt": "GRANT or REVOKE of a role",
+    "drop_owned_stmt": "DROP OWNED",
+    "reassign_owned_stmt": "REASSIGN OWNED",
+    "create_table_space_stmt": "CREATE TABLESPACE",
+    "drop_table_space_stmt": "DROP TABLESPACE",
+    "alter_table_space_options_stmt": "ALTER TABLESPACE",
+    "alter_system_stmt": "ALTER SYSTEM",
+    "createdb_stmt": "CREATE DATABASE",
+    "dropdb_stmt": "DROP DATABASE",
+    "alter_database_stmt": "ALTER DATABASE",
+    "alter_database_set_stmt": "ALTER DATABASE … SET",
+    "alter_database_refresh_coll_stmt": "ALTER DATABASE",
+    "create_subscription_stmt": "CREATE SUBSCRIPTION",
+    "alter_subscription_stmt": "ALTER SUBSCRIPTION",
+    "drop_subscription_stmt": "DROP SUBSCRIPTION",
+}
+# Of these it depends on what they name: the field that says so, and their words.
+_BY_OBJECT = {
+    "rename_stmt": ("rename_type", "ALTER {} … RENAME"),
+    "alter_owner_stmt": ("object_type", "ALTER {} … OWNER TO"),
+    "comment_stmt": ("objtype", "COMMENT ON {}"),
+    "sec_label_stmt": ("objtype", "SECURITY LABEL ON {}"),
+    "grant_stmt": ("objtype", "GRANT or REVOKE on a {}"),
+}
+_SHARED_OBJECTS = {
+    "OBJECT_ROLE": "ROLE",
+    "OBJECT_DATABASE": "DATABASE",
+    "OBJECT_TABLESPACE": "TABLESPACE",
+    "OBJECT_SUBSCRIPTION": "SUBSCRIPTION",
+    "OBJECT_PARAMETER_ACL": "PARAMETER",
+}
+_OUTWARD = "SUBSCRIPTION"
+
+
+def shared_words(sql: str) -> str | None:
+    """Return the words of the first statement that changes what all databases share, else ``None``."""
+    try:
+        return next(filter(None, map(_words, parse(sql))), None)
+    except Unreadable:
+        return None
+
+
+def _words(parsed: Parsed) -> str | None:
+    if parsed.kind in _ALWAYS:
+        return _ALWAYS[parsed.kind]
+    if parsed.kind not in _BY_OBJECT:
+        return None
+    field, words = _BY_OBJECT[parsed.kind]
+    stmt = getattr(parsed.node, parsed.kind)
+    numbers = stmt.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
+    named = _SHARED_OBJECTS.get(numbers[getattr(stmt, field)].name)
+    return words.format(named) if named else None
+
+
+def refuse_shared(works: Iterable[Work], *, outward_only: bool = False) -> None:
+    """Refuse the files that say outright that they change what all databases share.
+
+    With ``outward_only`` only what reaches for another server: in one of our own the rest does no harm.
+
+    Raises:
+        MigrationFault: One does.
+        MigrationFaults: Several do.
+    """
+    faults = [
+        _fault(work, statement.line, words)
+        for work in works
+        for statement in (work.script.statements if work.script else ())
+        if statement.kind in _ALWAYS or statement.kind in _BY_OBJECT
+        if (words := shared_words(statement.sql)) and (_OUTWARD in words or not outward_only)
+    ]
+    if len(faults) > 1:
+        raise MigrationFaults(faults)
+    if faults:
+        raise faults[0]
+
+
+def refuse_call(work: Work, sql: str, line: int | None) -> None:
+    """Refuse one statement of a Python migration, before it is sent.
+
+    Raises:
+        MigrationFault: It changes what all databases share.
+    """
+    if words := shared_words(sql):
+        raise _fault(work, line, words)
+
+
+def _fault(work: Work, line: int | None, words: str) -> MigrationFault:
+    if _OUTWARD in words:
+        return MigrationFault(
+            f"{words} reaches another server: it cannot be rehearsed in a copy",
+            hint="put it into a migration of its own, and rehearse the others with --to",
+            file=work.file,
+            line=line,
+        )
+    return MigrationFault(
+        f"{words} changes what all databases of the server share: a clone does not isolate it",
+        hint="rehearse it with --in transaction or --in embedded, or put it into a migration of its own",
+        file=work.file,
+        line=line,
+    )
+
+
+_CATALOGS = """
+    SELECT 'pg_auth_members', format('%s in %s', member::regrole, roleid::regrole),
+        md5(string_agg(to_jsonb(m)::text, '' ORDER BY to_jsonb(m)::text))
+    FROM pg_auth_members m GROUP BY 1, 2
+    UNION ALL SELECT 'pg_tablespace', spcname, md5(to_jsonb(t)::text) FROM pg_tablespace t
+    UNION ALL SELECT 'pg_database', datname,
+        md5((to_jsonb(d) - ARRAY['datfrozenxid', 'datminmxid', 'datcollversion'])::text)
+        FROM pg_database d WHERE {others}
+    UNION ALL SELECT 'pg_db_role_setting', format('%s of %s', coalesce(d.datname, 'all databases'),
+            CASE setrole WHEN 0 THEN 'all roles' ELSE setrole::regrole::text END), md5(setconfig::text)
+        FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = setdatabase
+        WHERE setdatabase = 0 OR ({others})
+    UNION ALL SELECT 'pg_shdescription', format('%s %s', s.classoid::regclass, s.objoid), md5(description)
+        FROM pg_shdescription s LEFT JOIN pg_database d ON s.classoid = 'pg_database'::regclass
+            AND d.oid = s.objoid WHERE d.oid IS NULL OR ({others})
+    UNION ALL SELECT 'pg_shseclabel', format('%s %s', classoid::regclass, objoid), md5(provider || label)
+        FROM pg_shseclabel
+    UNION ALL SELECT 'pg_subscription', subname, md5(format('%s %s %s', subdbid, subowner, subenabled))
+        FROM pg_subscription
+    UNION ALL SELECT 'pg_replication_origin', roname, '' FROM pg_replication_origin
+    UNION ALL SELECT 'pg_replication_slots', slot_name, coalesce(plugin, '') FROM pg_replication_slots
+        WHERE NOT temporary
+"""
+_ROLES = "SELECT '{0}', rolname, md5(to_jsonb(r)::text) FROM {0} r UNION ALL "
+_PARAMETERS = " UNION ALL SELECT 'pg_parameter_acl', parname, md5(paracl::text) FROM pg_parameter_acl"
+_ALTER_SYSTEM = (
+    " UNION ALL SELECT 'ALTER SYSTEM', name, md5(coalesce(setting, '')) FROM pg_file_settings"
+    " WHERE sourcefile LIKE '%postgresql.auto.conf'"
+)
+
+
+@define
+class SharedCatalogs:
+    """The shared catalogs, as another connection sees them.
+
+    Attributes:
+        observer: Sees what is committed.
+        query: Reads them, as far as the role may.
+        before: As they were.
+    """
+
+    observer: Connection[Any]
+    query: str
+    before: frozenset[tuple[str, ...]]
+
+    @classmethod
+    def watched(cls, observer: Connection[Any], clones: str) -> SharedCatalogs:
+        """Begin to watch; ``clones`` finds the copies of databases among ``pg_database d``."""
+        query = _query(observer, f"NOT ({clones})")
+        return cls(observer, query, _look(observer, query))
+
+    def changed(self) -> tuple[str, ...]:
+        """Return what has been committed since, by whomever."""
+        return _named(self.before ^ _look(self.observer, self.query))
+
+    def changed_in(self, conn: Connection[Any]) -> tuple[str, ...]:
+        """Return what the open transaction of ``conn`` has changed, and nobody else sees yet."""
+        difference: frozenset[tuple[str, ...]] = frozenset()
+        for _ in range(3):
+            # What others commit between the two looks is the same for both at the next.
+            difference = _look(conn, self.query) ^ _look(self.observer, self.query)
+            if not difference:
+                break
+        return _named(difference)
+
+
+def _query(conn: Connection[Any], others: str) -> str:
+    ((reads_passwords, reads_files),) = rows(
+        conn,
+        "SELECT has_table_privilege('pg_authid', 'SELECT'), has_table_privilege('pg_file_settings', 'SELECT')"
+        " AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE')",
+    )
+    query = _ROLES.format("pg_authid" if reads_passwords else "pg_roles") + _CATALOGS.format(others=others)
+    if conn.info.server_version >= 150000:
+        query += _PARAMETERS
+    return query + _ALTER_SYSTEM if reads_files else query
+
+
+def _look(conn: Connection[Any], query: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(map(str, row)) for row in rows(conn, query))
+
+
+def _named(difference: frozenset[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(sorted({f"{catalog}: {name}" for catalog, name, *_ in difference}))
+
+
+@define
+class IsolatedSession(Session):
+    """A session in a copy of the database, which commits nothing that the copy does not isolate.
+
+    Attributes:
+        shared: The shared catalogs; looked at before each commit.
+    """
+
+    shared: SharedCatalogs | None = None
+
+    def transaction(self, *, keep: bool = True, at_end: Any = None, ended: Any = None) -> Any:
+        """Begin and end a transaction; refuse to commit what all databases share."""
+
+        def checked() -> None:
+            if self.shared and (changed := self.shared.changed_in(self.conn)):
+                raise changes_shared(changed)
+            if at_end:
+                at_end()
+
+        return super().transaction(keep=keep, at_end=checked, ended=ended)
+
+
+def changes_shared(changed: tuple[str, ...]) -> MigrationFault:
+    """The fault of code that changed what all databases share, not committed yet."""
+    return MigrationFault(
+        f"it changes what all databases of the server share, and was rolled back: {'; '.join(changed[:5])}",
+        hint="a clone does not isolate that: rehearse with --in transaction or --in embedded",
+    )

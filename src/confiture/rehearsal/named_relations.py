@@ -1,0 +1,88 @@
+"""The relations that a statement names, by its parse tree, and all that belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+from psycopg import Connection
+
+from confiture.postgres.session import identifier, literal, rows
+from confiture.sql.parser import Unreadable, parse
+
+_FAMILY = """
+    WITH RECURSIVE named AS ({named}),
+    tables (oid) AS (
+        SELECT coalesce(i.indrelid, named.oid) FROM named LEFT JOIN pg_index i ON i.indexrelid = named.oid
+        UNION SELECT inhrelid FROM pg_inherits JOIN tables ON inhparent = tables.oid
+    ),
+    whole (oid, place) AS (
+        SELECT oid, 0 FROM tables
+        UNION SELECT indexrelid, 1 FROM pg_index JOIN tables ON indrelid = tables.oid
+        UNION SELECT reltoastrelid, 2 FROM pg_class JOIN tables USING (oid) WHERE reltoastrelid <> 0
+    )
+    SELECT c.oid::bigint, c.relkind::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+    FROM whole JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace
+    UNION
+    SELECT c.oid::bigint, c.relkind::text, quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+    FROM whole JOIN pg_index i ON i.indrelid = whole.oid AND whole.place = 2 JOIN pg_class c ON
+        c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+"""
+_ALL = """
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+"""
+
+
+@frozen
+class Member:
+    """One relation of a family.
+
+    Attributes:
+        oid: Its number.
+        kind: PostgreSQL's letter.
+        name: Schema-qualified and quoted.
+    """
+
+    oid: int
+    kind: str
+    name: str
+
+
+def names(sql: str) -> tuple[str, ...]:
+    """Return the relations that a statement names, quoted, as it names them."""
+    try:
+        return tuple(dict.fromkeys(name for each in parse(sql) for name in _names(each.node)))
+    except Unreadable:
+        return ()
+
+
+def _names(node: Any) -> Iterator[str]:
+    for field, value in node.ListFields():
+        if field.name == "drop_stmt":
+            yield from map(_listed, value.objects)
+        elif field.message_type is None:
+            continue
+        elif field.message_type.name == "RangeVar":
+            yield from map(_ranged, value if field.is_repeated else (value,))
+        else:
+            for each in value if field.is_repeated else (value,):
+                yield from _names(each)
+
+
+def _ranged(relation: Any) -> str:
+    return ".".join(identifier(part) for part in (relation.schemaname, relation.relname) if part)
+
+
+def _listed(node: Any) -> str:
+    items = node.list.items if node.HasField("list") else (node,)
+    return ".".join(identifier(item.string.sval) for item in items if item.HasField("string"))
+
+
+def family(conn: Connection[Any], sql: str) -> tuple[Member, ...]:
+    """Return what a statement names, with tables, partitions, indexes and TOAST; all, where it names none."""
+    named = names(sql)
+    each = " UNION ".join(f"SELECT to_regclass({literal(name)})::oid AS oid" for name in named)
+    found = rows(conn, _FAMILY.format(named=each or _ALL))
+    return tuple(Member(*row) for row in found)

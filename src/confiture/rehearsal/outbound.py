@@ -1,0 +1,83 @@
+"""Cut a copy of a database off from the world before anything runs in it.
+
+Foreign servers, dblink: a migration, a trigger or a view that uses them would read or write elsewhere
+for real.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from confiture.exceptions import RightsFault
+from confiture.postgres.session import literal, rows, send
+
+_MAPPINGS = """
+    SELECT CASE umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(usename) END, quote_ident(srvname)
+    FROM pg_user_mappings ORDER BY 2, 1
+"""
+_WRAPPERS = """
+    SELECT quote_ident(w.fdwname), EXISTS (SELECT FROM pg_foreign_server s WHERE s.srvfdw = w.oid)
+    FROM pg_foreign_data_wrapper w WHERE w.fdwhandler <> 0 ORDER BY 1
+"""
+_DBLINK = """
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(p.proname), pg_get_function_arguments(p.oid),
+        pg_get_function_result(p.oid), has_function_privilege(p.oid, 'EXECUTE')
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+    WHERE l.lanname = 'c' AND p.probin LIKE '%dblink%' AND p.prorettype <> 'trigger'::regtype
+        AND NOT EXISTS (SELECT FROM pg_foreign_data_wrapper w WHERE w.fdwvalidator = p.oid)
+    ORDER BY 1, 2
+"""
+_SAYS = "dblink is disabled where a migration is rehearsed"
+# Needs a user mapping of whoever uses it: without one nothing is reached.
+_NEEDS_MAPPING = ("postgres_fdw",)
+
+
+def cut_off(conn: Connection[Any]) -> None:
+    """Drop the user mappings, and disable foreign-data wrappers and dblink, in one transaction.
+
+    Raises:
+        RightsFault: The role may not, and something could be reached.
+    """
+    try:
+        with conn.transaction():
+            ((superuser,),) = rows(conn, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+            if superuser:
+                # Event triggers and the like are the database's own business, and this is none of it.
+                send(conn, "SET LOCAL session_replication_role = replica")
+            for who, server in rows(conn, _MAPPINGS):
+                send(conn, f"DROP USER MAPPING FOR {who} SERVER {server}")
+            _disable_wrappers(conn, superuser=superuser)
+            _disable_dblink(conn, superuser=superuser)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _reachable(error.diag.message_primary or str(error)) from error
+
+
+def _disable_wrappers(conn: Connection[Any], *, superuser: bool) -> None:
+    for wrapper, used in rows(conn, _WRAPPERS):
+        if superuser:
+            send(conn, f"ALTER FOREIGN DATA WRAPPER {wrapper} NO HANDLER")
+        elif used and wrapper not in _NEEDS_MAPPING:
+            raise _reachable(f"there are foreign servers of {wrapper}")
+
+
+def _disable_dblink(conn: Connection[Any], *, superuser: bool) -> None:
+    body = f"BEGIN RAISE EXCEPTION USING MESSAGE = {literal(_SAYS)}; END"
+    for name, arguments, result, usable in rows(conn, _DBLINK):
+        if superuser:
+            send(
+                conn,
+                f"CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql"
+                f" AS {literal(body)}",
+            )
+        elif usable:
+            raise _reachable("the extension dblink is there, and only a superuser can disable it")
+
+
+def _reachable(why: str) -> RightsFault:
+    return RightsFault(
+        f"a copy of the database could reach other servers, and this role may not prevent it: {why}",
+        hint="rehearse as a superuser, or in a copy that reaches nothing: --in embedded",
+    )

@@ -1,0 +1,120 @@
+"""``--explain``: the plan of each DML statement, from the one execution that counts.
+
+auto_explain gives it beside the statement's own result. A role that may not load it has the statement
+of a file run as ``EXPLAIN (ANALYZE)``, which executes it once as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from attrs import define
+from psycopg import Connection, Cursor
+from psycopg.errors import Diagnostic
+
+from confiture.postgres.session import send
+from confiture.rehearsal.trace.scans import first_word
+
+_DML = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
+_WRAPPED = "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
+_WANTED = {"log_format": "json", "log_level": "info"} | dict.fromkeys(
+    ("log_analyze", "log_buffers", "log_wal", "log_timing"), "on"
+)
+
+
+def _set(settings: Mapping[str, str]) -> str:
+    each = (f"set_config('auto_explain.{name}', '{value}', true)" for name, value in settings.items())
+    return f"SELECT {', '.join(each)}"
+
+
+_ON = _set(_WANTED | {"log_min_duration": "0"})
+_OFF = _set({"log_min_duration": "-1"})
+
+
+def is_dml(sql: str) -> bool:
+    """Whether a statement can have a plan and count rows, by its first word."""
+    return first_word(sql) in _DML
+
+
+@define
+class Plans:
+    """Asks for plans.
+
+    Attributes:
+        conn: Where the statements run.
+        loaded: Whether auto_explain is there; ``None`` before the first.
+    """
+
+    conn: Connection[Any]
+    loaded: bool | None = None
+    _said: str | None = None
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Listen meanwhile to what auto_explain says."""
+        self.conn.add_notice_handler(self._hear)
+        try:
+            yield
+        finally:
+            self.conn.remove_notice_handler(self._hear)
+
+    def begin(self) -> None:
+        """Have the next statement explained, where auto_explain can be had."""
+        if self.loaded is None:
+            self.loaded = self._load()
+        if self.loaded:
+            send(self.conn, _ON)
+            self._said = None
+
+    def end(self) -> Any:
+        """Return the plan of the statement since ``begin``, as PostgreSQL's JSON, or ``None``."""
+        said, self._said = self._said, None
+        if self.loaded:
+            send(self.conn, _OFF)
+        return [_without_text(json.loads(said))] if said else None
+
+    def _load(self) -> bool:
+        point = "confiture_auto_explain"
+        try:
+            send(self.conn, f"SAVEPOINT {point}; LOAD 'auto_explain'; {_ON}; {_OFF}; RELEASE {point}")
+        except psycopg.Error:
+            send(self.conn, f"ROLLBACK TO {point}; RELEASE {point}")
+            return False
+        return True
+
+    def _hear(self, said: Diagnostic) -> None:
+        message = said.message_primary or ""
+        if message.startswith("duration: ") and "plan:\n" in message:
+            self._said = message.partition("plan:\n")[2]
+
+
+def _without_text(plan: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plan.items() if key != "Query Text"}
+
+
+def wrapped(sql: str) -> str:
+    """Return the statement inside an EXPLAIN that executes it."""
+    return _WRAPPED + sql
+
+
+def unwrapped(cursor: Cursor[Any]) -> tuple[Any, int | None]:
+    """Return the plan that an EXPLAIN gave, and the rows that its statement changed."""
+    ((plan,),) = cursor.fetchall()
+    top = plan[0]["Plan"]
+    return plan, _changed(top) if top["Node Type"] == "ModifyTable" else None
+
+
+def _changed(top: dict[str, Any]) -> int:
+    """Count as the command tag does; MERGE and ON CONFLICT tell by themselves."""
+    told = [top[key] for key in ("Tuples Inserted", "Tuples Updated", "Tuples Deleted") if key in top]
+    if told:
+        return int(sum(told))
+    return int(sum(each["Actual Rows"] * each["Actual Loops"] for each in _inputs(top)))
+
+
+def _inputs(top: dict[str, Any]) -> list[dict[str, Any]]:
+    return [each for each in top.get("Plans", ()) if each["Parent Relationship"] in ("Outer", "Member")]

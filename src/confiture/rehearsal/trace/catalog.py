@@ -1,0 +1,139 @@
+"""The relations that there were before a migration, read in its own session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from attrs import Factory, field, frozen
+
+from confiture.models.report import RelationKind
+from confiture.postgres.locks import KIND
+
+# The first oid that PostgreSQL gives to what users create (FirstNormalObjectId).
+FIRST_OID = 16384
+
+# Temporary relations and PostgreSQL's own are left out.
+RELATIONS = f"""
+    SELECT c.oid::bigint, n.nspname::text, c.relname::text,
+        quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relfilenode::bigint,
+        c.reltuples, c.relpages, i.indrelid::bigint, c.relispartition,
+        c.relkind = 'm' AND c.relispopulated AND c.reltuples < 0
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_index i ON i.indexrelid = c.oid
+    WHERE c.oid >= {FIRST_OID} AND c.relpersistence <> 't' AND c.relkind <> 'c';
+    SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits
+"""
+_PARALLEL_PAGES = 1024
+
+
+@frozen
+class Known:
+    """A relation as it was before the migration.
+
+    Attributes:
+        oid: PostgreSQL's.
+        schema: Its schema's name, unquoted.
+        bare: Its own name, unquoted.
+        name: Schema-qualified, quoted only where PostgreSQL would.
+        kind: What sort of relation.
+        partitioned: Whether it is a partitioned table or index, without rows of its own.
+        partition: Whether it is a partition.
+        filenode: Of its file; 0 where it has none.
+        tuples: PostgreSQL's estimate of its rows; -1 where it was never looked at.
+        pages: PostgreSQL's estimate of its pages.
+        table: Of an index: the table's oid.
+        filled: Whether it is a matview with data that nothing is known about yet.
+    """
+
+    oid: int
+    schema: str
+    bare: str
+    name: str
+    kind: RelationKind
+    partitioned: bool
+    partition: bool
+    filenode: int
+    tuples: float
+    pages: int
+    table: int | None
+    filled: bool
+
+    @property
+    def may_be_scanned_in_parallel(self) -> bool:
+        """Whether workers may read a part of it, unseen; from min_parallel_table_scan_size's default."""
+        return self.pages >= _PARALLEL_PAGES
+
+
+@frozen
+class Catalog:
+    """All relations that there were, by oid, and who descends from whom."""
+
+    known: dict[int, Known] = Factory(dict)
+    parents: dict[int, tuple[int, ...]] = Factory(dict)
+    _named: dict[tuple[str, str], int] = field(init=False)
+
+    @_named.default
+    def _by_name(self) -> dict[tuple[str, str], int]:
+        return {(each.schema, each.bare): oid for oid, each in self.known.items()}
+
+    @classmethod
+    def of(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
+        """Make it of what ``RELATIONS`` was answered with."""
+        parents: dict[int, tuple[int, ...]] = {}
+        for child, parent in inherited:
+            parents[child] = (*parents.get(child, ()), parent)
+        return cls({row[0]: _known(row) for row in relations}, parents)
+
+    def named(self, schema: str | None, name: str, search_path: Sequence[str]) -> Known | None:
+        """Return the relation that SQL text means by a name, or ``None``."""
+        for each in (schema,) if schema else search_path:
+            if (oid := self._named.get((each, name))) is not None:
+                return self.known[oid]
+        return None
+
+    def names(self, oids: Iterable[int]) -> tuple[str, ...]:
+        """Return the names of those that there were, in order."""
+        return tuple(sorted(self.known[oid].name for oid in oids if oid in self.known))
+
+    def table_of(self, oid: int) -> int:
+        """Return the table of an index; any other relation is its own."""
+        each = self.known.get(oid)
+        return each.table if each and each.table else oid
+
+    def indexes_of(self, oids: Iterable[int]) -> tuple[int, ...]:
+        """Return the indexes of these tables."""
+        tables = set(oids)
+        return tuple(oid for oid, each in self.known.items() if each.table in tables)
+
+    def ancestors(self, oid: int) -> Iterator[int]:
+        """Yield the parents of a relation, and theirs."""
+        for parent in self.parents.get(oid, ()):
+            yield parent
+            yield from self.ancestors(parent)
+
+    def children(self, oid: int) -> tuple[int, ...]:
+        """Return the partitions of a relation, or those that inherit from it."""
+        return tuple(child for child, parents in self.parents.items() if oid in parents)
+
+    def descendants(self, oid: int) -> frozenset[int]:
+        """Return the children of a relation, and theirs."""
+        return frozenset(child for child in self.parents if oid in self.ancestors(child))
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    oid, schema, bare, name, kind, filenode, tuples, pages, table, partition, filled = row
+    return Known(
+        oid=oid,
+        schema=schema,
+        bare=bare,
+        name=name,
+        kind="toast" if schema == "pg_toast" else KIND[kind],
+        partitioned=kind in ("p", "I"),
+        partition=partition,
+        filenode=filenode,
+        tuples=tuples,
+        pages=pages,
+        table=table,
+        filled=filled,
+    )

@@ -1,0 +1,214 @@
+"""Rehearse: run a plan for real inside one transaction, and roll it back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from attrs import define, field, frozen
+from psycopg import Connection
+
+from confiture.engine.failures import first_name, root
+from confiture.engine.runner import Ran, Runner
+from confiture.migrations.prepare import Work
+from confiture.models.migration import Migration
+from confiture.models.report import MigrationReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confiture.engine.blockers import Blockers
+    from confiture.estimate.rehearse_sizes import Production
+    from confiture.rehearsal.trace.trace import Trace
+
+# A new enum value, pending trigger events: these may fail only because an earlier migration of the
+# plan is not committed.
+_NOT_COMMITTED = {
+    "55P04": "it uses something that an earlier migration of this plan has not committed yet",
+    "55006": "an earlier migration of this plan has left trigger events pending until its commit",
+}
+# What allows no transaction block, a procedure that commits: no fault of a no-transaction migration.
+_NO_TRANSACTION = {
+    "25001": "it cannot run inside a transaction",
+    "2D000": "it ends transactions itself",
+}
+_UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
+_MAY_COMMIT = ("do_stmt", "call_stmt")
+
+
+class DryRunError(Exception):
+    """A rehearsed migration failed; nothing of it is left.
+
+    Attributes:
+        migration_name: Which one.
+        error: What was raised, also ``__cause__``.
+    """
+
+    def __init__(self, migration_name: str, error: BaseException) -> None:
+        super().__init__(f"dry run of migration {migration_name!r} failed: {error}")
+        self.migration_name = migration_name
+        self.error = error
+        self.__cause__ = error
+
+
+@frozen
+class DryRunResult:
+    """What a rehearsal of one migration found.
+
+    Attributes:
+        success: Whether it ran to its end.
+        execution_time_ms: Wall-clock time of all of it, hooks included, in milliseconds.
+        rows_affected: By INSERT, UPDATE, DELETE, MERGE and COPY of the migration, not of hooks.
+        locked_tables: Schema-qualified, locked with Share or stronger.
+        estimated_production_time_ms: As likely too short as too long; ``None``: not known, or not asked for.
+        confidence_percent: How probably production is within 15 % of that; ``None``: not known.
+        warnings: What the guards had to say.
+        stats: What hooks set.
+    """
+
+    migration_name: str
+    migration_version: str
+    success: bool
+    execution_time_ms: float
+    rows_affected: int
+    locked_tables: list[str]
+    estimated_production_time_ms: float | None = None
+    confidence_percent: float | None = None
+    warnings: list[str] = field(factory=list)
+    stats: dict[str, Any] = field(factory=dict)
+
+    @classmethod
+    def of(cls, ran: Ran) -> DryRunResult:
+        """Return what ``ran`` says, in the words of the Python API."""
+        report = ran.report
+        unseen = [f"not rehearsed: {report.reason}"] if report.outcome == "not_rehearsed" else []
+        return cls(
+            migration_name=report.name,
+            migration_version=report.version,
+            success=report.outcome == "rehearsed",
+            execution_time_ms=report.duration_ms or 0.0,
+            rows_affected=report.rows_affected or 0,
+            locked_tables=[
+                lock.relation for lock in report.locks if lock.kind in ("table", "matview", "foreign")
+            ],
+            estimated_production_time_ms=report.estimate.p50_ms if report.estimate else None,
+            confidence_percent=report.estimate.confidence_percent if report.estimate else None,
+            warnings=[*unseen, *report.warnings],
+            stats=dict(ran.stats),
+        )
+
+
+@define
+class Rehearsal:
+    """One plan, rehearsed in one transaction.
+
+    Attributes:
+        runner: Runs each migration, in a savepoint.
+        undone: The text of those that could not be rehearsed: what they create is missing later.
+        uncommitted: The text of those that were, and that a run would have committed.
+    """
+
+    runner: Runner
+    undone: list[str] = field(factory=list)
+    uncommitted: list[str] = field(factory=list)
+    _work: Work | None = None
+
+    def run(self, works: Iterable[Work], tell: Callable[[Ran], None]) -> tuple[Ran, ...]:
+        """Rehearse until the first failure; leave nothing behind."""
+        each: list[Ran] = []
+        self.runner.excuse = self._excuse
+        trace = self.runner.engine.trace
+        watching = trace.watching() if trace else nullcontext()
+        with watching, self.runner.engine.session.transaction(keep=False):
+            for work in works:
+                each.append(self._one(work))
+                tell(each[-1])
+                if each[-1].stops:
+                    break
+        return tuple(each)
+
+    def _one(self, work: Work) -> Ran:
+        if reason := _allows_no_transaction(work):
+            ran = Ran(MigrationReport(work.version, work.name, "not_rehearsed", reason, file=str(work.file)))
+        else:
+            self._work = work
+            ran = self.runner.run(work)
+        left_out = ran.report.outcome == "not_rehearsed"
+        (self.undone if left_out else self.uncommitted).append(_text(work, ran))
+        return ran
+
+    def _excuse(self, error: BaseException) -> str | None:
+        """Say why this failure would not happen where every migration is committed, or ``None``."""
+        inner = root(error)
+        if not isinstance(inner, psycopg.Error) or inner is not error:
+            return None
+        primary = inner.diag.message_primary or ""
+        if inner.sqlstate in _NO_TRANSACTION and self._work and not self._work.transactional:
+            return f"{_NO_TRANSACTION[inner.sqlstate]}: {primary}"
+        if inner.sqlstate in _NOT_COMMITTED and self._is_of_an_earlier(inner.sqlstate, primary):
+            return f"{_NOT_COMMITTED[inner.sqlstate]}: {primary}"
+        name = first_name(primary) if inner.sqlstate in _UNDEFINED else None
+        if name and any(_creates(text, name) for text in self.undone):
+            return f"it needs {name!r}, which a migration that could not be rehearsed creates: {primary}"
+        return None
+
+    def _is_of_an_earlier(self, sqlstate: str, primary: str) -> bool:
+        """Whether an earlier migration is to blame; a value that this one adds itself fails in a run too."""
+        name = first_name(primary)
+        if sqlstate != "55P04" or name is None:
+            return bool(self.uncommitted)
+        return any(_adds_value(text, name) for text in self.uncommitted)
+
+
+def tracing(conn: Connection[Any], blockers: Blockers, *, explain: bool = False) -> Trace:
+    """Return who looks on while a plan is rehearsed on ``conn``, and asks for plans where told to."""
+    from confiture.rehearsal.trace.auto_explain import Plans
+    from confiture.rehearsal.trace.trace import Trace
+
+    return Trace(conn, blockers, plans=Plans(conn) if explain else None)
+
+
+def _adds_value(text: str, value: str) -> bool:
+    return bool(re.search(r"\bADD\s+VALUE\b", text, re.IGNORECASE)) and value in text
+
+
+def _allows_no_transaction(work: Work) -> str | None:
+    for statement in work.script.statements if work.script else ():
+        if not statement.in_transaction and statement.kind not in _MAY_COMMIT:
+            return f"line {statement.line} cannot run inside a transaction"
+    return None
+
+
+def _text(work: Work, ran: Ran) -> str:
+    if work.script:
+        return ";\n".join(statement.sql for statement in work.script.statements)
+    return ";\n".join(statement.sql for statement in ran.report.statements)
+
+
+def _creates(text: str, name: str) -> bool:
+    from confiture.sql.created_names import created_names
+
+    names = created_names(text)
+    return name in names if names is not None else bool(re.search(rf"\b{re.escape(name)}\b", text))
+
+
+class DryRunExecutor:
+    """Rehearses one migration on a connection."""
+
+    def run(
+        self, conn: Connection[Any], migration: Migration, *, production: Production | Path | None = None
+    ) -> DryRunResult:
+        """Run ``migration`` for real, roll it back, and return what was seen.
+
+        With ``production``, the file of ``confiture stats export``, say how long it would take there.
+
+        Raises:
+            DryRunError: It failed; ``error`` is what was raised.
+            LockFault: Another run holds the migration lock.
+        """
+        from confiture.api.migrator import Migrator
+
+        return Migrator(connection=conn).dry_run(migration, production=production)

@@ -1,0 +1,249 @@
+"""Decide: which rules a plan breaks, with what severity, and whether that was measured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+from attrs import define, evolve, field, frozen
+
+from confiture.exceptions import PluginFault
+from confiture.models.report import Finding
+from confiture.rules.fingerprint import fingerprint, normalised
+from confiture.rules.inside import pieces_inside
+from confiture.rules.measurements import long_here, relation_of, told, worked_on
+from confiture.rules.parse_tree import commands
+from confiture.rules.parsed_migration import Piece, Reading
+from confiture.rules.rule import Hit, Rule, Severity
+from confiture.rules.suppressions import Ignored
+
+Basis = Literal["measured", "static"]
+FailOn = Literal["error", "warning", "never"]
+_Asking = tuple[str, frozenset[str] | None, bool]
+LONG_BLOCK = "long-block"
+NO_SEVERITIES: Mapping[str, Severity] = {}
+
+
+@frozen
+class Verdict:
+    """What a rule says of a piece, and how it knows."""
+
+    rule: Rule
+    hit: Hit
+    piece: Piece
+    basis: Basis
+
+
+@define
+class Book:
+    """The rules by the statements they look at.
+
+    Attributes:
+        rules: All that are not off.
+        severities: By rule, where they differ from its own.
+        known: The ids of all rules, those that are off included.
+        silenced: Those that somebody has switched off.
+        undecided: Those that only a rehearsal could judge in what was read: their statements were there.
+        wide: Those that look at a whole migration.
+    """
+
+    rules: Sequence[Rule]
+    severities: Mapping[str, Severity] = NO_SEVERITIES
+    known: tuple[str, ...] = ()
+    silenced: Sequence[Rule] = ()
+    undecided: set[str] = field(factory=set)
+    wide: tuple[Rule, ...] = field(init=False)
+    _by_statement: dict[_Asking, tuple[Rule, ...]] = field(factory=dict)
+
+    @wide.default
+    def _over(self) -> tuple[Rule, ...]:
+        return tuple(each for each in self.rules if each.over)
+
+    def for_piece(self, piece: Piece) -> tuple[Rule, ...]:
+        """Return the rules to ask of a statement, each list of them made once."""
+        altered = piece.kind == "alter_table_stmt"
+        sorts = frozenset(each.sort for each in commands(piece.stmt)) if altered else None
+        asking = piece.kind, sorts, piece.report is not None
+        if asking not in self._by_statement:
+            self._by_statement[asking] = tuple(each for each in self.rules if self._is_asked(each, *asking))
+        return self._by_statement[asking]
+
+    def _is_asked(self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool) -> bool:
+        """Whether a rule looks at such a statement; of an ALTER TABLE, at one of its commands.
+
+        What only a rehearsal decides is not asked again without one: that it is open is known.
+        """
+        if rule.hits is None or (rule.kinds and kind not in rule.kinds):
+            return False
+        if not rehearsed and (rule.rehearsed_only or (rule.by == "D" and rule.id in self.undecided)):
+            return False
+        return sorts is None or not rule.sorts or not sorts.isdisjoint(rule.sorts)
+
+    def leave_open(self, rule: Rule) -> None:
+        """Note that only a rehearsal can judge it."""
+        if rule.id not in self.undecided:
+            self.undecided.add(rule.id)
+            self._by_statement.clear()
+
+    def severity(self, rule: Rule, hit: Hit) -> Severity:
+        """Return how bad it is."""
+        return self.severities.get(rule.id) or hit.severity or rule.severity
+
+
+def open_book(rules: Iterable[Rule], severities: Mapping[str, Severity] = NO_SEVERITIES) -> Book:
+    """Return the rules that are to be kept; what is off is left out."""
+    each = tuple(rules)
+    kept = [rule for rule in each if severities.get(rule.id, rule.severity) != "off"]
+    silenced = [rule for rule in each if severities.get(rule.id) == "off"]
+    return Book(kept, severities, tuple(rule.id for rule in each), silenced)
+
+
+def findings(
+    readings: Sequence[Reading], book: Book, *, empty: Collection[str] = (), strict: bool = False
+) -> tuple[Finding, ...]:
+    """Return what is to be known of these migrations, in their order, by line.
+
+    Args:
+        readings: The migrations, with what a rehearsal saw where there was one.
+        book: The rules.
+        empty: Relations that held no rows when it was rehearsed.
+        strict: Whether an ignore needs a reason.
+    """
+    return tuple(
+        each for reading in readings for each in _worst(tuple(_of_one(reading, book, empty, strict)))
+    )
+
+
+def _worst(each: Sequence[Finding]) -> Iterator[Finding]:
+    """Leave out what one rule says of a line where it says worse of it."""
+    errors = {(one.rule, one.line) for one in each if one.severity == "error"}
+    yield from (one for one in each if one.severity == "error" or (one.rule, one.line) not in errors)
+
+
+def fails(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
+    """Whether one of the findings is as bad as what the gate is to fail on."""
+    bad = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
+    return any(each.severity in bad and not each.ignored for each in findings)
+
+
+def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) -> Iterator[Finding]:
+    ignored = Ignored(reading, book.rules)
+    counted = Counter[tuple[str, str]]()
+    verdicts = sorted(_verdicts(reading, book, empty, ignored), key=_place)
+    for each in verdicts:
+        severity = book.severity(each.rule, each.hit)
+        if severity == "off":
+            continue
+        same = each.rule.id, normalised(each.piece.sql)
+        counted[same] += 1
+        measured = each.basis == "measured"
+        yield Finding(
+            rule=each.rule.id,
+            severity=severity,
+            migration=reading.version,
+            file=reading.file,
+            line=each.hit.line or each.piece.line,
+            relation=relation_of(each.hit, each.piece) if measured else each.hit.relation,
+            message=told(each.hit, each.piece) if measured else each.hit.message,
+            recipe=each.hit.recipe,
+            basis=each.basis,
+            ignored=ignored.has(each.rule.id, each.piece),
+            fingerprint=fingerprint(each.rule.id, reading.file, each.piece.sql, counted[same]),
+        )
+    if ignored.any:
+        yield from ignored.findings(book.severities, strict=strict)
+
+
+def _place(verdict: Verdict) -> tuple[int, str]:
+    return verdict.hit.line or verdict.piece.line, verdict.rule.id
+
+
+def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ignored) -> Iterator[Verdict]:
+    for piece in reading.pieces:
+        named = False
+        for each in (piece, *pieces_inside(piece)):
+            for rule in book.for_piece(each):
+                for hit in _hits(rule, each):
+                    ignored.met(rule.id, piece)
+                    verdict = _judged(rule, hit, each, empty)
+                    if piece.report is None and (rule.by == "D" or not hit.sure):
+                        book.leave_open(rule)
+                    if verdict:
+                        named = named or verdict.basis == "measured"
+                        yield verdict
+        if not named and long_here(piece) and not _is_silenced(book, piece):
+            unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
+            yield from (Verdict(rule, _unnamed(piece), piece, "measured") for rule in unnamed)
+    for rule in book.wide:
+        for hit in rule.over(reading) if rule.over else ():
+            piece = _at(reading, hit.line)
+            ignored.met(rule.id, piece)
+            yield Verdict(rule, hit, piece, "measured" if rule.by == "D" else "static")
+
+
+def _is_silenced(book: Book, piece: Piece) -> bool:
+    """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
+    return any(
+        _hits(rule, each)
+        for each in (piece, *pieces_inside(piece))
+        for rule in book.silenced
+        if rule.hits and (not rule.kinds or each.kind in rule.kinds)
+    )
+
+
+def _hits(rule: Rule, piece: Piece) -> list[Hit]:
+    try:
+        return list(rule.hits(piece)) if rule.hits else []
+    except Exception as error:
+        raise PluginFault(
+            f"the rule {rule.id} failed at {piece.reading.file}:{piece.line} with "
+            f"{type(error).__name__}: {error}",
+            hint=f'it can be switched off: severity = {{{rule.id} = "off"}}',
+        ) from error
+
+
+def _unnamed(piece: Piece) -> Hit:
+    return Hit(message="", relation=long_here(piece)[0])
+
+
+def _at(reading: Reading, line: int | None) -> Piece:
+    """Return the statement of a line, for its ignores and its fingerprint."""
+    for piece in reading.pieces:
+        if piece.line == line:
+            return piece
+    return reading.pieces[0] if reading.pieces else Piece("", line or 1, "", None, reading)
+
+
+def _judged(rule: Rule, hit: Hit, piece: Piece, empty: Collection[str]) -> Verdict | None:
+    """Return what becomes of a hit: measured, static, or nothing where the rehearsal says otherwise."""
+    rehearsed = piece.report is not None and piece.report.not_rehearsed is None
+    if not rehearsed:
+        certain = rule.by != "D" and hit.sure and not piece.inside
+        return Verdict(rule, hit, piece, "static") if certain else None
+    if rule.by == "S":
+        return (
+            None if piece.inside else Verdict(rule, hit, piece, "measured" if long_here(piece) else "static")
+        )
+    if rule.seen is None or rule.seen(hit, piece):
+        return Verdict(rule, _softened(rule, hit, piece), piece, "measured")
+    if rule.by == "D" or piece.inside or not hit.sure or not _is_empty(hit, piece, empty):
+        return None
+    return Verdict(rule, hit, piece, "static")
+
+
+def _softened(rule: Rule, hit: Hit, piece: Piece) -> Hit:
+    """Return the hit, milder where a rule of long blocks met an empty table in the rehearsal."""
+    if rule.by == "D" and rule.severity == "error" and rule.seen and not long_here(piece):
+        return evolve(hit, severity="warning")
+    return hit
+
+
+def _is_empty(hit: Hit, piece: Piece, empty: Collection[str]) -> bool:
+    """Whether the rehearsal could show nothing, because there was no row to read."""
+    worked = worked_on(piece)
+    if worked and not long_here(piece):
+        return True
+    return hit.relation is not None and any(
+        each == hit.relation or each.endswith(f".{hit.relation}") for each in empty
+    )

@@ -1,0 +1,231 @@
+"""The half that needs no server: read files, and judge what their text alone tells."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from confiture.config.settings import Settings
+from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
+from confiture.migrations.folder import read_folder, read_text
+from confiture.migrations.version import parse_filename
+from confiture.models.migration import Script, SqlScript
+from confiture.models.report import Finding, MigrationReport, Report
+from confiture.rules.evaluate import Book, FailOn, fails, findings, open_book
+from confiture.rules.parallel import in_processes
+from confiture.rules.parsed_migration import Piece, Reading, together
+from confiture.rules.registry import gathered, severities
+from confiture.rules.suppressions import refuse_unknown
+from confiture.sql.parser import Unreadable, parse
+from confiture.sql.script import read_sql
+
+if TYPE_CHECKING:
+    from confiture.plugins.load import Loaded
+
+NOT_REHEARSED = "read, not rehearsed"
+NO_SEVERITY: Mapping[str, object] = MappingProxyType({})
+
+
+def read_script(script: Script, root: Path) -> Reading:
+    """Return a migration's way up as the rules read it.
+
+    Raises:
+        MigrationFault: It does not parse.
+    """
+    if script.kind == "python":
+        return read_python(script, root)
+    parsed = read_sql(script, "forward", judged=True)
+    assert parsed is not None
+    return reading_of(script.version, script.name, parsed, root)
+
+
+def reading_of(version: str, name: str, parsed: SqlScript, root: Path) -> Reading:
+    """Return an SQL migration that is parsed already as the rules read it."""
+    reading = Reading(
+        version,
+        name,
+        shown(parsed.file, root),
+        transactional=parsed.transactional,
+        lock_timeout=parsed.lock_timeout,
+        statement_timeout=parsed.statement_timeout,
+        ignores=parsed.ignores,
+    )
+    for index, each in enumerate(parsed.statements):
+        reading.pieces.append(
+            Piece(each.sql, each.line, each.kind, each.node, reading, index, ignores=each.ignores)
+        )
+    return reading
+
+
+def shown(file: Path, root: Path) -> str:
+    """Return a file as it is to be shown: relative to the root where it is below it, with slashes."""
+    whole = (file if file.is_absolute() else Path.cwd() / file).as_posix()
+    top = f"{root.as_posix().rstrip('/')}/"
+    return whole.removeprefix(top) if whole.startswith(top) else file.as_posix()
+
+
+def loose_script(path: Path) -> Script:
+    """Return a file given by name as a script; it need not be called like a migration.
+
+    Raises:
+        MigrationFault: It cannot be read.
+    """
+    named = parse_filename(path.name)
+    text = read_text(path)
+    kind: Any = "python" if path.suffix == ".py" else "sql"
+    version, name = (named.version, named.name) if named else ("", path.stem)
+    return Script(version, name, kind, path, text, "")
+
+
+def read_all(scripts: Iterable[Script], root: Path) -> tuple[Reading, ...]:
+    """Return all migrations as the rules read them, in order, each knowing what those before it said.
+
+    Raises:
+        MigrationFault: One does not parse.
+        MigrationFaults: Several do not.
+    """
+    readings: list[Reading] = []
+    faults: list[MigrationFault] = []
+    for script in scripts:
+        try:
+            readings.append(read_script(script, root))
+        except MigrationFault as fault:
+            faults.append(fault)
+    if faults:
+        raise faults[0] if len(faults) == 1 else MigrationFaults(faults)
+    together(readings)
+    return tuple(readings)
+
+
+def lint(
+    settings: Settings,
+    plugins: Sequence[Loaded] = (),
+    files: Sequence[Path] = (),
+    *,
+    severity: Mapping[str, object] = NO_SEVERITY,
+    fail_on: FailOn = "error",
+    strict: bool = False,
+    allow_empty: bool = False,
+) -> Report:
+    """Return what the text of these files tells, of the migrations folder where none are named.
+
+    Raises:
+        ConfitureError: There is no file, one does not parse, or the severities cannot be read.
+    """
+    rules = gathered(plugins)
+    book = open_book(rules, severities(severity, rules))
+    scripts = _scripts(settings, files, allow_empty=allow_empty)
+    found, undecided = in_processes(lambda some: _judged(settings, book, some, strict=strict), scripts)
+    return Report(
+        mode="dry-run",
+        outcome="ok",
+        exit_code=1 if fails(found, fail_on) else 0,
+        migrations=tuple(
+            MigrationReport(each.version, each.name, "pending", NOT_REHEARSED) for each in scripts
+        ),
+        findings=found,
+        plugins=tuple(each.use for each in plugins),
+        notes=_notes(sorted(undecided)),
+    )
+
+
+def _judged(
+    settings: Settings, book: Book, scripts: Sequence[Script], *, strict: bool
+) -> tuple[tuple[Finding, ...], frozenset[str]]:
+    """Return what is found in some of the files, and the rules that could not be judged there."""
+    readings = read_all(scripts, settings.root)
+    refuse_unknown(readings, book.known)
+    for each in readings:
+        each.lock_timeout = each.lock_timeout or settings.lock_timeout
+        each.statement_timeout = each.statement_timeout or settings.statement_timeout
+    return findings(readings, book, strict=strict), frozenset(book.undecided)
+
+
+def _notes(rules: Sequence[str]) -> tuple[str, ...]:
+    return (f"needs a dry-run to be judged: {', '.join(rules)}",) if rules else ()
+
+
+def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) -> tuple[Script, ...]:
+    if files:
+        return tuple(map(loose_script, _expanded(files)))
+    try:
+        return read_folder(settings.migrations)
+    except SourceFault:
+        if allow_empty:
+            return ()
+        raise
+
+
+def _expanded(files: Sequence[Path]) -> Iterator[Path]:
+    for each in files:
+        if each.is_dir():
+            yield from sorted(filter(_is_up, each.iterdir()), key=lambda path: path.name)
+        else:
+            yield each
+
+
+def _is_up(path: Path) -> bool:
+    named = parse_filename(path.name)
+    return named is not None and named.part not in ("down", "check", "backfill")
+
+
+def read_python(script: Script, root: Path) -> Reading:
+    """Return a Python migration as the rules read it, without running it.
+
+    Raises:
+        MigrationFault: It is not Python.
+    """
+
+    try:
+        tree = ast.parse(script.text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise MigrationFault(f"{script.path.name}: {error}", file=script.path, line=line) from None
+    reading = Reading(script.version, script.name, shown(script.path, root), transactional=not _outside(tree))
+    for line, sql in _executed(tree):
+        add_pieces(reading, sql, line)
+    return reading
+
+
+def add_pieces(reading: Reading, sql: str, line: int) -> None:
+    """Add the statements of a text; what the parser refuses, as for its placeholders, is left out."""
+    try:
+        found = parse(sql)
+    except Unreadable:
+        return
+    for each in found:
+        text = sql[each.start : each.end]
+        reading.pieces.append(Piece(text, line, each.kind, each.node, reading, len(reading.pieces)))
+
+
+def _outside(tree: ast.Module) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            if "transactional" in names and node.value.value is False:
+                return True
+    return False
+
+
+def _executed(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for up in ast.walk(tree):
+        if isinstance(up, ast.FunctionDef) and up.name == "up":
+            for call in ast.walk(up):
+                if isinstance(call, ast.Call) and _is_execute(call) and call.args:
+                    first = call.args[0]
+                    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                        yield call.lineno, first.value
+
+
+def _is_execute(call: ast.Call) -> bool:
+    function = call.func
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "execute"
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "self"
+    )

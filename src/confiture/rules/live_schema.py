@@ -1,0 +1,102 @@
+"""What the server knows of indexes, partitions, checks and domains, asked once after a rehearsal."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from confiture.models.report import Report
+from confiture.postgres.session import literal, rows, send
+from confiture.rules.parse_tree import Name
+from confiture.rules.schema_model import Check, Domain, Known
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
+_QUERY = f"""
+    SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
+        FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place)
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = num ORDER BY place)
+    FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
+    JOIN pg_namespace n ON n.oid = i.relnamespace WHERE {_USERS};
+    SELECT n.nspname, c.relname, ARRAY(SELECT attname::text FROM unnest(partattrs::int2[]) WITH ORDINALITY
+        AS k(num, place) JOIN pg_attribute ON attrelid = partrelid AND attnum = num ORDER BY place),
+        dn.nspname, d.relname
+    FROM pg_partitioned_table JOIN pg_class c ON c.oid = partrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN pg_class d ON d.oid = partdefid LEFT JOIN pg_namespace dn ON dn.oid = d.relnamespace;
+    SELECT n.nspname, c.relname, pn.nspname, p.relname
+    FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid JOIN pg_class p ON p.oid = inhparent
+    JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_namespace pn ON pn.oid = p.relnamespace
+    WHERE c.relispartition AND c.relkind IN ('r', 'p', 'f');
+    SELECT n.nspname, c.relname, conname, ARRAY(SELECT attname::text FROM pg_attribute
+        WHERE attrelid = conrelid AND attnum = ANY (conkey)), pg_get_constraintdef(o.oid)
+    FROM pg_constraint o JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE contype = 'c' AND {_USERS};
+    SELECT n.nspname, t.typname, format_type(t.typbasetype, t.typtypmod),
+        ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c')
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'd' AND {_USERS}
+"""
+_CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
+
+
+def known_by(conn: Connection[Any]) -> Known:
+    """Return what the catalog says."""
+    indexes, partitioned, partitions, checks, domains = send(conn, _QUERY)
+    known = Known()
+    for schema, index, table, columns in indexes:
+        known.indexes[Name(schema, index)] = (Name(schema, table), tuple(columns))
+    for schema, table, columns, default_schema, default in partitioned:
+        known.partition_keys[_name(schema, table)] = tuple(columns)
+        if default:
+            known.defaults[_name(schema, table)] = _name(default_schema, default)
+    for schema, child, parent_schema, parent in partitions:
+        known.partitions[_name(schema, child)] = _name(parent_schema, parent)
+    for schema, table, name, columns, text in checks:
+        before = known.checks.get(_name(schema, table), ())
+        known.checks[_name(schema, table)] = (*before, Check(name, tuple(columns), _expression(text)))
+    for schema, name, type_name, texts in domains:
+        known.domains[_name(schema, name)] = Domain(type_name, tuple(map(_expression, texts)))
+    return known
+
+
+def _name(schema: str, name: str) -> Name:
+    return Name(schema, name, None if schema == "public" else schema)
+
+
+def _expression(text: str) -> str:
+    found = _CHECK.fullmatch(text)
+    return found.group(1) if found else text
+
+
+_THERE = """
+    SELECT name FROM unnest({names}::text[]) AS name WHERE to_regclass(name) IS NOT NULL
+    AND has_table_privilege(to_regclass(name), 'SELECT')
+"""
+
+
+def empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ...]:
+    """Return those of the tables locked by a rehearsal that are empty, as the report spells them."""
+    names = sorted(
+        {
+            lock.relation
+            for migration in report.migrations
+            for lock in migration.locks
+            if lock.kind in ("table", "matview") and lock.relation not in migration.scans
+        }
+    )
+    if not names:
+        return ()
+    there = [name for (name,) in rows(conn, _THERE.format(names=_array(names)))]
+    if not there:
+        return ()
+    found = rows(conn, "SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in there))[0]
+    return tuple(name for name, has in zip(there, found, strict=True) if not has)
+
+
+def _array(names: list[str]) -> str:
+    return f"ARRAY[{', '.join(map(literal, names))}]"

@@ -1,0 +1,231 @@
+"""Names, commands, columns and constraints, out of PostgreSQL's parse tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from attrs import field, frozen
+
+from confiture.sql.parser import nodes, word
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
+_LONGEST_NAME_BYTES = 63
+# What PostgreSQL quotes although it is made of small letters: its reserved words, and those that may
+# name a type or a function only.
+_RESERVED_WORDS = """
+    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit
+    boolean both case cast char character check coalesce collate collation column concurrently
+    constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user dec decimal default deferrable desc distinct do else end except
+    exists extract false fetch float for foreign freeze from full grant greatest group grouping
+    having ilike in initially inner inout int integer intersect interval into is isnull join json
+    json_array json_arrayagg json_exists json_object json_objectagg json_query json_scalar
+    json_serialize json_table json_value lateral leading least left like limit localtime
+    localtimestamp merge_action national natural nchar none normalize not notnull null nullif
+    numeric offset on only or order out outer overlaps overlay placing position precision primary
+    real references returning right row select session_user setof similar smallint some substring
+    symmetric system_user table tablesample then time timestamp to trailing treat trim true union
+    unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat
+    xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
+
+
+def _own_schema(schema: str | None) -> str | None:
+    return None if schema in ("", "public") else schema
+
+
+@frozen
+class Name:
+    """A relation as SQL text names it.
+
+    Attributes:
+        schema: ``None`` where the search path finds it, and for ``public``.
+        name: Without quotes.
+    """
+
+    schema: str | None = field(converter=_own_schema)
+    name: str
+    written: str | None = field(default=None, eq=False)
+
+    def __str__(self) -> str:
+        return ".".join(quoted(each) for each in (self.written or self.schema, self.name) if each)
+
+    def beside(self, name: str) -> Name:
+        """Return another name in the same schema."""
+        return Name(self.schema, name, self.written)
+
+    def is_rel(self, rel: str | None) -> bool:
+        """Whether a report's relation is this one."""
+        return rel is not None and (
+            rel == str(Name(self.schema, self.name, self.schema or "public"))
+            if self.schema
+            else rel.endswith(f".{quoted(self.name)}") or rel == quoted(self.name)
+        )
+
+
+def name_of(relation: Any) -> Name:
+    """Return the name of a ``range_var``."""
+    return _name(relation.schemaname, relation.relname)
+
+
+@lru_cache
+def _name(schema: str, name: str) -> Name:
+    return Name(schema, name, schema or None)
+
+
+def name_in(strings: Iterable[Any]) -> Name:
+    """Return the name that a list of strings spells."""
+    words = [each.string.sval for each in strings]
+    schema = words[-2] if len(words) > 1 else None
+    return Name(schema, words[-1], schema)
+
+
+def quoted(name: str) -> str:
+    """Return an identifier, in quotes where PostgreSQL would put them."""
+    if _PLAIN.fullmatch(name) and name not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def derived(first: str, second: str, label: str) -> str:
+    """Return the name that PostgreSQL makes of a table's, its columns' and a label, cut as it cuts."""
+    parts = [first, second]
+    fixed = len(label) + 1 + (1 if second else 0)
+    while sum(len(each.encode()) for each in parts) + fixed > _LONGEST_NAME_BYTES:
+        longer = 0 if len(parts[0].encode()) > len(parts[1].encode()) else 1
+        parts[longer] = parts[longer][:-1]
+    return "_".join(each for each in (*parts, label) if each)
+
+
+@frozen
+class Command:
+    """One part of an ALTER TABLE.
+
+    Attributes:
+        sort: PostgreSQL's name of it, ``"AT_AddColumn"``.
+        tree: Its tree.
+    """
+
+    sort: str
+    tree: Any
+
+    @property
+    def definition(self) -> Any:
+        """What it defines."""
+        return getattr(self.tree, "def")
+
+
+def commands(stmt: Any) -> Iterator[Command]:
+    """Yield the parts of an ALTER TABLE."""
+    for each in stmt.cmds:
+        tree = each.alter_table_cmd
+        yield Command(word(tree, "subtype"), tree)
+
+
+@frozen
+class Constraint:
+    """A constraint that is added to a table that is there.
+
+    Attributes:
+        sort: ``"CONSTR_CHECK"``.
+        tree: Its tree.
+        column: The new column that it is written behind, else ``None``.
+    """
+
+    sort: str
+    tree: Any
+    column: Any = None
+
+
+def added_columns(stmt: Any) -> Iterator[Any]:
+    """Yield the columns that an ALTER TABLE adds."""
+    for command in commands(stmt):
+        if command.sort == "AT_AddColumn":
+            yield command.definition.column_def
+
+
+def constraints_of(column: Any) -> Iterator[Constraint]:
+    """Yield the constraints behind a column."""
+    for each in column.constraints:
+        yield Constraint(word(each.constraint, "contype"), each.constraint, column)
+
+
+def constraints_within(stmt: Any) -> Iterator[Any]:
+    """Yield the trees of the constraints of a CREATE TABLE: its own, then those behind its columns."""
+    for each in stmt.table_elts:
+        if each.HasField("constraint"):
+            yield each.constraint
+    for each in stmt.table_elts:
+        if each.HasField("column_def"):
+            for one in each.column_def.constraints:
+                yield one.constraint
+
+
+def added_constraints(stmt: Any) -> Iterator[Constraint]:
+    """Yield the constraints that an ALTER TABLE adds, those behind new columns included."""
+    for command in commands(stmt):
+        if command.sort == "AT_AddConstraint":
+            tree = command.definition.constraint
+            yield Constraint(word(tree, "contype"), tree)
+        elif command.sort == "AT_AddColumn":
+            yield from constraints_of(command.definition.column_def)
+
+
+def keys(constraint: Constraint) -> tuple[str, ...]:
+    """Return the columns of a constraint that lists them."""
+    if constraint.column is not None:
+        return (constraint.column.colname,)
+    listed = constraint.tree.fk_attrs if constraint.sort == "CONSTR_FOREIGN" else constraint.tree.keys
+    return tuple(each.string.sval for each in listed)
+
+
+def columns_in(expression: Any) -> tuple[str, ...]:
+    """Return the columns that an expression names, each once."""
+    found = (
+        ref.fields[-1].string.sval
+        for ref in nodes(expression, "ColumnRef")
+        if ref.fields[-1].HasField("string")
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def type_words(type_name: Any) -> str:
+    """Return a type's own name, in small letters, without its schema."""
+    return str(type_name.names[-1].string.sval).lower() if type_name.names else ""
+
+
+def functions_in(expression: Any) -> Iterator[str]:
+    """Yield the names of the functions that an expression calls, without their schema."""
+    for call in nodes(expression, "FuncCall"):
+        yield call.funcname[-1].string.sval.lower()
+
+
+def made_by(kind: str, node: Any) -> Iterator[Name]:
+    """Yield the relations that a statement makes."""
+    if kind == "create_stmt":
+        yield name_of(node.create_stmt.relation)
+    elif kind == "create_table_as_stmt":
+        yield name_of(node.create_table_as_stmt.into.rel)
+    elif kind == "create_foreign_table_stmt":
+        yield name_of(node.create_foreign_table_stmt.base_stmt.relation)
+    elif kind == "view_stmt" and not node.view_stmt.replace:
+        yield name_of(node.view_stmt.view)
+    elif kind == "index_stmt" and node.index_stmt.idxname:
+        yield name_of(node.index_stmt.relation).beside(node.index_stmt.idxname)
+    elif kind == "select_stmt" and node.select_stmt.HasField("into_clause"):
+        yield name_of(node.select_stmt.into_clause.rel)
+
+
+def renamed_by(kind: str, node: Any) -> Iterator[tuple[Name, Name]]:
+    """Yield old and new name of the relation that a statement renames or moves."""
+    if kind == "rename_stmt" and word(node.rename_stmt, "rename_type") in ("OBJECT_TABLE", "OBJECT_MATVIEW"):
+        old = name_of(node.rename_stmt.relation)
+        yield old, old.beside(node.rename_stmt.newname)
+    elif kind == "alter_object_schema_stmt" and node.alter_object_schema_stmt.HasField("relation"):
+        old = name_of(node.alter_object_schema_stmt.relation)
+        new = node.alter_object_schema_stmt.newschema
+        yield old, Name(new, old.name, new)

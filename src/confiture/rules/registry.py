@@ -1,0 +1,85 @@
+"""Ask the plugins for their rules, the built-in ones first; all of them by the same hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pluggy
+
+from confiture.did_you_mean import did_you_mean
+from confiture.exceptions import ConfigurationFault, PluginFault
+from confiture.rules import builtin_rules as builtin
+from confiture.rules.rule import SEVERITIES, Rule, Severity
+
+if TYPE_CHECKING:
+    from confiture.plugins.load import Loaded
+
+
+def gathered(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
+    """Return the built-in rules and those of the plugins, in that order.
+
+    Raises:
+        PluginFault: A plugin's hook raises, or returns what is no rule or has another one's id.
+    """
+    found: dict[str, tuple[Rule, str]] = {}
+    for plugin, given in _given(plugins):
+        for rule in given:
+            if not isinstance(rule, Rule):
+                raise PluginFault(
+                    f"plugin {plugin!r}: rules() returns a {type(rule).__name__} among its rules",
+                    hint="return a list of confiture.rules.rule.Rule",
+                )
+            if rule.id in found:
+                raise PluginFault(
+                    f"plugin {plugin!r}: the rule {rule.id!r} is already {found[rule.id][1]!r}'s",
+                    hint="give it another id",
+                )
+            found[rule.id] = (rule, plugin)
+    return tuple(rule for rule, _ in found.values())
+
+
+def _given(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
+    from confiture.hooks import spec
+
+    manager = pluggy.PluginManager("confiture")
+    manager.add_hookspecs(spec)
+    manager.register(builtin, "confiture")
+    yield "confiture", manager.hook.rules()[0]
+    for each in plugins:
+        if "rules" in each.phases:
+            manager = pluggy.PluginManager("confiture")
+            manager.add_hookspecs(spec)
+            manager.register(each.plugin, each.name)
+            yield each.name, _asked(each, manager)
+
+
+def _asked(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:
+    try:
+        return [rule for given in manager.hook.rules() for rule in given]
+    except Exception as error:
+        raise PluginFault(
+            f"plugin {plugin.name!r}: rules() failed with {type(error).__name__}: {error}",
+            hint="mend or leave out that plugin",
+        ) from error
+
+
+def severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[str, Severity]:
+    """Read ``severity = {rule = "warning"}``.
+
+    Raises:
+        ConfigurationFault: There is no such rule, or no such severity.
+    """
+    known = [each.id for each in rules]
+    for rule, value in given.items():
+        if rule not in known:
+            near = did_you_mean(rule, known)
+            raise ConfigurationFault(
+                f"severity names a rule {rule!r} that there is not",
+                hint=f"{near} all of them: confiture rules".strip(),
+            )
+        if value not in SEVERITIES:
+            raise ConfigurationFault(
+                f"the severity of {rule} is {value!r}", hint=f"it is one of {', '.join(SEVERITIES)}"
+            )
+    return cast("dict[str, Severity]", dict(given))

@@ -1,0 +1,140 @@
+"""``-- confiture: ignore RULE reason="…"``: which rules are let pass, and which of them in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from attrs import define, field
+
+from confiture.did_you_mean import did_you_mean
+from confiture.exceptions import MigrationFault
+from confiture.models.report import Finding
+from confiture.rules.fingerprint import fingerprint
+from confiture.rules.parsed_migration import Piece, Reading
+from confiture.rules.rule import Rule, Severity
+
+UNUSED = "unused-ignore"
+WITHOUT_REASON = "ignore-without-reason"
+
+
+@define
+class Ignored:
+    """The ignores of one migration, and which rules they met.
+
+    Attributes:
+        reading: The migration.
+        rules: Those that were asked.
+        used: The rules that found something, with the statement's index.
+    """
+
+    reading: Reading
+    rules: Sequence[Rule]
+    used: set[tuple[str, int]] = field(factory=set)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is ignored."""
+        return bool(self.reading.ignores) or any(each.ignores for each in self.reading.pieces)
+
+    def met(self, rule: str, piece: Piece) -> None:
+        """Note that a rule has found something there."""
+        self.used.add((rule, piece.index))
+
+    def has(self, rule: str, piece: Piece) -> bool:
+        """Whether a rule is ignored there."""
+        return any(rule == each for each, _ in (*self.reading.ignores, *self._of(piece)))
+
+    def _of(self, piece: Piece) -> tuple[tuple[str, str | None], ...]:
+        return self.reading.pieces[piece.index].ignores if self.reading.pieces else ()
+
+    def findings(self, severities: Mapping[str, Severity], *, strict: bool) -> Iterator[Finding]:
+        """Yield what is wrong with the ignores themselves."""
+        known = {each.id: each for each in self.rules}
+        severity = severities.get(UNUSED, "warning")
+        for rule, reason, piece in self._each():
+            if rule in known and self._is_unused(known[rule], piece) and severity != "off":
+                message = f"ignores {rule}, which finds nothing here"
+                yield self._finding(UNUSED, severity, rule, piece, message)
+            if strict and not (reason and reason.strip()):
+                message = f'ignores {rule} without a reason: add reason="…"'
+                yield self._finding(WITHOUT_REASON, "error", rule, piece, message)
+
+    def _each(self) -> Iterator[tuple[str, str | None, Piece | None]]:
+        for rule, reason in self.reading.ignores:
+            yield rule, reason, None
+        for piece in self.reading.pieces:
+            for rule, reason in piece.ignores:
+                yield rule, reason, piece
+
+    def _is_unused(self, rule: Rule, piece: Piece | None) -> bool:
+        if rule.by == "D" and not _all_rehearsed(self.reading):
+            return False
+        wanted = [piece] if piece else self.reading.pieces
+        return not any((rule.id, each.index) in self.used for each in wanted)
+
+    def _finding(
+        self, rule: str, severity: Severity, ignored: str, piece: Piece | None, message: str
+    ) -> Finding:
+        assert severity != "off"
+        sql = piece.sql if piece else ""
+        return Finding(
+            rule=rule,
+            severity=severity,
+            migration=self.reading.version,
+            file=self.reading.file,
+            line=piece.line if piece else 1,
+            relation=None,
+            message=message,
+            recipe=None,
+            basis="static",
+            ignored=False,
+            fingerprint=fingerprint(rule, self.reading.file, f"{ignored} {sql}", 1),
+        )
+
+
+def _all_rehearsed(reading: Reading) -> bool:
+    return all(each.report is not None and not each.report.not_rehearsed for each in reading.pieces)
+
+
+def refuse_unknown(readings: Iterable[Reading], known: Collection[str]) -> None:
+    """Refuse an ignore of a rule that there is not.
+
+    Raises:
+        MigrationFault: There is one.
+    """
+    for reading in readings:
+        for rule, line in _named(reading):
+            if rule not in known:
+                near = did_you_mean(rule, known)
+                raise MigrationFault(
+                    f"{reading.file}:{line}: there is no rule {rule!r} to ignore",
+                    hint=f"{near} all of them: confiture rules".strip(),
+                )
+
+
+def _named(reading: Reading) -> Iterator[tuple[str, int]]:
+    yield from ((rule, 1) for rule, _ in reading.ignores)
+    for piece in reading.pieces:
+        yield from ((rule, piece.line) for rule, _ in piece.ignores)
+
+
+RULES = (
+    Rule(
+        id=UNUSED,
+        severity="warning",
+        by="S",
+        summary="an ignore that lets nothing pass",
+        does="nothing: it is a comment",
+        hurts="who reads it thinks that there is something to be careful of",
+        way="take the comment out",
+    ),
+    Rule(
+        id=WITHOUT_REASON,
+        severity="error",
+        by="S",
+        summary="an ignore without a reason, with --strict",
+        does="nothing: it is a comment",
+        hurts="nobody knows later whether the reason still holds",
+        way='-- confiture: ignore RULE reason="the table is empty until March"',
+    ),
+)

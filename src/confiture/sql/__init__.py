@@ -1,0 +1,1 @@
+"""SQL as text, without a server: lexer, parser, scripts, directives and the locks a statement takes."""

@@ -1,0 +1,72 @@
+"""What SQL text creates, by its parse tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from confiture.sql.parser import Unreadable, parse
+
+
+def created_names(sql: str) -> frozenset[str] | None:
+    """Return the unqualified names of all that ``sql`` creates; ``None`` where it cannot be read.
+
+    Tables, columns, constraints, indexes, views, sequences, types, domains, functions, triggers,
+    schemas, extensions, and what is renamed.
+    """
+    try:
+        return frozenset(name for parsed in parse(sql) for name in _names(parsed.kind, parsed.node) if name)
+    except Unreadable:
+        return None
+
+
+def _names(kind: str, node: Any) -> Iterator[str]:
+    statement = getattr(node, kind)
+    if kind == "create_stmt":
+        yield statement.relation.relname
+        yield from _elements(statement.table_elts)
+    elif kind == "alter_table_stmt":
+        yield from _elements(getattr(each.alter_table_cmd, "def") for each in statement.cmds)
+    elif kind in ("view_stmt", "create_table_as_stmt"):
+        yield statement.view.relname if kind == "view_stmt" else statement.into.rel.relname
+    elif kind == "rename_stmt":
+        yield statement.newname
+    elif kind in _LISTS:
+        yield getattr(statement, _LISTS[kind])[-1].string.sval
+    elif kind in _PLAIN:
+        yield _attribute(statement, _PLAIN[kind])
+
+
+_PLAIN = {
+    "index_stmt": "idxname",
+    "create_seq_stmt": "sequence.relname",
+    "composite_type_stmt": "typevar.relname",
+    "create_schema_stmt": "schemaname",
+    "create_extension_stmt": "extname",
+    "create_trig_stmt": "trigname",
+    "create_policy_stmt": "policy_name",
+    "create_foreign_table_stmt": "base_stmt.relation.relname",
+    "create_foreign_server_stmt": "servername",
+}
+_LISTS = {
+    "create_function_stmt": "funcname",
+    "create_enum_stmt": "type_name",
+    "create_range_stmt": "type_name",
+    "create_domain_stmt": "domainname",
+    "define_stmt": "defnames",
+}
+
+
+def _elements(nodes: Iterable[Any]) -> Iterator[str]:
+    for node in nodes:
+        if node.HasField("column_def"):
+            yield node.column_def.colname
+            yield from _elements(node.column_def.constraints)
+        elif node.HasField("constraint"):
+            yield node.constraint.conname
+
+
+def _attribute(statement: Any, path: str) -> str:
+    for name in path.split("."):
+        statement = getattr(statement, name)
+    return str(statement)

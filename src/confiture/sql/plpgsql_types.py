@@ -1,0 +1,93 @@
+"""Types that PL/pgSQL's parser knows without a server, in place of those that only a server knows.
+
+libpg_query stops at a type of another schema, at an array of a type of one's own, and at a field of a
+``%ROWTYPE``. Which statements stand in a body does not depend on any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from confiture.sql.parser import nodes, tokens, word, written
+
+
+def with_plain_types(node: Any) -> str:
+    """Return a DO block or a CREATE FUNCTION with plain types; lines of its body stay where they are.
+
+    Raises:
+        Unreadable: The body cannot even be divided into words.
+    """
+    changed = type(node)()
+    changed.CopyFrom(node)
+    for each in nodes(changed, "TypeName"):
+        _make_plain(each)
+    for each in nodes(changed, "FunctionParameter"):
+        # libpg_query takes no array for one.
+        if word(each, "mode") == "FUNC_PARAM_VARIADIC":
+            each.ClearField("mode")
+    for option in (each for each in nodes(changed, "DefElem") if each.defname == "as"):
+        body = option.arg.list.items[0].string if option.arg.HasField("list") else option.arg.string
+        body.sval = _plain_body(body.sval)
+    return written(changed)
+
+
+def _make_plain(type_name: Any) -> None:
+    names = [each.string.sval for each in type_name.names]
+    if type_name.pct_type or (type_name.array_bounds and names[0] != "pg_catalog"):
+        type_name.pct_type = False
+        _rename(type_name, "text")
+    elif len(names) > 1 and names[0] != "pg_catalog":
+        _rename(type_name, names[-1])
+
+
+def _rename(type_name: Any, name: str) -> None:
+    del type_name.names[1:]
+    type_name.names[0].string.sval = name
+
+
+def _plain_body(body: str) -> str:
+    """Replace the types that variables are declared with, from the last one to the first."""
+    for start, end, plain in reversed(list(_declared(tokens(body)))):
+        lines = "\n" * body.count("\n", start, end)
+        body = f"{body[:start]}{plain}{lines}{body[end:]}"
+    return body
+
+
+def _declared(found: list[tuple[str, int, int]]) -> Iterator[tuple[int, int, str]]:
+    """Yield where a type stands that has to go, and what goes there."""
+    words = [piece.lower() for piece, _, _ in found]
+    declaring = False
+    for at, previous in enumerate(["", *words[:-1]]):
+        if words[at] in ("declare", "begin") and previous in (
+            "",
+            ";",
+            "begin",
+            "then",
+            "else",
+            "loop",
+            ">>",
+            "declare",
+        ):
+            declaring = words[at] == "declare"
+        elif declaring and previous in ("declare", ";"):
+            first = at + 1 + (words[at + 1 : at + 2] == ["constant"])
+            last, plain = _type(words, first)
+            if plain:
+                yield found[first][1], found[last - 1][2], plain
+
+
+def _type(words: list[str], first: int) -> tuple[int, str | None]:
+    """Return where the type ends that begins at ``first``, and its plain one, ``None`` where it may stay."""
+    last = first + 1
+    while words[last : last + 1] == ["."]:
+        last += 2
+    after = words[last : last + 2]
+    if after == ["%", "rowtype"]:
+        return last + 2, "record"
+    if after == ["%", "type"]:
+        return last + 2, None
+    if after[:1] in (["["], ["array"]):
+        return last, "text"
+    qualified = last > first + 1 and words[first] != "pg_catalog"
+    return last, "record" if qualified else None

@@ -1,0 +1,171 @@
+"""What psql understands and PostgreSQL's parser does not: backslash commands, COPY data, variables."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from attrs import field, frozen
+
+from confiture.exceptions import MigrationFault
+from confiture.sql.lexer import Token, blanked, token_at
+from confiture.sql.position import Source
+
+_HARMLESS = re.compile(r"\\(?:echo(?![^\s\\])|(?:un)?restrict[ \t]+\S|set[ \t]+ON_ERROR_STOP\b)[^\n]*")
+_COMMAND = re.compile(r"\\(?:[A-Za-z_]+\+?|[^\sA-Za-z_]|)")
+_QUOTED = re.compile(r"'(?:[^'\\\n]|\\.|'')*'|\"[^\"\n]*\"")
+_VARIABLE = re.compile(r""":(?:[A-Za-z0-9_]+|'[A-Za-z0-9_]+'|"[A-Za-z0-9_]+"|\{\?[A-Za-z0-9_]+\})""")
+_END_OF_DATA = re.compile(r"^\\\.$", re.MULTILINE)
+_HINTS = {
+    r"\connect": "a migration runs in the database of --url; take the line out",
+    r"\i": "put the text of that file here, or make it a migration of its own",
+    r"\copy": "write COPY … FROM STDIN; with the data below it and \\. on a line of its own",
+    r"\.": "it ends the data of a COPY … FROM STDIN; no such COPY stands before it",
+    r"\set": "write the value in place of the variable",
+    r"\gexec": "write the statements out, or use EXECUTE in a DO block",
+    r"\if": "use a DO block, or a Python migration",
+}
+_SAME = {
+    r"\c": r"\connect",
+    r"\ir": r"\i",
+    r"\include": r"\i",
+    r"\include_relative": r"\i",
+    r"\elif": r"\if",
+    r"\else": r"\if",
+    r"\endif": r"\if",
+}
+
+
+@frozen
+class Plain:
+    """SQL that the parser can read: the same length, the same lines, without what is psql's.
+
+    Attributes:
+        text: The SQL.
+        copy_data: Data by the place where its COPY begins.
+    """
+
+    text: str
+    copy_data: dict[int, str] = field(factory=dict)
+
+
+def without_psql(source: Source) -> Plain:
+    """Blank out COPY data and psql's harmless lines.
+
+    Raises:
+        MigrationFault: Another backslash command, or COPY data without its end.
+    """
+    # Neither a backslash nor STDIN: there is nothing of psql's to look for.
+    needed = "\\" in source.text or "std" in source.text.lower()
+    return _Reader(source).read() if needed else Plain(source.text)
+
+
+class _Reader:
+    """Walks a text once; remembers what to blank out."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.text = source.text
+        self.words: list[str] = []
+        self.starts_at = 0
+        self.depth = 0
+        self.gaps: list[tuple[int, int]] = []
+        self.data: tuple[int, int] | None = None
+        self.copy_data: dict[int, str] = {}
+
+    def read(self) -> Plain:
+        at = 0
+        while at < len(self.text):
+            if self.data and at >= self.data[0]:
+                at, self.data = self.data[1], None
+                continue
+            token = token_at(self.text, at)
+            at = self._take(token)
+        return Plain(self._blanked(), self.copy_data)
+
+    def _take(self, token: Token) -> int:
+        if token.kind == "backslash":
+            end = _passed_over(self.source, token.start)
+            self.gaps.append((token.start, end))
+            return end
+        if token.kind == "semicolon":
+            self._end_statement(token)
+        elif not token.trivial:
+            self._note(token)
+        return token.end
+
+    def _note(self, token: Token) -> None:
+        written = self.text[token.start : token.end]
+        if not self.words:
+            self.starts_at = token.start
+        elif self.words[0] != "COPY":
+            return
+        self.depth += (written == "(") - (written == ")")
+        self.words.append(written.upper() if token.kind == "word" and self.depth == 0 else "")
+
+    def _end_statement(self, token: Token) -> None:
+        if _reads_stdin(self.words):
+            begin = self.data[1] if self.data else self._next_line(token.end)
+            found = _END_OF_DATA.search(self.text, begin)
+            if found is None:
+                raise self.source.fault(
+                    "COPY … FROM STDIN without the end of its data",
+                    self.starts_at,
+                    hint="the data begins on the next line; end it with \\. on a line of its own",
+                )
+            self.copy_data[self.starts_at] = self.text[begin : found.start()]
+            self.gaps.append((begin, found.end()))
+            self.data = (self.data[0] if self.data else begin, self._next_line(found.end()))
+        self.words = []
+        self.depth = 0
+
+    def _next_line(self, at: int) -> int:
+        end = self.text.find("\n", at)
+        return len(self.text) if end < 0 else end + 1
+
+    def _blanked(self) -> str:
+        pieces, done = [], 0
+        for start, end in self.gaps:
+            pieces += [self.text[done:start], blanked(self.text[start:end])]
+            done = end
+        return "".join([*pieces, self.text[done:]])
+
+
+def _reads_stdin(words: list[str]) -> bool:
+    pairs = pairwise(words)
+    return words[:1] == ["COPY"] and any(pair in (("FROM", "STDIN"), ("FROM", "STDOUT")) for pair in pairs)
+
+
+def _passed_over(source: Source, start: int) -> int:
+    found = _HARMLESS.match(source.text, start)
+    if found is None:
+        raise command_fault(source, start)
+    # psql ends an argument at a backslash, and what follows it is a command again.
+    arguments = _QUOTED.sub(lambda quoted: "x" * len(quoted.group()), found.group())
+    another = arguments.find("\\", 1)
+    if another > 0:
+        raise command_fault(source, start + another)
+    return found.end()
+
+
+def command_fault(source: Source, start: int) -> MigrationFault:
+    """Return the fault of a backslash command."""
+    found = _COMMAND.match(source.text, start)
+    command = found.group() if found else "\\"
+    return source.fault(
+        f"{command} is a command of psql, not SQL",
+        start,
+        hint=_HINTS.get(_SAME.get(command, command), "take it out, or write it as SQL"),
+    )
+
+
+def variable_fault(source: Source, start: int) -> MigrationFault | None:
+    """Return the fault of a psql variable where one stands, else ``None``."""
+    found = _VARIABLE.match(source.text, start)
+    if found is None:
+        return None
+    return source.fault(
+        f"{found.group()} is a variable of psql, not SQL",
+        start,
+        hint="write the value itself, or use a Python migration for what differs between databases",
+    )

@@ -1,0 +1,222 @@
+"""SQL files become statements that are known to parse and to be allowed where they will run.
+
+Whatever a user can get wrong in one ends here, with its place, before anything is applied.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from confiture.models.migration import Direction, Script, SqlScript, Statement
+from confiture.sql.directives import Directives, read_directives, section
+from confiture.sql.lexer import without_trailing_comments
+from confiture.sql.parser import Parsed, Unreadable, parse
+from confiture.sql.position import Source, position, source_line, statement_position
+from confiture.sql.psql import Plain, command_fault, variable_fault, without_psql
+from confiture.sql.transaction_block import outside_transaction, transaction_words
+
+if TYPE_CHECKING:
+    from confiture.exceptions import MigrationFault
+
+__all__ = [
+    "position",
+    "read_sql",
+    "read_sql_text",
+    "source_line",
+    "split_statements",
+    "statement_position",
+    "transaction_control",
+]
+
+_MAY_CONTROL = (
+    r"\b(?:begin|start|commit|end|rollback|abort|savepoint|release|prepare|transaction|characteristics)\b"
+)
+
+
+def read_sql(script: Script, direction: Direction, *, judged: bool = False) -> SqlScript | None:
+    """Return one direction of an SQL migration, ``None`` where it has no way back.
+
+    ``judged``: what cannot run as a migration is kept, for the rules to name.
+
+    Raises:
+        MigrationFault: The file does not parse, or holds what cannot run as a migration.
+    """
+    if direction == "backward" and script.down_path is not None:
+        return read_sql_text(script.down_text or "", script.down_path, direction, judged=judged)
+    paired = script.down_path is not None or script.path.name.endswith(".up.sql")
+    if direction == "backward" and paired:
+        return None
+    return read_sql_text(script.text, script.path, direction, divided=not paired, judged=judged)
+
+
+def read_sql_text(
+    text: str, file: Path, direction: Direction = "forward", *, divided: bool = False, judged: bool = False
+) -> SqlScript | None:
+    """Return the statements of a text; ``None`` where there are none and the direction is backward.
+
+    ``divided``: ``-- migrate:up`` and ``-- migrate:down`` say which part is whose, and without
+    them all of it is forward. ``judged``: what cannot run as a migration is kept, for the rules to name.
+
+    Raises:
+        MigrationFault: The text does not parse, or holds what cannot run as a migration.
+    """
+    source = Source(file, text)
+    plain = without_psql(source)
+    part = section(source, plain.text, direction) if divided else None
+    if divided and part is None and direction == "backward":
+        return None
+    if part is not None:
+        plain = evolve(plain, text=part.text)
+    found = _parse_file(source, plain.text)
+    if not found and direction == "backward":
+        return None
+    if not found:
+        raise _empty(source)
+    directives = read_directives(source, plain.text, [(each.start, each.end) for each in found])
+    if part is not None and not part.transactional:
+        directives = evolve(directives, transactional=False)
+    return _script(source, plain, found, directives, judged)
+
+
+def split_statements(sql: str) -> tuple[str, ...]:
+    """Return the statements of a text one by one; the text as it is where it does not parse."""
+    if ";" not in sql.rstrip("; \t\r\f\v\n"):
+        return (sql,)
+    try:
+        found = parse(sql)
+    except Unreadable:
+        return (sql,)
+    return tuple(_text(sql, each) for each in found) or (sql,)
+
+
+def transaction_control(sql: str) -> str | None:
+    """Return the words of the first statement that begins or ends a transaction, else ``None``."""
+    if not re.search(_MAY_CONTROL, sql, re.IGNORECASE):
+        return None
+    try:
+        found = parse(sql)
+    except Unreadable:
+        return None
+    words = (transaction_words(each.kind, each.node, sql[each.start :]) for each in found)
+    return next(filter(None, words), None)
+
+
+def _empty(source: Source) -> MigrationFault:
+    return source.fault(
+        f"{source.file.name} holds no statement to apply",
+        hint="write one, or take the file away; SELECT 1; is a migration that does nothing",
+    )
+
+
+def _script(
+    source: Source, plain: Plain, found: list[Parsed], directives: Directives, judged: bool
+) -> SqlScript:
+    by_statement = dict[int, tuple[tuple[str, str | None], ...]]()
+    for index, ignores in directives.by_statement:
+        by_statement[index] = by_statement.get(index, ()) + ignores
+    if not judged:
+        for each in found:
+            _refuse(source, each, directives.transactional)
+    places = _places(plain.text, found)
+    statements = tuple(
+        _statement(source, plain, each, place, directives.transactional, by_statement.get(index, ()))
+        for index, (each, place) in enumerate(zip(found, places, strict=True))
+    )
+    return SqlScript(
+        file=source.file,
+        statements=statements,
+        transactional=directives.transactional,
+        lock_timeout=directives.lock_timeout,
+        statement_timeout=directives.statement_timeout,
+        ignores=directives.ignores,
+    )
+
+
+def _statement(
+    source: Source,
+    plain: Plain,
+    parsed: Parsed,
+    place: tuple[int, int],
+    transactional: bool,
+    ignores: tuple[tuple[str, str | None], ...],
+) -> Statement:
+    outside = outside_transaction(parsed.kind, parsed.node)
+    return Statement(
+        sql=_text(plain.text, parsed),
+        line=place[0],
+        column=place[1],
+        kind=parsed.kind,
+        in_transaction=transactional or outside is None,
+        copy_data=_copy_data(source, plain, parsed),
+        ignores=ignores,
+        node=parsed.node,
+    )
+
+
+def _refuse(source: Source, parsed: Parsed, transactional: bool) -> None:
+    """Refuse what cannot run as a migration."""
+    words = transaction_words(parsed.kind, parsed.node, source.text[parsed.start : parsed.end])
+    if words:
+        raise source.fault(
+            f"{words} in a migration: confiture begins and ends the transaction itself",
+            parsed.start,
+            hint=f"take {words} out; what must be committed apart goes into a migration of its own, "
+            "or run each statement by itself with -- confiture: no-transaction",
+        )
+    outside = outside_transaction(parsed.kind, parsed.node)
+    if outside and outside.always and transactional:
+        raise source.fault(
+            f"{outside.words} cannot run inside a transaction",
+            parsed.start,
+            hint="put this line above the first statement: -- confiture: no-transaction",
+        )
+
+
+def _copy_data(source: Source, plain: Plain, parsed: Parsed) -> str | None:
+    if parsed.kind != "copy_stmt":
+        return None
+    copy = parsed.node.copy_stmt
+    if not copy.is_from or copy.filename or copy.is_program:
+        return None
+    if parsed.start not in plain.copy_data:
+        raise source.fault(
+            "COPY … FROM STDIN without its data",
+            parsed.start,
+            hint="end the statement with a semicolon and the data below it with \\. on a line of its own",
+        )
+    return plain.copy_data[parsed.start]
+
+
+def _text(text: str, parsed: Parsed) -> str:
+    return without_trailing_comments(text[parsed.start : parsed.end])
+
+
+def _places(text: str, found: list[Parsed]) -> Iterator[tuple[int, int]]:
+    """Yield line and column of each statement; counts every line once."""
+    line, line_start, done = 1, 0, 0
+    for each in found:
+        breaks = text.count("\n", done, each.start)
+        if breaks:
+            line, line_start = line + breaks, text.rfind("\n", done, each.start) + 1
+        done = each.start
+        yield line, each.start - line_start + 1
+
+
+def _parse_file(source: Source, text: str) -> list[Parsed]:
+    try:
+        return parse(text)
+    except Unreadable as error:
+        raise _syntax_fault(source, error) from None
+
+
+def _syntax_fault(source: Source, error: Unreadable) -> MigrationFault:
+    if error.offset is None:
+        return source.fault(error.message)
+    if source.text.startswith("\\", error.offset):
+        return command_fault(source, error.offset)
+    return variable_fault(source, error.offset) or source.fault(error.message, error.offset)
