@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -190,38 +190,29 @@ class Errand:
 
     @contextmanager
     def _runner(self, conn: Connection[Any], works: tuple[Work, ...]) -> Iterator[Runner]:
-        from confiture.engine.blockers import Blockers, looking
-        from confiture.engine.runner import Runner
-        from confiture.engine.transactional import Engine
+        from confiture.api.open_runner import open_runner
+        from confiture.engine.transactional import ExecutionMode
         from confiture.hooks.plugin_manager import GuardedPluginManager
-        from confiture.ledger.migration_lock import migration_lock
         from confiture.plugins.order import manager_for
         from confiture.postgres.session import Session
-        from confiture.rehearsal.transaction import tracing
 
         settings = self.settings
-        dry_run = self.mode == "dry-run"
-        with (
-            migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
-            looking(keeper, works, partial(connected, settings, direct=True)) as asked,
-            Blockers(asked, conn, closely=dry_run) as blockers,
-        ):
-            engine = Engine(
-                session=self.copy.session(conn) if self.copy else Session(conn, ours=True),
-                keeper=keeper,
-                ledger=self.ledger,
-                manager=manager_for(self.plugins, GuardedPluginManager(settings.plugin_tables)),
-                plugins=self._uses(),
-                lock_timeout=settings.lock_timeout,
-                statement_timeout=settings.statement_timeout,
-                wait_concurrently=settings.wait_concurrently,
-                dry_run=dry_run,
-                trace=tracing(conn, blockers, explain=self.explain) if dry_run else None,
-                committed=self.copy is not None,
-                sampler=self.copy.sampler if self.copy else None,
-                refuse_call=self.copy.refuse_call if self.copy else None,
-            )
-            runner = Runner(engine, settings.lock_retries, lambda: connect(settings), blockers)
+        if self.mode != "dry-run":
+            mode = ExecutionMode.RUN
+        else:
+            mode = ExecutionMode.REHEARSE_IN_COPY if self.copy else ExecutionMode.REHEARSE
+        with open_runner(
+            settings,
+            self.copy.session(conn) if self.copy else Session(conn, ours=True),
+            works,
+            mode=mode,
+            manager=manager_for(self.plugins, GuardedPluginManager(settings.plugin_tables)),
+            connect=partial(connect, settings),
+            connect_observer=partial(connected, settings, direct=True),
+            plugins=self._uses(),
+            copy=self.copy,
+            explain=self.explain,
+        ) as runner:
             if self.watcher:
                 self.watcher.begins(runner.now)
             yield runner
@@ -246,8 +237,7 @@ class Errand:
         return tuple(each), next((ran.stops for ran in each if ran.stops), None)
 
     def _one_by_one(self, runner: Runner, works: tuple[Work, ...], tell: Callable[[Ran], None]) -> None:
-        trace = runner.engine.trace
-        with trace.watching() if trace else nullcontext():
+        with runner.engine.observer.listen():
             for work in works:
                 ran = runner.run(work)
                 tell(ran)

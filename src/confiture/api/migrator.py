@@ -12,13 +12,13 @@ from attrs import evolve
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
+from confiture.api.dry_run import DryRunError, DryRunResult
+from confiture.api.open_runner import open_runner
 from confiture.config.settings import Settings
-from confiture.engine.blockers import Blockers, looking
 from confiture.engine.runner import Ran, Runner
-from confiture.engine.transactional import Engine
+from confiture.engine.transactional import ExecutionMode
 from confiture.exceptions import UsageFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
-from confiture.ledger.migration_lock import migration_lock
 from confiture.ledger.table import Ledger
 from confiture.migrations.prepare import Work, from_class
 from confiture.migrations.version import numbers
@@ -26,7 +26,7 @@ from confiture.models.migration import Direction, Migration
 from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.postgres.connect import connect_like, parameters
 from confiture.postgres.session import Session, send
-from confiture.rehearsal.transaction import DryRunError, DryRunResult, Rehearsal, tracing
+from confiture.rehearsal.transaction import Rehearsal
 
 if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
@@ -80,7 +80,7 @@ class Migrator:
         """
         work = from_class(migration, "forward")
         asked = self._asked(production) if production is not None else None
-        with self._engine(work, dry_run=True) as runner:
+        with self._runner(work, ExecutionMode.REHEARSE) as runner:
             (ran,) = Rehearsal(runner).run((work,), tell=lambda _: None)
         if ran.error:
             raise DryRunError(work.name, ran.error) from ran.error
@@ -101,7 +101,7 @@ class Migrator:
         work = from_class(migration, direction)
         if not work.version:
             raise UsageFault("the migration has no version", hint="set its class attributes version and name")
-        with self._engine(work) as runner:
+        with self._runner(work) as runner:
             ledger = runner.engine.ledger
             ledger.create(self.connection)
             if self._is_done(work, ledger):
@@ -118,35 +118,26 @@ class Migrator:
         return (numbers(work.version) in known) is (work.direction == "forward")
 
     @contextmanager
-    def _engine(self, work: Work, *, dry_run: bool = False) -> Iterator[Runner]:
+    def _runner(self, work: Work, mode: ExecutionMode = ExecutionMode.RUN) -> Iterator[Runner]:
         session = Session.of_caller(self.connection)
         _check_the_connection(session, work)
         known = parameters(self.connection)
-        schema = self.settings.schema
-        with (
-            migration_lock(connect_like(known), schema, self.settings.lock_wait_s) as keeper,
-            session.idle(),
-            looking(keeper, (work,), lambda: closing(connect_like(known))) as asked,
-            Blockers(asked, self.connection, closely=dry_run) as blockers,
-        ):
+        manager = GuardedPluginManager(self.settings.plugin_tables)
+        for name, plugin in reversed(self.plugins):
+            manager.register(plugin, name)
+        with open_runner(
+            self.settings,
+            session,
+            (work,),
+            mode=mode,
+            manager=manager,
+            connect=lambda: connect_like(known),
+            connect_observer=lambda: closing(connect_like(known)),
+        ) as runner:
             if session.nested:
                 _check_the_callers(self.connection)
             session.remember()
-            manager = GuardedPluginManager(self.settings.plugin_tables)
-            for name, plugin in reversed(self.plugins):
-                manager.register(plugin, name)
-            engine = Engine(
-                session=session,
-                keeper=keeper,
-                ledger=Ledger(schema),
-                manager=manager,
-                lock_timeout=self.settings.lock_timeout,
-                statement_timeout=self.settings.statement_timeout,
-                wait_concurrently=self.settings.wait_concurrently,
-                dry_run=dry_run,
-                trace=tracing(self.connection, blockers) if dry_run else None,
-            )
-            yield Runner(engine, self.settings.lock_retries, lambda: connect_like(known), blockers)
+            yield runner
 
 
 def _check_the_connection(session: Session, work: Work) -> None:

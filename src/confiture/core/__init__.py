@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from confiture.api.dry_run import DryRunError, DryRunExecutor, DryRunResult
     from confiture.api.migrator import Migrator
     from confiture.api.operations import read_status, run
     from confiture.hooks.api import (
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
         register_hook,
     )
     from confiture.hooks.hook_runner import HookExecutor
-    from confiture.rehearsal.transaction import DryRunError, DryRunExecutor, DryRunResult
 
 _HOME = {
     "Hook": "confiture.hooks.api",
@@ -35,9 +35,9 @@ _HOME = {
     "register_hook": "confiture.hooks.api",
     "HookExecutor": "confiture.hooks.hook_runner",
     "Migrator": "confiture.api.migrator",
-    "DryRunError": "confiture.rehearsal.transaction",
-    "DryRunExecutor": "confiture.rehearsal.transaction",
-    "DryRunResult": "confiture.rehearsal.transaction",
+    "DryRunError": "confiture.api.dry_run",
+    "DryRunExecutor": "confiture.api.dry_run",
+    "DryRunResult": "confiture.api.dry_run",
     "read_status": "confiture.api.operations",
     "run": "confiture.api.operations",
 }

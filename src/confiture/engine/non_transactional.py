@@ -15,24 +15,22 @@ from attrs import define, evolve, field
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
-from confiture.engine.statements import SqlMigration
+from confiture.engine.observer import NoObserver
 from confiture.engine.transactional import Engine, Walk
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
 from confiture.hooks.api import HookPhase
 from confiture.hooks.checkpoints import Stretches
 from confiture.hooks.implementation import HookRef
 from confiture.ledger.migration_lock import lock_lost, still_held
-from confiture.ledger.table import sha256
+from confiture.migrations.folder import sha256
 from confiture.migrations.prepare import Work
+from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import Entry
 from confiture.models.migration import Migration, SqlScript, Statement
-from confiture.models.report import Blocks, MigrationReport, NotSeen, StatementReport
+from confiture.models.report import HookReport, MigrationReport
 from confiture.postgres.invalid_indexes import Build, build_of, drop, is_concurrently
-from confiture.postgres.locks import CHANGED, HELD, blocks_of, merged
+from confiture.postgres.locks import CHANGED, HELD
 from confiture.postgres.session import end_copy, literal, rows, send
-from confiture.rehearsal.statement_observer import Sampled
-from confiture.rehearsal.trace.blocking import blocked_by
-from confiture.rehearsal.trace.catalog import RELATIONS, Catalog
 
 
 @define
@@ -40,22 +38,11 @@ class Piecewise(Walk):
     """One attempt at one no-transaction migration.
 
     Attributes:
-        not_seen: What could not be observed.
         python_steps: How many statements a Python migration has begun.
-        sampled: What an observer saw, by the number of the statement.
-        parts: What a rehearsal saw of a statement in a transaction of its own, by its number.
     """
 
-    not_seen: tuple[NotSeen, ...] = ()
     _resumes: dict[tuple[str, ...], Any] = field(factory=dict)
     python_steps: int = 0
-    sampled: dict[int, Sampled] = field(factory=dict)
-    parts: dict[int, MigrationReport] = field(factory=dict)
-    _catalog: Catalog = field(factory=Catalog)
-
-    @property
-    def trace(self) -> None:
-        """Nobody looks on for the whole of it: each statement is looked at by itself."""
 
     @classmethod
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
@@ -63,6 +50,11 @@ class Piecewise(Walk):
         walk = super().begin(engine, work, attempt, migration)
         walk.statements.around = walk._by_python
         return walk
+
+    def watch(self) -> None:
+        """Have each statement watched by itself: the whole has no transaction to watch."""
+        self.observer = NoObserver()
+        super().watch()
 
     def run(self) -> None:
         """Run it statement by statement; each phase has a transaction of its own.
@@ -74,7 +66,7 @@ class Piecewise(Walk):
         try:
             with self.hooks(), session.idle():
                 send(session.conn, self.timeouts(local=False))
-                self._remember()
+                self.engine.step_observer.begin()
                 self._resumes = self._yielded()
                 try:
                     self._by_itself(HookPhase.BEFORE_VALIDATION)
@@ -108,8 +100,7 @@ class Piecewise(Walk):
         self.stage = phase.spec
         if not self.phases.any(phase):
             return
-        if self.engine.dry_run:
-            self.not_seen += (NotSeen(None, f"locks of {phase.spec} hooks", _OF_THEIR_OWN),)
+        self.engine.step_observer.skip_hooks(phase.spec)
         before, stretches = len(self.phases.reports), self._stretches()
         try:
             with stretches:
@@ -203,11 +194,13 @@ class Piecewise(Walk):
             self._record(ledger.begun_sql(entry, step, statement.sql))
             with (
                 self._outside(statement.sql, build, ledger.not_begun_sql(entry, step)),
-                self._watched(statement.sql, statement.line),
+                self.engine.step_observer.watch_statement(
+                    len(self.statements.reports), statement.sql, statement.line
+                ),
             ):
                 self.statements.run(statement)
             self.phases.changed_before.update(build.table(self.engine.session.conn) if build else ())
-            self._hidden(statement.line)
+            self.engine.step_observer.note_unseen(statement.line)
             self._record(ledger.done_sql(entry, step))
         self.committed = True
 
@@ -225,80 +218,13 @@ class Piecewise(Walk):
 
     def _step_in_transaction(self, statement: Statement, record: str) -> None:
         conn = self.engine.session.conn
-        with self._own_transaction(), self._traced():
+        watched = self.engine.step_observer.watch_transaction(len(self.statements.reports))
+        with self._own_transaction(), watched as self.statements.observer:
             self.statements.run(statement)
             held, changed = send(conn, f"{HELD}; {CHANGED}; {AS_OURSELVES} {record}")
             self.phases.changed_before.update(name for (name,) in changed)
-            before = self.locks
-            self._see(held)
-            self.locks = merged(before, self.locks)
-
-    @contextmanager
-    def _traced(self) -> Iterator[None]:
-        """Look on, in a rehearsal, at one statement in its transaction."""
-        trace = self.statements.trace = self.engine.trace
-        if trace is None:
-            yield
-            return
-        trace.begin(hooks=False)
-        try:
-            yield
-        finally:
-            self.statements.trace = None
-        trace.leave()
-        trace.end(rows(self.engine.session.conn, HELD))
-        work, reports = self.work, self.statements.reports
-        part = MigrationReport(work.version, work.name, "rehearsed", statements=(reports[-1],))
-        self.parts[len(reports) - 1] = trace.traced(part, self.statements.steps[-1:], ())
-
-    def _remember(self) -> None:
-        """Note what is there before the migration: its locks are those on these."""
-        if self.engine.sampler:
-            # Not the keeper: its transaction would hold pg_class, which VACUUM FULL may want.
-            self._existing = self.engine.sampler.remember()
-            self._catalog = Catalog.of(*send(self.engine.session.conn, RELATIONS))
-
-    @contextmanager
-    def _watched(self, sql: str, line: int | None) -> Iterator[None]:
-        """Let the sampler look at a statement while it runs."""
-        number = len(self.statements.reports)
-
-        def keep(sampled: Sampled) -> None:
-            self.sampled[number] = sampled
-            self.locks = merged(self.locks, sampled.locks)
-            self.not_seen += sampled.not_seen
-
-        if self.engine.sampler is None:
-            yield
-            return
-        with self.engine.sampler.watching(self.engine.session.conn, sql, keep, line):
-            yield
-
-    def statement_reports(self) -> tuple[StatementReport, ...]:
-        """Return the statements, each with what was seen of it."""
-        return tuple(
-            self.parts[number].statements[0]
-            if number in self.parts
-            else _with(report, self.sampled.get(number))
-            for number, report in enumerate(self.statements.reports)
-        )
-
-    def seen(self) -> tuple[Sampled | MigrationReport, ...]:
-        """Return what was seen of each statement, whichever way."""
-        return *self.sampled.values(), *self.parts.values()
-
-    def blocks(self) -> tuple[Blocks, ...]:
-        """Return what each statement keeps others from."""
-        if not (self.sampled or self.parts):
-            return (blocks_of(self.locks),)
-        sampled = (lock for each in self.sampled.values() for lock in each.locks)
-        return (blocked_by(self._catalog, sampled), *(part.blocks for part in self.parts.values()))
-
-    def _hidden(self, line: int | None) -> None:
-        if self.engine.sampler:
-            return
-        what = f"line {line} runs in transactions of its own, over when it ends"
-        self.not_seen += (NotSeen(None, "locks", what),)
+            self.engine.step_observer.take_locks(held)
+        self.statements.observer = self.observer
 
     @contextmanager
     def _by_python(self, sql: str, line: int | None) -> Iterator[None]:
@@ -317,7 +243,7 @@ class Piecewise(Walk):
         self._record(self.engine.ledger.begun_sql(self._entry(), step, sql))
         with (
             self._outside(sql, build, self.engine.ledger.not_begun_sql(self._entry(), step)),
-            self._watched(sql, line),
+            self.engine.step_observer.watch_statement(len(self.statements.reports), sql, line),
         ):
             yield
         if self.engine.session.conn.info.transaction_status == TransactionStatus.IDLE:
@@ -392,6 +318,24 @@ class Piecewise(Walk):
         with self._own_transaction(self._ended):
             send(self.engine.session.conn, self.ledger_sql())
 
+    # What the report says of it.
+
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report with its statements, each as it was watched."""
+        return self.engine.step_observer.measure(evolve(report, statements=tuple(self.statements.reports)))
+
+    def what_remains(self) -> str | None:
+        """Say what is committed of it although it failed; ``None`` if that is nothing."""
+        if not self.committed:
+            return None
+        if self.engine.dry_run:
+            return "a run would keep and record what it had done until then, and go on from there"
+        return "what it had done until then is kept and recorded; a run goes on from there"
+
+    def undo_hooks(self) -> tuple[HookReport, ...]:
+        """Return its hooks: each phase has committed or undone its own."""
+        return tuple(self.phases.reports)
+
     def _clean(self) -> None:
         session = self.engine.session
         end_copy(session.conn)
@@ -407,23 +351,9 @@ class Piecewise(Walk):
             session.put_back()
 
 
-_OF_THEIR_OWN = "they have transactions of their own, over when they end"
-
 # The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
 # that the session began with, which ALTER ROLE … SET role may have made another than the user.
 AS_OURSELVES = "SET LOCAL role TO DEFAULT;"
-
-
-def _with(report: StatementReport, sampled: Sampled | None) -> StatementReport:
-    if sampled is None:
-        return report
-    return evolve(
-        report,
-        duration_ms=max(0.0, report.duration_ms - sampled.held_up_ms),
-        locks=sampled.locks,
-        rewrites=sampled.rewrites,
-        index_builds=sampled.index_builds,
-    )
 
 
 def _key(ref: HookRef) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -20,8 +20,7 @@ from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, callback_name, called
 from confiture.migrations.planner import unfinished
 from confiture.migrations.prepare import Work
-from confiture.models.report import Blocks, HookReport, MigrationOutcome, MigrationReport
-from confiture.postgres.locks import blocks_of
+from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.postgres.session import Session
 
 
@@ -97,7 +96,9 @@ class Runner:
         if walk.complete and isinstance(error, KeyboardInterrupt):
             return evolve(self._done(walk), interrupted=error)
         if reason := self.excuse(error):
-            return Ran(evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=_undone(walk)))
+            return Ran(
+                evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=walk.undo_hooks())
+            )
         return self._failed(walk, error, attempt)
 
     def _resumed(self, work: Work) -> Work:
@@ -109,6 +110,7 @@ class Runner:
 
     def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
         migration = work.make(self.engine.session.conn)
+        # In a rehearsal that is rolled back, a no-transaction migration runs in the transaction too.
         kind = Walk if migration.transactional or self.engine.rolls_back else Piecewise
         self._walk = walk = kind.begin(self.engine, work, attempt, migration)
         try:
@@ -170,7 +172,9 @@ class Runner:
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
         report = self._report(walk, "failed", warnings)
         return Ran(
-            evolve(report, reason=_kept(walk), error=fault, source_line=line, hooks=_undone(walk)),
+            evolve(
+                report, reason=walk.what_remains(), error=fault, source_line=line, hooks=walk.undo_hooks()
+            ),
             error=error,
             stats=walk.phases.context.stats,
         )
@@ -228,56 +232,11 @@ class Runner:
             hooks=tuple(walk.phases.reports),
             warnings=(*walk.phases.warnings, *warnings),
             file=str(walk.work.file) if walk.work.file else None,
-            **_measured(walk),
         )
-        return walk.trace.traced(report, walk.statements.steps, walk.phases.steps) if walk.trace else report
-
-
-def _measured(walk: Walk) -> dict[str, Any]:
-    """Return what was measured of the statements, and of the whole."""
-    if not isinstance(walk, Piecewise):
-        return {
-            "statements": tuple(walk.statements.reports),
-            "locks": walk.locks,
-            "blocks": blocks_of(walk.locks),
-        }
-    statements = walk.statement_reports()
-    blocks = walk.blocks()
-    return {
-        "statements": statements,
-        "locks": walk.locks,
-        "blocks": Blocks(_union(each.reads for each in blocks), _union(each.writes for each in blocks)),
-        "rewrites": _union(each.rewrites for each in statements),
-        "index_builds": tuple(dict.fromkeys(build for each in statements for build in each.index_builds)),
-        "scans": _union(each.scans for each in statements),
-        "long_blocks": _union(each.long_blocks for each in walk.seen()),
-        "not_seen": (*walk.not_seen, *(one for part in walk.parts.values() for one in part.not_seen)),
-    }
-
-
-def _union(each: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    return tuple(sorted({name for names in each for name in names}))
+        return walk.measure(report)
 
 
 _PILED_UP = (
     "all locks of the plan pile up in one transaction: raise max_locks_per_transaction on the server, or "
     "rehearse where each migration is committed: --in clone"
 )
-
-
-def _kept(walk: Walk) -> str | None:
-    """Say what a no-transaction migration that stopped has committed."""
-    if not (isinstance(walk, Piecewise) and walk.committed):
-        return None
-    if walk.engine.dry_run:
-        return "a run would keep and record what it had done until then, and go on from there"
-    return "what it had done until then is kept and recorded; a run goes on from there"
-
-
-def _undone(walk: Walk) -> tuple[HookReport, ...]:
-    """Return the hooks of a failed migration: undone with its transaction, but for on_error's own."""
-    by_itself = isinstance(walk, Piecewise)
-    return tuple(
-        hook if by_itself or hook.phase == HookPhase.ON_ERROR.spec else evolve(hook, outcome="undone")
-        for hook in walk.phases.reports
-    )

@@ -8,17 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define, field
 from psycopg import Connection, Cursor
 
-from confiture.models.migration import Migration, SqlScript, Statement
+from confiture.engine.observer import NoObserver, Observer
+from confiture.models.migration import Statement
 from confiture.models.report import StatementReport
-
-if TYPE_CHECKING:
-    from confiture.rehearsal.trace.steps import Step
-    from confiture.rehearsal.trace.trace import Trace
 
 _COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
@@ -35,8 +32,7 @@ class Statements:
         failed_line: The line of the Python call that failed.
         running: Line and text of the one that runs.
         around: Stands round each statement of a Python migration.
-        trace: Looks on, in a rehearsal.
-        steps: What it saw, one each.
+        observer: Watches each of them.
     """
 
     conn: Connection[Any]
@@ -46,8 +42,7 @@ class Statements:
     failed_line: int | None = None
     running: tuple[int | None, str] | None = None
     around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
-    trace: Trace | None = None
-    steps: list[Step] = field(factory=list)
+    observer: Observer = field(factory=NoObserver)
     _cpu_wait: CpuWait = field(init=False)
     _cpu_wait_ms: float | None = None
 
@@ -68,12 +63,10 @@ class Statements:
         """
         cursor: Cursor[Any] = Cursor(self.conn)
         began = self._begin(statement.line, statement.sql)
-        explained = self.trace is not None and self.trace.is_wrapped(statement.sql)
+        explain = self.observer.explain_sql(statement.sql)
         try:
-            if explained:
-                from confiture.rehearsal.trace.auto_explain import wrapped
-
-                cursor.execute(wrapped(statement.sql).encode(), prepare=False)
+            if explain is not None:
+                cursor.execute(explain.encode(), prepare=False)
             elif statement.copy_data is None:
                 cursor.execute(statement.sql.encode(), prepare=False)
             else:
@@ -82,7 +75,7 @@ class Statements:
         except BaseException:
             self.failed = statement
             raise
-        self._note(statement.line, statement.sql, cursor, began, explained=explained)
+        self._note(statement.line, statement.sql, cursor, began, explained=explain is not None)
 
     def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
         """Run the SQL of a Python migration's ``execute``, one statement at a time where it has several."""
@@ -102,8 +95,7 @@ class Statements:
         return cursor
 
     def _begin(self, line: int | None, sql: str) -> float:
-        if self.trace:
-            self.trace.prepare(sql)
+        self.observer.before_statement(sql)
         self.running = line, sql
         self._cpu_wait_ms = self._cpu_wait.ms()
         return time.perf_counter()
@@ -114,14 +106,13 @@ class Statements:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
         waited_ms = _between(self._cpu_wait_ms, self._cpu_wait.ms(), duration_ms)
-        plan, rows = _explained(cursor) if explained else (None, _counted(cursor))
+        plan, rows = self.observer.read_plan(cursor) if explained else (None, _counted(cursor))
         self.reports.append(
             StatementReport(
                 line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan, cpu_wait_ms=waited_ms
             )
         )
-        if self.trace:
-            self.steps.append(self.trace.after_statement(self.trace.now_ms() - duration_ms, sql))
+        self.observer.after_statement(sql, duration_ms)
 
 
 def _between(before_ms: float | None, after_ms: float | None, most_ms: float) -> float | None:
@@ -134,12 +125,6 @@ def _counted(cursor: Cursor[Any]) -> int | None:
     """Return the command tag's count where the contract counts it."""
     words = (cursor.statusmessage or "").split()
     return int(words[-1]) if words and words[0] in _COUNTED and words[-1].isdigit() else None
-
-
-def _explained(cursor: Cursor[Any]) -> tuple[Any, int | None]:
-    from confiture.rehearsal.trace.auto_explain import unwrapped
-
-    return unwrapped(cursor)
 
 
 def _one_by_one(sql: str) -> tuple[str, ...]:
@@ -157,23 +142,6 @@ def _calling_line(file: Path | None) -> int | None:
             return frame.f_lineno
         frame = frame.f_back
     return None
-
-
-class SqlMigration(Migration):
-    """One direction of a migration read from SQL files."""
-
-    def __init__(self, connection: Any, script: SqlScript) -> None:
-        super().__init__(connection)
-        self.script = script
-        self.statements: Statements | None = None
-
-    def up(self) -> None:
-        """Run the statements, one by one."""
-        assert self.statements is not None
-        for statement in self.script.statements:
-            self.statements.run(statement)
-
-    down = up
 
 
 _HERE = ("", "localhost", "127.0.0.1", "::1")

@@ -7,16 +7,17 @@ that is rolled back, an application's own transaction is left to the application
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from enum import Enum, auto
+from typing import Self
 
-from attrs import define, field, frozen
-from psycopg.errors import InvalidSavepointSpecification, OperationalError
+from attrs import define, evolve, field, frozen
+from psycopg.errors import InvalidSavepointSpecification
 from psycopg.pq import TransactionStatus
 
-from confiture.engine.statements import SqlMigration, Statements
+from confiture.engine.observer import Observer, StepObserver
+from confiture.engine.statements import Statements
 from confiture.exceptions import MigrationFault
 from confiture.hooks.api import HookContext, HookPhase
 from confiture.hooks.hook_runner import Phases, own_hooks
@@ -24,15 +25,12 @@ from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.migration_lock import Keeper, lock_lost
 from confiture.ledger.table import Ledger
 from confiture.migrations.prepare import Work
+from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import Row
 from confiture.models.migration import Migration
-from confiture.models.report import Lock, PluginUse
-from confiture.postgres.locks import HELD, NEWEST, Relation, existing, strongest
+from confiture.models.report import HookReport, MigrationReport, PluginUse
+from confiture.postgres.locks import HELD
 from confiture.postgres.session import Session, end_copy, left_open, literal, send
-from confiture.rehearsal.statement_observer import Sampler
-
-if TYPE_CHECKING:
-    from confiture.rehearsal.trace.trace import Trace
 
 # Constraints that are INITIALLY DEFERRED go back to that once checked; another one of the same name
 # in the same schema may not be deferrable at all, hence one by one.
@@ -54,6 +52,17 @@ DEFER_AGAIN = """
 """
 
 
+class ExecutionMode(Enum):
+    """What becomes of the migrations of one command."""
+
+    RUN = auto()
+    """Each is committed and recorded, or belongs to the transaction of the caller."""
+    REHEARSE = auto()
+    """All of them share one transaction, which is rolled back."""
+    REHEARSE_IN_COPY = auto()
+    """Each is committed, in a copy of the database that is dropped."""
+
+
 @frozen
 class Engine:
     """What all migrations of one run share.
@@ -67,31 +76,34 @@ class Engine:
         lock_timeout: Where a migration has none of its own.
         statement_timeout: The same.
         wait_concurrently: The ``lock_timeout`` of CONCURRENTLY.
-        dry_run: Whether it is a rehearsal.
-        trace: Looks on, in a rehearsal.
-        committed: Whether a rehearsal commits each migration: in a copy that is dropped.
-        sampler: Watches there what has transactions of its own.
-        refuse_call: Refuses there, before it is sent, what a copy does not isolate.
+        mode: Whether they are applied or rehearsed.
+        observer: Watches a migration in its transaction.
+        step_observer: Watches the statements of a no-transaction migration.
+        refuse_call: Refuses a Python migration's statement, before it is sent, if a copy does not isolate it.
     """
 
     session: Session
     keeper: Keeper
     ledger: Ledger
     manager: GuardedPluginManager
+    observer: Observer
+    step_observer: StepObserver
     plugins: tuple[PluginUse, ...] = ()
     lock_timeout: str = "5s"
     statement_timeout: str | None = None
     wait_concurrently: str = "0"
-    dry_run: bool = False
-    trace: Trace | None = None
-    committed: bool = False
-    sampler: Sampler | None = None
+    mode: ExecutionMode = ExecutionMode.RUN
     refuse_call: Callable[[Work, str, int | None], None] | None = None
 
     @property
+    def dry_run(self) -> bool:
+        """True in a rehearsal."""
+        return self.mode is not ExecutionMode.RUN
+
+    @property
     def rolls_back(self) -> bool:
-        """Whether all of it is rolled back in the end."""
-        return self.dry_run and not self.committed
+        """True if all of it is rolled back in the end."""
+        return self.mode is ExecutionMode.REHEARSE
 
 
 class EndedTransaction(MigrationFault):
@@ -109,7 +121,7 @@ class Walk:
         phases: Its hooks, and what they did.
         statements: What it executed.
         stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
-        locks: What it had locked just before its end.
+        observer: Watches it from its begin to its end.
         committed: Whether anything of it was committed.
         complete: Whether all of it went well, the commit included.
         duration_ms: From its begin to its end, in milliseconds.
@@ -120,22 +132,19 @@ class Walk:
     migration: Migration
     phases: Phases
     statements: Statements
+    observer: Observer
     stage: str = "begin"
-    locks: tuple[Lock, ...] = ()
     committed: bool = False
     complete: bool = False
     duration_ms: float = 0.0
     _began_ms: float = field(init=False)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
-    _newest: int | None = None
-    _existing: dict[int, Relation] | None = None
     _timeouts: dict[str, str] = field(factory=dict)
-    _held_before: frozenset[tuple[Any, ...]] = frozenset()
 
     @_began_ms.default
     def _now_ms(self) -> float:
-        """Return the time; in a rehearsal without what looking on has cost."""
-        return self.trace.now_ms() if self.trace else time.perf_counter() * 1000
+        """Return the clock, in milliseconds; a rehearsal's leaves out the time that tracing took."""
+        return self.observer.now_ms()
 
     @classmethod
     def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
@@ -151,15 +160,15 @@ class Walk:
         statements = Statements(engine.session.conn, work.file)
         migration._run_statement = statements.execute
         if isinstance(migration, SqlMigration):
-            migration.statements = statements
-        walk = cls(engine, work, migration, Phases(engine.manager, context), statements)
-        walk.statements.trace = walk.phases.trace = walk.trace
+            migration.run_statement = statements.run
+        walk = cls(engine, work, migration, Phases(engine.manager, context), statements, engine.observer)
+        walk.watch()
         return walk
 
-    @property
-    def trace(self) -> Trace | None:
-        """Who looks on from its begin to its end."""
-        return self.engine.trace
+    def watch(self) -> None:
+        """Have every statement and hook watched."""
+        self.observer.reset()
+        self.statements.observer = self.phases.observer = self.observer
 
     def run(self) -> None:
         """Run it in one transaction, or in the one that is there.
@@ -217,16 +226,10 @@ class Walk:
     def _open(self) -> None:
         """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
         conn = self.engine.session.conn
-        look = "" if self.trace else HELD if self._stays else NEWEST
-        answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {look}")
-        self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), answers[0][0], strict=True))
-        if self.trace:
-            self.trace.begin(hooks=self.phases.any(*HookPhase))
-        elif self._stays:
-            self._held_before = frozenset(answers[-1])
-            self._existing = existing(conn)
-        else:
-            ((self._newest,),) = answers[-1]
+        query = self.observer.opening_sql(shared=self._stays)
+        timeouts, *answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {query}")
+        self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), timeouts[0], strict=True))
+        self.observer.begin(answers, shared=self._stays, hooks=self.phases.any(*HookPhase))
 
     def timeouts(self, *, local: bool) -> str:
         """Return SQL that sets this migration's timeouts."""
@@ -329,10 +332,7 @@ class Walk:
         locks = [row for row in held if row[0] is not None]
         if len(locks) == len(held):
             raise lock_lost()
-        if self.trace:
-            self.trace.end(locks)
-        else:
-            self._see(locks)
+        self.observer.end(locks)
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""
@@ -351,21 +351,22 @@ class Walk:
             )
         )
 
-    def _see(self, held: Iterable[tuple[Any, ...]]) -> None:
-        new = [row for row in held if row not in self._held_before]
-        if self._newest is not None:
-            # What was made since the begin has a higher oid, or the counter has come round and we ask.
-            new = [row for row in new if row[0] <= self._newest]
-        if new:
-            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+    # What the report says of it.
 
-    def _known(self, oids: set[int]) -> dict[int, Relation]:
-        if self._existing is not None:
-            return self._existing
-        try:
-            return existing(self.engine.keeper.conn, oids)
-        except OperationalError as error:
-            raise lock_lost() from error
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report with its statements, and with what was seen of it."""
+        return self.observer.measure(evolve(report, statements=tuple(self.statements.reports)))
+
+    def what_remains(self) -> str | None:
+        """Say what is committed of it although it failed; ``None`` if that is nothing."""
+        return None
+
+    def undo_hooks(self) -> tuple[HookReport, ...]:
+        """Return its hooks after a failure: undone with its transaction, except those of ``on_error``."""
+        return tuple(
+            hook if hook.phase == HookPhase.ON_ERROR.spec else evolve(hook, outcome="undone")
+            for hook in self.phases.reports
+        )
 
     def elapsed_ms(self) -> float:
         """Return the time since its begin, in milliseconds."""

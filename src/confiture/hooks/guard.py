@@ -22,7 +22,7 @@ from psycopg.pq import TransactionStatus
 from confiture.exceptions import ConfitureError
 from confiture.hooks.api import HookContext, HookError, HookResult, who
 from confiture.hooks.guarded_settings import CURSORS, GUARDED, LOOK, put_back_sql, set_locally
-from confiture.hooks.hook_observer import Beside
+from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import Commits, HookFatal, HookRef, Misuse
 from confiture.models.report import HookReport
 from confiture.postgres.session import Session, end_copy, identifier, left_open, rows, send
@@ -63,7 +63,7 @@ class Guard:
         commits: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
         locals: Settings the hooks made with ``set_local``, to hold until the migration's end.
         fatal: The failure after which nothing may go on.
-        beside: What is asked beside, in a rehearsal; it has a step for each of ``reports``.
+        observer: Watches each hook of ``reports``, in a rehearsal.
     """
 
     session: Session
@@ -76,7 +76,7 @@ class Guard:
     warnings: list[str] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
     fatal: BaseException | None = None
-    beside: Beside = field(factory=Beside)
+    observer: HookObserver = field(factory=NoHookObserver)
     _wanted: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
     _ready: str | None = None
@@ -250,7 +250,7 @@ class Guard:
             wanted=dict(self._wanted),
             locals=dict(self.locals),
             began=time.perf_counter(),
-            since_ms=self.beside.now_ms(),
+            since_ms=self.observer.now_ms(),
         )
 
     def _open(self) -> str:
@@ -290,12 +290,13 @@ class Guard:
     def _release(self, call: _Call, *, last: bool = False) -> None:
         close = "CLOSE ALL;" if self.session.ours else f"{CURSORS};"
         following = None if last else self._following()
+        snapshot = self.observer.snapshot_sql
         results = send(
             self.session.conn,
-            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}; {self.beside.sql} {_then(following)}",
+            f"{self._put_back_sql()} {close} RELEASE {call.savepoint}; {snapshot} {_then(following)}",
         )
         self._ready = following
-        results = self.beside.own(results)
+        results = self.observer.take_snapshots(results)
         self._warn(call.ref, results[0][0] + results[1][0])
         left = [cursor for answer in results[2:] for (cursor,) in answer if cursor not in self._cursors]
         if left:
@@ -307,7 +308,7 @@ class Guard:
 
     def _keep(self, call: _Call, result: HookResult | None) -> None:
         self.reports.append(self._report(call, result))
-        self.beside.note(call.since_ms)
+        self.observer.end_hook(call.since_ms)
 
     def _report(self, call: _Call, result: HookResult | None) -> HookReport:
         return HookReport(
@@ -350,7 +351,7 @@ class Guard:
         if self.fatal:
             raise self.fatal
         self._roll_back(call, error)
-        self.beside.note(call.since_ms)
+        self.observer.end_hook(call.since_ms)
         if isinstance(error, psycopg.Rollback):
             return
         if error is inner:
@@ -372,12 +373,12 @@ class Guard:
             self._stop(call.ref, Misuse(_ENDED), error)
         following = self._following()
         # What it has locked until now is gone once it is undone.
-        look = self.beside.sql
+        look = self.observer.snapshot_sql
         before = look if status == TransactionStatus.INTRANS else ""
         undo = f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}"
         try:
             results = send(conn, f"{before} {undo}; {look} {_then(following)}")
-            self.beside.own(results, looks=2 if before else 1)
+            self.observer.take_snapshots(results, 2 if before else 1)
         except psycopg.Error as gone:
             if gone.sqlstate is None:
                 self._stop(call.ref, Misuse(f"the connection was lost: {gone}"), gone, committed=False)

@@ -1,57 +1,42 @@
-"""Looks that travel with a guard's own messages, so that hooks cost no more round trips in a rehearsal."""
+"""What watches the hooks of a phase: nothing in a run, the tracer in a rehearsal."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from attrs import define, field
-
-if TYPE_CHECKING:
-    from confiture.rehearsal.trace.snapshot import Look
-    from confiture.rehearsal.trace.steps import Step
-    from confiture.rehearsal.trace.trace import Trace
+import time
+from typing import Any, Protocol
 
 Results = list[list[tuple[Any, ...]]]
 
 
-@define
-class Beside:
-    """What a guard asks for beside its own; nothing in a run.
-
-    Attributes:
-        trace: Looks on, in a rehearsal.
-        steps: What each hook did, in the order in which they ended.
-    """
-
-    trace: Trace | None = None
-    steps: list[Step] = field(factory=list)
-    _looks: list[Look] = field(factory=list)
+class HookObserver(Protocol):
+    """Watches hooks through the guard's own messages, so that tracing a hook costs no round trip."""
 
     @property
-    def sql(self) -> str:
-        """SQL that looks, to be sent with a message; its answers are taken by ``own``."""
-        if self.trace is None:
-            return ""
-        from confiture.rehearsal.trace.snapshot import LOOK
-
-        return f"{LOOK};"
+    def snapshot_sql(self) -> str:
+        """SQL that takes a snapshot, to be appended to a message of the guard; may be empty."""
 
     def now_ms(self) -> float:
-        """Return the time on the trace's clock."""
-        return self.trace.now_ms() if self.trace else 0.0
+        """Return the observer's clock, in milliseconds, less the time that observing took."""
 
-    def own(self, results: Results, looks: int = 1) -> Results:
-        """Keep the answers to so many looks at the end of these, and return the guard's own."""
-        if self.trace is None:
-            return results
-        from confiture.rehearsal.trace.snapshot import answered
+    def take_snapshots(self, results: Results, count: int = 1) -> Results:
+        """Keep the last ``count`` snapshots of these results and return the rest, which are the guard's."""
 
-        first = len(results) - 2 * looks
-        self._looks += [answered(results[at : at + 2]) for at in range(first, len(results), 2)]
-        return results[:first]
+    def end_hook(self, since_ms: float) -> None:
+        """Note what a hook did that began at ``since_ms``, by the snapshots kept since the last hook."""
 
-    def note(self, since_ms: float) -> None:
-        """Note what a hook did that began then, by the looks kept since the last."""
-        looks, self._looks = self._looks, []
-        if self.trace:
-            self.steps.append(self.trace.after_hook(since_ms, looks))
+
+class NoHookObserver:
+    """Nothing watches: this is a run, or a phase outside any migration."""
+
+    snapshot_sql = ""
+
+    def now_ms(self) -> float:
+        """Return the clock, in milliseconds."""
+        return time.perf_counter() * 1000
+
+    def take_snapshots(self, results: Results, count: int = 1) -> Results:  # noqa: ARG002 - the protocol's
+        """Return all results: none of them is a snapshot."""
+        return results
+
+    def end_hook(self, since_ms: float) -> None:
+        """Do nothing."""

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define, field
 from psycopg import Connection
 
 from confiture.hooks.api import Hook, HookContext, HookPhase, HookResult
 from confiture.hooks.guard import Guard
+from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import Commits, HookRef, called
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
 from confiture.postgres.locks import changed_so_far
 from confiture.postgres.session import Session
-
-if TYPE_CHECKING:
-    from confiture.rehearsal.trace.steps import Step
-    from confiture.rehearsal.trace.trace import Trace
 
 OWN_LISTS = {
     HookPhase.BEFORE_VALIDATION: "before_validation_hooks",
@@ -44,8 +41,7 @@ class Phases:
         ran: Every hook that was begun.
         locals: Settings made with ``context.set_local``.
         changed_before: What the migration has changed in transactions that have ended.
-        trace: Looks on, in a rehearsal.
-        steps: What it saw, one for each of ``reports``.
+        observer: Watches each hook of ``reports``, in a rehearsal.
     """
 
     manager: GuardedPluginManager
@@ -55,8 +51,7 @@ class Phases:
     ran: list[HookRef] = field(factory=list)
     locals: dict[str, str] = field(factory=dict)
     changed_before: set[str] = field(factory=set)
-    trace: Trace | None = None
-    steps: list[Step] = field(factory=list)
+    observer: HookObserver = field(factory=NoHookObserver)
 
     def any(self, *phases: HookPhase) -> bool:
         """Whether any of these phases has a hook."""
@@ -76,8 +71,9 @@ class Phases:
         if not implementations:
             return []
         plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
-        guard = Guard(session, self.context, plain, lambda: self._changed(session), commits)
-        guard.beside.trace = self.trace
+        guard = Guard(
+            session, self.context, plain, lambda: self._changed(session), commits, observer=self.observer
+        )
         self.manager.guard = guard
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
@@ -85,7 +81,6 @@ class Phases:
                 raise guard.fatal
         finally:
             self.reports += guard.reports
-            self.steps += guard.beside.steps
             self.warnings += guard.warnings
             self.ran += guard.ran
             self.locals |= guard.locals

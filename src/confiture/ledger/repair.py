@@ -11,10 +11,10 @@ from psycopg import Connection
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, UsageFault
 from confiture.ledger.migration_lock import lock_holder
-from confiture.ledger.table import Ledger, sha256
+from confiture.ledger.table import Ledger
 from confiture.ledger.verify import file_disagreements
 from confiture.ledger.writer import recorder
-from confiture.migrations.folder import read_folder
+from confiture.migrations.folder import read_folder, sha256
 from confiture.migrations.planner import find
 from confiture.migrations.version import numbers
 from confiture.models.ledger import Entry, HookProgress, InvalidIndex, Repair, StatementProgress, Unfinished

@@ -7,7 +7,6 @@ hooks yielded last, until its ledger row is written.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.exceptions import RightsFault
+from confiture.migrations.folder import sha256
 from confiture.models.ledger import Entry, Row
 from confiture.models.migration import Direction
 from confiture.postgres.session import identifier, literal, rows, send
@@ -252,8 +252,3 @@ def read_only(error: psycopg.Error) -> RightsFault:
         f"the database is read-only: {error.diag.message_primary}",
         hint="is this a replica, or is default_transaction_read_only on? point --url at the primary",
     )
-
-
-def sha256(text: str) -> str:
-    """Return the SHA-256 of a text's UTF-8, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()

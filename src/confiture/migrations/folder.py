@@ -166,7 +166,7 @@ def _read(up: _Found, down: _Found | None) -> Script:
         kind="python" if python else "sql",
         path=up.path,
         text=text,
-        checksum=hashlib.sha256(text.encode()).hexdigest(),
+        checksum=sha256(text),
         down_path=down.path if down else None,
         down_text=read_text(down.path) if down else None,
     )
@@ -232,3 +232,8 @@ def _not_utf8(path: Path, data: bytes, error: UnicodeDecodeError) -> MigrationFa
     wide = data.startswith(_UTF_16_BOMS)
     fault.hint = f"convert it: iconv -f {'UTF-16' if wide else 'LATIN1'} -t UTF-8 {path.name}"
     return fault
+
+
+def sha256(text: str) -> str:
+    """Return the SHA-256 of a text's UTF-8, in hexadecimal: the checksum of files and statements."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -10,10 +10,9 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.engine.statements import SqlMigration
 from confiture.exceptions import MigrationFault, MigrationFaults
-from confiture.ledger.table import sha256
-from confiture.migrations.folder import read_text
+from confiture.migrations.folder import read_text, sha256
+from confiture.migrations.sql_migration import SqlMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.ledger import Entry
 from confiture.models.migration import Direction, Migration, Script, SqlScript

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from attrs import define, field
-from psycopg import Connection
+from psycopg import Connection, Cursor
 
 from confiture.engine.blockers import Blockers
+from confiture.hooks.hook_observer import Results
 from confiture.models.report import MigrationReport
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.auto_explain import Plans, is_dml
+from confiture.rehearsal.trace.auto_explain import Plans, is_dml, unwrapped, wrapped
 from confiture.rehearsal.trace.diff import Following
 from confiture.rehearsal.trace.event_triggers import Events
 from confiture.rehearsal.trace.expected_locks import (
@@ -26,7 +28,7 @@ from confiture.rehearsal.trace.expected_locks import (
 )
 from confiture.rehearsal.trace.functions import Reached, all_not_seen, defined_names, reached
 from confiture.rehearsal.trace.scans import is_query, may_run_procedures
-from confiture.rehearsal.trace.snapshot import LOOK, Held, Look, answered, base, bytes_of, new_indexes
+from confiture.rehearsal.trace.snapshot import LOOK, Look, answered, base, bytes_of, new_indexes
 from confiture.rehearsal.trace.steps import Step
 from confiture.rehearsal.trace.trace_report import traced
 
@@ -49,6 +51,9 @@ class Trace:
     blockers: Blockers
     following: Following = field(factory=Following)
     plans: Plans | None = None
+    _statement_steps: list[Step] = field(factory=list)
+    _hook_steps: list[Step] = field(factory=list)
+    _hook_looks: list[Look] = field(factory=list)
     _events: Events = field(init=False)
     _looking_ms: float = 0.0
     _inner: tuple[Reached, ...] = ()
@@ -59,8 +64,8 @@ class Trace:
         return Events(self.conn)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Hear meanwhile what the event triggers say."""
+    def listen(self) -> Iterator[None]:
+        """Receive what the event triggers and auto_explain report, for as long as a plan runs."""
         with self._events.heard(), self.plans.heard() if self.plans else nullcontext():
             yield
 
@@ -76,8 +81,17 @@ class Trace:
         finally:
             self._looking_ms += (time.perf_counter() - began) * 1000
 
-    def begin(self, *, hooks: bool) -> None:
-        """Take note of what there is before a migration; with ``hooks``, see inside what they run."""
+    def reset(self) -> None:
+        """Forget the previous migration."""
+        self.following = Following()
+        self._statement_steps, self._hook_steps, self._hook_looks = [], [], []
+
+    def opening_sql(self, *, shared: bool) -> str:  # noqa: ARG002 - the protocol's
+        """Send nothing with the first message: the first snapshot is several queries."""
+        return ""
+
+    def begin(self, answers: Sequence[Any], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
+        """Take the first snapshot of a migration; with ``hooks``, see inside what they run."""
         with self._looking():
             self._events.forget()
             self._functions = None
@@ -86,7 +100,7 @@ class Trace:
             if hooks:
                 self._events.set()
 
-    def prepare(self, sql: str) -> None:
+    def before_statement(self, sql: str) -> None:
         """Make ready to look inside a statement that may run procedures, and for its plan."""
         with self._looking():
             self._inner = self._look_inside(sql) if may_run_procedures(sql) else ()
@@ -103,9 +117,10 @@ class Trace:
             self.blockers.sample()
         return inner
 
-    def after_statement(self, since_ms: float, sql: str) -> Step:
-        """Look after a statement that began at ``since_ms``."""
+    def after_statement(self, sql: str, duration_ms: float) -> None:
+        """Compare snapshots after a statement that took ``duration_ms``."""
         ended_ms = self.now_ms()
+        since_ms = ended_ms - duration_ms
         with self._looking():
             plan = self.plans.end() if self.plans and is_dml(sql) else None
             now = answered(send(self.conn, LOOK))
@@ -116,7 +131,7 @@ class Trace:
         step.plan = plan
         self.following.sampled(step, sampled, since_ms, ended_ms)
         self._say_unseen(step)
-        return step
+        self._statement_steps.append(step)
 
     def _say_unseen(self, step: Step) -> None:
         """Say which locks may have come and gone; event triggers have seen all DDL but what failed."""
@@ -127,15 +142,33 @@ class Trace:
             self.following.unseen((within(self._events.refused),))
         self._inner = ()
 
-    def is_wrapped(self, sql: str) -> bool:
-        """Whether a statement is to be run inside an EXPLAIN, because its plan is not to be had beside it."""
-        return self.plans is not None and self.plans.loaded is False and is_dml(sql)
+    def explain_sql(self, sql: str) -> str | None:
+        """Return the EXPLAIN to execute in a statement's place, if auto_explain could not be loaded."""
+        if self.plans is None or self.plans.loaded is not False or not is_dml(sql):
+            return None
+        return wrapped(sql)
 
-    def after_hook(self, since_ms: float, looks: Sequence[Look]) -> Step:
-        """Take the looks that were sent with a hook's control messages."""
+    def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:
+        """Return the plan that such an EXPLAIN gave, and the rows that its statement changed."""
+        return unwrapped(cursor)
+
+    @property
+    def snapshot_sql(self) -> str:
+        """SQL that takes a snapshot, to be appended to a message of the guard."""
+        return f"{LOOK};"
+
+    def take_snapshots(self, results: Results, count: int = 1) -> Results:
+        """Keep the last ``count`` snapshots of these results and return the rest, which are the guard's."""
+        first = len(results) - 2 * count
+        self._hook_looks += [answered(results[at : at + 2]) for at in range(first, len(results), 2)]
+        return results[:first]
+
+    def end_hook(self, since_ms: float) -> None:
+        """Compare the snapshots that were sent with a hook's control messages."""
+        looks, self._hook_looks = self._hook_looks, []
         if self.following.before and self._may_have_run_ddl():
             self.following.unseen((of_hooks(),))
-        return self._step(looks, None, since_ms, self.now_ms())
+        self._hook_steps.append(self._step(looks, None, since_ms, self.now_ms()))
 
     def _step(self, looks: Sequence[Look], sql: str | None, since_ms: float, ended_ms: float) -> Step:
         waited_ms = self.blockers.waited_ms()
@@ -168,7 +201,7 @@ class Trace:
                 if text or self._may_have_run_ddl():
                     following.unseen(hidden(text))
 
-    def end(self, held: list[Held]) -> None:
+    def end(self, held: Sequence[Any]) -> None:
         """Take what is held just before the end, deferred triggers included."""
         self.following.end(frozenset(held), self.now_ms())
 
@@ -177,10 +210,14 @@ class Trace:
         with self._looking():
             self._events.take_away()
 
-    def traced(
-        self, report: MigrationReport, statements: Sequence[Step], hooks: Sequence[Step]
-    ) -> MigrationReport:
+    def measure(self, report: MigrationReport) -> MigrationReport:
         """Return the report of the migration with what its steps saw."""
+        return self.result()(report)
+
+    def result(self) -> Callable[[MigrationReport], MigrationReport]:
+        """Return what adds the steps so far to a report, whatever is traced next."""
         if not self.following.end_ms:
             self.following.end_ms = self.now_ms()
-        return traced(report, self.following, statements, hooks)
+        return partial(
+            traced, following=self.following, statements=self._statement_steps, hooks=self._hook_steps
+        )

@@ -14,7 +14,7 @@ from confiture.rehearsal.trace.steps import Step, Taken
 
 
 def traced(
-    report: MigrationReport, following: Following, steps: Sequence[Step], hooks: Sequence[Step]
+    report: MigrationReport, following: Following, statements: Sequence[Step], hooks: Sequence[Step]
 ) -> MigrationReport:
     """Return the report of a migration with what its statements' and hooks' steps saw."""
     end_ms = following.end_ms
@@ -24,9 +24,9 @@ def traced(
         report,
         statements=tuple(
             _statement(statement, step, end_ms)
-            for statement, step in zip(report.statements, steps, strict=False)
+            for statement, step in zip(report.statements, statements, strict=False)
         )
-        + report.statements[len(steps) :],
+        + report.statements[len(statements) :],
         hooks=tuple(
             evolve(hook, locks=_locks(step.taken, end_ms), wal_bytes=step.wal_bytes)
             for hook, step in zip(report.hooks, hooks, strict=False)

@@ -1,0 +1,97 @@
+"""The Python API of a rehearsal: run one migration for real on a connection, and roll it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+from psycopg import Connection
+
+from confiture.engine.runner import Ran
+from confiture.models.migration import Migration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confiture.estimate.rehearse_sizes import Production
+
+
+class DryRunError(Exception):
+    """A rehearsed migration failed; nothing of it is left.
+
+    Attributes:
+        migration_name: Which one.
+        error: What was raised, also ``__cause__``.
+    """
+
+    def __init__(self, migration_name: str, error: BaseException) -> None:
+        super().__init__(f"dry run of migration {migration_name!r} failed: {error}")
+        self.migration_name = migration_name
+        self.error = error
+        self.__cause__ = error
+
+
+@frozen
+class DryRunResult:
+    """What a rehearsal of one migration found.
+
+    Attributes:
+        success: Whether it ran to its end.
+        execution_time_ms: Wall-clock time of all of it, hooks included, in milliseconds.
+        rows_affected: By INSERT, UPDATE, DELETE, MERGE and COPY of the migration, not of hooks.
+        locked_tables: Schema-qualified, locked with Share or stronger.
+        estimated_production_time_ms: As likely too short as too long; ``None``: not known, or not asked for.
+        confidence_percent: How probably production is within 15 % of that; ``None``: not known.
+        warnings: What the guards had to say.
+        stats: What hooks set.
+    """
+
+    migration_name: str
+    migration_version: str
+    success: bool
+    execution_time_ms: float
+    rows_affected: int
+    locked_tables: list[str]
+    estimated_production_time_ms: float | None = None
+    confidence_percent: float | None = None
+    warnings: list[str] = field(factory=list)
+    stats: dict[str, Any] = field(factory=dict)
+
+    @classmethod
+    def of(cls, ran: Ran) -> DryRunResult:
+        """Return what ``ran`` says, in the words of the Python API."""
+        report = ran.report
+        unseen = [f"not rehearsed: {report.reason}"] if report.outcome == "not_rehearsed" else []
+        return cls(
+            migration_name=report.name,
+            migration_version=report.version,
+            success=report.outcome == "rehearsed",
+            execution_time_ms=report.duration_ms or 0.0,
+            rows_affected=report.rows_affected or 0,
+            locked_tables=[
+                lock.relation for lock in report.locks if lock.kind in ("table", "matview", "foreign")
+            ],
+            estimated_production_time_ms=report.estimate.p50_ms if report.estimate else None,
+            confidence_percent=report.estimate.confidence_percent if report.estimate else None,
+            warnings=[*unseen, *report.warnings],
+            stats=dict(ran.stats),
+        )
+
+
+class DryRunExecutor:
+    """Rehearses one migration on a connection."""
+
+    def run(
+        self, conn: Connection[Any], migration: Migration, *, production: Production | Path | None = None
+    ) -> DryRunResult:
+        """Run ``migration`` for real, roll it back, and return what was seen.
+
+        With ``production``, the file of ``confiture stats export``, say how long it would take there.
+
+        Raises:
+            DryRunError: It failed; ``error`` is what was raised.
+            LockFault: Another run holds the migration lock.
+        """
+        from confiture.api.migrator import Migrator
+
+        return Migrator(connection=conn).dry_run(migration, production=production)

@@ -1,0 +1,98 @@
+"""Put together lock, observers, plugins and runner, for commands and for the Python API alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from psycopg import Connection
+
+from confiture.config.settings import Settings
+from confiture.engine.blockers import Blockers, looking
+from confiture.engine.observer import LocksAtEnd, LocksOfSteps, Observer, StepObserver
+from confiture.engine.runner import Runner
+from confiture.engine.transactional import Engine, ExecutionMode
+from confiture.hooks.plugin_manager import GuardedPluginManager
+from confiture.ledger.migration_lock import Keeper, migration_lock
+from confiture.ledger.table import Ledger
+from confiture.migrations.prepare import Work
+from confiture.models.report import PluginUse
+from confiture.postgres.session import Session
+from confiture.rehearsal.copies import Copy
+
+
+@contextmanager
+def open_runner(
+    settings: Settings,
+    session: Session,
+    works: Iterable[Work],
+    *,
+    mode: ExecutionMode,
+    manager: GuardedPluginManager,
+    connect: Callable[[], Connection[Any]],
+    connect_observer: Callable[[], AbstractContextManager[Connection[Any]]],
+    plugins: tuple[PluginUse, ...] = (),
+    copy: Copy | None = None,
+    explain: bool = False,
+) -> Iterator[Runner]:
+    """Take the migration lock and return a runner for ``works``; let everything go at the end.
+
+    Args:
+        settings: Timeouts, retries and the ledger's schema.
+        session: Where the migrations run.
+        works: What will be run: if one is no-transaction, its observer needs a connection of its own.
+        mode: Whether they are applied or rehearsed.
+        manager: The plugins.
+        connect: Opens another connection to the same database.
+        connect_observer: The same, past a transaction pooler.
+        plugins: As the ledger names them.
+        copy: The copy that they are rehearsed in.
+        explain: Whether DML is explained in a rehearsal.
+
+    Raises:
+        LockFault: Another run holds the migration lock.
+        ConnectionFault: A second connection cannot be had.
+    """
+    rehearses = mode is not ExecutionMode.RUN
+    with (
+        migration_lock(connect(), settings.schema, settings.lock_wait_s) as keeper,
+        session.idle(),
+        looking(keeper, works, connect_observer) as asked,
+        Blockers(asked, session.conn, closely=rehearses) as blockers,
+    ):
+        observer, step_observer = _make_observers(session, keeper, blockers, mode, copy, explain=explain)
+        engine = Engine(
+            session=session,
+            keeper=keeper,
+            ledger=Ledger(settings.schema),
+            manager=manager,
+            observer=observer,
+            step_observer=step_observer,
+            plugins=plugins,
+            lock_timeout=settings.lock_timeout,
+            statement_timeout=settings.statement_timeout,
+            wait_concurrently=settings.wait_concurrently,
+            mode=mode,
+            refuse_call=copy.refuse_call if copy else None,
+        )
+        yield Runner(engine, settings.lock_retries, connect, blockers)
+
+
+def _make_observers(
+    session: Session,
+    keeper: Keeper,
+    blockers: Blockers,
+    mode: ExecutionMode,
+    copy: Copy | None,
+    *,
+    explain: bool,
+) -> tuple[Observer, StepObserver]:
+    if mode is ExecutionMode.RUN:
+        return LocksAtEnd(session.conn, keeper.conn), LocksOfSteps(keeper.conn)
+    from confiture.rehearsal.copy_observer import CopyObserver
+    from confiture.rehearsal.transaction import tracing
+
+    trace = tracing(session.conn, blockers, explain=explain)
+    # Without a copy everything runs in one transaction: the step observer is never asked.
+    return trace, CopyObserver(session.conn, trace, copy.sampler) if copy else LocksOfSteps(keeper.conn)

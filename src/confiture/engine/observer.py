@@ -1,0 +1,230 @@
+"""What watches a migration while the engine runs it.
+
+The engine asks an observer at fixed points and never knows which one it has. A run reads its locks once,
+just before the commit (:class:`LocksAtEnd`). A rehearsal takes a snapshot after every statement and hook;
+its observers live in ``rehearsal``, so that the engine does not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
+
+from attrs import define, evolve
+from psycopg import Connection, Cursor
+from psycopg.errors import OperationalError
+
+from confiture.hooks.hook_observer import HookObserver, NoHookObserver
+from confiture.ledger.migration_lock import lock_lost
+from confiture.models.report import Lock, MigrationReport, NotSeen
+from confiture.postgres.locks import HELD, NEWEST, Relation, blocks_of, existing, merged, strongest
+
+Held = Sequence[tuple[Any, ...]]
+"""Rows of relation oid and lock mode, as ``pg_locks`` gives them."""
+
+
+class Observer(HookObserver, Protocol):
+    """Watches one migration in its transaction."""
+
+    def listen(self) -> AbstractContextManager[None]:
+        """Receive the server's notices for as long as a plan runs."""
+
+    def reset(self) -> None:
+        """Forget the previous attempt."""
+
+    def opening_sql(self, *, shared: bool) -> str:
+        """Return a query to send with the first message; ``shared``: the transaction held locks before."""
+
+    def begin(self, answers: Sequence[Held], *, shared: bool, hooks: bool) -> None:
+        """Note what there is before the migration; ``hooks``: some will run in it."""
+
+    def before_statement(self, sql: str) -> None:
+        """Prepare for a statement."""
+
+    def explain_sql(self, sql: str) -> str | None:
+        """Return the EXPLAIN to execute in a statement's place, where its plan cannot be had beside it."""
+
+    def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:
+        """Return the plan that such an EXPLAIN gave, and the rows that its statement changed."""
+
+    def after_statement(self, sql: str, duration_ms: float) -> None:
+        """Note what a statement did that took ``duration_ms``."""
+
+    def end(self, held: Held) -> None:
+        """Take the locks that are held just before the end."""
+
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report with what was seen of the migration."""
+
+
+class StepObserver(Protocol):
+    """Watches a no-transaction migration, whose statements commit one by one."""
+
+    def begin(self) -> None:
+        """Note what there is before the migration."""
+
+    def skip_hooks(self, phase: str) -> None:
+        """Note that the hooks of a phase run unobserved."""
+
+    def watch_transaction(self, number: int) -> AbstractContextManager[Observer]:
+        """Watch the statement of that number, which runs in a transaction."""
+
+    def take_locks(self, held: Held) -> None:
+        """Take the locks that the statement in that transaction holds just before its commit."""
+
+    def watch_statement(self, number: int, sql: str, line: int | None) -> AbstractContextManager[None]:
+        """Watch a statement that PostgreSQL allows in no transaction, while it runs."""
+
+    def note_unseen(self, line: int | None) -> None:
+        """Note that the statement on this line could not be watched, if that is so."""
+
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report with what was seen of its statements."""
+
+
+class NoObserver(NoHookObserver):
+    """Watches nothing."""
+
+    def listen(self) -> AbstractContextManager[None]:
+        """Listen to nothing."""
+        return nullcontext()
+
+    def reset(self) -> None:
+        """Forget nothing."""
+
+    def opening_sql(self, *, shared: bool) -> str:  # noqa: ARG002 - the protocol's
+        """Ask nothing."""
+        return ""
+
+    def begin(self, answers: Sequence[Held], *, shared: bool, hooks: bool) -> None:
+        """Note nothing."""
+
+    def before_statement(self, sql: str) -> None:
+        """Prepare nothing."""
+
+    def explain_sql(self, sql: str) -> str | None:  # noqa: ARG002 - the protocol's
+        """Let every statement run as it is."""
+        return None
+
+    def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:  # noqa: ARG002 - the protocol's
+        """Return no plan."""
+        return None, None
+
+    def after_statement(self, sql: str, duration_ms: float) -> None:
+        """Note nothing."""
+
+    def end(self, held: Held) -> None:
+        """Take nothing."""
+
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report as it is."""
+        return report
+
+
+@define
+class LocksAtEnd(NoObserver):
+    """Reads the locks of a run once, in the message before the commit: it costs no round trip.
+
+    Attributes:
+        conn: The migration's connection.
+        keeper: Another connection, which still sees the relations as they were before the migration.
+        locks: Share or stronger, on relations that existed before.
+    """
+
+    conn: Connection[Any]
+    keeper: Connection[Any]
+    locks: tuple[Lock, ...] = ()
+    _held_before: frozenset[tuple[Any, ...]] = frozenset()
+    _newest: int | None = None
+    _existing: dict[int, Relation] | None = None
+
+    def reset(self) -> None:
+        """Forget the previous attempt."""
+        self.locks, self._held_before, self._newest, self._existing = (), frozenset(), None, None
+
+    def opening_sql(self, *, shared: bool) -> str:
+        """Ask for the locks that a shared transaction holds already, else for the newest oid."""
+        return HELD if shared else NEWEST
+
+    def begin(self, answers: Sequence[Held], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
+        """Note what was locked, or made, before the migration."""
+        if shared:
+            self._held_before = frozenset(answers[-1])
+            # An earlier migration of this transaction may have made some: the keeper does not see those.
+            self._existing = existing(self.conn)
+        else:
+            ((self._newest,),) = answers[-1]
+
+    def end(self, held: Held) -> None:
+        """Note the locks that are new since the begin."""
+        new = [row for row in held if row not in self._held_before]
+        if self._newest is not None:
+            # A relation made since the begin has a higher oid. If the oid counter has wrapped around, the
+            # keeper's view of the catalog still leaves it out.
+            new = [row for row in new if row[0] <= self._newest]
+        if new:
+            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+
+    def _known(self, oids: set[int]) -> dict[int, Relation]:
+        return existing_before(self.keeper, oids) if self._existing is None else self._existing
+
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report with the locks, and what they blocked."""
+        return evolve(report, locks=self.locks, blocks=blocks_of(self.locks))
+
+
+@define
+class LocksOfSteps:
+    """Reads the locks of each statement that runs in a transaction, in the message that records it."""
+
+    keeper: Connection[Any]
+    locks: tuple[Lock, ...] = ()
+    not_seen: tuple[NotSeen, ...] = ()
+
+    def begin(self) -> None:
+        """Forget the previous attempt."""
+        self.locks, self.not_seen = (), ()
+
+    def skip_hooks(self, phase: str) -> None:
+        """Note nothing: a run promises nothing about the locks of hooks."""
+
+    def watch_transaction(self, number: int) -> AbstractContextManager[Observer]:  # noqa: ARG002
+        """Watch nothing while it runs."""
+        return nullcontext(NoObserver())
+
+    def take_locks(self, held: Held) -> None:
+        """Add the locks of one statement."""
+        if held:
+            known = existing_before(self.keeper, {oid for oid, _ in held})
+            self.locks = merged(self.locks, strongest(held, known))
+
+    def watch_statement(
+        self,
+        number: int,  # noqa: ARG002 - the protocol's
+        sql: str,  # noqa: ARG002
+        line: int | None,  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """Watch nothing while it runs."""
+        return nullcontext()
+
+    def note_unseen(self, line: int | None) -> None:
+        """Note that its locks are gone before anybody could read them."""
+        what = f"line {line} runs in transactions of its own, over when it ends"
+        self.not_seen += (NotSeen(None, "locks", what),)
+
+    def measure(self, report: MigrationReport) -> MigrationReport:
+        """Return the report with the locks of all statements."""
+        return evolve(report, locks=self.locks, blocks=blocks_of(self.locks), not_seen=self.not_seen)
+
+
+def existing_before(keeper: Connection[Any], oids: Iterable[int]) -> dict[int, Relation]:
+    """Return those of these relations that the keeper's connection sees: they existed before.
+
+    Raises:
+        LockFault: The connection is gone, and the migration lock with it.
+    """
+    try:
+        return existing(keeper, oids)
+    except OperationalError as error:
+        raise lock_lost() from error
