@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from confiture.engine.blockers import Watcher
     from confiture.engine.runner import Ran, Runner
+    from confiture.estimate.rehearse_sizes import Rehearsed
+    from confiture.estimate.statistics import Statistics
     from confiture.migrations.prepare import Work
     from confiture.models.report import Mode, Outcome, PluginUse, Report
     from confiture.plugins.load import Loaded
@@ -72,34 +74,36 @@ class Errand:
     def _ledger(self) -> Ledger:
         return Ledger(self.settings.schema)
 
-    def rehearsed(
-        self,
-        place: Place,
-        sample_rows: int | None,
-        repeat: int,
-        first_look: Callable[[Settings], None] | None = None,
-        tell: Callable[[Report], None] | None = None,
-    ) -> Report:
-        """Rehearse in ``place`` so many times.
+    def rehearse(
+        self, place: Place, sample_rows: int | None, repeat: int, *, with_statistics: bool = False
+    ) -> Rehearsed:
+        """Rehearse ``repeat`` times.
 
         Args:
             place: Where.
-            sample_rows: How many rows of each table to copy there.
+            sample_rows: How many rows of each table to copy there; ``None``: all, or none in an empty copy.
             repeat: How many times.
-            first_look: Looks at the database before each rehearsal.
-            tell: Gets the report of each.
+            with_statistics: Whether to export the statistics of the database before the first rehearsal.
         """
+        from confiture.estimate.export import export
+        from confiture.estimate.rehearse_sizes import Rehearsed
         from confiture.rehearsal.repeat import repeated
 
-        errand = evolve(self, first_look=first_look)
+        here: list[Statistics] = []
+        runs: list[Report] = []
+
+        def take_statistics(settings: Settings) -> None:
+            here.append(export(settings, sampled_s=0.0))
 
         def once() -> Report:
+            # They are the same before every repetition, and cost a query for each table.
+            errand = evolve(self, first_look=take_statistics) if with_statistics and not here else self
             report = errand.carry_out_in(place, sample_rows) if place != "transaction" else errand.carry_out()
-            if tell:
-                tell(report)
+            runs.append(report)
             return report
 
-        return repeated(once, repeat)
+        report = repeated(once, repeat)
+        return Rehearsed(report, tuple(runs), here[0] if here else None)
 
     def carry_out_in(self, place: Place, sample_rows: int | None) -> Report:
         """Rehearse in a copy of the database, each migration committed there."""

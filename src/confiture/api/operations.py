@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -110,10 +111,11 @@ def run(
         return beside_predictions(settings, errand.carry_out)
     rehearsal = evolve(errand, explain=explain)
     if production is None:
-        return rehearsal.rehearsed(place, sample_rows, repeat)
+        return rehearsal.rehearse(place, sample_rows, repeat).report
     from confiture.estimate.rehearse_sizes import estimated
 
-    return estimated(settings, rehearsal.rehearsed, production, place, sample_rows, repeat)
+    rehearse = partial(rehearsal.rehearse, with_statistics=True)
+    return estimated(settings, rehearse, production, place, sample_rows, repeat)
 
 
 def down(

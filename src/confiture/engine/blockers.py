@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import psycopg
@@ -14,10 +12,10 @@ from attrs import define, field, frozen
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from confiture.exceptions import ConnectionFault
 from confiture.ledger.migration_lock import Keeper, describe_sessions
 from confiture.migrations.prepare import Work
 from confiture.models.report import MigrationReport
+from confiture.postgres.connect import server_pid
 from confiture.postgres.locks import HELD_BY
 from confiture.postgres.session import rows
 
@@ -25,7 +23,6 @@ _INTERVAL_S = 0.05
 _CLOSE_INTERVAL_S = 0.01
 _CLOSE_LOOKS = 100
 _SAMPLING_INTERVAL_S = 0.0005
-_PATIENCE_S = 10.0
 
 
 @frozen
@@ -87,7 +84,7 @@ class Blockers:
 
     def __enter__(self) -> Blockers:
         """Begin to watch."""
-        self.pid = _server_pid(self.watched)
+        self.pid = server_pid(self.watched)
         self._thread = threading.Thread(target=self._watch, name="confiture-blockers", daemon=True)
         self._thread.start()
         return self
@@ -183,34 +180,3 @@ def looking(
         return
     with connected() as conn:
         yield conn
-
-
-def _server_pid(conn: Connection[Any]) -> int:
-    """Return the process id of the server's end, asked while the keeper holds a connection of its own.
-
-    Raises:
-        ConnectionFault: There is no answer: a pool of one connection, which the keeper holds.
-    """
-    found: list[int | psycopg.Error] = []
-
-    def ask() -> None:
-        try:
-            found.append(int(rows(conn, "SELECT pg_backend_pid()")[0][0]))
-        except psycopg.Error as error:
-            found.append(error)
-
-    # In a thread, because psycopg has no time limit for a query and the pooler's is minutes.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(_PATIENCE_S)
-    if found and isinstance(found[0], int):
-        return found[0]
-    if asking.is_alive():
-        # Who waits for an answer holds the connection: closed under him, its number may be another's by then.
-        with socket.socket(fileno=os.dup(conn.fileno())) as end, suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
-        asking.join()
-    raise ConnectionFault(
-        "the server gives no second connection: one holds the migration lock while the other runs",
-        hint="give the pool two connections or more, or set url to the server itself",
-    )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import psycopg
 from attrs import evolve, field, frozen
 
-from confiture.estimate.export import export
 from confiture.estimate.plan_estimate import Size, forecasts, remarks
 from confiture.estimate.prediction_store import Keeping
 from confiture.estimate.prior import Prior, shipped
@@ -57,11 +56,23 @@ class Production:
         return cls(load(file), str(file), budget_s)
 
 
-Rehearse = Callable[
-    ["Place", int | None, int, Callable[["Settings"], None], Callable[[Report], None]],
-    Report,
-]
-"""Place, sample, repetitions, what looks at the database before each, what gets the report of each."""
+@frozen
+class Rehearsed:
+    """What rehearsing a plan at one size showed.
+
+    Attributes:
+        report: Of all repetitions together.
+        runs: The report of each.
+        here: The statistics of the database before the first; ``None`` if nothing was pending.
+    """
+
+    report: Report
+    runs: tuple[Report, ...] = ()
+    here: Statistics | None = None
+
+
+Rehearse = Callable[["Place", int | None, int], Rehearsed]
+"""Rehearses in a place, on a sample of rows, so many times."""
 
 
 def estimated(
@@ -84,15 +95,8 @@ def estimated(
 
 
 def _at_one_size(rehearse: Rehearse, place: Place, sample_rows: int | None, repeat: int) -> Size | Report:
-    here: list[Statistics] = []
-    runs: list[Report] = []
-
-    def look(settings: Settings) -> None:
-        if not here:
-            here.append(export(settings, sampled_s=0.0))
-
-    report = rehearse(place, sample_rows, repeat, look, runs.append)
-    return Size(here[0], report, tuple(runs), sample_rows) if here else report
+    seen = rehearse(place, sample_rows, repeat)
+    return Size(seen.here, seen.report, seen.runs, sample_rows) if seen.here else seen.report
 
 
 def _at_several_sizes(rehearse: Rehearse, repeat: int, budget_s: float) -> list[Size | Report]:

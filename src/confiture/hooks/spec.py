@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from confiture.hooks.api import HookContext, HookResult
-    from confiture.output.reporters import Reporter
-    from confiture.rules.rule import Rule
 
+# The values of ``reporters`` and ``rules`` are not annotated here: their packages use these hookspecs, and
+# no two packages import each other.
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
 
@@ -143,15 +143,15 @@ def on_error(conn: Connection[Any], context: HookContext, error: BaseException) 
 
 
 @hookspec
-def reporters() -> list[Reporter] | None:
+def reporters() -> list[Any] | None:
     """Give further formats for ``--output``.
 
     Asked once, before anything runs, and only where ``--output`` names a format that confiture does not
     have itself. ``Reporter`` and what it is given are in ``confiture.output.reporters``.
 
     Returns:
-        A list of ``Reporter``: each has a ``name``, and a ``render(report, context)`` that returns text;
-        or ``None``.
+        A list of ``confiture.output.reporters.Reporter``: each has a ``name``, and a
+        ``render(report, context)`` that returns text; or ``None``.
 
     Raises:
         Exception: The command is refused before anything runs, exit 2.
@@ -159,7 +159,7 @@ def reporters() -> list[Reporter] | None:
 
 
 @hookspec
-def rules() -> list[Rule] | None:
+def rules() -> list[Any] | None:
     """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
 
     Called once, outside any migration, before anything is judged.

@@ -8,6 +8,7 @@ from itertools import chain
 
 from attrs import evolve, field, frozen
 
+from confiture.models.lock_mode import LockMode
 from confiture.models.report import HookReport, Lock, MigrationReport
 from confiture.output.effects import Step, blocked, effects, how_long
 from confiture.output.format import duration, plural, shortened
@@ -18,12 +19,6 @@ _THINNEST_PERCENT = 0.5
 _TRACK_PX = 290
 _DIGIT_PX = 8
 _MOST_SEGMENTS = 400
-_SHARE_OR_STRONGER = (
-    "ShareLock",
-    "ShareRowExclusiveLock",
-    "ExclusiveLock",
-    "AccessExclusiveLock",
-)
 
 
 @frozen
@@ -261,7 +256,7 @@ def _held(lock: Lock, taken_by: _Placed | None, total_ms: float) -> _Held:
 
 def _lane(relation: str, held: Sequence[_Held], long: bool, total_ms: float) -> Lane:
     # The strongest is drawn last, over what it was strengthened from.
-    ordered = sorted(held, key=lambda each: (len(each.lock.blocks), _strength(each.lock.mode)))
+    ordered = sorted(held, key=lambda each: (len(each.lock.blocks), LockMode[each.lock.mode]))
     strongest = ordered[-1].lock
     return Lane(
         relation,
@@ -290,7 +285,3 @@ def _bar(held: _Held, total_ms: float) -> Bar:
 def tone(lock: Lock) -> str:
     """Return the class of a lock's colour."""
     return {"reads and writes": "both"}.get(blocked(lock.blocks), blocked(lock.blocks))
-
-
-def _strength(mode: str) -> int:
-    return _SHARE_OR_STRONGER.index(mode) if mode in _SHARE_OR_STRONGER else -1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any, cast
 
 import psycopg
@@ -14,8 +16,10 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault
+from confiture.postgres.session import rows
 
 OLDEST_SUPPORTED = 14
+_PATIENCE_S = 10.0
 _HAS_STARTED = ("password", "authentication", "pg_hba.conf", "does not exist")
 
 
@@ -121,3 +125,35 @@ def _way_on(text: str) -> str:
 def server_version(conn: Connection[Any]) -> str:
     """Return the version as the server says it, ``"18.1"``."""
     return (conn.info.parameter_status("server_version") or "").split(" ")[0]
+
+
+def server_pid(conn: Connection[Any]) -> int:
+    """Return the process id of the server's end, asked while the keeper holds a connection of its own.
+
+    Raises:
+        ConnectionFault: There is no answer: a pool of one connection, which the keeper holds.
+    """
+    found: list[int | psycopg.Error] = []
+
+    def ask() -> None:
+        try:
+            found.append(int(rows(conn, "SELECT pg_backend_pid()")[0][0]))
+        except psycopg.Error as error:
+            found.append(error)
+
+    # In a thread, because psycopg has no time limit for a query and the pooler's is minutes.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_S)
+    if found and isinstance(found[0], int):
+        return found[0]
+    if asking.is_alive():
+        # The asking thread still uses this socket. Closing it here could let the OS reuse its file
+        # descriptor, so shut the socket down and let the thread fail.
+        with socket.socket(fileno=os.dup(conn.fileno())) as end, suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        asking.join()
+    raise ConnectionFault(
+        "the server gives no second connection: one holds the migration lock while the other runs",
+        hint="give the pool two connections or more, or set url to the server itself",
+    )

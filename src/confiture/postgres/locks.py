@@ -8,16 +8,14 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
+from confiture.models.lock_mode import STRONG_MODES, LockMode, keep_strongest
 from confiture.models.report import Blocks, Lock, RelationKind
 from confiture.postgres.session import rows
-
-# The strong modes, weakest first: PostgreSQL's table-level lock modes from Share up.
-STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 
 # What a session holds; what is added after OR finds a lock that is on no relation.
 HELD_BY = f"""
     SELECT relation::bigint, mode FROM pg_locks
-    WHERE locktype = 'relation' AND granted AND pid = {{pid}} AND mode IN {STRONG}
+    WHERE locktype = 'relation' AND granted AND pid = {{pid}} AND mode IN {STRONG_MODES}
 """
 HELD = HELD_BY.format(pid="pg_backend_pid()")
 
@@ -68,33 +66,19 @@ def existing(conn: Connection[Any], oids: Iterable[int] | None = None) -> dict[i
 
 def strongest(held: Iterable[tuple[Any, ...]], known: Mapping[int, Relation]) -> tuple[Lock, ...]:
     """Return each known relation once, with the strongest mode held on it, by name."""
-    modes: dict[int, str] = {}
-    for oid, mode in held:
-        if oid in known and STRONG.index(mode) >= STRONG.index(modes.get(oid, STRONG[0])):
-            modes[oid] = mode
-    return tuple(
-        sorted(
-            (
-                Lock(
-                    relation=known[oid].name,
-                    kind=known[oid].kind,
-                    mode=mode,
-                    blocks=blocked(known[oid].kind, mode),
-                )
-                for oid, mode in modes.items()
-            ),
-            key=lambda lock: lock.relation,
-        )
-    )
+    on_known = [
+        Lock(relation=known[oid].name, kind=known[oid].kind, mode=mode, blocks=blocked(known[oid].kind, mode))
+        for oid, mode in held
+        if oid in known
+    ]
+    return merged((), tuple(on_known))
 
 
 def merged(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
     """Return each relation once, with its strongest mode."""
-    strongest: dict[str, Lock] = {}
-    for lock in (*first, *second):
-        known = strongest.get(lock.relation)
-        if known is None or STRONG.index(lock.mode) > STRONG.index(known.mode):
-            strongest[lock.relation] = lock
+    strongest = keep_strongest(
+        (*first, *second), on=lambda lock: lock.relation, strength=lambda lock: LockMode[lock.mode]
+    )
     return tuple(strongest[name] for name in sorted(strongest))
 
 
@@ -104,7 +88,7 @@ def blocked(kind: RelationKind, mode: str) -> tuple[str, ...]:
     From PostgreSQL's conflict table: a SELECT takes AccessShare, a DELETE RowExclusive.
     """
     reads = mode == "AccessExclusiveLock" and kind in ("table", "matview", "view")
-    writes = mode in STRONG and kind == "table"
+    writes = mode in STRONG_MODES and kind == "table"
     return (*(("reads",) if reads else ()), *(("writes",) if writes else ()))
 
 

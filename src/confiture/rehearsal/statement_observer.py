@@ -17,16 +17,17 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
+from confiture.models.lock_mode import STRONG_MODES, LockMode
 from confiture.models.report import IndexBuild, Lock, NotSeen
 from confiture.postgres.invalid_indexes import is_concurrently
-from confiture.postgres.locks import STRONG, Relation, existing, strongest
+from confiture.postgres.locks import Relation, existing, strongest
 from confiture.postgres.session import rows, send
 from confiture.rehearsal.named_relations import Member, family, names
 from confiture.rehearsal.pins import Pins, pinned
 
 _PAUSE_S = 0.0005
 _MANY = 100
-_STRONGEST = STRONG[-1]
+_STRONGEST = LockMode.AccessExclusiveLock.name
 _SCANS = "it runs in transactions of its own, and what they read is not counted in any other"
 
 
@@ -112,7 +113,7 @@ class Watch:
             f"SELECT pg_blocking_pids({self.pid})",
         )
         now = time.perf_counter()
-        self._now = frozenset((oid, mode) for oid, mode in held if mode in STRONG)
+        self._now = frozenset((oid, mode) for oid, mode in held if mode in STRONG_MODES)
         for each in self._now:
             self.seen[each] = (self.seen.get(each, (now, now))[0], now)
         return frozenset(pids)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from attrs import define, evolve, field
 
+from confiture.models.lock_mode import LockMode
 from confiture.models.report import IndexBuild, NotSeen, Seen
-from confiture.postgres.locks import STRONG
 from confiture.rehearsal.trace.blocking import blocking
 from confiture.rehearsal.trace.catalog import Catalog
 from confiture.rehearsal.trace.scans import complete, is_truncate, populated
@@ -148,7 +148,7 @@ class Following:
     def take(self, step: Step, oid: int, mode: str, seen: Seen, since_ms: float) -> None:
         """Note a lock, where it is stronger than what this migration holds on the relation."""
         known = self.catalog.known.get(oid)
-        if known and STRONG.index(mode) > self._strength(oid):
+        if known and LockMode[mode] > self._strength(oid):
             taken = Taken(known, mode, seen, since_ms)
             self._taken[oid, mode] = taken
             step.taken.append(taken)
@@ -157,8 +157,8 @@ class Following:
         for oid, mode in self.last.held - held:
             if taken := self._taken.pop((oid, mode), None):
                 taken.until_ms = until_ms
-        for oid, mode in sorted(held - self.last.held, key=lambda each: STRONG.index(each[1])):
-            stronger = STRONG.index(mode) > _strongest(self.before, oid)
+        for oid, mode in sorted(held - self.last.held, key=lambda each: LockMode[each[1]]):
+            stronger = LockMode[mode] > _strongest(self.before, oid)
             self.take(step, oid, mode, "measured" if stronger else "held-before", since_ms)
 
     def _strength(self, oid: int) -> int:
@@ -211,4 +211,4 @@ class Following:
 
 
 def _strongest(held: Iterable[Held], oid: int) -> int:
-    return max((STRONG.index(mode) for each, mode in held if each == oid), default=-1)
+    return max((LockMode[mode] for each, mode in held if each == oid), default=0)

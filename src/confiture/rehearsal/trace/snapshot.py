@@ -8,7 +8,7 @@ from typing import Any
 from attrs import field, frozen
 from psycopg import Connection
 
-from confiture.postgres.locks import STRONG
+from confiture.models.lock_mode import STRONG_MODES
 from confiture.postgres.session import send
 from confiture.rehearsal.trace.catalog import FIRST_OID, RELATIONS, Catalog
 
@@ -72,7 +72,7 @@ class Look:
         scans: dict[int, Scans] = {}
         for oid, mode, filenode, times, tuples in rows:
             filenodes[oid] = filenode
-            if mode in STRONG:
+            if mode in STRONG_MODES:
                 held.add((oid, mode))
             if times:
                 scans[oid] = Scans(times, tuples)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from attrs import evolve
 
+from confiture.models.lock_mode import LockMode, keep_strongest
 from confiture.models.report import Blocks, Lock, MigrationReport, StatementReport
-from confiture.postgres.locks import STRONG
 from confiture.rehearsal.trace.blocking import blocking
 from confiture.rehearsal.trace.diff import Following
 from confiture.rehearsal.trace.steps import Step, Taken
@@ -60,17 +60,13 @@ def _statement(report: StatementReport, step: Step, end_ms: float) -> StatementR
 
 def _locks(each: Iterable[Taken], end_ms: float) -> tuple[Lock, ...]:
     """Return each relation once, with its strongest mode, by name."""
-    strongest: dict[str, Taken] = {}
-    for taken in each:
-        known = strongest.get(taken.known.name)
-        if known is None or _weight(taken) > _weight(known):
-            strongest[taken.known.name] = taken
+    strongest = keep_strongest(each, on=lambda taken: taken.known.name, strength=_weight)
     return tuple(strongest[name].lock(end_ms) for name in sorted(strongest))
 
 
 def _weight(taken: Taken) -> tuple[int, bool]:
     """Order locks on one relation: the stronger counts, and of equal ones the one that lasts."""
-    return STRONG.index(taken.mode), taken.until_ms is None
+    return LockMode[taken.mode], taken.until_ms is None
 
 
 def _blocks(following: Following, held: Iterable[Taken]) -> Blocks:

@@ -7,14 +7,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from confiture.models.lock_mode import STRONG_MODES, LockMode
 from confiture.models.report import RelationKind
 
-SHARE = "ShareLock"
-SHARE_ROW_EXCLUSIVE = "ShareRowExclusiveLock"
-EXCLUSIVE = "ExclusiveLock"
-ACCESS_EXCLUSIVE = "AccessExclusiveLock"
-# Weakest first; what is weaker than these is never listed.
-STRENGTH = (SHARE, SHARE_ROW_EXCLUSIVE, EXCLUSIVE, ACCESS_EXCLUSIVE)
+# What is weaker than these is never listed.
+SHARE, SHARE_ROW_EXCLUSIVE, EXCLUSIVE, ACCESS_EXCLUSIVE = STRONG_MODES
 
 
 @frozen
@@ -65,7 +62,7 @@ def strongest(each: Iterable[Expected]) -> tuple[Expected, ...]:
 
 
 def _both(first: Expected, second: Expected) -> Expected:
-    winner = max(second, first, key=lambda each: STRENGTH.index(each.mode))
+    winner = max(second, first, key=lambda lock: LockMode[lock.mode])
     return evolve(
         winner,
         also_indexes=_either(first.also_indexes, second.also_indexes),
