@@ -106,7 +106,7 @@ def test_with_direct_url_it_runs_past_the_pooler(settings, database, database_ur
 
 
 def test_a_pool_of_one_is_an_error_and_no_hang(settings, pooler, monkeypatch):
-    monkeypatch.setattr("confiture.engine.blockers._PATIENCE_S", 0.5)
+    monkeypatch.setattr("confiture.postgres.connect._PATIENCE_S", 0.5)
     url = f"host={pooler} port=6432 user=postgres dbname=one"
     one = Settings(root=settings.root, url=url, migrations=settings.migrations)
 
