@@ -81,6 +81,6 @@ def _rendering() -> list[Any]:
 
 
 def _inert(_logger: Any, _method: str, event: Any) -> Any:
-    from confiture.output.format import inert
+    from confiture.escape import inert
 
     return {key: inert(value) if isinstance(value, str) else value for key, value in event.items()}

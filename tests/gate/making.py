@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from confiture.gate.policy import Policy, policy_of
+from confiture.config.gate_policy import Policy, policy_of
 from confiture.models.report import Finding, Lock, MigrationReport, Report, StatementReport
 
 ORDERS = "public.orders"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confiture.config.gate_policy import Limit, Policy
 from confiture.config.settings import Given, load_settings
 from confiture.exceptions import ConfigurationFault
-from confiture.gate.policy import Limit, Policy
 from confiture.units import size, size_bytes
 
 

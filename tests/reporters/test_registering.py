@@ -13,12 +13,12 @@ import pytest
 
 from confiture.cli.flags import Flags
 from confiture.cli.outputs import outputs
+from confiture.escape import inert_lines
 from confiture.exceptions import PluginFault, UsageFault
 from confiture.output import FORMATS
 from confiture.output import builtin_reporters as builtin
-from confiture.output.format import inert_lines
+from confiture.output.collect_reporters import reporters_of
 from confiture.output.reporters import BUILT_IN, RenderContext
-from confiture.plugins.collect_reporters import reporters_of
 from confiture.plugins.find import find
 from confiture.plugins.load import load_all
 from confiture.plugins.select import Chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from confiture.escape import inert
 from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStatus
 from confiture.models.report import (
     Blocks,
@@ -14,7 +15,7 @@ from confiture.models.report import (
     StatementReport,
 )
 from confiture.output import LISTINGS, reporter
-from confiture.output.format import duration, inert, plural, pointed
+from confiture.output.format import duration, plural, pointed
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render
 from tests.unit.reports import LOCK, applied, full, report

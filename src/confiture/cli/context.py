@@ -12,7 +12,7 @@ from attrs import evolve
 from confiture.cli.error_messages import say, shortened
 from confiture.cli.flags import Flags
 from confiture.config.settings import Settings, load_settings
-from confiture.output.format import inert
+from confiture.escape import inert
 
 if TYPE_CHECKING:
     from confiture.plugins.load import Loaded

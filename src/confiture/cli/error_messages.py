@@ -94,14 +94,16 @@ def _server(error: BaseException) -> tuple[list[str], int] | None:
 
 
 def _message(text: str) -> list[str]:
-    from confiture.output.format import bad, indented, inert_lines
+    from confiture.escape import inert_lines
+    from confiture.output.format import bad, indented
 
     first, *rest = inert_lines(text)
     return [f"{bad('error:')} {first}", *indented(rest, 7)]
 
 
 def _hint(text: str | None) -> list[str]:
-    from confiture.output.format import indented, inert_lines
+    from confiture.escape import inert_lines
+    from confiture.output.format import indented
 
     if not text:
         return []

@@ -92,7 +92,7 @@ def refused(mode: Mode, fault: ConfitureError) -> Report:
 
 
 def _say_failures(report: Report) -> None:
-    from confiture.output.format import inert
+    from confiture.escape import inert
     from confiture.output.migration_text import error_lines
 
     for migration in report.migrations:

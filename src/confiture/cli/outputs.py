@@ -205,7 +205,7 @@ def by_plugin(wanted: str, format: str, flags: Flags) -> Reporter:
     Raises:
         ConfitureError: There is none, or the plugins cannot be used.
     """
-    from confiture.plugins.collect_reporters import reporters_of
+    from confiture.output.collect_reporters import reporters_of
     from confiture.plugins.find import find
     from confiture.plugins.load import load_all
     from confiture.plugins.select import choose

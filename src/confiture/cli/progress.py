@@ -14,8 +14,9 @@ from attrs import define, field
 
 from confiture.cli.error_messages import say
 from confiture.cli.flags import Flags
+from confiture.escape import inert, inert_lines
 from confiture.logs import DEBUG, ERROR, INFO, WARNING, as_json, logger, set_threshold
-from confiture.output.format import duration, inert, inert_lines
+from confiture.output.format import duration
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import Now

@@ -10,10 +10,10 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, check_keys, find_file
+from confiture.config.gate_policy import Policy, merged, policy_of
 from confiture.config.urls import expand
 from confiture.config.urls import safe_url as safe_url
 from confiture.exceptions import UsageFault
-from confiture.gate.policy import Policy, merged, policy_of
 from confiture.units import seconds
 
 URL_VARIABLES = ("CONFITURE_DATABASE_URL", "DATABASE_URL")

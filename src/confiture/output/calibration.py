@@ -6,8 +6,9 @@ import json
 
 from attrs import asdict
 
+from confiture.escape import inert
 from confiture.estimate.own_history import Calibration, Line
-from confiture.output.format import columns, duration, inert, plural
+from confiture.output.format import columns, duration, plural
 
 _MOST = 20
 

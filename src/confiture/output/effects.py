@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
+from confiture.escape import inert
 from confiture.models.report import (
     HookReport,
     IndexBuild,
@@ -16,7 +17,7 @@ from confiture.models.report import (
     Spread,
     StatementReport,
 )
-from confiture.output.format import duration, inert, plural, some
+from confiture.output.format import duration, plural, some
 
 Step = StatementReport | HookReport
 QUIET_MS = 50.0

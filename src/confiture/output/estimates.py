@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
+from confiture.escape import inert
 from confiture.models.report import Estimate, MigrationReport, Report
-from confiture.output.format import duration, inert
+from confiture.output.format import duration
 
 _BAR = 40
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from confiture.escape import inert, inert_lines
 from confiture.models.report import Finding, Report
-from confiture.output.format import (
-    bad,
-    good,
-    indented,
-    inert,
-    inert_lines,
-    notable,
-    place,
-    plural,
-    quiet,
-    wrapped,
-)
+from confiture.output.format import bad, good, indented, notable, place, plural, quiet, wrapped
 
 _SEVERITIES: dict[str, Callable[[str], str]] = {"error": bad, "warning": notable, "info": inert}
 

@@ -7,40 +7,15 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from confiture.escape import inert
 from confiture.units import duration as duration
 from confiture.units import size as size
-
-# Control characters, terminal escapes, bidirectional overrides, surrogates that cannot be encoded, and
-# the `##[` that GitHub obeys anywhere in a line.
-_HOSTILE = re.compile(
-    "##(?=\\[)|[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
-_HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
-# GitHub obeys a line that begins with two colons, whatever white space stands before them.
-_COMMAND = re.compile(r"^(\s*)::")
 
 NARROWEST = 12
 """Columns that a text is given even where there is no room for it."""
 
 _GLUE = "\ue000"
 _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
-
-
-def inert(text: object) -> str:
-    """Return ``text`` on one line, with nothing in it that a terminal would obey."""
-    return _HOSTILE.sub(_escaped, str(text))
-
-
-def inert_lines(text: object) -> list[str]:
-    """Return the lines of ``text``, none of them with anything that a terminal or GitHub would obey."""
-    plain = _HOSTILE_IN_TEXT.sub(_escaped, str(text).replace("\r\n", "\n")).expandtabs(4)
-    return [_COMMAND.sub(r"\1\\x3a\\x3a", line) for line in plain.split("\n")]
-
-
-def _escaped(found: re.Match[str]) -> str:
-    if found[0] == "##":
-        return r"#\x23"
-    return found[0].encode("unicode_escape").decode("ascii")
 
 
 def plural(count: int, noun: str) -> str:

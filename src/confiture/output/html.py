@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from confiture.escape import inert_lines
 from confiture.models.report import (
     Estimate,
     Finding,
@@ -17,7 +18,7 @@ from confiture.models.report import (
 )
 from confiture.output.effects import blocked, effects, how_long, is_quiet, long_blocks, longest_block, spread
 from confiture.output.estimates import blocked_in_production, headline, lasting
-from confiture.output.format import duration, glued, inert_lines, place, plural, pointed, shortened, size
+from confiture.output.format import duration, glued, place, plural, pointed, shortened, size
 from confiture.output.summary import DONE, summary
 from confiture.output.timeline import Timeline, timeline
 

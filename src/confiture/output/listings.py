@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
+from confiture.escape import inert, inert_lines
 from confiture.models.ledger import (
     Baseline,
     BaselineStep,
@@ -21,18 +22,7 @@ from confiture.models.ledger import (
     Verification,
 )
 from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStatus
-from confiture.output.format import (
-    bad,
-    columns,
-    duration,
-    good,
-    indented,
-    inert,
-    inert_lines,
-    notable,
-    plural,
-    quiet,
-)
+from confiture.output.format import bad, columns, duration, good, indented, notable, plural, quiet
 
 _STATES = {"applied": good, "pending": notable, "changed": bad, "missing": bad, "unfinished": bad}
 _PLUGIN_STATES = {"ready": good, "unused": quiet, "broken": bad}

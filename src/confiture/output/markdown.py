@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from confiture.escape import inert
 from confiture.models.report import MigrationReport, Report
 from confiture.output.estimates import headline, lasting
-from confiture.output.format import duration, inert, plural
+from confiture.output.format import duration, plural
 from confiture.output.notices import Notice, label, notices
 from confiture.output.reporters import RenderContext, Reporter
 

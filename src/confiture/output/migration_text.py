@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from confiture.escape import inert, inert_lines
 from confiture.models.report import (
     Fault,
     HookReport,
@@ -27,8 +28,6 @@ from confiture.output.format import (
     duration,
     good,
     indented,
-    inert,
-    inert_lines,
     notable,
     padded,
     place,

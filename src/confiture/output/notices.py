@@ -9,8 +9,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from confiture.escape import inert, inert_lines
 from confiture.models.report import Fault, Finding, MigrationReport, NotSeen, Report
-from confiture.output.format import inert, inert_lines
 from confiture.output.reporters import RenderContext
 
 Severity = Literal["error", "warning", "info"]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 import click
 from attrs import asdict
 
+from confiture.escape import inert, inert_lines
 from confiture.models.report import Explained
-from confiture.output.format import bad, columns, indented, inert, inert_lines, notable, quiet
+from confiture.output.format import bad, columns, indented, notable, quiet
 
 _SEVERITIES: dict[str, Callable[[str], str]] = {"error": bad, "warning": notable, "info": inert, "off": quiet}
 _BY = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}

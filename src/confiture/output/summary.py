@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from confiture.escape import inert
 from confiture.models.report import Report
-from confiture.output.format import duration, inert, plural
+from confiture.output.format import duration, plural
 
 _INTERRUPTED = (130, 143)
 DONE = ("applied", "reverted", "rehearsed")
