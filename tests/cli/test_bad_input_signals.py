@@ -13,7 +13,7 @@ import pytest
 
 from confiture.server import temporary
 from confiture.server.postmaster import read_postmaster
-from tests.cli.projects import Answer, Project, applied, ended, tables, wait_until
+from tests.project import Answer, Project, applied, ended, tables, wait_until
 
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 both = pytest.mark.parametrize("number, code", CODES, ids=["SIGINT", "SIGTERM"])

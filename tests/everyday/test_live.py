@@ -12,7 +12,7 @@ import pytest
 
 from confiture.cli.progress import words
 from confiture.engine.blockers import Now
-from tests.cli.projects import ended
+from tests.project import ended
 
 _PATIENCE_S = 60.0
 

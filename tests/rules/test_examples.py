@@ -127,8 +127,8 @@ def _recipe(name, project):
 
 
 def _other(project, url):
-    from tests.postgres.project import Project
+    from tests.project import Project
 
-    folder = project.root / "other"
+    folder = project.folder / "other"
     (folder / "migrations").mkdir(parents=True)
     return Project(folder, url)
