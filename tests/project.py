@@ -132,7 +132,7 @@ class Project:
     def __call__(self, *arguments: str, **environ: str) -> Answer:
         """Run ``confiture ARGUMENTS`` in this process, with further variables."""
         output = run_in_process(
-            arguments, folder=self.folder, environ=self._environment(**environ), sites=self.installed
+            arguments, folder=self.folder, environ=self.environment(**environ), sites=self.installed
         )
         return Answer(output.code, output.out, output.err)
 
@@ -145,7 +145,7 @@ class Project:
         process = subprocess.Popen(
             [sys.executable, "-m", "confiture", *arguments],
             cwd=self.folder,
-            env=self._environment(**environ),
+            env=self.environment(**environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -170,7 +170,8 @@ class Project:
                 with process:
                     process.kill()
 
-    def _environment(self, **more: str) -> dict[str, str]:
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return all variables of a command."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         path = os.pathsep.join(map(str, (_SOURCE, *self.installed)))
         url = {"CONFITURE_DATABASE_URL": self.url} if self.url else {}

@@ -260,7 +260,8 @@ from confiture.models.migration import Migration
 class Lost(Migration):
     def up(self):
         self.execute("CREATE TABLE lost (i int)")
-        socket.socket(fileno=os.dup(self.connection.fileno())).shutdown(socket.{how})
+        with socket.socket(fileno=os.dup(self.connection.fileno())) as torn:
+            torn.shutdown(socket.{how})
         {then}
 """
 
