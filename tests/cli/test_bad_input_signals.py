@@ -15,6 +15,8 @@ from confiture.server import temporary
 from confiture.server.postmaster import read_postmaster
 from tests.project import Answer, Project, applied, ended, tables, wait_until
 
+pytestmark = pytest.mark.slow
+
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 both = pytest.mark.parametrize("number, code", CODES, ids=["SIGINT", "SIGTERM"])
 

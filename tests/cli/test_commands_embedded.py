@@ -11,6 +11,8 @@ import pytest
 from confiture.server.postmaster import lives, read_postmaster
 from tests.project import Project, ended, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shop() -> Iterator[Project]:

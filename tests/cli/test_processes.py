@@ -8,6 +8,8 @@ import pytest
 
 from confiture.cli.commands import COMMANDS
 
+pytestmark = pytest.mark.slow
+
 CALLS = {
     "new": ["jam ✓"],
     "completion": ["bash"],

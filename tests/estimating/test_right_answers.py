@@ -13,6 +13,8 @@ from attrs import evolve
 from confiture.estimate.statistics import Column, Relation, Statistics, to_json
 from tests.estimating.production import exported, grown
 
+pytestmark = pytest.mark.slow
+
 ORDERS = "public.orders"
 REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
 Ask = Callable[..., tuple[dict[str, Any], list[str]]]

@@ -8,6 +8,8 @@ import pytest
 
 from tests.project import applied, ended, wait_until
 
+pytestmark = pytest.mark.slow
+
 # Each statement of the first list waits at a gate of its own: an advisory lock of its number.
 GATED = [
     "CREATE TABLE jam AS SELECT 1 AS step FROM pg_advisory_xact_lock_shared(1)",

@@ -17,6 +17,8 @@ from confiture.rehearsal.embedded_copy import major_differs, missing_extensions
 from tests.places.fingerprints import fingerprint
 from tests.project import Project, only, plugin, until
 
+pytestmark = pytest.mark.slow
+
 SHOP = (
     "CREATE TABLE people (id int PRIMARY KEY, boss int REFERENCES people, name text, shout text"
     " GENERATED ALWAYS AS (upper(name)) STORED)",
