@@ -64,7 +64,7 @@ def test_a_plugin_of_another_project_is_not_seen(tmp_path):
 def test_the_environment_is_the_given_one_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setenv("CONFITURE_DATABASE_URL", "postgresql://nobody@localhost:1/x")
 
-    (tmp_path / "migrations").mkdir()
+    Project(tmp_path).write("1_jam.sql", "SELECT 1")
 
     output = run_in_process(["status"], folder=tmp_path, environ={"PGHOST": str(tmp_path)})
 
