@@ -45,7 +45,7 @@ class Stalls(Migration):
 
 
 @define
-class Project:
+class PluginProject:
     """A folder of migrations, the plugins beside it, and the database they run in."""
 
     settings: Settings
@@ -80,9 +80,9 @@ def _marked(function: Any) -> Any:
 
 
 @pytest.fixture
-def project(database_url: str, tmp_path: Path) -> Project:
+def project(database_url: str, tmp_path: Path) -> PluginProject:
     """An empty project on a new database."""
-    return Project(Settings(root=tmp_path, url=database_url, migrations=tmp_path / "migrations"))
+    return PluginProject(Settings(root=tmp_path, url=database_url, migrations=tmp_path / "migrations"))
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ class Scene:
     """A project of one migration, run in one way, with one hook."""
 
     way: Way
-    project: Project
+    project: PluginProject
     database: psycopg.Connection[Any]
 
     def play(self, function: Function, phase: str = "after_ddl") -> MigrationReport:
@@ -164,6 +164,6 @@ def _class_of(function: Function, phase: str) -> type[Hook]:
 
 
 @pytest.fixture(params=WAYS, ids=str)
-def scene(request: pytest.FixtureRequest, project: Project, database: Any, jam: Any) -> Scene:
+def scene(request: pytest.FixtureRequest, project: PluginProject, database: Any, jam: Any) -> Scene:
     """Run, rehearsal and down, SQL and Python, with a transaction and without: every pair of them."""
     return Scene(request.param, project, database)

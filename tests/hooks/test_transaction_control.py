@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from confiture.core import Hook, HookPhase, Migrator
 from confiture.hooks.implementation import HookFatal
 from confiture.models.migration import Migration
+from tests.project import Project as CommandProject
 
 STATEMENTS = [
     "COMMIT",
@@ -167,19 +164,11 @@ def test_from_verify_it_ends_with_4(project, jam):
 def test_on_the_command_line_it_is_said_without_a_traceback(project, tmp_path, database_url, jam):
     project.write("1_a.py", UP.format(how="self", statement="COMMIT"))
 
-    done = subprocess.run(
-        [sys.executable, "-m", "confiture", "run", "--url", database_url],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = CommandProject(tmp_path, database_url)("run")
 
-    said = done.stdout + done.stderr
-    assert done.returncode == 4
-    assert "may be committed" in " ".join(said.split())
-    assert "Traceback" not in said
+    assert answer.code == 4
+    assert "may be committed" in " ".join((answer.out + answer.err).split())
+    assert "Traceback" not in answer.out + answer.err
 
 
 class Ender(Hook):
