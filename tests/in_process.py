@@ -78,7 +78,12 @@ def _environment(environ: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _import_path(sites: Sequence[Path]) -> Iterator[None]:
-    path, modules, bytecode = list(sys.path), set(sys.modules), sys.dont_write_bytecode
+    path, modules, bytecode = list(sys.path), dict(sys.modules), sys.dont_write_bytecode
+    # Another test may have imported another package of the same name.
+    offered = {entry.name.partition(".")[0] for site in sites for entry in site.iterdir()}
+    for name in modules:
+        if name.partition(".")[0] in offered:
+            del sys.modules[name]
     sys.path[:0] = map(str, sites)
     # A plugin that a test writes twice within a second would else be read from its first bytecode.
     sys.dont_write_bytecode = True
@@ -88,14 +93,13 @@ def _import_path(sites: Sequence[Path]) -> Iterator[None]:
     finally:
         sys.path[:] = path
         sys.dont_write_bytecode = bytecode
-        for name in set(sys.modules) - modules:
-            if _is_foreign(name, sites):
+        for name in set(sys.modules) - set(modules):
+            if name.startswith("confiture_migration_"):
                 del sys.modules[name]
-
-
-def _is_foreign(name: str, sites: Sequence[Path]) -> bool:
-    file = str(getattr(sys.modules[name], "__file__", None) or "")
-    return name.startswith("confiture_migration_") or file.startswith(tuple(map(str, sites)))
+        for name in list(sys.modules):
+            if name.partition(".")[0] in offered:
+                del sys.modules[name]
+        sys.modules.update({name: module for name, module in modules.items() if name not in sys.modules})
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import pytest
 
 from tests.project import Project, applied, ended, tables, wait_until
 
+pytestmark = pytest.mark.slow
+
 SLEEPING = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 
 

@@ -23,6 +23,8 @@ from confiture.output.html import render
 from tests.estimating.production import grown
 from tests.project import Project, plugin
 
+pytestmark = pytest.mark.slow
+
 REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
 Predict = Callable[..., Report]
 

@@ -14,6 +14,8 @@ from confiture.estimate.statistics import to_json
 from confiture.exceptions import LockFault
 from tests.estimating.production import exported
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = json.loads(files("confiture.estimate").joinpath("stats.schema.json").read_text())
 
 

@@ -14,6 +14,8 @@ from confiture.cli.progress import words
 from confiture.engine.blockers import Now
 from tests.project import ended
 
+pytestmark = pytest.mark.slow
+
 _PATIENCE_S = 60.0
 
 

@@ -13,6 +13,8 @@ import pytest
 from confiture.core import Hook, HookPhase, register_hook
 from tests.hooks.ways import spread_over_ways
 
+pytestmark = pytest.mark.slow
+
 KEPT: list[Any] = []
 """What must not be garbage collected: psycopg would end it then."""
 

@@ -18,6 +18,8 @@ from confiture.rehearsal import clone
 from tests.places.fingerprints import fingerprint
 from tests.project import Project, only, plugin, running, until
 
+pytestmark = pytest.mark.slow
+
 
 def rehearse(project: Project, *plugins, **more) -> Report:
     return operations.run(project.settings(**more), dry_run=True, place="clone", plugins=plugins)

@@ -15,6 +15,8 @@ from confiture.server import temporary
 from tests import published
 from tests.project import Project, exists, keeper_of, only, plugin, running, until
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 NAMES = ["SIGINT", "SIGTERM"]
 PYTHON = """

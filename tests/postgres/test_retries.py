@@ -11,6 +11,8 @@ from psycopg import Connection
 from confiture import HookContext
 from tests.project import exists, only, plugin, until
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"lock_timeout": "150ms"}
 ALTER = "CREATE TABLE pot ();\nALTER TABLE jam ADD COLUMN sugar int;\n"
 

@@ -18,6 +18,8 @@ from tests.rules.examples import (
     write,
 )
 
+pytestmark = pytest.mark.slow
+
 WITH_EXAMPLE = [rule.id for rule in RULES.values() if rule.example]
 STATIC = [name for name in WITH_EXAMPLE if RULES[name].by != "D"]
 # What PostgreSQL refuses cannot be rehearsed; what runs outside a transaction is not.
