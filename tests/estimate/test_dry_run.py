@@ -20,7 +20,7 @@ from confiture.estimate.statistics import Statistics, to_json
 from confiture.models.migration import Migration
 from confiture.models.report import Report, StatementReport
 from confiture.output.html import render
-from tests.estimating.production import grown
+from tests.estimate.production import grown
 from tests.project import Project, plugin
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from confiture.estimate.own_history import Kept, KeptMigration, calibration, fro
 from confiture.estimate.prediction_store import FILE, read_calibration
 from confiture.estimate.prior import Own, shipped
 from confiture.estimate.rehearse_sizes import Production
-from tests.estimating.production import grown
+from tests.estimate.production import grown
 
 INDEX = "CREATE INDEX by_customer ON orders (customer);"
 

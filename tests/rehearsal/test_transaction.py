@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from tests.places.fingerprints import fingerprint
 from tests.project import only, running, until
+from tests.rehearsal.fingerprints import fingerprint
 
 
 def test_a_killed_rehearsal_leaves_nothing(project, sql, maintenance):

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from confiture.estimate.statistics import Column, Relation, Statistics, to_json
-from tests.estimating.production import exported, grown
+from tests.estimate.production import exported, grown
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from attrs import evolve
 
 from confiture.estimate.statement_estimate import Rehearsed, predict
 from confiture.estimate.work_classes import classed
-from tests.estimating.production import exported
+from tests.estimate.production import exported
 from tests.project import Project
 
 

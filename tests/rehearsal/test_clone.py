@@ -15,8 +15,8 @@ from confiture.config.settings import Settings
 from confiture.exceptions import LockFault, MigrationFault, RightsFault
 from confiture.models.report import Report
 from confiture.rehearsal import clone
-from tests.places.fingerprints import fingerprint
 from tests.project import Project, only, plugin, running, until
+from tests.rehearsal.fingerprints import fingerprint
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from confiture.api import operations
 from confiture.exceptions import ConfigurationFault, MigrationFault
 from confiture.models.report import Report
 from confiture.rehearsal.embedded_copy import major_differs, missing_extensions
-from tests.places.fingerprints import fingerprint
 from tests.project import Project, only, plugin, until
+from tests.rehearsal.fingerprints import fingerprint
 
 pytestmark = pytest.mark.slow
 
