@@ -1,13 +1,13 @@
-# Two commands need nothing but Python 3.11, pip, venv and make: `make demo` and `make test`.
+# All that is needed is Python 3.11, pip, venv and make. While working: `make fast`; before a commit: `make test`.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
-EDITABLE_PLUGINS := $(foreach each,$(PLUGINS),-e $(dir $(each)))
+EDITABLE_PLUGINS := $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test accuracy bench-lint test-matrix calibration calibration-live install lint bench docs clean
+.PHONY: demo test fast one fix coverage accuracy bench-lint test-matrix calibration calibration-live install lint bench docs clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins --no-gate" "run --plugins" status; do \
@@ -17,6 +17,25 @@ demo: install
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest -n auto
+
+# Everything that does not take long, a real server included: under two minutes on two cores.
+fast: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+# One file or one test: `make one T=tests/unit/test_sql.py::test_name`.
+one: $(VENV)/.dev
+	$(BIN)/python -m pytest $(T)
+
+# Mend what ruff can mend by itself.
+fix: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Which lines of src/confiture the tests reach, those run in processes of their own included.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -57,7 +76,7 @@ $(VENV)/.dev: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* htmlcov
 
 bench: $(VENV)/.bench
 	BENCH_NODE=$(VENV)/node/node_modules $(BIN)/python -m tests.benchmarks.bench

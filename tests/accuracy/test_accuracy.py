@@ -12,6 +12,8 @@ from tests.accuracy.cases import Case, read_cases
 from tests.accuracy.figures import DECLARED_IN
 from tests.accuracy.laboratory import major, quiet
 
+pytestmark = pytest.mark.slow
+
 CASES = read_cases()
 # Every third of our own: `make accuracy` runs them all, in all places.
 USUAL = (*read_cases("locks.tsv"), *read_cases("locks_more.tsv")[::3])

@@ -134,8 +134,10 @@ def test_nothing_is_known_of_a_version_that_nobody_looked_at():
     assert case.truth(99) is None
 
 
-@pytest.mark.parametrize("case", read_cases(), ids=lambda case: case.id)
-def test_every_row_can_be_read_for_every_version(case):
-    truths = [case.truth(major) for major in (14, 15, 16, 17, 18)]
+def test_every_row_can_be_read_for_every_version():
+    cases = read_cases()
 
-    assert None not in truths
+    unread = [case.id for case in cases if None in [case.truth(major) for major in (14, 15, 16, 17, 18)]]
+
+    assert cases
+    assert unread == []

@@ -15,6 +15,8 @@ from tests.calibration.live.measuring import Judged, Processor, Timed, measure
 from tests.calibration.live.parcels import CHANGES, Change, fill
 from tests.calibration.live.telling import in_words, summary, table
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 # As many rows there as here: that is answered however quick it was.
 SIZES = (300, 600, 600)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cli.projects import Project
+from tests.project import Project
 
 
 @pytest.fixture

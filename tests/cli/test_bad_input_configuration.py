@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.projects import Project, tables
+from tests.project import Project, tables
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_the_url_is_looked_for_flag_first_then_variables_then_file(sound, databa
 
 
 def test_a_url_in_the_file_has_its_variables_expanded(sound, database_url):
-    sound.url = None
+    sound.url = ""
     sound.environ = {"JAM_URL": database_url}
     sound.configure("url = '${JAM_URL}'\n")
 
@@ -132,7 +132,7 @@ def test_a_url_in_the_file_has_its_variables_expanded(sound, database_url):
 
 
 def test_a_variable_that_is_not_set_is_two_and_named_with_its_line(sound):
-    sound.url = None
+    sound.url = ""
     sound.configure("\nurl = 'postgresql://me:${NO_SUCH_JAM}@localhost/x'\n")
 
     answer = sound("status")

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.cli.projects import Project, applied, tables
 from tests.cli.servers import PASSWORD, announcing, asking_for_a_password, nobody, with_password
+from tests.project import Project, applied, tables
 
 
 @pytest.fixture

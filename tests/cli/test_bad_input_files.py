@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.projects import Project, applied, tables
+from tests.project import Project, applied, tables
 
 MIGRATION = "from confiture.models.migration import Migration\n"
 

@@ -7,7 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.cli.projects import Project, applied, ended, tables, wait_until
+from tests.project import Project, applied, ended, tables, wait_until
+
+pytestmark = pytest.mark.slow
 
 SLEEPING = "FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 

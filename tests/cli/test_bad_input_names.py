@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.cli.projects import tables
+from tests.project import tables
 
 HOSTILE = [
     """it's "two" words 🍓""",

@@ -13,7 +13,9 @@ import pytest
 
 from confiture.server import temporary
 from confiture.server.postmaster import read_postmaster
-from tests.cli.projects import Answer, Project, applied, ended, tables, wait_until
+from tests.project import Answer, Project, applied, ended, tables, wait_until
+
+pytestmark = pytest.mark.slow
 
 CODES = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 both = pytest.mark.parametrize("number, code", CODES, ids=["SIGINT", "SIGTERM"])
@@ -260,7 +262,8 @@ from confiture.models.migration import Migration
 class Lost(Migration):
     def up(self):
         self.execute("CREATE TABLE lost (i int)")
-        socket.socket(fileno=os.dup(self.connection.fileno())).shutdown(socket.{how})
+        with socket.socket(fileno=os.dup(self.connection.fileno())) as torn:
+            torn.shutdown(socket.{how})
         {then}
 """
 

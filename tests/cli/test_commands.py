@@ -71,7 +71,7 @@ def test_a_commands_own_help_says_what_the_table_says(name):
     assert command is not None
     assert command.name == name
     assert command.help is not None
-    assert command.help.splitlines()[0] == COMMANDS[name][1]
+    assert command.help.splitlines()[0] == COMMANDS[name]
 
 
 def test_python_dash_m_is_the_same():

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from confiture.server.postmaster import lives, read_postmaster
-from tests.cli.projects import Project, ended, wait_until
+from tests.project import Project, ended, wait_until
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -40,7 +42,9 @@ def runs(project: Project) -> bool:
 
 
 def test_commands_share_the_data_and_leave_nothing_running(shop):
-    answers = [shop(command, "--url", "embedded:") for command in ("dry-run", "run", "status", "down")]
+    answers = [
+        shop.call_process(command, "--url", "embedded:") for command in ("dry-run", "run", "status", "down")
+    ]
 
     assert [each.code for each in answers] == [0, 0, 0, 0], answers
     assert "1 applied" in answers[2].out
@@ -50,8 +54,8 @@ def test_commands_share_the_data_and_leave_nothing_running(shop):
 def test_the_configuration_may_ask_for_it_and_the_flag_goes_first(shop):
     shop.configure('url = "embedded:"\n')
 
-    assert shop("run").code == 0
-    assert shop("status", "--url", "postgresql:///x?host=/nosuch").code == 3
+    assert shop.call_process("run").code == 0
+    assert shop.call_process("status", "--url", "postgresql:///x?host=/nosuch").code == 3
 
     wait_until(lambda: not runs(shop))
 
@@ -59,7 +63,7 @@ def test_the_configuration_may_ask_for_it_and_the_flag_goes_first(shop):
 def test_without_asking_for_it_by_name_no_server_is_started(shop):
     shop.environ = {"PGHOST": "/nosuch"}
 
-    answer = shop("run")
+    answer = shop.call_process("run")
 
     assert answer.code == 3
     assert not (shop.folder / ".confiture").exists()
@@ -70,7 +74,7 @@ def test_two_commands_share_one_server(shop):
     first = shop.start("run", "--url", "embedded:")
     wait_until(lambda: runs(shop), first)
 
-    second = shop("status", "--url", "embedded:")
+    second = shop.call_process("status", "--url", "embedded:")
 
     assert second.code == 0
     first.terminate()
@@ -92,7 +96,7 @@ def test_a_killed_command_leaves_no_server_behind(shop):
 def test_a_missing_extension_is_named_with_the_way_on(shop):
     shop.write("2_crypto.sql", "SELECT 1;\nCREATE EXTENSION no_such_fruit;\n")
 
-    answer = shop("run", "--url", "embedded:")
+    answer = shop.call_process("run", "--url", "embedded:")
 
     assert answer.code == 4
     assert "no_such_fruit" in answer.err
@@ -103,7 +107,7 @@ def test_a_missing_extension_is_named_with_the_way_on(shop):
 def test_binaries_that_are_none_are_named(shop):
     shop.environ = {"CONFITURE_PG_BINDIR": "/nosuch/bin"}
 
-    answer = shop("run", "--url", "embedded:")
+    answer = shop.call_process("run", "--url", "embedded:")
 
     assert answer.code == 3
     assert "/nosuch/bin" in answer.err
@@ -111,7 +115,7 @@ def test_binaries_that_are_none_are_named(shop):
 
 
 def test_another_major_versions_data_is_refused_with_the_ways_on(shop):
-    shop("run", "--url", "embedded:")
+    shop.call_process("run", "--url", "embedded:")
     wait_until(lambda: not runs(shop))
     data = data_of(shop)
     assert data is not None
@@ -119,7 +123,7 @@ def test_another_major_versions_data_is_refused_with_the_ways_on(shop):
     data.rename(other)
     (other / "PG_VERSION").write_text("13\n")
 
-    answer = shop("run", "--url", "embedded:")
+    answer = shop.call_process("run", "--url", "embedded:")
 
     assert answer.code == 3
     assert "13" in answer.err
@@ -129,7 +133,7 @@ def test_another_major_versions_data_is_refused_with_the_ways_on(shop):
 def test_a_folder_that_cannot_be_written_is_named(shop):
     (shop.folder / ".confiture").write_text("in the way")
 
-    answer = shop("run", "--url", "embedded:")
+    answer = shop.call_process("run", "--url", "embedded:")
 
     assert answer.code == 3
     assert ".confiture" in answer.err

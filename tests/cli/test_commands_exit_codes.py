@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.cli.projects import Project, applied, ended, wait_until
+from tests.project import Project, applied, ended, wait_until
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import published
-from tests.cli.projects import Project
+from tests.project import Project
 
 # As the contract writes them down.
 REPORT = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -106,38 +104,3 @@ def test_terminal_escapes_in_an_error_are_inert(capsys):
 def test_a_fault_of_our_own_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         explained(ZeroDivisionError())
-
-
-def test_a_reader_that_goes_away_is_not_an_error():
-    script = f"'{sys.executable}' -m confiture --help | true; echo ${{PIPESTATUS[0]}}"
-
-    answer = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-
-    assert (answer.stdout, answer.stderr) == ("0\n", "")
-
-
-def test_a_full_disk_is_a_message(tmp_path):
-    with open("/dev/full", "w") as full:
-        answer = subprocess.run(
-            [sys.executable, "-m", "confiture", "init"],
-            cwd=tmp_path,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    assert answer.returncode == 2
-    assert answer.stderr == "error: No space left on device\n"
-
-
-def test_a_name_that_the_terminal_cannot_show_is_escaped(tmp_path):
-    answer = subprocess.run(
-        [sys.executable, "-m", "confiture", "new", "✓/"],
-        cwd=tmp_path,
-        env={"PYTHONIOENCODING": "latin-1", "PYTHONPATH": ":".join(sys.path)},
-        capture_output=True,
-        text=True,
-    )
-
-    assert answer.returncode == 2
-    assert "error: '\\u2713/' is a path" in answer.stderr

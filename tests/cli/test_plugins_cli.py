@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.projects import Project, applied, tables
+from tests.project import Project, applied, tables
 
 HOOK = "from confiture import hookimpl\n\n\n"
 SOUND = HOOK + "@hookimpl\ndef after_ddl(conn):\n    conn.execute('INSERT INTO jam VALUES (1)')\n"

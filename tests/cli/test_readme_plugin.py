@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.projects import Project
+from tests.project import Project
 
 README = Path(__file__).parents[2] / "README.md"
 FILE = re.compile(r"^`(?P<name>[^`\n]+)`[^\n]*\n+```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,6 +1,10 @@
 """``confiture stats export`` on the command line."""
 
+import pytest
+
 from confiture.estimate.statistics_file import load
+
+pytestmark = pytest.mark.slow
 
 
 def test_stdout_takes_the_file_and_nothing_else(project):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.projects import Project
+from tests.project import Project
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.projects import applied, ended, tables, wait_until
+from tests.project import applied, ended, tables, wait_until
 
 JAM = "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nDROP TABLE jam;\n"
 FIG = "-- migrate:up\nCREATE TABLE fig (i int);\n-- migrate:down\nDROP TABLE fig;\n"

@@ -18,7 +18,7 @@ def shell(project, tmp_path):
     program.chmod(0o755)
 
     def run(script: str, name: str = "bash") -> str:
-        environment = project._environment()
+        environment = project.environment()
         environment["PATH"] = f"{program.parent}:{environment['PATH']}"
         done = subprocess.run(
             [name, "-c", script], env=environment, cwd=project.folder, capture_output=True, text=True

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from confiture.server import temporary
-from tests.cli.projects import applied, ended
+from tests.project import applied, ended
 
 JAM = "CREATE TABLE jam (i int);"
 LOUD = """
@@ -24,7 +24,7 @@ def after_ddl(conn, context):
 
 
 def test_env_uses_its_own_database_and_folder(project, database, database_url):
-    project.url = None
+    project.url = ""
     project.write("1_jam.sql", JAM)
     project.migrations.rename(project.folder / "staged")
     project.configure(

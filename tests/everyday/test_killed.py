@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
-from tests.cli.projects import applied, ended, wait_until
+from tests.project import applied, ended, wait_until
+
+pytestmark = pytest.mark.slow
 
 # Each statement of the first list waits at a gate of its own: an advisory lock of its number.
 GATED = [

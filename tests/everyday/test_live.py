@@ -12,7 +12,9 @@ import pytest
 
 from confiture.cli.progress import words
 from confiture.engine.blockers import Now
-from tests.cli.projects import ended
+from tests.project import ended
+
+pytestmark = pytest.mark.slow
 
 _PATIENCE_S = 60.0
 
@@ -23,11 +25,16 @@ def terminal(project):
     started = []
 
     def start(*arguments):
+        command = [sys.executable, "-m", "confiture", *arguments]
+        environ = project.environment(TERM="xterm", COLUMNS="300")
         pid, terminal = pty.fork()
         if pid == 0:
-            os.chdir(project.folder)
-            environment = {**project._environment(), "TERM": "xterm", "COLUMNS": "300"}
-            os.execve(sys.executable, [sys.executable, "-m", "confiture", *arguments], environment)
+            try:
+                os.chdir(project.folder)
+                os.execve(command[0], command, environ)
+            finally:
+                # A child that could not become the command must not go on as a second test run.
+                os._exit(127)
         started.append((pid, terminal))
         return terminal
 

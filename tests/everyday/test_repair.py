@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.projects import applied
+from tests.project import applied
 
 INDEX = """\
 -- confiture: no-transaction

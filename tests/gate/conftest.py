@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.projects import Project
+from tests.project import Project
 
 Git = Callable[..., str]
 

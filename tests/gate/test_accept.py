@@ -7,7 +7,7 @@ import json
 import pytest
 
 from confiture.gate import ACCEPTED_FILE as FILE
-from tests.cli.projects import Project
+from tests.project import Project
 
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 TABLE = "CREATE TABLE orders (id int PRIMARY KEY, day date);\n"

@@ -8,8 +8,8 @@ import pytest
 
 from confiture.exceptions import UsageFault
 from confiture.gate.changed_files import changed_files
-from tests.cli.projects import Project
 from tests.gate.conftest import Git
+from tests.project import Project
 
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.cli.projects import Project, applied, tables
 from tests.gate.test_changes import commit
+from tests.project import Project, applied, tables
 
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 REWRITE = "ALTER TABLE orders ALTER id TYPE bigint;\n"

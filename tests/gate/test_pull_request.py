@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import psycopg
 import pytest
 
-from tests.cli.projects import Project, applied
 from tests.gate.test_changes import commit
+from tests.project import Project, applied
 
 Place = tuple[str, str, int]
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import psycopg
 import pytest
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
 from confiture import hookimpl
 from confiture.api import operations
@@ -18,6 +18,7 @@ from confiture.config.settings import Settings
 from confiture.core import Hook, HookPhase, register_hook
 from confiture.models.report import MigrationReport, Report
 from confiture.plugins.load import Loaded
+from tests.hooks.ways import WAYS, Way
 
 Function = Callable[[Any, Any], Any]
 
@@ -44,7 +45,7 @@ class Stalls(Migration):
 
 
 @define
-class Project:
+class PluginProject:
     """A folder of migrations, the plugins beside it, and the database they run in."""
 
     settings: Settings
@@ -79,9 +80,9 @@ def _marked(function: Any) -> Any:
 
 
 @pytest.fixture
-def project(database_url: str, tmp_path: Path) -> Project:
+def project(database_url: str, tmp_path: Path) -> PluginProject:
     """An empty project on a new database."""
-    return Project(Settings(root=tmp_path, url=database_url, migrations=tmp_path / "migrations"))
+    return PluginProject(Settings(root=tmp_path, url=database_url, migrations=tmp_path / "migrations"))
 
 
 @pytest.fixture
@@ -91,47 +92,12 @@ def jam(database: psycopg.Connection[Any]) -> Callable[[], list[str]]:
     return lambda: [fruit for (fruit,) in database.execute("SELECT fruit FROM jam ORDER BY fruit")]
 
 
-@frozen
-class Way:
-    """One way in which a hook is reached.
-
-    Attributes:
-        mode: ``run``, ``dry-run`` or ``down``.
-        kind: Of the migration: ``sql`` or ``python``.
-        transactional: Whether that runs in a transaction.
-    """
-
-    mode: str
-    kind: str
-    transactional: bool = True
-
-    @property
-    def own(self) -> bool:
-        """Whether the hook is in the migration's own list; a plugin's else."""
-        return self.kind == "python"
-
-    @property
-    def keeps(self) -> bool:
-        return self.mode != "dry-run"
-
-    def __str__(self) -> str:
-        return f"{self.mode}-{self.kind}{'' if self.transactional else '-no-transaction'}"
-
-
-WAYS = [
-    Way(mode, kind, transactional)
-    for mode in ("run", "dry-run", "down")
-    for kind in ("sql", "python")
-    for transactional in (True, False)
-]
-
-
 @define
 class Scene:
     """A project of one migration, run in one way, with one hook."""
 
     way: Way
-    project: Project
+    project: PluginProject
     database: psycopg.Connection[Any]
 
     def play(self, function: Function, phase: str = "after_ddl") -> MigrationReport:
@@ -198,6 +164,6 @@ def _class_of(function: Function, phase: str) -> type[Hook]:
 
 
 @pytest.fixture(params=WAYS, ids=str)
-def scene(request: pytest.FixtureRequest, project: Project, database: Any, jam: Any) -> Scene:
-    """Every way: run, rehearsal and down, SQL and Python, with a transaction and without."""
+def scene(request: pytest.FixtureRequest, project: PluginProject, database: Any, jam: Any) -> Scene:
+    """Run, rehearsal and down, SQL and Python, with a transaction and without: every pair of them."""
     return Scene(request.param, project, database)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import Any
 
 import psycopg
@@ -12,6 +9,7 @@ import pytest
 
 from confiture import HookContext, HookResult, hookimpl
 from confiture.core import HookPhase
+from tests.project import Project as CommandProject
 
 MODES = pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
 
@@ -385,27 +383,16 @@ def before_ddl(context):
 """
 
 
-def test_the_log_is_bound_to_version_phase_and_plugin_and_goes_to_stderr(project, tmp_path, database_url):
-    site = tmp_path / "site"
-    info = site / "talker-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "talker.py").write_text(LOGGING)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: talker\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[confiture]\ntalker = talker\n")
+def test_the_log_is_bound_to_version_phase_and_plugin_and_goes_to_stderr(tmp_path, database_url):
+    project = CommandProject(tmp_path, database_url)
+    project.install("talker", LOGGING)
     project.write("1_a.sql", "SELECT 1;")
 
-    done = subprocess.run(
-        [sys.executable, "-m", "confiture", "run", "--plugins", "talker", "-v", "--url", database_url],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), *filter(None, sys.path)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = project("run", "--plugins", "talker", "-v")
 
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "jam.boiled" in line]
-    assert "jam.boiled" not in done.stdout
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.err.splitlines() if "jam.boiled" in line]
+    assert "jam.boiled" not in answer.out
     for said in ("pots", "7", "version", "1", "phase", "before_ddl", "plugin", "talker"):
         assert said in line
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import gc
 import threading
 import uuid
+from itertools import cycle
 from typing import Any
 
 import pytest
 
 from confiture.core import Hook, HookPhase, register_hook
+from tests.hooks.ways import spread_over_ways
+
+pytestmark = pytest.mark.slow
 
 KEPT: list[Any] = []
 """What must not be garbage collected: psycopg would end it then."""
@@ -60,9 +64,11 @@ def pipeline(conn: Any) -> None:
     KEPT.append(piping)
 
 
-LEFT_OPEN = pytest.mark.parametrize(
-    "leave", [copy_in, copy_out, raw_copy_in, raw_copy_out, stream, raw_query, pipeline]
-)
+WAYS_TO_LEAVE = [copy_in, copy_out, raw_copy_in, raw_copy_out, stream, raw_query, pipeline]
+RUN_OR_REHEARSE = [
+    pytest.param(leave, dry_run, id=f"{leave.__name__}-{'dry-run' if dry_run else 'run'}")
+    for leave, dry_run in zip(WAYS_TO_LEAVE, cycle([False, True]), strict=False)
+]
 
 
 def within_a_minute(function: Any, *args: Any) -> Any:
@@ -75,7 +81,7 @@ def within_a_minute(function: Any, *args: Any) -> Any:
     return answers[0]
 
 
-@LEFT_OPEN
+@spread_over_ways("leave", WAYS_TO_LEAVE)
 def test_a_hook_that_leaves_it_open_has_failed_with_5(scene, jam, leave):
     def careless(conn, context):
         conn.execute("INSERT INTO jam VALUES ('fig')")
@@ -91,8 +97,7 @@ def test_a_hook_that_leaves_it_open_has_failed_with_5(scene, jam, leave):
     assert not scene.recorded
 
 
-@LEFT_OPEN
-@pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
+@pytest.mark.parametrize("leave, dry_run", RUN_OR_REHEARSE)
 def test_a_hook_that_leaves_it_open_and_raises_has_failed_with_5(project, jam, leave, dry_run):
     def careless(conn, context):
         leave(conn)
@@ -107,8 +112,15 @@ def test_a_hook_that_leaves_it_open_and_raises_has_failed_with_5(project, jam, l
     assert jam() == []
 
 
-@pytest.mark.parametrize("leave", [copy_in, copy_out, raw_copy_in, raw_copy_out])
-@pytest.mark.parametrize("ask", ["set_local", "relations"])
+@pytest.mark.parametrize(
+    "leave, ask",
+    [
+        (copy_in, "set_local"),
+        (copy_out, "relations"),
+        (raw_copy_in, "relations"),
+        (raw_copy_out, "set_local"),
+    ],
+)
 def test_asking_the_context_for_sql_beside_an_open_copy_does_not_hang(project, jam, leave, ask):
     def careless(conn, context):
         leave(conn)
@@ -134,9 +146,8 @@ class Careless(Migration):
 """
 
 
-@LEFT_OPEN
+@pytest.mark.parametrize("leave, dry_run", RUN_OR_REHEARSE)
 @pytest.mark.parametrize("transactional", [True, False], ids=["transactional", "no-transaction"])
-@pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
 def test_a_migration_that_leaves_it_open_fails_with_4(project, database, jam, leave, transactional, dry_run):
     class Leave(Hook):
         phase = HookPhase.BEFORE_DDL

@@ -14,7 +14,7 @@ import pytest
 
 from confiture import HookResult, hookimpl
 from confiture.plugins.load import Loaded
-from tests.postgres.project import SOURCE, Project, exists, keeper_of, only, plugin, until
+from tests.project import Project, exists, keeper_of, only, plugin, until
 
 NO_TRANSACTION = "-- confiture: no-transaction\n"
 FRUITS = ("apple", "fig", "plum", "quince")
@@ -322,16 +322,16 @@ class TestResume:
             "            conn.execute(\"INSERT INTO jam VALUES ('lost')\")\n"
             "            time.sleep(600)\n"
         )
-        path = f"{SOURCE}:{site}"
+        project.installed.append(site)
 
         for reached in (2, 4):
-            with project.started("run", "--plugins", "jam", PYTHONPATH=path) as process:
+            with project.running("run", "--plugins", "jam") as process:
                 until(partial(_has_reached, database, reached), "two more yields")
                 process.send_signal(signal.SIGKILL)
             assert project.states() == {"1": "unfinished"}
-        done = project.command("run", "--plugins", "jam", PYTHONPATH=path)
+        done = project("run", "--plugins", "jam")
 
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
         assert jam() == list("012345")
         assert project.states() == {"1": "applied"}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-import pytest
 
 from confiture import HookResult
+from tests.hooks.ways import spread_over_ways
 
-LOST = pytest.mark.parametrize(
+LOST = spread_over_ways(
     "lose",
     [
         lambda conn: conn.close(),
@@ -18,7 +18,7 @@ LOST = pytest.mark.parametrize(
     ],
     ids=["close", "finish", "terminated"],
 )
-ENDED = pytest.mark.parametrize(
+ENDED = spread_over_ways(
     "statement", ["COMMIT", "ROLLBACK", "COMMIT; BEGIN", "ROLLBACK; BEGIN", "COMMIT AND CHAIN"]
 )
 
@@ -63,7 +63,11 @@ def test_a_hook_that_returns_something_else_has_failed(scene, jam):
     assert jam() == []
 
 
-@pytest.mark.parametrize("error", [ValueError("burnt"), SystemExit(0), psycopg.OperationalError("burnt")])
+@spread_over_ways(
+    "error",
+    [ValueError("burnt"), SystemExit(0), psycopg.OperationalError("burnt")],
+    ids=["error", "exit", "server"],
+)
 def test_a_hook_that_raises_is_undone_and_stops_the_migration_with_5(scene, jam, error):
     def burn(conn, context):
         fig(conn)
@@ -134,7 +138,7 @@ def test_a_hook_that_raises_rollback_is_undone_and_the_migration_goes_on(scene, 
     assert scene.recorded is scene.way.keeps
 
 
-@pytest.mark.parametrize(
+@spread_over_ways(
     "misuse",
     [
         lambda conn: conn.commit(),
@@ -211,7 +215,7 @@ def test_raw_transaction_control_is_detected_when_the_hook_raises_too(scene, sta
     assert not scene.recorded
 
 
-@pytest.mark.parametrize("hold", ["", "WITH HOLD"])
+@spread_over_ways("hold", ["", "WITH HOLD"], ids=["plain", "hold"])
 def test_cursors_left_open_are_closed(scene, hold):
     left = []
 
@@ -224,5 +228,5 @@ def test_cursors_left_open_are_closed(scene, hold):
     scene.project.plugin("looker", after_validation=look)
     scene.play(declare)
 
-    # Twice where the migration was first applied without the hook.
+    # Two looks if the migration was first applied without the hook.
     assert set(map(tuple, left)) == {()}

@@ -13,7 +13,6 @@ from confiture import hookimpl
 
 SETTINGS = [
     ("search_path", "pg_temp"),
-    ("role", "pg_monitor"),
     ("lock_timeout", "77ms"),
     ("statement_timeout", "77s"),
     ("idle_in_transaction_session_timeout", "77s"),
@@ -24,6 +23,8 @@ SETTINGS = [
     ("client_min_messages", "error"),
     ("check_function_bodies", "off"),
     ("default_tablespace", "pg_default"),
+    # Last: this role may not set what stands before it.
+    ("role", "pg_monitor"),
 ]
 HOW = pytest.mark.parametrize("how", ["SET", "SET LOCAL"])
 MODES = pytest.mark.parametrize("mode", ["run", "dry-run", "down"])
@@ -67,25 +68,28 @@ def baker(database):
 @HOW
 @MODES
 @DIRECTIVES
-@pytest.mark.parametrize("name, value", SETTINGS)
-def test_a_guarded_setting_is_put_back_and_reported(project, two, how, mode, directive, name, value):
+def test_a_guarded_setting_is_put_back_and_reported(project, two, how, mode, directive):
     """Over two migrations: what a hook set in the first is in force nowhere in the second."""
     seen = []
 
     def change(conn, context):
-        seen.append(value_of(conn, name))
-        conn.execute(f"{how} {name} = '{value}'" if name != "DateStyle" else f"{how} {name} = {value}")
+        seen.append([value_of(conn, name) for name, _ in SETTINGS])
+        for name, value in SETTINGS:
+            # A quoted list would be one unknown style.
+            conn.execute(f"{how} {name} = {value}" if name == "DateStyle" else f"{how} {name} = '{value}'")
 
     project.plugin("changer", before_ddl=change, after_ddl=change)
     report = two(mode, directive)
 
     assert report.exit_code == 0
     assert len(seen) == 4
-    assert len(set(seen)) == 1
+    assert seen[1:] == seen[:1] * 3
     for migration in report.migrations:
-        assert len(migration.warnings) == 2
-        assert all(f"changed {name} to '{value}'" in warning for warning in migration.warnings)
-        assert all("plugin 'changer'" in warning for warning in migration.warnings)
+        assert len(migration.warnings) == 2 * len(SETTINGS)
+        for name, value in SETTINGS:
+            told = [warning for warning in migration.warnings if f"changed {name} to '{value}'" in warning]
+            assert len(told) == 2, name
+            assert all("plugin 'changer'" in warning for warning in told)
 
 
 @HOW
@@ -157,24 +161,33 @@ def test_a_statement_timeout_of_1_ms_does_not_cancel_what_comes_after(project, j
 
 @MODES
 @DIRECTIVES
-@pytest.mark.parametrize("name, value", [*SETTINGS, ("work_mem", "77MB")])
-def test_set_local_holds_until_the_migrations_end_and_no_longer(project, two, mode, directive, name, value):
+@pytest.mark.parametrize(
+    "settings",
+    # The role by itself: between statements without a transaction it may not set the others again.
+    [dict([("work_mem", "77MB"), *SETTINGS[:-1]]), dict(SETTINGS[-1:])],
+    ids=["all but the role", "the role"],
+)
+def test_set_local_holds_until_the_migrations_end_and_no_longer(project, two, mode, directive, settings):
     seen = []
 
+    def values(conn):
+        return {name: value_of(conn, name) for name in settings}
+
     def begin(conn, context):
-        seen.append(value_of(conn, name))
-        context.set_local(name, value)
+        seen.append(values(conn))
+        for name, value in settings.items():
+            context.set_local(name, value)
 
     def look(conn, context):
-        seen.append(value_of(conn, name))
+        seen.append(values(conn))
 
     project.plugin("setter", before_validation=begin, before_ddl=look, after_ddl=look, cleanup=look)
     report = two(mode, directive)
 
     before = seen[0]
     assert report.exit_code == 0
-    assert before != value
-    assert seen == [before, value, value, value] * 2
+    assert [name for name in settings if before[name] == settings[name]] == []
+    assert seen == [before, settings, settings, settings] * 2
     assert [migration.warnings for migration in report.migrations] == [(), ()]
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from confiture.core import Hook, HookPhase, Migrator
 from confiture.hooks.implementation import HookFatal
 from confiture.models.migration import Migration
+from tests.project import Project as CommandProject
 
 STATEMENTS = [
     "COMMIT",
@@ -22,8 +19,16 @@ STATEMENTS = [
     "END",
     "ABORT",
 ]
-ENDED = pytest.mark.parametrize("statement", STATEMENTS)
-MODES = pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
+# Each statement in one of the modes, and each mode with half of the statements.
+RUN_OR_REHEARSE = pytest.mark.parametrize(
+    "statement, dry_run",
+    [
+        pytest.param(statement, dry_run, id=f"{statement}-{'dry-run' if dry_run else 'run'}")
+        for statement, dry_run in zip(
+            STATEMENTS, [False, True, True, False, False, True, True, False], strict=True
+        )
+    ],
+)
 CONTINUE = {"on_failure": "continue"}
 UP = """\
 from confiture.models.migration import Migration
@@ -36,8 +41,7 @@ class Ender(Migration):
 """
 
 
-@ENDED
-@MODES
+@RUN_OR_REHEARSE
 def test_it_is_fatal_whatever_the_policy(project, database, statement, dry_run):
     """Nothing of what would have come after it runs: no hook, no statement, no migration."""
     seen = []
@@ -56,8 +60,7 @@ def test_it_is_fatal_whatever_the_policy(project, database, statement, dry_run):
     assert database.execute("SELECT to_regclass('confiture.ledger') IS NULL").fetchone() == (dry_run,)
 
 
-@ENDED
-@MODES
+@RUN_OR_REHEARSE
 @pytest.mark.parametrize("how", ["self", "self.connection"])
 def test_from_up_it_ends_with_4_and_no_hook_runs_after_it(project, database, jam, statement, dry_run, how):
     seen = []
@@ -74,7 +77,7 @@ def test_from_up_it_ends_with_4_and_no_hook_runs_after_it(project, database, jam
         assert database.execute("SELECT * FROM confiture.ledger").fetchall() == []
 
 
-@ENDED
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK; BEGIN", "COMMIT AND CHAIN"])
 def test_from_down_it_ends_with_4(project, database, jam, statement):
     project.write(
         "1_a.py",
@@ -161,19 +164,11 @@ def test_from_verify_it_ends_with_4(project, jam):
 def test_on_the_command_line_it_is_said_without_a_traceback(project, tmp_path, database_url, jam):
     project.write("1_a.py", UP.format(how="self", statement="COMMIT"))
 
-    done = subprocess.run(
-        [sys.executable, "-m", "confiture", "run", "--url", database_url],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = CommandProject(tmp_path, database_url)("run")
 
-    said = done.stdout + done.stderr
-    assert done.returncode == 4
-    assert "may be committed" in " ".join(said.split())
-    assert "Traceback" not in said
+    assert answer.code == 4
+    assert "may be committed" in " ".join((answer.out + answer.err).split())
+    assert "Traceback" not in answer.out + answer.err
 
 
 class Ender(Hook):

@@ -17,6 +17,8 @@ import pytest
 from confiture.server import binaries
 from confiture.server.data_dir import STATE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "writing-plugins.md"
 

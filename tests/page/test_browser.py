@@ -21,7 +21,10 @@ WIDTHS_PX = (1280, 360)
 _PATIENCE_S = 120
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium is installed"),
+]
 
 
 def chromium(profile: Path, page: Path, *arguments: str) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres.project import Project
+from tests.project import Project
 
 
 @pytest.fixture

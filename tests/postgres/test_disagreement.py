@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.postgres.project import exists
+from tests.project import exists
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def test_out_of_order_is_refused_with_7_and_says_the_way_on(applied, database, c
     applied.write("2_spoon.sql", "CREATE TABLE spoon ();")
     applied.write("4_lid.sql", "CREATE TABLE lid ();")
 
-    done = applied.command(command)
+    done = applied(command)
 
-    assert done.returncode == 7
-    assert "2 spoon" in done.stderr
-    assert "--allow-out-of-order" in done.stderr
+    assert done.code == 7
+    assert "2 spoon" in done.err
+    assert "--allow-out-of-order" in done.err
     assert not exists(database, "spoon")
     assert not exists(database, "lid")
 
@@ -33,9 +33,9 @@ def test_out_of_order_is_refused_with_7_and_says_the_way_on(applied, database, c
 def test_out_of_order_may_be_allowed(applied, database):
     applied.write("2_spoon.sql", "CREATE TABLE spoon ();")
 
-    done = applied.command("run", "--allow-out-of-order")
+    done = applied("run", "--allow-out-of-order")
 
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert exists(database, "spoon")
 
 
@@ -50,11 +50,11 @@ def test_a_changed_file_is_refused_with_7_and_names_repair(applied, database):
     applied.write("1_jam.sql", "CREATE TABLE marmalade ();")
     applied.write("4_lid.sql", "CREATE TABLE lid ();")
 
-    done = applied.command("run")
+    done = applied("run")
 
-    assert done.returncode == 7
-    assert "1 jam" in done.stderr
-    assert "confiture repair --accept-changed 1" in done.stderr
+    assert done.code == 7
+    assert "1 jam" in done.err
+    assert "confiture repair --accept-changed 1" in done.err
     assert applied.states()["1"] == "changed"
     assert not exists(database, "lid")
 
@@ -62,7 +62,7 @@ def test_a_changed_file_is_refused_with_7_and_names_repair(applied, database):
 def test_a_changed_file_is_refused_with_nothing_pending_too(applied):
     applied.write("1_jam.sql", "CREATE TABLE marmalade ();")
 
-    assert applied.command("run").returncode == 7
+    assert applied("run").code == 7
 
 
 def test_a_changed_down_part_changes_nothing_that_was_applied(project):
@@ -84,10 +84,10 @@ def test_a_missing_file_is_refused_with_7_and_names_repair(applied, database):
     (applied.migrations / "1_jam.sql").unlink()
     applied.write("4_lid.sql", "CREATE TABLE lid ();")
 
-    done = applied.command("run")
+    done = applied("run")
 
-    assert done.returncode == 7
-    assert "1 jam" in done.stderr
-    assert "confiture repair --forget 1" in done.stderr
+    assert done.code == 7
+    assert "1 jam" in done.err
+    assert "confiture repair --forget 1" in done.err
     assert applied.states()["1"] == "missing"
     assert not exists(database, "lid")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from confiture import HookContext
-from tests.postgres.project import PHASES, exists, only, plugin
+from tests.project import PHASES, exists, only, plugin
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def three(project):
 
 
 def test_plain_down_undoes_the_last_one(three, database):
-    done = three.command("down")
+    done = three("down")
 
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert not exists(database, "lid")
     assert three.states() == {"1": "applied", "2": "applied", "10": "pending"}
 
@@ -46,28 +46,28 @@ def test_to_leaves_that_version_applied(three):
 
 
 def test_to_the_last_one_applied_has_nothing_to_do(three):
-    done = three.command("down", "--to", "10")
+    done = three("down", "--to", "10")
 
-    assert done.returncode == 0
+    assert done.code == 0
     assert set(three.states().values()) == {"applied"}
 
 
 def test_to_a_version_that_is_not_applied_is_refused_with_2(three):
     three.write("11_spoon.sql", "CREATE TABLE spoon ();")
 
-    done = three.command("down", "--to", "11")
+    done = three("down", "--to", "11")
 
-    assert done.returncode == 2
-    assert "confiture status" in done.stderr
+    assert done.code == 2
+    assert "confiture status" in done.err
     assert set(three.states().values()) == {"applied", "pending"}
 
 
 def test_nothing_applied_is_nothing_to_do(project):
     project.write("1_jam.sql", "CREATE TABLE jam ();")
 
-    done = project.command("down")
+    done = project("down")
 
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
 def test_what_was_undone_can_be_applied_again(three, database):
@@ -177,11 +177,11 @@ def test_no_down_part_is_refused_with_4_before_anything_is_undone(three, databas
     three.write("12_fork.down.sql", "DROP TABLE fork;")
     three.run()
 
-    done = three.command("down", "--steps", "2")
+    done = three("down", "--steps", "2")
 
-    assert done.returncode == 4
-    assert "11 spoon has no down part" in done.stderr
-    assert "hint: write" in done.stderr
+    assert done.code == 4
+    assert "11 spoon has no down part" in done.err
+    assert "hint: write" in done.err
     assert exists(database, "spoon")
     assert exists(database, "fork")
 
@@ -194,10 +194,10 @@ def test_a_changed_or_missing_file_is_refused_with_7(three, database, state):
     else:
         three.write("10_lid.up.sql", "CREATE TABLE lid (); -- changed")
 
-    done = three.command("down")
+    done = three("down")
 
-    assert done.returncode == 7
-    assert state in done.stderr
+    assert done.code == 7
+    assert state in done.err
     assert exists(database, "lid")
 
 
@@ -208,12 +208,12 @@ def test_an_unfinished_no_transaction_down_is_resumed(project, database):
     project.run()
 
     first = project.down()
-    between = project.command("run")
+    between = project("run")
     project.write("1_jam.down.sql", down.format(""))
     second = project.down()
 
-    assert (first.exit_code, between.returncode, second.exit_code) == (4, 7, 0)
-    assert "confiture down" in between.stderr
+    assert (first.exit_code, between.code, second.exit_code) == (4, 7, 0)
+    assert "confiture down" in between.err
     assert [each.sql for each in only(second).statements] == ["DROP TABLE pot"]
     assert project.states() == {"1": "pending"}
 

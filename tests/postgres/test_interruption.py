@@ -13,7 +13,9 @@ import pytest
 
 from confiture.server import temporary
 from tests import published
-from tests.postgres.project import Project, exists, keeper_of, only, plugin, running, until
+from tests.project import Project, exists, keeper_of, only, plugin, running, until
+
+pytestmark = pytest.mark.slow
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 NAMES = ["SIGINT", "SIGTERM"]
@@ -59,7 +61,7 @@ def interrupted(
     project: Project, condition: Any, number: signal.Signals, *words: str
 ) -> tuple[int, str, str]:
     """Start a run, send it a signal once the condition holds; return its exit code and what it said."""
-    with project.started(*(words or ("run",))) as process:
+    with project.running(*(words or ("run",))) as process:
         until(condition, "the point to interrupt at")
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
@@ -241,7 +243,7 @@ def test_while_waiting_for_the_migration_lock(lid, database, number, code):
     assert returned == code
     assert "interrupted" in err
     assert "Traceback" not in out + err
-    assert published.read_file(lid.root / "report.json")["exit_code"] == code
+    assert published.read_file(lid.folder / "report.json")["exit_code"] == code
 
 
 @pytest.mark.parametrize("number, code", SIGNALS, ids=NAMES)
@@ -331,7 +333,7 @@ def test_the_report_is_written_all_the_same(lid, database, at):
 
     ended, _, _ = interrupted(lid, condition, signal.SIGINT, "run", "--output", "json=report.json")
 
-    report = published.read_file(lid.root / "report.json")
+    report = published.read_file(lid.folder / "report.json")
     assert ended == 130
     assert report["exit_code"] == 130
     assert [each["outcome"] for each in report["migrations"]] == expected
@@ -340,10 +342,10 @@ def test_the_report_is_written_all_the_same(lid, database, at):
 def test_the_server_stopped_in_the_middle(lid):
     """A server of its own, stopped while a statement runs: what was applied is named."""
     with temporary(Path(tempfile.gettempdir())) as server:
-        there = Project(lid.root, server.conninfo("postgres"))
+        there = Project(lid.folder, server.conninfo("postgres"))
         there.write("2_jam.sql", "CREATE TABLE jam ();\nSELECT pg_sleep(600);\n")
         there.write("3_pot.sql", "CREATE TABLE pot ();")
-        with psycopg.connect(there.url, autocommit=True) as conn, there.started("run") as process:
+        with psycopg.connect(there.url, autocommit=True) as conn, there.running("run") as process:
             until(running(conn, "pg_sleep"), "the long statement")
             stop(conn)
             out, err = process.communicate(timeout=60)

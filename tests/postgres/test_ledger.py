@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.api import operations
 from confiture.exceptions import RightsFault
-from tests.postgres.project import Project, exists, only, plugin
+from tests.project import Project, exists, only, plugin
 
 
 @pytest.fixture
@@ -110,10 +110,10 @@ def test_read_rights_are_enough(project, database, role, command):
     database.execute(f"GRANT USAGE ON SCHEMA confiture TO {role}")
     database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA confiture TO {role}")
 
-    done = project.command(command, "--url", as_role(project, role))
+    done = project(command, "--url", as_role(project, role))
 
-    assert done.returncode == 0, done.stderr
-    assert "2" in done.stdout
+    assert done.code == 0, done.err
+    assert "2" in done.out
     assert not exists(database, "jar")
 
 
@@ -124,24 +124,24 @@ def test_they_take_no_lock(project, database, command):
     answers = []
 
     def before_ddl(conn):
-        answers.append(project.command(command))
+        answers.append(project(command))
 
     report = project.run(plugin(before_ddl=before_ddl))
 
     assert report.exit_code == 0
-    assert [answer.returncode for answer in answers] == [0]
-    assert "jam" in answers[0].stdout
+    assert [answer.code for answer in answers] == [0]
+    assert "jam" in answers[0].out
 
 
 def test_a_role_that_may_not_read_the_ledger_is_told_so(project, role):
     project.write("1_jam.sql", "CREATE TABLE jam ();")
     project.run()
 
-    done = project.command("status", "--url", as_role(project, role))
+    done = project("status", "--url", as_role(project, role))
 
-    assert done.returncode == 4
-    assert "read the ledger" in done.stderr
-    assert "GRANT USAGE ON SCHEMA" in done.stderr
+    assert done.code == 4
+    assert "read the ledger" in done.err
+    assert "GRANT USAGE ON SCHEMA" in done.err
 
 
 def test_a_role_that_may_not_create_the_schema_is_told_so(project, database, role):
@@ -183,10 +183,10 @@ def test_an_unwritable_ledger_leaves_nothing(project, database, role, name, text
     database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA confiture TO {role}")
     project.write(name, text)
 
-    done = project.command("run", "--url", as_role(project, role))
+    done = project("run", "--url", as_role(project, role))
 
-    said = done.stdout + done.stderr
-    assert done.returncode == 4
+    said = done.out + done.err
+    assert done.code == 4
     assert f"role '{role}' may not write the ledger" in said
     assert "hint: GRANT INSERT" in said
     assert not exists(database, "jar")
@@ -196,10 +196,10 @@ def test_a_read_only_database_is_told_so(project, database):
     project.write("1_jam.sql", "CREATE TABLE jam ();")
     url = make_conninfo(project.url, options="-c default_transaction_read_only=on")
 
-    done = project.command("run", "--url", url)
+    done = project("run", "--url", url)
 
-    assert done.returncode == 4
-    assert "read-only" in done.stderr
+    assert done.code == 4
+    assert "read-only" in done.err
     assert not exists(database, "jam")
 
 
@@ -209,10 +209,10 @@ def test_a_ledger_that_somebody_else_may_only_read_in_a_read_only_database_is_to
     project.write("2_jar.sql", "CREATE TABLE jar ();")
     url = make_conninfo(project.url, options="-c default_transaction_read_only=on")
 
-    done = project.command("run", "--url", url)
+    done = project("run", "--url", url)
 
-    said = done.stdout + done.stderr
-    assert done.returncode == 4
+    said = done.out + done.err
+    assert done.code == 4
     assert "read-only" in said
     assert "primary" in said
     assert not exists(database, "jar")
@@ -228,9 +228,9 @@ def test_the_ledger_is_written_by_the_role_that_a_session_begins_with(project, d
         project.write("1_jam.sql", "CREATE TABLE jam ();")
         project.write("2_jar.sql", "-- confiture: no-transaction\nCREATE TABLE jar ();\nVACUUM jar;\n")
 
-        done = project.command("run", "--url", as_role(project, role))
+        done = project("run", "--url", as_role(project, role))
 
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.code == 0, done.out + done.err
         assert project.states() == {"1": "applied", "2": "applied"}
     finally:
         database.execute(f"DROP OWNED BY {owner}; DROP ROLE {owner}")

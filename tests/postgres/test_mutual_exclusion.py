@@ -11,7 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.exceptions import LockFault
 from confiture.models.report import Report
-from tests.postgres.project import Project, exists, keeper_of, only, plugin, running, until
+from tests.project import Project, exists, keeper_of, only, plugin, running, until
 
 
 class Elsewhere(threading.Thread):
@@ -73,17 +73,17 @@ def test_a_waiter_gives_up_at_the_deadline_with_6_and_names_the_holder(project, 
     answers = []
 
     def before_ddl():
-        answers.append((keeper_of(database), project.command(command, "--lock-wait", "0.2")))
+        answers.append((keeper_of(database), project(command, "--lock-wait", "0.2")))
 
     project.run(plugin(before_ddl=before_ddl))
 
     ((pid, done),) = answers
-    assert done.returncode == 6
-    assert f"pid {pid}" in done.stderr
-    assert f"user {database.info.user}" in done.stderr
-    assert "confiture" in done.stderr.partition("(user")[2]
-    assert "--lock-wait" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 6
+    assert f"pid {pid}" in done.err
+    assert f"user {database.info.user}" in done.err
+    assert "confiture" in done.err.partition("(user")[2]
+    assert "--lock-wait" in done.err
+    assert "Traceback" not in done.err
     assert exists(database, "lid")
 
 
@@ -118,7 +118,7 @@ def test_a_rehearsal_takes_the_lock_too(project, database):
 def test_a_killed_holders_lock_is_free_at_once(project, database):
     """The killed run's own session still sleeps on the server; its lock is free all the same."""
     project.write("1_jam.sql", "SELECT pg_sleep(600);")
-    with project.started("run") as process:
+    with project.running("run") as process:
         stuck = until(running(database, "pg_sleep"), "the first run")
         process.kill()
         process.wait()
@@ -260,10 +260,10 @@ def test_one_connection_to_be_had_is_an_error_and_not_a_hang(project: Project, d
     try:
         project.write("1_jam.sql", "CREATE TABLE jam ();")
 
-        done = project.command("run", "--url", make_conninfo(project.url, user=role))
+        done = project("run", "--url", make_conninfo(project.url, user=role))
 
-        assert done.returncode == 3
-        assert "two connections" in done.stderr
+        assert done.code == 3
+        assert "two connections" in done.err
         assert not exists(database, "jam")
     finally:
         database.execute(f"DROP ROLE {role}")

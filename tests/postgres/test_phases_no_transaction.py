@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.postgres.project import PHASES, exists, only, plugin, steps, trail
+from tests.project import PHASES, exists, only, plugin, steps, trail
 
 UP = "INSERT INTO trail VALUES ('up', pg_current_xact_id()::text);"
 

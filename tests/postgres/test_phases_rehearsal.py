@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.postgres.project import PHASES, exists, only, plugin
+from tests.project import PHASES, exists, only, plugin
 
 
 def everything(conn: Connection[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.postgres.project import PHASES, exists, only, plugin, steps, trail
+from tests.project import PHASES, exists, only, plugin, steps, trail
 
 
 @pytest.fixture

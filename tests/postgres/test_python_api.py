@@ -25,7 +25,7 @@ from confiture.core import (
 from confiture.exceptions import LockFault
 from confiture.models.migration import Migration
 from confiture.postgres.connect import connect_like, parameters
-from tests.postgres.project import exists, keeper_of, until
+from tests.project import exists, keeper_of, until
 
 
 class Jam(Migration):
@@ -174,7 +174,7 @@ def test_the_migration_lock_is_held_as_run_does_by_a_second_connection(plain, da
 
 
 def test_another_run_in_progress_is_waited_for_until_the_deadline(project, plain, database):
-    settings = Settings(root=project.root, lock_wait_s=0.2)
+    settings = Settings(root=project.folder, lock_wait_s=0.2)
 
     class Waiting(Jam):
         version = "70"

@@ -24,7 +24,7 @@ from confiture.core import (
 )
 from confiture.exceptions import ConfitureError, RightsFault, UsageFault
 from confiture.models.migration import Migration
-from tests.postgres.project import exists
+from tests.project import exists
 
 
 class Jam(Migration):

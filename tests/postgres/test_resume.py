@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.postgres.project import exists, only, running, until
+from tests.project import exists, only, running, until
 
 JAM = """\
 -- confiture: no-transaction
@@ -48,11 +48,11 @@ def test_a_finished_migration_leaves_no_progress_behind(unfinished, database):
 def test_a_finished_part_that_changed_is_refused_with_7_and_names_repair(unfinished, database):
     unfinished.write("1_jam.sql", JAM.format(third="").replace("'fig'", "'kiwi'"))
 
-    done = unfinished.command("run")
+    done = unfinished("run")
 
-    assert done.returncode == 7
-    assert "confiture repair 1" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 7
+    assert "confiture repair 1" in done.out + done.err
+    assert "Traceback" not in done.err
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",)]
 
 
@@ -68,18 +68,18 @@ def test_an_unfinished_migration_whose_file_is_gone_is_refused_with_7(unfinished
     (unfinished.migrations / "1_jam.sql").unlink()
     unfinished.write("2_next.sql", "CREATE TABLE next ();")
 
-    done = unfinished.command("run")
+    done = unfinished("run")
 
-    assert done.returncode == 7
-    assert "1 jam" in done.stderr
+    assert done.code == 7
+    assert "1 jam" in done.err
     assert not exists(database, "next")
 
 
 def test_an_unfinished_migration_cannot_be_undone(unfinished):
-    done = unfinished.command("down")
+    done = unfinished("down")
 
-    assert done.returncode == 7
-    assert "confiture run" in done.stderr
+    assert done.code == 7
+    assert "confiture run" in done.err
 
 
 def test_an_invalid_index_left_behind_is_refused_with_7_and_names_repair(project, database):
@@ -95,12 +95,12 @@ def test_an_invalid_index_left_behind_is_refused_with_7_and_names_repair(project
 
     first = project.run()
     database.execute("DELETE FROM jam")
-    again = project.command("run")
+    again = project("run")
 
     assert first.exit_code == 4
-    assert again.returncode == 7
-    assert "public.jam_fruit" in again.stdout + again.stderr
-    assert "confiture repair 1" in again.stdout + again.stderr
+    assert again.code == 7
+    assert "public.jam_fruit" in again.out + again.err
+    assert "confiture repair 1" in again.out + again.err
     assert project.states() == {"1": "unfinished"}
 
 
@@ -218,17 +218,17 @@ def test_a_killed_run_is_finished_by_the_next(project, database):
     assert project.run(to="0").exit_code == 0
     with database.transaction():
         database.execute("LOCK TABLE gate IN ACCESS EXCLUSIVE MODE")
-        with project.started("run") as process:
+        with project.running("run") as process:
             stuck = until(running(database, "LOCK TABLE gate"), "the third statement")
             process.send_signal(signal.SIGKILL)
             process.wait()
         database.execute("SELECT pg_terminate_backend(%s, 60000)", (stuck,))
     state = project.states()["1"]
 
-    done = project.command("run")
+    done = project("run")
 
     assert state == "unfinished"
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",), ("plum",)]
     assert project.states() == {"0": "applied", "1": "applied"}
 

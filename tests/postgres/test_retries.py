@@ -9,7 +9,9 @@ import pytest
 from psycopg import Connection
 
 from confiture import HookContext
-from tests.postgres.project import exists, only, plugin, until
+from tests.project import exists, only, plugin, until
+
+pytestmark = pytest.mark.slow
 
 QUICK = {"lock_timeout": "150ms"}
 ALTER = "CREATE TABLE pot ();\nALTER TABLE jam ADD COLUMN sugar int;\n"
@@ -88,10 +90,10 @@ def test_each_attempt_has_a_new_migration(project, locked):
 def test_by_default_there_are_three_retries_then_6_names_the_holder(project, locked, database):
     project.write("1_jam.sql", f"-- confiture: lock_timeout=150ms\n{ALTER}")
 
-    done = project.command("run")
+    done = project("run")
 
-    said = done.stdout + done.stderr
-    assert done.returncode == 6
+    said = done.out + done.err
+    assert done.code == 6
     assert "4 attempts" in said
     assert f"pid {locked.info.backend_pid}" in said
     assert locked.info.user in said
@@ -314,14 +316,14 @@ def test_a_concurrently_that_gives_up_leaves_no_invalid_index(project, old_trans
 def test_concurrently_outlasts_the_lock_timeout(project, old_transaction, database, file):
     """The lock_timeout is 100 ms; the old transaction ends when it has been waited for ten times that."""
     project.write(*file)
-    (project.root / "confiture.toml").write_text('lock_timeout = "100ms"\n')
+    (project.folder / "confiture.toml").write_text('lock_timeout = "100ms"\n')
     waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         " AND query ILIKE '%concurrently%' AND clock_timestamp() - query_start > '1s'"
         " AND pid <> pg_backend_pid() AND datname = current_database()"
     )
 
-    with project.started("run") as process:
+    with project.running("run") as process:
         until(lambda: database.execute(waiting).fetchall() != [(0,)], "a CONCURRENTLY that waits")
         old_transaction.execute("COMMIT")
         process.wait(60)

@@ -14,6 +14,8 @@ import pytest
 
 from tests.reporters.pipelines import EXAMPLE, ROOT, Action, gitlab_job, read, shell
 
+pytestmark = pytest.mark.slow
+
 DANGEROUS, SAFE = re.findall(r"```sql\n(.*?)```", (EXAMPLE / "README.md").read_text(encoding="utf-8"), re.S)
 THIRD = "migrations/0003_order_region.sql"
 

@@ -22,7 +22,7 @@ from confiture.output.reporters import BUILT_IN, RenderContext
 from confiture.plugins.find import find
 from confiture.plugins.load import load_all
 from confiture.plugins.select import Chosen
-from tests.cli.projects import Project
+from tests.project import Project
 from tests.reporters.reports import everything, finding, report
 
 HEAD = "from confiture import hookimpl\nfrom confiture.output.reporters import Reporter\n"

@@ -16,7 +16,7 @@ from confiture.rules.judge_rehearsal import judge_for
 from confiture.rules.lint import lint
 from confiture.rules.registry import gathered
 from confiture.rules.rule import Example, Rule, Severity
-from tests.postgres.project import Project
+from tests.project import Project
 
 RULES = {rule.id: rule for rule in gathered()}
 ALL_ON: dict[str, Severity] = {rule.id: "info" for rule in RULES.values() if rule.severity == "off"}

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.projects import Project
+from tests.project import Project
 
 INDEX = "CREATE INDEX orders_qty ON orders (qty);\n"
 

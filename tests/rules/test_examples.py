@@ -18,6 +18,8 @@ from tests.rules.examples import (
     write,
 )
 
+pytestmark = pytest.mark.slow
+
 WITH_EXAMPLE = [rule.id for rule in RULES.values() if rule.example]
 STATIC = [name for name in WITH_EXAMPLE if RULES[name].by != "D"]
 # What PostgreSQL refuses cannot be rehearsed; what runs outside a transaction is not.
@@ -127,8 +129,8 @@ def _recipe(name, project):
 
 
 def _other(project, url):
-    from tests.postgres.project import Project
+    from tests.project import Project
 
-    folder = project.root / "other"
+    folder = project.folder / "other"
     (folder / "migrations").mkdir(parents=True)
     return Project(folder, url)

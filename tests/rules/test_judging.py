@@ -12,7 +12,7 @@ from confiture.rules.judge_rehearsal import judge_for
 from confiture.rules.lint import read_all
 from confiture.rules.registry import gathered
 from confiture.rules.rule import Hit, Rule
-from tests.postgres.project import plugin
+from tests.project import plugin
 from tests.rules.examples import rehearsed, write
 
 ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int)"
@@ -244,7 +244,7 @@ def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):
     asked: list[str] = []
     book = open_book([asking(asked)])
 
-    found = findings(read_all(read_folder(files.migrations), files.root), book)
+    found = findings(read_all(read_folder(files.migrations), files.folder), book)
 
     assert (found, book.undecided, asked) == ((), {"anything"}, ["SELECT 1"])
 
@@ -253,7 +253,7 @@ def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):
 def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
     write(files, "SELECT 1;\nSELECT 2;")
     asked: list[str] = []
-    (reading,) = read_all(read_folder(files.migrations), files.root)
+    (reading,) = read_all(read_folder(files.migrations), files.folder)
     for piece in reading.pieces:
         piece.report = StatementReport(piece.line, piece.sql, 1.0)
 
@@ -271,6 +271,6 @@ def test_who_looks_at_a_rehearsal_only_is_not_asked_without_one(files):
     asked: list[str] = []
     book = open_book([asking(asked, rehearsed_only=True)])
 
-    findings(read_all(read_folder(files.migrations), files.root), book)
+    findings(read_all(read_folder(files.migrations), files.folder), book)
 
     assert (book.undecided, asked) == (set(), [])

@@ -6,7 +6,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from .conftest import IMPORTS
+
+pytestmark = pytest.mark.slow
 
 
 def test_both_connections_are_to_the_same_new_database(database, second):

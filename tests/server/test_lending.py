@@ -17,6 +17,8 @@ from confiture.server.account import server_account
 
 from .conftest import TEMPORARY, gone, postmaster, processes_of
 
+pytestmark = pytest.mark.slow
+
 
 def ask(url: str, query: str) -> object:
     with psycopg.connect(url) as conn:

@@ -22,6 +22,8 @@ from confiture.server.data_dir import STATE
 
 from .conftest import IMPORTS, gone, processes_of
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as another user")
 
 

@@ -28,6 +28,8 @@ from confiture.plugins.load import Loaded
 from confiture_backfill.batch import Batch
 from confiture_backfill.ranged import with_range, written_at
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[Any]
 Orders = Callable[[int], None]
 

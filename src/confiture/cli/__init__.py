@@ -1,10 +1,12 @@
-"""The command line: one small module a command; each parses, delegates and prints."""
+"""The command line: one small module per command; each parses, delegates and prints."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
 
 from confiture.cli.commands import confiture
 from confiture.cli.error_messages import ended
@@ -17,19 +19,54 @@ COMPLETE = "_CONFITURE_COMPLETE"
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
+    _prepare_streams()
+    try:
+        code = _run_command(args)
+        # Here and not at the interpreter's exit, where a full disk would no longer be a message.
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        code = ended(error)
+    finally:
+        # The first pair may stand in for the second: a command's output can be redirected.
+        for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            _discard_unwritten(stream)
+    return code
+
+
+def _run_command(args: Sequence[str] | None) -> int:
+    if COMPLETE in os.environ:
+        from confiture.cli.completion_command import complete
+
+        return complete(os.environ[COMPLETE])
+    arguments = list(sys.argv[1:] if args is None else args)
+    with confiture.make_context("confiture", arguments) as context:
+        return int(confiture.invoke(context) or 0)
+
+
+def _prepare_streams() -> None:
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # The shell closed it (``>&-``), and the next file opened would get its descriptor.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end of the process
+        stream = getattr(sys, name)
         # A name that the terminal's encoding lacks is shown escaped, never a reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        if COMPLETE in os.environ:
-            from confiture.cli.completion_command import complete
 
-            return complete(os.environ[COMPLETE])
-        arguments = list(sys.argv[1:] if args is None else args)
-        with confiture.make_context("confiture", arguments) as context:
-            code = confiture.invoke(context)
-        sys.stdout.flush()
-        return int(code or 0)
-    except (Exception, KeyboardInterrupt) as error:
-        return ended(error)
+
+def _discard_unwritten(stream: TextIO | None) -> None:
+    """Send what ``stream`` cannot write to the null device.
+
+    Python flushes its streams once more at exit; if that fails, it prints "Exception ignored" and exits with
+    120, whatever the command returned.
+    """
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)
+            stream.flush()

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.postgres.project import Project
+from tests.project import Project
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from confiture.estimate.parts import rewrite_by_parts
 from confiture.estimate.statement_estimate import Rehearsed, predict, predict_hook, total
 from confiture.estimate.statistics import Column, Probe, Statistics
 from confiture.models.report import HookReport
-from tests.estimating.production import (
+from tests.estimate.production import (
     LOCKED,
     ORDERS,
     building,

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from confiture.models.report import IndexBuild, MigrationReport
-from tests.postgres.project import Project, until
+from tests.project import Project, until
 
 from .conftest import modes
 
@@ -31,7 +31,7 @@ def test_a_statement_has_the_locks_it_took_first_or_strengthened(rehearse: Any) 
 
 
 def test_a_lock_is_held_until_the_migrations_end_its_hooks_included(rehearse: Any) -> None:
-    from tests.postgres.project import plugin
+    from tests.project import plugin
 
     def slow(conn: psycopg.Connection[Any]) -> None:
         conn.execute("SELECT pg_sleep(0.2)")

@@ -20,8 +20,10 @@ from confiture.estimate.statistics import Statistics, to_json
 from confiture.models.migration import Migration
 from confiture.models.report import Report, StatementReport
 from confiture.output.html import render
-from tests.estimating.production import grown
-from tests.postgres.project import Project, plugin
+from tests.estimate.production import grown
+from tests.project import Project, plugin
+
+pytestmark = pytest.mark.slow
 
 REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
 Predict = Callable[..., Report]
@@ -91,17 +93,15 @@ def test_without_production_nothing_is_said(settings, project):
 
 
 def test_the_command_reads_the_file_and_shows_the_interval_first(project, here):
-    (project.root / "production.json").write_text(json.dumps(to_json(grown(here, 10))))
+    (project.folder / "production.json").write_text(json.dumps(to_json(grown(here, 10))))
     project.write("1_it.sql", REWRITE)
 
-    words = project.command(
-        "dry-run", "--no-gate", "--production", "production.json", "--output", "json=r.json"
-    )
+    words = project("dry-run", "--no-gate", "--production", "production.json", "--output", "json=r.json")
 
-    assert words.returncode == 0, words.stderr
-    assert "nine times in ten" in words.stdout
-    assert "longest in production: reads and writes of public.orders" in words.stdout
-    (migration,) = json.loads((project.root / "r.json").read_text())["migrations"]
+    assert words.code == 0, words.err
+    assert "nine times in ten" in words.out
+    assert "longest in production: reads and writes of public.orders" in words.out
+    (migration,) = json.loads((project.folder / "r.json").read_text())["migrations"]
     assert migration["unavailable"][0]["reads"] == migration["estimate"]
     assert migration["statements"][0]["estimate"]["known"] is True
 
@@ -251,15 +251,15 @@ def test_the_page_shows_the_headline_and_each_estimate(predict):
     ("sql", "limit", "code"), [(REWRITE, "1h", 0), (REWRITE, "1ms", 1), ("SELECT 1;", "1h", 1)]
 )
 def test_the_gate_limits_the_upper_end_and_unknown_fails_it(project, here, sql, limit, code):
-    (project.root / "p.json").write_text(json.dumps(to_json(grown(here, 10))))
-    (project.root / "confiture.toml").write_text(
+    (project.folder / "p.json").write_text(json.dumps(to_json(grown(here, 10))))
+    (project.folder / "confiture.toml").write_text(
         f'[gate]\nmax_estimated = "{limit}"\nseverity = {{ change-type-rewrite = "off" }}\n'
     )
     project.write("1_it.sql", sql)
 
-    done = project.command("dry-run", "--production", "p.json")
+    done = project("dry-run", "--production", "p.json")
 
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.code == code, done.out + done.err
 
 
 def test_waiting_for_a_cpu_is_no_work():

@@ -14,7 +14,7 @@ from confiture.estimate.own_history import Kept, KeptMigration, calibration, fro
 from confiture.estimate.prediction_store import FILE, read_calibration
 from confiture.estimate.prior import Own, shipped
 from confiture.estimate.rehearse_sizes import Production
-from tests.estimating.production import grown
+from tests.estimate.production import grown
 
 INDEX = "CREATE INDEX by_customer ON orders (customer);"
 
@@ -112,7 +112,7 @@ def test_a_run_is_kept_beside_its_prediction(project, settings, here, orders):
     found = read_calibration(settings)
     assert (found.migrations, found.waiting, found.predictions, found.bounds) == (1, 0, 1, 1)
     assert found.statements[0].actual_ms > 0
-    assert "hush" not in (project.root / FILE).read_text()
+    assert "hush" not in (project.folder / FILE).read_text()
 
 
 def test_a_run_elsewhere_does_not_count(project, settings, here):
@@ -144,30 +144,30 @@ def test_a_rehearsal_keeps_nothing_in_the_database(project, settings, here, orde
 
 
 def test_a_file_that_is_not_as_it_was_written_stops_no_run(project, settings, here):
-    (project.root / FILE).parent.mkdir()
-    (project.root / FILE).write_text("{}")
+    (project.folder / FILE).parent.mkdir()
+    (project.folder / FILE).write_text("{}")
     project.write("1_it.sql", INDEX)
 
     report = run(settings, dry_run=True, production=Production(grown(here, 10)))
 
     assert any("estimates.json cannot be read" in note for note in report.notes)
     assert run(settings).outcome == "ok"
-    assert (project.root / FILE).read_text() == "{}"
-    said = project.command("estimates")
-    assert said.returncode == 2
-    assert "Traceback" not in said.stderr
+    assert (project.folder / FILE).read_text() == "{}"
+    said = project("estimates")
+    assert said.code == 2
+    assert "Traceback" not in said.err
 
 
 def test_the_command_shows_the_figures(project, settings, here):
-    empty = project.command("estimates")
+    empty = project("estimates")
     project.write("1_it.sql", INDEX)
     run(settings, dry_run=True, production=Production(grown(here, 1)))
     run(settings)
 
-    words = project.command("estimates")
-    figures = json.loads(project.command("estimates", "--output", "json").stdout)
+    words = project("estimates")
+    figures = json.loads(project("estimates", "--output", "json").out)
 
-    assert "nothing was run yet" in empty.stdout
-    assert "1 interval:" in words.stdout
+    assert "nothing was run yet" in empty.out
+    assert "1 interval:" in words.out
     assert figures["predictions"] == 1
     assert figures["statements"][0]["relation"] == "public.orders"

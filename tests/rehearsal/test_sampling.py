@@ -6,7 +6,7 @@ import pytest
 
 from confiture.api import operations
 from confiture.models.report import IndexBuild
-from tests.postgres.project import only
+from tests.project import only
 
 LEDGER = (
     "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int)",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import signal
 
-from tests.places.fingerprints import fingerprint
-from tests.postgres.project import only, running, until
+from tests.project import only, running, until
+from tests.rehearsal.fingerprints import fingerprint
 
 
 def test_a_killed_rehearsal_leaves_nothing(project, sql, maintenance):
     sql("CREATE TABLE jam (id int)", "INSERT INTO jam VALUES (1)")
     before = fingerprint(project.url)
     project.write("1_slow.sql", "CREATE TABLE bread (); DELETE FROM jam; SELECT pg_sleep(60);")
-    with project.started("dry-run", "--in", "transaction") as process:
+    with project.running("dry-run", "--in", "transaction") as process:
         pid = until(running(maintenance, "pg_sleep(60)"), "the rehearsal to sleep")
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from confiture.api import operations
 from confiture.models.report import Report
-from tests.postgres.project import Project
+from tests.project import Project
 
 DML = """
     UPDATE orders SET note = 'x' WHERE id <= 100;
@@ -116,11 +116,11 @@ def test_a_failure_ends_the_repeating(project: Project) -> None:
 def test_the_command_takes_both(project: Project) -> None:
     project.write("1_it.sql", DML)
 
-    done = project.command("dry-run", "--explain", "--repeat", "2", "--output", "json=report.json")
-    report = json.loads((project.root / "report.json").read_text())
+    done = project("dry-run", "--explain", "--repeat", "2", "--output", "json=report.json")
+    report = json.loads((project.folder / "report.json").read_text())
 
-    assert done.returncode == 0, done.stderr
-    assert "of 2 rehearsals: took" in done.stdout
+    assert done.code == 0, done.err
+    assert "of 2 rehearsals: took" in done.out
     (migration,) = report["migrations"]
     assert migration["spread"]["runs"] == 2
     assert migration["statements"][0]["plan"][0]["Plan"]["Node Type"] == "ModifyTable"
@@ -130,7 +130,7 @@ def test_the_command_takes_both(project: Project) -> None:
 def test_a_run_refuses_what_is_for_a_rehearsal(project: Project, words: list[str]) -> None:
     project.write("1_it.sql", "SELECT 1;")
 
-    done = project.command("run", *words)
+    done = project("run", *words)
 
-    assert done.returncode == 2
-    assert f"{words[0]} is for a rehearsal: add --dry-run" in done.stderr
+    assert done.code == 2
+    assert f"{words[0]} is for a rehearsal: add --dry-run" in done.err

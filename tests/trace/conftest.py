@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from confiture.models.report import Lock, MigrationReport, Report
-from tests.postgres.project import Project
+from tests.project import Project
 
 TABLES = """
     CREATE TABLE customers (id bigint PRIMARY KEY, mail text);

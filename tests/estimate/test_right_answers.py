@@ -11,7 +11,9 @@ import pytest
 from attrs import evolve
 
 from confiture.estimate.statistics import Column, Relation, Statistics, to_json
-from tests.estimating.production import exported, grown
+from tests.estimate.production import exported, grown
+
+pytestmark = pytest.mark.slow
 
 ORDERS = "public.orders"
 REWRITE = "ALTER TABLE orders ALTER customer TYPE bigint;"
@@ -25,12 +27,12 @@ def ask(project: Any, settings: Any, orders: Any) -> Ask:
     def asked(sql: str, change: Callable[[Statistics], Statistics], *before: str) -> Any:
         for each in before:
             orders.execute(each)
-        (project.root / "p.json").write_text(json.dumps(to_json(change(exported(settings)))))
+        (project.folder / "p.json").write_text(json.dumps(to_json(change(exported(settings)))))
         project.write("1_it.sql", sql)
-        done = project.command("dry-run", "--no-gate", "--production", "p.json", "--output", "json=r.json")
-        assert done.returncode == 0, done.stderr
-        (migration,) = json.loads((project.root / "r.json").read_text())["migrations"]
-        return migration["estimate"], done.stdout
+        done = project("dry-run", "--no-gate", "--production", "p.json", "--output", "json=r.json")
+        assert done.code == 0, done.err
+        (migration,) = json.loads((project.folder / "r.json").read_text())["migrations"]
+        return migration["estimate"], done.out
 
     return asked
 
@@ -113,7 +115,7 @@ def test_code_is_unknown(ask, sql, words):
 def test_what_works_on_a_table_that_the_plan_makes_and_fills_is_unknown(ask, project):
     ask("CREATE TABLE big AS SELECT * FROM orders; CREATE INDEX i ON big (id);", ten_times)
 
-    (migration,) = json.loads((project.root / "r.json").read_text())["migrations"]
+    (migration,) = json.loads((project.folder / "r.json").read_text())["migrations"]
 
     assert "that this plan makes" in migration["statements"][1]["estimate"]["reason"]
 
@@ -203,21 +205,21 @@ def test_another_server_is_said(ask):
 
 @pytest.mark.parametrize("text", ["", "[]", '{"stats_version": 1}', '{"stats_version": 7}', "\0\1"])
 def test_a_file_that_was_edited_by_hand_ends_in_code_2_before_anything_runs(project, text):
-    (project.root / "p.json").write_text(text)
+    (project.folder / "p.json").write_text(text)
     project.write("1_it.sql", "SELECT 1;")
 
-    done = project.command("dry-run", "--no-gate", "--production", "p.json")
+    done = project("dry-run", "--no-gate", "--production", "p.json")
 
-    assert done.returncode == 2
-    assert "p.json" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    assert "p.json" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_file_that_is_not_there_ends_in_code_2(project):
-    done = project.command("dry-run", "--no-gate", "--production", "nowhere.json")
+    done = project("dry-run", "--no-gate", "--production", "nowhere.json")
 
-    assert done.returncode == 2
-    assert "nowhere.json: cannot be read" in done.stderr
+    assert done.code == 2
+    assert "nowhere.json: cannot be read" in done.err
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_a_file_that_is_not_there_ends_in_code_2(project):
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(project, flags, words):
-    done = project.command(*flags)
+    done = project(*flags)
 
-    assert done.returncode == 2
-    assert words in done.stderr
+    assert done.code == 2
+    assert words in done.err

@@ -5,8 +5,8 @@ from attrs import evolve
 
 from confiture.estimate.statement_estimate import Rehearsed, predict
 from confiture.estimate.work_classes import classed
-from tests.estimating.production import exported
-from tests.postgres.project import Project
+from tests.estimate.production import exported
+from tests.project import Project
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from confiture import HookContext
 from confiture.api import operations
-from tests.postgres.project import Project, plugin
+from tests.project import Project, plugin
 
 
 def notes(project: Project) -> str:

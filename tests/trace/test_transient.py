@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from attrs import evolve
 
-from tests.postgres.project import Project, plugin
+from tests.project import Project, plugin
 
 from .conftest import modes
 

@@ -15,8 +15,10 @@ from confiture.config.settings import Settings
 from confiture.exceptions import LockFault, MigrationFault, RightsFault
 from confiture.models.report import Report
 from confiture.rehearsal import clone
-from tests.places.fingerprints import fingerprint
-from tests.postgres.project import Project, only, plugin, running, until
+from tests.project import Project, only, plugin, running, until
+from tests.rehearsal.fingerprints import fingerprint
+
+pytestmark = pytest.mark.slow
 
 
 def rehearse(project: Project, *plugins, **more) -> Report:
@@ -130,7 +132,7 @@ def plain(project, sql, maintenance):
             compose.Identifier(str(known["dbname"])), compose.Identifier(name)
         )
     )
-    yield Project(project.root, psycopg.conninfo.make_conninfo(project.url, user=name))
+    yield Project(project.folder, psycopg.conninfo.make_conninfo(project.url, user=name))
     maintenance.execute(
         compose.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(
             compose.Identifier(str(known["dbname"]))
@@ -337,7 +339,7 @@ def test_dblink_is_disabled(project, sql):
 
 def killed_mid_way(project: Project, maintenance, number: signal.Signals) -> int:
     project.write("1_slow.sql", "CREATE TABLE jam (); SELECT pg_sleep(60);")
-    with project.started("dry-run", "--in", "clone") as process:
+    with project.running("dry-run", "--in", "clone") as process:
         until(running(maintenance, "pg_sleep(60)"), "the rehearsal to sleep")
         process.send_signal(number)
         process.communicate(timeout=30)
@@ -369,7 +371,7 @@ def test_what_a_killed_rehearsal_left_the_next_one_drops(project, maintenance):
 
 def test_a_clone_at_work_is_not_dropped_by_another_rehearsal(project, maintenance):
     project.write("1_slow.sql", "SELECT pg_sleep(60);")
-    with project.started("dry-run", "--in", "clone"):
+    with project.running("dry-run", "--in", "clone"):
         until(running(maintenance, "pg_sleep(60)"), "the rehearsal to sleep")
 
         assert clone.sweep(maintenance) == ()

@@ -11,8 +11,8 @@ import pytest
 
 from confiture.config.settings import Settings
 from confiture.estimate.statistics import Statistics, to_json
-from tests.estimating.production import exported
-from tests.postgres.project import Project
+from tests.estimate.production import exported
+from tests.project import Project
 
 ROWS = 60_000
 

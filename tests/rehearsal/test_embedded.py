@@ -14,8 +14,10 @@ from confiture.api import operations
 from confiture.exceptions import ConfigurationFault, MigrationFault
 from confiture.models.report import Report
 from confiture.rehearsal.embedded_copy import major_differs, missing_extensions
-from tests.places.fingerprints import fingerprint
-from tests.postgres.project import Project, only, plugin, until
+from tests.project import Project, only, plugin, until
+from tests.rehearsal.fingerprints import fingerprint
+
+pytestmark = pytest.mark.slow
 
 SHOP = (
     "CREATE TABLE people (id int PRIMARY KEY, boss int REFERENCES people, name text, shout text"
@@ -251,7 +253,7 @@ def test_a_killed_rehearsal_leaves_no_server_and_no_folder(project, sql):
     before = fingerprint(project.url)
     folders = set(Path(tempfile.gettempdir()).glob("confiture-*"))
     project.write("1_slow.sql", "CREATE TABLE jam (); SELECT pg_sleep(60);")
-    with project.started("dry-run", "--in", "embedded") as process:
+    with project.running("dry-run", "--in", "embedded") as process:
         home = until(lambda: _sleeping(folders), "the rehearsal to sleep")
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=30)

@@ -12,7 +12,9 @@ from confiture.config.settings import Settings
 from confiture.estimate.export import without_constants
 from confiture.estimate.statistics import to_json
 from confiture.exceptions import LockFault
-from tests.estimating.production import exported
+from tests.estimate.production import exported
+
+pytestmark = pytest.mark.slow
 
 SCHEMA = json.loads(files("confiture.estimate").joinpath("stats.schema.json").read_text())
 
