@@ -92,7 +92,7 @@ def _render_name(module: ModuleType, name: str) -> Iterator[str]:
         return
     keyword = "class" if inspect.isclass(value) else "def"
     is_enum = inspect.isclass(value) and issubclass(value, enum.Enum)
-    yield f"```python\n{keyword} {name}{'' if is_enum else _render_signature(value)}\n```\n"
+    yield f"```text\n{keyword} {name}{'' if is_enum else _render_signature(value)}\n```\n"
     doc = doc_of(value)
     yield "\n\n".join(part for part in (doc.title, re.sub(r"::$", ":", doc.text, flags=re.M)) if part) + "\n"
     for section in ("Args", "Attributes"):
