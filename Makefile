@@ -22,6 +22,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 # How well a rehearsal sees: 1 where a figure is not reached. `make accuracy ONLY=C123` for one case.
 accuracy: $(VENV)/.dev
