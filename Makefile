@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fast one fix coverage accuracy bench-lint test-matrix calibration calibration-live install lint bench docs clean
+.PHONY: demo test fast one fix coverage accuracy bench-lint test-matrix calibration calibration-live install lint bench docs measurements clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins --no-gate" "run --plugins" status; do \
@@ -41,6 +41,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 # How well a rehearsal sees: 1 where a figure is not reached. `make accuracy ONLY=C123` for one case.
 accuracy: $(VENV)/.dev
@@ -57,10 +58,16 @@ bench-lint: $(VENV)/.dev
 test-matrix: $(VENV)/.dev
 	$(BIN)/python -m tests.matrix $(ON)
 
-# The page of the hooks, from their docstrings, and that of the rules.
+# The pages that are generated from docstrings and from the rules.
 docs: $(VENV)/.installed
 	$(BIN)/python docs/build_hooks.py
 	$(BIN)/python docs/build_rules.py
+	$(BIN)/python docs/build_api.py
+
+# Pastes what the benchmarks print into docs/measurements.md. `make measurements ONLY="bench lint"` for some.
+measurements: $(VENV)/.bench
+	-$(BIN)/pip install --quiet squawk-cli
+	BENCH_NODE=$(VENV)/node/node_modules $(BIN)/python -m tests.benchmarks.measurements $(ONLY)
 
 install: $(VENV)/.installed
 

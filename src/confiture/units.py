@@ -68,7 +68,7 @@ def size_bytes(text: str) -> int:
 
 def size(count_bytes: int) -> str:
     """Return bytes as a person says them: ``0 B``, ``812 B``, ``8.2 kB``, ``1.5 GB``."""
-    amount, units = float(count_bytes), iter(("kB", "MB", "GB", "TB"))
+    amount, unit, units = float(count_bytes), "B", iter(("kB", "MB", "GB", "TB"))
     if amount < 1_000:
         return f"{count_bytes} B"
     while amount >= 999.5:

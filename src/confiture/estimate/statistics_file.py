@@ -144,7 +144,7 @@ def _made(
         given = {}
         for name in names:
             item, place = _value(document, name, at), at.below(name)
-            made = lists and lists.get(name)
+            made = lists.get(name) if lists else None
             given[name] = _list(item, place, made) if made else _checked(item, hints[name], name, place)
         return shape(**given)
 

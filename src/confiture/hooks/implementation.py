@@ -52,13 +52,13 @@ class Misuse(Exception):
 class Commits(Protocol):
     """What ends the transaction at a generator hook's ``yield`` and begins the next."""
 
-    def resume(self, ref: HookRef) -> Any:
+    def resume(self, ref: HookRef, /) -> Any:
         """Return what this hook yielded last before a crash, ``None`` where it begins."""
 
-    def stored(self, progress: Any) -> str:
+    def stored(self, progress: Any, /) -> str:
         """Return what was yielded as it is stored, or raise :class:`Misuse`."""
 
-    def commit(self, ref: HookRef, stored: str) -> None:
+    def commit(self, ref: HookRef, stored: str, /) -> None:
         """Store the progress, commit, and begin again."""
 
 

@@ -192,6 +192,8 @@ _README = """\
 
 A plugin for confiture: reports how large the relations are that a migration has changed.
 
+In an environment in which confiture is installed (it is not on PyPI yet):
+
 ```console
 $$ pip install -e '.[test]'
 $$ pytest

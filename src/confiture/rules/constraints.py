@@ -56,9 +56,11 @@ def _column_first(stmt: Any, constraint: Constraint) -> tuple[Part, ...]:
     from confiture.rules.columns import bare
     from confiture.rules.recipes import altered
 
+    column = constraint.column
     for command in commands(stmt):
-        is_column = command.sort == "AT_AddColumn" and constraint.column is not None
-        if is_column and command.definition.column_def.colname == constraint.column.colname:
+        if column is None or command.sort != "AT_AddColumn":
+            continue
+        if command.definition.column_def.colname == column.colname:
             return (part(altered(stmt, [bare(command, constraint.sort)])),)
     return ()
 
