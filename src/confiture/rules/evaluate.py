@@ -11,7 +11,6 @@ from attrs import define, evolve, field, frozen
 from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
 from confiture.rules.fingerprint import fingerprint, normalised
-from confiture.rules.inside import pieces_inside
 from confiture.rules.measurements import long_here, relation_of, told, worked_on
 from confiture.rules.parse_tree import commands
 from confiture.rules.parsed_migration import Piece, Reading
@@ -20,7 +19,7 @@ from confiture.rules.suppressions import Ignored
 
 Basis = Literal["measured", "static"]
 FailOn = Literal["error", "warning", "never"]
-_Asking = tuple[str, frozenset[str] | None, bool]
+_Asking = tuple[str, frozenset[str] | None, bool, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
 
@@ -64,17 +63,22 @@ class Book:
         """Return the rules to ask of a statement, each list of them made once."""
         altered = piece.kind == "alter_table_stmt"
         sorts = frozenset(each.sort for each in commands(piece.stmt)) if altered else None
-        asking = piece.kind, sorts, piece.report is not None
+        asking = piece.kind, sorts, piece.report is not None, piece.inside
         if asking not in self._by_statement:
             self._by_statement[asking] = tuple(each for each in self.rules if self._is_asked(each, *asking))
         return self._by_statement[asking]
 
-    def _is_asked(self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool) -> bool:
+    def _is_asked(
+        self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool, inside: bool
+    ) -> bool:
         """Whether a rule looks at such a statement; of an ALTER TABLE, at one of its commands.
 
         What only a rehearsal decides is not asked again without one: that it is open is known.
         """
         if rule.hits is None or (rule.kinds and kind not in rule.kinds):
+            return False
+        # A rule for any kind judges what was measured, and that is of the block as a whole.
+        if inside and not rule.kinds:
             return False
         if not rehearsed and (rule.rehearsed_only or (rule.by == "D" and rule.id in self.undecided)):
             return False
@@ -162,7 +166,7 @@ def _place(verdict: Verdict) -> tuple[int, str]:
 def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ignored) -> Iterator[Verdict]:
     for piece in reading.pieces:
         named = False
-        for each in (piece, *pieces_inside(piece)):
+        for each in _with_inner(piece):
             for rule in book.for_piece(each):
                 for hit in _hits(rule, each):
                     ignored.met(rule.id, piece)
@@ -182,13 +186,21 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
             yield Verdict(rule, hit, piece, "measured" if rule.by == "D" else "static")
 
 
+def _with_inner(piece: Piece) -> tuple[Piece, ...]:
+    """Return the statement and, if it was rehearsed, those in its DO block.
+
+    The text of a block does not tell which of its branches runs: only a rehearsal can confirm a finding.
+    """
+    return (piece, *piece.inner) if piece.report is not None else (piece,)
+
+
 def _is_silenced(book: Book, piece: Piece) -> bool:
     """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
     return any(
         _hits(rule, each)
-        for each in (piece, *pieces_inside(piece))
+        for each in _with_inner(piece)
         for rule in book.silenced
-        if rule.hits and (not rule.kinds or each.kind in rule.kinds)
+        if rule.hits and (each.kind in rule.kinds or not (rule.kinds or each.inside))
     )
 
 
