@@ -52,7 +52,7 @@ def measured(text):
         (root / "1_step.sql").write_text(text)
         (migration,) = read_all(read_folder(root), root)
     (block,) = migration.pieces
-    lock = Lock("public.orders", "AccessExclusiveLock", "table", ("reads", "writes"))
+    lock = Lock("public.orders", "table", "AccessExclusiveLock", ("reads", "writes"))
     block.report = StatementReport(
         1,
         block.sql,

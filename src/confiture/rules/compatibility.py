@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.rules.parse_tree import commands, name_in, name_of, quoted
+from confiture.rules.parse_tree import commands, name_in, name_of
 from confiture.rules.parsed_migration import Piece, Reading
 from confiture.rules.rule import Example, Hit, Rule, Severity
 from confiture.sql.parser import word
+from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL, qty int);"
@@ -21,7 +22,7 @@ def _drop_column(piece: Piece) -> Iterator[Hit]:
     if word(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
         for each in commands(piece.stmt):
             if each.sort == "AT_DropColumn":
-                yield Hit(f"drops {table}.{quoted(each.tree.name)}, and what is in it", str(table))
+                yield Hit(f"drops {table}.{quote_ident(each.tree.name)}, and what is in it", str(table))
 
 
 def _drop_not_null(piece: Piece) -> Iterator[Hit]:
@@ -29,7 +30,8 @@ def _drop_not_null(piece: Piece) -> Iterator[Hit]:
     for each in commands(piece.stmt):
         if each.sort == "AT_DropNotNull" and not piece.is_new(table):
             yield Hit(
-                f"lets {table}.{quoted(each.tree.name)} be NULL: is its reader ready for that?", str(table)
+                f"lets {table}.{quote_ident(each.tree.name)} be NULL: is its reader ready for that?",
+                str(table),
             )
 
 
@@ -43,11 +45,11 @@ def _drop_table(piece: Piece) -> Iterator[Hit]:
 def _drop_schema(piece: Piece) -> Iterator[Hit]:
     if word(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
         for each in piece.stmt.objects:
-            yield Hit(f"drops the schema {quoted(each.string.sval)}, and what is in it")
+            yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
 
 
 def _drop_database(piece: Piece) -> Iterator[Hit]:
-    yield Hit(f"drops the database {quoted(piece.stmt.dbname)}")
+    yield Hit(f"drops the database {quote_ident(piece.stmt.dbname)}")
 
 
 def _rename(sort: str, words: str) -> Any:
@@ -58,10 +60,10 @@ def _rename(sort: str, words: str) -> Any:
         if stmt.HasField("relation"):
             table = name_of(stmt.relation)
             if not piece.is_new(table):
-                old = f"{table}.{quoted(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
-                yield Hit(f"renames the {words} {old} to {quoted(stmt.newname)}", str(table))
+                old = f"{table}.{quote_ident(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
+                yield Hit(f"renames the {words} {old} to {quote_ident(stmt.newname)}", str(table))
         else:
-            yield Hit(f"renames the {words} {quoted(stmt.subname)} to {quoted(stmt.newname)}")
+            yield Hit(f"renames the {words} {quote_ident(stmt.subname)} to {quote_ident(stmt.newname)}")
 
     return hits
 
@@ -70,7 +72,7 @@ def _move(piece: Piece) -> Iterator[Hit]:
     stmt = piece.stmt
     if stmt.HasField("relation") and not piece.is_new(name_of(stmt.relation)):
         table = name_of(stmt.relation)
-        yield Hit(f"moves {table} to the schema {quoted(stmt.newschema)}", str(table))
+        yield Hit(f"moves {table} to the schema {quote_ident(stmt.newschema)}", str(table))
 
 
 def _rename_table(piece: Piece) -> Iterator[Hit]:
@@ -124,7 +126,7 @@ def _duplicates(piece: Piece) -> Iterator[Hit]:
     listed = stmt.target_list if piece.kind == "update_stmt" else stmt.cols
     names = [each.res_target.name for each in listed if not each.res_target.indirection]
     for name in dict.fromkeys(each for each in names if names.count(each) > 1):
-        yield Hit(f"assigns {quoted(name)} twice: error 42601 or 42701", str(name_of(stmt.relation)))
+        yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(name_of(stmt.relation)))
 
 
 def _named(

@@ -19,12 +19,12 @@ from confiture.rules.parse_tree import (
     keys,
     name_in,
     name_of,
-    quoted,
 )
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, not_null, outside, part, recipe, validated_later
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import word
+from confiture.sql.quote import quote_ident
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
@@ -101,7 +101,8 @@ def _indexed(piece: Piece, constraint: Constraint, label: str, name: str) -> tup
         index.index_including_params.add().index_elem.name = each.string.sval
     deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
     deferred += " INITIALLY DEFERRED" if constraint.tree.initdeferred else ""
-    add = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {label} USING INDEX {quoted(name)}{deferred};"
+    index_name = quote_ident(name)
+    add = f"ALTER TABLE {table} ADD CONSTRAINT {index_name} {label} USING INDEX {index_name}{deferred};"
     return (*_column_first(piece.stmt, constraint), outside(concurrently(index)), part(add))
 
 
@@ -164,7 +165,7 @@ def _set_not_null(piece: Piece) -> Iterator[Hit]:
         table = name_of(piece.stmt.relation)
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: no CHECK proves "
-            f"that {', '.join(map(quoted, columns))} holds no NULL",
+            f"that {', '.join(map(quote_ident, columns))} holds no NULL",
             str(table),
             recipe(*not_null(table, *columns)),
         )
@@ -258,7 +259,7 @@ def _domain(piece: Piece) -> Iterator[Hit]:
     domain = name_in(stmt.type_name)
     if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
         constraint = getattr(stmt, "def").constraint
-        name = quoted(constraint.conname or derived(domain.name, "", "check"))
+        name = quote_ident(constraint.conname or derived(domain.name, "", "check"))
         from confiture.sql.parser import written_expression
 
         check = written_expression(constraint.raw_expr)
@@ -275,7 +276,7 @@ def _domain(piece: Piece) -> Iterator[Hit]:
     elif stmt.subtype == "V":
         yield Hit(f"reads all of every table with a column of {domain} while writes to it wait")
     elif stmt.subtype == "O":
-        name = quoted(derived(domain.name, "", "filled"))
+        name = quote_ident(derived(domain.name, "", "filled"))
         yield Hit(
             f"reads all of every table with a column of {domain} while writes to it wait",
             None,

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import works
-from confiture.rules.parse_tree import Name, columns_in, derived, name_in, name_of, quoted
+from confiture.rules.parse_tree import Name, columns_in, derived, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import respelled, word
+from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import outside_transaction, transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -89,7 +90,7 @@ def _index_by_partition(stmt: Any, table: Name, partitions: tuple[str, ...]) -> 
         copied.relation.schemaname, copied.relation.relname = schema.strip('"'), bare.strip('"')
         copied.idxname = derived(bare.strip('"'), name, "part")
         builds.append(concurrently(copied))
-        child = f"{schema}.{quoted(copied.idxname)}" if schema else quoted(copied.idxname)
+        child = f"{schema}.{quote_ident(copied.idxname)}" if schema else quote_ident(copied.idxname)
         attaches.append(f"ALTER INDEX {whole} ATTACH PARTITION {child};")
     return recipe(part(f"{created(parent)};"), outside(*builds), part(*attaches))
 
@@ -119,7 +120,11 @@ def _reindex(piece: Piece) -> Iterator[Hit]:
         return
     sort = word(stmt, "kind").removeprefix("REINDEX_OBJECT_")
     target = (
-        str(name_of(stmt.relation)) if stmt.HasField("relation") else quoted(stmt.name) if stmt.name else ""
+        str(name_of(stmt.relation))
+        if stmt.HasField("relation")
+        else quote_ident(stmt.name)
+        if stmt.name
+        else ""
     )
     if stmt.HasField("relation") and piece.is_new(name_of(stmt.relation)):
         return

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import locks
-from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of, quoted
+from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import respelled, word
+from confiture.sql.quote import quote_ident
 
 _METRIC = (
     "CREATE TABLE metric (id bigint NOT NULL, at date NOT NULL, v int) PARTITION BY RANGE (at);"
@@ -55,7 +56,7 @@ def _attach_default(piece: Piece) -> Iterator[Hit]:
 
 
 def _attach_recipe(piece: Piece, table: Name, tree: Any, child: Name, *, excluding: bool = False) -> str:
-    name = quoted(derived(table.name, child.name if excluding else "", "bounds"))
+    name = quote_ident(derived(table.name, child.name if excluding else "", "bounds"))
     bounds = _bounds(piece, name_of(piece.stmt.relation), tree.bound)
     check = f"NOT ({bounds})" if excluding else bounds
     return recipe(
@@ -72,9 +73,9 @@ def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
     columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
     if bound.strategy == "l":
         values = ", ".join(written_expression(each) for each in bound.listdatums)
-        return f"{quoted(columns[0])} IS NOT NULL AND {quoted(columns[0])} IN ({values})"
+        return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
     if bound.strategy == "r" and len(bound.lowerdatums) == 1:
-        column = quoted(columns[0])
+        column = quote_ident(columns[0])
         ends = [
             f"{column} {sign} {written_expression(each)}"
             for sign, each in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))

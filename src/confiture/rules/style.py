@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from confiture.rules.parse_tree import added_columns, constraints_of, name_of, quoted, type_words
+from confiture.rules.parse_tree import added_columns, constraints_of, name_of, type_words
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.rule import By, Example, Hit, Rule
 from confiture.sql.parser import nodes, word
+from confiture.sql.quote import quote_ident
 
 _LONGEST_BYTES = 63
 _STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
@@ -32,7 +33,7 @@ def _of_type(names: str, instead: str) -> Callable[[Piece], Iterator[Hit]]:
         for column in _columns(piece):
             if type_words(column.type_name) in wanted:
                 yield Hit(
-                    f"{quoted(column.colname)} is {type_words(column.type_name)}: {instead}",
+                    f"{quote_ident(column.colname)} is {type_words(column.type_name)}: {instead}",
                     str(name_of(piece.stmt.relation)),
                 )
 
@@ -85,7 +86,7 @@ def _fk_index(piece: Piece) -> Iterator[Hit]:
         if columns and columns[:1] not in indexed:
             table = name_of(piece.stmt.relation)
             yield Hit(
-                f"no index on {quoted(columns[0])}: deleting what it refers to reads all of {table}",
+                f"no index on {quote_ident(columns[0])}: deleting what it refers to reads all of {table}",
                 str(table),
             )
 
