@@ -16,6 +16,7 @@ from confiture.engine.runner import Ran, Runner
 from confiture.migrations.prepare import Work
 from confiture.models.migration import Migration
 from confiture.models.report import MigrationReport
+from confiture.sql.statement_kind import adds_enum_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +161,7 @@ class Rehearsal:
         name = first_name(primary)
         if sqlstate != "55P04" or name is None:
             return bool(self.uncommitted)
-        return any(_adds_value(text, name) for text in self.uncommitted)
+        return any(adds_enum_value(text, name) for text in self.uncommitted)
 
 
 def tracing(conn: Connection[Any], blockers: Blockers, *, explain: bool = False) -> Trace:
@@ -169,10 +170,6 @@ def tracing(conn: Connection[Any], blockers: Blockers, *, explain: bool = False)
     from confiture.rehearsal.trace.trace import Trace
 
     return Trace(conn, blockers, plans=Plans(conn) if explain else None)
-
-
-def _adds_value(text: str, value: str) -> bool:
-    return bool(re.search(r"\bADD\s+VALUE\b", text, re.IGNORECASE)) and value in text
 
 
 def _allows_no_transaction(work: Work) -> str | None:

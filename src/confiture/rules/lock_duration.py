@@ -10,6 +10,7 @@ from confiture.rules.parse_tree import commands, name_of
 from confiture.rules.parsed_migration import Piece, Reading
 from confiture.rules.recipes import part, recipe
 from confiture.rules.rule import Example, Hit, Rule
+from confiture.sql.statement_kind import statement_kind
 from confiture.units import milliseconds
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -58,7 +59,7 @@ def _steps(report: MigrationReport) -> Iterator[tuple[int, str, tuple[Lock, ...]
 
 def _text(statement: StatementReport) -> str:
     # A lock_timeout costs nothing, and belongs in front of what takes a lock.
-    return "" if statement.sql.upper().startswith(("SET ", "RESET ")) else statement.sql
+    return "" if statement_kind(statement.sql).node == "variable_set_stmt" else statement.sql
 
 
 def _of_hook(hook: HookReport) -> tuple[int, str, tuple[Lock, ...]]:

@@ -13,7 +13,7 @@ from psycopg import Connection
 from confiture.engine.blockers import Blockers
 from confiture.models.report import MigrationReport
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.auto_explain import Plans, is_dml
+from confiture.rehearsal.trace.auto_explain import Plans
 from confiture.rehearsal.trace.diff import Following
 from confiture.rehearsal.trace.event_triggers import Events
 from confiture.rehearsal.trace.expected_locks import (
@@ -25,10 +25,10 @@ from confiture.rehearsal.trace.expected_locks import (
     without_ddl,
 )
 from confiture.rehearsal.trace.functions import Reached, all_not_seen, defined_names, reached
-from confiture.rehearsal.trace.scans import is_query, may_run_procedures
 from confiture.rehearsal.trace.snapshot import LOOK, Held, Look, answered, base, bytes_of, new_indexes
 from confiture.rehearsal.trace.steps import Step
 from confiture.rehearsal.trace.trace_report import traced
+from confiture.sql.statement_kind import statement_kind
 
 # The text of a load of data is not read for what it calls.
 _LONGEST_READ = 100_000
@@ -89,8 +89,8 @@ class Trace:
     def prepare(self, sql: str) -> None:
         """Make ready to look inside a statement that may run procedures, and for its plan."""
         with self._looking():
-            self._inner = self._look_inside(sql) if may_run_procedures(sql) else ()
-            if self.plans and is_dml(sql):
+            self._inner = self._look_inside(sql) if statement_kind(sql).may_run_functions else ()
+            if self.plans and statement_kind(sql).changes_rows:
                 self.plans.begin()
 
     def _look_inside(self, sql: str) -> tuple[Reached, ...]:
@@ -107,9 +107,9 @@ class Trace:
         """Look after a statement that began at ``since_ms``."""
         ended_ms = self.now_ms()
         with self._looking():
-            plan = self.plans.end() if self.plans and is_dml(sql) else None
+            plan = self.plans.end() if self.plans and statement_kind(sql).changes_rows else None
             now = answered(send(self.conn, LOOK))
-        if not is_query(sql):
+        if not statement_kind(sql).is_query:
             self._functions = None  # it may have made one
         sampled = self.blockers.sampled()
         step = self._step((now,), sql, since_ms, ended_ms)
@@ -129,7 +129,7 @@ class Trace:
 
     def is_wrapped(self, sql: str) -> bool:
         """Whether a statement is to be run inside an EXPLAIN, because its plan is not to be had beside it."""
-        return self.plans is not None and self.plans.loaded is False and is_dml(sql)
+        return self.plans is not None and self.plans.loaded is False and statement_kind(sql).changes_rows
 
     def after_hook(self, since_ms: float, looks: Sequence[Look]) -> Step:
         """Take the looks that were sent with a hook's control messages."""
