@@ -81,18 +81,18 @@ def rules():
         Rule(
             id="no-extensions",
             severity="error",
-            by="S",
+            basis="static",
             summary="CREATE EXTENSION",
-            does="asks for a superuser",
-            hurts="the migration fails in production",
-            hits=hits,
+            effect="asks for a superuser",
+            risk="the migration fails in production",
+            check=hits,
             kinds=("create_extension_stmt",),
         )
     ]
 ```
 
-`by="D"` is a rule that only a rehearsal decides: `piece.report` is what was seen, `None` in `lint`. With
-`rehearsed_only=True` too it looks at nothing else, and `lint` does not ask it.
+`basis="measured"` is a rule that only a rehearsal decides: `piece.report` is what was seen, `None` in `lint`.
+With `rehearsed_only=True` too it looks at nothing else, and `lint` does not ask it.
 """
 
 if __name__ == "__main__":

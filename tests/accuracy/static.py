@@ -33,7 +33,7 @@ _FAILS = (
 def told_by_text(case: Case) -> bool:
     """Whether one of the rules that a case is of can be told from the text, or it is of none."""
     labels = case.row["expected_rule_ids"].split(",")
-    return any("S" in _RULES[label].by for label in labels if label in _RULES)
+    return any(_RULES[label].basis != "measured" for label in labels if label in _RULES)
 
 
 def says_long(case: Case) -> bool | None:

@@ -162,7 +162,7 @@ def test_a_plugin_of_rules_only_is_a_plugin(folder):
         "from confiture import hookimpl\nfrom confiture.rules.rule import Hit, Rule\n\n\n"
         "def hits(piece):\n    yield Hit('drops the jam')\n\n\n"
         "@hookimpl\ndef rules():\n"
-        "    return [Rule('jam-dropped', 'error', 'S', 'jam', 'drops', 'none is left', hits=hits,"
+        "    return [Rule('jam-dropped', 'error', 'static', 'jam', 'drops', 'none is left', check=hits,"
         " kinds=('drop_stmt',))]\n",
     )
     folder.write("1_drop.sql", "DROP TABLE orders;\n")
@@ -179,7 +179,7 @@ def test_a_plugin_of_rules_only_is_a_plugin(folder):
     [
         ("    raise ValueError('burnt')\n", "rules() failed with ValueError: burnt"),
         ("    return ['jam']\n", "rules() returns a str among its rules"),
-        ("    return [Rule('drop-table', 'error', 'S', 'a', 'b', 'c')]\n", "is already 'confiture''s"),
+        ("    return [Rule('drop-table', 'error', 'static', 'a', 'b', 'c')]\n", "is already 'confiture''s"),
     ],
 )
 def test_a_plugin_with_broken_rules_is_named(body, said, folder):
@@ -200,7 +200,7 @@ def test_a_rule_that_fails_is_named_with_the_place(folder):
         "jam",
         "from confiture import hookimpl\nfrom confiture.rules.rule import Rule\n\n\n"
         "@hookimpl\ndef rules():\n"
-        "    return [Rule('jam-burnt', 'error', 'S', 'a', 'b', 'c', hits=lambda piece: [1 / 0])]\n",
+        "    return [Rule('jam-burnt', 'error', 'static', 'a', 'b', 'c', check=lambda piece: [1 / 0])]\n",
     )
     folder.write("1_drop.sql", "DROP TABLE orders;\n")
 

@@ -21,7 +21,7 @@ from tests.rules.examples import (
 pytestmark = pytest.mark.slow
 
 WITH_EXAMPLE = [rule.id for rule in RULES.values() if rule.example]
-STATIC = [name for name in WITH_EXAMPLE if RULES[name].by != "D"]
+STATIC = [name for name in WITH_EXAMPLE if RULES[name].basis != "measured"]
 # What PostgreSQL refuses cannot be rehearsed; what runs outside a transaction is not.
 REFUSED = (
     "concurrently-in-transaction",
@@ -52,7 +52,7 @@ def test_lint_warns_of_the_example(name, files):
     assert [each.basis for each in of(report, name)][:1] == ["static"]
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_EXAMPLE if RULES[name].by == "D"])
+@pytest.mark.parametrize("name", [name for name in WITH_EXAMPLE if RULES[name].basis == "measured"])
 def test_lint_does_not_guess_what_only_a_rehearsal_tells(name, files):
     write(files, dangerous(example_of(RULES[name])))
 
@@ -71,7 +71,7 @@ def test_a_rehearsal_warns_of_the_example(name, project):
     assert of(report, name), [each.rule for each in report.findings]
 
 
-@pytest.mark.parametrize("name", [name for name in REHEARSED if "D" in RULES[name].by])
+@pytest.mark.parametrize("name", [name for name in REHEARSED if RULES[name].basis != "static"])
 def test_what_a_rehearsal_can_tell_is_measured(name, project):
     prepared(project, RULES[name])
 

@@ -206,7 +206,7 @@ def test_rules_of_a_plugin_are_asked_like_our_own(project, orders):
         yield Hit("drinks the jam")
 
     jam = Rule(
-        "jam-drunk", "warning", "S", "jam", "drinks", "none is left", hits=hits, kinds=("select_stmt",)
+        "jam-drunk", "warning", "static", "jam", "drinks", "none is left", check=hits, kinds=("select_stmt",)
     )
     brings = plugin("jam", rules=lambda: [jam])
     write(project, "SELECT 1;")
@@ -236,7 +236,9 @@ def asking(asked, **more):
         asked.append(piece.sql)
         yield Hit("happens")
 
-    return Rule("anything", "error", "D", summary="anything", does="it", hurts="so", hits=hits, **more)
+    return Rule(
+        "anything", "error", "measured", summary="anything", effect="it", risk="so", check=hits, **more
+    )
 
 
 def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from attrs import evolve, field, frozen
@@ -21,11 +20,13 @@ from confiture.estimate.statistics import Statistics
 from confiture.estimate.unavailability import Predicted, unavailable
 from confiture.estimate.work_classes import classed
 from confiture.models.report import Estimate, HookReport, MigrationReport, Report, StatementReport
+from confiture.sql.statement_kind import statement_kind
 
 _BEFORE = ("before_validation", "before_ddl")
 _UNTOLD_SHARE = 0.2
 _UNTOLD_MS = 50.0
-_WORKS_ON = re.compile(r"\s*(?:CREATE\s+(?:UNIQUE\s+)?INDEX|ALTER\s+TABLE|CLUSTER|VACUUM)\b", re.IGNORECASE)
+# Statements that lock what they work on, except a relation that their own transaction made.
+_WORKS_ON = ("index_stmt", "alter_table_stmt", "cluster_stmt", "vacuum_stmt")
 
 
 @frozen
@@ -190,7 +191,7 @@ def _of_new(statement: StatementReport, size: Size, filled: bool) -> Prediction 
     """Say why a statement is not known that works on what this plan has made and filled."""
     its = classed(statement)
     new = [name for name in its.relations if name not in size.here.relations]
-    unseen = its.work == "catalog" and not statement.locks and bool(_WORKS_ON.match(statement.sql))
+    unseen = its.work == "catalog" and not statement.locks and statement_kind(statement.sql).node in _WORKS_ON
     busy = its.work == "catalog" and statement.work_ms > 10 * FEWEST_MS
     if not busy and not (filled and (new or unseen)):
         return None

@@ -1,22 +1,16 @@
-"""Which class of work a rehearsed statement is, by what it was seen to do and by its first words."""
+"""Which class of work a rehearsed statement is, by what it was seen to do and by its kind."""
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from attrs import frozen
 
 from confiture.models.report import StatementReport
+from confiture.sql.statement_kind import StatementKind, statement_kind
 
 Work = Literal["catalog", "scan", "rewrite", "index", "dml", "matview"]
 
-_COMMENTS = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)+", re.DOTALL)
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", re.DOTALL)
-_DML = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "WITH")
-_FILLED = re.compile(
-    r"(?:REFRESH MATERIALIZED VIEW|CREATE (?:\w+ )*(?:TABLE|MATERIALIZED VIEW)\b.*? AS\b)", re.DOTALL
-)
 _EVENTS = {"INSERT": ("insert",), "COPY": ("insert",), "UPDATE": ("update",), "DELETE": ("delete",)}
 
 
@@ -41,17 +35,16 @@ class Classed:
 
 def classed(statement: StatementReport) -> Classed:
     """Return the class of a statement that was rehearsed."""
-    words = _words(statement.sql)
-    first = words.partition(" ")[0]
-    return _without_class(statement, words, first) or _with_class(statement, words, first)
+    kind = statement_kind(statement.sql)
+    return _without_class(statement, kind) or _with_class(statement, kind)
 
 
-def _with_class(statement: StatementReport, words: str, first: str) -> Classed:
+def _with_class(statement: StatementReport, kind: StatementKind) -> Classed:
     builds = tuple(build.table for build in statement.index_builds)
     read = tuple(dict.fromkeys((*statement.rewrites, *builds, *statement.scans)))
-    if first in _DML:
-        return _dml(statement, words, first)
-    if _FILLED.match(words):
+    if kind.changes_rows or kind.verb == "COPY":
+        return _dml(statement, kind)
+    if kind.fills_relation:
         return Classed("matview", statement.scans) if statement.scans else _finds_little()
     if statement.rewrites:
         return Classed("rewrite", statement.rewrites)
@@ -60,29 +53,29 @@ def _with_class(statement: StatementReport, words: str, first: str) -> Classed:
     return Classed("scan", statement.scans) if statement.scans else Classed("catalog", read)
 
 
-def _without_class(statement: StatementReport, words: str, first: str) -> Classed | None:
+def _without_class(statement: StatementReport, kind: StatementKind) -> Classed | None:
     if statement.not_rehearsed:
         return _none(f"it could not be rehearsed: {statement.not_rehearsed}", "apply what it waits for first")
-    if first in ("DO", "CALL", "SELECT", "EXECUTE", "VALUES"):
+    if not kind.changes_rows and kind.verb in ("DO", "CALL", "SELECT", "EXECUTE", "VALUES"):
         return _none(
-            f"{first} runs code, and what that does on other data is not known",
+            f"{kind.verb} runs code, and what that does on other data is not known",
             "write what it does as statements of the migration, which can be timed one by one",
         )
-    if re.search(r"\bCONCURRENTLY\b", words):
+    if kind.concurrent:
         return _none(
             "CONCURRENTLY waits for the transactions of others, as long as they last",
             "rehearse it without CONCURRENTLY for the work alone; it takes two to three times that",
         )
-    if first in ("TRUNCATE", "VACUUM", "CLUSTER", "REINDEX", "ANALYZE"):
-        return _none(f"no timings of {first} are known", "time it on a copy of production")
+    if kind.verb in ("TRUNCATE", "VACUUM", "CLUSTER", "REINDEX", "ANALYZE"):
+        return _none(f"no timings of {kind.verb} are known", "time it on a copy of production")
     return None
 
 
-def _dml(statement: StatementReport, words: str, first: str) -> Classed:
-    events = _EVENTS.get(first, ("insert", "update", "delete"))
+def _dml(statement: StatementReport, kind: StatementKind) -> Classed:
+    events = _EVENTS.get(kind.verb, ("insert", "update", "delete"))
     if statement.scans:
         return Classed("dml", statement.scans, events)
-    if first in ("INSERT", "COPY") and not re.search(r"\b(?:SELECT|TABLE|ON CONFLICT)\b", words):
+    if kind.verb in ("INSERT", "COPY") and not kind.reads_rows:
         return Classed("dml", (), events)
     return _finds_little()
 
@@ -96,8 +89,3 @@ def _finds_little() -> Classed:
 
 def _none(why_not: str, advice: str) -> Classed:
     return Classed(None, why_not=why_not, advice=advice)
-
-
-def _words(sql: str) -> str:
-    """Return a statement in capitals without comments, and with nothing in its quotes."""
-    return _COMMENTS.sub(" ", _QUOTED.sub("''", _COMMENTS.sub(" ", sql))).strip().upper()

@@ -25,7 +25,8 @@ from confiture.hooks.guarded_settings import CURSORS, GUARDED, LOOK, put_back_sq
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import Commits, HookFatal, HookRef, Misuse
 from confiture.models.report import HookReport
-from confiture.postgres.session import Session, end_copy, identifier, left_open, rows, send
+from confiture.postgres.session import Session, end_copy, left_open, rows, send
+from confiture.sql.quote import quote_ident
 
 
 @define
@@ -300,7 +301,7 @@ class Guard:
         self._warn(call.ref, results[0][0] + results[1][0])
         left = [cursor for answer in results[2:] for (cursor,) in answer if cursor not in self._cursors]
         if left:
-            send(self.session.conn, "; ".join(f"CLOSE {identifier(cursor)}" for cursor in left))
+            send(self.session.conn, "; ".join(f"CLOSE {quote_ident(cursor)}" for cursor in left))
 
     def _following(self) -> str | None:
         """Name the savepoint of the next hook, where one comes without a wrapper's half between."""

@@ -9,7 +9,7 @@ from confiture.ledger.table import Ledger
 from confiture.migrations.version import numbers
 from confiture.models.ledger import HookRecord, PluginRecord, Record
 from confiture.postgres.connect import connected
-from confiture.postgres.session import identifier
+from confiture.sql.quote import quote_ident
 
 
 def read_history(settings: Settings) -> tuple[Record, ...]:
@@ -29,7 +29,7 @@ def history_sql(schema: str) -> str:
         SELECT version, name,
             to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
             applied_by, duration_ms, transactional, plugins, hooks
-        FROM {identifier(schema)}.ledger
+        FROM {quote_ident(schema)}.ledger
     """
 
 

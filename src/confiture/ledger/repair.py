@@ -21,7 +21,8 @@ from confiture.models.ledger import Entry, HookProgress, InvalidIndex, Repair, S
 from confiture.models.migration import Script, Statement
 from confiture.postgres.connect import connected
 from confiture.postgres.invalid_indexes import build_of
-from confiture.postgres.session import identifier, literal, rows
+from confiture.postgres.session import literal, rows
+from confiture.sql.quote import quote_ident
 
 
 def read_repair(settings: Settings, version: str | None = None) -> Repair:
@@ -242,7 +243,7 @@ class Progress:
 
 def read_progress(conn: Connection[Any], ledger: Ledger, entry: Entry) -> Progress:
     """Return what is recorded of ``entry``; read rights are enough."""
-    q, which = identifier(ledger.schema), _which(entry)
+    q, which = quote_ident(ledger.schema), _which(entry)
     steps = ledger.select(
         conn,
         f"SELECT step, statement_sha256, {_time('begun_at')}, {_time('done_at')} FROM {q}.progress {which}",

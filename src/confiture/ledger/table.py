@@ -18,7 +18,8 @@ from confiture.exceptions import RightsFault
 from confiture.migrations.folder import sha256
 from confiture.models.ledger import Entry, Row
 from confiture.models.migration import Direction
-from confiture.postgres.session import identifier, literal, rows, send
+from confiture.postgres.session import literal, rows, send
+from confiture.sql.quote import quote_ident
 
 _WRITES = "INSERT, UPDATE, DELETE"
 
@@ -70,7 +71,7 @@ class Ledger:
             ) from error
 
     def _read_sql(self) -> str:
-        q = identifier(self.schema)
+        q = quote_ident(self.schema)
         return f"""
             SELECT version, name, checksum,
                 to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
@@ -115,10 +116,10 @@ class Ledger:
         return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
 
     def _name(self, table: str) -> str:
-        return literal(f"{identifier(self.schema)}.{table}")
+        return literal(f"{quote_ident(self.schema)}.{table}")
 
     def _create_sql(self) -> str:
-        q = identifier(self.schema)
+        q = quote_ident(self.schema)
         return f"""
             CREATE SCHEMA IF NOT EXISTS {q};
             CREATE TABLE IF NOT EXISTS {q}.ledger (
@@ -157,7 +158,7 @@ class Ledger:
 
     def insert_sql(self, row: Row) -> str:
         """Return SQL that records a migration as applied, and forgets its progress."""
-        q = identifier(self.schema)
+        q = quote_ident(self.schema)
         values = ", ".join(
             (
                 literal(row.version),
@@ -176,11 +177,11 @@ class Ledger:
 
     def delete_sql(self, version: str) -> str:
         """Return SQL that forgets a migration."""
-        q, v = identifier(self.schema), literal(version)
+        q, v = quote_ident(self.schema), literal(version)
         return f"{self._forget_progress(version)} DELETE FROM {q}.ledger WHERE version = {v};"
 
     def _forget_progress(self, version: str) -> str:
-        q, v = identifier(self.schema), literal(version)
+        q, v = quote_ident(self.schema), literal(version)
         return "".join(
             f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
         )
@@ -188,14 +189,14 @@ class Ledger:
     def accept_sql(self, version: str, checksum: str) -> str:
         """Return SQL that records another checksum of an applied migration."""
         return (
-            f"UPDATE {identifier(self.schema)}.ledger SET checksum = {literal(checksum)}"
+            f"UPDATE {quote_ident(self.schema)}.ledger SET checksum = {literal(checksum)}"
             f" WHERE version = {literal(version)};"
         )
 
     def starts_over_sql(self, work: Versioned) -> str:
         """Return SQL that forgets the statements of an unfinished migration."""
         return (
-            f"DELETE FROM {identifier(self.schema)}.progress WHERE "
+            f"DELETE FROM {quote_ident(self.schema)}.progress WHERE "
             f"(version, direction) = ({literal(work.version)}, {literal(work.direction)});"
         )
 
@@ -203,7 +204,7 @@ class Ledger:
         """Return SQL that notes that a statement of a no-transaction migration is about to run."""
         checksum = "NULL" if entry.checksum is None else literal(entry.checksum)
         return (
-            f"INSERT INTO {identifier(self.schema)}.progress VALUES ({literal(entry.version)}, "
+            f"INSERT INTO {quote_ident(self.schema)}.progress VALUES ({literal(entry.version)}, "
             f"{literal(entry.direction)}, {step}, {literal(entry.name)}, {checksum}, {literal(sha256(sql))}, "
             "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
             "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at, done_at = NULL;"
@@ -212,21 +213,21 @@ class Ledger:
     def done_sql(self, entry: Entry, step: int) -> str:
         """Return SQL that notes that it has run."""
         return (
-            f"UPDATE {identifier(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
+            f"UPDATE {quote_ident(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
             f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
         )
 
     def not_begun_sql(self, entry: Entry, step: int) -> str:
         """Return SQL that forgets a statement that failed and left nothing behind."""
         return (
-            f"DELETE FROM {identifier(self.schema)}.progress WHERE done_at IS NULL AND "
+            f"DELETE FROM {quote_ident(self.schema)}.progress WHERE done_at IS NULL AND "
             f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
         )
 
     def resume_sql(self, work: Versioned) -> str:
         """Return SQL that finds what the hooks of an unfinished migration yielded last."""
         return (
-            f"SELECT phase, plugin, hook, progress FROM {identifier(self.schema)}.hook_progress WHERE "
+            f"SELECT phase, plugin, hook, progress FROM {quote_ident(self.schema)}.hook_progress WHERE "
             f"(version, direction) = ({literal(work.version)}, {literal(work.direction)})"
         )
 
@@ -234,7 +235,7 @@ class Ledger:
         """Return SQL that stores what a generator hook yielded, as JSON."""
         values = ", ".join(map(literal, (work.version, work.direction, *hook, progress)))
         return (
-            f"INSERT INTO {identifier(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
+            f"INSERT INTO {quote_ident(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
             "ON CONFLICT (version, direction, phase, plugin, hook) DO UPDATE SET "
             "progress = excluded.progress, at = excluded.at;"
         )

@@ -23,8 +23,9 @@ from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, RightsFault, UsageFault
 from confiture.models.ledger import Dump
 from confiture.postgres.connect import connected, server_version
-from confiture.postgres.session import identifier, rows
+from confiture.postgres.session import rows
 from confiture.server.binaries import OVERRIDE
+from confiture.sql.quote import quote_ident
 
 DEFAULT_FILE = "schema.sql"
 STDOUT = "-"
@@ -129,7 +130,7 @@ def dumped(
     environ["PGOPTIONS"] = " ".join(filter(None, (environ.get("PGOPTIONS"), options)))
     command = [
         str(program.path),
-        *(flags or (*_OPTIONS, f"--exclude-schema={identifier(settings.schema)}")),
+        *(flags or (*_OPTIONS, f"--exclude-schema={quote_ident(settings.schema)}")),
         "-d",
         conninfo,
     ]

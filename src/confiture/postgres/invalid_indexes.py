@@ -11,8 +11,9 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.postgres.session import identifier, literal, rows, send
+from confiture.postgres.session import literal, rows, send
 from confiture.sql.parser import Parsed, Unreadable, parse
+from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import outside_transaction
 
 
@@ -103,4 +104,4 @@ def drop(conn: Connection[Any], names: tuple[str, ...]) -> None:
 
 
 def _quoted(relation: Any) -> str:
-    return ".".join(identifier(part) for part in (relation.schemaname, relation.relname) if part)
+    return ".".join(quote_ident(part) for part in (relation.schemaname, relation.relname) if part)

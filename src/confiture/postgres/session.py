@@ -19,6 +19,7 @@ from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from confiture.postgres.signals import shielded
+from confiture.sql.quote import quote_ident
 
 Row = tuple[Any, ...]
 
@@ -48,11 +49,6 @@ def literal(value: str) -> str:
     """
     quoted = "'" + value.replace("'", "''") + "'"
     return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
-
-
-def identifier(name: str) -> str:
-    """Quote a string as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @define
@@ -170,9 +166,9 @@ class Session:
         if self._before is None or self.lost:
             return
         settings, identity, temporary, cursors = send(self.conn, _LOOK)
-        message = [f"CLOSE {identifier(name)};" for (name,) in cursors if name not in self._before.cursors]
+        message = [f"CLOSE {quote_ident(name)};" for (name,) in cursors if name not in self._before.cursors]
         message += [
-            f"DROP {what} IF EXISTS pg_temp.{identifier(name)} CASCADE;"
+            f"DROP {what} IF EXISTS pg_temp.{quote_ident(name)} CASCADE;"
             for oid, name, what in temporary
             if oid not in self._before.temporary
         ]

@@ -25,9 +25,10 @@ from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError, ConnectionFault, LockFault, RightsFault
 from confiture.ledger.migration_lock import describe_sessions
 from confiture.postgres.connect import connect
-from confiture.postgres.session import identifier, literal, rows, send
+from confiture.postgres.session import literal, rows, send
 from confiture.postgres.signals import shielded
 from confiture.rehearsal.database_settings import copy_rights, copy_settings, read_settings
+from confiture.sql.quote import quote_ident
 
 ELSEWHERE = "or rehearse in a copy of its schema on a server of our own: --in embedded"
 _PREFIX = "confiture_clone_"
@@ -180,7 +181,7 @@ def _create(keeper: Connection[Any], source: str, name: str) -> tuple[str, ...]:
     try:
         send(
             keeper,
-            f"CREATE DATABASE {identifier(name)} TEMPLATE {identifier(source)}{how} OWNER {owner}"
+            f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}{how} OWNER {owner}"
             f" CONNECTION LIMIT {_limit(name)}",
         )
         copy_rights(keeper, source, name)
@@ -196,8 +197,8 @@ def _mark(keeper: Connection[Any], name: str) -> None:
     comment = f"clone of a database, made by confiture: {name} {oid}; dropped when its rehearsal ends"
     send(
         keeper,
-        f"COMMENT ON DATABASE {identifier(name)} IS {literal(comment)};"
-        f"ALTER DATABASE {identifier(name)} CONNECTION LIMIT -1",
+        f"COMMENT ON DATABASE {quote_ident(name)} IS {literal(comment)};"
+        f"ALTER DATABASE {quote_ident(name)} CONNECTION LIMIT -1",
     )
 
 
@@ -209,7 +210,7 @@ def _refused(keeper: Connection[Any], source: str, error: psycopg.Error) -> Conf
         user = keeper.info.user
         return RightsFault(
             f"role {user!r} may not clone database {source!r}: {said}",
-            hint=f"ALTER ROLE {identifier(user)} CREATEDB, which must own the database too, {ELSEWHERE}",
+            hint=f"ALTER ROLE {quote_ident(user)} CREATEDB, which must own the database too, {ELSEWHERE}",
         )
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         hint = f"point --url at the primary, {ELSEWHERE}"
@@ -235,7 +236,7 @@ def drop(conn: Connection[Any], name: str) -> None:
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
             f" WHERE database = {literal(name)}",
         )
-    send(conn, f"DROP DATABASE IF EXISTS {identifier(name)} WITH (FORCE)")
+    send(conn, f"DROP DATABASE IF EXISTS {quote_ident(name)} WITH (FORCE)")
 
 
 def sweep(conn: Connection[Any]) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import psycopg
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.postgres.session import identifier, literal, rows, send
+from confiture.postgres.session import literal, rows, send
+from confiture.sql.quote import quote_ident
 
 # Their values are lists of names, quoted already: each name becomes a literal of its own.
 _LISTS = (
@@ -40,8 +41,8 @@ class Setting:
     def sql(self, database: str) -> str:
         """Return SQL that makes it for another database."""
         value = _names(self.value) if self.name.lower() in _LISTS else literal(self.value)
-        whose = f"ALTER ROLE {identifier(self.role)} IN DATABASE" if self.role else "ALTER DATABASE"
-        return f"{whose} {identifier(database)} SET {_dotted(self.name)} TO {value}"
+        whose = f"ALTER ROLE {quote_ident(self.role)} IN DATABASE" if self.role else "ALTER DATABASE"
+        return f"{whose} {quote_ident(database)} SET {_dotted(self.name)} TO {value}"
 
 
 def _names(value: str) -> str:
@@ -52,7 +53,7 @@ def _names(value: str) -> str:
 
 
 def _dotted(name: str) -> str:
-    return ".".join(identifier(part) for part in name.split("."))
+    return ".".join(quote_ident(part) for part in name.split("."))
 
 
 def read_settings(conn: Connection[Any], database: str) -> tuple[Setting, ...]:
@@ -91,7 +92,7 @@ def copy_rights(conn: Connection[Any], source: str, database: str) -> None:
         conn, f"SELECT datacl IS NOT NULL FROM pg_database WHERE datname = {literal(source)}"
     )
     if explicit:
-        there = f"ON DATABASE {identifier(database)}"
+        there = f"ON DATABASE {quote_ident(database)}"
         grants = "".join(f"GRANT {right} {there} TO {role};" for role, right in found)
         send(conn, f"REVOKE ALL {there} FROM PUBLIC; {grants}")
 
@@ -118,7 +119,7 @@ def roles_sql(source: Connection[Any]) -> str:
 
 def _role(name: str, rights: list[bool]) -> str:
     words = " ".join(word if right else f"NO{word}" for word, right in zip(_WORDS, rights, strict=True))
-    return _tolerant(f"CREATE ROLE {identifier(name)} {words}", "duplicate_object")
+    return _tolerant(f"CREATE ROLE {quote_ident(name)} {words}", "duplicate_object")
 
 
 def _member(role: str, member: str) -> str:

@@ -20,13 +20,14 @@ from confiture.exceptions import ConfigurationFault, ServerFault
 from confiture.models.report import MigrationReport, Report
 from confiture.postgres.connect import connected, server_version
 from confiture.postgres.dump import DumpFault, Program, dumped, normalised, program_for
-from confiture.postgres.session import identifier, rows, send
+from confiture.postgres.session import rows, send
 from confiture.rehearsal.database_settings import Setting, copy_settings, roles_sql
 from confiture.rehearsal.outbound import cut_off
 from confiture.rehearsal.row_sample import copy_rows, read_only_view
 from confiture.server import Server, temporary
 from confiture.server.binaries import OVERRIDE, binaries, major
 from confiture.server.extensions import way_on
+from confiture.sql.quote import quote_ident
 
 ELSEWHERE = "or rehearse on the server itself: --in clone, --in transaction"
 _FLAGS = (
@@ -136,7 +137,7 @@ def _prepare(source: Connection[Any], server: Server, made: tuple[Setting, ...])
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn:
         _refuse_missing(source, conn)
         if name not in ("app", "postgres", "template1"):
-            send(conn, f"CREATE DATABASE {identifier(name)} TEMPLATE template0")
+            send(conn, f"CREATE DATABASE {quote_ident(name)} TEMPLATE template0")
         send(conn, roles_sql(source))
         # One that this version has not is none that it could heed.
         copy_settings(conn, made, name)

@@ -8,8 +8,9 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.postgres.session import identifier, literal, rows
+from confiture.postgres.session import literal, rows
 from confiture.sql.parser import Unreadable, parse
+from confiture.sql.quote import quote_ident
 
 _FAMILY = """
     WITH RECURSIVE named AS ({named}),
@@ -72,12 +73,12 @@ def _names(node: Any) -> Iterator[str]:
 
 
 def _ranged(relation: Any) -> str:
-    return ".".join(identifier(part) for part in (relation.schemaname, relation.relname) if part)
+    return ".".join(quote_ident(part) for part in (relation.schemaname, relation.relname) if part)
 
 
 def _listed(node: Any) -> str:
     items = node.list.items if node.HasField("list") else (node,)
-    return ".".join(identifier(item.string.sval) for item in items if item.HasField("string"))
+    return ".".join(quote_ident(item.string.sval) for item in items if item.HasField("string"))
 
 
 def family(conn: Connection[Any], sql: str) -> tuple[Member, ...]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from confiture.models.report import MigrationReport
-
-_NOW = re.compile(
-    r"\b(now\s*\(|current_(timestamp|time|date)\b|localtime(stamp)?\b|transaction_timestamp\s*\()", re.I
-)
+from confiture.sql.statement_kind import reads_transaction_time
 
 
 def remarks(each: Sequence[MigrationReport]) -> tuple[str, ...]:
@@ -49,6 +45,8 @@ def _of_hooks(each: Sequence[MigrationReport]) -> str | None:
 
 def _one_now(each: Sequence[MigrationReport]) -> str | None:
     rehearsed = [migration for migration in each if migration.outcome == "rehearsed"]
-    if len(rehearsed) < 2 or not any(_NOW.search(one.sql) for each in rehearsed for one in each.statements):
+    if len(rehearsed) < 2 or not any(
+        reads_transaction_time(statement.sql) for migration in rehearsed for statement in migration.statements
+    ):
         return None
     return "now() was the same for all migrations: they were rehearsed in one transaction"

@@ -14,6 +14,7 @@ from confiture.engine.failures import first_name, root
 from confiture.engine.runner import Ran, Runner
 from confiture.migrations.prepare import Work
 from confiture.models.report import MigrationReport
+from confiture.sql.statement_kind import adds_enum_value
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import Blockers
@@ -91,7 +92,7 @@ class Rehearsal:
         name = first_name(primary)
         if sqlstate != "55P04" or name is None:
             return bool(self.uncommitted)
-        return any(_adds_value(text, name) for text in self.uncommitted)
+        return any(adds_enum_value(text, name) for text in self.uncommitted)
 
 
 def tracing(conn: Connection[Any], blockers: Blockers, *, explain: bool = False) -> Trace:
@@ -100,10 +101,6 @@ def tracing(conn: Connection[Any], blockers: Blockers, *, explain: bool = False)
     from confiture.rehearsal.trace.trace import Trace
 
     return Trace(conn, blockers, plans=Plans(conn) if explain else None)
-
-
-def _adds_value(text: str, value: str) -> bool:
-    return bool(re.search(r"\bADD\s+VALUE\b", text, re.IGNORECASE)) and value in text
 
 
 def _allows_no_transaction(work: Work) -> str | None:

@@ -15,8 +15,8 @@ hook ``rules``, which returns a list of them; the built-in ones come by the same
 
     @hookimpl
     def rules():
-        words = {"summary": "CREATE EXTENSION", "does": "refuses", "hurts": "the migration fails"}
-        return [Rule(id="jam-extension", severity="error", by="S", hits=hits, **words)]
+        words = {"summary": "CREATE EXTENSION", "effect": "refuses", "risk": "the migration fails"}
+        return [Rule(id="jam-extension", severity="error", basis="static", check=hits, **words)]
 
 ``rule`` and ``reading`` are the values, ``trees`` and ``recipes`` what the rules are written with,
 ``judging`` decides, ``gathering`` asks the plugins, ``linting`` is the half that needs no server.

@@ -16,7 +16,6 @@ from confiture.rules.parse_tree import (
     functions_in,
     name_in,
     name_of,
-    quoted,
     type_words,
 )
 from confiture.rules.parsed_migration import Piece
@@ -24,6 +23,7 @@ from confiture.rules.recipes import Part, altered, backfill, not_null, part, rec
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.schema_model import Domain
 from confiture.sql.parser import written_expression, written_type
+from confiture.sql.quote import quote_ident
 
 _VOLATILE_WORDS = """
     clock_timestamp currval gen_random_bytes gen_random_uuid gen_ulid lastval nextval pg_sleep random
@@ -106,7 +106,7 @@ def _volatile(piece: Piece) -> Iterator[Hit]:
         called = [each for each in functions_in(default.raw_expr) if each not in STABLE]
         called.sort(key=lambda each: each not in VOLATILE)
         if called:
-            table, name = name_of(piece.stmt.relation), quoted(column.colname)
+            table, name = name_of(piece.stmt.relation), quote_ident(column.colname)
             plain = altered(piece.stmt, [bare(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
             value = written_expression(default.raw_expr)
             yield Hit(
@@ -138,7 +138,7 @@ def _serial(piece: Piece) -> Iterator[Hit]:
 
 
 def _serial_recipe(table: Name, column: Any, type_name: str) -> str:
-    name = quoted(column.colname)
+    name = quote_ident(column.colname)
     sequence = table.beside(derived(table.name, column.colname, "seq"))
     return recipe(
         part(
@@ -153,7 +153,7 @@ def _serial_recipe(table: Name, column: Any, type_name: str) -> str:
 
 def _identity_recipe(table: Name, command: Command, identity: Any, stmt: Any) -> str:
     column = command.definition.column_def.colname
-    name, kind = quoted(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
+    name, kind = quote_ident(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
     filling = table.beside(derived(table.name, column, "filling"))
     first, second = not_null(table, column)
     return recipe(
@@ -187,9 +187,9 @@ def _stored(piece: Piece) -> Iterator[Hit]:
 
 
 def _by_trigger(table: Name, column: Any, command: Command, generated: Any, stmt: Any) -> str:
-    name, value = quoted(column.colname), written_expression(generated.raw_expr)
+    name, value = quote_ident(column.colname), written_expression(generated.raw_expr)
     function = table.beside(derived(table.name, column.colname, "kept"))
-    trigger = quoted(function.name)
+    trigger = quote_ident(function.name)
     return recipe(
         part(
             f"-- on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
@@ -222,9 +222,9 @@ def _domain(piece: Piece) -> Iterator[Hit]:
 
 def _checked(table: Name, column: Any, domain: Domain) -> Iterator[Part]:
     """Add a column of the type below the domain, and the domain's CHECKs to the table."""
-    name = quoted(column.colname)
+    name = quote_ident(column.colname)
     checks = [re.sub(r"\bVALUE\b", name, each, flags=re.IGNORECASE) for each in domain.checks]
-    names = [quoted(derived(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))]
+    names = [quote_ident(derived(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))]
     yield part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
     added = (f"ADD CONSTRAINT {n} CHECK ({each}) NOT VALID" for n, each in zip(names, checks, strict=True))
     yield part(f"ALTER TABLE {table} {', '.join(added)};")
@@ -237,7 +237,7 @@ def _required_without_value(piece: Piece) -> Iterator[Hit]:
         required = {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys()
         if given or not required or type_words(column.type_name) in SERIALS:
             continue
-        table, name = name_of(piece.stmt.relation), quoted(column.colname)
+        table, name = name_of(piece.stmt.relation), quote_ident(column.colname)
         default = type(command.tree)()
         default.CopyFrom(command.tree)
         plain = altered(piece.stmt, [command]).removesuffix(";")
@@ -265,40 +265,40 @@ RULES = (
     Rule(
         id="add-column-volatile-default",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="ADD COLUMN with a default that differs from row to row",
-        does="rewrites the table under an AccessExclusive lock; now() would not",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_volatile,
-        seen=works,
+        effect="rewrites the table under an AccessExclusive lock; now() would not",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_volatile,
+        confirmed_by=works,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AddColumn",),
+        subcommands=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN token uuid DEFAULT gen_random_uuid();"),
     ),
     Rule(
         id="add-column-serial-identity",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="ADD COLUMN serial, or GENERATED … AS IDENTITY",
-        does="rewrites the table under an AccessExclusive lock to number its rows",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_serial,
-        seen=works,
+        effect="rewrites the table under an AccessExclusive lock to number its rows",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_serial,
+        confirmed_by=works,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AddColumn",),
+        subcommands=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN seqno bigserial;"),
     ),
     Rule(
         id="add-column-generated-stored",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="ADD COLUMN … GENERATED ALWAYS AS (…) STORED",
-        does="rewrites the table under an AccessExclusive lock to store the values",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_stored,
-        seen=works,
+        effect="rewrites the table under an AccessExclusive lock to store the values",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_stored,
+        confirmed_by=works,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AddColumn",),
+        subcommands=("AT_AddColumn",),
         example=Example(
             _ORDERS,
             "ALTER TABLE orders ADD COLUMN twice int GENERATED ALWAYS AS (qty * 2) STORED;",
@@ -308,14 +308,14 @@ RULES = (
     Rule(
         id="add-column-constrained-domain",
         severity="error",
-        by="D",
+        basis="measured",
         summary="ADD COLUMN of a domain with a CHECK",
-        does="rewrites the table under an AccessExclusive lock, although the column is empty",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_domain,
-        seen=rewrites,
+        effect="rewrites the table under an AccessExclusive lock, although the column is empty",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_domain,
+        confirmed_by=rewrites,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AddColumn",),
+        subcommands=("AT_AddColumn",),
         example=Example(
             f"{_ORDERS} CREATE DOMAIN tag AS text CHECK (VALUE <> '');",
             "ALTER TABLE orders ADD COLUMN label tag;",
@@ -325,13 +325,13 @@ RULES = (
     Rule(
         id="add-column-not-null-no-default",
         severity="error",
-        by="S",
+        basis="static",
         summary="ADD COLUMN … NOT NULL without a default",
-        does="refuses with error 23502 where there is a row",
-        hurts="it passes on an empty database and fails in production",
-        hits=_required_without_value,
+        effect="refuses with error 23502 where there is a row",
+        risk="it passes on an empty database and fails in production",
+        check=_required_without_value,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AddColumn",),
+        subcommands=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN code text NOT NULL;"),
     ),
 )

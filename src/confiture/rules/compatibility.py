@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.rules.parse_tree import commands, name_in, name_of, quoted
+from confiture.rules.parse_tree import commands, name_in, name_of
 from confiture.rules.parsed_migration import Piece, Reading
 from confiture.rules.rule import Example, Hit, Rule, Severity
 from confiture.sql.parser import word
+from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL, qty int);"
@@ -21,7 +22,7 @@ def _drop_column(piece: Piece) -> Iterator[Hit]:
     if word(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
         for each in commands(piece.stmt):
             if each.sort == "AT_DropColumn":
-                yield Hit(f"drops {table}.{quoted(each.tree.name)}, and what is in it", str(table))
+                yield Hit(f"drops {table}.{quote_ident(each.tree.name)}, and what is in it", str(table))
 
 
 def _drop_not_null(piece: Piece) -> Iterator[Hit]:
@@ -29,7 +30,8 @@ def _drop_not_null(piece: Piece) -> Iterator[Hit]:
     for each in commands(piece.stmt):
         if each.sort == "AT_DropNotNull" and not piece.is_new(table):
             yield Hit(
-                f"lets {table}.{quoted(each.tree.name)} be NULL: is its reader ready for that?", str(table)
+                f"lets {table}.{quote_ident(each.tree.name)} be NULL: is its reader ready for that?",
+                str(table),
             )
 
 
@@ -43,11 +45,11 @@ def _drop_table(piece: Piece) -> Iterator[Hit]:
 def _drop_schema(piece: Piece) -> Iterator[Hit]:
     if word(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
         for each in piece.stmt.objects:
-            yield Hit(f"drops the schema {quoted(each.string.sval)}, and what is in it")
+            yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
 
 
 def _drop_database(piece: Piece) -> Iterator[Hit]:
-    yield Hit(f"drops the database {quoted(piece.stmt.dbname)}")
+    yield Hit(f"drops the database {quote_ident(piece.stmt.dbname)}")
 
 
 def _rename(sort: str, words: str) -> Any:
@@ -58,10 +60,10 @@ def _rename(sort: str, words: str) -> Any:
         if stmt.HasField("relation"):
             table = name_of(stmt.relation)
             if not piece.is_new(table):
-                old = f"{table}.{quoted(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
-                yield Hit(f"renames the {words} {old} to {quoted(stmt.newname)}", str(table))
+                old = f"{table}.{quote_ident(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
+                yield Hit(f"renames the {words} {old} to {quote_ident(stmt.newname)}", str(table))
         else:
-            yield Hit(f"renames the {words} {quoted(stmt.subname)} to {quoted(stmt.newname)}")
+            yield Hit(f"renames the {words} {quote_ident(stmt.subname)} to {quote_ident(stmt.newname)}")
 
     return hits
 
@@ -70,7 +72,7 @@ def _move(piece: Piece) -> Iterator[Hit]:
     stmt = piece.stmt
     if stmt.HasField("relation") and not piece.is_new(name_of(stmt.relation)):
         table = name_of(stmt.relation)
-        yield Hit(f"moves {table} to the schema {quoted(stmt.newschema)}", str(table))
+        yield Hit(f"moves {table} to the schema {quote_ident(stmt.newschema)}", str(table))
 
 
 def _rename_table(piece: Piece) -> Iterator[Hit]:
@@ -124,28 +126,28 @@ def _duplicates(piece: Piece) -> Iterator[Hit]:
     listed = stmt.target_list if piece.kind == "update_stmt" else stmt.cols
     names = [each.res_target.name for each in listed if not each.res_target.indirection]
     for name in dict.fromkeys(each for each in names if names.count(each) > 1):
-        yield Hit(f"assigns {quoted(name)} twice: error 42601 or 42701", str(name_of(stmt.relation)))
+        yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(name_of(stmt.relation)))
 
 
 def _named(
     id: str,
     severity: Severity,
     summary: str,
-    hurts: str,
-    way: str,
+    risk: str,
+    remedy: str,
     dangerous: str,
     schema: str = _ORDERS,
-    does: str = "does it at once",
+    effect: str = "does it at once",
     **more: Any,
 ) -> Rule:
     return Rule(
         id=id,
         severity=severity,
-        by="S",
+        basis="static",
         summary=summary,
-        does=does,
-        hurts=hurts,
-        way=way,
+        effect=effect,
+        risk=risk,
+        remedy=remedy,
         example=Example(schema, dangerous),
         **more,
     )
@@ -161,9 +163,9 @@ RULES = (
         _OLD,
         _WAY,
         "ALTER TABLE orders DROP COLUMN note;",
-        hits=_drop_column,
+        check=_drop_column,
         kinds=("alter_table_stmt",),
-        sorts=("AT_DropColumn",),
+        subcommands=("AT_DropColumn",),
     ),
     _named(
         "drop-table",
@@ -172,7 +174,7 @@ RULES = (
         _OLD,
         _WAY,
         "DROP TABLE orders;",
-        hits=_drop_table,
+        check=_drop_table,
         kinds=("drop_stmt",),
     ),
     _named(
@@ -183,7 +185,7 @@ RULES = (
         _WAY,
         "DROP SCHEMA app CASCADE;",
         "CREATE SCHEMA app;",
-        hits=_drop_schema,
+        check=_drop_schema,
         kinds=("drop_stmt",),
     ),
     _named(
@@ -194,7 +196,7 @@ RULES = (
         "do it by hand",
         "DROP DATABASE jam;",
         "CREATE DATABASE jam;",
-        hits=_drop_database,
+        check=_drop_database,
         kinds=("dropdb_stmt",),
     ),
     _named(
@@ -204,9 +206,9 @@ RULES = (
         "who reads the column may not be ready for a NULL",
         "deploy what reads NULLs first",
         "ALTER TABLE orders ALTER COLUMN note DROP NOT NULL;",
-        hits=_drop_not_null,
+        check=_drop_not_null,
         kinds=("alter_table_stmt",),
-        sorts=("AT_DropNotNull",),
+        subcommands=("AT_DropNotNull",),
     ),
     _named(
         "rename-column",
@@ -215,7 +217,7 @@ RULES = (
         _OLD,
         _RENAME,
         "ALTER TABLE orders RENAME COLUMN note TO remark;",
-        hits=_rename("OBJECT_COLUMN", "column"),
+        check=_rename("OBJECT_COLUMN", "column"),
         kinds=("rename_stmt",),
     ),
     _named(
@@ -225,7 +227,7 @@ RULES = (
         _OLD,
         _RENAME,
         "ALTER TABLE orders RENAME TO purchases;",
-        hits=_rename_table,
+        check=_rename_table,
         kinds=("rename_stmt", "alter_object_schema_stmt"),
     ),
     _named(
@@ -236,7 +238,7 @@ RULES = (
         _RENAME,
         "ALTER SCHEMA app RENAME TO shop;",
         "CREATE SCHEMA app;",
-        hits=_rename("OBJECT_SCHEMA", "schema"),
+        check=_rename("OBJECT_SCHEMA", "schema"),
         kinds=("rename_stmt",),
     ),
     _named(
@@ -247,7 +249,7 @@ RULES = (
         _RENAME,
         "ALTER TYPE mood RENAME VALUE 'lo' TO 'low';",
         "CREATE TYPE mood AS ENUM ('lo', 'hi');",
-        hits=_rename_enum,
+        check=_rename_enum,
         kinds=("alter_enum_stmt",),
     ),
     _named(
@@ -257,8 +259,8 @@ RULES = (
         "everyone but the owner sees an empty table",
         "create the policies in the same migration",
         "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;",
-        does="lets nobody but the owner see a row",
-        over=_rls,
+        effect="lets nobody but the owner see a row",
+        check_migration=_rls,
     ),
     _named(
         "transaction-control-in-migration",
@@ -267,8 +269,8 @@ RULES = (
         "what was to be applied whole or not at all would be committed in pieces: confiture refuses it",
         "take it out; what must be committed apart goes into a migration of its own",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;\nCOMMIT;",
-        does="ends the transaction that confiture began",
-        hits=_control,
+        effect="ends the transaction that confiture began",
+        check=_control,
         kinds=("transaction_stmt", "variable_set_stmt"),
     ),
     _named(
@@ -278,8 +280,8 @@ RULES = (
         "the migration would be lost",
         "take BEGIN out: confiture begins and ends the transaction itself",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;",
-        does="rolls back what is not committed",
-        over=_uncommitted,
+        effect="rolls back what is not committed",
+        check_migration=_uncommitted,
     ),
     _named(
         "duplicate-column-assignments",
@@ -288,8 +290,8 @@ RULES = (
         "the migration fails",
         "assign it once",
         "UPDATE orders SET qty = 1, qty = 2 WHERE id = 1;",
-        does="refuses with error 42601",
-        hits=_duplicates,
+        effect="refuses with error 42601",
+        check=_duplicates,
         kinds=("update_stmt", "insert_stmt"),
     ),
 )

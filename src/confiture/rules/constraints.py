@@ -19,12 +19,12 @@ from confiture.rules.parse_tree import (
     keys,
     name_in,
     name_of,
-    quoted,
 )
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, not_null, outside, part, recipe, validated_later
-from confiture.rules.rule import Example, Hit, Rule
+from confiture.rules.rule import Basis, Example, Hit, Rule
 from confiture.sql.parser import word
+from confiture.sql.quote import quote_ident
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
@@ -103,7 +103,8 @@ def _indexed(piece: Piece, constraint: Constraint, label: str, name: str) -> tup
         index.index_including_params.add().index_elem.name = each.string.sval
     deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
     deferred += " INITIALLY DEFERRED" if constraint.tree.initdeferred else ""
-    add = f"ALTER TABLE {table} ADD CONSTRAINT {quoted(name)} {label} USING INDEX {quoted(name)}{deferred};"
+    index_name = quote_ident(name)
+    add = f"ALTER TABLE {table} ADD CONSTRAINT {index_name} {label} USING INDEX {index_name}{deferred};"
     return (*_column_first(piece.stmt, constraint), outside(concurrently(index)), part(add))
 
 
@@ -166,7 +167,7 @@ def _set_not_null(piece: Piece) -> Iterator[Hit]:
         table = name_of(piece.stmt.relation)
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: no CHECK proves "
-            f"that {', '.join(map(quoted, columns))} holds no NULL",
+            f"that {', '.join(map(quote_ident, columns))} holds no NULL",
             str(table),
             recipe(*not_null(table, *columns)),
         )
@@ -260,7 +261,7 @@ def _domain(piece: Piece) -> Iterator[Hit]:
     domain = name_in(stmt.type_name)
     if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
         constraint = getattr(stmt, "def").constraint
-        name = quoted(constraint.conname or derived(domain.name, "", "check"))
+        name = quote_ident(constraint.conname or derived(domain.name, "", "check"))
         from confiture.sql.parser import written_expression
 
         check = written_expression(constraint.raw_expr)
@@ -277,7 +278,7 @@ def _domain(piece: Piece) -> Iterator[Hit]:
     elif stmt.subtype == "V":
         yield Hit(f"reads all of every table with a column of {domain} while writes to it wait")
     elif stmt.subtype == "O":
-        name = quoted(derived(domain.name, "", "filled"))
+        name = quote_ident(derived(domain.name, "", "filled"))
         yield Hit(
             f"reads all of every table with a column of {domain} while writes to it wait",
             None,
@@ -286,17 +287,17 @@ def _domain(piece: Piece) -> Iterator[Hit]:
 
 
 def _long_rule(
-    id: str, by: Any, summary: str, does: str, hits: Any, example: Example | None, **more: Any
+    id: str, basis: Basis, summary: str, effect: str, check: Any, example: Example | None, **more: Any
 ) -> Rule:
     return Rule(
         id=id,
         severity="error",
-        by=by,
+        basis=basis,
         summary=summary,
-        does=does,
-        hurts=more.pop("hurts", "nobody reads or writes the table until the last row is looked at"),
-        hits=hits,
-        seen=more.pop("seen", works),
+        effect=effect,
+        risk=more.pop("risk", "nobody reads or writes the table until the last row is looked at"),
+        check=check,
+        confirmed_by=more.pop("confirmed_by", works),
         kinds=more.pop("kinds", ("alter_table_stmt",)),
         example=example,
         **more,
@@ -306,37 +307,37 @@ def _long_rule(
 RULES = (
     _long_rule(
         "set-not-null-scan",
-        "D",
+        "measured",
         "SET NOT NULL without a CHECK that proves it",
         "reads the whole table under an AccessExclusive lock; a valid CHECK (c IS NOT NULL) spares it that",
         _set_not_null,
         Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
-        seen=scans,
-        sorts=("AT_SetNotNull",),
+        confirmed_by=scans,
+        subcommands=("AT_SetNotNull",),
     ),
     _long_rule(
         "add-check-validated",
-        "S+D",
+        "either",
         "ADD CHECK without NOT VALID",
         "reads the whole table under an AccessExclusive lock",
         _check,
         Example(_ORDERS, "ALTER TABLE orders ADD CHECK (qty > 0);"),
-        sorts=("AT_AddConstraint", "AT_AddColumn"),
+        subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-fk-validated",
-        "S+D",
+        "either",
         "ADD FOREIGN KEY without NOT VALID",
         "reads the whole table under a ShareRowExclusive lock on it and on the table that it refers to",
         _foreign,
         Example(_ORDERS + _CUSTOMER, "ALTER TABLE orders ADD FOREIGN KEY (qty) REFERENCES customer (id);"),
-        hurts="writes to both tables wait until the last row is looked up",
-        seen=_foreign_seen,
-        sorts=("AT_AddConstraint", "AT_AddColumn"),
+        risk="writes to both tables wait until the last row is looked up",
+        confirmed_by=_foreign_seen,
+        subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "validate-in-same-transaction",
-        "S+D",
+        "either",
         "NOT VALID and VALIDATE in one transaction",
         "keeps the strong lock of the ADD until the end, and reads the whole table under it",
         _same_transaction,
@@ -345,32 +346,32 @@ RULES = (
             "ALTER TABLE orders ADD CONSTRAINT orders_qty_check CHECK (qty > 0) NOT VALID;\n"
             "ALTER TABLE orders VALIDATE CONSTRAINT orders_qty_check;",
         ),
-        hurts="NOT VALID has gained nothing: the table is blocked as without it",
-        sorts=("AT_ValidateConstraint",),
+        risk="NOT VALID has gained nothing: the table is blocked as without it",
+        subcommands=("AT_ValidateConstraint",),
     ),
     _long_rule(
         "add-unique-builds-index",
-        "S+D",
+        "either",
         "ADD UNIQUE without USING INDEX",
         "builds the index under an AccessExclusive lock",
         _unique,
         Example(_ORDERS, "ALTER TABLE orders ADD UNIQUE (note);"),
-        hurts="nobody reads or writes the table until the index is built",
-        sorts=("AT_AddConstraint", "AT_AddColumn"),
+        risk="nobody reads or writes the table until the index is built",
+        subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-pk-builds-index",
-        "S+D",
+        "either",
         "ADD PRIMARY KEY without USING INDEX",
         "builds the index under an AccessExclusive lock, and reads the table for NULLs",
         _primary,
         Example("CREATE TABLE raw (id bigint, note text);", "ALTER TABLE raw ADD PRIMARY KEY (id);"),
-        hurts="nobody reads or writes the table until the index is built",
-        sorts=("AT_AddConstraint", "AT_AddColumn"),
+        risk="nobody reads or writes the table until the index is built",
+        subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "pk-using-nullable-index",
-        "D",
+        "measured",
         "PRIMARY KEY USING INDEX on a column that may be NULL",
         "reads the whole table under an AccessExclusive lock to make the column NOT NULL",
         _primary_of_index,
@@ -378,60 +379,60 @@ RULES = (
             "CREATE TABLE raw (id bigint, note text); CREATE UNIQUE INDEX raw_id_key ON raw (id);",
             "ALTER TABLE raw ADD CONSTRAINT raw_pkey PRIMARY KEY USING INDEX raw_id_key;",
         ),
-        seen=scans,
-        sorts=("AT_AddConstraint", "AT_AddColumn"),
+        confirmed_by=scans,
+        subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _long_rule(
         "add-exclusion-constraint",
-        "S+D",
+        "either",
         "ADD … EXCLUDE",
         "builds the index under an AccessExclusive lock; there is no form of it that does not",
         _exclude,
         Example(_ORDERS, "ALTER TABLE orders ADD EXCLUDE USING btree (note WITH =);"),
-        hurts="nobody reads or writes the table until the index is built",
-        way="a quiet window",
-        sorts=("AT_AddConstraint", "AT_AddColumn"),
+        risk="nobody reads or writes the table until the index is built",
+        remedy="a quiet window",
+        subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     Rule(
         id="new-table-fk-locks-referenced",
         severity="warning",
-        by="D",
+        basis="measured",
         summary="a new table that REFERENCES an old one",
-        does="takes a ShareRowExclusive lock on the old table until the migration's end",
-        hurts="writes to the old table wait for all the rest of the migration",
-        hits=_new_table,
-        seen=_locks_named,
+        effect="takes a ShareRowExclusive lock on the old table until the migration's end",
+        risk="writes to the old table wait for all the rest of the migration",
+        check=_new_table,
+        confirmed_by=_locks_named,
         kinds=("create_stmt",),
         example=Example(
             _CUSTOMER, "CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));"
         ),
-        way="make it the last statement of a short migration, with a lock_timeout",
+        remedy="make it the last statement of a short migration, with a lock_timeout",
     ),
     Rule(
         id="drop-fk-locks-both",
         severity="warning",
-        by="D",
+        basis="measured",
         summary="dropping a foreign key, or its table",
-        does="takes an AccessExclusive lock on both tables",
-        hurts="reads and writes of the other table wait too, which nobody expects",
-        hits=_drop_foreign,
+        effect="takes an AccessExclusive lock on both tables",
+        risk="reads and writes of the other table wait too, which nobody expects",
+        check=_drop_foreign,
         rehearsed_only=True,
         kinds=("alter_table_stmt", "drop_stmt"),
         example=Example(
             f"{_CUSTOMER} CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));",
             "DROP TABLE badge;",
         ),
-        way="a short migration with a lock_timeout",
+        remedy="a short migration with a lock_timeout",
     ),
     Rule(
         id="domain-constraint-validated",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="ALTER DOMAIN ADD CHECK, SET NOT NULL or VALIDATE",
-        does="reads every table with a column of the domain under a Share lock",
-        hurts="writes to all these tables wait",
-        hits=_domain,
-        seen=works,
+        effect="reads every table with a column of the domain under a Share lock",
+        risk="writes to all these tables wait",
+        check=_domain,
+        confirmed_by=works,
         kinds=("alter_domain_stmt",),
         example=Example(
             "CREATE DOMAIN amount AS int; CREATE TABLE tally (id int PRIMARY KEY, a amount);",

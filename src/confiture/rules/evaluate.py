@@ -11,7 +11,6 @@ from attrs import define, evolve, field, frozen
 from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
 from confiture.rules.fingerprint import fingerprint, normalised
-from confiture.rules.inside import pieces_inside
 from confiture.rules.measurements import long_here, relation_of, told, worked_on
 from confiture.rules.parse_tree import commands
 from confiture.rules.parsed_migration import Piece, Reading
@@ -20,7 +19,7 @@ from confiture.rules.suppressions import Ignored
 
 Basis = Literal["measured", "static"]
 FailOn = Literal["error", "warning", "never"]
-_Asking = tuple[str, frozenset[str] | None, bool]
+_Asking = tuple[str, frozenset[str] | None, bool, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
 
@@ -58,27 +57,34 @@ class Book:
 
     @wide.default
     def _over(self) -> tuple[Rule, ...]:
-        return tuple(each for each in self.rules if each.over)
+        return tuple(each for each in self.rules if each.check_migration)
 
     def for_piece(self, piece: Piece) -> tuple[Rule, ...]:
         """Return the rules to ask of a statement, each list of them made once."""
         altered = piece.kind == "alter_table_stmt"
         sorts = frozenset(each.sort for each in commands(piece.stmt)) if altered else None
-        asking = piece.kind, sorts, piece.report is not None
+        asking = piece.kind, sorts, piece.report is not None, piece.inside
         if asking not in self._by_statement:
             self._by_statement[asking] = tuple(each for each in self.rules if self._is_asked(each, *asking))
         return self._by_statement[asking]
 
-    def _is_asked(self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool) -> bool:
+    def _is_asked(
+        self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool, inside: bool
+    ) -> bool:
         """Whether a rule looks at such a statement; of an ALTER TABLE, at one of its commands.
 
         What only a rehearsal decides is not asked again without one: that it is open is known.
         """
-        if rule.hits is None or (rule.kinds and kind not in rule.kinds):
+        if rule.check is None or (rule.kinds and kind not in rule.kinds):
             return False
-        if not rehearsed and (rule.rehearsed_only or (rule.by == "D" and rule.id in self.undecided)):
+        # A rule for any kind judges what was measured, and that is of the block as a whole.
+        if inside and not rule.kinds:
             return False
-        return sorts is None or not rule.sorts or not sorts.isdisjoint(rule.sorts)
+        if not rehearsed and (
+            rule.rehearsed_only or (rule.basis == "measured" and rule.id in self.undecided)
+        ):
+            return False
+        return sorts is None or not rule.subcommands or not sorts.isdisjoint(rule.subcommands)
 
     def leave_open(self, rule: Rule) -> None:
         """Note that only a rehearsal can judge it."""
@@ -162,12 +168,12 @@ def _place(verdict: Verdict) -> tuple[int, str]:
 def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ignored) -> Iterator[Verdict]:
     for piece in reading.pieces:
         named = False
-        for each in (piece, *pieces_inside(piece)):
+        for each in _with_inner(piece):
             for rule in book.for_piece(each):
                 for hit in _hits(rule, each):
                     ignored.met(rule.id, piece)
                     verdict = _judged(rule, hit, each, empty)
-                    if piece.report is None and (rule.by == "D" or not hit.sure):
+                    if piece.report is None and (rule.basis == "measured" or not hit.sure):
                         book.leave_open(rule)
                     if verdict:
                         named = named or verdict.basis == "measured"
@@ -176,25 +182,33 @@ def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ign
             unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
             yield from (Verdict(rule, _unnamed(piece), piece, "measured") for rule in unnamed)
     for rule in book.wide:
-        for hit in rule.over(reading) if rule.over else ():
+        for hit in rule.check_migration(reading) if rule.check_migration else ():
             piece = _at(reading, hit.line)
             ignored.met(rule.id, piece)
-            yield Verdict(rule, hit, piece, "measured" if rule.by == "D" else "static")
+            yield Verdict(rule, hit, piece, "measured" if rule.basis == "measured" else "static")
+
+
+def _with_inner(piece: Piece) -> tuple[Piece, ...]:
+    """Return the statement and, if it was rehearsed, those in its DO block.
+
+    The text of a block does not tell which of its branches runs: only a rehearsal can confirm a finding.
+    """
+    return (piece, *piece.inner) if piece.report is not None else (piece,)
 
 
 def _is_silenced(book: Book, piece: Piece) -> bool:
     """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
     return any(
         _hits(rule, each)
-        for each in (piece, *pieces_inside(piece))
+        for each in _with_inner(piece)
         for rule in book.silenced
-        if rule.hits and (not rule.kinds or each.kind in rule.kinds)
+        if rule.check and (each.kind in rule.kinds or not (rule.kinds or each.inside))
     )
 
 
 def _hits(rule: Rule, piece: Piece) -> list[Hit]:
     try:
-        return list(rule.hits(piece)) if rule.hits else []
+        return list(rule.check(piece)) if rule.check else []
     except Exception as error:
         raise PluginFault(
             f"the rule {rule.id} failed at {piece.reading.file}:{piece.line} with "
@@ -219,22 +233,22 @@ def _judged(rule: Rule, hit: Hit, piece: Piece, empty: Collection[str]) -> Verdi
     """Return what becomes of a hit: measured, static, or nothing where the rehearsal says otherwise."""
     rehearsed = piece.report is not None and piece.report.not_rehearsed is None
     if not rehearsed:
-        certain = rule.by != "D" and hit.sure and not piece.inside
+        certain = rule.basis != "measured" and hit.sure and not piece.inside
         return Verdict(rule, hit, piece, "static") if certain else None
-    if rule.by == "S":
+    if rule.basis == "static":
         return (
             None if piece.inside else Verdict(rule, hit, piece, "measured" if long_here(piece) else "static")
         )
-    if rule.seen is None or rule.seen(hit, piece):
+    if rule.confirmed_by is None or rule.confirmed_by(hit, piece):
         return Verdict(rule, _softened(rule, hit, piece), piece, "measured")
-    if rule.by == "D" or piece.inside or not hit.sure or not _is_empty(hit, piece, empty):
+    if rule.basis == "measured" or piece.inside or not hit.sure or not _is_empty(hit, piece, empty):
         return None
     return Verdict(rule, hit, piece, "static")
 
 
 def _softened(rule: Rule, hit: Hit, piece: Piece) -> Hit:
     """Return the hit, milder where a rule of long blocks met an empty table in the rehearsal."""
-    if rule.by == "D" and rule.severity == "error" and rule.seen and not long_here(piece):
+    if rule.basis == "measured" and rule.severity == "error" and rule.confirmed_by and not long_here(piece):
         return evolve(hit, severity="warning")
     return hit
 

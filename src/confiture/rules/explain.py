@@ -10,6 +10,8 @@ from confiture.rules.parsed_migration import Reading, together
 from confiture.rules.rule import Example, Rule, Severity
 from confiture.sql.script import read_sql_text
 
+# The letters of the JSON of `confiture rules`, which stay as they are.
+_BASIS = {"static": "S", "measured": "D", "either": "S+D"}
 OUTSIDE = "-- confiture: no-transaction\n"
 
 
@@ -19,14 +21,14 @@ def explained(rule: Rule, severity: Severity | None = None) -> Explained:
     return Explained(
         rule=rule.id,
         severity=severity or rule.severity,
-        by=rule.by,
+        by=_BASIS[rule.basis],
         summary=rule.summary,
-        does=rule.does,
-        hurts=rule.hurts,
+        does=rule.effect,
+        hurts=rule.risk,
         schema=example.schema if example else None,
         example=dangerous(example) if example else None,
         recipe=recipe_of(rule, read_example(example)) if example else None,
-        way=rule.way,
+        way=rule.remedy,
         differs=example.differs if example else None,
     )
 
@@ -50,6 +52,6 @@ def read_example(example: Example) -> Reading:
 
 def recipe_of(rule: Rule, reading: Reading) -> str | None:
     """Return the recipe that a rule makes of a migration, from its text alone."""
-    found = [hit for piece in reading.pieces for hit in (rule.hits(piece) if rule.hits else ())]
-    found += rule.over(reading) if rule.over else ()
+    found = [hit for piece in reading.pieces for hit in (rule.check(piece) if rule.check else ())]
+    found += rule.check_migration(reading) if rule.check_migration else ()
     return next((hit.recipe for hit in found if hit.recipe), None)

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import works
-from confiture.rules.parse_tree import Name, columns_in, derived, name_in, name_of, quoted
+from confiture.rules.parse_tree import Name, columns_in, derived, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import respelled, word
+from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import outside_transaction, transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -89,7 +90,7 @@ def _index_by_partition(stmt: Any, table: Name, partitions: tuple[str, ...]) -> 
         copied.relation.schemaname, copied.relation.relname = schema.strip('"'), bare.strip('"')
         copied.idxname = derived(bare.strip('"'), name, "part")
         builds.append(concurrently(copied))
-        child = f"{schema}.{quoted(copied.idxname)}" if schema else quoted(copied.idxname)
+        child = f"{schema}.{quote_ident(copied.idxname)}" if schema else quote_ident(copied.idxname)
         attaches.append(f"ALTER INDEX {whole} ATTACH PARTITION {child};")
     return recipe(part(f"{created(parent)};"), outside(*builds), part(*attaches))
 
@@ -119,7 +120,11 @@ def _reindex(piece: Piece) -> Iterator[Hit]:
         return
     sort = word(stmt, "kind").removeprefix("REINDEX_OBJECT_")
     target = (
-        str(name_of(stmt.relation)) if stmt.HasField("relation") else quoted(stmt.name) if stmt.name else ""
+        str(name_of(stmt.relation))
+        if stmt.HasField("relation")
+        else quote_ident(stmt.name)
+        if stmt.name
+        else ""
     )
     if stmt.HasField("relation") and piece.is_new(name_of(stmt.relation)):
         return
@@ -155,24 +160,24 @@ RULES = (
     Rule(
         id="index-not-concurrent",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="CREATE INDEX on a table that is there",
-        does="takes a Share lock and holds it until the index is built and the migration has ended",
-        hurts="every INSERT, UPDATE and DELETE of the table waits for as long",
-        hits=_not_concurrent,
-        seen=works,
+        effect="takes a Share lock and holds it until the index is built and the migration has ended",
+        risk="every INSERT, UPDATE and DELETE of the table waits for as long",
+        check=_not_concurrent,
+        confirmed_by=works,
         kinds=("index_stmt",),
         example=Example(_ORDERS, "CREATE INDEX orders_qty_idx ON orders (qty);"),
     ),
     Rule(
         id="partitioned-index-recurses",
         severity="error",
-        by="D",
+        basis="measured",
         summary="CREATE INDEX on a partitioned table",
-        does="takes a Share lock on the table and all its partitions, and builds index after index",
-        hurts="writes to all partitions wait until the last index is built",
-        hits=_recurses,
-        seen=_is_recursive,
+        effect="takes a Share lock on the table and all its partitions, and builds index after index",
+        risk="writes to all partitions wait until the last index is built",
+        check=_recurses,
+        confirmed_by=_is_recursive,
         kinds=("index_stmt",),
         example=Example(
             "CREATE TABLE metric (id bigint, at date NOT NULL, v int) PARTITION BY RANGE (at);"
@@ -185,11 +190,11 @@ RULES = (
     Rule(
         id="drop-index-not-concurrent",
         severity="warning",
-        by="S",
+        basis="static",
         summary="DROP INDEX",
-        does="takes an AccessExclusive lock on the table, for a moment",
-        hurts="it waits for the longest query on the table, and everyone else waits behind it",
-        hits=_drop,
+        effect="takes an AccessExclusive lock on the table, for a moment",
+        risk="it waits for the longest query on the table, and everyone else waits behind it",
+        check=_drop,
         kinds=("drop_stmt",),
         example=Example(
             f"{_ORDERS} CREATE INDEX orders_qty_idx ON orders (qty);", "DROP INDEX orders_qty_idx;"
@@ -198,12 +203,12 @@ RULES = (
     Rule(
         id="reindex-not-concurrent",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="REINDEX",
-        does="takes a Share lock on the table and an AccessExclusive lock on the index while it is rebuilt",
-        hurts="writes wait, and so do reads, because the planner opens every index of the table",
-        hits=_reindex,
-        seen=works,
+        effect="takes a Share lock on the table and an AccessExclusive lock on the index while it is rebuilt",
+        risk="writes wait, and so do reads, because the planner opens every index of the table",
+        check=_reindex,
+        confirmed_by=works,
         kinds=("reindex_stmt",),
         example=Example(
             f"{_ORDERS} CREATE INDEX orders_qty_idx ON orders (qty);", "REINDEX INDEX orders_qty_idx;"
@@ -212,11 +217,11 @@ RULES = (
     Rule(
         id="concurrently-in-transaction",
         severity="error",
-        by="S",
+        basis="static",
         summary="CONCURRENTLY, VACUUM and the like inside a transaction",
-        does="refuses with error 25001",
-        hurts="the migration fails",
-        hits=_in_transaction,
+        effect="refuses with error 25001",
+        risk="the migration fails",
+        check=_in_transaction,
         kinds=("index_stmt", "drop_stmt", "reindex_stmt", "alter_table_stmt", "vacuum_stmt"),
         example=Example(_ORDERS, "CREATE INDEX CONCURRENTLY orders_qty_idx ON orders (qty);"),
     ),

@@ -10,6 +10,7 @@ from confiture.rules.parse_tree import commands, name_of
 from confiture.rules.parsed_migration import Piece, Reading
 from confiture.rules.recipes import part, recipe
 from confiture.rules.rule import Example, Hit, Rule
+from confiture.sql.statement_kind import statement_kind
 from confiture.units import milliseconds
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -58,7 +59,7 @@ def _steps(report: MigrationReport) -> Iterator[tuple[int, str, tuple[Lock, ...]
 
 def _text(statement: StatementReport) -> str:
     # A lock_timeout costs nothing, and belongs in front of what takes a lock.
-    return "" if statement.sql.upper().startswith(("SET ", "RESET ")) else statement.sql
+    return "" if statement_kind(statement.sql).node == "variable_set_stmt" else statement.sql
 
 
 def _of_hook(hook: HookReport) -> tuple[int, str, tuple[Lock, ...]]:
@@ -197,77 +198,77 @@ RULES = (
     Rule(
         id="statement-after-dangerous-lock",
         severity="warning",
-        by="D",
+        basis="measured",
         summary="a statement or hook after a lock that blocks others",
-        does="holds every lock until the transaction ends",
-        hurts="each statement more is added to the time that others wait",
-        hits=_work_after_lock,
-        over=_after_lock,
+        effect="holds every lock until the transaction ends",
+        risk="each statement more is added to the time that others wait",
+        check=_work_after_lock,
+        check_migration=_after_lock,
         rehearsed_only=True,
         example=Example(
             _ORDERS,
             "ALTER TABLE orders ADD COLUMN code text;\nSELECT count(*) FROM orders;",
         ),
-        way="move what follows the lock into the next migration",
+        remedy="move what follows the lock into the next migration",
     ),
     Rule(
         id="transient-dangerous-lock",
         severity="warning",
-        by="D",
+        basis="measured",
         summary="a lock that a subtransaction has let go again",
-        does="lets go of a lock where a savepoint or an EXCEPTION block is rolled back",
-        hurts="others wait for a moment, and nothing shows it afterwards",
-        hits=_transient,
+        effect="lets go of a lock where a savepoint or an EXCEPTION block is rolled back",
+        risk="others wait for a moment, and nothing shows it afterwards",
+        check=_transient,
         rehearsed_only=True,
         example=Example(
             _ORDERS,
             "DO $$ BEGIN BEGIN ALTER TABLE orders ADD COLUMN code text; RAISE 'no'; "
             "EXCEPTION WHEN OTHERS THEN NULL; END; END $$;",
         ),
-        way="take the lock in a migration of its own, with a lock_timeout",
+        remedy="take the lock in a migration of its own, with a lock_timeout",
     ),
     Rule(
         id="no-lock-timeout",
         severity="warning",
-        by="S+D",
+        basis="either",
         summary="lock_timeout switched off",
-        does="waits for a lock for as long as it takes; confiture gives up after 5 s unless told otherwise",
-        hurts="everyone who comes later queues behind the waiting migration",
-        over=_no_lock_timeout,
+        effect="waits for a lock for as long as it takes; confiture gives up after 5 s unless told otherwise",
+        risk="everyone who comes later queues behind the waiting migration",
+        check_migration=_no_lock_timeout,
         example=Example(_ORDERS, "SET LOCAL lock_timeout = 0;\nALTER TABLE orders ADD COLUMN code text;"),
     ),
     Rule(
         id="no-statement-timeout",
         severity="off",
-        by="S+D",
+        basis="either",
         summary="no statement_timeout; off, because confiture sets none and a long migration may be meant",
-        does="runs a statement for as long as it takes",
-        hurts="a statement that takes longer than thought holds its locks for as long",
-        over=_no_statement_timeout,
+        effect="runs a statement for as long as it takes",
+        risk="a statement that takes longer than thought holds its locks for as long",
+        check_migration=_no_statement_timeout,
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN code text;"),
     ),
     Rule(
         id="unbounded-dml",
         severity="warning",
-        by="D",
+        basis="measured",
         summary="UPDATE or DELETE without WHERE",
-        does="locks every row until the migration's end, and writes the whole table to the WAL",
-        hurts="writes of these rows wait, replicas lag, and the table doubles its size",
-        hits=_unbounded,
-        seen=_has_rows,
+        effect="locks every row until the migration's end, and writes the whole table to the WAL",
+        risk="writes of these rows wait, replicas lag, and the table doubles its size",
+        check=_unbounded,
+        confirmed_by=_has_rows,
         kinds=("update_stmt", "delete_stmt"),
         example=Example(_ORDERS, "UPDATE orders SET qty = qty + 1;"),
     ),
     Rule(
         id="combine-alter-statements",
         severity="warning",
-        by="S",
+        basis="static",
         summary="several ALTER TABLEs that each read the same table",
-        does="reads the table once for each of them",
-        hurts="one ALTER TABLE with all of it reads the table once",
-        hits=_combine,
+        effect="reads the table once for each of them",
+        risk="one ALTER TABLE with all of it reads the table once",
+        check=_combine,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AlterColumnType", "AT_SetNotNull", "AT_AddConstraint", "AT_ValidateConstraint"),
+        subcommands=("AT_AlterColumnType", "AT_SetNotNull", "AT_AddConstraint", "AT_ValidateConstraint"),
         example=Example(
             f"{_ORDERS} ALTER TABLE orders ADD CONSTRAINT qty_positive CHECK (qty > 0) NOT VALID;"
             "ALTER TABLE orders ADD CONSTRAINT note_filled CHECK (note <> '') NOT VALID;",
@@ -278,10 +279,10 @@ RULES = (
     Rule(
         id="long-block",
         severity="error",
-        by="D",
+        basis="measured",
         summary="a long block that no other rule names",
-        does="reads, rewrites or indexes a table end to end while a lock of the migration blocks it",
-        hurts="others wait until that has ended",
-        way="see what the statement does, and split the migration",
+        effect="reads, rewrites or indexes a table end to end while a lock of the migration blocks it",
+        risk="others wait until that has ended",
+        remedy="see what the statement does, and split the migration",
     ),
 )

@@ -9,7 +9,7 @@ from confiture.rules.measurements import locks, works
 from confiture.rules.parse_tree import Name, commands, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import part, recipe
-from confiture.rules.rule import By, Example, Hit, Rule
+from confiture.rules.rule import Basis, Example, Hit, Rule
 from confiture.sql.parser import word
 from confiture.sql.transaction_block import switched_on
 
@@ -138,20 +138,27 @@ def _truncate_cascade(piece: Piece) -> Iterator[Hit]:
 
 
 def _brief(
-    id: str, by: By, summary: str, does: str, hits: Any, kinds: tuple[str, ...], example: Example, **more: Any
+    id: str,
+    basis: Basis,
+    summary: str,
+    effect: str,
+    check: Any,
+    kinds: tuple[str, ...],
+    example: Example,
+    **more: Any,
 ) -> Rule:
     return Rule(
         id=id,
         severity="warning",
-        by=by,
+        basis=basis,
         summary=summary,
-        does=does,
-        hurts=more.pop("hurts", "it waits for the longest query on it, and everyone else waits behind it"),
-        hits=hits,
-        seen=more.pop("seen", locks),
+        effect=effect,
+        risk=more.pop("risk", "it waits for the longest query on it, and everyone else waits behind it"),
+        check=check,
+        confirmed_by=more.pop("confirmed_by", locks),
         kinds=kinds,
         example=example,
-        way=more.pop("way", "a short migration of its own, with a lock_timeout"),
+        remedy=more.pop("remedy", "a short migration of its own, with a lock_timeout"),
     )
 
 
@@ -159,11 +166,11 @@ RULES = (
     Rule(
         id="refresh-matview-not-concurrent",
         severity="error",
-        by="S",
+        basis="static",
         summary="REFRESH MATERIALIZED VIEW without CONCURRENTLY",
-        does="computes the view anew under an AccessExclusive lock",
-        hurts="nobody reads the view until it is computed",
-        hits=_refresh,
+        effect="computes the view anew under an AccessExclusive lock",
+        risk="nobody reads the view until it is computed",
+        check=_refresh,
         kinds=("refresh_mat_view_stmt",),
         example=Example(
             f"{_TOTAL} CREATE UNIQUE INDEX total_k ON total (k);", "REFRESH MATERIALIZED VIEW total;"
@@ -172,32 +179,32 @@ RULES = (
     Rule(
         id="set-logged-rewrite",
         severity="error",
-        by="S+D",
+        basis="either",
         summary="SET LOGGED, SET UNLOGGED",
-        does="rewrites the table under an AccessExclusive lock; there is no form of it that does not",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_logged,
-        seen=works,
+        effect="rewrites the table under an AccessExclusive lock; there is no form of it that does not",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_logged,
+        confirmed_by=works,
         kinds=("alter_table_stmt",),
-        sorts=("AT_SetLogged", "AT_SetUnLogged"),
+        subcommands=("AT_SetLogged", "AT_SetUnLogged"),
         example=Example(_ORDERS, "ALTER TABLE orders SET UNLOGGED;"),
-        way="a quiet window",
+        remedy="a quiet window",
     ),
     Rule(
         id="vacuum-full-cluster",
         severity="error",
-        by="S",
+        basis="static",
         summary="VACUUM FULL, CLUSTER",
-        does="rewrites the table under an AccessExclusive lock",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_full,
+        effect="rewrites the table under an AccessExclusive lock",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_full,
         kinds=("vacuum_stmt", "cluster_stmt"),
         example=Example(_ORDERS, "VACUUM FULL orders;", transactional=False),
-        way="pg_repack or pg_squeeze, which rewrite beside the traffic",
+        remedy="pg_repack or pg_squeeze, which rewrite beside the traffic",
     ),
     _brief(
         "create-trigger",
-        "S+D",
+        "either",
         "CREATE TRIGGER on a table that is there",
         "takes a ShareRowExclusive lock on the table until the migration's end",
         _trigger,
@@ -208,7 +215,7 @@ RULES = (
     ),
     _brief(
         "drop-trigger",
-        "S+D",
+        "either",
         "DROP TRIGGER",
         "takes an AccessExclusive lock on the table until the migration's end",
         _drop_trigger,
@@ -220,7 +227,7 @@ RULES = (
     ),
     _brief(
         "create-rule",
-        "D",
+        "measured",
         "CREATE RULE on a table that is there",
         "takes an AccessExclusive lock on the table until the migration's end",
         _rule,
@@ -229,7 +236,7 @@ RULES = (
     ),
     _brief(
         "replace-view",
-        "D",
+        "measured",
         "CREATE OR REPLACE VIEW of a view that is there",
         "takes an AccessExclusive lock on the view until the migration's end",
         _view,
@@ -238,7 +245,7 @@ RULES = (
     ),
     _brief(
         "index-access-exclusive",
-        "D",
+        "measured",
         "ALTER INDEX that locks the index",
         "takes an AccessExclusive lock on the index until the migration's end",
         _index,
@@ -249,32 +256,32 @@ RULES = (
             "CREATE INDEX metric_id ON ONLY metric (id); CREATE INDEX metric_a_id ON metric_a (id);",
             "ALTER INDEX metric_id ATTACH PARTITION metric_a_id;",
         ),
-        seen=_index_locked,
-        hurts="reads of its table wait: the planner opens every index",
+        confirmed_by=_index_locked,
+        risk="reads of its table wait: the planner opens every index",
     ),
     _brief(
         "explicit-lock-table",
-        "S+D",
+        "either",
         "LOCK TABLE in Share mode or stronger",
         "takes the lock and holds it until the migration's end",
         _lock_table,
         ("lock_stmt",),
         Example(_ORDERS, "LOCK TABLE orders IN SHARE MODE;"),
-        hurts="writes wait, and reads too in AccessExclusive mode, for all the rest of the migration",
+        risk="writes wait, and reads too in AccessExclusive mode, for all the rest of the migration",
     ),
     _brief(
         "truncate",
-        "S+D",
+        "either",
         "TRUNCATE of a table that is there",
         "takes an AccessExclusive lock on the table, and all rows are gone",
         _truncate,
         ("truncate_stmt",),
         Example(_ORDERS, "TRUNCATE orders;"),
-        hurts="reads and writes wait until the migration's end, and what was in the table is lost",
+        risk="reads and writes wait until the migration's end, and what was in the table is lost",
     ),
     _brief(
         "truncate-cascade",
-        "S+D",
+        "either",
         "TRUNCATE … CASCADE",
         "empties every table that refers to this one, and those that refer to them",
         _truncate_cascade,
@@ -283,6 +290,6 @@ RULES = (
             f"{_ORDERS} CREATE TABLE item (id bigint PRIMARY KEY, part_of bigint REFERENCES orders (id));",
             "TRUNCATE orders CASCADE;",
         ),
-        hurts="rows are lost in tables that the migration does not name",
+        risk="rows are lost in tables that the migration does not name",
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -10,28 +9,9 @@ from typing import Any
 from attrs import field, frozen
 
 from confiture.sql.parser import nodes, word
+from confiture.sql.quote import quote_ident, quote_name
 
-_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 _LONGEST_NAME_BYTES = 63
-# What PostgreSQL quotes although it is made of small letters: its reserved words, and those that may
-# name a type or a function only.
-_RESERVED_WORDS = """
-    all analyse analyze and any array as asc asymmetric authorization between bigint binary bit
-    boolean both case cast char character check coalesce collate collation column concurrently
-    constraint create cross current_catalog current_date current_role current_schema current_time
-    current_timestamp current_user dec decimal default deferrable desc distinct do else end except
-    exists extract false fetch float for foreign freeze from full grant greatest group grouping
-    having ilike in initially inner inout int integer intersect interval into is isnull join json
-    json_array json_arrayagg json_exists json_object json_objectagg json_query json_scalar
-    json_serialize json_table json_value lateral leading least left like limit localtime
-    localtimestamp merge_action national natural nchar none normalize not notnull null nullif
-    numeric offset on only or order out outer overlaps overlay placing position precision primary
-    real references returning right row select session_user setof similar smallint some substring
-    symmetric system_user table tablesample then time timestamp to trailing treat trim true union
-    unique user using values varchar variadic verbose when where window with xmlattributes xmlconcat
-    xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot xmlserialize xmltable
-"""
-_RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 def _own_schema(schema: str | None) -> str | None:
@@ -52,7 +32,7 @@ class Name:
     written: str | None = field(default=None, eq=False)
 
     def __str__(self) -> str:
-        return ".".join(quoted(each) for each in (self.written or self.schema, self.name) if each)
+        return quote_name(self.written or self.schema, self.name)
 
     def beside(self, name: str) -> Name:
         """Return another name in the same schema."""
@@ -63,7 +43,7 @@ class Name:
         return rel is not None and (
             rel == str(Name(self.schema, self.name, self.schema or "public"))
             if self.schema
-            else rel.endswith(f".{quoted(self.name)}") or rel == quoted(self.name)
+            else rel.endswith(f".{quote_ident(self.name)}") or rel == quote_ident(self.name)
         )
 
 
@@ -82,13 +62,6 @@ def name_in(strings: Iterable[Any]) -> Name:
     words = [each.string.sval for each in strings]
     schema = words[-2] if len(words) > 1 else None
     return Name(schema, words[-1], schema)
-
-
-def quoted(name: str) -> str:
-    """Return an identifier, in quotes where PostgreSQL would put them."""
-    if _PLAIN.fullmatch(name) and name not in _RESERVED:
-        return name
-    return '"' + name.replace('"', '""') + '"'
 
 
 def derived(first: str, second: str, label: str) -> str:

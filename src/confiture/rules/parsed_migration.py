@@ -10,6 +10,7 @@ from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.rules.parse_tree import Name, made_by, renamed_by
+from confiture.sql.procedural import inside
 
 if TYPE_CHECKING:
     from confiture.rules.schema_model import Known
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Ignores = tuple[tuple[str, str | None], ...]
 
 
-@define(eq=False)
+@define(eq=False, slots=False)
 class Piece:
     """One statement.
 
@@ -30,7 +31,7 @@ class Piece:
         index: Its place there.
         ignores: Rules ignored here.
         report: What a rehearsal saw of it; ``None`` without one.
-        inside: Whether it was read out of the text of a DO block.
+        inside: Whether it stands in a DO block.
         stmt: The statement's own tree.
     """
 
@@ -53,6 +54,33 @@ class Piece:
     def earlier(self) -> tuple[Piece, ...]:
         """The statements before it."""
         return tuple(self.reading.pieces[: self.index])
+
+    @cached_property
+    def inner(self) -> tuple[Piece, ...]:
+        """The statements of a DO block, with their lines in the file; none for any other statement."""
+        if self.kind != "do_stmt":
+            return ()
+        return tuple(
+            Piece(
+                sql=statement.sql,
+                line=self._line_inside(statement.line),
+                kind=statement.kind,
+                node=statement.node,
+                reading=self.reading,
+                index=self.index,
+                report=self.report,
+                inside=True,
+            )
+            for statement in inside(self.sql).statements
+            if statement.sql is not None
+        )
+
+    def _line_inside(self, line: int | None) -> int:
+        # The block's own text starts on its line of the file. A Python migration is different: there
+        # `line` is the line of the call, and the string may start elsewhere or be built by code.
+        if line is None or self.reading.file.endswith(".py"):
+            return self.line
+        return self.line + line - 1
 
     def is_new(self, name: Name) -> bool:
         """Whether the relation is made earlier in this migration, or in one that goes with it."""

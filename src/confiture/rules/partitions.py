@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import locks
-from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of, quoted
+from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import respelled, word
+from confiture.sql.quote import quote_ident
 
 _METRIC = (
     "CREATE TABLE metric (id bigint NOT NULL, at date NOT NULL, v int) PARTITION BY RANGE (at);"
@@ -55,7 +56,7 @@ def _attach_default(piece: Piece) -> Iterator[Hit]:
 
 
 def _attach_recipe(piece: Piece, table: Name, tree: Any, child: Name, *, excluding: bool = False) -> str:
-    name = quoted(derived(table.name, child.name if excluding else "", "bounds"))
+    name = quote_ident(derived(table.name, child.name if excluding else "", "bounds"))
     bounds = _bounds(piece, name_of(piece.stmt.relation), tree.bound)
     check = f"NOT ({bounds})" if excluding else bounds
     return recipe(
@@ -72,9 +73,9 @@ def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
     columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
     if bound.strategy == "l":
         values = ", ".join(written_expression(each) for each in bound.listdatums)
-        return f"{quoted(columns[0])} IS NOT NULL AND {quoted(columns[0])} IN ({values})"
+        return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
     if bound.strategy == "r" and len(bound.lowerdatums) == 1:
-        column = quoted(columns[0])
+        column = quote_ident(columns[0])
         ends = [
             f"{column} {sign} {written_expression(each)}"
             for sign, each in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))
@@ -161,14 +162,14 @@ RULES = (
     Rule(
         id="attach-partition-scan",
         severity="error",
-        by="D",
+        basis="measured",
         summary="ATTACH PARTITION of a table without a CHECK of its bounds",
-        does="reads the whole new partition under an AccessExclusive lock on it",
-        hurts="nobody reads or writes it until the last row is looked at",
-        hits=_attach,
-        seen=_child_scanned,
+        effect="reads the whole new partition under an AccessExclusive lock on it",
+        risk="nobody reads or writes it until the last row is looked at",
+        check=_attach,
+        confirmed_by=_child_scanned,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AttachPartition",),
+        subcommands=("AT_AttachPartition",),
         example=Example(
             _BESIDE,
             "ALTER TABLE metric ATTACH PARTITION metric_c FOR VALUES FROM ('2024-03-01') TO ('2024-04-01');",
@@ -177,14 +178,14 @@ RULES = (
     Rule(
         id="attach-partition-default-scan",
         severity="error",
-        by="D",
+        basis="measured",
         summary="ATTACH PARTITION where there is a default partition",
-        does="reads the whole default partition under an AccessExclusive lock",
-        hurts="nobody reads or writes the default partition meanwhile, and nobody reads the whole table",
-        hits=_attach_default,
-        seen=_default_scanned,
+        effect="reads the whole default partition under an AccessExclusive lock",
+        risk="nobody reads or writes the default partition meanwhile, and nobody reads the whole table",
+        check=_attach_default,
+        confirmed_by=_default_scanned,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AttachPartition",),
+        subcommands=("AT_AttachPartition",),
         example=Example(
             f"{_BESIDE} CREATE TABLE metric_default PARTITION OF metric DEFAULT;"
             "INSERT INTO metric VALUES (1, '2025-01-01', 1);"
@@ -196,12 +197,12 @@ RULES = (
     Rule(
         id="create-partition-of-locks-parent",
         severity="warning",
-        by="S+D",
+        basis="either",
         summary="CREATE TABLE … PARTITION OF",
-        does="takes an AccessExclusive lock on the parent until the migration's end",
-        hurts="reads and writes of the whole partitioned table wait; ATTACH lets them pass",
-        hits=_create,
-        seen=locks,
+        effect="takes an AccessExclusive lock on the parent until the migration's end",
+        risk="reads and writes of the whole partitioned table wait; ATTACH lets them pass",
+        check=_create,
+        confirmed_by=locks,
         kinds=("create_stmt",),
         example=Example(
             _METRIC,
@@ -211,13 +212,13 @@ RULES = (
     Rule(
         id="detach-partition-not-concurrent",
         severity="warning",
-        by="S",
+        basis="static",
         summary="DETACH PARTITION without CONCURRENTLY",
-        does="takes an AccessExclusive lock on the parent until the migration's end",
-        hurts="reads and writes of the whole partitioned table wait",
-        hits=_detach,
+        effect="takes an AccessExclusive lock on the parent until the migration's end",
+        risk="reads and writes of the whole partitioned table wait",
+        check=_detach,
         kinds=("alter_table_stmt",),
-        sorts=("AT_DetachPartition",),
+        subcommands=("AT_DetachPartition",),
         example=Example(
             _METRIC,
             "ALTER TABLE metric DETACH PARTITION metric_a;",
@@ -227,12 +228,12 @@ RULES = (
     Rule(
         id="drop-partition-locks-parent",
         severity="warning",
-        by="D",
+        basis="measured",
         summary="DROP TABLE of a partition",
-        does="takes an AccessExclusive lock on the parent until the migration's end",
-        hurts="reads and writes of the whole partitioned table wait",
-        hits=_drop,
-        seen=locks,
+        effect="takes an AccessExclusive lock on the parent until the migration's end",
+        risk="reads and writes of the whole partitioned table wait",
+        check=_drop,
+        confirmed_by=locks,
         kinds=("drop_stmt",),
         example=Example(_METRIC, "DROP TABLE metric_a;"),
     ),

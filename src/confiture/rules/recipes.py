@@ -7,8 +7,9 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.rules.parse_tree import Command, Constraint, Name, derived, quoted
+from confiture.rules.parse_tree import Command, Constraint, Name, derived
 from confiture.sql.parser import respelled
+from confiture.sql.quote import quote_ident
 
 BATCH_ROWS = 10_000
 
@@ -75,7 +76,7 @@ def validated_later(stmt: Any, constraint: Constraint, name: str) -> tuple[Part,
     table = Name(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
     return (
         part(f"{respelled('alter_table_stmt', copied)};"),
-        part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quoted(name)};"),
+        part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
     )
 
 
@@ -85,12 +86,12 @@ def _set(message: Any, name: str, value: str) -> None:
 
 def not_null(table: Name, *columns: str) -> tuple[Part, Part]:
     """Make columns NOT NULL: the rows are looked at under a lock that lets others read and write."""
-    names = [(each, quoted(derived(table.name, each, "filled"))) for each in columns]
+    names = [(each, quote_ident(derived(table.name, each, "filled"))) for each in columns]
     add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({quoted(each)} IS NOT NULL) NOT VALID" for each, name in names
+        f"ADD CONSTRAINT {name} CHECK ({quote_ident(each)} IS NOT NULL) NOT VALID" for each, name in names
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for _, name in names)
-    required = ", ".join(f"ALTER COLUMN {quoted(each)} SET NOT NULL" for each in columns)
+    required = ", ".join(f"ALTER COLUMN {quote_ident(each)} SET NOT NULL" for each in columns)
     return (
         part(f"ALTER TABLE {table} {add};"),
         part(
@@ -103,7 +104,7 @@ def not_null(table: Name, *columns: str) -> tuple[Part, Part]:
 
 def backfill(table: Name, column: str, value: str = "DEFAULT") -> Part:
     """Fill a column a batch at a time, each committed."""
-    name = quoted(column)
+    name = quote_ident(column)
     return outside(
         "DO $$",
         "BEGIN",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from confiture.rules.parsed_migration import Piece, Reading
 
 Severity = Literal["error", "warning", "info", "off"]
-By = Literal["S", "D", "S+D"]
+Basis = Literal["static", "measured", "either"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info", "off")
 
 
@@ -60,32 +60,32 @@ class Rule:
     Attributes:
         id: Its name, in configuration and comments.
         severity: By default.
-        by: ``"S"``: the text is enough; ``"D"``: only a rehearsal tells; ``"S+D"``: either, and the
-            rehearsal wins.
+        basis: What a finding rests on: ``"static"``: the text is enough; ``"measured"``: only a rehearsal
+            can tell; ``"either"``: the text, and a rehearsal confirms or withdraws it.
         summary: One line.
-        does: What PostgreSQL does.
-        hurts: Why that hurts.
-        hits: Finds it in a statement.
-        over: Finds it in a whole migration instead.
-        seen: Whether the rehearsal of that statement shows it.
+        effect: What PostgreSQL does.
+        risk: What that costs its users.
+        check: Returns what it finds in one statement.
+        check_migration: Returns what it finds in a whole migration.
+        confirmed_by: Whether the rehearsal of the statement shows what was found.
         kinds: The parser's names of the statements it looks at; without any, all.
-        sorts: Of an ALTER TABLE, the commands that it looks at; without any, all.
+        subcommands: Of an ALTER TABLE, the commands that it looks at; without any, all.
         rehearsed_only: Whether it looks at nothing but what a rehearsal saw: without one it is not asked.
         example: ``None`` where there is nothing to run.
-        way: What to do, where that is no SQL.
+        remedy: What to do instead, if that is no SQL to paste.
     """
 
     id: str
     severity: Severity
-    by: By
+    basis: Basis
     summary: str
-    does: str
-    hurts: str
-    hits: Callable[[Piece], Iterable[Hit]] | None = field(default=None, repr=False)
-    over: Callable[[Reading], Iterable[Hit]] | None = field(default=None, repr=False)
-    seen: Callable[[Hit, Piece], bool] | None = field(default=None, repr=False)
+    effect: str
+    risk: str
+    check: Callable[[Piece], Iterable[Hit]] | None = field(default=None, repr=False)
+    check_migration: Callable[[Reading], Iterable[Hit]] | None = field(default=None, repr=False)
+    confirmed_by: Callable[[Hit, Piece], bool] | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = ()
-    sorts: tuple[str, ...] = ()
+    subcommands: tuple[str, ...] = ()
     rehearsed_only: bool = False
     example: Example | None = field(default=None, repr=False)
-    way: str | None = None
+    remedy: str | None = None

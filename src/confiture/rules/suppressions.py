@@ -67,7 +67,7 @@ class Ignored:
                 yield rule, reason, piece
 
     def _is_unused(self, rule: Rule, piece: Piece | None) -> bool:
-        if rule.by == "D" and not _all_rehearsed(self.reading):
+        if rule.basis == "measured" and not _all_rehearsed(self.reading):
             return False
         wanted = [piece] if piece else self.reading.pieces
         return not any((rule.id, each.index) in self.used for each in wanted)
@@ -122,19 +122,19 @@ RULES = (
     Rule(
         id=UNUSED,
         severity="warning",
-        by="S",
+        basis="static",
         summary="an ignore that lets nothing pass",
-        does="nothing: it is a comment",
-        hurts="who reads it thinks that there is something to be careful of",
-        way="take the comment out",
+        effect="nothing: it is a comment",
+        risk="who reads it thinks that there is something to be careful of",
+        remedy="take the comment out",
     ),
     Rule(
         id=WITHOUT_REASON,
         severity="error",
-        by="S",
+        basis="static",
         summary="an ignore without a reason, with --strict",
-        does="nothing: it is a comment",
-        hurts="nobody knows later whether the reason still holds",
-        way='-- confiture: ignore RULE reason="the table is empty until March"',
+        effect="nothing: it is a comment",
+        risk="nobody knows later whether the reason still holds",
+        remedy='-- confiture: ignore RULE reason="the table is empty until March"',
     ),
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from confiture.rules.measurements import rebuilds_only, rewrites, scans_only
-from confiture.rules.parse_tree import Command, Name, commands, derived, name_of, quoted
+from confiture.rules.parse_tree import Command, Name, commands, derived, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, backfill, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.schema_model import Check
 from confiture.sql.parser import written_type
+from confiture.sql.quote import quote_ident
 
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
 
@@ -27,7 +28,7 @@ def _rewritten(piece: Piece) -> Iterator[Hit]:
     for table, command in _changed(piece):
         yield Hit(
             f"rewrites {table} while reads and writes of it wait: "
-            f"{quoted(command.tree.name)} changes its type",
+            f"{quote_ident(command.tree.name)} changes its type",
             str(table),
             recipe(*_swapped(table, command)),
         )
@@ -36,7 +37,8 @@ def _rewritten(piece: Piece) -> Iterator[Hit]:
 def _rebuilt(piece: Piece) -> Iterator[Hit]:
     for table, command in _changed(piece):
         yield Hit(
-            f"builds the indexes on {quoted(command.tree.name)} anew while reads and writes of {table} wait",
+            f"builds the indexes on {quote_ident(command.tree.name)} anew "
+            f"while reads and writes of {table} wait",
             str(table),
             recipe(*_swapped(table, command)),
         )
@@ -45,13 +47,13 @@ def _rebuilt(piece: Piece) -> Iterator[Hit]:
 def _swapped(table: Name, command: Command) -> tuple[Part, ...]:
     """Keep a second column beside the first, fill it, and let it take the first one's place."""
     column = command.tree.name
-    old, new = quoted(column), quoted(derived(column, "", "new"))
+    old, new = quote_ident(column), quote_ident(derived(column, "", "new"))
     type_name = written_type(command.definition.column_def.type_name)
     collation = command.definition.column_def.coll_clause
     if collation.collname:
-        type_name += " COLLATE " + ".".join(quoted(each.string.sval) for each in collation.collname)
+        type_name += " COLLATE " + ".".join(quote_ident(each.string.sval) for each in collation.collname)
     function = table.beside(derived(table.name, column, "sync"))
-    trigger = quoted(function.name)
+    trigger = quote_ident(function.name)
     return (
         part(
             f"ALTER TABLE {table} ADD COLUMN {new} {type_name};",
@@ -89,7 +91,7 @@ def _rechecked(piece: Piece) -> Iterator[Hit]:
         known = [each for each in piece.reading.known.checks_of(table) if column in each.columns]
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: "
-            f"a CHECK of {quoted(column)} is tried on every row",
+            f"a CHECK of {quote_ident(column)} is tried on every row",
             str(table),
             recipe(*_recheck_parts(table, known, piece.sql.rstrip().rstrip(";"))) if known else None,
         )
@@ -97,7 +99,7 @@ def _rechecked(piece: Piece) -> Iterator[Hit]:
 
 def _recheck_parts(table: Name, checks: list[Check], change: str) -> tuple[Part, Part]:
     """Take the CHECKs away, change the type, put them back untried, and try them later."""
-    names = [quoted(each.name) for each in checks]
+    names = [quote_ident(each.name) for each in checks]
     drop = ", ".join(f"DROP CONSTRAINT {name}" for name in names)
     add = ", ".join(
         f"ADD CONSTRAINT {name} CHECK ({each.expression}) NOT VALID"
@@ -114,14 +116,14 @@ RULES = (
     Rule(
         id="change-type-rewrite",
         severity="error",
-        by="D",
+        basis="measured",
         summary="ALTER COLUMN … TYPE that rewrites the table",
-        does="rewrites the table under an AccessExclusive lock where the new type is stored in another way",
-        hurts="nobody reads or writes the table until it is rewritten",
-        hits=_rewritten,
-        seen=rewrites,
+        effect="rewrites the table under an AccessExclusive lock where the new type is stored in another way",
+        risk="nobody reads or writes the table until it is rewritten",
+        check=_rewritten,
+        confirmed_by=rewrites,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AlterColumnType",),
+        subcommands=("AT_AlterColumnType",),
         example=Example(
             _LEDGER,
             "ALTER TABLE ledger ALTER COLUMN qty TYPE bigint;",
@@ -131,14 +133,14 @@ RULES = (
     Rule(
         id="change-type-index-rebuild",
         severity="error",
-        by="D",
+        basis="measured",
         summary="ALTER COLUMN … TYPE that rebuilds an index",
-        does="builds the column's indexes anew under an AccessExclusive lock, as for another collation",
-        hurts="nobody reads or writes the table until they are built",
-        hits=_rebuilt,
-        seen=rebuilds_only,
+        effect="builds the column's indexes anew under an AccessExclusive lock, as for another collation",
+        risk="nobody reads or writes the table until they are built",
+        check=_rebuilt,
+        confirmed_by=rebuilds_only,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AlterColumnType",),
+        subcommands=("AT_AlterColumnType",),
         example=Example(
             f"{_LEDGER} CREATE INDEX ledger_memo_idx ON ledger (memo);",
             'ALTER TABLE ledger ALTER COLUMN memo TYPE text COLLATE "C";',
@@ -148,14 +150,14 @@ RULES = (
     Rule(
         id="change-type-recheck",
         severity="error",
-        by="D",
+        basis="measured",
         summary="ALTER COLUMN … TYPE that tries a CHECK again",
-        does="reads the whole table under an AccessExclusive lock where a CHECK names the column",
-        hurts="nobody reads or writes the table until the last row is looked at",
-        hits=_rechecked,
-        seen=scans_only,
+        effect="reads the whole table under an AccessExclusive lock where a CHECK names the column",
+        risk="nobody reads or writes the table until the last row is looked at",
+        check=_rechecked,
+        confirmed_by=scans_only,
         kinds=("alter_table_stmt",),
-        sorts=("AT_AlterColumnType",),
+        subcommands=("AT_AlterColumnType",),
         example=Example(
             "CREATE TABLE ledger (id bigint PRIMARY KEY, code varchar(20) CHECK (code <> ''));",
             "ALTER TABLE ledger ALTER COLUMN code TYPE varchar(60);",

@@ -35,6 +35,8 @@ class Inner:
         in_exception: Whether an EXCEPTION clause may roll it back, and its locks with it.
         dynamic: Whether it is a string that EXECUTE runs.
         reason: Why the text is not known, else ``None``.
+        kind: The parser's name of its node; empty where the text is not known.
+        node: That node, so that nobody parses the text again.
     """
 
     sql: str | None
@@ -42,6 +44,8 @@ class Inner:
     in_exception: bool = False
     dynamic: bool = False
     reason: str | None = None
+    kind: str = field(default="", eq=False)
+    node: Any = field(default=None, eq=False, repr=False)
 
 
 @frozen
@@ -124,7 +128,9 @@ class _Reader:
             self._body(sql, evolve(place, line=line))
             return
         if not top:
-            self.statements.append(Inner(sql, line, place.in_exception, place.dynamic))
+            self.statements.append(
+                Inner(sql, line, place.in_exception, place.dynamic, kind=each.kind, node=each.node)
+            )
         self._calls(each.node, line, place)
 
     def _calls(self, node: Any, line: int | None, place: _Place) -> None:

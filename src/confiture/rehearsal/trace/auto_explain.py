@@ -17,9 +17,7 @@ from psycopg import Connection, Cursor
 from psycopg.errors import Diagnostic
 
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.scans import first_word
 
-_DML = ("INSERT", "UPDATE", "DELETE", "MERGE", "WITH")
 _WRAPPED = "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
 _WANTED = {"log_format": "json", "log_level": "info"} | dict.fromkeys(
     ("log_analyze", "log_buffers", "log_wal", "log_timing"), "on"
@@ -33,11 +31,6 @@ def _set(settings: Mapping[str, str]) -> str:
 
 _ON = _set(_WANTED | {"log_min_duration": "0"})
 _OFF = _set({"log_min_duration": "-1"})
-
-
-def is_dml(sql: str) -> bool:
-    """Whether a statement can have a plan and count rows, by its first word."""
-    return first_word(sql) in _DML
 
 
 @define

@@ -12,10 +12,10 @@ from attrs import evolve
 from confiture.models.report import NotSeen
 from confiture.rehearsal.trace.catalog import Catalog
 from confiture.rehearsal.trace.functions import Reached
-from confiture.rehearsal.trace.scans import first_word
 from confiture.rehearsal.trace.snapshot import Held
 from confiture.sql.lock_modes import Expected, expected_locks
 from confiture.sql.lock_modes.expected_lock import ACCESS_EXCLUSIVE
+from confiture.sql.statement_kind import statement_kind
 
 # REINDEX fires them from PostgreSQL 17 on.
 _FIRE_NO_EVENT = ("LOCK", "TRUNCATE", "REINDEX", "CLUSTER")
@@ -62,7 +62,7 @@ def without_ddl(inner: Sequence[Reached]) -> tuple[Reached, ...]:
                 statements=tuple(
                     one
                     for one in each.found.statements
-                    if one.sql is None or first_word(one.sql) in _FIRE_NO_EVENT
+                    if one.sql is None or statement_kind(one.sql).verb in _FIRE_NO_EVENT
                 ),
             ),
         )

@@ -12,6 +12,7 @@ from confiture.models.report import NotSeen
 from confiture.postgres.session import literal, rows
 from confiture.sql.lock_modes import Expected, expected_locks
 from confiture.sql.procedural import Call, Inner, Inside, inside
+from confiture.sql.quote import quote_name
 
 _NAMES = "SELECT DISTINCT proname::text FROM pg_proc WHERE oid >= 16384"
 # An aggregate has no text; what is written in C runs no SQL that anybody could read.
@@ -112,9 +113,4 @@ def _missed(inner: Inner, seen: Collection[str], function: str | None) -> Iterat
 def _name(lock: Expected) -> str | None:
     if lock.relation is None:
         return None
-    return ".".join(_quoted(each) for each in (lock.schema, lock.relation) if each)
-
-
-def _quoted(name: str) -> str:
-    plain = name.isascii() and name.isidentifier() and name == name.lower()
-    return name if plain else '"' + name.replace('"', '""') + '"'
+    return quote_name(lock.schema, lock.relation)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from confiture.rehearsal.trace.catalog import Catalog, Known
+from confiture.sql.statement_kind import StatementKind, statement_kind
 
 if TYPE_CHECKING:
     from confiture.rehearsal.trace.snapshot import Scans
@@ -15,29 +15,6 @@ _NEARLY_ALL = 0.9
 # Workers' rows are counted elsewhere; the leader reads a share of its own.
 _LEADERS_SHARE = 0.1
 _WITH_THE_PLANNERS = 3
-
-_WORD = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
-# Utility statements; whatever else may run a function.
-_PLAIN = re.compile(
-    "ALTER|ANALYZE|CLUSTER|COMMENT|CREATE|DROP|GRANT|IMPORT|LOCK|REASSIGN|"
-    "REINDEX|RESET|REVOKE|SECURITY|SET|SHOW|TRUNCATE|VACUUM"
-)
-
-
-def first_word(sql: str) -> str:
-    """Return the first word of a statement in capitals, comments passed over."""
-    found = _WORD.match(sql)
-    return found[1].upper() if found else ""
-
-
-def may_run_procedures(sql: str) -> bool:
-    """Whether a statement may run functions, which may take locks and give them back, by its first word."""
-    return not _PLAIN.fullmatch(first_word(sql))
-
-
-def is_query(sql: str) -> bool:
-    """Whether a statement is a query or changes rows only, by its first word."""
-    return first_word(sql) in ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VALUES", "TABLE")
 
 
 def populated(catalog: Catalog, oid: int) -> bool:
@@ -81,5 +58,6 @@ def is_truncate(known: Known, scans: Scans | None, sql: str | None) -> bool:
     """Whether a table with a new file was emptied rather than rewritten: its rows were not read."""
     if known.kind != "table":
         return False
-    word = first_word(sql) if sql else ""
-    return word == "TRUNCATE" or (not _PLAIN.fullmatch(word) and (scans is None or scans.tuples == 0))
+    # A hook's SQL is not known: it may have called anything.
+    kind = statement_kind(sql) if sql else StatementKind()
+    return kind.verb == "TRUNCATE" or (kind.may_run_functions and (scans is None or scans.tuples == 0))

@@ -15,7 +15,7 @@ from confiture.engine.blockers import Blockers
 from confiture.hooks.hook_observer import Results
 from confiture.models.report import MigrationReport
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.auto_explain import Plans, is_dml, unwrapped, wrapped
+from confiture.rehearsal.trace.auto_explain import Plans, unwrapped, wrapped
 from confiture.rehearsal.trace.diff import Following
 from confiture.rehearsal.trace.event_triggers import Events
 from confiture.rehearsal.trace.expected_locks import (
@@ -27,10 +27,10 @@ from confiture.rehearsal.trace.expected_locks import (
     without_ddl,
 )
 from confiture.rehearsal.trace.functions import Reached, all_not_seen, defined_names, reached
-from confiture.rehearsal.trace.scans import is_query, may_run_procedures
 from confiture.rehearsal.trace.snapshot import LOOK, Look, answered, base, bytes_of, new_indexes
 from confiture.rehearsal.trace.steps import Step
 from confiture.rehearsal.trace.trace_report import traced
+from confiture.sql.statement_kind import statement_kind
 
 # The text of a load of data is not read for what it calls.
 _LONGEST_READ = 100_000
@@ -103,8 +103,8 @@ class Trace:
     def before_statement(self, sql: str) -> None:
         """Make ready to look inside a statement that may run procedures, and for its plan."""
         with self._looking():
-            self._inner = self._look_inside(sql) if may_run_procedures(sql) else ()
-            if self.plans and is_dml(sql):
+            self._inner = self._look_inside(sql) if statement_kind(sql).may_run_functions else ()
+            if self.plans and statement_kind(sql).changes_rows:
                 self.plans.begin()
 
     def _look_inside(self, sql: str) -> tuple[Reached, ...]:
@@ -122,9 +122,9 @@ class Trace:
         ended_ms = self.now_ms()
         since_ms = ended_ms - duration_ms
         with self._looking():
-            plan = self.plans.end() if self.plans and is_dml(sql) else None
+            plan = self.plans.end() if self.plans and statement_kind(sql).changes_rows else None
             now = answered(send(self.conn, LOOK))
-        if not is_query(sql):
+        if not statement_kind(sql).is_query:
             self._functions = None  # it may have made one
         sampled = self.blockers.sampled()
         step = self._step((now,), sql, since_ms, ended_ms)
@@ -144,7 +144,7 @@ class Trace:
 
     def explain_sql(self, sql: str) -> str | None:
         """Return the EXPLAIN to execute in a statement's place, if auto_explain could not be loaded."""
-        if self.plans is None or self.plans.loaded is not False or not is_dml(sql):
+        if self.plans is None or self.plans.loaded is not False or not statement_kind(sql).changes_rows:
             return None
         return wrapped(sql)
 

@@ -1,0 +1,190 @@
+"""What kind of statement a text is, decided once, by the parser."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from attrs import frozen
+
+from confiture.sql.parser import Parsed, Unreadable, nodes, parse, word
+
+# Utility statements that run no function somebody wrote; any other statement may.
+_RUN_NO_FUNCTIONS = (
+    "alter_",
+    "create_",
+    "drop_",
+    "grant_",
+    "comment_",
+    "variable_",
+    "reassign_",
+    "sec_label_",
+)
+_RUN_NO_FUNCTIONS_EITHER = frozenset(
+    {
+        "cluster_stmt",
+        "composite_type_stmt",
+        "createdb_stmt",
+        "define_stmt",
+        "dropdb_stmt",
+        "import_foreign_schema_stmt",
+        "index_stmt",
+        "lock_stmt",
+        "reindex_stmt",
+        "rename_stmt",
+        "rule_stmt",
+        "truncate_stmt",
+        "vacuum_stmt",
+        "view_stmt",
+    }
+)
+_CHANGE_ROWS = {
+    "insert_stmt": "INSERT",
+    "update_stmt": "UPDATE",
+    "delete_stmt": "DELETE",
+    "merge_stmt": "MERGE",
+}
+_VERBS = _CHANGE_ROWS | {
+    "call_stmt": "CALL",
+    "cluster_stmt": "CLUSTER",
+    "copy_stmt": "COPY",
+    "do_stmt": "DO",
+    "execute_stmt": "EXECUTE",
+    "lock_stmt": "LOCK",
+    "reindex_stmt": "REINDEX",
+    "select_stmt": "SELECT",
+    "truncate_stmt": "TRUNCATE",
+}
+_TRANSACTION_TIMES = ("now", "transaction_timestamp")
+_TIME_KEYWORDS = ("SVFOP_CURRENT_TIME", "SVFOP_CURRENT_DATE", "SVFOP_LOCALTIME")
+# What psycopg replaces; the parser knows only the server's own $1.
+_PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sbt]|%%")
+
+
+@frozen
+class StatementKind:
+    """What the parse tree says of a statement, without the tree.
+
+    Attributes:
+        node: The parser's name, ``"index_stmt"``; empty if it cannot be parsed.
+        verb: Its keyword, ``"TRUNCATE"``, if it is one whose verb decides how it is judged; else empty.
+        changes_rows: INSERT, UPDATE, DELETE or MERGE, also in a WITH clause.
+        is_query: A query, or a statement that changes rows only.
+        may_run_functions: Whether it may run a function or procedure, which may take locks and release them.
+        fills_relation: CREATE TABLE AS, or CREATE or REFRESH MATERIALIZED VIEW.
+        concurrent: Whether CONCURRENTLY stands in it.
+        reads_rows: Of an INSERT or COPY: whether what it writes depends on rows that are there.
+    """
+
+    node: str = ""
+    verb: str = ""
+    changes_rows: bool = False
+    is_query: bool = False
+    may_run_functions: bool = True
+    fills_relation: bool = False
+    concurrent: bool = False
+    reads_rows: bool = True
+
+
+# A statement is asked about before and after it runs, and again when its report is read. The values are
+# small: the trees, which are not, are dropped.
+@lru_cache(maxsize=4096)
+def statement_kind(sql: str) -> StatementKind:
+    """Return the kind of the first statement of a text; of several statements, none is a mere query."""
+    found = parse_leniently(sql)
+    if not found:
+        return StatementKind()
+    kind = _kind(found[0])
+    if len(found) == 1:
+        return kind
+    return StatementKind(kind.node, kind.verb, changes_rows=kind.changes_rows, concurrent=kind.concurrent)
+
+
+def parse_leniently(sql: str) -> list[Parsed]:
+    """Return the statements of a text that may hold psycopg's placeholders; none if it cannot be parsed."""
+    try:
+        return parse(sql)
+    except Unreadable:
+        pass
+    try:
+        return parse(_PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else "$1", sql))
+    except Unreadable:
+        return []
+
+
+def adds_enum_value(sql: str, value: str) -> bool:
+    """Whether a statement of the text is ALTER TYPE … ADD VALUE with this value."""
+    for parsed in parse_leniently(sql):
+        if parsed.kind == "alter_enum_stmt":
+            statement = parsed.node.alter_enum_stmt
+            # RENAME VALUE is the same node; only it names an old value.
+            if statement.new_val == value and not statement.old_val:
+                return True
+    return False
+
+
+def reads_transaction_time(sql: str) -> bool:
+    """Whether a text asks for the time when its transaction began, as ``now()`` does."""
+    from confiture.sql.procedural import inside
+
+    body = inside(sql)
+    if any(call.name in _TRANSACTION_TIMES for call in body.calls):
+        return True
+    trees = [parsed.node for parsed in parse_leniently(sql)]
+    trees += [statement.node for statement in body.statements if statement.node is not None]
+    return any(map(_is_transaction_time, trees))
+
+
+def _is_transaction_time(node: Any) -> bool:
+    calls = (call.funcname[-1].string.sval for call in nodes(node, "FuncCall"))
+    keywords = (word(value, "op") for value in nodes(node, "SQLValueFunction"))
+    return any(name in _TRANSACTION_TIMES for name in calls) or any(
+        keyword.startswith(_TIME_KEYWORDS) for keyword in keywords
+    )
+
+
+def _kind(parsed: Parsed) -> StatementKind:
+    node, statement = parsed.kind, getattr(parsed.node, parsed.kind)
+    changes_rows = node in _CHANGE_ROWS or (node == "select_stmt" and _has_writing_clause(statement))
+    return StatementKind(
+        node=node,
+        verb=_verb(node, statement),
+        changes_rows=changes_rows,
+        is_query=node in ("select_stmt", "copy_stmt") or changes_rows,
+        may_run_functions=node == "create_table_as_stmt"
+        or not (node.startswith(_RUN_NO_FUNCTIONS) or node in _RUN_NO_FUNCTIONS_EITHER),
+        fills_relation=node in ("create_table_as_stmt", "refresh_mat_view_stmt"),
+        concurrent=_is_concurrent(statement),
+        reads_rows=_reads_rows(node, statement),
+    )
+
+
+def _verb(node: str, statement: Any) -> str:
+    if node == "vacuum_stmt":
+        return "VACUUM" if statement.is_vacuumcmd else "ANALYZE"
+    if node == "select_stmt" and statement.values_lists:
+        return "VALUES"
+    return _VERBS.get(node, "")
+
+
+def _has_writing_clause(select: Any) -> bool:
+    return any(cte.ctequery.WhichOneof("node") in _CHANGE_ROWS for cte in nodes(select, "CommonTableExpr"))
+
+
+def _is_concurrent(statement: Any) -> bool:
+    if getattr(statement, "concurrent", False):
+        return True
+    if any(getattr(command, "concurrent", False) for command in nodes(statement, "PartitionCmd")):
+        return True
+    # REINDEX keeps it among its options.
+    return statement.DESCRIPTOR.name == "ReindexStmt" and any(
+        option.def_elem.defname == "concurrently" for option in statement.params
+    )
+
+
+def _reads_rows(node: str, statement: Any) -> bool:
+    if node == "insert_stmt":
+        queries = (select for select in nodes(statement, "SelectStmt") if not select.values_lists)
+        return statement.HasField("on_conflict_clause") or any(True for _ in queries)
+    return node != "copy_stmt" or not statement.is_from
