@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from confiture.config.gate_policy import Limit, Policy
 from confiture.config.settings import Given, load_settings
 from confiture.exceptions import ConfigurationFault
-from confiture.gate.policy import Limit, Policy
 from confiture.units import size, size_bytes
 
 
@@ -81,17 +81,25 @@ severity = { b = "error" }
     [
         ('fail_ona = "error"', "unknown key 'fail_ona'", "did you mean 'fail_on'?"),
         ('zzz = "error"', "unknown key 'zzz'", "the keys are fail_on, severity, judge_after, max_block"),
-        ('fail_on = "info"', 'gate.fail_on is to be one of "error", "warning", "never"', None),
-        ("fail_on = [1]", 'gate.fail_on is to be one of "error", "warning", "never"', None),
-        ('severity = "error"', "gate.severity is to be a table, not a string", None),
-        ('severity = { a = "bad" }', "gate.severity holds 'a', which is to be one of", None),
-        ('max_block = "2 jams"', "gate.max_block is not usable: '2 jams' is not a time", None),
-        ("max_block = true", 'gate.max_block is to be a time, "5s", not true or false', None),
-        ('max_wal = "2s"', "gate.max_wal is not usable: '2s' is not a size; write 500MB", None),
-        ("max_wal = false", 'gate.max_wal is to be a size, "500MB", not true or false', None),
-        ('judge_after = "latest"', "gate.judge_after is not usable: 'latest' is not a version", None),
-        ('max_block_of = { orders = "1s" }', 'write it with its schema, in quotes: "public.orders"', None),
-        ('max_block_of = { "a.b" = "x" }', "gate.max_block_of holds 'a.b', which is not usable", None),
+        ('fail_on = "info"', 'gate.fail_on must be one of "error", "warning", "never"', None),
+        ("fail_on = [1]", 'gate.fail_on must be one of "error", "warning", "never"', None),
+        ('severity = "error"', "gate.severity must be a table, not a string", None),
+        ('severity = { a = "bad" }', "gate.severity.a must be one of", None),
+        (
+            'max_block = "2 jams"',
+            "gate.max_block must be a time such as \"2s\": '2 jams' is not a time",
+            None,
+        ),
+        ("max_block = true", 'gate.max_block must be a time such as "2s", not a boolean', None),
+        ('max_wal = "2s"', "gate.max_wal must be a size such as \"500MB\": '2s' is not a size", None),
+        ("max_wal = false", 'gate.max_wal must be a size such as "500MB", not a boolean', None),
+        ('judge_after = "latest"', "gate.judge_after must be a version: 'latest' is not a version", None),
+        (
+            'max_block_of = { orders = "1s" }',
+            "gate.max_block_of holds 'orders', which names no schema",
+            'write it with its schema, in quotes: "public.orders"',
+        ),
+        ('max_block_of = { "a.b" = "x" }', "gate.max_block_of.a.b must be a time", None),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_line(gate, line, message, hint):

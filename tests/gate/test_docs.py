@@ -9,8 +9,8 @@ import pytest
 from attrs import fields
 
 from confiture.cli.commands import confiture
+from confiture.config.gate_policy import Policy
 from confiture.config.settings import Given, load_settings
-from confiture.gate.policy import Policy
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gate.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from attrs import evolve
 
-from confiture.gate.policy import FailOn, Policy
+from confiture.config.gate_policy import FailOn, Policy
 from confiture.gate.scope import EVERYTHING, Scope
 from confiture.models.report import Finding, MigrationReport, Report, Verdict
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from confiture.gate.policy import Limit, Policy
+from confiture.config.gate_policy import Limit, Policy
 from confiture.models.report import Finding, HookReport, Lock, MigrationReport, NotSeen, StatementReport
 from confiture.rules.fingerprint import fingerprint
 from confiture.units import duration, size
