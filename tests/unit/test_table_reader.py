@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_every_kind_reads_its_values(kind, written, value):
         (DURATION_MS, True, 'plugin.jam.rows must be a time such as "2s", not a boolean'),
         (DURATION_MS, "soon", "plugin.jam.rows must be a time such as \"2s\": 'soon' is not a time"),
         (SIZE_BYTES, [], 'plugin.jam.rows must be a size such as "500MB", not a list'),
-        (TABLE, None, "plugin.jam.rows must be a table, not a date"),
+        (TABLE, date(2026, 1, 31), "plugin.jam.rows must be a table, not a date"),
         (MODE, "truncat", 'must be one of "truncate", "on-conflict": did you mean \'truncate\'?'),
         (MODE, "zzz", 'must be one of "truncate", "on-conflict": found another word'),
     ],

@@ -9,7 +9,7 @@ file and line, key, what is expected, what was found, and as the hint the line t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from attrs import evolve, field, frozen
@@ -79,13 +79,18 @@ class TableReader:
         Raises:
             ConfigurationFault: A key is unknown; the hint has the nearest known one.
         """
+        for fault in self.find_unknown_keys(also=also):
+            raise fault
+        return self
+
+    def find_unknown_keys(self, *, also: Iterable[str] = ()) -> Iterator[ConfigurationFault]:
+        """Yield a fault for every key that is neither one of ``keys`` nor of ``also``."""
         known = (*self.keys, *also)
+        of_table = f" in {self.label}" if self.label else ""
         for key in self.values:
             if key not in known:
                 hint = did_you_mean(key, known) or f"the keys are {', '.join(known)}"
-                of_table = f" in {self.label}" if self.label else ""
-                raise self._fault_at(key, f"unknown key {key!r}{of_table}", hint)
-        return self
+                yield self._fault_at(key, f"unknown key {key!r}{of_table}", hint)
 
     def require(self, key: str, kind: Kind[T]) -> T:
         """Return the value of a key that has no default.
