@@ -18,13 +18,19 @@ def sound(project: Project) -> Project:
     "text, message",
     [
         ("migrationz = 'x'\n", "confiture.toml:1: unknown key 'migrationz'\nhint: did you mean"),
-        ("\n[env.prod]\nurll = 'x'\n", "confiture.toml:3: unknown key 'urll'\nhint: did you mean 'url'?"),
-        ("lock_timeout = 'soon'\n", "confiture.toml:1: lock_timeout is not usable"),
-        ("lock_retries = -1\n", "confiture.toml:1: lock_retries is to be a whole number"),
-        ("plugins = 'backfill'\n", "confiture.toml:1: plugins is to be a list of names"),
-        ("schema = ''\n", "confiture.toml:1: schema is empty"),
-        (f"schema = '{'x' * 64}'\n", "confiture.toml:1: schema is longer than PostgreSQL's 63 bytes"),
-        ("[plugin]\nx = 1\n", "plugin holds 'x', which is to be a table, not a number"),
+        (
+            "\n[env.prod]\nurll = 'x'\n",
+            "confiture.toml:3: unknown key 'urll' in env.prod\nhint: did you mean 'url'?",
+        ),
+        ("lock_timeout = 'soon'\n", "confiture.toml:1: lock_timeout must be a time such as"),
+        ("lock_retries = -1\n", "confiture.toml:1: lock_retries must be a whole number"),
+        ("plugins = 'backfill'\n", "confiture.toml:1: plugins must be a list of names"),
+        ("schema = ''\n", "confiture.toml:1: schema must be the name of a schema, not an empty string"),
+        (
+            f"schema = '{'x' * 64}'\n",
+            "confiture.toml:1: schema must be the name of a schema: PostgreSQL's names have at most 63 bytes",
+        ),
+        ("[plugin]\nx = 1\n", "plugin.x must be a table, not a number"),
         ("url = = 1\n", "confiture.toml:1:7: this is not TOML"),
     ],
 )

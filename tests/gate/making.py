@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from confiture.config.gate_policy import Policy, policy_of
+from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
+from confiture.config.table_reader import TableReader
 from confiture.models.report import Finding, Lock, MigrationReport, Report, StatementReport
 
 ORDERS = "public.orders"
@@ -50,4 +51,4 @@ def rehearsal(*migrations: MigrationReport, **more: Any) -> Report:
 
 
 def policy(**table: Any) -> Policy:
-    return policy_of(table)
+    return read_policy(TableReader(table, GATE_KEYS))

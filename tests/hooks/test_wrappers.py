@@ -8,6 +8,8 @@ import psycopg
 import pytest
 
 from confiture import HookResult, hookimpl
+from confiture.exceptions import PluginFault
+from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.models.report import Report
 
 
@@ -35,24 +37,7 @@ def new_style(first: Any = None, second: Any = None, caught: Any = None) -> Any:
     return wrap
 
 
-def old_style(first: Any = None, second: Any = None, caught: Any = None) -> Any:
-    """The same as a ``hookwrapper=True``."""
-
-    @hookimpl(hookwrapper=True)
-    def wrap(conn):
-        if first:
-            first(conn)
-        outcome = yield
-        if outcome.exception is not None:
-            if caught is not None:
-                outcome.force_result(caught(conn, outcome.exception))
-        elif second:
-            second(conn)
-
-    return wrap
-
-
-STYLES = pytest.mark.parametrize("style", [new_style, old_style])
+STYLES = pytest.mark.parametrize("style", [new_style])
 MODES = pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
 CONTINUE = {"on_failure": "continue"}
 
@@ -254,13 +239,12 @@ def test_a_wrapper_that_leaves_a_copy_open_has_failed(play, jam, style, half):
 
 
 @pytest.mark.parametrize("times", [0, 2])
-@pytest.mark.parametrize("old", [False, True], ids=["new_style", "old_style"])
-def test_a_wrapper_that_does_not_yield_once_has_failed(play, jam, old, times):
+def test_a_wrapper_that_does_not_yield_once_has_failed(play, jam, times):
     def wrap(conn):
         for _ in range(times):
             yield
 
-    report = play(hookimpl(wrapper=not old, hookwrapper=old)(wrap))
+    report = play(hookimpl(wrapper=True)(wrap))
 
     assert report.exit_code == 5
     assert "a wrapper yields once" in report.migrations[0].error.message
@@ -278,11 +262,10 @@ def test_what_a_wrapper_returns_replaces_the_results_and_only_a_hook_result_is_r
     assert [(hook.hook, hook.rows_affected) for hook in report.migrations[0].hooks][-1] == ("All", 2)
 
 
-@pytest.mark.parametrize("outer, inner", [(new_style, old_style), (old_style, new_style)])
-def test_wrappers_nest_and_the_inner_one_is_undone_with_the_outer(project, jam, outer, inner):
+def test_wrappers_nest_and_the_inner_one_is_undone_with_the_outer(project, jam):
     project.write("1_a.sql", "SELECT 1;")
-    project.plugin("outer", after_ddl=outer(lambda conn: put(conn, "outer"), burn), config=CONTINUE)
-    project.plugin("between", after_ddl=inner(lambda conn: put(conn, "between")))
+    project.plugin("outer", after_ddl=new_style(lambda conn: put(conn, "outer"), burn), config=CONTINUE)
+    project.plugin("between", after_ddl=new_style(lambda conn: put(conn, "between")))
     project.plugin("plain", after_ddl=lambda conn: put(conn, "plain"))
     project.plugin("later", cleanup=lambda conn: put(conn, "later"))
 
@@ -306,3 +289,15 @@ def test_a_wrapper_round_no_hook_runs(project, jam):
 
     assert outcomes(report) == [("wrapper", "kept")]
     assert jam() == ["before"]
+
+
+def test_an_old_style_hookwrapper_is_refused_with_the_way_to_write_it():
+    class Old:
+        @hookimpl(hookwrapper=True)
+        def after_ddl(self):
+            yield
+
+    with pytest.raises(PluginFault, match=r"after_ddl\(\) is marked hookwrapper") as caught:
+        GuardedPluginManager().register(Old(), "old")
+
+    assert "wrapper=True" in str(caught.value.hint)

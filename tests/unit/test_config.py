@@ -184,7 +184,7 @@ def test_an_environment_overrides_every_key_and_keeps_the_rest(tmp_path):
 def test_an_unknown_environment_names_the_known_ones(tmp_path):
     (tmp_path / "confiture.toml").write_text("[env.staging]\n[env.prod]\n")
 
-    with pytest.raises(UsageFault, match=r"no \[env\.stagging\]; there are staging, prod"):
+    with pytest.raises(UsageFault, match=r"no \[env\.stagging\]; it has staging, prod"):
         load_settings(Given(env="stagging"), cwd=tmp_path, environ={})
 
 
@@ -200,7 +200,7 @@ def test_an_environment_without_a_file_says_how_to_write_one(tmp_path):
     [
         ('schema = "a"\nmigratoins = "x"\n', "confiture.toml:2", "migrations"),
         ("[env.prod]\nlock_timeuot = 5\n", "confiture.toml:2", "lock_timeout"),
-        ("\n[plugins.backfill]\n[plugn.x]\n", "confiture.toml:2", None),
+        ("\n[plugins.backfill]\n", "confiture.toml:2", None),
         ("\n\n[plugn.x]\n", "confiture.toml:3", "plugin"),
     ],
 )

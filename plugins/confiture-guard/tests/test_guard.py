@@ -18,10 +18,11 @@ import pytest
 from psycopg import sql
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.server import embedded
 from confiture.testing import run_hook
 from confiture_guard import plugin
-from confiture_guard.faults import Misconfigured, Refused
+from confiture_guard.errors import MigrationRefused
 
 Database = psycopg.Connection[Any]
 
@@ -105,9 +106,10 @@ class TestSettings:
     ) -> None:
         error = the_error(database, {key: value})
 
-        assert isinstance(error, Misconfigured)
-        assert f"plugin.guard.{key} is {value!r}" in str(error)
-        assert said in str(error.hint)
+        assert isinstance(error, PluginSettingsFault)
+        assert f"plugin.guard.{key} is refused by the server: " in str(error)
+        assert said in str(error)
+        assert str(error.hint).startswith(("The role that", "How long a statement"))
 
     def test_it_comes_before_other_hooks(self) -> None:
         options = pluggy.PluginManager("confiture").parse_hookimpl_opts(plugin, "before_ddl")
@@ -133,7 +135,7 @@ class TestReplica:
     def test_a_replica_is_refused_where_that_is_asked_for(self, replica: Database) -> None:
         error = the_error(replica, {"refuse_replica": True})
 
-        assert isinstance(error, Refused)
+        assert isinstance(error, MigrationRefused)
         assert "the server is a replica" in str(error)
         assert error.hint == "point --url at the primary"
         assert before_ddl(replica, {"refuse_replica": False}) == []
@@ -171,7 +173,7 @@ class TestHours:
 
         error = the_error(database, {"hours": hours})
 
-        assert isinstance(error, Refused)
+        assert isinstance(error, MigrationRefused)
         assert f"in UTC, outside {hours}" in str(error)
         assert f"{hours[:5]} (UTC)" in str(error.hint)
 
@@ -180,7 +182,7 @@ class TestHours:
         hours = self.hours(3, 9)
 
         assert before_ddl(database, {"hours": hours, "timezone": "Asia/Kolkata"}) == []
-        assert isinstance(the_error(database, {"hours": hours}), Refused)
+        assert isinstance(the_error(database, {"hours": hours}), MigrationRefused)
 
     def test_other_days_are_refused(self, database: Database) -> None:
         database.execute("SET datestyle = 'German'")
@@ -189,14 +191,14 @@ class TestHours:
 
         error = the_error(database, {"days": [far]})
 
-        assert isinstance(error, Refused)
+        assert isinstance(error, MigrationRefused)
         assert f"outside 00:00-24:00 ({far})" in str(error)
 
     def test_a_time_zone_that_is_none_is_named(self, database: Database) -> None:
         error = the_error(database, {"hours": "22:00-06:00", "timezone": "Mars/Olympus"})
 
-        assert isinstance(error, Misconfigured)
-        assert "plugin.guard.timezone is 'Mars/Olympus'" in str(error)
+        assert isinstance(error, PluginSettingsFault)
+        assert "plugin.guard.timezone is 'Mars/Olympus', which the server does not know" in str(error)
 
 
 class TestBusy:
@@ -211,7 +213,7 @@ class TestBusy:
 
             error = the_error(orders, self.CONFIG)
 
-        assert isinstance(error, Refused)
+        assert isinstance(error, MigrationRefused)
         pid, user = second.info.backend_pid, second.info.user
         assert f"pid {pid} (user {user}, nightly report) holds AccessShareLock on public.orders" in str(error)
         assert re.search(r"open for \d+ s; idle in transaction: SELECT count\(\*\) FROM orders", str(error))
@@ -252,7 +254,7 @@ class TestBusy:
         with orders.transaction():
             with second.transaction():
                 second.execute("SELECT FROM orders")
-                assert isinstance(the_error(orders, self.CONFIG), Refused)
+                assert isinstance(the_error(orders, self.CONFIG), MigrationRefused)
 
             assert before_ddl(orders, self.CONFIG) == []
 
@@ -273,7 +275,7 @@ class TestBusy:
 
             error = the_error(orders, {**self.CONFIG, "busy_tables": ["""public."Odd ""Table'" """]})
 
-        assert isinstance(error, Refused)
+        assert isinstance(error, MigrationRefused)
 
     def test_a_table_that_is_not_there_yet_is_reported_and_passed_over(self, orders: Database) -> None:
         (result,) = before_ddl(orders, {"busy_tables": ["orders", "public.later"]})
@@ -290,7 +292,7 @@ class TestBusy:
             error = the_error(orders, {"busy_tables": ["orders"]})
 
         assert f"pid {second.info.backend_pid} " in str(error)
-        assert "for how long is hidden from us" in str(error)
+        assert "for an unknown time" in str(error)
         assert "GRANT pg_read_all_stats" in str(error.hint)
 
     def test_a_prepared_transaction_is_named(self) -> None:
@@ -325,16 +327,33 @@ class TestRefusedConfiguration:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"role": 5}, "plugin.guard.role is a int", "a text in quotes"),
-            ({"lock_timeout": 3000}, "plugin.guard.lock_timeout is a int", '"3s"'),
-            ({"statement_timeout": ""}, "plugin.guard.statement_timeout is blank", '"15min"'),
-            ({"refuse_replica": "yes"}, "plugin.guard.refuse_replica is a str", "true or false"),
-            ({"hours": "22-06"}, "plugin.guard.hours is '22-06'", '"22:00-06:00"'),
-            ({"days": "mon"}, "plugin.guard.days is a str", "a list of texts"),
-            ({"days": ["mnd"]}, "plugin.guard.days is 'mnd'", "did you mean 'mon'?"),
-            ({"days": [1]}, "plugin.guard.days is a list", "a list of texts"),
-            ({"busy_tables": "orders"}, "plugin.guard.busy_tables is a str", '["public.orders"]'),
-            ({"busy_tables": ["x"], "busy_after": "soon"}, "plugin.guard.busy_after is 'soon'", '"1min"'),
+            ({"role": 5}, "plugin.guard.role must be a string, not a number", "migrations run as"),
+            ({"lock_timeout": 3000}, "plugin.guard.lock_timeout must be a string, not a number", '"3s"'),
+            ({"statement_timeout": ""}, "statement_timeout must be a string, not an empty string", '"15min"'),
+            (
+                {"refuse_replica": "yes"},
+                "refuse_replica must be true or false, not a string",
+                "refuse_replica = true",
+            ),
+            ({"hours": "22-06"}, "'22-06' is not HH:MM-HH:MM", 'write hours = "22:00-06:00"'),
+            ({"days": "mon"}, "plugin.guard.days must be a list of days, not a string", '["mon", "tue"]'),
+            (
+                {"days": ["mnd"]},
+                "plugin.guard.days must be a list of days: 'mnd' is no day; did you mean 'mon'?",
+                "days",
+            ),
+            ({"days": [1]}, "plugin.guard.days must be a list of days", '["mon", "tue"]'),
+            (
+                {"busy_tables": "orders"},
+                "busy_tables must be a list of names, not a string",
+                '["public.orders"]',
+            ),
+            (
+                {"busy_tables": ["x"], "busy_after": "soon"},
+                "plugin.guard.busy_after is 'soon', which is no time",
+                '"1min"',
+            ),
+            ({"rolle": "x"}, "unknown key 'rolle' in plugin.guard", "did you mean 'role'?"),
         ],
     )
     def test_a_faulty_table_of_the_configuration(
@@ -342,7 +361,7 @@ class TestRefusedConfiguration:
     ) -> None:
         error = the_error(database, config)
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert isinstance(error, ValueError)
         assert said in str(error)
         assert hint in str(error.hint)

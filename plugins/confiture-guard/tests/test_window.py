@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from confiture_guard.window import inside, next_begin, window
+from confiture_guard.window import find_next_opening, is_open, parse_window
 
 # 2026-11-23 is a Monday.
 
@@ -36,15 +36,15 @@ from confiture_guard.window import inside, next_begin, window
 def test_a_moment_is_inside_or_outside(
     hours: str | None, days: tuple[str, ...], moment: str, expected: bool
 ) -> None:
-    assert inside(window(hours, days), datetime.fromisoformat(moment)) is expected
+    assert is_open(parse_window(hours, days), datetime.fromisoformat(moment)) is expected
 
 
 @pytest.mark.parametrize(
     "hours", ["", "22:00", "22-06", "24:00-06:00", "12:60-13:00", "09:00-25:00", "10:00-10:00", "ab:cd-ef:gh"]
 )
 def test_hours_that_are_none_are_refused(hours: str) -> None:
-    with pytest.raises(ValueError, match=r"is not HH:MM-HH:MM|is no time of a day"):
-        window(hours, ())
+    with pytest.raises(ValueError, match=r"is not HH:MM-HH:MM|are no two times of a day"):
+        parse_window(hours, ())
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_hours_that_are_none_are_refused(hours: str) -> None:
 def test_the_next_window_is_known(hours: str, days: tuple[str, ...], expected: str) -> None:
     noon = datetime.fromisoformat("2026-11-23T12:00:00")
 
-    assert next_begin(window(hours, days), noon) == datetime.fromisoformat(expected)
+    assert find_next_opening(parse_window(hours, days), noon) == datetime.fromisoformat(expected)
 
 
 def test_a_window_reads_as_it_was_written() -> None:
-    assert str(window("22:00-06:00", ())) == "22:00-06:00"
-    assert str(window("22:00-24:00", ("fri", "mon"))) == "22:00-24:00 (mon, fri)"
+    assert str(parse_window("22:00-06:00", ())) == "22:00-06:00"
+    assert str(parse_window("22:00-24:00", ("fri", "mon"))) == "22:00-24:00 (mon, fri)"

@@ -1,18 +1,33 @@
-"""What ``[tool.confiture.gate]`` says: on what to fail, and what may be measured at most."""
+"""Reads ``[tool.confiture.gate]``: which findings fail the gate, and how much may be measured at most."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from attrs import frozen
 
-from confiture.units import milliseconds, size_bytes
+from confiture.config.table_reader import DURATION_MS, SIZE_BYTES, VERSION, Kind, TableReader, choice_of
 
 FailOn = Literal["error", "warning", "never"]
 FAIL_ON: tuple[FailOn, ...] = ("error", "warning", "never")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+TIMES = ("max_block", "max_duration", "max_hook_duration", "max_estimated")
+SIZES = ("max_rewritten", "max_wal")
+GATE_KEYS = {
+    "fail_on": "The mildest severity that fails the gate.",
+    "severity": "Severities that differ from the rule's own, by rule.",
+    "judge_after": "Migrations up to this version are not judged.",
+    "max_block": "The longest that reads or writes of a table may be blocked.",
+    "max_block_of": 'The same for single tables: "public.orders" = "500ms".',
+    "max_duration": "The longest that all migrations together may take.",
+    "max_hook_duration": "The longest that one hook may take.",
+    "max_rewritten": "The most that may be rewritten: tables and their indexes.",
+    "max_wal": "The most write-ahead log that may be written.",
+    "max_estimated": "The longest that a migration may be estimated to take in production.",
+}
 
 
 @frozen
@@ -30,18 +45,18 @@ class Limit:
 
 @frozen
 class Policy:
-    """What a gate fails on.
+    """What fails the gate.
 
     Attributes:
         fail_on: The mildest severity that fails it.
-        severity: By rule, where it is to differ from the rule's own.
+        severity: By rule, if it differs from the rule's own.
         judge_after: Migrations up to this version are not judged.
         max_block: The longest that reads or writes of any table may be blocked.
         max_block_of: The same by table.
         max_duration: Of all migrations together.
         max_hook_duration: Of any one hook.
-        max_rewritten: Bytes of the tables that are rewritten, with their indexes, all together.
-        max_wal: Bytes of write-ahead log, all together.
+        max_rewritten: Bytes of all rewritten tables with their indexes.
+        max_wal: Bytes of write-ahead log of all migrations.
         max_estimated: The upper end of the 90 % interval of any migration's time in production.
     """
 
@@ -61,34 +76,44 @@ class Policy:
         return self.max_block_of.get(relation, self.max_block)
 
 
-TIMES = ("max_block", "max_duration", "max_hook_duration", "max_estimated")
-SIZES = ("max_rewritten", "max_wal")
+def read_policy(table: TableReader) -> Policy:
+    """Return the policy that the gate's table describes.
 
-
-def policy_of(table: Mapping[str, Any]) -> Policy:
-    """Return the policy of a table whose keys and values were checked."""
+    Raises:
+        ConfigurationFault: A value cannot be used.
+    """
     limits = {
-        **{key: _limit(table[key], milliseconds) for key in TIMES if key in table},
-        **{key: _limit(table[key], size_bytes) for key in SIZES if key in table},
+        **{key: _read_limit(table, key, DURATION_MS) for key in TIMES},
+        **{key: _read_limit(table, key, SIZE_BYTES) for key in SIZES},
     }
-    by_table = table.get("max_block_of", {})
     return Policy(
-        fail_on=table.get("fail_on", "error"),
-        severity=table.get("severity", NOTHING),
-        judge_after=str(table["judge_after"]) if "judge_after" in table else None,
-        max_block_of={name: _limit(value, milliseconds) for name, value in by_table.items()},
+        fail_on=cast("FailOn", table.get("fail_on", choice_of(*FAIL_ON), "error")),
+        severity=table.get_mapping("severity", choice_of("error", "warning", "info", "off")),
+        judge_after=table.get("judge_after", VERSION, None),
+        max_block_of=_read_block_limits(table),
         **limits,
     )
 
 
-def merged(gate: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a gate's table with an environment's own laid over it, tables inside key by key."""
-    both = {**gate, **own}
+def merge_gate(gate: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a gate's table overridden by an environment's; tables inside are merged key by key."""
+    merged = {**gate, **override}
     for inner in ("severity", "max_block_of"):
-        if inner in gate and inner in own:
-            both[inner] = {**gate[inner], **own[inner]}
-    return both
+        if inner in gate and inner in override:
+            merged[inner] = {**gate[inner], **override[inner]}
+    return merged
 
 
-def _limit(value: object, read: Callable[[str], float]) -> Limit:
-    return Limit(read(str(value)), str(value))
+def _read_limit(table: TableReader, key: str, kind: Kind[Any]) -> Limit | None:
+    most = table.get(key, kind, None)
+    return None if most is None else Limit(most, str(table.values[key]))
+
+
+def _read_block_limits(table: TableReader) -> dict[str, Limit]:
+    limits = table.get_mapping("max_block_of", DURATION_MS)
+    for name in limits:
+        # Reports name every relation with its schema; a bare name would match none, silently.
+        if "." not in name:
+            hint = f'write it with its schema, in quotes: "public.{name}"'
+            raise table.refuse("max_block_of", f"holds {name!r}, which names no schema", hint=hint)
+    return {name: Limit(most, str(table.values["max_block_of"][name])) for name, most in limits.items()}

@@ -1,21 +1,24 @@
-"""Configuration file, environment and flags become one frozen ``Settings``."""
+"""Resolves flags, environment variables and the configuration file into one frozen ``Settings``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import Factory, field, frozen
 
-from confiture.config.config_file import ConfigFile, Table, check_keys, find_file
-from confiture.config.gate_policy import Policy, merged, policy_of
+from confiture.config.config_file import ConfigFile, Table, find_file
+from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
+from confiture.config.gate_policy import Policy, merge_gate
+from confiture.config.table_reader import TableReader
 from confiture.config.urls import expand
 from confiture.config.urls import safe_url as safe_url
 from confiture.exceptions import UsageFault
-from confiture.units import seconds
 
+T = TypeVar("T")
 URL_VARIABLES = ("CONFITURE_DATABASE_URL", "DATABASE_URL")
 
 
@@ -24,21 +27,21 @@ class Settings:
     """Everything a command needs to know, resolved.
 
     Attributes:
-        root: The folder of the configuration file, else the working directory.
-        file: The configuration file, ``None`` where there is none.
+        root: The folder of the configuration file, or the working directory if there is no file.
+        file: The configuration file, ``None`` if there is none.
         url: A libpq URL or conninfo, ``"embedded:"``, or ``None``: libpq's ``PG*`` variables.
         migrations: The migrations folder.
-        schema: Where confiture keeps what is its own in the target.
-        plugins: As configured, ``"name"`` or ``"name==1.2"``; ``None`` where not set.
+        schema: The schema of the target in which confiture keeps its ledger.
+        plugins: As configured, ``"name"`` or ``"name==1.2"``; ``None`` if not set.
         plugin_tables: ``[tool.confiture.plugin.NAME]``, by name.
         lock_timeout: As PostgreSQL writes it.
         statement_timeout: The same; ``None``: none.
         lock_wait_s: How long to wait for another run, in seconds.
-        lock_retries: How many new attempts after a ``lock_timeout``.
+        lock_retries: How often a migration is tried again after a ``lock_timeout``.
         wait_concurrently: The ``lock_timeout`` of CONCURRENTLY, as PostgreSQL writes it; ``"0"``: none.
-        wait_s: How long to wait for a starting server, in seconds.
-        allow_out_of_order: Whether a pending version may lie below an applied one.
-        direct_url: For what needs a session, where ``url`` is a transaction pooler.
+        wait_s: How long to wait for a server that is starting, in seconds.
+        allow_out_of_order: Whether a pending version may be lower than an applied one.
+        direct_url: Used for what needs a session, if ``url`` is a transaction pooler.
         gate: What a rehearsal is judged by.
     """
 
@@ -62,7 +65,7 @@ class Settings:
 
 @frozen
 class Given:
-    """What the flags say; ``None`` where a flag was not given.
+    """The values of the flags; ``None`` if a flag was not given.
 
     Attributes:
         url: ``--url``.
@@ -92,97 +95,101 @@ def load_settings(
     """Resolve flags, environment and configuration file, in this order.
 
     Raises:
-        ConfigurationFault: The file or the environment holds something unusable.
-        UsageFault: A flag does.
+        ConfigurationFault: A value of the file or of the environment cannot be used.
+        UsageFault: A flag cannot.
     """
     cwd = Path.cwd() if cwd is None else cwd.absolute()
     environ = os.environ if environ is None else environ
     file = find_file(cwd)
-    table = _table_for(file, given.env)
-    url, direct_url = _urls(file, table, given, environ)
+    if file is not None:
+        check_file(file)
+    table = _select_env(file, given.env)
+    url, direct_url = _resolve_urls(file, table, given, environ)
     root = file.path.parent if file else cwd
+    locate = partial(file.locate, env=given.env) if file else None
+    read = read_file_settings(TableReader(table, CORE_KEYS, locate=locate))
     return Settings(
         root=root,
         file=file.path if file else None,
         url=url,
         direct_url=direct_url,
-        migrations=_migrations(table, given, root, cwd),
-        schema=table.get("schema", "confiture"),
-        plugins=tuple(table["plugins"]) if "plugins" in table else None,
-        plugin_tables=table.get("plugin", {}),
-        lock_timeout=str(table.get("lock_timeout", "5s")),
-        statement_timeout=str(table["statement_timeout"]) if "statement_timeout" in table else None,
-        lock_wait_s=_first(given.lock_wait_s, seconds(str(table.get("lock_wait", 30)))),
-        lock_retries=table.get("lock_retries", 3),
-        wait_concurrently=_first(given.wait_concurrently, str(table.get("wait_concurrently", "0"))),
-        wait_s=_first(given.wait_s, 0.0),
-        allow_out_of_order=_first(given.allow_out_of_order, table.get("allow_out_of_order", False)),
-        gate=policy_of(table.get("gate", {})),
+        migrations=_resolve_migrations(read.migrations, given, root, cwd),
+        schema=read.schema,
+        plugins=read.plugins,
+        plugin_tables=read.plugin_tables,
+        lock_timeout=read.lock_timeout,
+        statement_timeout=read.statement_timeout,
+        lock_wait_s=_prefer(given.lock_wait_s, read.lock_wait_s),
+        lock_retries=read.lock_retries,
+        wait_concurrently=_prefer(given.wait_concurrently, read.wait_concurrently),
+        wait_s=_prefer(given.wait_s, 0.0),
+        allow_out_of_order=_prefer(given.allow_out_of_order, read.allow_out_of_order),
+        gate=read.gate,
     )
 
 
-def _first(flag: Any, otherwise: Any) -> Any:
-    return otherwise if flag is None else flag
+def _prefer(flag: T | None, configured: T) -> T:
+    return configured if flag is None else flag
 
 
-def _table_for(file: ConfigFile | None, env: str | None) -> Table:
-    if file is not None:
-        check_keys(file)
+def _select_env(file: ConfigFile | None, env: str | None) -> Table:
     table = file.table if file else {}
     envs = table.get("env", {})
     if env is None:
         return table
     if env not in envs:
-        raise _unknown_env(env, file, tuple(envs))
-    return _overridden(table, envs[env])
+        raise _refuse_env(env, file, tuple(envs))
+    return _override(table, envs[env])
 
 
-def _unknown_env(env: str, file: ConfigFile | None, known: tuple[str, ...]) -> UsageFault:
+def _refuse_env(env: str, file: ConfigFile | None, known: tuple[str, ...]) -> UsageFault:
     if file is None:
         return UsageFault(
             f"--env {env}: there is no configuration file here or above",
-            hint="write one: confiture init",
+            hint="create one: confiture init",
         )
-    those = f"there are {', '.join(known)}" if known else "there are none"
-    return UsageFault(f"--env {env}: {file.path.name} has no [env.{env}]; {those}")
+    those = f"it has {', '.join(known)}" if known else "it has no [env] at all"
+    hint = f"add [env.{env}] to {file.path.name}, or choose another --env"
+    return UsageFault(f"--env {env}: {file.path.name} has no [env.{env}]; {those}", hint=hint)
 
 
-def _overridden(table: Table, env: Table) -> Table:
+def _override(table: Table, env: Table) -> Table:
     plugin = dict(table.get("plugin", {}))
-    for name, own in env.get("plugin", {}).items():
-        plugin[name] = {**plugin.get(name, {}), **own}
-    gate = merged(table.get("gate", {}), env.get("gate", {}))
-    both = {**table, **env, "plugin": plugin, "gate": gate}
-    # A direct_url leads to the database of the url beside it, never to another environment's.
+    for name, overrides in env.get("plugin", {}).items():
+        plugin[name] = {**plugin.get(name, {}), **overrides}
+    gate = merge_gate(table.get("gate", {}), env.get("gate", {}))
+    merged = {**table, **env, "plugin": plugin, "gate": gate}
+    # A direct_url belongs to the url it is written with. Kept beside an environment's own url, it would
+    # lead to another environment's database.
     if "url" in env and "direct_url" not in env:
-        both.pop("direct_url", None)
-    return both
+        merged.pop("direct_url", None)
+    return merged
 
 
-def _urls(
+def _resolve_urls(
     file: ConfigFile | None, table: Table, given: Given, environ: Mapping[str, str]
 ) -> tuple[str | None, str | None]:
-    """Return ``url`` and ``direct_url``; the latter only where both lead to the same place."""
+    """Return ``url`` and ``direct_url``; the latter only if both lead to the same database."""
     if given.url is not None:
         if not given.url.strip():
-            raise UsageFault("--url is empty", hint="leave it out to use the configured one")
+            raise UsageFault("--url is empty", hint="leave it out to use the configured url")
         return given.url, None
     from_environment = next((environ[name] for name in URL_VARIABLES if environ.get(name)), None)
-    if file is None or (from_environment and not _leads_to(table, from_environment, environ)):
+    if file is None or (from_environment and not _is_file_url(table, from_environment, environ)):
         return from_environment, None
-    url = from_environment or _expanded(file, table, "url", given.env, environ)
-    return url, None if url == "embedded:" else _expanded(file, table, "direct_url", given.env, environ)
+    url = from_environment or _expand_key(file, table, "url", given.env, environ)
+    return url, None if url == "embedded:" else _expand_key(file, table, "direct_url", given.env, environ)
 
 
-def _leads_to(table: Table, url: str, environ: Mapping[str, str]) -> bool:
-    """Return whether the file's own ``url``, where it has one, is ``url``."""
+def _is_file_url(table: Table, url: str, environ: Mapping[str, str]) -> bool:
+    """Return whether ``url`` is the file's own, or the file has none."""
     try:
         return expand(table.get("url", url), environ) == url
     except ValueError:
         return False
 
 
-def _expanded(
+def _expand_key(
     file: ConfigFile, table: Table, key: str, env: str | None, environ: Mapping[str, str]
 ) -> str | None:
     if key not in table:
@@ -191,16 +198,17 @@ def _expanded(
     try:
         text = expand(table[key], environ)
     except ValueError as error:
-        hint = "set it, or give --url" if key == "url" else "set it, or take direct_url away"
+        hint = "set it, or give --url" if key == "url" else "set it, or remove direct_url"
         raise file.fault(f"{key}: {error}", *where, hint=hint) from None
     if not text.strip():
         raise file.fault(f"{key} is empty once its variables are expanded", *where)
     return text
 
 
-def _migrations(table: Table, given: Given, root: Path, cwd: Path) -> Path:
-    if given.migrations is not None:
-        if not given.migrations or "\0" in given.migrations:
-            raise UsageFault("--migrations is empty", hint="name the folder")
-        return cwd / given.migrations
-    return root / str(table.get("migrations", "migrations"))
+def _resolve_migrations(configured: str, given: Given, root: Path, cwd: Path) -> Path:
+    """Return the folder: a flag is relative to the working directory, a setting to its file."""
+    if given.migrations is None:
+        return root / configured
+    if not given.migrations or "\0" in given.migrations:
+        raise UsageFault("--migrations is empty", hint="name the folder")
+    return cwd / given.migrations

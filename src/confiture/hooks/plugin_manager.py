@@ -9,6 +9,7 @@ from typing import Any
 
 import pluggy
 
+from confiture.exceptions import PluginFault
 from confiture.hooks import spec
 from confiture.hooks.api import HookPhase
 from confiture.hooks.guard import Guard
@@ -37,14 +38,17 @@ class GuardedPluginManager(pluggy.PluginManager):
         for attribute in dir(plugin):
             options = self.parse_hookimpl_opts(plugin, attribute)
             if options is not None:
+                if options["hookwrapper"]:
+                    raise PluginFault(
+                        f"{name}: {attribute}() is marked hookwrapper, pluggy's old style",
+                        hint="write wrapper=True, and return what yield returns",
+                    )
                 function = getattr(plugin, attribute)
                 ref = self._ref(name, options["specname"] or attribute, function)
                 if ref is None:
                     if not options["optionalhook"]:  # pluggy's own check names it
                         setattr(stand_in, attribute, function)
                     continue
-                if options["hookwrapper"]:
-                    function, options = _new_style(function), _as_wrapper(options)
                 setattr(stand_in, attribute, _guarded(self, ref, function, options))
         return super().register(stand_in, name)
 
@@ -60,42 +64,6 @@ class GuardedPluginManager(pluggy.PluginManager):
         known = phase.upper() in HookPhase.__members__
         name = getattr(function, "__qualname__", type(function).__name__)
         return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
-
-
-def _raise(error: BaseException) -> None:
-    raise error
-
-
-def _as_wrapper(options: pluggy.HookimplOpts) -> pluggy.HookimplOpts:
-    return {**options, "hookwrapper": False, "wrapper": True}
-
-
-def _new_style(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn an old-style hookwrapper into a wrapper: one that raises would make pluggy print a warning."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any) -> Generator[Any, Any, Any]:
-        generator = function(*args)
-        try:
-            next(generator)
-        except StopIteration:
-            return None  # it has not yielded; neither does this, and the guard refuses it
-        try:
-            inner = yield
-            outcome = pluggy.Result.from_call(lambda: inner)
-        except GeneratorExit:
-            generator.close()
-            raise
-        except BaseException as error:
-            outcome = pluggy.Result.from_call(functools.partial(_raise, error))
-        try:
-            generator.send(outcome)
-        except StopIteration:
-            return outcome.get_result()
-        yield  # a second time, as it did; the guard refuses it
-        return None
-
-    return wrapper
 
 
 def _guarded(

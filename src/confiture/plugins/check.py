@@ -10,9 +10,12 @@ from typing import Any
 import pluggy
 from attrs import Factory, define, frozen
 
+from confiture.config.table_reader import FLAG, Kind, TableReader, choice_of
 from confiture.did_you_mean import did_you_mean
+from confiture.exceptions import ConfigurationFault
 from confiture.hooks import spec
 from confiture.hooks.api import HookPhase
+from confiture.plugins.plugin_settings import RUNNERS_KEYS, locate_settings
 
 PHASES = tuple(phase.spec for phase in HookPhase)
 HOOKS = tuple(name for name, value in vars(spec).items() if hasattr(value, "confiture_spec"))
@@ -90,13 +93,12 @@ def _never_passed(function: Callable[..., object]) -> Iterator[str]:
 
 def _kind_faults(impl: pluggy.HookImpl) -> Iterator[str]:
     function = impl.function
-    wrapper = impl.wrapper or impl.hookwrapper
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         yield "is async def, and nothing would await it"
-    elif wrapper and not inspect.isgeneratorfunction(function):
+    elif impl.wrapper and not inspect.isgeneratorfunction(function):
         yield "is marked as a wrapper and does not yield"
-    if impl.wrapper and impl.hookwrapper:
-        yield "is marked both wrapper and hookwrapper"
+    if impl.hookwrapper:
+        yield "is marked hookwrapper, pluggy's old style; write wrapper=True, and return what yield returns"
 
 
 def location(function: Callable[..., object]) -> str:
@@ -105,7 +107,6 @@ def location(function: Callable[..., object]) -> str:
     return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
 
-RUNNERS_KEYS = ("on_failure", "retry")
 POLICIES = ("abort", "continue")
 
 
@@ -128,25 +129,19 @@ def declared_keys(plugin: object) -> tuple[str, ...] | None:
 
 def table_faults(name: str, keys: tuple[str, ...] | None, table: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what is wrong with ``[tool.confiture.plugin.NAME]``; a plugin without ``keys`` reads any."""
-    return (*_unknown(name, keys, table), *_runners(name, table))
+    reader = locate_settings(table, name, dict.fromkeys(keys or (), ""))
+    unknown = () if keys is None else reader.find_unknown_keys(also=RUNNERS_KEYS)
+    return tuple(f"{fault.message}; {fault.hint}" for fault in (*unknown, *_find_unusable(reader)))
 
 
-def _unknown(name: str, keys: tuple[str, ...] | None, table: Mapping[str, Any]) -> Iterator[str]:
-    if keys is None:
-        return
-    known = (*keys, *RUNNERS_KEYS)
-    for key in table:
-        if key not in known:
-            near = did_you_mean(key, known) or f"the keys are {', '.join(known)}"
-            yield f"plugin.{name} in the configuration has an unknown key {key!r}; {near}"
-
-
-def _runners(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    # A value may be a password in the wrong place: it is never shown.
-    if table.get("on_failure", "abort") not in POLICIES:
-        yield f'plugin.{name}.on_failure in the configuration is neither "abort" nor "continue"'
-    if not isinstance(table.get("retry", True), bool):
-        yield f"plugin.{name}.retry in the configuration is neither true nor false"
+def _find_unusable(table: TableReader) -> Iterator[ConfigurationFault]:
+    """Yield the faults of the keys that the runner reads in every plugin's table."""
+    kinds: dict[str, Kind[Any]] = {"on_failure": choice_of(*POLICIES), "retry": FLAG}
+    for key, kind in kinds.items():
+        try:
+            table.get(key, kind, None)
+        except ConfigurationFault as fault:
+            yield fault
 
 
 @define

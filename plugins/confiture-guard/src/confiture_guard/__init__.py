@@ -1,7 +1,7 @@
-"""Say no before a migration hurts: wrong server, wrong hour, somebody in the way. And never wait long."""
+"""Refuse a migration on the wrong server, at the wrong hour or on a busy table; set role and timeouts."""
 
-from confiture_guard.hook import Guard
+from confiture_guard.hook import MigrationSafety
 
-plugin = Guard()
+plugin = MigrationSafety()
 
-__all__ = ["Guard", "plugin"]
+__all__ = ["MigrationSafety", "plugin"]

@@ -1,4 +1,4 @@
-"""Ask the server what it is, what time it is, and who is in the way."""
+"""Asks the server whether it is a replica, what time it is, and which sessions hold locks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from attrs import frozen
 from psycopg import Connection, Cursor, errors
 from psycopg.rows import tuple_row
 
-from confiture_guard.rules import misconfigured
+from confiture_guard.settings import GuardSettings
 
 _QUERY_CHARACTERS = 80
 
-# A name that means no table yet is no lock either: on a new database it comes with a later migration.
-# Sessions of roles whose details are hidden from us have no age: they are returned, with NULL.
-# A prepared transaction's locks have no pid; the lock on its own transaction id tells whose they are.
+# A name without a table is left out: on a new database a later migration creates the table.
+# PostgreSQL hides the details of other roles' sessions: these have no age, and are returned with NULL.
+# A prepared transaction's locks have no pid; the lock on its own transaction id says whose they are.
 _HOLDERS = """
     WITH named AS (
         SELECT name, to_regclass(name)::oid AS oid FROM unnest(%(tables)s::text[]) AS name
@@ -58,19 +58,19 @@ _MODES = (
 
 
 @frozen
-class Holder:
+class LockHolder:
     """A session, or a prepared transaction, that holds a lock on a watched table.
 
     Attributes:
         table: As it was configured.
         mode: PostgreSQL's name of the lock.
-        pid: Of its server process; ``None`` for a prepared transaction.
-        user: Whose it is.
+        pid: Its server process; ``None`` for a prepared transaction.
+        user: Its role.
         program: Its application_name.
-        state: ``"idle in transaction"``; ``None`` where that is hidden from us.
+        state: ``"idle in transaction"``; ``None`` if our role may not see it.
         query: What it runs, or ran last.
         gid: The name of the prepared transaction.
-        age: How long its transaction has been open; ``None`` where that is hidden from us.
+        age: How long its transaction has been open; ``None`` if our role may not see it.
     """
 
     table: str
@@ -84,18 +84,19 @@ class Holder:
     age: timedelta | None
 
     def __str__(self) -> str:
-        """Everything a person needs to find it."""
-        since = f"open for {_span(self.age)}" if self.age is not None else "for how long is hidden from us"
-        held = f"holds {self.mode} on {self.table}, {since}"
+        """Return everything a person needs to find it."""
+        age = f"open for {_format_age(self.age)}" if self.age is not None else "for an unknown time"
+        held = f"holds {self.mode} on {self.table}, {age}"
         if self.gid is not None:
             return f"prepared transaction {self.gid!r} (user {self.user}) {held}"
         program = self.program or "no application_name"
-        return f"pid {self.pid} (user {self.user}, {program}) {held}{self._doing()}"
+        return f"pid {self.pid} (user {self.user}, {program}) {held}{self._format_activity()}"
 
-    def _doing(self) -> str:
+    def _format_activity(self) -> str:
         if self.state is None:
             return ""
         query = " ".join((self.query or "").split())
+        # The message ends in logs; a statement such as CREATE ROLE … PASSWORD '…' must not.
         if re.search("password", query, re.IGNORECASE):
             query = "a statement with a password"
         if len(query) > _QUERY_CHARACTERS:
@@ -104,57 +105,64 @@ class Holder:
 
 
 def is_replica(conn: Connection[Any]) -> bool:
-    """Whether the server is in recovery."""
-    return bool(_rows(conn, "SELECT pg_is_in_recovery()")[0][0])
+    """Return whether the server is in recovery."""
+    return bool(_fetch(conn, "SELECT pg_is_in_recovery()")[0][0])
 
 
-def wall_clock(conn: Connection[Any], timezone: str) -> datetime:
-    """Return the server's time, by the clock on the wall there.
+def read_clock(conn: Connection[Any], settings: GuardSettings) -> datetime:
+    """Return the server's time in the configured time zone.
 
     Raises:
-        Misconfigured: The server does not know the time zone.
+        PluginSettingsFault: The server does not know the time zone.
     """
+    # As text: how a timestamp looks on the wire depends on the session's DateStyle.
+    clock = "to_char(clock_timestamp() AT TIME ZONE %(timezone)s, 'YYYY-MM-DD\"T\"HH24:MI:SS')"
     try:
-        # As text: what a timestamp looks like on the wire is a setting of the session's.
-        asked = "to_char(clock_timestamp() AT TIME ZONE %(timezone)s, 'YYYY-MM-DD\"T\"HH24:MI:SS')"
-        ((now,),) = _rows(conn, f"SELECT {asked}", timezone=timezone)
+        ((now,),) = _fetch(conn, f"SELECT {clock}", timezone=settings.timezone)
     except errors.InvalidParameterValue as error:
-        expected = 'one that the server knows (SELECT name FROM pg_timezone_names), "Europe/Paris"'
-        raise misconfigured("timezone", repr(timezone), expected) from error
+        raise settings.table.refuse(
+            "timezone",
+            f"is {settings.timezone!r}, which the server does not know",
+            hint='choose one of SELECT name FROM pg_timezone_names, such as "Europe/Paris"',
+        ) from error
     return datetime.fromisoformat(now)
 
 
-def holders(conn: Connection[Any], tables: tuple[str, ...], after: str) -> tuple[Holder, ...]:
-    """Return the others that hold a lock on one of ``tables`` in a transaction older than ``after``.
+def find_holders(conn: Connection[Any], settings: GuardSettings) -> tuple[LockHolder, ...]:
+    """Return the others that hold a lock on a busy table in a transaction older than ``busy_after``.
 
     Raises:
-        Misconfigured: A name or the interval is not one to PostgreSQL.
+        PluginSettingsFault: PostgreSQL cannot read a name or the interval.
     """
-    # Within a transaction the activity is a snapshot, taken at the first look.
-    _rows(conn, "SELECT pg_stat_clear_snapshot()")
+    # Within a transaction pg_stat_activity is a snapshot, taken at its first use. Without this the second
+    # migration of a rehearsal would see the sessions of the first.
+    _fetch(conn, "SELECT pg_stat_clear_snapshot()")
+    tables, after = settings.busy_tables, settings.busy_after
     try:
-        found = _rows(conn, _HOLDERS, tables=list(tables), after=after, modes=list(_MODES))
+        rows = _fetch(conn, _HOLDERS, tables=list(tables), after=after, modes=list(_MODES))
     except (errors.InvalidDatetimeFormat, errors.DatetimeFieldOverflow) as error:
-        raise misconfigured("busy_after", repr(after), 'a time as PostgreSQL writes it, "1min"') from error
+        hint = 'write a time as PostgreSQL does: busy_after = "1min"'
+        raise settings.table.refuse("busy_after", f"is {after!r}, which is no time", hint=hint) from error
     except (errors.InvalidName, errors.SyntaxError, errors.FeatureNotSupported) as error:
-        expected = "names as PostgreSQL reads them, quoted where it would"
-        raise misconfigured("busy_tables", repr(list(tables)), expected) from error
-    return tuple(Holder(*row) for row in found)
+        reason = f"has a name that PostgreSQL cannot read: {error.diag.message_primary}"
+        hint = "quote names as PostgreSQL does: 'sales.\"Daily Totals\"'"
+        raise settings.table.refuse("busy_tables", reason, hint=hint) from error
+    return tuple(LockHolder(*row) for row in rows)
 
 
-def missing(conn: Connection[Any], tables: tuple[str, ...]) -> list[str]:
-    """Return the names that mean no table: a lock on them is nobody's."""
-    asked = "SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL"
-    return [name for (name,) in _rows(conn, asked, tables=list(tables))]
+def find_missing(conn: Connection[Any], tables: tuple[str, ...]) -> list[str]:
+    """Return the names for which there is no table, so that nobody can hold a lock on it."""
+    query = "SELECT name FROM unnest(%(tables)s::text[]) AS name WHERE to_regclass(name) IS NULL"
+    return [name for (name,) in _fetch(conn, query, tables=list(tables))]
 
 
-def _rows(conn: Connection[Any], query: str, **values: Any) -> list[tuple[Any, ...]]:
-    # Whatever rows or cursors the connection makes for the application, ours are plain.
+def _fetch(conn: Connection[Any], query: str, **values: Any) -> list[tuple[Any, ...]]:
+    # The application may have set another row or cursor factory on its connection.
     with Cursor(conn, row_factory=tuple_row) as cursor:
         return cursor.execute(query.encode(), values or None).fetchall()
 
 
-def _span(age: timedelta) -> str:
+def _format_age(age: timedelta) -> str:
     seconds = int(age.total_seconds())
     if seconds < 60:
         return f"{seconds} s"

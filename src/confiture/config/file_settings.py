@@ -1,0 +1,122 @@
+"""Reads the settings of the configuration file, or of one ``[env.NAME]`` in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import Factory, frozen
+
+from confiture.config.config_file import ConfigFile
+from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
+from confiture.config.table_reader import (
+    COUNT,
+    DURATION_S,
+    DURATION_TEXT,
+    FLAG,
+    TABLE,
+    TEXT,
+    TEXTS,
+    Kind,
+    LocatedTable,
+    TableReader,
+    describe,
+    read_text,
+)
+
+_LONGEST_NAME_BYTES = 63
+
+CORE_KEYS = {
+    "url": "The database: a libpq URL or conninfo, or embedded:.",
+    "migrations": "The migrations folder.",
+    "schema": "The schema of the target in which confiture keeps its ledger.",
+    "plugins": 'The plugins to use: "name" or "name==1.2".',
+    "lock_timeout": "How long a statement may wait for a lock.",
+    "statement_timeout": "How long a statement may run.",
+    "lock_wait": "How long to wait for another run.",
+    "lock_retries": "How often a migration is tried again after a lock_timeout.",
+    "wait_concurrently": "The lock_timeout of CONCURRENTLY.",
+    "allow_out_of_order": "Whether a pending version may be lower than an applied one.",
+    "direct_url": "The same database without a transaction pooler.",
+    "gate": "What a rehearsal is judged by.",
+    "plugin": "The plugins' own tables: [plugin.NAME].",
+    "env": "Settings of one environment: [env.NAME], used by --env NAME.",
+}
+
+
+@frozen
+class FileSettings:
+    """The settings of one table, typed. See :class:`confiture.config.settings.Settings`."""
+
+    url: str | None
+    direct_url: str | None
+    migrations: str
+    schema: str
+    plugins: tuple[str, ...] | None
+    lock_timeout: str
+    statement_timeout: str | None
+    lock_wait_s: float
+    lock_retries: int
+    wait_concurrently: str
+    allow_out_of_order: bool
+    gate: Policy
+    plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
+
+
+def _read_schema(value: object) -> str:
+    name = read_text(value)
+    if len(name.encode()) > _LONGEST_NAME_BYTES:
+        raise ValueError(f"PostgreSQL's names have at most {_LONGEST_NAME_BYTES} bytes")
+    return name
+
+
+SCHEMA = Kind("the name of a schema", '"confiture"', _read_schema)
+
+
+def read_file_settings(table: TableReader) -> FileSettings:
+    """Return the settings of a table.
+
+    Raises:
+        ConfigurationFault: A key is unknown or a value cannot be used; it names file, line and key.
+    """
+    table.check_keys()
+    return FileSettings(
+        url=table.get("url", TEXT, None),
+        direct_url=table.get("direct_url", TEXT, None),
+        migrations=table.get("migrations", TEXT, "migrations"),
+        schema=table.get("schema", SCHEMA, "confiture"),
+        plugins=table.get("plugins", TEXTS, None),
+        lock_timeout=table.get("lock_timeout", DURATION_TEXT, "5s"),
+        statement_timeout=table.get("statement_timeout", DURATION_TEXT, None),
+        lock_wait_s=table.get("lock_wait", DURATION_S, 30.0),
+        lock_retries=table.get("lock_retries", COUNT, 3),
+        wait_concurrently=table.get("wait_concurrently", DURATION_TEXT, "0"),
+        allow_out_of_order=table.get("allow_out_of_order", FLAG, False),
+        gate=read_policy(table.get_table("gate", GATE_KEYS)),
+        plugin_tables=_read_plugin_tables(table),
+    )
+
+
+def _read_plugin_tables(table: TableReader) -> dict[str, Mapping[str, Any]]:
+    plugins = table.get_mapping("plugin", TABLE)
+    locate = table.locate
+    if locate is None:
+        return plugins
+    return {name: LocatedTable(values, locate) for name, values in plugins.items()}
+
+
+def check_file(file: ConfigFile) -> None:
+    """Refuse every unknown key and unusable value of the file, those of all environments included.
+
+    Raises:
+        ConfigurationFault: It names the file, the line and the key.
+    """
+    table = TableReader(file.table, CORE_KEYS, locate=file.locate)
+    read_file_settings(table)
+    for name, values in table.get("env", TABLE, {}).items():
+        if not isinstance(values, dict):
+            raise file.fault(f"env.{name} must be a table, not {describe(values)}", "env", name)
+        if "env" in values:
+            raise file.fault("an [env] cannot hold another [env]", "env", name, "env")
+        path = ("env", name)
+        read_file_settings(TableReader(values, CORE_KEYS, f"env.{name}", locate=file.locate, path=path))

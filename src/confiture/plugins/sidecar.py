@@ -1,0 +1,82 @@
+"""Finds the file that a plugin keeps next to a migration: ``0005_orders.check.sql``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import field, frozen
+
+from confiture.migrations.version import FileName, numbers, parse_filename
+from confiture.plugins.plugin_settings import PluginSettingsFault
+
+
+@frozen
+class Sidecar:
+    """A file next to a migration, read.
+
+    Attributes:
+        name: The file's name.
+        text: What it holds; line ends as LF.
+    """
+
+    name: str
+    text: str = field(repr=False)
+
+
+def find_sidecar(folder: Path | None, version: str, name: str, suffix: str) -> Sidecar | None:
+    """Return the sidecar file of a migration, ``None`` if there is none.
+
+    Args:
+        folder: The migrations folder, ``context.folder``; ``None`` has no files.
+        version: ``context.migration_version``.
+        name: ``context.migration_name``.
+        suffix: ``".check.sql"``. Of the files that end in ``.sql`` only ``.check.sql`` and
+            ``.backfill.sql`` are no migrations of their own; take another ending than ``.sql`` or
+            ``.py`` for a suffix of yours.
+
+    Raises:
+        PluginSettingsFault: The file cannot be read, two files have this version, or the file's name
+            is another migration's.
+    """
+    files = _list_sidecars(folder, version, suffix) if folder else []
+    if not files:
+        return None
+    if len(files) > 1:
+        names = " and ".join(path.name for path in files)
+        raise PluginSettingsFault(f"{names} are both of version {version}", hint="keep one of them")
+    (path,) = files
+    parsed = _parse_name(path, suffix)
+    # Passed over in silence, a file with a misspelt name would never run and nobody would know.
+    if parsed and parsed.name != name:
+        raise PluginSettingsFault(
+            f"{path.name} is of version {version}, and that migration is called {name!r}",
+            hint=f"rename it to {'_'.join(filter(None, (version, name)))}{suffix}",
+        )
+    return Sidecar(path.name, _read_file(path))
+
+
+def _list_sidecars(folder: Path, version: str, suffix: str) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.glob(f"*{suffix}"))
+        if (parsed := _parse_name(path, suffix)) and numbers(parsed.version) == numbers(version)
+    ]
+
+
+def _parse_name(path: Path, suffix: str) -> FileName | None:
+    return parse_filename(f"{path.name.removesuffix(suffix)}.sql")
+
+
+def _read_file(path: Path) -> str:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise PluginSettingsFault(
+            f"{path.name} cannot be read: {error.strerror}",
+            hint="check that it is a file and that you may read it",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise PluginSettingsFault(
+            f"{path.name} is not UTF-8, from byte {error.start + 1} on", hint="save it as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n")
