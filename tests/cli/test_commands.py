@@ -40,6 +40,7 @@ def test_help_imports_neither_driver_nor_plugins(arguments):
     assert not imported & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_help_is_about_as_quick_as_the_libraries_it_cannot_do_without():
     libraries = user_seconds("-c", "import click, attrs, pluggy")
 

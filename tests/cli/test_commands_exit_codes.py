@@ -8,6 +8,8 @@ import pytest
 
 from tests.project import Project, applied, ended, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def jam(project: Project) -> Project:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 README = Path(__file__).parents[2] / "README.md"
 FILE = re.compile(r"^`(?P<name>[^`\n]+)`[^\n]*\n+```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -16,6 +16,8 @@ import pytest
 
 from tests.project import Project, applied
 
+pytestmark = pytest.mark.slow
+
 BUFFERING = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
 NO_SPACE = "error: No space left on device\n"
 

@@ -28,6 +28,7 @@ def _relation(**changes):
     return lambda document: document["relations"][0].update(changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "key", "words"),
     [

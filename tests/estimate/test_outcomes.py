@@ -16,6 +16,8 @@ from confiture.estimate.prior import Own, shipped
 from confiture.estimate.rehearse_sizes import Production
 from tests.estimate.production import grown
 
+pytestmark = pytest.mark.slow
+
 INDEX = "CREATE INDEX by_customer ON orders (customer);"
 
 

@@ -80,6 +80,7 @@ def test_a_catalog_change_has_a_bound_and_never_less_than_the_least():
     assert (catalog.bound_ms(0.1), catalog.bound_ms(4.0)) == (2.0, 12.0)
 
 
+@pytest.mark.slow
 def test_no_case_is_judged_by_what_it_taught():
     """Without a case's own residuals its law is another than with them."""
     cases = read(FILE)

@@ -12,6 +12,8 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.postgres.dump import DumpFault, normalised, program_for
 
+pytestmark = pytest.mark.slow
+
 JAM = "CREATE TABLE jam (i int, at timestamptz CHECK (at > '2020-01-01 00:00:00+00'));"
 
 

@@ -12,6 +12,8 @@ import pytest
 from confiture.server import temporary
 from tests.project import applied, ended
 
+pytestmark = pytest.mark.slow
+
 JAM = "CREATE TABLE jam (i int);"
 LOUD = """
 from confiture import hookimpl

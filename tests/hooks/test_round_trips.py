@@ -18,6 +18,8 @@ from attrs import define, evolve, field, frozen
 from confiture import hookimpl
 from confiture.core import Hook, HookContext, HookExecutor, HookPhase
 
+pytestmark = pytest.mark.slow
+
 _HOOKS = 10
 _PORT = 5432
 

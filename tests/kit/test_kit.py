@@ -18,6 +18,8 @@ from confiture.plugins.find import find
 from confiture.testing import NamedServer, run_hook
 from confiture.testing.databases import Templates
 
+pytestmark = pytest.mark.slow
+
 FIRST_PLUGIN = Path(__file__).parents[2] / "examples" / "first-plugin"
 HOOK = """
 from confiture import hookimpl

@@ -13,6 +13,8 @@ from confiture.exceptions import LockFault
 from confiture.models.report import Report
 from tests.project import Project, exists, keeper_of, only, plugin, running, until
 
+pytestmark = pytest.mark.slow
+
 
 class Elsewhere(threading.Thread):
     """Another run, in a thread of its own."""

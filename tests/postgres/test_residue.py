@@ -6,6 +6,8 @@ import pytest
 from confiture.models.report import Residue
 from confiture.rehearsal.residue import NOTE, notes, residue, snapshot
 
+pytestmark = pytest.mark.slow
+
 CATALOGS = (
     "pg_class pg_attribute pg_attrdef pg_constraint pg_index pg_depend pg_type pg_sequence pg_trigger"
     " pg_namespace pg_proc pg_statistic pg_inherits"

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("words", [("dry-run",), ("run", "--dry-run")])
 def test_a_clone_is_asked_for_by_name(project, sql, words):

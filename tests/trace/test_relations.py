@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pytest
 
 from confiture.models.report import MigrationReport
 
@@ -100,6 +101,7 @@ def test_what_is_renamed_keeps_the_name_it_had(rehearse: Any) -> None:
     assert "public.orders" in modes(migration.locks)
 
 
+@pytest.mark.slow
 def test_a_thousand_relations_are_followed(rehearse: Any, database: Database) -> None:
     database.execute(
         "DO $$ BEGIN FOR n IN 1..500 LOOP EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', n); "

@@ -12,6 +12,8 @@ from tests.project import Project, plugin
 
 from .conftest import modes
 
+pytestmark = pytest.mark.slow
+
 UNDONE = """
     DO $$ BEGIN
         BEGIN
