@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from confiture.models.report import Explained
+from confiture.models.report import RuleExplanation
 from confiture.rules.explain import explained
 from confiture.rules.registry import gathered
 
@@ -20,7 +20,7 @@ def page() -> str:
     return "\n".join([_INTRODUCTION, *_table(rules), *(line for rule in rules for line in _rule(rule))])
 
 
-def _table(rules: list[Explained]) -> Iterator[str]:
+def _table(rules: list[RuleExplanation]) -> Iterator[str]:
     yield "| rule | by default | told by | |\n|---|---|---|---|"
     for each in rules:
         told = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}[each.by]
@@ -28,7 +28,7 @@ def _table(rules: list[Explained]) -> Iterator[str]:
     yield ""
 
 
-def _rule(rule: Explained) -> Iterator[str]:
+def _rule(rule: RuleExplanation) -> Iterator[str]:
     yield f"## {rule.rule}\n\n{rule.summary[:1].upper()}{rule.summary[1:]}. By default: {rule.severity}."
     yield f"Told by {_BY[rule.by]}.\n"
     yield f"PostgreSQL {rule.does}. Why that hurts: {rule.hurts}.\n"

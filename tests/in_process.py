@@ -105,16 +105,16 @@ def _import_path(sites: Sequence[Path]) -> Iterator[None]:
 @contextmanager
 def _own_logging() -> Iterator[None]:
     configured, config = structlog.is_configured(), structlog.get_config()
-    before = logs._threshold, logs._json, logs._ours
+    before = logs._threshold, logs._writes_json, logs._is_configured_here
     structlog.reset_defaults()
-    logs._threshold, logs._json, logs._ours = logs.INFO, False, False
+    logs._threshold, logs._writes_json, logs._is_configured_here = logs.INFO, False, False
     try:
         yield
     finally:
         structlog.reset_defaults()
         if configured:
             structlog.configure(**config)
-        logs._threshold, logs._json, logs._ours = before
+        logs._threshold, logs._writes_json, logs._is_configured_here = before
 
 
 @contextmanager

@@ -123,7 +123,7 @@ class Project:
 
     def down(self, *plugins: Loaded, steps: int | None = None, to: str | None = None, **more: Any) -> Report:
         """Undo what was applied, through the Python API."""
-        return operations.down(self.settings(**more), plugins=plugins, steps=steps, to=to)
+        return operations.undo(self.settings(**more), plugins=plugins, steps=steps, to=to)
 
     def states(self) -> dict[str, str]:
         """Return the state of each migration, by version."""

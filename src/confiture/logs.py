@@ -10,8 +10,8 @@ DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING}
 
 _threshold = INFO
-_json = False
-_ours = False
+_writes_json = False
+_is_configured_here = False
 
 
 def set_threshold(level: int) -> None:
@@ -22,18 +22,18 @@ def set_threshold(level: int) -> None:
 
 def set_format(format: str) -> None:
     """Write log lines as ``"text"`` or as ``"json"``, one object a line."""
-    global _json
-    _json = format == "json"
-    if _ours:
+    global _writes_json
+    _writes_json = format == "json"
+    if _is_configured_here:
         _configure()
 
 
-def as_json() -> bool:
+def is_json() -> bool:
     """Whether stderr is for machines."""
-    return _json
+    return _writes_json
 
 
-def logger(name: str) -> Any:
+def get_logger(name: str) -> Any:
     """Return a structlog logger; an application's own configuration of structlog holds."""
     import structlog
 
@@ -43,24 +43,24 @@ def logger(name: str) -> Any:
 
 
 def _configure() -> None:
-    global _ours
+    global _is_configured_here
     import structlog
 
-    _ours = True
+    _is_configured_here = True
     structlog.configure(
         processors=[
-            _chosen,
+            _drop_below_threshold,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            *_rendering(),
+            *_choose_renderers(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(min(_threshold, INFO)),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 
 
-def _chosen(_logger: Any, method: str, event: Any) -> Any:
+def _drop_below_threshold(_logger: Any, method: str, event: Any) -> Any:
     """Let progress be told beside warnings: what lasts long is news, though nothing is wrong."""
     from structlog.exceptions import DropEvent
 
@@ -71,16 +71,16 @@ def _chosen(_logger: Any, method: str, event: Any) -> Any:
     return event
 
 
-def _rendering() -> list[Any]:
+def _choose_renderers() -> list[Any]:
     from structlog.processors import JSONRenderer, KeyValueRenderer, TimeStamper
 
-    if _json:
+    if _writes_json:
         # ASCII only: nothing in it that a terminal would obey.
         return [TimeStamper(fmt="iso", utc=True), JSONRenderer(default=str)]
-    return [_inert, KeyValueRenderer(key_order=["level", "event", "version", "phase", "plugin"])]
+    return [_escape_values, KeyValueRenderer(key_order=["level", "event", "version", "phase", "plugin"])]
 
 
-def _inert(_logger: Any, _method: str, event: Any) -> Any:
+def _escape_values(_logger: Any, _method: str, event: Any) -> Any:
     from confiture.escape import inert
 
     return {key: inert(value) if isinstance(value, str) else value for key, value in event.items()}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import click
 
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.cases import TABLES, Case, read_cases
 from tests.accuracy.comparing import Outcome, compared
 from tests.accuracy.cost import costs
@@ -20,7 +20,7 @@ PLACES = ("transaction", "clone", "embedded")
 A_SHARE = {"embedded": 10}
 
 
-def outcomes_of(templates: Templates, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
+def outcomes_of(templates: TemplateDatabases, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
     """Rehearse a case in each place, and compare."""
     truth = case.truth(major(templates.conn))
     if truth is None:

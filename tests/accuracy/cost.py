@@ -13,7 +13,7 @@ from attrs import frozen
 from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.figures import Figure
 
 SLOW_MS = 50.0
@@ -52,7 +52,7 @@ class Took:
     shortest_ms: float
 
 
-def costs(templates: Templates) -> tuple[Figure, ...]:
+def costs(templates: TemplateDatabases) -> tuple[Figure, ...]:
     """Return what a rehearsal costs as figures."""
     slow = took(templates, _BIG, _SLOW)
     cheap = took(templates, _MANY, _HOLDING)
@@ -78,9 +78,9 @@ def costs(templates: Templates) -> tuple[Figure, ...]:
     )
 
 
-def took(templates: Templates, setup: str, statements: Sequence[str]) -> Took:
+def took(templates: TemplateDatabases, setup: str, statements: Sequence[str]) -> Took:
     """Apply and rehearse the same plan in turns, each on a fresh database."""
-    template = templates.holding(setup + " ANALYZE;")
+    template = templates.get_template(setup + " ANALYZE;")
     applying, rehearsing, shortest = [], [], []
     for _ in range(ROUNDS):
         applying.append(_one(templates, template, statements, dry_run=False)[0])
@@ -91,7 +91,7 @@ def took(templates: Templates, setup: str, statements: Sequence[str]) -> Took:
 
 
 def _one(
-    templates: Templates, template: str, statements: Sequence[str], *, dry_run: bool
+    templates: TemplateDatabases, template: str, statements: Sequence[str], *, dry_run: bool
 ) -> tuple[float, Report]:
     name = templates.copy(template)
     with tempfile.TemporaryDirectory() as folder:

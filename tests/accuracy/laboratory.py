@@ -9,20 +9,20 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from confiture.testing.databases import Templates
-from confiture.testing.servers import server_for_tests
+from confiture.testing.databases import TemplateDatabases
+from confiture.testing.servers import open_test_server
 from tests.accuracy.cases import Case
 
 
 @contextmanager
-def laboratory() -> Iterator[Templates]:
+def laboratory() -> Iterator[TemplateDatabases]:
     """Lend a server, and the databases that those of the cases are copied from."""
     with (
-        server_for_tests() as server,
+        open_test_server() as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
         quiet(conn),
     ):
-        yield Templates(server, conn)
+        yield TemplateDatabases(server, conn)
 
 
 @contextmanager
@@ -38,9 +38,9 @@ def quiet(conn: Connection[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def prepared(templates: Templates, case: Case) -> Iterator[str]:
+def prepared(templates: TemplateDatabases, case: Case) -> Iterator[str]:
     """Lend a database with the case's setup in it."""
-    name = templates.copy(templates.holding(f"{case.setup.rstrip().rstrip(';')}; ANALYZE;"))
+    name = templates.copy(templates.get_template(f"{case.setup.rstrip().rstrip(';')}; ANALYZE;"))
     try:
         yield templates.server.conninfo(name)
     finally:

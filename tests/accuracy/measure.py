@@ -25,7 +25,7 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.cases import DATA, STRONG, Case, read_table
 from tests.accuracy.laboratory import laboratory, major, prepared
 from tests.accuracy.live import Known, known_before, waiting
@@ -286,7 +286,7 @@ def _rows_of(conn: Connection[Any], known: Mapping[int, Known], only: str = "") 
     }
 
 
-def measured(templates: Templates, case: Case) -> Measured:
+def measured(templates: TemplateDatabases, case: Case) -> Measured:
     """Measure one case."""
     if case.mode == "tx":
         return _once(templates, case)
@@ -315,7 +315,7 @@ def _outside(one: Measured, held: Mapping[str, str]) -> Measured:
     )
 
 
-def _once(templates: Templates, case: Case) -> Measured:
+def _once(templates: TemplateDatabases, case: Case) -> Measured:
     with prepared(templates, case) as url:
         outside = case.mode == "notx"
         with (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.__main__ import outcomes_of
 from tests.accuracy.cases import Case, read_cases
 from tests.accuracy.figures import DECLARED_IN
@@ -23,14 +23,14 @@ NOT_SEEN = {"M059", "M060"}
 
 
 @pytest.fixture(scope="module")
-def templates(_confiture_templates: Templates) -> Iterator[Templates]:
+def templates(_confiture_templates: TemplateDatabases) -> Iterator[TemplateDatabases]:
     """Databases on a server that does nothing by itself."""
     with quiet(_confiture_templates.conn):
         yield _confiture_templates
 
 
 @pytest.mark.parametrize("case", [case for case in USUAL if case.mode == "tx"], ids=lambda case: case.id)
-def test_a_rehearsal_says_what_is_true(templates: Templates, case: Case):
+def test_a_rehearsal_says_what_is_true(templates: TemplateDatabases, case: Case):
     assert case.truth(major(templates.conn)) is not None
 
     outcomes = list(outcomes_of(templates, case, ["transaction"]))
@@ -41,7 +41,7 @@ def test_a_rehearsal_says_what_is_true(templates: Templates, case: Case):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.mode == "notx"], ids=lambda case: case.id)
-def test_outside_a_transaction_a_clone_says_what_is_true(templates: Templates, case: Case):
+def test_outside_a_transaction_a_clone_says_what_is_true(templates: TemplateDatabases, case: Case):
     outcomes = list(outcomes_of(templates, case, ["clone"]))
 
     assert outcomes
@@ -49,7 +49,9 @@ def test_outside_a_transaction_a_clone_says_what_is_true(templates: Templates, c
 
 
 @pytest.mark.parametrize("case", CASES[::50], ids=lambda case: case.id)
-def test_the_other_places_say_the_same_and_leave_the_source_as_it_was(templates: Templates, case: Case):
+def test_the_other_places_say_the_same_and_leave_the_source_as_it_was(
+    templates: TemplateDatabases, case: Case
+):
     outcomes = list(outcomes_of(templates, case, ["clone", "embedded"]))
 
     assert outcomes

@@ -22,7 +22,7 @@ import psycopg
 from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 
-from confiture.server import Server, temporary
+from confiture.server import Server, open_temporary_server
 from tests.benchmarks.proxy import CountingProxy
 
 FEW, MANY = 100, 1000
@@ -285,7 +285,7 @@ def main() -> None:
     """Print every figure."""
     folder = Path(tempfile.mkdtemp(prefix="confiture-bench-"))
     try:
-        with temporary(folder.parent, fsync=True) as server:
+        with open_temporary_server(folder.parent, fsync=True) as server:
             bench = Bench(server, folder)
             version = subprocess.run(
                 [server.bindir / "postgres", "--version"], capture_output=True, text=True

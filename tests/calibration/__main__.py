@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from confiture.estimate.prior import shipped
+from confiture.estimate.prior import load_shipped
 from tests.calibration.judging import (
     Judged,
     by_prior,
@@ -66,7 +66,7 @@ def _print_by_prior(cases: Cases) -> None:
     new = {name: cases[name] for name in cases.keys() - both().keys()}
     print(f"\n# The same by the prior that is shipped, which knows nothing of {len(new)} of these cases")
     for design in DESIGNS:
-        judged = [each for each in by_prior(new, design, shipped()) if each.prediction.nominal]
+        judged = [each for each in by_prior(new, design, load_shipped()) if each.prediction.nominal]
         _print_design(design, judged, aims=design == DESIGNS[0])
 
 
@@ -125,7 +125,7 @@ def _print_reached(aims: dict[str, bool]) -> None:
 def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
     bins: dict[int, list[Judged]] = defaultdict(list)
     for each in judged:
-        bins[int(each.sure.near_percent() // 10)].append(each)
+        bins[int(each.sure.compute_near_percent() // 10)].append(each)
     print("\n| confidence_percent | predictions | stated | true within 15 % |\n|---|---|---|---|")
     for tenth, its in sorted(bins.items()):
         print(f"| {10 * tenth} to {10 * tenth + 10} | {len(its)} | {_stated(its):.0f} | {_hits(its):.0f} |")
@@ -139,7 +139,7 @@ def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
 
 
 def _stated(judged: Sequence[Judged]) -> float:
-    return fmean(each.sure.near_percent() for each in judged)
+    return fmean(each.sure.compute_near_percent() for each in judged)
 
 
 def _hits(judged: Sequence[Judged]) -> float:
@@ -153,7 +153,7 @@ def _print_catalog(cases: Cases) -> None:
     kept = []
     for name, its in pairs.items():
         bound = learn_catalog({other: cases[other] for other in cases if other != name})
-        kept += [true <= bound.bound_ms(rehearsed) for rehearsed, true in its]
+        kept += [true <= bound.compute_bound_ms(rehearsed) for rehearsed, true in its]
     print(
         f"\n## Catalog only\n\n{len(pairs)} cases, {len(kept)} predictions: {100 * fmean(kept):.1f} % within the bound"
     )

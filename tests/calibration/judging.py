@@ -10,7 +10,7 @@ from statistics import fmean, median
 
 from attrs import frozen
 
-from confiture.estimate.error_law import NEAR, Law
+from confiture.estimate.error_law import NEAR_FACTORS, ErrorLaw
 from confiture.estimate.fit import fit
 from confiture.estimate.prior import Prior
 from tests.calibration.timings import Cases, Prediction, predictions
@@ -24,7 +24,7 @@ class Judged:
     """One prediction against what came true; the law is ``None`` where none was given."""
 
     prediction: Prediction
-    law: Law | None
+    law: ErrorLaw | None
 
     @property
     def case(self) -> str:
@@ -44,15 +44,15 @@ class Judged:
     @property
     def hit(self) -> bool:
         """Whether the truth was within 15 %."""
-        return math.log(NEAR[0]) < self._off < math.log(NEAR[1])
+        return math.log(NEAR_FACTORS[0]) < self._off < math.log(NEAR_FACTORS[1])
 
     def covered(self, share: float) -> bool:
         """Whether the truth was inside the interval of this probability."""
-        low, high = (self.sure.at(each) for each in (0.5 - share / 2, 0.5 + share / 2))
+        low, high = (self.sure.find_quantile(each) for each in (0.5 - share / 2, 0.5 + share / 2))
         return low <= self.prediction.residual.value <= high
 
     @property
-    def sure(self) -> Law:
+    def sure(self) -> ErrorLaw:
         """The law, of one that was answered."""
         assert self.law
         return self.law
@@ -72,14 +72,14 @@ def leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
             if each.residual.case == name:
                 residual = each.residual
                 group = groups.get(residual.regime)
-                judged.append(Judged(each, group.law(residual.kind, residual.times) if group else None))
+                judged.append(Judged(each, group.find_law(residual.kind, residual.times) if group else None))
     return judged
 
 
 def by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
     each_residual = ((each, each.residual) for each in predictions(cases, design))
-    return [Judged(each, prior.law(its.kind, its.regime, its.times)) for each, its in each_residual]
+    return [Judged(each, prior.find_law(its.kind, its.regime, its.times)) for each, its in each_residual]
 
 
 def clustered(judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], float]) -> tuple[float, float]:

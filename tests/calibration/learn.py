@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from confiture import estimate
-from confiture.estimate.error_law import weighted_quantiles
+from confiture.estimate.error_law import compute_weighted_quantiles
 from confiture.estimate.fit import fit
-from confiture.estimate.prior import Catalog, Prior, to_json
+from confiture.estimate.prior import CatalogBound, Prior, to_json
 from tests.calibration.timings import DESIGNS, Cases, both, catalog_pairs, predictions
 
 PRIOR = Path(estimate.__file__).with_name("prior.json")
@@ -21,13 +21,15 @@ def learn(cases: Cases) -> Prior:
     return Prior(fit(residuals), learn_catalog(cases))
 
 
-def learn_catalog(cases: Cases) -> Catalog:
+def learn_catalog(cases: Cases) -> CatalogBound:
     """Return the bound that all but one in a hundred catalog-only statements kept."""
     several = catalog_pairs(cases).values()
     pairs = [(rehearsed, true, 1 / len(pairs)) for pairs in several for rehearsed, true in pairs]
-    (times,) = weighted_quantiles([(true / rehearsed, weight) for rehearsed, true, weight in pairs], (_SURE,))
-    (least_ms,) = weighted_quantiles([(true, weight) for _, true, weight in pairs], (_SURE,))
-    return Catalog(times, least_ms)
+    (times,) = compute_weighted_quantiles(
+        [(true / rehearsed, weight) for rehearsed, true, weight in pairs], (_SURE,)
+    )
+    (least_ms,) = compute_weighted_quantiles([(true, weight) for _, true, weight in pairs], (_SURE,))
+    return CatalogBound(times, least_ms)
 
 
 def text(prior: Prior) -> str:

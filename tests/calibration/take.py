@@ -17,8 +17,8 @@ import psycopg
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.server import temporary
-from confiture.testing.databases import Templates
+from confiture.server import open_temporary_server
+from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.laboratory import quiet
 from tests.calibration.live.__main__ import roomy
 from tests.calibration.live.measuring import processor
@@ -97,14 +97,14 @@ def main() -> None:
     out = csv.writer(sys.stdout)
     out.writerow(COLUMNS)
     with (
-        temporary(roomy()) as server,
+        open_temporary_server(roomy()) as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
         quiet(conn),
     ):
-        out.writerows(taken(Templates(server, conn), SIZES))
+        out.writerows(taken(TemplateDatabases(server, conn), SIZES))
 
 
-def taken(templates: Templates, sizes: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+def taken(templates: TemplateDatabases, sizes: Sequence[int]) -> Iterator[tuple[Any, ...]]:
     """Yield a line for each run of each case at each size."""
     for rows in sizes:
         name = templates.copy("template0")
@@ -130,7 +130,7 @@ def _filled(url: str, rows: int) -> int:
 
 
 @contextmanager
-def _lent(templates: Templates, name: str, *, several: bool) -> Iterator[Any]:
+def _lent(templates: TemplateDatabases, name: str, *, several: bool) -> Iterator[Any]:
     """Lend what returns a database to run in: one for all runs, or a copy for each that leaves dead rows."""
     copies: list[str] = []
 

@@ -9,7 +9,7 @@ import pytest
 
 from confiture.estimate.statement_estimate import Prediction
 from confiture.models.report import Estimate, StatementReport
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 from tests.calibration.live.drawing import picture
 from tests.calibration.live.measuring import Judged, Processor, Timed, measure
 from tests.calibration.live.parcels import CHANGES, Change, fill
@@ -23,7 +23,7 @@ SIZES = (300, 600, 600)
 
 
 @pytest.fixture
-def templates(_confiture_templates: Templates) -> Templates:
+def templates(_confiture_templates: TemplateDatabases) -> TemplateDatabases:
     """A server, and databases to copy."""
     return _confiture_templates
 
@@ -41,7 +41,7 @@ def judged(actual_ms: float, *, p50_ms: float | None = 100.0, **more) -> Judged:
     return Judged(change, Prediction(more.get("estimate", estimate)), actual_ms, more.get("crosses", False))
 
 
-def test_every_change_is_rehearsed_predicted_and_run(templates: Templates):
+def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabases):
     names = {"add column", "validate key", "index text", "add token", "update all", "matview"}
     changes = [each for each in CHANGES if each.name in names]
 
@@ -57,7 +57,7 @@ def test_every_change_is_rehearsed_predicted_and_run(templates: Templates):
     assert len(drawn.findall(f"{SVG}g/{SVG}circle")) == 5
 
 
-def test_the_same_size_is_the_same_database(templates: Templates):
+def test_the_same_size_is_the_same_database(templates: TemplateDatabases):
     digests = []
 
     for _ in range(2):

@@ -12,7 +12,7 @@ from statistics import median
 
 from attrs import evolve, frozen
 
-from confiture.estimate.curve import Point, through
+from confiture.estimate.curve import Point, fit_curve
 from confiture.estimate.fit import Residual
 from confiture.estimate.prior import Regime
 
@@ -114,7 +114,7 @@ def _of(case: Case, design: tuple[int, int], rows: int, target: int) -> Iterator
         points = [Point(size, _middle(case.ms[size], first, runs)) for size in known]
         if points[-1].ms < FEWEST_MS:
             continue
-        expected = through(points).at(target)
+        expected = fit_curve(points).predict_ms(target)
         for true in _others(case.ms[target], first, runs if target == rows else 0):
             residual = Residual(
                 case.name, case.kind, Regime(runs, sizes, crosses), target / rows, math.log(true / expected)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from confiture.server import Server, temporary
+from confiture.server import Server, open_temporary_server
 
 PASSWORD = "s3cret pá:ss@w/or?d"
 """One that has to be percent-encoded in a URL."""
@@ -25,7 +25,7 @@ _SSL_REQUEST, _GSSENC_REQUEST = 80877103, 80877104
 @contextmanager
 def asking_for_a_password() -> Iterator[str]:
     """Lend the conninfo, without the password, of a role ``jam`` that needs one: ``PASSWORD``."""
-    with temporary(Path(tempfile.gettempdir())) as server:
+    with open_temporary_server(Path(tempfile.gettempdir())) as server:
         with psycopg.connect(server.conninfo("app"), autocommit=True) as conn:
             conn.execute(sql.SQL("CREATE ROLE jam LOGIN SUPERUSER PASSWORD {}").format(PASSWORD))
             (hba,) = conn.execute("SHOW hba_file").fetchone() or ("",)

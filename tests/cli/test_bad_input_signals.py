@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from confiture.server import temporary
+from confiture.server import open_temporary_server
 from confiture.server.postmaster import read_postmaster
 from tests.project import Answer, Project, applied, ended, tables, wait_until
 
@@ -286,7 +286,7 @@ def test_a_connection_torn_in_the_middle_is_four_and_names_what_was_applied(soun
 def test_the_server_stopped_in_the_middle_is_four_and_names_what_was_applied(folder, how):
     folder.write("1_sound.sql", "CREATE TABLE sound (i int)")
     folder.write("2_long.sql", "CREATE TABLE long (i int);\nSELECT pg_sleep(600);")
-    with temporary(Path(tempfile.gettempdir())) as server:
+    with open_temporary_server(Path(tempfile.gettempdir())) as server:
         folder.url = server.conninfo("app")
         with psycopg.connect(folder.url, autocommit=True) as conn:
             (data,) = conn.execute("SHOW data_directory").fetchone() or ("",)

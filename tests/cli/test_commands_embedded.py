@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from confiture.server.postmaster import lives, read_postmaster
+from confiture.server.postmaster import is_alive, read_postmaster
 from tests.project import Project, ended, wait_until
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def runs(project: Project) -> bool:
     """Whether its server runs."""
     data = data_of(project)
     postmaster = read_postmaster(data) if data else None
-    return bool(data and postmaster and lives(postmaster, data))
+    return bool(data and postmaster and is_alive(postmaster, data))
 
 
 def test_commands_share_the_data_and_leave_nothing_running(shop):

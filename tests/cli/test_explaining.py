@@ -9,12 +9,12 @@ import psycopg
 import pytest
 
 from confiture import exceptions
-from confiture.cli.error_messages import ended, explained
+from confiture.cli.error_messages import explain_error, report_error
 from confiture.exceptions import Interrupted, MigrationFault, MigrationFaults
 
 
 def plain(error: Exception) -> tuple[list[str], int]:
-    lines, code = explained(error)
+    lines, code = explain_error(error)
     return [click.unstyle(line) for line in lines], code
 
 
@@ -33,7 +33,7 @@ def plain(error: Exception) -> tuple[list[str], int]:
     ],
 )
 def test_a_fault_is_its_message_its_hint_and_its_code(fault, code, capsys):
-    assert ended(fault("it failed\nin two ways", hint="do this")) == code
+    assert report_error(fault("it failed\nin two ways", hint="do this")) == code
 
     assert capsys.readouterr().err == "error: it failed\n       in two ways\nhint: do this\n"
 
@@ -48,7 +48,7 @@ def test_a_faulty_file_is_shown_with_line_and_caret(capsys):
         hint="mend it",
     )
 
-    assert ended(fault) == 4
+    assert report_error(fault) == 4
 
     assert capsys.readouterr().err == (
         "error: m/1.sql:7:4: syntax error\n  7 | SELEC 1\n    |    ^\nhint: mend it\n"
@@ -56,7 +56,7 @@ def test_a_faulty_file_is_shown_with_line_and_caret(capsys):
 
 
 def test_every_faulty_file_is_named(capsys):
-    assert ended(MigrationFaults([MigrationFault("one"), MigrationFault("two")])) == 4
+    assert report_error(MigrationFaults([MigrationFault("one"), MigrationFault("two")])) == 4
 
     assert capsys.readouterr().err == "error: one\nerror: two\n"
 
@@ -65,7 +65,7 @@ def test_every_faulty_file_is_named(capsys):
     "error, code", [(Interrupted(143), 143), (Interrupted(130), 130), (KeyboardInterrupt(), 130)]
 )
 def test_an_interruption_has_its_own_code(error, code, capsys):
-    assert ended(error) == code
+    assert report_error(error) == code
 
     assert capsys.readouterr().err == "interrupted\n"
 
@@ -96,11 +96,11 @@ def test_a_usage_error_points_to_the_help_of_its_command():
 
 
 def test_terminal_escapes_in_an_error_are_inert(capsys):
-    ended(exceptions.UsageFault("\x1b[2J\x9b gone", hint="\x07"))
+    report_error(exceptions.UsageFault("\x1b[2J\x9b gone", hint="\x07"))
 
     assert not set(capsys.readouterr().err) & set("\x1b\x9b\x07")
 
 
 def test_a_fault_of_our_own_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
-        explained(ZeroDivisionError())
+        explain_error(ZeroDivisionError())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 import pytest
 
-from confiture.cli.flags import ALL_INSTALLED, Flags, executing
+from confiture.cli.flags import ALL_INSTALLED, Flags, run_options
 
 
 def parsed(*arguments: str) -> Flags:
     @click.command()
-    @executing
+    @run_options
     def command(flags: Flags) -> Flags:
         return flags
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from confiture.cli import main
-from confiture.cli.new_command import python_text, safe_name, sql_text
+from confiture.cli.new_command import make_safe_name, render_python, render_sql
 from confiture.exceptions import UsageFault
 from confiture.migrations.version import parse_filename
 
@@ -23,7 +23,7 @@ def test_the_path_is_printed_and_the_folder_made(tmp_path, capsys):
 
     path = capsys.readouterr().out.strip()
     assert re.fullmatch(r"migrations/\d{14}_create_orders\.sql", path)
-    assert (tmp_path / path).read_text() == sql_text(no_transaction=False)
+    assert (tmp_path / path).read_text() == render_sql(no_transaction=False)
 
 
 def test_a_numbered_folder_goes_on_counting(tmp_path, capsys):
@@ -44,7 +44,7 @@ def test_two_in_one_second_have_two_versions(tmp_path):
 
 
 def test_no_transaction_is_the_first_line():
-    assert sql_text(no_transaction=True).startswith("-- confiture: no-transaction\n")
+    assert render_sql(no_transaction=True).startswith("-- confiture: no-transaction\n")
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_no_transaction_is_the_first_line():
     [("create_orders", "CreateOrders"), ("x-y", "XY"), ("class", "Class"), ("_2fa", "M2fa"), ("été", "Été")],
 )
 def test_a_python_migration_is_python(name, class_name):
-    module = ast.parse(python_text(name, no_transaction=False))
+    module = ast.parse(render_python(name, no_transaction=False))
 
     assert [each.name for each in module.body if isinstance(each, ast.ClassDef)] == [class_name]
 
@@ -71,7 +71,7 @@ def test_a_python_migration_is_python(name, class_name):
     ],
 )
 def test_a_name_becomes_fit_for_a_file(name, safe):
-    assert safe_name(name) == safe
+    assert make_safe_name(name) == safe
 
     said = parse_filename(f"20261123120000_{safe}.sql")
     assert said is not None
@@ -81,7 +81,7 @@ def test_a_name_becomes_fit_for_a_file(name, safe):
 @pytest.mark.parametrize("name", ["", " ", "..", "a/b", "../a", "a\\b", "2", "2_fa", "5 things", "!?"])
 def test_a_name_that_would_be_something_else_is_refused(name, tmp_path):
     with pytest.raises(UsageFault):
-        safe_name(name)
+        make_safe_name(name)
 
     assert main(["new", "--", name]) == 2
     assert not (tmp_path / "migrations").exists()

@@ -6,11 +6,11 @@ import subprocess
 import sys
 
 from confiture.cli.flags import Flags
-from confiture.cli.progress import progress
+from confiture.cli.progress import open_progress
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
-    with progress(Flags()) as tell:
+    with open_progress(Flags()) as tell:
         assert tell is not None
         tell("1 jam: applied\x1b[2J")
 
@@ -19,7 +19,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
 
 
 def test_quiet_has_no_progress():
-    with progress(Flags(quiet=True)) as tell:
+    with open_progress(Flags(quiet=True)) as tell:
         assert tell is None
 
 
@@ -45,7 +45,7 @@ def test_at_a_terminal_it_is_one_passing_line(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "20")
 
-    with progress(Flags()) as tell:
+    with open_progress(Flags()) as tell:
         assert tell is not None
         tell("1 jam: waiting for somebody else")
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from confiture.cli import main
-from confiture.cli.execute import refused
+from confiture.cli.execute import build_refused_report
 from confiture.cli.flags import Flags
-from confiture.cli.outputs import outputs
+from confiture.cli.outputs import open_outputs
 from confiture.exceptions import MigrationFault, UsageFault
 from tests import published
 from tests.page.samples import everyday
@@ -18,14 +18,14 @@ from tests.unit.reports import applied, report
 
 
 def test_text_goes_to_stdout_where_nothing_else_is_asked_for(capsys):
-    with outputs(Flags()) as out:
+    with open_outputs(Flags()) as out:
         out.write("report", report(applied()))
 
     assert "1 migration applied" in capsys.readouterr().out
 
 
 def test_json_goes_to_stdout_alone(capsys):
-    with outputs(Flags(output=("json",))) as out:
+    with open_outputs(Flags(output=("json",))) as out:
         out.write("report", report(applied()))
 
     assert published.read(capsys.readouterr().out)["outcome"] == "ok"
@@ -35,7 +35,7 @@ def test_a_file_takes_the_machines_report_and_the_person_keeps_the_text(tmp_path
     file = tmp_path / "report.json"
     file.write_text("x" * 100_000)
 
-    with outputs(Flags(output=(f"json={file}",))) as out:
+    with open_outputs(Flags(output=(f"json={file}",))) as out:
         out.write("report", report(applied()))
 
     assert published.read_file(file)["exit_code"] == 0
@@ -46,7 +46,7 @@ def test_the_report_of_before_stays_until_there_is_a_new_one(tmp_path):
     file = tmp_path / "report.json"
     file.write_text("of before")
 
-    with outputs(Flags(output=(f"json={file}",))):
+    with open_outputs(Flags(output=(f"json={file}",))):
         pass
 
     assert file.read_text() == "of before"
@@ -57,7 +57,7 @@ def test_a_named_pipe_takes_a_report(tmp_path):
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
 
-    with outputs(Flags(output=(f"json={pipe}",))) as out:
+    with open_outputs(Flags(output=(f"json={pipe}",))) as out:
         out.write("report", report())
 
     assert published.read(os.read(reading, 100_000).decode())["mode"] == "run"
@@ -65,7 +65,7 @@ def test_a_named_pipe_takes_a_report(tmp_path):
 
 
 def test_quiet_says_nothing_that_nobody_asked_for(capsys):
-    with outputs(Flags(quiet=True)) as out:
+    with open_outputs(Flags(quiet=True)) as out:
         out.write("report", report(applied()))
 
     assert capsys.readouterr().out == ""
@@ -75,12 +75,15 @@ def test_quiet_says_nothing_that_nobody_asked_for(capsys):
 def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, file):
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(UsageFault, match="cannot be written"), outputs(Flags(output=(f"json={file}",))):
+    with pytest.raises(UsageFault, match="cannot be written"), open_outputs(Flags(output=(f"json={file}",))):
         pytest.fail("it ran")
 
 
 def test_a_full_disk_is_a_fault():
-    with pytest.raises(UsageFault, match="No space left"), outputs(Flags(output=("json=/dev/full",))) as out:
+    with (
+        pytest.raises(UsageFault, match="No space left"),
+        open_outputs(Flags(output=("json=/dev/full",))) as out,
+    ):
         out.write("report", report())
 
 
@@ -89,7 +92,7 @@ def test_two_reports_cannot_share_a_file(tmp_path):
 
     with (
         pytest.raises(UsageFault, match="already takes another report"),
-        outputs(Flags(output=(f"json={file}", f"text={tmp_path}/./report"))),
+        open_outputs(Flags(output=(f"json={file}", f"text={tmp_path}/./report"))),
     ):
         pytest.fail("it ran")
 
@@ -97,7 +100,7 @@ def test_two_reports_cannot_share_a_file(tmp_path):
 def test_a_text_report_in_a_file_has_no_colours(tmp_path):
     file = tmp_path / "report.txt"
 
-    with outputs(Flags(output=(f"text={file}", "json"))) as out:
+    with open_outputs(Flags(output=(f"text={file}", "json"))) as out:
         out.write("report", report(applied()))
 
     assert "✓ applied" in file.read_text(encoding="utf-8")
@@ -131,7 +134,7 @@ def test_a_report_that_cannot_be_written_does_not_hide_what_failed_first(tmp_pat
 def test_what_was_refused_is_a_report_too(tmp_path):
     fault = MigrationFault("no", hint="so", file=tmp_path / "1.sql", line=3, column=4)
 
-    found = refused("run", fault)
+    found = build_refused_report("run", fault)
 
     assert (found.outcome, found.exit_code, found.migrations) == ("refused", 4, ())
     assert found.fault is not None
@@ -143,7 +146,7 @@ def test_at_a_terminal_a_report_is_wrapped_and_elsewhere_it_is_not(capsys, monke
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("NO_COLOR", "1")
 
-    with outputs(Flags()) as out:
+    with open_outputs(Flags()) as out:
         out.write("report", everyday())
         piped = capsys.readouterr().out
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

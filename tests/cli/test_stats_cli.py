@@ -2,7 +2,7 @@
 
 import pytest
 
-from confiture.estimate.statistics_file import load
+from confiture.estimate.statistics_file import load_statistics
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +19,7 @@ def test_a_file_that_output_names_can_be_read(project):
     answer = project("stats", "export", "-q", "--output", "json=production.json")
 
     assert (answer.code, answer.out) == (0, "")
-    assert load(project.folder / "production.json").relations == {}
+    assert load_statistics(project.folder / "production.json").relations == {}
 
 
 def test_a_server_that_is_not_there_is_an_exit_of_3(folder):

@@ -9,13 +9,13 @@ from attrs import evolve
 
 from confiture.config.settings import Settings
 from confiture.estimate.export import export
-from confiture.estimate.statement_estimate import Rehearsed
+from confiture.estimate.statement_estimate import RehearsedStatement
 from confiture.estimate.statistics import (
     Column,
     Index,
     Probe,
-    Relation,
-    Server,
+    RelationStatistics,
+    ServerFacts,
     Statistics,
     Transactions,
     Trigger,
@@ -31,7 +31,7 @@ def exported(settings: Settings) -> Statistics:
     return export(settings, sampled_s=0.0, probed_s=0.0)
 
 
-def table(rows: float | None, name: str = ORDERS, **more: Any) -> Relation:
+def table(rows: float | None, name: str = ORDERS, **more: Any) -> RelationStatistics:
     """Return a table of forty rows a page."""
     shape = {
         "kind": "table",
@@ -43,7 +43,7 @@ def table(rows: float | None, name: str = ORDERS, **more: Any) -> Relation:
         "indexes": (index("orders_pkey"),),
         "columns": (Column("id", "integer", 4, -1.0, 0.0),),
     }
-    return Relation(name, **{**shape, **more})
+    return RelationStatistics(name, **{**shape, **more})
 
 
 def index(name: str) -> Index:
@@ -59,13 +59,13 @@ def trigger(per_row: bool = True, enabled: bool = True) -> Trigger:
 
 
 def holding(
-    *relations: Relation, ages_s: tuple[float, ...] = (), hidden: int = 0, **settings: Any
+    *relations: RelationStatistics, ages_s: tuple[float, ...] = (), hidden: int = 0, **settings: Any
 ) -> Statistics:
     """Return a database of these relations."""
     known = {"shared_buffers": 128 * 1024**2, "work_mem": 4 * 1024**2, **settings}
     return Statistics(
         taken_at=datetime(2026, 11, 23, tzinfo=UTC),
-        server=Server("18.1", 8192),
+        server=ServerFacts("18.1", 8192),
         settings=known,
         relations={relation.name: relation for relation in relations},
         transactions=Transactions(3.0, ages_s, hidden),
@@ -82,9 +82,11 @@ def statement(
     return StatementReport(1, sql, ms, 0.0, **seen)
 
 
-def rehearsed(rows: float | None = 100_000, ran: StatementReport | None = None, **more: Any) -> Rehearsed:
+def rehearsed(
+    rows: float | None = 100_000, ran: StatementReport | None = None, **more: Any
+) -> RehearsedStatement:
     """Return a statement's rehearsal on so many orders."""
-    return Rehearsed(holding(table(rows, **more)), (ran or statement(),))
+    return RehearsedStatement(holding(table(rows, **more)), (ran or statement(),))
 
 
 def building() -> StatementReport:

@@ -3,8 +3,8 @@
 import pytest
 from attrs import evolve
 
-from confiture.estimate.statement_estimate import Rehearsed, predict
-from confiture.estimate.work_classes import classed
+from confiture.estimate.statement_estimate import RehearsedStatement, predict
+from confiture.estimate.work_classes import classify
 from tests.estimate.production import exported
 from tests.project import Project
 
@@ -27,9 +27,9 @@ def test_a_rehearsed_statement_is_classed_by_what_it_did(shop, settings, sql, wo
     project.write("1_one.sql", sql)
 
     (migration,) = project.rehearse().migrations
-    its = classed(migration.statements[0])
+    its = classify(migration.statements[0])
 
-    assert (its.work, its.relations) == (work, relations)
+    assert (its.work_class, its.relations) == (work, relations)
 
 
 def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
@@ -45,7 +45,7 @@ def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
     database.execute("VACUUM FULL ANALYZE orders")
     # The same machine, whatever else it does at this moment.
     large = evolve(exported(settings), probe=small.probe)
-    estimate = predict([Rehearsed(small, migration.statements)], large).estimate
+    estimate = predict([RehearsedStatement(small, migration.statements)], large).estimate
 
     assert estimate.known
     assert estimate.p50_ms is not None

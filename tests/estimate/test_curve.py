@@ -2,43 +2,43 @@
 
 import pytest
 
-from confiture.estimate.curve import Point, through, work
+from confiture.estimate.curve import Point, compute_work, fit_curve
 
 
 def test_one_size_grows_with_n_log_n():
-    curve = through([Point(10_000, 50.0)])
+    curve = fit_curve([Point(10_000, 50.0)])
 
-    assert curve.at(1_000_000) == pytest.approx(50.0 * work(1_000_000) / work(10_000))
+    assert curve.predict_ms(1_000_000) == pytest.approx(50.0 * compute_work(1_000_000) / compute_work(10_000))
 
 
 def test_two_sizes_give_both_parts_back():
-    made = [Point(rows, 7.0 + 0.001 * work(rows)) for rows in (10_000, 100_000)]
+    made = [Point(rows, 7.0 + 0.001 * compute_work(rows)) for rows in (10_000, 100_000)]
 
-    curve = through(made)
+    curve = fit_curve(made)
 
     assert curve.fixed_ms == pytest.approx(7.0)
-    assert curve.at(3_000_000) == pytest.approx(7.0 + 0.001 * work(3_000_000))
+    assert curve.predict_ms(3_000_000) == pytest.approx(7.0 + 0.001 * compute_work(3_000_000))
 
 
 def test_what_grows_faster_than_n_log_n_gets_no_negative_part():
-    curve = through([Point(10_000, 10.0), Point(100_000, 1000.0)])
+    curve = fit_curve([Point(10_000, 10.0), Point(100_000, 1000.0)])
 
     assert curve.fixed_ms == 0.0
     assert curve.growing_ms > 0
 
 
 def test_what_shrinks_with_size_does_not_become_negative():
-    curve = through([Point(10_000, 30.0), Point(100_000, 20.0)])
+    curve = fit_curve([Point(10_000, 30.0), Point(100_000, 20.0)])
 
     assert curve.growing_ms == 0.0
-    assert 20.0 <= curve.at(10_000_000) <= 30.0
+    assert 20.0 <= curve.predict_ms(10_000_000) <= 30.0
 
 
 def test_several_runs_of_one_size_are_one_size():
-    curve = through([Point(10_000, 40.0), Point(10_000, 40.0)])
+    curve = fit_curve([Point(10_000, 40.0), Point(10_000, 40.0)])
 
-    assert curve.at(10_000) == pytest.approx(40.0)
+    assert curve.predict_ms(10_000) == pytest.approx(40.0)
 
 
 def test_an_empty_table_has_a_time_too():
-    assert through([Point(0, 1.0)]).at(0) == pytest.approx(1.0)
+    assert fit_curve([Point(0, 1.0)]).predict_ms(0) == pytest.approx(1.0)

@@ -32,7 +32,7 @@ Predict = Callable[..., Report]
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine much time goes by beside statements; these tests are of something else."""
-    monkeypatch.setattr("confiture.estimate.plan_estimate._UNTOLD_MS", 10_000.0)
+    monkeypatch.setattr("confiture.estimate.plan_estimate._UNACCOUNTED_MS", 10_000.0)
 
 
 @pytest.fixture
@@ -202,8 +202,8 @@ def test_who_may_not_thin_a_clone_out_is_told_what_all_rows_say(settings, projec
 
 
 def test_time_that_went_by_beside_the_statements_makes_it_unknown(predict, monkeypatch):
-    monkeypatch.setattr("confiture.estimate.plan_estimate._UNTOLD_MS", 0.0)
-    monkeypatch.setattr("confiture.estimate.plan_estimate._UNTOLD_SHARE", 0.0)
+    monkeypatch.setattr("confiture.estimate.plan_estimate._UNACCOUNTED_MS", 0.0)
+    monkeypatch.setattr("confiture.estimate.plan_estimate._UNACCOUNTED_SHARE", 0.0)
 
     migration = only(predict(REWRITE))
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from confiture.config.settings import Settings
-from confiture.estimate.export import without_constants
+from confiture.estimate.export import replace_constants
 from confiture.estimate.statistics import to_json
 from confiture.exceptions import LockFault
 from tests.estimate.production import exported
@@ -122,7 +122,7 @@ def test_nothing_of_any_row_is_in_it(database, settings):
     ],
 )
 def test_constants_become_question_marks(definition, expected):
-    assert without_constants(definition) == expected
+    assert replace_constants(definition) == expected
 
 
 def test_nothing_is_changed_and_no_right_to_write_is_needed(shop, settings, database_url):

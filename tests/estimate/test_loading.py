@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from confiture.estimate.statistics import age_note
-from confiture.estimate.statistics_file import StatisticsFault, load
+from confiture.estimate.statistics import describe_age
+from confiture.estimate.statistics_file import StatisticsFault, load_statistics
 
 
 def written(tmp_path, document):
@@ -17,7 +17,7 @@ def written(tmp_path, document):
 
 
 def test_what_was_written_is_read_back(tmp_path, document, statistics):
-    assert load(written(tmp_path, document)) == statistics
+    assert load_statistics(written(tmp_path, document)) == statistics
 
 
 def _remove(key):
@@ -62,7 +62,7 @@ def test_what_was_edited_by_hand_is_named_with_its_place(tmp_path, document, cha
     change(document)
 
     with pytest.raises(StatisticsFault, match=words) as raised:
-        load(written(tmp_path, document))
+        load_statistics(written(tmp_path, document))
 
     assert raised.value.key == key
     assert "production.json" in raised.value.message
@@ -84,16 +84,16 @@ def test_a_broken_file_is_said_to_be_one(tmp_path, content, words):
     path.write_bytes(content)
 
     with pytest.raises(StatisticsFault, match=words):
-        load(path)
+        load_statistics(path)
 
 
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(StatisticsFault, match="cannot be read"):
-        load(tmp_path / "nowhere.json")
+        load_statistics(tmp_path / "nowhere.json")
 
 
 def test_an_old_file_says_how_old_it_is(statistics):
     now = datetime.now(UTC)
 
-    assert age_note(statistics, "production.json", now) is None
-    assert "is 43 days old" in str(age_note(statistics, "production.json", now + timedelta(days=43)))
+    assert describe_age(statistics, "production.json", now) is None
+    assert "is 43 days old" in str(describe_age(statistics, "production.json", now + timedelta(days=43)))

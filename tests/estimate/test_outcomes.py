@@ -10,9 +10,16 @@ import pytest
 from attrs import evolve
 
 from confiture.api.operations import run
-from confiture.estimate.own_history import Kept, KeptMigration, calibration, from_json, learned, to_json
-from confiture.estimate.prediction_store import FILE, read_calibration
-from confiture.estimate.prior import Own, shipped
+from confiture.estimate.own_history import (
+    KeptMigration,
+    KeptStatement,
+    compute_calibration,
+    from_json,
+    learn_from_runs,
+    to_json,
+)
+from confiture.estimate.prediction_store import PREDICTIONS_FILE, read_calibration
+from confiture.estimate.prior import OwnHistory, load_shipped
 from confiture.estimate.rehearse_sizes import Production
 from tests.estimate.production import grown
 
@@ -21,7 +28,7 @@ pytestmark = pytest.mark.slow
 INDEX = "CREATE INDEX by_customer ON orders (customer);"
 
 
-def kept(actual_ms: float | None = 130.0, **changes: Any) -> Kept:
+def kept(actual_ms: float | None = 130.0, **changes: Any) -> KeptStatement:
     """Return a statement that was predicted to take 100 ms on a million orders."""
     known: dict[str, Any] = {
         "line": 1,
@@ -35,17 +42,17 @@ def kept(actual_ms: float | None = 130.0, **changes: Any) -> Kept:
         "actual_ms": actual_ms,
         "actual_rows": 1.1e6,
     }
-    return Kept(**(known | changes))
+    return KeptStatement(**(known | changes))
 
 
-def migration(*statements: Kept, version: str = "1", ran_at: str | None = "then") -> KeptMigration:
+def migration(*statements: KeptStatement, version: str = "1", ran_at: str | None = "then") -> KeptMigration:
     return KeptMigration(version, "it", "c", "before", ran_at, statements)
 
 
 def test_coverage_and_error_are_of_what_was_run():
     inside, outside = kept(110.0), kept(200.0)
 
-    found = calibration([migration(inside, outside), migration(kept(None), version="2", ran_at=None)])
+    found = compute_calibration([migration(inside, outside), migration(kept(None), version="2", ran_at=None)])
 
     assert (found.migrations, found.waiting, found.predictions) == (1, 1, 2)
     assert (found.coverage50_percent, found.coverage90_percent) == (50, 50)
@@ -53,7 +60,7 @@ def test_coverage_and_error_are_of_what_was_run():
 
 
 def test_what_ran_on_tables_of_another_size_does_not_count():
-    found = calibration([migration(kept(1.0, actual_rows=1000.0), kept(1.0, actual_rows=None))])
+    found = compute_calibration([migration(kept(1.0, actual_rows=1000.0), kept(1.0, actual_rows=None))])
 
     assert (found.predictions, found.elsewhere, found.coverage90_percent) == (0, 2, None)
 
@@ -61,7 +68,7 @@ def test_what_ran_on_tables_of_another_size_does_not_count():
 def test_bounds_count_by_themselves():
     bound = kept(3.0, relation=None, rows=None, kind=None, p50_ms=None, interval50_ms=None)
 
-    found = calibration([migration(evolve(bound, interval90_ms=(0.0, 4.0)))])
+    found = compute_calibration([migration(evolve(bound, interval90_ms=(0.0, 4.0)))])
 
     assert (found.predictions, found.bounds, found.bounds_kept_percent) == (0, 1, 100)
 
@@ -69,7 +76,7 @@ def test_bounds_count_by_themselves():
 def test_one_run_moves_predictions_a_little_and_many_move_them_far():
     slow = [migration(kept(200.0), version=str(number)) for number in range(40)]
 
-    one, many = learned(slow[:1]), learned(slow)
+    one, many = learn_from_runs(slow[:1]), learn_from_runs(slow)
 
     assert 0 < one.shift < 0.1
     assert many.shift == pytest.approx(0.8 * math.log(2))
@@ -78,29 +85,29 @@ def test_one_run_moves_predictions_a_little_and_many_move_them_far():
 def test_runs_that_are_as_predicted_sharpen_the_intervals():
     exact = [migration(kept(100.0), version=str(number)) for number in range(40)]
 
-    assert learned(exact).spread < 0.6
-    assert learned([]) == Own()
+    assert learn_from_runs(exact).spread < 0.6
+    assert learn_from_runs([]) == OwnHistory()
 
 
 def test_what_is_learned_is_not_learned_again_from_predictions_that_know_it():
-    knowing = kept(200.0, own=Own(math.log(2), 1.0, 9))
+    knowing = kept(200.0, own=OwnHistory(math.log(2), 1.0, 9))
 
-    assert learned([migration(knowing)]).shift == pytest.approx(2 * math.log(2) / 11)
+    assert learn_from_runs([migration(knowing)]).shift == pytest.approx(2 * math.log(2) / 11)
 
 
 def test_what_is_learned_shifts_and_stretches_the_law():
-    prior = shipped()
+    prior = load_shipped()
     regime = next(iter(prior.groups))
 
-    law: Any = prior.law("index", regime, 10)
-    own: Any = evolve(prior, own=Own(0.5, 2.0, 3)).law("index", regime, 10)
+    law: Any = prior.find_law("index", regime, 10)
+    own: Any = evolve(prior, own=OwnHistory(0.5, 2.0, 3)).find_law("index", regime, 10)
 
     assert own.median == pytest.approx(law.median + 0.5)
     assert math.log(own.width) == pytest.approx(2 * math.log(law.width))
 
 
 def test_a_file_holds_what_was_kept():
-    everything = (migration(kept(own=Own(0.1, 0.9, 2))),)
+    everything = (migration(kept(own=OwnHistory(0.1, 0.9, 2))),)
 
     assert from_json(json.loads(json.dumps(to_json(everything)))) == everything
 
@@ -114,7 +121,7 @@ def test_a_run_is_kept_beside_its_prediction(project, settings, here, orders):
     found = read_calibration(settings)
     assert (found.migrations, found.waiting, found.predictions, found.bounds) == (1, 0, 1, 1)
     assert found.statements[0].actual_ms > 0
-    assert "hush" not in (project.folder / FILE).read_text()
+    assert "hush" not in (project.folder / PREDICTIONS_FILE).read_text()
 
 
 def test_a_run_elsewhere_does_not_count(project, settings, here):
@@ -146,15 +153,15 @@ def test_a_rehearsal_keeps_nothing_in_the_database(project, settings, here, orde
 
 
 def test_a_file_that_is_not_as_it_was_written_stops_no_run(project, settings, here):
-    (project.folder / FILE).parent.mkdir()
-    (project.folder / FILE).write_text("{}")
+    (project.folder / PREDICTIONS_FILE).parent.mkdir()
+    (project.folder / PREDICTIONS_FILE).write_text("{}")
     project.write("1_it.sql", INDEX)
 
     report = run(settings, dry_run=True, production=Production(grown(here, 10)))
 
     assert any("estimates.json cannot be read" in note for note in report.notes)
     assert run(settings).outcome == "ok"
-    assert (project.folder / FILE).read_text() == "{}"
+    assert (project.folder / PREDICTIONS_FILE).read_text() == "{}"
     said = project("estimates")
     assert said.code == 2
     assert "Traceback" not in said.err

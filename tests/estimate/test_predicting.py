@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from confiture.estimate.parts import rewrite_by_parts
-from confiture.estimate.statement_estimate import Rehearsed, predict, predict_hook, total
+from confiture.estimate.parts import estimate_rewrite_ms
+from confiture.estimate.statement_estimate import RehearsedStatement, predict, predict_hook, sum_predictions
 from confiture.estimate.statistics import Column, Probe, Statistics
 from confiture.models.report import HookReport
 from tests.estimate.production import (
@@ -24,12 +24,12 @@ from tests.estimate.production import (
 UPDATE = statement("UPDATE orders SET id = id", scans=(ORDERS,))
 
 
-def estimated(rehearsals: list[Rehearsed], production: Statistics) -> Any:
+def estimated(rehearsals: list[RehearsedStatement], production: Statistics) -> Any:
     """Return what the report says of a statement."""
     return predict(rehearsals, production).estimate
 
 
-def unknown(ran: Rehearsed, production) -> tuple[str, str]:
+def unknown(ran: RehearsedStatement, production) -> tuple[str, str]:
     """Return reason and advice of what is not to be known."""
     estimate = estimated([ran], production)
     assert not estimate.known
@@ -57,8 +57,8 @@ def test_the_same_size_is_predicted_to_take_about_the_same():
 def test_more_runs_and_sizes_narrow_the_interval():
     production = holding(table(1_000_000))
     once = estimated([rehearsed()], production)
-    small = Rehearsed(holding(table(30_000)), (statement(ms=150.0),) * 3)
-    large = Rehearsed(holding(table(100_000)), (statement(ms=500.0),) * 3)
+    small = RehearsedStatement(holding(table(30_000)), (statement(ms=150.0),) * 3)
+    large = RehearsedStatement(holding(table(100_000)), (statement(ms=500.0),) * 3)
 
     often = estimated([large, small], production)
 
@@ -155,7 +155,7 @@ def test_a_table_that_is_empty_there_gets_a_bound():
 
 
 def test_an_index_of_a_table_that_the_migration_makes_gets_a_bound():
-    estimate = estimated([Rehearsed(holding(), (building(),))], holding())
+    estimate = estimated([RehearsedStatement(holding(), (building(),))], holding())
 
     assert estimate.known
     assert estimate.confidence_percent is None
@@ -220,7 +220,7 @@ def test_partitions_count_together():
     )
     ran = statement("UPDATE orders SET id = id", scans=("public.p1", "public.p2"))
 
-    estimate = estimated([Rehearsed(here, (ran,))], there)
+    estimate = estimated([RehearsedStatement(here, (ran,))], there)
 
     assert estimate.scales_with == f"the rows of {ORDERS}"
     assert 4_000 < estimate.p50_ms < 9_000
@@ -291,7 +291,7 @@ def test_a_migration_takes_what_its_statements_take():
     production = holding(table(1_000_000))
     one: Any = predict([rehearsed()], production)
 
-    both: Any = total([one, one])
+    both: Any = sum_predictions([one, one])
 
     assert both.p50_ms == pytest.approx(2 * one.estimate.p50_ms)
     assert both.interval90_ms[1] == pytest.approx(2 * one.estimate.interval90_ms[1])
@@ -303,14 +303,14 @@ def test_a_migration_with_an_unknown_part_is_unknown():
     hook = predict_hook(HookReport("before_ddl", "jam", "jam", "kept", 3.0))
 
     assert not hook.estimate.known
-    assert total([known, hook]) == evolve(hook.estimate, lock_wait_ms=None)
+    assert sum_predictions([known, hook]) == evolve(hook.estimate, lock_wait_ms=None)
 
 
 def test_bounds_add_up_to_a_bound():
     ran = rehearsed(ran=statement("ALTER TABLE orders ADD x int", ms=0.4, locks=(LOCKED,)))
     one: Any = predict([ran], holding(table(1_000_000)))
 
-    both: Any = total([one, one])
+    both: Any = sum_predictions([one, one])
 
     assert both.interval90_ms[1] == pytest.approx(2 * one.estimate.interval90_ms[1])
     assert both.confidence_percent is None
@@ -318,4 +318,4 @@ def test_bounds_add_up_to_a_bound():
 
 def test_a_rewrite_is_predicted_by_its_parts():
     """A second less 300 ms for indexes, ten times the pages, and production's own indexes."""
-    assert rewrite_by_parts(1000, [100, 200], 10, [2000, 3000]) == 12_000
+    assert estimate_rewrite_ms(1000, [100, 200], 10, [2000, 3000]) == 12_000

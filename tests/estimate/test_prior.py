@@ -3,7 +3,7 @@
 import pytest
 
 from confiture.estimate.fit import FEWEST_CASES, Residual, fit
-from confiture.estimate.prior import Catalog, Prior, Regime, shipped
+from confiture.estimate.prior import CatalogBound, Prior, Regime, load_shipped
 from tests.calibration.judging import leaving_one_out
 from tests.calibration.learn import PRIOR, learn, text
 from tests.calibration.timings import DESIGNS, FILE, both, read
@@ -22,16 +22,16 @@ def test_what_is_shipped_is_what_the_timings_teach():
 
 
 def test_every_way_to_rehearse_is_known():
-    known = shipped().groups
+    known = load_shipped().groups
 
     assert set(known) == {Regime(*design, crosses) for design in DESIGNS for crosses in (False, True)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_farther_one_looks_the_wider_the_interval(kind):
-    prior = shipped()
+    prior = load_shipped()
 
-    near, far = (prior.law(kind, WITHIN, times) for times in (10, 100))
+    near, far = (prior.find_law(kind, WITHIN, times) for times in (10, 100))
 
     assert near
     assert far
@@ -39,22 +39,22 @@ def test_the_farther_one_looks_the_wider_the_interval(kind):
 
 
 def test_leaving_memory_widens_the_interval():
-    prior = shipped()
+    prior = load_shipped()
 
-    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.law("scan", regime, 30))]
+    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.find_law("scan", regime, 30))]
 
     assert widths[0] < widths[1]
 
 
 def test_at_the_same_size_nothing_is_shifted_by_class():
-    prior = shipped()
+    prior = load_shipped()
 
-    assert prior.law("dml", WITHIN, 1.0) == prior.law("scan", WITHIN, 1.0)
+    assert prior.find_law("dml", WITHIN, 1.0) == prior.find_law("scan", WITHIN, 1.0)
 
 
 def test_too_few_cases_teach_nothing():
     assert fit(residuals("index", [0.1] * (FEWEST_CASES - 1))) == {}
-    assert Prior({}, Catalog(2.0, 1.0)).law("index", WITHIN, 10) is None
+    assert Prior({}, CatalogBound(2.0, 1.0)).find_law("index", WITHIN, 10) is None
 
 
 def test_a_class_that_differs_is_shifted_towards_its_own_mean():
@@ -75,9 +75,9 @@ def test_classes_that_do_not_differ_share_one_shift():
 
 
 def test_a_catalog_change_has_a_bound_and_never_less_than_the_least():
-    catalog = Catalog(times=3.0, least_ms=2.0)
+    catalog = CatalogBound(times=3.0, least_ms=2.0)
 
-    assert (catalog.bound_ms(0.1), catalog.bound_ms(4.0)) == (2.0, 12.0)
+    assert (catalog.compute_bound_ms(0.1), catalog.compute_bound_ms(4.0)) == (2.0, 12.0)
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_no_case_is_judged_by_what_it_taught():
     assert own == {WITHIN, CROSSING}
     assert all(
         each.law
-        != shipped().law(
+        != load_shipped().find_law(
             each.prediction.residual.kind, each.prediction.residual.regime, each.prediction.residual.times
         )
         for each in judged

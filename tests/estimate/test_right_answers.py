@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from confiture.estimate.statistics import Column, Relation, Statistics, to_json
+from confiture.estimate.statistics import Column, RelationStatistics, Statistics, to_json
 from tests.estimate.production import exported, grown
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def with_column(here: Statistics) -> Statistics:
 
 def partitioned(here: Statistics) -> Statistics:
     part = evolve(grown(here, 10).relations[ORDERS], name="public.orders_1", parent=ORDERS)
-    parent: Relation = evolve(here.relations[ORDERS], kind="partitioned", pages=0)
+    parent: RelationStatistics = evolve(here.relations[ORDERS], kind="partitioned", pages=0)
     return evolve(here, relations={ORDERS: parent, part.name: part})
 
 
@@ -168,7 +168,7 @@ def test_rows_that_came_since_the_last_analyze_count(ask, settings):
     )
 
     assert estimate["known"] is True
-    assert exported(settings).rows(ORDERS) == pytest.approx(180_000, rel=0.1)
+    assert exported(settings).count_rows(ORDERS) == pytest.approx(180_000, rel=0.1)
 
 
 def test_partitions_on_both_sides_are_known(ask):

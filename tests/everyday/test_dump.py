@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from confiture.postgres.dump import DumpFault, normalised, program_for
+from confiture.postgres.dump import DumpFault, choose_pg_dump, normalise_dump
 
 pytestmark = pytest.mark.slow
 
@@ -137,7 +137,7 @@ def test_passwords_of_user_mappings_and_subscriptions_are_left_out(shop, databas
 
 def test_a_password_is_in_the_environment_and_not_in_the_process_list(shop, database, database_url, tmp_path):
     """A pg_dump that writes down how it was called, and then is the real one."""
-    real = program_for(database.info.server_version // 10000).path
+    real = choose_pg_dump(database.info.server_version // 10000).path
     fake = tmp_path / "bin" / "pg_dump"
     fake.parent.mkdir()
     fake.write_text(
@@ -192,7 +192,7 @@ def test_the_pg_dump_of_the_servers_own_major_version_goes_first(tmp_path, monke
     monkeypatch.setenv("PATH", path)
     monkeypatch.delenv("CONFITURE_PG_BINDIR", raising=False)
 
-    program = program_for(16)
+    program = choose_pg_dump(16)
 
     assert (program.path, program.version) == (same, "16.9")
 
@@ -203,7 +203,7 @@ def test_no_pg_dump_that_is_new_enough_anywhere_is_refused(tmp_path, monkeypatch
     monkeypatch.delenv("CONFITURE_PG_BINDIR", raising=False)
 
     with pytest.raises(DumpFault, match="older than the server"):
-        program_for(99)
+        choose_pg_dump(99)
 
 
 def test_a_file_that_cannot_be_written_is_two(shop):
@@ -289,11 +289,11 @@ def test_what_looks_like_a_header_further_down_stays():
     body = "SET x = 1;\n\nCREATE FUNCTION f() RETURNS text AS $$\n\\restrict me\n-- Dumped from\n$$;\n"
     foot = "\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n"
 
-    assert normalised(HEAD + body + foot) == body
+    assert normalise_dump(HEAD + body + foot) == body
 
 
 def test_a_dump_without_tokens_is_normalised_alike():
     body = "SET x = 1;\n"
     foot = "\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
 
-    assert normalised(HEAD.replace("\\restrict abc\n\n", "") + body + foot) == body
+    assert normalise_dump(HEAD.replace("\\restrict abc\n\n", "") + body + foot) == body

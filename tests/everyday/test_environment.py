@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from confiture.server import temporary
+from confiture.server import open_temporary_server
 from tests.project import applied, ended
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_an_unknown_env_is_two_and_names_those_there_are(project, command):
 
 def test_wait_waits_for_a_server_that_starts_late(project):
     """Its socket is not there yet when the command begins."""
-    with temporary(Path(tempfile.gettempdir())) as server:
+    with open_temporary_server(Path(tempfile.gettempdir())) as server:
         project.url = server.conninfo("postgres")
         project.write("1_jam.sql", JAM)
         (socket,) = server.socket.glob(".s.PGSQL.*[0-9]")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from confiture.exceptions import UsageFault
-from confiture.gate.changed_files import changed_files
+from confiture.gate.changed_files import list_changed_files
 from tests.gate.conftest import Git
 from tests.project import Project
 
@@ -16,7 +16,7 @@ INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 
 def changed(project: Project, since: str = "main") -> list[str]:
     """Return the names of what changed."""
-    return sorted(each.name for each in changed_files(since, [project.migrations]))
+    return sorted(each.name for each in list_changed_files(since, [project.migrations]))
 
 
 def commit(git: Git) -> None:
@@ -83,7 +83,7 @@ def test_other_folders_do_not_matter_and_the_users_settings_neither(repository, 
     repository.write("0002_day.sql", INDEX)
     commit(git)
 
-    assert {*changed_files("main", [Path(repository.migrations)])} == {
+    assert {*list_changed_files("main", [Path(repository.migrations)])} == {
         (repository.migrations / "0002_day.sql").resolve()
     }
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.gate.judge import judged
+from confiture.gate.judge import judge_report
 from confiture.gate.scope import Scope
 from tests.gate.making import finding, migration, policy, rehearsal, statement
 
@@ -37,12 +37,12 @@ FINDINGS = st.lists(
 def test_the_mildest_severity_that_fails_is_the_policys(severity, fail_on, code):
     report = rehearsal(findings=(finding(severity=severity),))
 
-    assert judged(report, policy(fail_on=fail_on)).exit_code == code
+    assert judge_report(report, policy(fail_on=fail_on)).exit_code == code
 
 
 @given(FINDINGS, st.sampled_from(["error", "warning", "never"]), st.sets(st.sampled_from("abcd")))
 def test_the_code_is_1_just_where_a_finding_that_counts_is_left(findings, fail_on, accepted):
-    report = judged(rehearsal(findings=findings), policy(fail_on=fail_on), accepted=accepted)
+    report = judge_report(rehearsal(findings=findings), policy(fail_on=fail_on), accepted=accepted)
 
     counting = [each for each in findings if not each.ignored and each.fingerprint not in accepted]
     bad = {"error": ["error"], "warning": ["error", "warning"], "never": []}[fail_on]
@@ -53,7 +53,7 @@ def test_the_code_is_1_just_where_a_finding_that_counts_is_left(findings, fail_o
 
 @given(FINDINGS, st.sampled_from("0123"))
 def test_what_is_not_newer_than_judge_after_is_reported_and_does_not_count(findings, version):
-    report = judged(rehearsal(findings=findings), policy(), scope=Scope(after=version))
+    report = judge_report(rehearsal(findings=findings), policy(), scope=Scope(after=version))
 
     assert {each.migration for each in report.findings if not each.ignored} <= {
         each for each in "123" if each > version
@@ -64,13 +64,13 @@ def test_what_is_not_newer_than_judge_after_is_reported_and_does_not_count(findi
 def test_versions_are_compared_number_by_number():
     old, new = finding(migration="9"), finding(migration="10")
 
-    report = judged(rehearsal(findings=(old, new)), policy(), scope=Scope(after="09"))
+    report = judge_report(rehearsal(findings=(old, new)), policy(), scope=Scope(after="09"))
 
     assert [each.ignored for each in report.findings] == [True, False]
 
 
 def test_a_file_without_a_version_is_judged_whatever_judge_after_says():
-    report = judged(rehearsal(findings=(finding(migration=""),)), policy(), scope=Scope(after="5"))
+    report = judge_report(rehearsal(findings=(finding(migration=""),)), policy(), scope=Scope(after="5"))
 
     assert report.exit_code == 1
 
@@ -79,14 +79,14 @@ def test_only_changed_files_are_judged_and_those_whose_companions_changed():
     one, two, three = (finding(migration=each, file=f"{each}_jam.sql") for each in "123")
     scope = Scope(since="main", files=frozenset({"2_jam.sql"}), versions=frozenset({(3,)}))
 
-    report = judged(rehearsal(findings=(one, two, three)), policy(), scope=scope)
+    report = judge_report(rehearsal(findings=(one, two, three)), policy(), scope=scope)
 
     assert [each.ignored for each in report.findings] == [True, False, False]
     assert report.notes == ("judged: migrations changed since main",)
 
 
 def test_a_rehearsal_that_failed_keeps_its_code():
-    report = judged(
+    report = judge_report(
         rehearsal(outcome="failed", exit_code=4, findings=(finding(),)), policy(max_duration="1ms")
     )
 
@@ -96,7 +96,7 @@ def test_a_rehearsal_that_failed_keeps_its_code():
 
 
 def test_without_the_gate_the_verdict_is_told_and_the_code_stays():
-    report = judged(rehearsal(findings=(finding(),)), policy(), only_report=True)
+    report = judge_report(rehearsal(findings=(finding(),)), policy(), only_report=True)
 
     assert report.exit_code == 0
     assert report.verdict is not None
@@ -106,7 +106,7 @@ def test_without_the_gate_the_verdict_is_told_and_the_code_stays():
 def test_the_verdict_names_what_failed_and_the_next_step():
     found = (finding(recipe="SELECT 1", line=3), finding("drop-table", line=8), finding("rename", "warning"))
 
-    verdict = judged(rehearsal(findings=found), policy()).verdict
+    verdict = judge_report(rehearsal(findings=found), policy()).verdict
 
     assert verdict is not None
     assert verdict.sentence == (
@@ -118,23 +118,25 @@ def test_the_verdict_names_what_failed_and_the_next_step():
 
 
 def test_a_limit_is_told_to_be_raised_and_not_to_be_ignored():
-    report = judged(rehearsal(migration(statement())), policy(max_duration="5ms"))
+    report = judge_report(rehearsal(migration(statement())), policy(max_duration="5ms"))
 
     assert report.verdict is not None
     assert report.verdict.next_step == "do less at a time, or raise the limit in [tool.confiture.gate]"
 
 
 def test_what_passes_with_warnings_says_so():
-    verdict = judged(rehearsal(findings=(finding(severity="warning"),)), policy()).verdict
+    verdict = judge_report(rehearsal(findings=(finding(severity="warning"),)), policy()).verdict
 
     assert verdict is not None
     assert verdict.sentence == "the gate lets it pass, with 1 warning"
 
 
 def test_a_limit_is_never_accepted():
-    over = judged(rehearsal(), policy(max_duration="5ms")).findings
+    over = judge_report(rehearsal(), policy(max_duration="5ms")).findings
 
-    again = judged(rehearsal(), policy(max_duration="5ms"), accepted={each.fingerprint for each in over})
+    again = judge_report(
+        rehearsal(), policy(max_duration="5ms"), accepted={each.fingerprint for each in over}
+    )
 
     assert again.exit_code == 1
 
@@ -142,11 +144,11 @@ def test_a_limit_is_never_accepted():
 def test_limits_count_what_is_judged_and_nothing_else():
     report = rehearsal(migration(version="1", duration_ms=900.0), migration(version="2", duration_ms=5.0))
 
-    assert judged(report, policy(max_duration="10ms")).exit_code == 1
-    assert judged(report, policy(max_duration="10ms"), scope=Scope(after="1")).exit_code == 0
+    assert judge_report(report, policy(max_duration="10ms")).exit_code == 1
+    assert judge_report(report, policy(max_duration="10ms"), scope=Scope(after="1")).exit_code == 0
 
 
 def test_files_that_were_only_read_are_not_held_against_limits():
     report = rehearsal(migration(outcome="pending"), server_version=None)
 
-    assert judged(report, policy(max_block="1ms", max_wal="1B")).exit_code == 0
+    assert judge_report(report, policy(max_block="1ms", max_wal="1B")).exit_code == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.gate.judge import judged
+from confiture.gate.judge import judge_report
 from confiture.models.report import (
     Blocks,
     Estimate,
@@ -25,7 +25,7 @@ GENEROUS = {"max_rewritten": "1TB", "max_wal": "1TB"}
 
 
 def over(*migrations: MigrationReport, **limits: Any) -> list[Finding]:
-    return list(judged(rehearsal(*migrations), policy(**limits)).findings)
+    return list(judge_report(rehearsal(*migrations), policy(**limits)).findings)
 
 
 def hook(duration_ms: float = 1.0, **more: Any) -> HookReport:

@@ -72,7 +72,7 @@ class PluginProject:
         return self.run(dry_run=True)
 
     def down(self, **more: Any) -> Report:
-        return operations.down(self.settings, plugins=self.plugins, **more)
+        return operations.undo(self.settings, plugins=self.plugins, **more)
 
 
 def _marked(function: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from confiture.cli.commands import COMMANDS
 from confiture.hooks import spec
 from confiture.hooks.api import HookContext, HookPhase, HookResult
-from confiture.hooks.guarded_settings import GUARDED
+from confiture.hooks.guarded_settings import GUARDED_SETTINGS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -87,7 +87,7 @@ def test_the_order_of_things_names_every_phase_in_order():
 def test_the_settings_that_are_put_back_are_all_named():
     text = (DOCS / "settings.md").read_text(encoding="utf-8")
 
-    assert [name for name in GUARDED if f"`{name}`" not in text] == []
+    assert [name for name in GUARDED_SETTINGS if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda each: each.stem)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from confiture.server import binaries
-from confiture.server.data_dir import STATE
+from confiture.server import find_binaries
+from confiture.server.data_dir import STATE_FOLDER
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def empty() -> Iterator[Path]:
     yield folder
     for note in folder.rglob("embedded.json"):
         home = Path(json.loads(note.read_text())["data"]).parent
-        if home.parent == STATE:
+        if home.parent == STATE_FOLDER:
             shutil.rmtree(home)
     shutil.rmtree(folder)
 
@@ -79,7 +79,7 @@ def environment(tmp_path, libraries, wheels) -> dict[str, str]:
         "LC_ALL": "C.UTF-8",
         "PYTHONPATH": str(libraries),
         # By their own name: through the links they would be copied once more for the server's user.
-        "CONFITURE_PG_BINDIR": str(binaries()),
+        "CONFITURE_PG_BINDIR": str(find_binaries()),
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",

@@ -16,7 +16,7 @@ import pytest
 from confiture.exceptions import PluginFault
 from confiture.plugins.find import find
 from confiture.testing import NamedServer, run_hook
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 
 pytestmark = pytest.mark.slow
 
@@ -72,21 +72,21 @@ def databases(conn: psycopg.Connection) -> list[str]:
 
 def test_a_schema_that_cannot_be_run_leaves_no_half_made_template(confiture_server, confiture_database):
     with psycopg.connect(confiture_server.conninfo("postgres"), autocommit=True) as conn:
-        templates = Templates(confiture_server, conn)
+        templates = TemplateDatabases(confiture_server, conn)
         before = databases(conn)
 
         with pytest.raises(psycopg.errors.SyntaxError):
-            templates.holding("CREATE TABEL jam ()")
+            templates.get_template("CREATE TABEL jam ()")
 
         assert databases(conn) == before
-        assert templates.made == {}
+        assert templates.template_names == {}
 
 
 def test_a_schema_is_run_once_and_copied(confiture_server):
     with psycopg.connect(confiture_server.conninfo("postgres"), autocommit=True) as conn:
-        templates = Templates(confiture_server, conn)
+        templates = TemplateDatabases(confiture_server, conn)
 
-        names = {templates.holding("CREATE TABLE jam ()") for _ in range(3)}
+        names = {templates.get_template("CREATE TABLE jam ()") for _ in range(3)}
 
         assert len(names) == 1
         templates.drop(names.pop())

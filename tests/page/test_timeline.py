@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 
 from confiture.models.report import HookReport, MigrationReport, StatementReport
-from confiture.output.timeline import Timeline, timeline
+from confiture.output.timeline import Timeline, build_timeline
 from tests.page.samples import exclusive, index, share, wide
 
 
 def drawn(**facts) -> Timeline:
-    found = timeline(MigrationReport("1", "jam", "rehearsed", **{"duration_ms": 100.0, **facts}))
+    found = build_timeline(MigrationReport("1", "jam", "rehearsed", **{"duration_ms": 100.0, **facts}))
     assert found is not None
     return found
 
@@ -36,7 +36,7 @@ def test_a_lock_stands_from_its_acquisition_to_the_end():
     (lane,) = drawn(statements=(statement(10.0), statement(50.0, exclusive("public.t", 75.0)))).lanes
 
     assert [(bar.x, bar.width, bar.tone, bar.vague) for bar in lane.bars] == [(25, 75, "both", False)]
-    assert lane.words == "blocks reads and writes for 75 ms"
+    assert lane.description == "blocks reads and writes for 75 ms"
 
 
 def test_a_transient_lock_stands_in_its_statement():
@@ -117,12 +117,12 @@ def test_very_many_statements_are_drawn_up_to_a_limit():
     [{}, {"duration_ms": 0.0}, {"duration_ms": None, "statements": (statement(0.0),)}, {"duration_ms": 5.0}],
 )
 def test_where_there_is_nothing_to_draw_nothing_is(facts):
-    assert timeline(MigrationReport("1", "jam", "rehearsed", **facts)) is None
+    assert build_timeline(MigrationReport("1", "jam", "rehearsed", **facts)) is None
 
 
 def test_one_lane_a_relation():
     (migration,) = wide(30).migrations
-    found = timeline(migration)
+    found = build_timeline(migration)
 
     assert found is not None
     assert len(found.lanes) == 30

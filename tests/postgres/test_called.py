@@ -1,6 +1,6 @@
 """What a statement calls is read from the catalog, as far down as it goes."""
 
-from confiture.rehearsal.trace.functions import all_not_seen, reached
+from confiture.rehearsal.trace.functions import find_all_not_seen, follow_calls
 
 STIR = """
 CREATE TABLE jam (id int);
@@ -24,7 +24,7 @@ def texts(each):
 def test_functions_are_followed_to_the_bottom(database):
     database.execute(STIR)
 
-    assert texts(reached(database, "SELECT stir()")) == {
+    assert texts(follow_calls(database, "SELECT stir()")) == {
         None: [],
         "public.stir": ["SELECT fold()"],
         "public.fold": ["LOCK jam"],
@@ -34,7 +34,7 @@ def test_functions_are_followed_to_the_bottom(database):
 def test_what_is_called_under_exception_can_be_rolled_back_with_it(database):
     database.execute(STIR)
 
-    (missed,) = all_not_seen(reached(database, "SELECT stir()"))
+    (missed,) = find_all_not_seen(follow_calls(database, "SELECT stir()"))
 
     assert (missed.relation, missed.what) == ("jam", "AccessExclusiveLock")
     assert "on line 3 of public.fold" in missed.reason
@@ -43,13 +43,13 @@ def test_what_is_called_under_exception_can_be_rolled_back_with_it(database):
 def test_the_same_function_called_without_exception_keeps_its_lock(database):
     database.execute(STIR)
 
-    assert all_not_seen(reached(database, "SELECT fold()")) == ()
+    assert find_all_not_seen(follow_calls(database, "SELECT fold()")) == ()
 
 
 def test_a_function_called_both_ways_is_read_as_one_that_may_be_rolled_back(database):
     database.execute(STIR)
 
-    assert all_not_seen(reached(database, "DO $$ BEGIN PERFORM fold(); PERFORM stir(); END $$"))
+    assert find_all_not_seen(follow_calls(database, "DO $$ BEGIN PERFORM fold(); PERFORM stir(); END $$"))
 
 
 def test_functions_that_call_each_other_come_to_an_end(database):
@@ -61,14 +61,14 @@ def test_functions_that_call_each_other_come_to_an_end(database):
         """
     )
 
-    assert set(texts(reached(database, "SELECT fold()"))) == {None, "public.fold", "public.stir"}
+    assert set(texts(follow_calls(database, "SELECT fold()"))) == {None, "public.fold", "public.stir"}
 
 
 def test_another_schema_and_odd_names_are_found(database):
     name = """"Odd Shelf"."it's \\ ""jam\""" """.strip()
     database.execute(f'CREATE SCHEMA "Odd Shelf"; CREATE PROCEDURE {name}() LANGUAGE sql AS $$ LOCK jam $$')
 
-    found = texts(reached(database, f"CALL {name}()"))
+    found = texts(follow_calls(database, f"CALL {name}()"))
 
     assert found[name] == ["LOCK jam"]
 
@@ -78,7 +78,7 @@ def test_a_function_beyond_the_search_path_is_not_taken_for_one_of_that_name(dat
         "CREATE SCHEMA larder; CREATE FUNCTION larder.stir() RETURNS int LANGUAGE sql AS 'SELECT 1'"
     )
 
-    assert set(texts(reached(database, "SELECT stir()"))) == {None}
+    assert set(texts(follow_calls(database, "SELECT stir()"))) == {None}
 
 
 def test_every_function_of_an_overloaded_name_is_read(database):
@@ -90,11 +90,11 @@ def test_every_function_of_an_overloaded_name_is_read(database):
     )
 
     found = [
-        one.found.statements[0].sql or "" for one in reached(database, "SELECT stir('a')") if one.function
+        one.body.statements[0].sql or "" for one in follow_calls(database, "SELECT stir('a')") if one.function
     ]
 
     assert sorted(found) == ["SELECT 1", "SELECT 2"]
 
 
 def test_what_the_server_brings_along_is_not_read(database):
-    assert set(texts(reached(database, "SELECT now(), count(*), string_agg('a', 'b')"))) == {None}
+    assert set(texts(follow_calls(database, "SELECT now(), count(*), string_agg('a', 'b')"))) == {None}

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from confiture.sql.lock_modes import Expected, expected_locks
+from confiture.sql.lock_modes import ExpectedLock, find_expected_locks
 from tests.postgres.lock_forms import FORMS, KITCHEN, SINCE
 
 STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
@@ -70,7 +70,7 @@ class Kitchen:
         finally:
             self.conn.rollback()
 
-    def spread(self, each: Expected):
+    def spread(self, each: ExpectedLock):
         """Return the certain locks by relation, and the relations that may be locked besides."""
         oid = self.oids[each.relation]
         family = self.family(oid)
@@ -91,7 +91,7 @@ class Kitchen:
 def test_a_statement_locks_what_its_text_says(kitchen, sql):
     if kitchen.conn.info.server_version // 10000 < SINCE.get(sql, 0):
         pytest.skip(f"before PostgreSQL {SINCE[sql]} there is no such statement")
-    expected = expected_locks(sql)
+    expected = find_expected_locks(sql)
     named = [each for each in expected if each.relation]
     unnamed = [each for each in expected if not each.relation]
 
@@ -123,7 +123,7 @@ def test_a_statement_locks_what_its_text_says(kitchen, sql):
     ],
 )
 def test_what_cannot_run_beside_others_in_a_transaction_is_known_too(sql, relation, mode):
-    (found,) = [each for each in expected_locks(sql) if each.relation == relation]
+    (found,) = [each for each in find_expected_locks(sql) if each.relation == relation]
 
     assert found.mode == mode
 
@@ -141,11 +141,11 @@ def test_what_cannot_run_beside_others_in_a_transaction_is_known_too(sql, relati
     ],
 )
 def test_what_is_weaker_than_share_is_not_expected(sql):
-    assert expected_locks(sql) == ()
+    assert find_expected_locks(sql) == ()
 
 
 def test_a_schema_is_given_as_it_is_written():
-    (found,) = expected_locks("ALTER TABLE larder.jam ADD COLUMN n int")
+    (found,) = find_expected_locks("ALTER TABLE larder.jam ADD COLUMN n int")
 
     assert (found.schema, found.relation) == ("larder", "jam")
 
@@ -154,7 +154,7 @@ def test_a_schema_is_given_as_it_is_written():
     "sql", ["CLUSTER", "VACUUM FULL", "REINDEX SCHEMA larder", "REASSIGN OWNED BY a TO b"]
 )
 def test_what_the_text_does_not_name_says_what_it_is(sql):
-    (found,) = expected_locks(sql)
+    (found,) = find_expected_locks(sql)
 
     assert found.relation is None
     assert found.reason

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from confiture.server import temporary
+from confiture.server import open_temporary_server
 from tests import published
 from tests.project import Project, exists, keeper_of, only, plugin, running, until
 
@@ -341,7 +341,7 @@ def test_the_report_is_written_all_the_same(lid, database, at):
 
 def test_the_server_stopped_in_the_middle(lid):
     """A server of its own, stopped while a statement runs: what was applied is named."""
-    with temporary(Path(tempfile.gettempdir())) as server:
+    with open_temporary_server(Path(tempfile.gettempdir())) as server:
         there = Project(lid.folder, server.conninfo("postgres"))
         there.write("2_jam.sql", "CREATE TABLE jam ();\nSELECT pg_sleep(600);\n")
         there.write("3_pot.sql", "CREATE TABLE pot ();")

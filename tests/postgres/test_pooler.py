@@ -78,10 +78,13 @@ def test_migrations_are_applied_through_a_pooler(settings, database):
 
 
 def test_one_run_at_a_time_holds_through_a_pooler(settings):
-    from confiture.ledger.migration_lock import migration_lock
+    from confiture.ledger.migration_lock import take_migration_lock
     from confiture.postgres.connect import connect
 
-    with migration_lock(connect(settings), settings.schema, 0), pytest.raises(LockFault, match="another run"):
+    with (
+        take_migration_lock(connect(settings), settings.schema, 0),
+        pytest.raises(LockFault, match="another run"),
+    ):
         run(settings)
 
 

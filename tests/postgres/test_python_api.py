@@ -24,7 +24,7 @@ from confiture.core import (
 )
 from confiture.exceptions import LockFault
 from confiture.models.migration import Migration
-from confiture.postgres.connect import connect_like, parameters
+from confiture.postgres.connect import connect_like, read_parameters
 from tests.project import exists, keeper_of, until
 
 
@@ -314,7 +314,7 @@ def test_the_callers_settings_cursors_and_temporary_tables_are_as_they_were(plai
 
 def test_the_second_connection_has_the_password_too(plain):
     """Where the server asks for none it does not matter; the parameters are the same all the same."""
-    with connect_like(parameters(plain)) as other:
+    with connect_like(read_parameters(plain)) as other:
         assert other.info.get_parameters() == plain.info.get_parameters()
         assert other.info.backend_pid != plain.info.backend_pid
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from confiture.api.migrator import CallersFault
+from confiture.api.migrator import DeferredConstraintFault
 from confiture.config.settings import Settings
 from confiture.core import (
     DryRunError,
@@ -387,7 +387,7 @@ def test_deferred_rows_of_the_callers_are_checked_first_and_reported_as_the_call
         def up(self) -> None:
             ran.append("up")
 
-    with pytest.raises(CallersFault, match=said):
+    with pytest.raises(DeferredConstraintFault, match=said):
         way(conn, Watched)
 
     assert ran == []

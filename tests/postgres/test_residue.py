@@ -4,7 +4,12 @@ import psycopg
 import pytest
 
 from confiture.models.report import Residue
-from confiture.rehearsal.residue import NOTE, notes, residue, snapshot
+from confiture.rehearsal.residue import (
+    COMPARISON_NOTE,
+    describe_comparison,
+    find_residue,
+    take_residue_snapshot,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +58,7 @@ def test_a_sequence_that_a_migration_moved_stays_moved(project, database):
 
     assert first.residue == (Residue("is_called", "public.counter", False, True),)
     assert second.residue == (Residue("last_value", "public.counter", 1, 2),)
-    assert NOTE in first.notes
+    assert COMPARISON_NOTE in first.notes
 
 
 def test_a_sequence_that_was_set_and_not_called_is_seen(project, database):
@@ -122,7 +127,7 @@ def test_a_migration_that_leaves_nothing_has_no_residue(project, jam):
     report = project.rehearse()
 
     assert report.residue == ()
-    assert NOTE not in report.notes
+    assert COMPARISON_NOTE not in report.notes
 
 
 def test_a_migration_that_fails_leaves_as_much_as_one_that_does_not(project, database):
@@ -155,12 +160,12 @@ def test_the_catalogs_are_the_same_but_for_the_residue(project, jam):
         CREATE TABLE fresh (id int REFERENCES jam (id));
         """,
     )
-    before, first = catalogs(jam), snapshot(jam)
+    before, first = catalogs(jam), take_residue_snapshot(jam)
 
     report = project.rehearse()
 
     assert catalogs(jam) == before
-    assert residue(first, snapshot(jam)) == report.residue
+    assert find_residue(first, take_residue_snapshot(jam)) == report.residue
     assert report.residue
 
 
@@ -172,33 +177,33 @@ def test_a_role_without_rights_on_a_sequence_is_told_so(database, server):
     )
     try:
         database.execute(f"SET ROLE {role}")
-        before = snapshot(database)
+        before = take_residue_snapshot(database)
         database.execute(
             "RESET ROLE; SELECT nextval('secret'), nextval('counter'); INSERT INTO jam VALUES (1)"
         )
         database.execute(f"SET ROLE {role}")
-        after = snapshot(database)
+        after = take_residue_snapshot(database)
     finally:
         database.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
 
-    assert {(each.what, each.relation) for each in residue(before, after)} == {
+    assert {(each.what, each.relation) for each in find_residue(before, after)} == {
         ("is_called", "public.counter"),
         ("bytes", "public.jam"),
     }
-    assert [note for note in notes(before, after) if "public.secret" in note]
+    assert [note for note in describe_comparison(before, after) if "public.secret" in note]
 
 
 def test_what_another_session_holds_locked_makes_the_residue_unknown(database, second):
     database.execute("CREATE TABLE jam (id int)")
-    before = snapshot(database)
+    before = take_residue_snapshot(database)
     with second.transaction():
         second.execute("LOCK TABLE jam")
 
-        after = snapshot(database)
+        after = take_residue_snapshot(database)
 
     assert after.fault
-    assert residue(before, after) == ()
-    assert [note for note in notes(before, after) if "not known" in note]
+    assert find_residue(before, after) == ()
+    assert [note for note in describe_comparison(before, after) if "not known" in note]
     assert database.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
@@ -206,23 +211,26 @@ def test_a_lost_connection_makes_the_residue_unknown(database_url):
     conn = psycopg.connect(database_url, autocommit=True)
     conn.close()
 
-    assert snapshot(conn).fault
+    assert take_residue_snapshot(conn).fault
 
 
 def test_odd_names_are_quoted(database):
     name = '"My Shelf"."jam ""1"""'
     database.execute(f'CREATE SCHEMA "My Shelf"; CREATE SEQUENCE {name}')
-    before = snapshot(database)
+    before = take_residue_snapshot(database)
     database.execute(f"SELECT nextval('{name}')")
 
-    (moved,) = residue(before, snapshot(database))
+    (moved,) = find_residue(before, take_residue_snapshot(database))
 
     assert moved.relation == name
 
 
 def test_more_sequences_than_one_query_reads(database):
     database.execute("DO $$ BEGIN FOR i IN 1..450 LOOP EXECUTE 'CREATE SEQUENCE s' || i; END LOOP; END $$")
-    before = snapshot(database)
+    before = take_residue_snapshot(database)
     database.execute("SELECT nextval('s450'), nextval('s1')")
 
-    assert {each.relation for each in residue(before, snapshot(database))} == {"public.s1", "public.s450"}
+    assert {each.relation for each in find_residue(before, take_residue_snapshot(database))} == {
+        "public.s1",
+        "public.s450",
+    }

@@ -358,7 +358,7 @@ def test_what_a_killed_rehearsal_left_the_next_one_drops(project, maintenance):
     before = fingerprint(project.url)
     killed_mid_way(project, maintenance, signal.SIGKILL)
     left = clones(maintenance)
-    until(lambda: clone.left_behind(maintenance), "the killed session to end")
+    until(lambda: clone.find_left_behind(maintenance), "the killed session to end")
     project.write("1_slow.sql", "SELECT 1;")
 
     report = rehearse(project)
@@ -394,7 +394,7 @@ def test_a_clone_whose_making_was_cut_short_is_told_by_its_connection_limit(main
     name = f"confiture_clone_{2**22 + 1}_1_{os.getpid():08x}"
     maintenance.execute(
         compose.SQL("CREATE DATABASE {} CONNECTION LIMIT {}").format(
-            compose.Identifier(name), compose.Literal(clone._limit(name))
+            compose.Identifier(name), compose.Literal(clone._derive_limit(name))
         )
     )
 
@@ -407,7 +407,7 @@ def test_a_comment_copied_to_another_database_does_not_count():
     assert clone.is_marked(name, 7, -1, f"clone of a database, made by confiture: {name} 7; dropped")
     assert not clone.is_marked(name, 8, -1, f"clone of a database, made by confiture: {name} 7; dropped")
     assert not clone.is_marked("mine", 7, -1, "clone of a database, made by confiture: mine 7; dropped")
-    assert not clone.is_marked(name, 7, clone._limit(name), "somebody wants to keep it")
+    assert not clone.is_marked(name, 7, clone._derive_limit(name), "somebody wants to keep it")
 
 
 def test_where_a_url_names_several_servers_the_clone_is_on_the_one_that_answered(database, database_url):
@@ -416,7 +416,7 @@ def test_where_a_url_names_several_servers_the_clone_is_on_the_one_that_answered
         "", **{**known, "host": f"/nowhere,{known['host']}", "port": "1,5432", "hostaddr": ","}
     )
 
-    settings = clone.on_server_of(Settings(root=Path(), url=several), database)
+    settings = clone.pin_server(Settings(root=Path(), url=several), database)
 
     found = psycopg.conninfo.conninfo_to_dict(settings.url or "")
     assert (found["host"], found["port"]) == (database.info.host, str(database.info.port))

@@ -13,7 +13,7 @@ import pytest
 from confiture.api import operations
 from confiture.exceptions import ConfigurationFault, MigrationFault
 from confiture.models.report import Report
-from confiture.rehearsal.embedded_copy import major_differs, missing_extensions
+from confiture.rehearsal.embedded_copy import build_missing_extensions_fault, warn_of_major_difference
 from tests.project import Project, only, plugin, until
 from tests.rehearsal.fingerprints import fingerprint
 
@@ -202,7 +202,7 @@ def test_an_extension_that_a_migration_asks_for_in_vain_has_a_way_on(project):
 
 
 def test_an_extension_that_is_missing_here_is_named_with_the_ways_on():
-    fault = missing_extensions(["postgis 3.4.0", "vector 0.7"], "18.6")
+    fault = build_missing_extensions_fault(["postgis 3.4.0", "vector 0.7"], "18.6")
 
     assert isinstance(fault, ConfigurationFault)
     assert fault.exit_code == 2
@@ -243,7 +243,7 @@ def test_an_older_pg_dump_is_refused_with_the_ways_on(project, tmp_path, monkeyp
 
 @pytest.mark.parametrize("source, here, differs", [("18.1", "18.6", False), ("15.18", "18.6", True)])
 def test_a_difference_of_the_major_version_is_a_warning(source, here, differs):
-    said = major_differs(source, here)
+    said = warn_of_major_difference(source, here)
 
     assert (said is not None) is differs
     assert said is None or (source in said and here in said and said.startswith("warning"))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from confiture.server import binaries
-from confiture.server.data_dir import STATE
+from confiture.server import find_binaries
+from confiture.server.data_dir import STATE_FOLDER
 from tests.reporters.pipelines import EXAMPLE, ROOT
 
 
@@ -41,7 +41,7 @@ def machine(tmp_path_factory) -> dict[str, str]:
         "HOME": str(folder),
         "LC_ALL": "C.UTF-8",
         "PYTHONPATH": str(libraries),
-        "CONFITURE_PG_BINDIR": str(binaries()),
+        "CONFITURE_PG_BINDIR": str(find_binaries()),
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
@@ -69,6 +69,6 @@ def repository() -> Iterator[Path]:
     yield folder
     for note in folder.rglob("embedded.json"):
         home = Path(json.loads(note.read_text())["data"]).parent
-        if home.parent == STATE:
+        if home.parent == STATE_FOLDER:
             shutil.rmtree(home)
     shutil.rmtree(folder)

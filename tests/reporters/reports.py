@@ -18,7 +18,7 @@ from confiture.models.report import (
     Unavailable,
     Verdict,
 )
-from confiture.output.reporters import RenderContext, built_in
+from confiture.output.reporters import RenderContext, load_builtin_reporter
 
 HERE = RenderContext("/shop", "/shop/db")
 RECIPE = "CREATE INDEX CONCURRENTLY orders_day ON orders (day);"
@@ -114,7 +114,7 @@ def refusal() -> Report:
 
 
 def rendered(name: str, told: Report, context: RenderContext = HERE) -> str:
-    return built_in(name).render(told, context)
+    return load_builtin_reporter(name).render(told, context)
 
 
 def hostile(text: str) -> Report:

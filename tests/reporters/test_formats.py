@@ -17,8 +17,8 @@ from markdown_it import MarkdownIt
 
 from confiture.models.report import Estimate, Report, Unavailable, Verdict
 from confiture.output.github import REPORTER as GITHUB
-from confiture.output.notices import notices
-from confiture.output.reporters import BUILT_IN, RenderContext
+from confiture.output.notices import collect_notices
+from confiture.output.reporters import BUILTIN_FORMATS, RenderContext
 from tests.reporters.reports import (
     HERE,
     RECIPE,
@@ -192,12 +192,14 @@ def test_every_format_names_the_same_things_at_the_same_lines():
         ("not-rehearsed", "db/migrations/4_rose.sql", 5),
     }
 
-    assert places_of(everything()) == dict.fromkeys(BUILT_IN, expected)
+    assert places_of(everything()) == dict.fromkeys(BUILTIN_FORMATS, expected)
 
 
 def test_every_format_has_the_same_fingerprints():
     told = everything()
-    prints = {each.fingerprint for each in notices(told, HERE) if each.kind != "unseen" and not each.ignored}
+    prints = {
+        each.fingerprint for each in collect_notices(told, HERE) if each.kind != "unseen" and not each.ignored
+    }
 
     results = [each for each in sarif(told)["results"] if "suppressions" not in each]
     assert {each["partialFingerprints"]["confiture/v1"] for each in results} == prints
@@ -208,12 +210,12 @@ def test_every_format_has_the_same_fingerprints():
 def test_a_fingerprint_of_a_failure_does_not_follow_its_line():
     moved = report(migrations=(migration(),), outcome="refused", fault=refusal().fault)
 
-    assert [each.fingerprint for each in notices(refusal(), HERE)] == [
-        each.fingerprint for each in notices(moved, HERE) if each.kind == "failure"
+    assert [each.fingerprint for each in collect_notices(refusal(), HERE)] == [
+        each.fingerprint for each in collect_notices(moved, HERE) if each.kind == "failure"
     ]
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", BUILTIN_FORMATS)
 def test_what_could_not_be_seen_is_said(name):
     text = rendered(name, report(migrations=(UNSEEN,)))
 
@@ -222,7 +224,7 @@ def test_what_could_not_be_seen_is_said(name):
     assert "other sessions wrote too" in text
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", BUILTIN_FORMATS)
 def test_a_refusal_is_reported(name):
     text = rendered(name, refusal())
 
@@ -230,7 +232,7 @@ def test_a_refusal_is_reported(name):
     assert "db/migrations/1_jam.sql" in text
 
 
-@pytest.mark.parametrize("name", [each for each in BUILT_IN if each != "gitlab"])
+@pytest.mark.parametrize("name", [each for each in BUILTIN_FORMATS if each != "gitlab"])
 def test_the_safer_way_is_there_to_paste(name):
     assert RECIPE in rendered(name, report(finding()))
 
@@ -354,7 +356,7 @@ def test_one_endless_message_does_not_crowd_out_the_rest():
     assert "drop-column" in text
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", BUILTIN_FORMATS)
 @settings(max_examples=40, deadline=None)
 @given(text=text_of_users)
 def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
@@ -373,7 +375,7 @@ def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
 def test_annotations_stay_one_command_each(text):
     told = commands(hostile(text))
 
-    assert len(told) == len([each for each in notices(hostile(text), HERE) if not each.ignored])
+    assert len(told) == len([each for each in collect_notices(hostile(text), HERE) if not each.ignored])
     assert {frozenset(each) - {"col"} for each in told} <= {
         frozenset({"command", "title", "message", "file", "line"}),
         frozenset({"command", "title", "message", "file"}),
@@ -387,7 +389,7 @@ def test_sarif_junit_and_gitlab_stay_valid(text):
     told = hostile(text)
 
     assert len(sarif(told)["results"]) == 4
-    assert len(gitlab(told)) == len([each for each in notices(told, HERE) if not each.ignored])
+    assert len(gitlab(told)) == len([each for each in collect_notices(told, HERE) if not each.ignored])
     assert junit(told).tag == "testsuites"
 
 

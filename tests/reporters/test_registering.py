@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 import pytest
 
 from confiture.cli.flags import Flags
-from confiture.cli.outputs import outputs
+from confiture.cli.outputs import open_outputs
 from confiture.escape import inert_lines
 from confiture.exceptions import PluginFault, UsageFault
 from confiture.output import FORMATS
 from confiture.output import builtin_reporters as builtin
-from confiture.output.collect_reporters import reporters_of
-from confiture.output.reporters import BUILT_IN, RenderContext
+from confiture.output.collect_reporters import collect_reporters
+from confiture.output.reporters import BUILTIN_FORMATS, RenderContext
 from confiture.plugins.find import find
 from confiture.plugins.load import load_all
 from confiture.plugins.select import Chosen
@@ -80,7 +80,7 @@ def test_several_reports_are_written_in_one_run_and_agree(project):
     project.write("1_jam.sql", "-- Jam.\n\nCREATE TABLE jam (id int);\n")
     file = project.write("2_fig.sql", "SELECT 1;\n\n\nUPDATE\n  figs SET x = 1;\n")
     project.environ["GITHUB_STEP_SUMMARY"] = str(project.folder / "summary.md")
-    flags = [f for name in BUILT_IN if name != "github" for f in ("--output", f"{name}=out.{name}")]
+    flags = [f for name in BUILTIN_FORMATS if name != "github" for f in ("--output", f"{name}=out.{name}")]
 
     answer = project("dry-run", *flags, "--output", "text", "--output", "github")
 
@@ -162,7 +162,7 @@ def test_a_plugin_whose_formats_cannot_be_used_is_refused(fake_distribution, bod
     plugins = load_all(Chosen(tuple(each for each in find() if each.name == "mine")))
 
     with pytest.raises(PluginFault, match=re.escape(fault)):
-        reporters_of(plugins)
+        collect_reporters(plugins)
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def test_what_is_no_report_is_refused_as_such_before_anything_is_done(folder, co
 def test_only_text_and_annotations_share_stdout(wanted):
     with (
         pytest.raises(UsageFault, match="stdout already takes another report"),
-        outputs(Flags(output=wanted)),
+        open_outputs(Flags(output=wanted)),
     ):
         pytest.fail("it ran")
 
 
 def test_quiet_leaves_the_annotations(capsys):
-    with outputs(Flags(output=("github",), quiet=True)) as out:
+    with open_outputs(Flags(output=("github",), quiet=True)) as out:
         out.write("report", report(finding()))
 
     said = capsys.readouterr().out
@@ -211,7 +211,7 @@ def test_quiet_leaves_the_annotations(capsys):
 
 
 def test_annotations_stand_below_the_text(capsys):
-    with outputs(Flags(output=("github",))) as out:
+    with open_outputs(Flags(output=("github",))) as out:
         out.write("report", report(finding()))
 
     assert capsys.readouterr().out.splitlines()[-1].startswith("::error ")
@@ -222,7 +222,7 @@ def test_the_summary_is_appended(tmp_path, monkeypatch):
     file.write_text("of before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
 
-    with outputs(Flags(output=("github",))) as out:
+    with open_outputs(Flags(output=("github",))) as out:
         out.write("report", report(finding()))
 
     assert file.read_text().startswith("of before\n## confiture dry-run: 1 error\n")
@@ -231,7 +231,7 @@ def test_the_summary_is_appended(tmp_path, monkeypatch):
 def test_a_summary_that_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
 
-    with pytest.raises(UsageFault, match="cannot be written"), outputs(Flags(output=("github",))):
+    with pytest.raises(UsageFault, match="cannot be written"), open_outputs(Flags(output=("github",))):
         pytest.fail("it ran")
 
 
@@ -240,7 +240,7 @@ def test_in_a_folder_of_a_repository_paths_are_those_of_the_repository(tmp_path,
     (tmp_path / "db").mkdir()
     monkeypatch.chdir(tmp_path / "db")
 
-    with outputs(Flags(output=("github",))) as out:
+    with open_outputs(Flags(output=("github",))) as out:
         out.write("report", report(finding(file="migrations/1.sql"), migrations=()))
 
     assert "::error file=db/migrations/1.sql,line=7," in capsys.readouterr().out
@@ -266,7 +266,7 @@ def test_the_format_that_the_docs_show_is_one(fake_distribution):
     (source,) = re.findall(r"```python\n(.*?)```", page, re.S)
     fake_distribution("mine", source)
 
-    found = reporters_of(load_all(Chosen(tuple(each for each in find() if each.name == "mine"))))
+    found = collect_reporters(load_all(Chosen(tuple(each for each in find() if each.name == "mine"))))
 
     assert found["lines"].render(report(), RenderContext()) == "1: rehearsed\n2: rehearsed\n"
 

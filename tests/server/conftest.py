@@ -19,9 +19,9 @@ import psycopg
 import pytest
 
 import confiture
-from confiture.server import binaries, embedded
-from confiture.server.binaries import major
-from confiture.server.data_dir import STATE
+from confiture.server import find_binaries, open_embedded_server
+from confiture.server.binaries import read_major
+from confiture.server.data_dir import STATE_FOLDER
 
 # Ours and what is installed, for a Python that is not the environment's own.
 IMPORTS = os.pathsep.join([str(Path(confiture.__file__).parents[1]), str(Path(psycopg.__file__).parents[1])])
@@ -116,7 +116,7 @@ def postmaster(data: Path) -> int:
 @pytest.fixture(scope="session")
 def pg() -> str:
     """``pgNN`` of the server programs under test."""
-    return f"pg{major(binaries())}"
+    return f"pg{read_major(find_binaries())}"
 
 
 @contextlib.contextmanager
@@ -139,7 +139,7 @@ def _folder() -> Iterator[Path]:
 def _forget_private(folder: Path) -> None:
     for note in folder.rglob("embedded.json"):
         home = Path(json.loads(note.read_text())["data"]).parent
-        if home.parent == STATE:
+        if home.parent == STATE_FOLDER:
             shutil.rmtree(home)
 
 
@@ -153,7 +153,7 @@ def empty() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def _used(pg: str) -> Iterator[Path]:
     with _folder() as folder:
-        with embedded(folder):
+        with open_embedded_server(folder):
             pass
         yield folder
 

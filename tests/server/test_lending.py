@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from confiture.exceptions import ServerFault
-from confiture.server import embedded, temporary
-from confiture.server.account import server_account
+from confiture.server import open_embedded_server, open_temporary_server
+from confiture.server.account import choose_server_account
 
 from .conftest import TEMPORARY, gone, postmaster, processes_of
 
@@ -32,7 +32,7 @@ def steward(root: Path) -> int:
 
 
 def test_the_first_command_makes_the_data_beside_the_configuration(empty, pg):
-    with embedded(empty) as url:
+    with open_embedded_server(empty) as url:
         where = ask(url, "SHOW data_directory")
 
     assert where == str(empty / ".confiture" / pg)
@@ -41,24 +41,24 @@ def test_the_first_command_makes_the_data_beside_the_configuration(empty, pg):
 
 
 def test_nothing_is_left_running_when_the_only_command_ends(project):
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         ask(url, "SELECT 1")
 
     assert processes_of(project) == []
 
 
 def test_what_one_command_commits_the_next_one_finds(project):
-    with embedded(project) as url, psycopg.connect(url) as conn:
+    with open_embedded_server(project) as url, psycopg.connect(url) as conn:
         conn.execute("CREATE TABLE jam AS SELECT 'plum' AS fruit")
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         found = ask(url, "SELECT fruit FROM jam")
 
     assert found == "plum"
 
 
 def test_the_server_is_utf8_in_the_c_locale_with_a_database_of_our_own(project):
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         found = ask(
             url,
             "SELECT format('%s %s %s', datname, pg_encoding_to_char(encoding), datcollate)"
@@ -69,7 +69,7 @@ def test_the_server_is_utf8_in_the_c_locale_with_a_database_of_our_own(project):
 
 
 def test_it_listens_on_no_tcp_port_and_syncs_to_disk(project):
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         listens = ask(url, "SHOW listen_addresses")
         syncs = ask(url, "SHOW fsync")
         sockets = [os.readlink(fd) for fd in Path(f"/proc/{postmaster_of(url)}/fd").iterdir()]
@@ -98,7 +98,7 @@ def test_the_callers_environment_does_not_lead_elsewhere(project, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         found = ask(url, "SELECT current_user || ' ' || current_database()")
 
     assert found == "postgres app"
@@ -145,8 +145,8 @@ def test_commands_that_come_and_go_at_once_never_meet_a_stopping_server(project,
 
 
 def test_two_of_one_process_share_it_too(project):
-    with embedded(project) as outer:
-        with embedded(project) as inner:
+    with open_embedded_server(project) as outer:
+        with open_embedded_server(project) as inner:
             pass
         answer = ask(outer, "SELECT 1")
 
@@ -186,12 +186,12 @@ def test_ctrl_c_in_the_terminal_reaches_the_command_alone(project, command):
 
     assert "KeyboardInterrupt" in complaint
     assert processes_of(project) == []
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         assert ask(url, "SELECT 1") == 1
 
 
 def test_without_its_steward_the_last_one_out_stops_the_server(project):
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         os.kill(steward(project), signal.SIGKILL)
         answer = ask(url, "SELECT 1")
 
@@ -206,7 +206,7 @@ def test_a_server_that_nobody_would_stop_is_started_anew(project, pg, command):
     os.kill(steward(project), signal.SIGKILL)
     lost.kill()
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         found = postmaster_of(url)
 
     assert found != left_over
@@ -219,7 +219,7 @@ def test_a_crashed_server_is_started_by_the_next_command(project, pg, command):
     os.kill(postmaster(project / ".confiture" / pg), signal.SIGKILL)
     assert gone(project)
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         answer = ask(url, "SELECT 1")
         victim.end()
 
@@ -229,13 +229,13 @@ def test_a_crashed_server_is_started_by_the_next_command(project, pg, command):
 
 def test_a_postmaster_pid_of_a_strangers_process_is_not_believed(project, pg):
     data = project / ".confiture" / pg
-    account = server_account()
+    account = choose_server_account()
     stranger = subprocess.Popen(["sleep", "60"], **account.identity)
     pid_file = data / "postmaster.pid"
     pid_file.write_text(f"{stranger.pid}\n{data}\n1700000000\n5432\n{data}\n\n  1 2\nready   \n")
     account.give(pid_file)
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         answer = ask(url, "SELECT 1")
 
     assert answer == 1
@@ -248,9 +248,9 @@ def test_a_postmaster_pid_of_no_process_is_not_believed(project, pg):
     data = project / ".confiture" / pg
     pid_file = data / "postmaster.pid"
     pid_file.write_text(f"{2**22 + 1}\n{data}\n1700000000\n5432\n{data}\n\n  1 2\nready   \n")
-    server_account().give(pid_file)
+    choose_server_account().give(pid_file)
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         answer = ask(url, "SELECT 1")
 
     assert answer == 1
@@ -260,7 +260,10 @@ def test_a_start_that_fails_shows_the_end_of_the_servers_log(project, pg):
     settings = project / ".confiture" / pg / "postgresql.conf"
     settings.write_text("shared_buffers = plum\n")
 
-    with pytest.raises(ServerFault, match=r"(?s)shared_buffers.*plum") as caught, embedded(project):
+    with (
+        pytest.raises(ServerFault, match=r"(?s)shared_buffers.*plum") as caught,
+        open_embedded_server(project),
+    ):
         pass
 
     assert caught.value.exit_code == 3
@@ -269,14 +272,14 @@ def test_a_start_that_fails_shows_the_end_of_the_servers_log(project, pg):
 
 
 def test_a_folder_that_takes_no_data_is_a_fault_that_names_it():
-    with pytest.raises(ServerFault, match="/proc") as caught, embedded(Path("/proc")):
+    with pytest.raises(ServerFault, match="/proc") as caught, open_embedded_server(Path("/proc")):
         pass
 
     assert caught.value.hint
 
 
 def test_a_temporary_server_leaves_no_folder():
-    with temporary(Path("/tmp")) as server:
+    with open_temporary_server(Path("/tmp")) as server:
         home = Path(str(ask(server.conninfo("postgres"), "SHOW data_directory"))).parent
         unsynced = ask(server.conninfo("postgres"), "SHOW fsync")
 

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from confiture.exceptions import ServerFault
-from confiture.server import binaries, embedded
-from confiture.server.account import Account, server_account
-from confiture.server.data_dir import STATE
+from confiture.server import find_binaries, open_embedded_server
+from confiture.server.account import Account, choose_server_account
+from confiture.server.data_dir import STATE_FOLDER
 
 from .conftest import IMPORTS, gone, processes_of
 
@@ -58,7 +58,7 @@ def test_a_folder_may_be_called_anything(empty, name):
     root = empty / name
     root.mkdir()
 
-    with embedded(root) as url:
+    with open_embedded_server(root) as url:
         found = answer(url)
 
     assert found == 1
@@ -69,12 +69,12 @@ def test_a_path_too_long_for_a_socket_gets_a_short_private_folder_that_goes_agai
     root = empty / ("x" * 120)
     root.mkdir()
 
-    with embedded(root) as url:
+    with open_embedded_server(root) as url:
         socket = Path(str(psycopg.conninfo.conninfo_to_dict(url)["host"]))
         found = rights(socket)
 
     assert len(str(socket)) < 60
-    assert found == (0o700, server_account().name)
+    assert found == (0o700, choose_server_account().name)
     assert not socket.exists()
 
 
@@ -83,7 +83,7 @@ def test_nobodys_permissions_are_widened(empty):
     root.mkdir(mode=0o700)
     before = modes(root)
 
-    with embedded(root) as url:
+    with open_embedded_server(root) as url:
         answer(url)
 
     assert modes(root) == before
@@ -94,13 +94,13 @@ def test_roots_unreachable_folder_has_its_data_in_a_private_one(empty, pg):
     root = empty / "closed"
     root.mkdir(mode=0o700)
 
-    with embedded(root) as url:
+    with open_embedded_server(root) as url:
         answer(url)
     data = Path(json.loads((root / ".confiture" / "embedded.json").read_text())["data"])
 
-    assert data.parent.parent == STATE
+    assert data.parent.parent == STATE_FOLDER
     assert data.name == pg
-    assert rights(data.parent) == (0o700, server_account().name)
+    assert rights(data.parent) == (0o700, choose_server_account().name)
     assert (data / "PG_VERSION").exists()
     assert not (root / ".confiture" / pg).exists()
 
@@ -109,11 +109,11 @@ def test_roots_unreachable_folder_has_its_data_in_a_private_one(empty, pg):
 def test_what_lies_in_the_private_folder_is_found_again(empty):
     root = empty / "closed"
     root.mkdir(mode=0o700)
-    with embedded(root) as url, psycopg.connect(url) as conn:
+    with open_embedded_server(root) as url, psycopg.connect(url) as conn:
         conn.execute("CREATE TABLE jam AS SELECT 'fig' AS fruit")
 
     moved = root.rename(empty / "moved")
-    with embedded(moved) as url, psycopg.connect(url) as conn:
+    with open_embedded_server(moved) as url, psycopg.connect(url) as conn:
         found = conn.execute("SELECT fruit FROM jam").fetchall()
 
     assert found == [("fig",)]
@@ -125,7 +125,7 @@ def test_a_note_that_names_a_folder_of_somebody_else_is_refused(empty):
     folder.mkdir()
     (folder / "embedded.json").write_text(json.dumps({"data": "/etc/ssl/pg18"}))
 
-    with pytest.raises(ServerFault, match="/etc/ssl/pg18"), embedded(empty):
+    with pytest.raises(ServerFault, match="/etc/ssl/pg18"), open_embedded_server(empty):
         pass
 
     (folder / "embedded.json").unlink()
@@ -134,7 +134,7 @@ def test_a_note_that_names_a_folder_of_somebody_else_is_refused(empty):
 @as_root
 def test_programs_that_the_servers_user_cannot_run_are_copied_for_it(project, monkeypatch):
     with tempfile.TemporaryDirectory(dir="/tmp") as closed:
-        prefix = binaries().parent
+        prefix = find_binaries().parent
         inside = Path(closed, prefix.parent.name)
         shutil.copytree(prefix, inside / prefix.name, symlinks=True)
         libraries = prefix.parent.with_name(f"{prefix.parent.name}.libs")
@@ -142,15 +142,15 @@ def test_programs_that_the_servers_user_cannot_run_are_copied_for_it(project, mo
             shutil.copytree(libraries, inside.with_name(libraries.name))
         monkeypatch.setenv("CONFITURE_PG_BINDIR", str(inside / prefix.name / "bin"))
 
-        with embedded(project) as url:
+        with open_embedded_server(project) as url:
             found = answer(url)
-            copy = next(each for each in STATE.glob("binaries-*") if program_in(each, project))
+            copy = next(each for each in STATE_FOLDER.glob("binaries-*") if program_in(each, project))
         copied = rights(copy)
         mode = stat.S_IMODE(os.stat(closed).st_mode)
 
     shutil.rmtree(copy)
     assert found == 1
-    assert copied == (0o700, server_account().name)
+    assert copied == (0o700, choose_server_account().name)
     assert mode == 0o700
 
 
@@ -162,11 +162,11 @@ def program_in(folder: Path, project: Path) -> bool:
 
 @as_root
 def test_the_server_never_runs_as_root(project):
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         answer(url)
         owners = {Path(f"/proc/{pid}").owner() for pid in servers(project)}
 
-    assert owners == {server_account().name}
+    assert owners == {choose_server_account().name}
 
 
 def servers(project: Path) -> list[int]:
@@ -190,7 +190,7 @@ def _python_of(account: Account) -> str | None:
 
 
 def test_an_ordinary_user_runs_it_as_themselves(empty, pg, command):
-    account = server_account()
+    account = choose_server_account()
     python = _python_of(account)
     if python is None:
         pytest.skip(f"{account.name} has no Python that may read the sources: they lie in a private folder")
@@ -213,7 +213,7 @@ def test_root_goes_on_with_an_ordinary_users_data_as_that_user(project, pg):
     data = project / ".confiture" / pg
     subprocess.run(["chown", "-R", "nobody", data], check=True)
 
-    with embedded(project) as url:
+    with open_embedded_server(project) as url:
         found = answer(url)
         owners = {Path(f"/proc/{pid}").owner() for pid in servers(project)}
 
@@ -226,7 +226,7 @@ def test_data_of_root_is_refused_with_the_way_on(project, pg):
     data = project / ".confiture" / pg
     subprocess.run(["chown", "-R", "root", data], check=True)
 
-    with pytest.raises(ServerFault, match="belongs to root") as caught, embedded(project):
+    with pytest.raises(ServerFault, match="belongs to root") as caught, open_embedded_server(project):
         pass
 
     assert "chown" in str(caught.value.hint)
@@ -237,7 +237,7 @@ def test_another_major_versions_data_is_refused_with_the_ways_on(project, pg):
     other = (folder / pg).rename(folder / "pg13")
     (other / "PG_VERSION").write_text("13\n")
 
-    with pytest.raises(ServerFault, match="PostgreSQL 13's") as caught, embedded(project):
+    with pytest.raises(ServerFault, match="PostgreSQL 13's") as caught, open_embedded_server(project):
         pass
 
     assert caught.value.exit_code == 3
@@ -249,14 +249,14 @@ def test_another_major_versions_data_is_refused_with_the_ways_on(project, pg):
 def test_data_whose_version_is_not_what_its_folder_says_is_refused(project, pg):
     (project / ".confiture" / pg / "PG_VERSION").write_text("12\n")
 
-    with pytest.raises(ServerFault, match="PostgreSQL 12's"), embedded(project):
+    with pytest.raises(ServerFault, match="PostgreSQL 12's"), open_embedded_server(project):
         pass
 
 
 def test_data_that_is_not_whole_is_refused_and_left_as_it_is(project, pg):
     (project / ".confiture" / pg / "global" / "pg_control").unlink()
 
-    with pytest.raises(ServerFault, match="no global/pg_control") as caught, embedded(project):
+    with pytest.raises(ServerFault, match="no global/pg_control") as caught, open_embedded_server(project):
         pass
 
     assert "delete" in str(caught.value.hint)
@@ -271,7 +271,7 @@ def test_data_half_made_by_a_killed_command_is_not_taken_for_data(empty, pg, com
 
     killed.kill()
     half_made = list(folder.glob(f".{pg}-*"))
-    with embedded(empty) as url:
+    with open_embedded_server(empty) as url:
         found = answer(url)
 
     assert half_made

@@ -2,18 +2,18 @@
 
 import pytest
 
-from confiture.rehearsal.trace.functions import not_seen
-from confiture.sql.procedural import Call, Inner, inside
+from confiture.rehearsal.trace.functions import find_not_seen
+from confiture.sql.procedural import FunctionCall, InnerStatement, parse_body
 
 
 def statements(sql):
     """Return the texts that were found."""
-    return [each.sql for each in inside(sql).statements]
+    return [each.sql for each in parse_body(sql).statements]
 
 
 def names(sql):
     """Return the functions that are called."""
-    return [each.name for each in inside(sql).calls]
+    return [each.name for each in parse_body(sql).calls]
 
 
 def block(body, declare=""):
@@ -84,7 +84,7 @@ def test_statements_are_found_wherever_they_stand(body, found):
     ],
 )
 def test_what_an_exception_clause_rolls_back_is_marked_and_its_handlers_are_not(body, guarded):
-    assert [each.in_exception for each in inside(block(body)).statements] == guarded
+    assert [each.in_exception for each in parse_body(block(body)).statements] == guarded
 
 
 def test_lines_are_those_of_the_text():
@@ -102,7 +102,7 @@ BEGIN
     END $in$;
 END $$"""
 
-    assert [(each.sql, each.line) for each in inside(sql).statements] == [
+    assert [(each.sql, each.line) for each in parse_body(sql).statements] == [
         ("LOCK a", 5),
         ("LOCK\n        b", 7),
         ("LOCK c", 11),
@@ -112,17 +112,17 @@ END $$"""
 def test_lines_count_from_the_body_of_a_function():
     sql = "CREATE FUNCTION é()\nRETURNS void\nAS -- the body\n$$\nBEGIN\nLOCK a;\nEND $$\nLANGUAGE plpgsql"
 
-    assert [each.line for each in inside(sql).statements] == [6]
+    assert [each.line for each in parse_body(sql).statements] == [6]
 
 
 def test_a_body_with_escapes_has_no_lines_to_tell():
-    (found,) = inside(r"DO E'BEGIN\n LOCK a; END'").statements
+    (found,) = parse_body(r"DO E'BEGIN\n LOCK a; END'").statements
 
     assert (found.sql, found.line) == ("LOCK a", None)
 
 
 def test_a_string_that_is_executed_is_dynamic():
-    found = inside(block("LOCK a; EXECUTE 'LOCK b';")).statements
+    found = parse_body(block("LOCK a; EXECUTE 'LOCK b';")).statements
 
     assert [each.dynamic for each in found] == [False, True]
 
@@ -131,7 +131,7 @@ def test_a_string_that_is_executed_is_dynamic():
     "text", ["format('LOCK %I', n)", "'LOCK ' || n", "n", "'LOCK ' || quote_ident('a')", "$1 || 'x'", "NULL"]
 )
 def test_a_text_that_is_made_while_it_runs_is_unknown_and_says_so(text):
-    (found,) = inside(block(f"EXECUTE {text};", "DECLARE n text;")).statements
+    (found,) = parse_body(block(f"EXECUTE {text};", "DECLARE n text;")).statements
 
     assert (found.sql, found.dynamic) == (None, True)
     assert found.reason == f"its text is made while it runs: EXECUTE {text}"
@@ -151,7 +151,7 @@ def test_a_text_that_is_made_while_it_runs_is_unknown_and_says_so(text):
     ],
 )
 def test_what_cannot_be_read_is_unknown_with_its_reason(sql, reason):
-    (found,) = inside(sql).unknown
+    (found,) = parse_body(sql).unknown
 
     assert found.reason is not None
     assert reason in found.reason
@@ -188,13 +188,18 @@ def test_the_functions_that_are_called_are_named(sql, called):
 def test_a_call_says_where_it_stands():
     sql = "DO $$\nBEGIN\n  PERFORM jar.stir();\nEXCEPTION WHEN others THEN PERFORM fold();\nEND $$"
 
-    assert inside(sql).calls == (Call("jar", "stir", 3, True), Call(None, "fold", 4, False))
+    assert parse_body(sql).calls == (
+        FunctionCall("jar", "stir", 3, True),
+        FunctionCall(None, "fold", 4, False),
+    )
 
 
 def test_what_is_called_from_a_block_with_exception_can_be_rolled_back_too():
     sql = "CREATE FUNCTION stir() RETURNS void LANGUAGE plpgsql AS 'BEGIN LOCK jam; END'"
 
-    assert inside(sql, in_exception=True).statements == (Inner("LOCK jam", 1, in_exception=True),)
+    assert parse_body(sql, in_exception=True).statements == (
+        InnerStatement("LOCK jam", 1, in_exception=True),
+    )
 
 
 def test_a_trigger_function_is_read():
@@ -213,11 +218,14 @@ def test_an_event_trigger_function_is_read():
 def test_a_procedure_in_sql_is_read_statement_by_statement():
     sql = "CREATE PROCEDURE p() LANGUAGE sql AS $$\nLOCK a;\nTRUNCATE b;\n$$"
 
-    assert [(each.sql, each.line) for each in inside(sql).statements] == [("LOCK a", 2), ("TRUNCATE b", 3)]
+    assert [(each.sql, each.line) for each in parse_body(sql).statements] == [
+        ("LOCK a", 2),
+        ("TRUNCATE b", 3),
+    ]
 
 
 def test_a_plain_statement_has_nothing_inside():
-    assert inside("LOCK TABLE jam; SELECT 1").statements == ()
+    assert parse_body("LOCK TABLE jam; SELECT 1").statements == ()
 
 
 def test_a_function_that_is_only_created_inside_a_block_is_not_gone_into():
@@ -229,7 +237,7 @@ def test_a_function_that_is_only_created_inside_a_block_is_not_gone_into():
 def test_a_lock_in_a_block_with_exception_that_nobody_saw_is_reported():
     sql = block("LOCK jam IN SHARE MODE; TRUNCATE larder.jar; EXCEPTION WHEN others THEN NULL;")
 
-    missed = not_seen(inside(sql))
+    missed = find_not_seen(parse_body(sql))
 
     assert [(each.relation, each.what) for each in missed] == [
         ("jam", "ShareLock"),
@@ -241,22 +249,24 @@ def test_a_lock_in_a_block_with_exception_that_nobody_saw_is_reported():
 def test_what_an_observer_saw_is_not_reported_again():
     sql = block('LOCK jam; LOCK "Odd Jam"; LOCK larder.jar; EXCEPTION WHEN others THEN NULL;')
 
-    assert not_seen(inside(sql), {"public.jam", 'public."Odd Jam"', "larder.jar"}) == ()
+    assert find_not_seen(parse_body(sql), {"public.jam", 'public."Odd Jam"', "larder.jar"}) == ()
 
 
 def test_a_lock_outside_of_exception_is_held_to_the_end_and_not_reported():
-    assert not_seen(inside(block("LOCK jam;"))) == ()
+    assert find_not_seen(parse_body(block("LOCK jam;"))) == ()
 
 
 def test_an_unknown_text_in_a_block_with_exception_is_reported_with_its_reason():
-    (missed,) = not_seen(inside(block("EXECUTE format('LOCK %I', 'a'); EXCEPTION WHEN others THEN NULL;")))
+    (missed,) = find_not_seen(
+        parse_body(block("EXECUTE format('LOCK %I', 'a'); EXCEPTION WHEN others THEN NULL;"))
+    )
 
     assert missed.relation is None
     assert "made while it runs" in missed.reason
 
 
 def test_a_body_in_another_language_may_have_rolled_back_locks():
-    (missed,) = not_seen(inside("DO LANGUAGE plpython3u $$ x $$"))
+    (missed,) = find_not_seen(parse_body("DO LANGUAGE plpython3u $$ x $$"))
 
     assert "plpython3u" in missed.reason
 
@@ -280,7 +290,7 @@ def test_a_body_in_another_language_may_have_rolled_back_locks():
 def test_types_that_only_a_server_knows_are_no_obstacle(declared):
     body = "LOCK jam;\nBEGIN LOCK jar; EXCEPTION WHEN others THEN NULL; END;"
 
-    found = inside(block(body, f"DECLARE {declared}")).statements
+    found = parse_body(block(body, f"DECLARE {declared}")).statements
 
     assert [(each.sql, each.in_exception) for each in found] == [("LOCK jam", False), ("LOCK jar", True)]
 
@@ -312,10 +322,10 @@ def test_types_of_an_inner_block_are_no_obstacle():
 def test_types_of_a_signature_are_no_obstacle(head):
     sql = f"CREATE FUNCTION {head} LANGUAGE plpgsql AS $$\nBEGIN LOCK jam;\nEND $$"
 
-    assert [(each.sql, each.line) for each in inside(sql).statements] == [("LOCK jam", 2)]
+    assert [(each.sql, each.line) for each in parse_body(sql).statements] == [("LOCK jam", 2)]
 
 
 def test_lines_stay_where_types_are_replaced():
     sql = "DO $$\nDECLARE a larder\n.\nkind;\nBEGIN\nLOCK jam;\nEND $$"
 
-    assert [each.line for each in inside(sql).statements] == [6]
+    assert [each.line for each in parse_body(sql).statements] == [6]

@@ -17,7 +17,7 @@ from confiture.models.report import (
     Residue,
     StatementReport,
 )
-from confiture.output.format import shortened, size, some
+from confiture.output.format import join_names, shorten_sql, size
 from confiture.output.text import render
 from tests.page.samples import everyday
 
@@ -34,7 +34,7 @@ def rehearsed(*statements: StatementReport, **facts) -> MigrationReport:
 
 def told(*migrations: MigrationReport, room: int | None = None, **facts) -> list[str]:
     report = Report("dry-run", "ok", 0, "18.1", migrations=migrations, **facts)
-    return render(report, room=room).splitlines()
+    return render(report, max_width=room).splitlines()
 
 
 def altering(*locks: Lock, **facts) -> StatementReport:
@@ -267,14 +267,14 @@ def test_sizes_are_said_as_people_say_them(count, said):
 
 
 def test_first_words_end_at_a_word():
-    assert shortened("ALTER  TABLE\n\torders", 20) == "ALTER TABLE orders"
-    assert shortened("ALTER TABLE orders ADD total numeric", 24) == "ALTER TABLE orders ADD…"
-    assert shortened("x" * 30, 10) == "x" * 9 + "…"
+    assert shorten_sql("ALTER  TABLE\n\torders", 20) == "ALTER TABLE orders"
+    assert shorten_sql("ALTER TABLE orders ADD total numeric", 24) == "ALTER TABLE orders ADD…"
+    assert shorten_sql("x" * 30, 10) == "x" * 9 + "…"
 
 
 def test_one_more_name_is_shown_rather_than_counted():
-    assert some(f"t{n}" for n in range(6)) == "t0, t1, t2, t3, t4, t5"
-    assert some(f"t{n}" for n in range(7)) == "t0, t1, t2, t3, t4 and 2 more"
+    assert join_names(f"t{n}" for n in range(6)) == "t0, t1, t2, t3, t4, t5"
+    assert join_names(f"t{n}" for n in range(7)) == "t0, t1, t2, t3, t4 and 2 more"
 
 
 def test_the_docs_show_what_the_terminal_does():

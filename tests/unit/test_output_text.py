@@ -14,8 +14,8 @@ from confiture.models.report import (
     MigrationReport,
     StatementReport,
 )
-from confiture.output import LISTINGS, reporter
-from confiture.output.format import duration, plural, pointed
+from confiture.output import LISTING_FORMATS, load_renderer
+from confiture.output.format import duration, format_count, render_source_line
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render
 from tests.unit.reports import LOCK, applied, full, report
@@ -82,7 +82,7 @@ def test_an_error_shows_place_line_caret_and_what_the_server_said():
 
 @pytest.mark.parametrize("line", ["\tx éé fault", "x éé fault", "\x1b[31m fault"])
 def test_the_caret_stands_below_its_column(line):
-    shown, caret = pointed(line, 3, line.index("f") + 1)
+    shown, caret = render_source_line(line, 3, line.index("f") + 1)
 
     assert shown[caret.index("^")] == "f"
 
@@ -204,7 +204,11 @@ def test_durations_are_said_as_people_say_them(ms, said):
 
 
 def test_one_is_singular():
-    assert (plural(1, "row"), plural(0, "row"), plural(2000, "row")) == ("1 row", "0 rows", "2,000 rows")
+    assert (format_count(1, "row"), format_count(0, "row"), format_count(2000, "row")) == (
+        "1 row",
+        "0 rows",
+        "2,000 rows",
+    )
 
 
 def test_status_is_a_table_and_counts():
@@ -260,10 +264,10 @@ def test_the_order_is_a_line_a_phase():
     assert text.splitlines() == ["before_ddl  guard (tryfirst), backfill", "cleanup     nothing"]
 
 
-@pytest.mark.parametrize("format", LISTINGS)
+@pytest.mark.parametrize("format", LISTING_FORMATS)
 def test_every_format_can_say_everything(format):
-    assert reporter(format, "report")(report())
-    assert reporter(format, "status")(())
-    assert reporter(format, "plan")(Plan(None))
-    assert reporter(format, "plugins")(())
-    assert reporter(format, "order")({})
+    assert load_renderer(format, "report")(report())
+    assert load_renderer(format, "status")(())
+    assert load_renderer(format, "plan")(Plan(None))
+    assert load_renderer(format, "plugins")(())
+    assert load_renderer(format, "order")({})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.rehearsal.trace.functions import not_seen
-from confiture.sql.procedural import inside
+from confiture.rehearsal.trace.functions import find_not_seen
+from confiture.sql.procedural import parse_body
 from confiture.sql.quote import quote_ident, quote_name
 
 
@@ -36,5 +36,5 @@ def test_a_qualified_name_leaves_out_what_is_not_there():
 def test_a_lock_that_was_seen_on_a_table_with_a_reserved_name_is_not_missing(table):
     block = f'DO $$ BEGIN LOCK TABLE "{table}" IN SHARE MODE; EXCEPTION WHEN others THEN NULL; END $$'
 
-    assert not_seen(inside(block), {f'public."{table}"'}) == ()
-    assert [lock.relation for lock in not_seen(inside(block))] == [f'"{table}"']
+    assert find_not_seen(parse_body(block), {f'public."{table}"'}) == ()
+    assert [lock.relation for lock in find_not_seen(parse_body(block))] == [f'"{table}"']

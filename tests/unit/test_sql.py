@@ -10,13 +10,13 @@ from confiture.exceptions import MigrationFault
 from confiture.migrations.folder import read_folder
 from confiture.models.migration import SqlScript, Statement
 from confiture.sql.script import (
-    position,
+    extract_line,
+    find_transaction_control,
+    locate_offset,
+    locate_server_position,
     read_sql,
     read_sql_text,
-    source_line,
     split_statements,
-    statement_position,
-    transaction_control,
 )
 
 FILE = Path("1_a.sql")
@@ -121,7 +121,7 @@ def test_joined_statements_come_apart_again(pieces, tail):
     text, expected, data = "", [], []
     for before, sql, after, rows in pieces:
         text += f"\n{before}"
-        expected.append((sql, *position(text, len(text))))
+        expected.append((sql, *locate_offset(text, len(text))))
         copy = sql.startswith("COPY")
         text += sql + ("\n;" if not copy else ";\n" + "".join(f"{row}\n" for row in rows) + "\\.\n")
         data.append("".join(f"{row}\n" for row in rows) if copy else None)
@@ -138,11 +138,11 @@ def test_joined_statements_come_apart_again(pieces, tail):
 def test_a_position_leads_back_to_its_character(text, data):
     offset = data.draw(st.integers(0, len(text)))
 
-    line, column = position(text, offset)
+    line, column = locate_offset(text, offset)
 
     lines = text.split("\n")
     assert sum(len(each) + 1 for each in lines[: line - 1]) + column - 1 == offset
-    assert source_line(text, line) == lines[line - 1]
+    assert extract_line(text, line) == lines[line - 1]
 
 
 @given(st.text(st.sampled_from("é-;'\"$\\/*E \nab"), max_size=30))
@@ -161,13 +161,13 @@ def test_no_text_ends_in_anything_but_a_script_or_a_fault(text):
 def test_the_servers_position_is_found_in_the_file():
     (_, second) = read("SELECT 1;\n  SELECT 'é',\n\tnope;").statements
 
-    assert statement_position(second, second.sql.index("'é'") + 1) == (2, 10)
-    assert statement_position(second, second.sql.index("nope") + 1) == (3, 2)
+    assert locate_server_position(second, second.sql.index("'é'") + 1) == (2, 10)
+    assert locate_server_position(second, second.sql.index("nope") + 1) == (3, 2)
 
 
 def test_a_line_past_the_end_is_none():
-    assert source_line("a\nb", 2) == "b"
-    assert source_line("a\nb", 3) is None
+    assert extract_line("a\nb", 2) == "b"
+    assert extract_line("a\nb", 3) is None
 
 
 # Syntax
@@ -240,7 +240,7 @@ def test_transaction_control_is_refused(sql, words, head):
 
     assert fault.message == f"{words} in a migration: confiture begins and ends the transaction itself"
     assert place(fault) == (head.count("\n") + 2, 3)
-    assert transaction_control(f"SELECT 1; {sql}") == words
+    assert find_transaction_control(f"SELECT 1; {sql}") == words
 
 
 @pytest.mark.parametrize(
@@ -256,12 +256,12 @@ def test_transaction_control_is_refused(sql, words, head):
 )
 def test_what_only_looks_like_transaction_control_is_allowed(sql):
     assert len(read(sql).statements) == 1
-    assert transaction_control(sql) is None
+    assert find_transaction_control(sql) is None
 
 
 def test_transaction_control_of_unreadable_text_is_left_to_the_server():
-    assert transaction_control("COMMIT; nonsense") is None
-    assert transaction_control("COMMIT '\0'") is None
+    assert find_transaction_control("COMMIT; nonsense") is None
+    assert find_transaction_control("COMMIT '\0'") is None
 
 
 OUTSIDE = [
@@ -659,5 +659,5 @@ def test_procrastinates_migrations_are_read():
 
 
 def _stands_there(text: str, statement: Statement) -> bool:
-    line = source_line(text, statement.line)
+    line = extract_line(text, statement.line)
     return line is not None and line[statement.column - 1 :].startswith(statement.sql.split("\n", 1)[0])

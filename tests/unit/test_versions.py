@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confiture.exceptions import UsageFault
-from confiture.migrations.version import FileName, next_version, numbers, parse_filename
+from confiture.migrations.version import FileName, choose_next_version, parse_filename, parse_version
 
 NOON = datetime(2026, 11, 23, 12, 30, 5, tzinfo=UTC)
 
@@ -24,18 +24,18 @@ NOON = datetime(2026, 11, 23, 12, 30, 5, tzinfo=UTC)
     ],
 )
 def test_versions_compare_number_by_number(lower, higher):
-    assert numbers(lower) < numbers(higher)
+    assert parse_version(lower) < parse_version(higher)
 
 
 @pytest.mark.parametrize(("one", "other"), [("1", "001"), ("03.04", "3.4"), ("1.2", "1_2")])
 def test_leading_zeros_and_the_separator_make_no_difference(one, other):
-    assert numbers(one) == numbers(other)
+    assert parse_version(one) == parse_version(other)
 
 
 @pytest.mark.parametrize("version", ["", "abc", "1.", "1..2", "-1", "1 2", "٣", "1\n", "1' OR '1"])
 def test_what_is_not_a_version_is_a_usage_fault(version):
     with pytest.raises(UsageFault, match="is not a version") as caught:
-        numbers(version)
+        parse_version(version)
 
     assert caught.value.exit_code == 2
 
@@ -87,7 +87,7 @@ def test_version_and_name_are_found_again(parts, name):
 def test_a_new_version_is_the_time_in_utc():
     in_paris = NOON.astimezone(timezone(timedelta(hours=1)))
 
-    assert next_version([], in_paris) == "20261123123005"
+    assert choose_next_version([], in_paris) == "20261123123005"
 
 
 @pytest.mark.parametrize(
@@ -95,13 +95,13 @@ def test_a_new_version_is_the_time_in_utc():
     [(["001", "002"], "003"), (["9", "10"], "11"), (["0099"], "0100"), (["99"], "100")],
 )
 def test_a_numbered_folder_goes_on_with_the_next_number(existing, following):
-    assert next_version(existing, NOON) == following
+    assert choose_next_version(existing, NOON) == following
 
 
 @pytest.mark.parametrize("existing", [["20250101000000"], ["03.04.00_50"], ["001", "20250101000000"]])
 def test_other_folders_go_on_with_the_time(existing):
-    assert next_version(existing, NOON) == "20261123123005"
+    assert choose_next_version(existing, NOON) == "20261123123005"
 
 
 def test_two_migrations_of_one_second_get_two_versions():
-    assert next_version(["20261123123005", "20261123123006"], NOON) == "20261123123007"
+    assert choose_next_version(["20261123123005", "20261123123006"], NOON) == "20261123123007"

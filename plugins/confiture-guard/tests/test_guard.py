@@ -19,7 +19,7 @@ from psycopg import sql
 
 from confiture.hooks.api import HookContext, HookError, HookResult
 from confiture.plugins.kit import PluginSettingsFault
-from confiture.server import embedded
+from confiture.server import open_embedded_server
 from confiture.testing import run_hook
 from confiture_guard import plugin
 from confiture_guard.errors import MigrationRefused
@@ -125,11 +125,11 @@ class TestReplica:
     def replica(self) -> Iterator[Database]:
         """A real one: a server that was stopped and started again as a standby."""
         with _folder() as root:
-            with embedded(root) as url, psycopg.connect(url) as conn:
+            with open_embedded_server(root) as url, psycopg.connect(url) as conn:
                 data = conn.execute("SHOW data_directory").fetchone()
             assert data
             Path(data[0], "standby.signal").touch()
-            with embedded(root) as url, psycopg.connect(url, autocommit=True) as conn:
+            with open_embedded_server(root) as url, psycopg.connect(url, autocommit=True) as conn:
                 yield conn
 
     def test_a_replica_is_refused_where_that_is_asked_for(self, replica: Database) -> None:
@@ -298,10 +298,10 @@ class TestBusy:
     def test_a_prepared_transaction_is_named(self) -> None:
         """It has no session, and keeps its locks until somebody ends it."""
         with _folder() as root:
-            with embedded(root) as url, psycopg.connect(url, autocommit=True) as conn:
+            with open_embedded_server(root) as url, psycopg.connect(url, autocommit=True) as conn:
                 conn.execute("ALTER SYSTEM SET max_prepared_transactions = 1")
                 conn.execute("CREATE TABLE orders ()")
-            with embedded(root) as url, psycopg.connect(url, autocommit=True) as conn:
+            with open_embedded_server(root) as url, psycopg.connect(url, autocommit=True) as conn:
                 conn.execute("BEGIN; LOCK TABLE orders IN SHARE MODE; PREPARE TRANSACTION 'forgotten'")
 
                 error = the_error(conn, self.CONFIG)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 from psycopg import Connection
 
-from confiture.engine.runner import Ran
+from confiture.engine.runner import MigrationResult
 from confiture.models.migration import Migration
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class DryRunResult:
     stats: dict[str, Any] = field(factory=dict)
 
     @classmethod
-    def of(cls, ran: Ran) -> DryRunResult:
-        """Return what ``ran`` says, in the words of the Python API."""
-        report = ran.report
+    def from_result(cls, result: MigrationResult) -> DryRunResult:
+        """Return what ``result`` says, in the words of the Python API."""
+        report = result.report
         unseen = [f"not rehearsed: {report.reason}"] if report.outcome == "not_rehearsed" else []
         return cls(
             migration_name=report.name,
@@ -74,7 +74,7 @@ class DryRunResult:
             estimated_production_time_ms=report.estimate.p50_ms if report.estimate else None,
             confidence_percent=report.estimate.confidence_percent if report.estimate else None,
             warnings=[*unseen, *report.warnings],
-            stats=dict(ran.stats),
+            stats=dict(result.stats),
         )
 
 

@@ -15,16 +15,16 @@ from psycopg.pq import TransactionStatus
 from confiture.api.dry_run import DryRunError, DryRunResult
 from confiture.api.open_runner import open_runner
 from confiture.config.settings import Settings
-from confiture.engine.runner import Ran, Runner
+from confiture.engine.runner import MigrationResult, Runner
 from confiture.engine.transactional import ExecutionMode
 from confiture.exceptions import UsageFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.table import Ledger
-from confiture.migrations.prepare import Work, from_class
-from confiture.migrations.version import numbers
+from confiture.migrations.prepare import PreparedMigration, prepare_instance
+from confiture.migrations.version import parse_version
 from confiture.models.migration import Direction, Migration
 from confiture.models.report import MigrationOutcome, MigrationReport
-from confiture.postgres.connect import connect_like, parameters
+from confiture.postgres.connect import connect_like, read_parameters
 from confiture.postgres.session import Session, send
 from confiture.rehearsal.transaction import Rehearsal
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
 
 
-class CallersFault(Exception):
+class DeferredConstraintFault(Exception):
     """The caller's own transaction holds rows that violate a deferred constraint; nothing was run."""
 
 
@@ -54,7 +54,7 @@ class Migrator:
         self.settings = settings or Settings(root=Path.cwd())
         self.plugins = plugins
 
-    def apply(self, migration: Migration) -> Ran:
+    def apply(self, migration: Migration) -> MigrationResult:
         """Apply ``migration`` and record it; do nothing where it is applied already.
 
         Raises:
@@ -64,7 +64,7 @@ class Migrator:
         """
         return self._run(migration, "forward")
 
-    def rollback(self, migration: Migration) -> Ran:
+    def rollback(self, migration: Migration) -> MigrationResult:
         """Undo ``migration`` by its ``down()``; do nothing where it is not applied. Raises like ``apply``."""
         return self._run(migration, "backward")
 
@@ -78,50 +78,56 @@ class Migrator:
             LockFault: Another run holds the migration lock.
             StatisticsFault: The file of production's statistics cannot be used.
         """
-        work = from_class(migration, "forward")
-        asked = self._asked(production) if production is not None else None
-        with self._runner(work, ExecutionMode.REHEARSE) as runner:
-            (ran,) = Rehearsal(runner).run((work,), tell=lambda _: None)
+        work = prepare_instance(migration, "forward")
+        asked = self._prepare_estimate(production) if production is not None else None
+        with self._open_runner(work, ExecutionMode.REHEARSE) as runner:
+            (ran,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
         if ran.error:
             raise DryRunError(work.name, ran.error) from ran.error
-        return DryRunResult.of(asked(ran) if asked else ran)
+        return DryRunResult.from_result(asked(ran) if asked else ran)
 
-    def _asked(self, production: Production | Path) -> Callable[[Ran], Ran]:
+    def _prepare_estimate(
+        self, production: Production | Path
+    ) -> Callable[[MigrationResult], MigrationResult]:
         """Look at the database before a rehearsal; return what adds the estimates to it afterwards."""
         from confiture.estimate.export import export_from
-        from confiture.estimate.rehearse_sizes import Production, with_estimates
+        from confiture.estimate.rehearse_sizes import Production, add_estimates
 
         asked = production if isinstance(production, Production) else Production.read(production)
         # On a connection of its own: the caller's may be in a transaction, which one snapshot cannot be.
-        with closing(connect_like(parameters(self.connection))) as conn:
+        with closing(connect_like(read_parameters(self.connection))) as conn:
             here = export_from(conn, self.settings.schema, sampled_s=0.0)
-        return lambda ran: evolve(ran, report=with_estimates(ran.report, here, asked))
+        return lambda ran: evolve(ran, report=add_estimates(ran.report, here, asked))
 
-    def _run(self, migration: Migration, direction: Direction) -> Ran:
-        work = from_class(migration, direction)
+    def _run(self, migration: Migration, direction: Direction) -> MigrationResult:
+        work = prepare_instance(migration, direction)
         if not work.version:
             raise UsageFault("the migration has no version", hint="set its class attributes version and name")
-        with self._runner(work) as runner:
-            ledger = runner.engine.ledger
+        with self._open_runner(work) as runner:
+            ledger = runner.run_context.ledger
             ledger.create(self.connection)
             if self._is_done(work, ledger):
                 outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
-                return Ran(MigrationReport(work.version, work.name, outcome, "there was nothing to do"))
+                return MigrationResult(
+                    MigrationReport(work.version, work.name, outcome, "there was nothing to do")
+                )
             ran = runner.run(work)
-        if ran.stops:
-            raise ran.stops
+        if ran.stopped_by:
+            raise ran.stopped_by
         return ran
 
-    def _is_done(self, work: Work, ledger: Ledger) -> bool:
+    def _is_done(self, work: PreparedMigration, ledger: Ledger) -> bool:
         with self.connection.transaction():
-            known = {numbers(entry.version) for entry in ledger.read(self.connection) if entry.finished}
-        return (numbers(work.version) in known) is (work.direction == "forward")
+            known = {parse_version(entry.version) for entry in ledger.read(self.connection) if entry.finished}
+        return (parse_version(work.version) in known) is (work.direction == "forward")
 
     @contextmanager
-    def _runner(self, work: Work, mode: ExecutionMode = ExecutionMode.RUN) -> Iterator[Runner]:
-        session = Session.of_caller(self.connection)
-        _check_the_connection(session, work)
-        known = parameters(self.connection)
+    def _open_runner(
+        self, work: PreparedMigration, mode: ExecutionMode = ExecutionMode.RUN
+    ) -> Iterator[Runner]:
+        session = Session.adopt(self.connection)
+        _check_connection(session, work)
+        known = read_parameters(self.connection)
         manager = GuardedPluginManager(self.settings.plugin_tables)
         for name, plugin in reversed(self.plugins):
             manager.register(plugin, name)
@@ -135,12 +141,12 @@ class Migrator:
             connect_observer=lambda: closing(connect_like(known)),
         ) as runner:
             if session.nested:
-                _check_the_callers(self.connection)
+                _check_callers_constraints(self.connection)
             session.remember()
             yield runner
 
 
-def _check_the_connection(session: Session, work: Work) -> None:
+def _check_connection(session: Session, work: PreparedMigration) -> None:
     """Refuse a connection on which this migration cannot run, before anything does."""
     if session.conn.info.transaction_status == TransactionStatus.INERROR:
         raise UsageFault("the connection's transaction has failed already", hint="roll it back first")
@@ -151,7 +157,7 @@ def _check_the_connection(session: Session, work: Work) -> None:
         )
 
 
-def _check_the_callers(conn: Connection[Any]) -> None:
+def _check_callers_constraints(conn: Connection[Any]) -> None:
     """Check the caller's deferred rows in a savepoint that is rolled back: their time has not come."""
     try:
         with conn.transaction(force_rollback=True):
@@ -159,4 +165,6 @@ def _check_the_callers(conn: Connection[Any]) -> None:
     except psycopg.OperationalError:
         raise  # the connection, or a lock: not what the rows say
     except psycopg.DatabaseError as error:
-        raise CallersFault(f"the caller's own transaction violates a deferred constraint: {error}") from error
+        raise DeferredConstraintFault(
+            f"the caller's own transaction violates a deferred constraint: {error}"
+        ) from error

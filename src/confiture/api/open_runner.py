@@ -9,31 +9,31 @@ from typing import Any
 from psycopg import Connection
 
 from confiture.config.settings import Settings
-from confiture.engine.blockers import Blockers, looking
+from confiture.engine.blockers import LockWaitMonitor, open_monitor_connection
 from confiture.engine.observer import LocksAtEnd, LocksOfSteps, Observer, StepObserver
 from confiture.engine.runner import Runner
-from confiture.engine.transactional import Engine, ExecutionMode
+from confiture.engine.transactional import ExecutionMode, RunContext
 from confiture.hooks.plugin_manager import GuardedPluginManager
-from confiture.ledger.migration_lock import Keeper, migration_lock
+from confiture.ledger.migration_lock import MigrationLock, take_migration_lock
 from confiture.ledger.table import Ledger
-from confiture.migrations.prepare import Work
+from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import PluginUse
 from confiture.postgres.session import Session
-from confiture.rehearsal.copies import Copy
+from confiture.rehearsal.copies import DatabaseCopy
 
 
 @contextmanager
 def open_runner(
     settings: Settings,
     session: Session,
-    works: Iterable[Work],
+    works: Iterable[PreparedMigration],
     *,
     mode: ExecutionMode,
     manager: GuardedPluginManager,
     connect: Callable[[], Connection[Any]],
     connect_observer: Callable[[], AbstractContextManager[Connection[Any]]],
     plugins: tuple[PluginUse, ...] = (),
-    copy: Copy | None = None,
+    copy: DatabaseCopy | None = None,
     explain: bool = False,
 ) -> Iterator[Runner]:
     """Take the migration lock and return a runner for ``works``; let everything go at the end.
@@ -56,17 +56,17 @@ def open_runner(
     """
     rehearses = mode is not ExecutionMode.RUN
     with (
-        migration_lock(connect(), settings.schema, settings.lock_wait_s) as keeper,
-        session.idle(),
-        looking(keeper, works, connect_observer) as asked,
-        Blockers(asked, session.conn, closely=rehearses) as blockers,
+        take_migration_lock(connect(), settings.schema, settings.lock_wait_s) as keeper,
+        session.keep_idle(),
+        open_monitor_connection(keeper, works, connect_observer) as asked,
+        LockWaitMonitor(asked, session.conn, measures_waits=rehearses) as blockers,
     ):
         observer, step_observer = _make_observers(session, keeper, blockers, mode, copy, explain=explain)
-        engine = Engine(
+        engine = RunContext(
             session=session,
-            keeper=keeper,
+            migration_lock=keeper,
             ledger=Ledger(settings.schema),
-            manager=manager,
+            plugin_manager=manager,
             observer=observer,
             step_observer=step_observer,
             plugins=plugins,
@@ -81,18 +81,18 @@ def open_runner(
 
 def _make_observers(
     session: Session,
-    keeper: Keeper,
-    blockers: Blockers,
+    keeper: MigrationLock,
+    blockers: LockWaitMonitor,
     mode: ExecutionMode,
-    copy: Copy | None,
+    copy: DatabaseCopy | None,
     *,
     explain: bool,
 ) -> tuple[Observer, StepObserver]:
     if mode is ExecutionMode.RUN:
         return LocksAtEnd(session.conn, keeper.conn), LocksOfSteps(keeper.conn)
     from confiture.rehearsal.copy_observer import CopyObserver
-    from confiture.rehearsal.transaction import tracing
+    from confiture.rehearsal.transaction import create_tracer
 
-    trace = tracing(session.conn, blockers, explain=explain)
+    trace = create_tracer(session.conn, blockers, explain=explain)
     # Without a copy everything runs in one transaction: the step observer is never asked.
     return trace, CopyObserver(session.conn, trace, copy.sampler) if copy else LocksOfSteps(keeper.conn)

@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from confiture.api.execution import Errand, Judge, Tell
+from confiture.api.execution import Executor, Judge, ProgressCallback
 from confiture.config.settings import Settings
 from confiture.ledger.table import Ledger
 from confiture.migrations.folder import read_folder
-from confiture.migrations.planner import find, pending, statuses, to_undo
-from confiture.migrations.version import numbers
-from confiture.models.ledger import Entry
-from confiture.models.migration import Script
+from confiture.migrations.planner import determine_statuses, find_script, select_pending, select_to_undo
+from confiture.migrations.version import parse_version
+from confiture.models.ledger import LedgerEntry
+from confiture.models.migration import MigrationFile
 from confiture.models.plan import MigrationStatus
-from confiture.postgres.connect import connected, server_version
+from confiture.postgres.connect import open_connection, read_server_version
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from confiture.engine.blockers import Watcher
+    from confiture.engine.blockers import ProgressListener
     from confiture.estimate.rehearse_sizes import Production
-    from confiture.migrations.prepare import Work
+    from confiture.migrations.prepare import PreparedMigration
     from confiture.models.plan import Plan
     from confiture.models.report import Report
     from confiture.plugins.load import Loaded
-    from confiture.rehearsal.copies import Place
+    from confiture.rehearsal.copies import RehearsalTarget
 
 
 def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
     """Return the state of every migration; read rights are enough, no lock is taken."""
     scripts = read_folder(settings.migrations)
-    with connected(settings) as conn:
-        return statuses(scripts, Ledger(settings.schema).read(conn))
+    with open_connection(settings) as conn:
+        return determine_statuses(scripts, Ledger(settings.schema).read(conn))
 
 
 def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Loaded] = ()) -> Plan:
@@ -45,15 +45,15 @@ def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Lo
     from confiture.plugins.order import order
 
     scripts = read_folder(settings.migrations)
-    with connected(settings) as conn:
+    with open_connection(settings) as conn:
         entries = Ledger(settings.schema).read(conn)
-        version = server_version(conn)
-    chosen = pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
-    steps = tuple(_planned(work) for work in prepare(chosen, "forward"))
+        version = read_server_version(conn)
+    chosen = select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+    steps = tuple(_plan_step(work) for work in prepare(chosen, "forward"))
     return Plan(server_version=version, steps=steps, hooks=order(tuple(plugins)))
 
 
-def _planned(work: Work) -> Any:
+def _plan_step(work: PreparedMigration) -> Any:
     from confiture.models.plan import PlannedStep
 
     script = work.script
@@ -75,9 +75,9 @@ def run(
     to: str | None = None,
     plugins: Sequence[Loaded] = (),
     dry_run: bool = False,
-    on_progress: Tell | None = None,
-    watcher: Watcher | None = None,
-    place: Place = "transaction",
+    on_progress: ProgressCallback | None = None,
+    watcher: ProgressListener | None = None,
+    place: RehearsalTarget = "transaction",
     sample_rows: int | None = None,
     explain: bool = False,
     repeat: int = 1,
@@ -93,39 +93,41 @@ def run(
         ConfitureError: Nothing was begun.
     """
 
-    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
-        return pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+    def choose(
+        scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
+    ) -> tuple[MigrationFile, ...]:
+        return select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
 
-    errand = Errand(
+    errand = Executor(
         settings,
         "dry-run" if dry_run else "run",
         choose,
         tuple(plugins),
-        on_progress or _silent,
+        on_progress or _ignore_progress,
         watcher,
         judge=judge,
     )
     if not dry_run:
-        from confiture.estimate.prediction_store import beside_predictions
+        from confiture.estimate.prediction_store import run_and_keep_outcomes
 
-        return beside_predictions(settings, errand.carry_out)
+        return run_and_keep_outcomes(settings, errand.execute)
     rehearsal = evolve(errand, explain=explain)
     if production is None:
         return rehearsal.rehearse(place, sample_rows, repeat).report
-    from confiture.estimate.rehearse_sizes import estimated
+    from confiture.estimate.rehearse_sizes import rehearse_with_estimates
 
     rehearse = partial(rehearsal.rehearse, with_statistics=True)
-    return estimated(settings, rehearse, production, place, sample_rows, repeat)
+    return rehearse_with_estimates(settings, rehearse, production, place, sample_rows, repeat)
 
 
-def down(
+def undo(
     settings: Settings,
     *,
     steps: int | None = None,
     to: str | None = None,
     plugins: Sequence[Loaded] = (),
-    on_progress: Tell | None = None,
-    watcher: Watcher | None = None,
+    on_progress: ProgressCallback | None = None,
+    watcher: ProgressListener | None = None,
 ) -> Report:
     """Undo what was applied last, ``steps`` of them or all above ``to``.
 
@@ -133,22 +135,24 @@ def down(
         ConfitureError: Nothing was begun.
     """
 
-    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
+    def choose(
+        scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
+    ) -> tuple[MigrationFile, ...]:
         if to is not None:
-            find(scripts, to)
-        return to_undo(scripts, entries, steps=steps, to=to)
+            find_script(scripts, to)
+        return select_to_undo(scripts, entries, steps=steps, to=to)
 
-    return Errand(
-        settings, "down", choose, tuple(plugins), on_progress or _silent, watcher, ("backward",)
-    ).carry_out()
+    return Executor(
+        settings, "down", choose, tuple(plugins), on_progress or _ignore_progress, watcher, ("backward",)
+    ).execute()
 
 
 def redo(
     settings: Settings,
     *,
     plugins: Sequence[Loaded] = (),
-    on_progress: Tell | None = None,
-    watcher: Watcher | None = None,
+    on_progress: ProgressCallback | None = None,
+    watcher: ProgressListener | None = None,
 ) -> Report:
     """Undo what was applied last and apply it again, under one lock.
 
@@ -156,18 +160,26 @@ def redo(
         ConfitureError: Nothing was begun.
     """
 
-    def choose(scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[Script, ...]:
-        chosen = to_undo(scripts, entries, steps=1)
-        again = {numbers(script.version) for script in chosen}
-        rest = tuple(entry for entry in entries if numbers(entry.version) not in again)
+    def choose(
+        scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
+    ) -> tuple[MigrationFile, ...]:
+        chosen = select_to_undo(scripts, entries, steps=1)
+        again = {parse_version(script.version) for script in chosen}
+        rest = tuple(entry for entry in entries if parse_version(entry.version) not in again)
         # What would refuse it afterwards refuses it now, while nothing is undone.
-        pending(scripts, rest, out_of_order=settings.allow_out_of_order)
+        select_pending(scripts, rest, out_of_order=settings.allow_out_of_order)
         return chosen
 
-    return Errand(
-        settings, "run", choose, tuple(plugins), on_progress or _silent, watcher, ("backward", "forward")
-    ).carry_out()
+    return Executor(
+        settings,
+        "run",
+        choose,
+        tuple(plugins),
+        on_progress or _ignore_progress,
+        watcher,
+        ("backward", "forward"),
+    ).execute()
 
 
-def _silent(_: str) -> None:
+def _ignore_progress(_: str) -> None:
     return None

@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import TextIO
 
 from confiture.cli.commands import confiture
-from confiture.cli.error_messages import ended
+from confiture.cli.error_messages import report_error
 
 __all__ = ["main"]
 
-COMPLETE = "_CONFITURE_COMPLETE"
+COMPLETION_VARIABLE = "_CONFITURE_COMPLETE"
 """Set by the shell's completion: what is to be answered."""
 
 
@@ -25,7 +25,7 @@ def main(args: Sequence[str] | None = None) -> int:
         # Here and not at the interpreter's exit, where a full disk would no longer be a message.
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
-        code = ended(error)
+        code = report_error(error)
     finally:
         # The first pair may stand in for the second: a command's output can be redirected.
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
@@ -34,10 +34,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run_command(args: Sequence[str] | None) -> int:
-    if COMPLETE in os.environ:
+    if COMPLETION_VARIABLE in os.environ:
         from confiture.cli.completion_command import complete
 
-        return complete(os.environ[COMPLETE])
+        return complete(os.environ[COMPLETION_VARIABLE])
     arguments = list(sys.argv[1:] if args is None else args)
     with confiture.make_context("confiture", arguments) as context:
         return int(confiture.invoke(context) or 0)

@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING
 import click
 from attrs import evolve, frozen
 
-from confiture.cli.context import loaded, settings_of
-from confiture.cli.execute import execute, rehearsed
-from confiture.cli.flags import Flags, executing
-from confiture.cli.gate_flags import STRICT, Gating, accepted_in, linted
-from confiture.cli.outputs import outputs
-from confiture.cli.progress import Progress
-from confiture.cli.rehearsal_flags import Rehearsing, with_rehearsing
+from confiture.cli.context import load_plugins, read_settings
+from confiture.cli.execute import execute, rehearse_pending
+from confiture.cli.flags import Flags, run_options
+from confiture.cli.gate_flags import STRICT, GateOptions, lint_files, read_accepted
+from confiture.cli.outputs import open_outputs
+from confiture.cli.progress import ProgressDisplay
+from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 from confiture.gate import ACCEPTED_FILE as FILE
-from confiture.gate.accepted import Accepted, Change, changed, of_findings, written
+from confiture.gate.accepted import (
+    AcceptedChange,
+    AcceptedFinding,
+    compare_accepted,
+    format_accepted,
+    select_acceptable,
+)
 from confiture.models.report import Report, Verdict
 from confiture.rules.lint import shown
 
@@ -29,48 +35,57 @@ if TYPE_CHECKING:
 
 
 @click.command("accept")
-@executing
-@with_rehearsing
+@run_options
+@add_rehearsal_flags
 @click.option("--static", is_flag=True, help="What lint finds; needs no server.")
 @click.option("--add", is_flag=True, help="Let the file grow.")
 @click.option("--prune", is_flag=True, help="Drop what is no longer found.")
 @STRICT
-def command(flags: Flags, rehearsing: Rehearsing, static: bool, add: bool, prune: bool, strict: bool) -> int:
+def command(
+    flags: Flags, rehearsal_options: RehearsalOptions, static: bool, add: bool, prune: bool, strict: bool
+) -> int:
     """Accept the findings there are: they fail the gate no more."""
-    rehearsing.check(rehearses=not static)
-    wanted, gating = Wanted(static, add, prune), Gating(strict=strict, afresh=True)
+    rehearsal_options.check(rehearses=not static)
+    wanted, gating = AcceptOptions(static, add, prune), GateOptions(strict=strict, ignores_accepted=True)
     if static:
-        return _from_files(flags, wanted, gating)
-    return execute(flags, "dry-run", partial(_work, flags, rehearsing, gating, wanted))
+        return _accept_from_files(flags, wanted, gating)
+    return execute(flags, "dry-run", partial(_rehearse_and_accept, flags, rehearsal_options, gating, wanted))
 
 
-def _from_files(flags: Flags, wanted: Wanted, gating: Gating) -> int:
-    with outputs(flags) as out:
-        settings = settings_of(flags)
-        with loaded(settings, flags) as plugins:
-            report = accepted(settings, linted(settings, plugins, gating), wanted)
+def _accept_from_files(flags: Flags, options: AcceptOptions, gate_options: GateOptions) -> int:
+    with open_outputs(flags) as out:
+        settings = read_settings(flags)
+        with load_plugins(settings, flags) as plugins:
+            report = accept_findings(settings, lint_files(settings, plugins, gate_options), options)
         out.write("report", report)
     return report.exit_code
 
 
-def _work(
+def _rehearse_and_accept(
     flags: Flags,
-    rehearsing: Rehearsing,
-    gating: Gating,
-    wanted: Wanted,
+    rehearsal_options: RehearsalOptions,
+    gate_options: GateOptions,
+    options: AcceptOptions,
     settings: Settings,
     plugins: tuple[Loaded, ...],
-    tell: Progress | None,
+    progress: ProgressDisplay | None,
 ) -> Report:
-    report = rehearsed(settings, plugins, tell, to=flags.to, rehearsing=rehearsing, gating=gating)
+    report = rehearse_pending(
+        settings,
+        plugins,
+        progress,
+        to=flags.to,
+        rehearsal_options=rehearsal_options,
+        gate_options=gate_options,
+    )
     if report.outcome != "ok":
         return report
-    read = linted(settings, plugins, gating) if wanted.prune else None
-    return accepted(settings, report, wanted, read)
+    read = lint_files(settings, plugins, gate_options) if options.prune else None
+    return accept_findings(settings, report, options, read)
 
 
 @frozen
-class Wanted:
+class AcceptOptions:
     """What the flags say.
 
     Attributes:
@@ -84,42 +99,44 @@ class Wanted:
     prune: bool = False
 
 
-def accepted(settings: Settings, report: Report, wanted: Wanted, read: Report | None = None) -> Report:
+def accept_findings(
+    settings: Settings, report: Report, options: AcceptOptions, lint_report: Report | None = None
+) -> Report:
     """Write the accepted findings, and return the report with these marked and a word of what was done.
 
     Args:
         settings: Where the file lies.
         report: Of a rehearsal that went well, or of files that were read; nothing accepted in it yet.
-        wanted: What the flags say.
-        read: Beside a rehearsal: what the files' text alone tells, which is still there too.
+        options: What the flags say.
+        lint_report: Beside a rehearsal: what the files' text alone tells, which is still there too.
 
     Raises:
         UsageFault: The file cannot be written.
     """
     path = settings.root / FILE
-    before, grows = accepted_in(settings), wanted.add or not path.exists()
-    still = {each.fingerprint for each in read.findings} if read else frozenset[str]()
+    before, grows = read_accepted(settings), options.add or not path.exists()
+    still = {each.fingerprint for each in lint_report.findings} if lint_report else frozenset[str]()
     looked_at = [
-        each for each in _looked_at(before, settings, report, wanted) if each.fingerprint not in still
+        each for each in _list_examined(before, settings, report, options) if each.fingerprint not in still
     ]
-    change = changed(before, of_findings(report.findings), looked_at)
-    after = {*(change.kept if wanted.prune else before), *(change.new if grows else ())}
+    change = compare_accepted(before, select_acceptable(report.findings), looked_at)
+    after = {*(change.kept if options.prune else before), *(change.new if grows else ())}
     if after != {*before}:
-        _write(path, written(after))
-    return _told(report, change, {each.fingerprint for each in after}, wanted, grows=grows)
+        _write(path, format_accepted(after))
+    return _complete_report(report, change, {each.fingerprint for each in after}, options, grows=grows)
 
 
-def _looked_at(
-    before: Collection[Accepted], settings: Settings, report: Report, wanted: Wanted
-) -> Iterator[Accepted]:
+def _list_examined(
+    accepted: Collection[AcceptedFinding], settings: Settings, report: Report, options: AcceptOptions
+) -> Iterator[AcceptedFinding]:
     """Yield what would have been found if it were still there."""
     rehearsed = {
         shown(Path(each.file), settings.root)
         for each in report.migrations
         if each.file and each.outcome == "rehearsed"
     }
-    for each in before:
-        seen = each.basis == "static" if wanted.static else each.file in rehearsed
+    for each in accepted:
+        seen = each.basis == "static" if options.static else each.file in rehearsed
         if seen or not (settings.root / each.file).exists():
             yield each
 
@@ -131,7 +148,9 @@ def _write(path: Path, text: str) -> None:
         raise UsageFault(f"{path.name} cannot be written: {error.strerror}") from None
 
 
-def _told(report: Report, change: Change, after: Collection[str], wanted: Wanted, *, grows: bool) -> Report:
+def _complete_report(
+    report: Report, change: AcceptedChange, after: Collection[str], options: AcceptOptions, *, grows: bool
+) -> Report:
     findings = tuple(
         evolve(each, ignored=True) if each.fingerprint in after and not each.ignored else each
         for each in report.findings
@@ -139,19 +158,21 @@ def _told(report: Report, change: Change, after: Collection[str], wanted: Wanted
     refused = bool(change.new) and not grows
     notes = list(report.notes)
     if change.gone:
-        gone = f"{_counted(len(change.gone))} of {FILE} no longer found"
-        notes.append(f"{gone}: dropped" if wanted.prune else f"{gone}: confiture accept --prune drops them")
+        gone = f"{_format_count(len(change.gone))} of {FILE} no longer found"
+        notes.append(f"{gone}: dropped" if options.prune else f"{gone}: confiture accept --prune drops them")
     return evolve(
         report,
         findings=findings,
         notes=tuple(notes),
         exit_code=1 if refused else 0,
-        verdict=_refused(change) if refused else Verdict(True, _done(change, after, grows=grows)),
+        verdict=_build_refusal(change)
+        if refused
+        else Verdict(True, _describe_outcome(change, after, grows=grows)),
     )
 
 
-def _refused(change: Change) -> Verdict:
-    found = _counted(len(change.new))
+def _build_refusal(change: AcceptedChange) -> Verdict:
+    found = _format_count(len(change.new))
     return Verdict(
         False,
         f"{found} not accepted: {FILE} may only shrink",
@@ -159,11 +180,11 @@ def _refused(change: Change) -> Verdict:
     )
 
 
-def _done(change: Change, after: Collection[str], *, grows: bool) -> str:
+def _describe_outcome(change: AcceptedChange, after: Collection[str], *, grows: bool) -> str:
     if grows and change.new:
-        return f"accepted {_counted(len(change.new))}: {FILE} holds {len(after)}"
+        return f"accepted {_format_count(len(change.new))}: {FILE} holds {len(after)}"
     return f"nothing new to accept: {FILE} holds {len(after)}" if after else "nothing to accept"
 
 
-def _counted(count: int) -> str:
+def _format_count(count: int) -> str:
     return f"{count} finding{'s' * (count != 1)}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.flags import Flags, recording
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, ledger_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.command("baseline")
-@recording
+@ledger_options
 @click.argument("version", metavar="V")
 @click.option("--dry-run", is_flag=True, help="Say what would be recorded, and record nothing.")
 def command(flags: Flags, version: str, dry_run: bool) -> int:
@@ -18,11 +18,11 @@ def command(flags: Flags, version: str, dry_run: bool) -> int:
 
     All of them up to and including V: for a database that has their changes already.
     """
-    from confiture.ledger.baseline import baseline
-    from confiture.postgres.signals import interruptible
+    from confiture.ledger.baseline import record_baseline
+    from confiture.postgres.signals import raise_on_signals
 
-    with outputs(flags) as out:
-        with interruptible(), reachable(settings_of(flags)) as settings:
-            recorded = baseline(settings, version, dry_run=dry_run)
+    with open_outputs(flags) as out:
+        with raise_on_signals(), open_server(read_settings(flags)) as settings:
+            recorded = record_baseline(settings, version, dry_run=dry_run)
         out.write("baseline", recorded)
     return 0

@@ -32,7 +32,7 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -54,7 +54,7 @@ class Commands(click.Group):
         known = not args or args[0] in COMMANDS or args[0].startswith("-")
         # While a shell completes a line, what is not yet a command is no mistake.
         if not known and not ctx.resilient_parsing:
-            raise click.UsageError(f"there is no command {args[0]!r}{_nearest(args[0])}", ctx)
+            raise click.UsageError(f"there is no command {args[0]!r}{_suggest_nearest(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -63,7 +63,7 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _nearest(name: str) -> str:
+def _suggest_nearest(name: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, COMMANDS, n=1)
@@ -71,7 +71,7 @@ def _nearest(name: str) -> str:
 
 
 @click.command(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.version_option(__version__, prog_name="confiture", message="%(prog)s %(version)s")
 def confiture() -> None:

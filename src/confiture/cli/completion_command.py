@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 _PROGRAM = "confiture"
-_VARIABLE = "_CONFITURE_COMPLETE"
+_COMPLETION_VARIABLE = "_CONFITURE_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish")
 
 
@@ -23,7 +23,7 @@ def command(shell: str) -> int:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    script = kind(confiture, {}, _PROGRAM, _VARIABLE)
+    script = kind(confiture, {}, _PROGRAM, _COMPLETION_VARIABLE)
     # Not source(): it also runs the shell to ask for its version, which need not be this machine's.
     click.echo(script.source_template % script.source_vars())
     return 0
@@ -35,4 +35,4 @@ def complete(instruction: str) -> int:
 
     from confiture.cli.commands import confiture
 
-    return shell_complete(confiture, {}, _PROGRAM, _VARIABLE, instruction)
+    return shell_complete(confiture, {}, _PROGRAM, _COMPLETION_VARIABLE, instruction)

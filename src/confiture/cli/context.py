@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from confiture.cli.error_messages import say, shortened
+from confiture.cli.error_messages import say, shorten_path
 from confiture.cli.flags import Flags
 from confiture.config.settings import Settings, load_settings
 from confiture.escape import inert
@@ -20,49 +20,49 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from confiture.models.report import MigrationReport, Report
 
-EMBEDDED = "embedded:"
+EMBEDDED_URL = "embedded:"
 
 
-def settings_of(flags: Flags) -> Settings:
+def read_settings(flags: Flags) -> Settings:
     """Return the settings; paths below the working directory are relative to it, as a person writes them.
 
     Raises:
         ConfitureError: The configuration or a flag cannot be used.
     """
     settings = load_settings(flags.given)
-    return evolve(settings, migrations=Path(shortened(str(settings.migrations))))
+    return evolve(settings, migrations=Path(shorten_path(str(settings.migrations))))
 
 
-def with_way_on(report: Report) -> Report:
+def add_extension_hints(report: Report) -> Report:
     """Return a report of the embedded server's that tells how to get an extension which it lacks."""
-    from confiture.server.extensions import way_on
+    from confiture.server.extensions import build_extension_hint
 
     def explained(migration: MigrationReport) -> MigrationReport:
         error = migration.error
-        hint = way_on(error.sqlstate, error.message) if error else None
+        hint = build_extension_hint(error.sqlstate, error.message) if error else None
         return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration
 
     return evolve(report, migrations=tuple(map(explained, report.migrations)))
 
 
 @contextmanager
-def reachable(settings: Settings) -> Iterator[Settings]:
+def open_server(settings: Settings) -> Iterator[Settings]:
     """Lend settings whose URL leads to a server: for ``embedded:`` our own, as long as the block lasts.
 
     Raises:
         ServerFault: The embedded server cannot be had.
     """
-    if settings.url != EMBEDDED:
+    if settings.url != EMBEDDED_URL:
         yield settings
         return
-    from confiture.server import embedded
+    from confiture.server import open_embedded_server
 
-    with embedded(settings.root) as conninfo:
+    with open_embedded_server(settings.root) as conninfo:
         yield evolve(settings, url=conninfo, direct_url=None)
 
 
 @contextmanager
-def loaded(settings: Settings, flags: Flags) -> Iterator[tuple[Loaded, ...]]:
+def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[Loaded, ...]]:
     """Lend the plugins to use; when all is done, name in one line those installed and not used.
 
     Raises:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.flags import Flags, executing
-from confiture.cli.gate_flags import Gating, with_gating
-from confiture.cli.rehearsal_flags import Rehearsing, with_rehearsing
+from confiture.cli.flags import Flags, run_options
+from confiture.cli.gate_flags import GateOptions, add_gate_flags
+from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.cli.run_command import rehearse
 
 
 @click.command("dry-run")
-@executing
-@with_rehearsing
-@with_gating
-def command(flags: Flags, rehearsing: Rehearsing, gating: Gating) -> int:
+@run_options
+@add_rehearsal_flags
+@add_gate_flags
+def command(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: GateOptions) -> int:
     """Rehearse the pending migrations: run it all, keep nothing."""
-    rehearsing.check(rehearses=True)
-    return rehearse(flags, rehearsing, gating)
+    rehearsal_options.check(rehearses=True)
+    return rehearse(flags, rehearsal_options, gate_options)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 from attrs import evolve
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.error_messages import shortened
-from confiture.cli.flags import Flags, reading
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.error_messages import shorten_path
+from confiture.cli.flags import Flags, database_options
+from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("dump")
-@reading
+@database_options
 @click.argument("file", metavar="[FILE]", required=False)
 def command(flags: Flags, file: str | None) -> int:
     """Write the schema as SQL that can be committed and reviewed.
@@ -27,21 +27,21 @@ def command(flags: Flags, file: str | None) -> int:
     """
     if file == "-" and "json" in flags.output:
         raise click.UsageError("stdout cannot take both the schema and a report: --output json=FILE")
-    with outputs(flags) as out:
-        with reachable(settings_of(flags)) as settings:
-            dump = _on_stdout(settings) if file == "-" else _in_file(settings, file)
+    with open_outputs(flags) as out:
+        with open_server(read_settings(flags)) as settings:
+            dump = _dump_to_stdout(settings) if file == "-" else _dump_to_file(settings, file)
         out.write("dump", dump)
     return 0
 
 
-def _in_file(settings: Settings, file: str | None) -> Dump:
+def _dump_to_file(settings: Settings, file: str | None) -> Dump:
     from confiture.postgres.dump import write_schema
 
     dump = write_schema(settings, file)
-    return evolve(dump, file=shortened(dump.file))
+    return evolve(dump, file=shorten_path(dump.file))
 
 
-def _on_stdout(settings: Settings) -> Dump:
+def _dump_to_stdout(settings: Settings) -> Dump:
     from confiture.models.ledger import Dump
     from confiture.postgres.dump import STDOUT, read_schema
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import settings_of
-from confiture.cli.flags import Flags, reading
-from confiture.cli.outputs import outputs
+from confiture.cli.context import read_settings
+from confiture.cli.flags import Flags, database_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.command("estimates")
-@reading
+@database_options
 def command(flags: Flags) -> int:
     """Show how good predictions were so far.
 
@@ -18,6 +18,6 @@ def command(flags: Flags) -> int:
     """
     from confiture.estimate.prediction_store import read_calibration
 
-    with outputs(flags) as out:
-        out.write("calibration", read_calibration(settings_of(flags)))
+    with open_outputs(flags) as out:
+        out.write("calibration", read_calibration(read_settings(flags)))
     return 0

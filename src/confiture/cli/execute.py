@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-from confiture.cli.context import EMBEDDED, loaded, reachable, settings_of, with_way_on
-from confiture.cli.error_messages import explained, say
+from confiture.cli.context import EMBEDDED_URL, add_extension_hints, load_plugins, open_server, read_settings
+from confiture.cli.error_messages import explain_error, say
 from confiture.cli.flags import Flags
-from confiture.cli.gate_flags import Gating, gated, rules_judge, scope_of
-from confiture.cli.outputs import Outputs, outputs
-from confiture.cli.progress import Progress
-from confiture.cli.rehearsal_flags import Rehearsing
+from confiture.cli.gate_flags import GateOptions, apply_gate, build_rules_judge, choose_scope
+from confiture.cli.outputs import Outputs, open_outputs
+from confiture.cli.progress import ProgressDisplay
+from confiture.cli.rehearsal_flags import RehearsalOptions
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError, Interrupted, MigrationFault, SourceFault
 from confiture.models.report import Fault, Mode, Report
@@ -22,59 +22,59 @@ if TYPE_CHECKING:
     from confiture.plugins.load import Loaded
 
 if TYPE_CHECKING:
-    from confiture.cli.progress import Progress
+    from confiture.cli.progress import ProgressDisplay
     from confiture.plugins.load import Loaded
 
-Work = Callable[[Settings, "tuple[Loaded, ...]", "Progress | None"], Report]
+Operation = Callable[[Settings, "tuple[Loaded, ...]", "ProgressDisplay | None"], Report]
 
 
-def execute(flags: Flags, mode: Mode, work: Work) -> int:
+def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
     """Do the work, write every report, and only then return the exit code."""
-    from confiture.logs import as_json
+    from confiture.logs import is_json
 
-    with outputs(flags) as out:
+    with open_outputs(flags) as out:
         try:
-            report = _done(flags, work)
+            report = _run_operation(flags, operation)
         except ConfitureError as fault:
-            _write(out.machines(), refused(mode, fault))
+            _write_report(out.drop_text(), build_refused_report(mode, fault))
             raise
         except Interrupted as signal:
             why = Fault(f"{signal}: nothing was begun")
-            _write(out.machines(), Report(mode, "refused", signal.exit_code, fault=why))
+            _write_report(out.drop_text(), Report(mode, "refused", signal.exit_code, fault=why))
             raise
-        _write(out, report)
-        if not out.on_screen and not as_json():
+        _write_report(out, report)
+        if not out.on_screen and not is_json():
             _say_failures(report)
     return report.exit_code
 
 
-def _done(flags: Flags, work: Work) -> Report:
+def _run_operation(flags: Flags, operation: Operation) -> Report:
     import logging
 
-    from confiture.cli.progress import progress
-    from confiture.postgres.signals import interruptible
+    from confiture.cli.progress import open_progress
+    from confiture.postgres.signals import raise_on_signals
 
     # Of a connection that is lost the driver warns as it tidies up; the report says it, once.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     # What hooks and migrations print is not the report: stdout is for that alone.
-    with interruptible(), progress(flags) as tell, redirect_stdout(sys.stderr):
-        settings = settings_of(flags)
-        with loaded(settings, flags) as plugins, reachable(settings) as there:
-            report = work(there, plugins, tell)
-        return with_way_on(report) if settings.url == EMBEDDED else report
+    with raise_on_signals(), open_progress(flags) as tell, redirect_stdout(sys.stderr):
+        settings = read_settings(flags)
+        with load_plugins(settings, flags) as plugins, open_server(settings) as there:
+            report = operation(there, plugins, tell)
+        return add_extension_hints(report) if settings.url == EMBEDDED_URL else report
 
 
-def _write(out: Outputs, report: Report) -> None:
+def _write_report(out: Outputs, report: Report) -> None:
     """Write the report; where that fails too, what failed first decides the exit code."""
     try:
         out.write("report", report)
     except (ConfitureError, OSError) as error:
         if not report.exit_code:
             raise
-        say(explained(error)[0])
+        say(explain_error(error)[0])
 
 
-def refused(mode: Mode, fault: ConfitureError) -> Report:
+def build_refused_report(mode: Mode, fault: ConfitureError) -> Report:
     """Return the report of a run that was not begun."""
     place = fault if isinstance(fault, MigrationFault) else None
     return Report(
@@ -93,24 +93,24 @@ def refused(mode: Mode, fault: ConfitureError) -> Report:
 
 def _say_failures(report: Report) -> None:
     from confiture.escape import inert
-    from confiture.output.migration_text import error_lines
+    from confiture.output.migration_text import render_error
 
     for migration in report.migrations:
         if migration.error:
             label = inert(f"{migration.version} {migration.name}".rstrip())
-            say([f"{label}:", *error_lines(migration.error, migration.source_line)])
+            say([f"{label}:", *render_error(migration.error, migration.source_line)])
     if report.fault:
-        say(error_lines(report.fault))
+        say(render_error(report.fault))
 
 
-def rehearsed(
+def rehearse_pending(
     settings: Settings,
     plugins: tuple[Loaded, ...],
-    tell: Progress | None,
+    progress: ProgressDisplay | None,
     *,
     to: str | None,
-    rehearsing: Rehearsing,
-    gating: Gating,
+    rehearsal_options: RehearsalOptions,
+    gate_options: GateOptions,
 ) -> Report:
     """Rehearse what is pending, and return the report with the gate's verdict.
 
@@ -119,20 +119,20 @@ def rehearsed(
     """
     from confiture.api.operations import run
 
-    scope = scope_of(settings, gating)
+    scope = choose_scope(settings, gate_options)
     try:
         report = run(
             settings,
             to=to,
             plugins=plugins,
             dry_run=True,
-            on_progress=tell,
-            watcher=tell,
-            judge=rules_judge(settings, plugins, strict=gating.strict),
-            **rehearsing.options,
+            on_progress=progress,
+            watcher=progress,
+            judge=build_rules_judge(settings, plugins, strict=gate_options.strict),
+            **rehearsal_options.run_arguments,
         )
     except SourceFault:
-        if not gating.allow_empty:
+        if not gate_options.allow_empty:
             raise
         report = Report("dry-run", "ok", 0)
-    return gated(settings, report, gating, scope)
+    return apply_gate(settings, report, gate_options, scope)

@@ -11,10 +11,10 @@ from attrs import fields, frozen
 
 from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
-from confiture.output import FORMATS, LISTINGS
+from confiture.output import FORMATS, LISTING_FORMATS
 from confiture.units import milliseconds, seconds
 
-Decorated = Callable[..., Any]
+CommandFunction = Callable[..., Any]
 
 
 ALL_INSTALLED = "*"
@@ -64,7 +64,7 @@ class Flags:
         )
 
 
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+def _parse_seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """Return the seconds of a time; a bare number is seconds."""
     try:
         return None if value is None else seconds(value)
@@ -72,7 +72,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
         raise click.BadParameter(str(error)) from None
 
 
-def _postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+def _check_postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """Return a time as PostgreSQL writes it, unchanged."""
     try:
         if value is not None:
@@ -82,21 +82,23 @@ def _postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | No
     return value
 
 
-def _log_format(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+def _set_log_format(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
     """Choose how log lines are written; before anything is said."""
     from confiture.logs import set_format
 
     set_format(value or "text")
 
 
-def _listed(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+def _check_listing_format(
+    _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
     """Refuse a format that is for reports of runs only."""
     for wanted in value:
-        if (format := wanted.partition("=")[0]) not in LISTINGS:
+        if (format := wanted.partition("=")[0]) not in LISTING_FORMATS:
             only = "is for reports of runs and rehearsals" if format in FORMATS else "does not exist"
             raise UsageFault(
                 f"--output {wanted}: the format {format!r} {only}",
-                hint=f"the formats here are {', '.join(LISTINGS)}",
+                hint=f"the formats here are {', '.join(LISTING_FORMATS)}",
             )
     return value
 
@@ -105,7 +107,7 @@ _OUTPUT = click.option(
     "--output",
     multiple=True,
     metavar="FORMAT[=FILE]",
-    callback=_listed,
+    callback=_check_listing_format,
     help="Report as text, json or html, to stdout or a file; repeatable.",
 )
 _REPORT = click.option(
@@ -119,7 +121,7 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but error
 _LOG_FORMAT = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
-    callback=_log_format,
+    callback=_set_log_format,
     expose_value=False,
     is_eager=True,
     help="Write what goes to stderr as text, or as one JSON object a line.",
@@ -130,7 +132,9 @@ _DATABASE = (
     click.option("--url", metavar="URL", help="The database; `embedded:` brings its own server."),
     _MIGRATIONS,
     _ENV,
-    click.option("--wait", callback=_seconds, metavar="SECONDS", help="Wait for a server still starting."),
+    click.option(
+        "--wait", callback=_parse_seconds, metavar="SECONDS", help="Wait for a server still starting."
+    ),
     _LOG_FORMAT,
 )
 _NO_PLUGINS = click.option("--no-plugins", is_flag=True, help="Use no plugins.")
@@ -152,29 +156,31 @@ _ORDER = click.option(
 _TO = click.option("--to", metavar="V", help="Up to this version, itself included.")
 _DOWN_TO = click.option("--to", metavar="V", help="Undo down to this version, which stays applied.")
 _LOCK_WAIT = click.option(
-    "--lock-wait", callback=_seconds, metavar="SECONDS", help="Wait for another run to end (30)."
+    "--lock-wait", callback=_parse_seconds, metavar="SECONDS", help="Wait for another run to end (30)."
 )
 _LOCK = (
     _LOCK_WAIT,
     click.option(
         "--wait-concurrently",
-        callback=_postgres_time,
+        callback=_check_postgres_time,
         metavar="TIME",
         help="How long CONCURRENTLY may wait for old transactions.",
     ),
 )
 
 
-def _taking(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+def _add_options(
+    *options: Callable[[CommandFunction], CommandFunction],
+) -> Callable[[CommandFunction], CommandFunction]:
     """Return a decorator that adds ``options``, and hands them over as one ``Flags``."""
 
-    def decorate(function: Decorated) -> Decorated:
+    def decorate(function: CommandFunction) -> CommandFunction:
         @wraps(function)
         def with_flags(**parameters: Any) -> Any:
-            shared = {name: parameters.pop(name) for name in _NAMES & parameters.keys()}
+            shared = {name: parameters.pop(name) for name in _FLAG_NAMES & parameters.keys()}
             return function(Flags(**shared), **parameters)
 
-        decorated: Decorated = with_flags
+        decorated: CommandFunction = with_flags
         for option in reversed(options):
             decorated = option(decorated)
         return decorated
@@ -182,14 +188,14 @@ def _taking(*options: Callable[[Decorated], Decorated]) -> Callable[[Decorated],
     return decorate
 
 
-_NAMES = {each.name for each in fields(Flags)}
-local = _taking(_MIGRATIONS, _ENV)
-surveying = _taking(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
-judging = _taking(_MIGRATIONS, _ENV, *_PLUGINS, _REPORT, _LOG_FORMAT, _VERBOSE, _QUIET)
-reading = _taking(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
-verifying = _taking(*_DATABASE, _NO_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
-recording = _taking(*_DATABASE, _LOCK_WAIT, _OUTPUT, _VERBOSE, _QUIET)
-planning = _taking(*_DATABASE, _TO, *_PLUGINS, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
-executing = _taking(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
-redoing = _taking(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
-undoing = _taking(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
+_FLAG_NAMES = {each.name for each in fields(Flags)}
+local_options = _add_options(_MIGRATIONS, _ENV)
+plugin_options = _add_options(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
+lint_options = _add_options(_MIGRATIONS, _ENV, *_PLUGINS, _REPORT, _LOG_FORMAT, _VERBOSE, _QUIET)
+database_options = _add_options(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
+verify_options = _add_options(*_DATABASE, _NO_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
+ledger_options = _add_options(*_DATABASE, _LOCK_WAIT, _OUTPUT, _VERBOSE, _QUIET)
+plan_options = _add_options(*_DATABASE, _TO, *_PLUGINS, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
+run_options = _add_options(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
+redo_options = _add_options(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
+down_options = _add_options(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)

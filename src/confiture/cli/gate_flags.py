@@ -16,7 +16,7 @@ from confiture.models.report import Report
 
 if TYPE_CHECKING:
     from confiture.api.execution import Judge
-    from confiture.gate.accepted import Accepted
+    from confiture.gate.accepted import AcceptedFinding
     from confiture.gate.scope import Scope
     from confiture.plugins.load import Loaded
 
@@ -31,7 +31,7 @@ ALLOW_EMPTY = click.option("--allow-empty", is_flag=True, help="That there is no
 
 
 @frozen
-class Gating:
+class GateOptions:
     """What the flags say of the gate.
 
     Attributes:
@@ -39,14 +39,14 @@ class Gating:
         since: ``--since``.
         strict: Whether an ignore needs a reason.
         allow_empty: Whether there need not be anything to judge.
-        afresh: Whether what was accepted counts too.
+        ignores_accepted: Whether what was accepted counts too.
     """
 
     no_gate: bool = False
     since: str | None = None
     strict: bool = False
     allow_empty: bool = False
-    afresh: bool = False
+    ignores_accepted: bool = False
 
     def check(self, *, judges: bool) -> None:
         """Refuse the flags where nothing is judged.
@@ -65,20 +65,20 @@ class Gating:
             raise click.UsageError(f"{alone} is for the gate: add --gate, or --dry-run")
 
 
-def with_gating(command: Callable[..., Any]) -> Callable[..., Any]:
+def add_gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags to a command, which gets them as one value, ``gating``."""
 
     @wraps(command)
     def with_flags(
         *flags: Any, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any
     ) -> Any:
-        return command(*flags, gating=Gating(no_gate, since, strict, allow_empty), **rest)
+        return command(*flags, gating=GateOptions(no_gate, since, strict, allow_empty), **rest)
 
     decorated: Callable[..., Any] = NO_GATE(SINCE(STRICT(ALLOW_EMPTY(with_flags))))
     return decorated
 
 
-def rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict: bool) -> Judge:
+def build_rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict: bool) -> Judge:
     """Return what puts the findings of the rules into a rehearsal's report.
 
     Raises:
@@ -92,7 +92,7 @@ def rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict: bool
     return judge_for(settings, open_book(rules, severities(settings.gate.severity, rules)), strict=strict)
 
 
-def scope_of(settings: Settings, gating: Gating, files: Sequence[Path] = ()) -> Scope:
+def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[Path] = ()) -> Scope:
     """Return which migrations are to be judged.
 
     Raises:
@@ -101,39 +101,41 @@ def scope_of(settings: Settings, gating: Gating, files: Sequence[Path] = ()) -> 
     from confiture.gate.scope import Scope
 
     after = settings.gate.judge_after
-    if gating.since is None:
+    if gate_options.since is None:
         return Scope(after)
-    from confiture.gate.changed_files import changed_files
-    from confiture.migrations.version import numbers, parse_filename
+    from confiture.gate.changed_files import list_changed_files
+    from confiture.migrations.version import parse_filename, parse_version
     from confiture.rules.lint import shown
 
     places = [*files] or [settings.migrations]
-    changed = [each for each in changed_files(gating.since, places) if files or parse_filename(each.name)]
-    if not (changed or gating.allow_empty):
+    changed = [
+        each for each in list_changed_files(gate_options.since, places) if files or parse_filename(each.name)
+    ]
+    if not (changed or gate_options.allow_empty):
         raise UsageFault(
-            f"--since {gating.since}: no migration has changed",
+            f"--since {gate_options.since}: no migration has changed",
             hint="where that is to pass, add --allow-empty",
         )
     named = [found for each in changed if (found := parse_filename(each.name))]
     return Scope(
         after,
-        gating.since,
+        gate_options.since,
         frozenset(shown(each, settings.root.resolve()) for each in changed),
-        frozenset(numbers(each.version) for each in named),
+        frozenset(parse_version(each.version) for each in named),
     )
 
 
-def gated(settings: Settings, report: Report, gating: Gating, scope: Scope) -> Report:
+def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, scope: Scope) -> Report:
     """Judge a report by the configuration's policy and by what was accepted.
 
     Raises:
         ConfigurationFault: What was accepted cannot be read.
     """
-    from confiture.gate.judge import judged
+    from confiture.gate.judge import judge_report
     from confiture.rules.lint import shown
 
-    before = () if gating.afresh else accepted_in(settings)
-    return judged(
+    before = () if gate_options.ignores_accepted else read_accepted(settings)
+    return judge_report(
         report,
         settings.gate,
         scope=scope,
@@ -141,11 +143,11 @@ def gated(settings: Settings, report: Report, gating: Gating, scope: Scope) -> R
         files={
             each.version: shown(Path(each.file), settings.root) for each in report.migrations if each.file
         },
-        only_report=gating.no_gate,
+        only_report=gate_options.no_gate,
     )
 
 
-def accepted_in(settings: Settings) -> tuple[Accepted, ...]:
+def read_accepted(settings: Settings) -> tuple[AcceptedFinding, ...]:
     """Return the findings that were accepted, none where there is no such file.
 
     Raises:
@@ -162,13 +164,13 @@ def accepted_in(settings: Settings) -> tuple[Accepted, ...]:
         raise ConfigurationFault(f"{FILE} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationFault(f"{FILE} is not UTF-8", hint="restore it from the repository") from None
-    from confiture.gate.accepted import read
+    from confiture.gate.accepted import parse_accepted
 
-    return read(text, FILE)
+    return parse_accepted(text, FILE)
 
 
-def linted(
-    settings: Settings, plugins: tuple[Loaded, ...], gating: Gating, files: Sequence[Path] = ()
+def lint_files(
+    settings: Settings, plugins: tuple[Loaded, ...], gate_options: GateOptions, files: Sequence[Path] = ()
 ) -> Report:
     """Read the files, judge them by their text alone, and return the report with the verdict.
 
@@ -177,16 +179,16 @@ def linted(
     """
     from confiture.rules.lint import lint
 
-    scope = scope_of(settings, gating, files)
+    scope = choose_scope(settings, gate_options, files)
     report = lint(
         settings,
         plugins,
         files,
         severity=settings.gate.severity,
         fail_on="never",
-        strict=gating.strict,
-        allow_empty=gating.allow_empty,
+        strict=gate_options.strict,
+        allow_empty=gate_options.allow_empty,
     )
-    judged = gated(settings, report, gating, scope)
+    judged = apply_gate(settings, report, gate_options, scope)
     # Where nothing failed the count of what was found has said it.
     return evolve(judged, verdict=None) if judged.verdict and judged.verdict.passed else judged

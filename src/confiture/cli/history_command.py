@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.flags import Flags, reading
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, database_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.command("history")
-@reading
+@database_options
 def command(flags: Flags) -> int:
     """Show what was applied when, by whom, with which hooks and plugins."""
     from confiture.ledger.history import read_history
 
-    with outputs(flags) as out:
-        with reachable(settings_of(flags)) as settings:
+    with open_outputs(flags) as out:
+        with open_server(read_settings(flags)) as settings:
             history = read_history(settings)
         out.write("history", history)
     return 0

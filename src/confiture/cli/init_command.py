@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from confiture.cli.error_messages import shortened
+from confiture.cli.error_messages import shorten_path
 from confiture.config.config_file import read_in
 from confiture.config.settings import load_settings
 
-_CONFIGURATION = """\
+_CONFIGURATION_TEMPLATE = """\
 # Settings of confiture. Everything here may be left out; flags and CONFITURE_DATABASE_URL go first.
 
 # url = "postgresql://${USER}@localhost/app"   # or "embedded:", a server of its own
@@ -34,15 +34,15 @@ def command() -> int:
         click.echo(f"{file.path.name} is already here and stays as it is")
     else:
         with (here / "confiture.toml").open("x", encoding="utf-8") as new:
-            new.write(_CONFIGURATION)
+            new.write(_CONFIGURATION_TEMPLATE)
         click.echo("wrote confiture.toml")
-    _folder()
+    _make_folder()
     return 0
 
 
-def _folder() -> None:
+def _make_folder() -> None:
     folder = load_settings(environ={}).migrations
-    shown = shortened(str(folder))
+    shown = shorten_path(str(folder))
     if folder.is_dir():
         click.echo(f"{shown}/ is already here and stays as it is")
         return

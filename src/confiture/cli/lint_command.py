@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from confiture.cli.context import settings_of
-from confiture.cli.execute import refused
-from confiture.cli.flags import Flags, judging
-from confiture.cli.gate_flags import Gating, linted, with_gating
-from confiture.cli.outputs import outputs
+from confiture.cli.context import read_settings
+from confiture.cli.execute import build_refused_report
+from confiture.cli.flags import Flags, lint_options
+from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
+from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 
 @click.command("lint")
-@judging
+@lint_options
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@with_gating
-def command(flags: Flags, files: tuple[Path, ...], gating: Gating) -> int:
+@add_gate_flags
+def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) -> int:
     """Judge migration files by their text alone; needs no server."""
     # A command that ends soon: what the collector would look through a hundred times goes with it.
     gc.disable()
-    with outputs(flags) as out:
-        settings = settings_of(flags)
+    with open_outputs(flags) as out:
+        settings = read_settings(flags)
         try:
-            with _plugins(settings, flags) as plugins:
-                report = linted(settings, plugins, gating, files)
+            with _load_chosen_plugins(settings, flags) as plugins:
+                report = lint_files(settings, plugins, gate_options, files)
         except ConfitureError as fault:
-            out.machines().write("report", refused("dry-run", fault))
+            out.drop_text().write("report", build_refused_report("dry-run", fault))
             raise
         out.write("report", report)
     # Python's last collection, on its way out, is not kept from what is disabled, but from what is frozen.
@@ -43,10 +43,10 @@ def command(flags: Flags, files: tuple[Path, ...], gating: Gating) -> int:
     return report.exit_code
 
 
-def _plugins(settings: Settings, flags: Flags) -> AbstractContextManager[tuple[Loaded, ...]]:
+def _load_chosen_plugins(settings: Settings, flags: Flags) -> AbstractContextManager[tuple[Loaded, ...]]:
     """Lend the plugins whose rules are asked; who has chosen none does not wait for the search."""
     if settings.plugins is None and flags.plugins is None and not flags.locked:
         return nullcontext(())
-    from confiture.cli.context import loaded
+    from confiture.cli.context import load_plugins
 
-    return loaded(settings, flags)
+    return load_plugins(settings, flags)

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import click
 
-from confiture.cli.context import settings_of
-from confiture.cli.flags import Flags, local
+from confiture.cli.context import read_settings
+from confiture.cli.flags import Flags, local_options
 from confiture.exceptions import UsageFault
 
-_SQL = """{directive}-- migrate:up
+_SQL_TEMPLATE = """{directive}-- migrate:up
 
 
 -- migrate:down
 
 """
-_PYTHON = '''"""{title}."""
+_PYTHON_TEMPLATE = '''"""{title}."""
 
 from confiture.models.migration import Migration
 
@@ -34,21 +34,21 @@ class {class_name}(Migration):
 
 
 @click.command("new")
-@local
+@local_options
 @click.argument("name")
 @click.option("--python", "python", is_flag=True, help="Write a Python class instead of SQL.")
 @click.option("--no-transaction", is_flag=True, help="Run each statement by itself, as CONCURRENTLY needs.")
 def command(flags: Flags, name: str, python: bool, no_transaction: bool) -> int:
     """Write a new, empty migration."""
-    safe = safe_name(name)
-    folder = settings_of(flags).migrations
-    path = folder / f"{_version(folder)}_{safe}{'.py' if python else '.sql'}"
-    _write(path, python_text(safe, no_transaction) if python else sql_text(no_transaction))
+    safe = make_safe_name(name)
+    folder = read_settings(flags).migrations
+    path = folder / f"{_choose_version(folder)}_{safe}{'.py' if python else '.sql'}"
+    _write(path, render_python(safe, no_transaction) if python else render_sql(no_transaction))
     click.echo(str(path))
     return 0
 
 
-def safe_name(name: str) -> str:
+def make_safe_name(name: str) -> str:
     """Return ``name`` as it can stand in a file's name.
 
     Raises:
@@ -67,28 +67,28 @@ def safe_name(name: str) -> str:
     return safe
 
 
-def sql_text(no_transaction: bool) -> str:
+def render_sql(no_transaction: bool) -> str:
     """Return an SQL migration to be filled in."""
-    return _SQL.format(directive="-- confiture: no-transaction\n\n" if no_transaction else "")
+    return _SQL_TEMPLATE.format(directive="-- confiture: no-transaction\n\n" if no_transaction else "")
 
 
-def python_text(name: str, no_transaction: bool) -> str:
+def render_python(name: str, no_transaction: bool) -> str:
     """Return a Python migration to be filled in."""
     class_name = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]+", name))
     words = re.sub(r"[_-]+", " ", name)
-    return _PYTHON.format(
+    return _PYTHON_TEMPLATE.format(
         title=words[:1].upper() + words[1:],
         class_name=class_name if class_name.isidentifier() else f"M{class_name}",
         directive="\n    transactional = False\n" if no_transaction else "",
     )
 
 
-def _version(folder: Path) -> str:
-    from confiture.migrations.version import next_version, parse_filename
+def _choose_version(folder: Path) -> str:
+    from confiture.migrations.version import choose_next_version, parse_filename
 
     names = os.listdir(folder) if folder.is_dir() else []
     found = [parse_filename(name) for name in names]
-    return next_version([each.version for each in found if each], datetime.now(UTC))
+    return choose_next_version([each.version for each in found if each], datetime.now(UTC))
 
 
 def _write(path: Path, text: str) -> None:

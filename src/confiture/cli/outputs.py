@@ -15,51 +15,51 @@ from typing import Any
 import click
 from attrs import frozen
 
-from confiture.cli.context import settings_of
-from confiture.cli.error_messages import colour_on
+from confiture.cli.context import read_settings
+from confiture.cli.error_messages import wants_colour
 from confiture.cli.flags import Flags
 from confiture.exceptions import ConfitureError, PluginFault, UsageFault
-from confiture.output import FORMATS, What, reporter
-from confiture.output.reporters import BUILT_IN, Render, RenderContext, Reporter, built_in
+from confiture.output import FORMATS, OutputKind, load_renderer
+from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
 
 
 @frozen
-class Target:
+class OutputTarget:
     """One report.
 
     Attributes:
         format: As ``--output`` names it.
         file: The open file that it goes to; ``None``: stdout.
         reporter: Who writes it; ``None`` for those that know listings too.
-        further: Open files that something is appended to, each with what writes that.
+        appended_files: Open files that something is appended to, each with what writes that.
     """
 
     format: str
     file: FileIO | None = None
     reporter: Reporter | None = None
-    further: tuple[tuple[FileIO, Render], ...] = ()
+    appended_files: tuple[tuple[FileIO, Render], ...] = ()
 
     @property
-    def _shares(self) -> bool:
+    def _is_shareable(self) -> bool:
         return self.format == "text" or bool(self.reporter and self.reporter.lines)
 
-    def may_stand_by(self, other: Target) -> bool:
+    def is_compatible_with(self, other: OutputTarget) -> bool:
         """Return whether ``other`` leaves room for this one: a file of its own, or lines beside text."""
         if self.file is None and other.file is None:
-            return self._shares and other._shares and self.format != other.format
-        return self._file != other._file
+            return self._is_shareable and other._is_shareable and self.format != other.format
+        return self._real_path != other._real_path
 
     @property
-    def _file(self) -> str | None:
+    def _real_path(self) -> str | None:
         return os.path.realpath(str(self.file.name)) if self.file else None
 
-    def rendered(self, what: What, value: Any) -> str:
+    def render(self, kind: OutputKind, value: Any) -> str:
         """Return the words."""
         if self.reporter is not None:
-            return words(self.reporter.name, self.reporter.render, value)
-        render = reporter(self.format, what)
+            return call_reporter(self.reporter.name, self.reporter.render, value)
+        render = load_renderer(self.format, kind)
         if self.format == "text" and self.file is None:
-            return render(value, colour=colour_on(sys.stdout), **_room(what))
+            return render(value, colour=wants_colour(sys.stdout), **_measure_width(kind))
         return render(value)
 
 
@@ -72,7 +72,7 @@ class Outputs:
         quiet: Text that nobody asked for by name is left out.
     """
 
-    targets: tuple[Target, ...]
+    targets: tuple[OutputTarget, ...]
     quiet: bool = False
 
     @property
@@ -81,7 +81,7 @@ class Outputs:
         shown = any(each.format == "text" and each.file is None for each in self.targets)
         return shown and not self.quiet and sys.stdout.isatty()
 
-    def write(self, what: What, value: object) -> None:
+    def write(self, kind: OutputKind, value: object) -> None:
         """Write ``value`` everywhere it was asked for.
 
         Raises:
@@ -90,81 +90,86 @@ class Outputs:
         failed: list[ConfitureError] = []
         for target in self.targets:
             try:
-                self._write(target, what, value)
+                self._write(target, kind, value)
             except ConfitureError as fault:
                 # The other reports are written all the same.
                 failed.append(fault)
         if failed:
             raise failed[0]
 
-    def _write(self, target: Target, what: What, value: object) -> None:
+    def _write(self, target: OutputTarget, kind: OutputKind, value: object) -> None:
         if target.file is not None:
-            _write(target.file, target.rendered(what, value))
+            _write(target.file, target.render(kind, value))
         elif target.format != "text" or not self.quiet:
-            _print(target.rendered(what, value))
-        for file, render in target.further:
-            _write(file, words(target.format, render, value), whole=False)
+            _print(target.render(kind, value))
+        for file, render in target.appended_files:
+            _write(file, call_reporter(target.format, render, value), truncate=False)
 
-    def machines(self) -> Outputs:
+    def drop_text(self) -> Outputs:
         """Return those that no person reads."""
         return Outputs(tuple(each for each in self.targets if each.format != "text"), self.quiet)
 
 
 @contextmanager
-def outputs(flags: Flags) -> Iterator[Outputs]:
+def open_outputs(flags: Flags) -> Iterator[Outputs]:
     """Open every file that ``--output`` names.
 
     Raises:
         UsageFault: An unknown format, an unwritable file, or two reports for one place.
     """
     with ExitStack() as stack:
-        targets: list[Target] = []
-        for format, place, by in [_parsed(wanted, flags) for wanted in flags.output]:
-            new = _target(format, place, by, stack)
-            if not all(map(new.may_stand_by, targets)):
+        targets: list[OutputTarget] = []
+        for format, place, by in [_parse_output(wanted, flags) for wanted in flags.output]:
+            new = _open_target(format, place, by, stack)
+            if not all(map(new.is_compatible_with, targets)):
                 wanted = f"{format}={place}" if place else format
                 raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
             targets.append(new)
-        text = Target("text")
-        if all(map(text.may_stand_by, targets)):
+        text = OutputTarget("text")
+        if all(map(text.is_compatible_with, targets)):
             targets.insert(0, text)
         yield Outputs(tuple(targets), flags.quiet)
 
 
-def _target(format: str, place: str | None, by: Reporter | None, stack: ExitStack) -> Target:
-    file = stack.enter_context(_opened(place)) if place else None
-    further = [(stack.enter_context(_opened(each, os.O_APPEND)), render) for each, render in _appended(by)]
-    return Target(format, file, by, tuple(further))
+def _open_target(
+    format: str, file_name: str | None, reporter: Reporter | None, stack: ExitStack
+) -> OutputTarget:
+    file = stack.enter_context(_open_file(file_name)) if file_name else None
+    further = [
+        (stack.enter_context(_open_file(each, os.O_APPEND)), render)
+        for each, render in _list_appended(reporter)
+    ]
+    return OutputTarget(format, file, reporter, tuple(further))
 
 
-def _room(what: What) -> dict[str, int]:
+def _measure_width(kind: OutputKind) -> dict[str, int]:
     """Return how wide a terminal is; what goes elsewhere is never wrapped, so that it can be searched."""
-    if what != "report" or not sys.stdout.isatty():
+    if kind != "report" or not sys.stdout.isatty():
         return {}
     return {"room": shutil.get_terminal_size().columns}
 
 
-def _parsed(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
+def _parse_output(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
     """Return the format, the file, and who writes it where that is no module of ``text`` and ``json``."""
     format, equals, file = wanted.partition("=")
-    by = None if format in FORMATS else by_plugin(wanted, format, flags)
-    if format in BUILT_IN:
-        by = built_in(format)
+    by = None if format in FORMATS else find_plugin_reporter(wanted, format, flags)
+    if format in BUILTIN_FORMATS:
+        by = load_builtin_reporter(format)
     if equals and not file:
         raise UsageFault(f"--output {wanted}: the file's name is missing", hint=f"--output {format}=FILE")
     return format, file or None, by
 
 
-def _appended(by: Reporter | None) -> Iterator[tuple[str, Render]]:
+def _list_appended(reporter: Reporter | None) -> Iterator[tuple[str, Render]]:
     """Yield the files that the environment names for what a reporter appends, each with what writes it."""
-    for variable, render in by.appended.items() if by else ():
+    for variable, render in reporter.appended.items() if reporter else ():
         if file := os.environ.get(variable):
             yield file, render
 
 
-def _opened(file: str, how: int = 0) -> FileIO:
+def _open_file(file: str, extra_flags: int = 0) -> FileIO:
     # Not truncated yet: a report of before stays until there is a new one.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | extra_flags
     try:
         # Unbuffered: closing it has nothing left to fail at.
         return open(file, "wb", buffering=0, opener=lambda path, _: os.open(path, flags, 0o666))
@@ -173,10 +178,10 @@ def _opened(file: str, how: int = 0) -> FileIO:
         raise UsageFault(f"--output: {file} cannot be written: {why}") from None
 
 
-def _write(file: FileIO, text: str, *, whole: bool = True) -> None:
+def _write(file: FileIO, text: str, *, truncate: bool = True) -> None:
     rest = memoryview(text.encode("utf-8", "backslashreplace"))
     try:
-        if whole and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        if truncate and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate(0)
         while rest:
             rest = rest[file.write(rest) :]
@@ -199,20 +204,20 @@ def _discard_stdout() -> None:
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the end of the process
 
 
-def by_plugin(wanted: str, format: str, flags: Flags) -> Reporter:
+def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
     """Return the reporter of that name of a plugin that takes part; plugins are imported only for this.
 
     Raises:
         ConfitureError: There is none, or the plugins cannot be used.
     """
-    from confiture.output.collect_reporters import reporters_of
+    from confiture.output.collect_reporters import collect_reporters
     from confiture.plugins.find import find
     from confiture.plugins.load import load_all
     from confiture.plugins.select import choose
 
-    settings = settings_of(flags)
+    settings = read_settings(flags)
     chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
-    found = reporters_of(load_all(chosen, settings.plugin_tables))
+    found = collect_reporters(load_all(chosen, settings.plugin_tables))
     if format not in found:
         raise UsageFault(
             f"--output {wanted}: there is no format {format!r}", hint=f"the formats are {', '.join(found)}"
@@ -220,7 +225,7 @@ def by_plugin(wanted: str, format: str, flags: Flags) -> Reporter:
     return found[format]
 
 
-def words(format: str, render: Render, value: Any) -> str:
+def call_reporter(format: str, render: Render, value: Any) -> str:
     """Return what a reporter makes of a report.
 
     Raises:
@@ -228,7 +233,7 @@ def words(format: str, render: Render, value: Any) -> str:
     """
     hint = "mend the plugin that brings the format"
     try:
-        text = render(value, surroundings())
+        text = render(value, build_render_context())
     except Exception as error:
         if format in FORMATS:
             raise
@@ -238,7 +243,7 @@ def words(format: str, render: Render, value: Any) -> str:
     return text
 
 
-def surroundings() -> RenderContext:
+def build_render_context() -> RenderContext:
     """Return where this is: the repository around the working directory, which paths are relative to."""
     here = Path.cwd()
     root = next((each for each in (here, *here.parents) if (each / ".git").exists()), here)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import loaded, reachable, settings_of
-from confiture.cli.flags import Flags, planning
-from confiture.cli.outputs import outputs
+from confiture.cli.context import load_plugins, open_server, read_settings
+from confiture.cli.flags import Flags, plan_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.command("plan")
-@planning
+@plan_options
 def command(flags: Flags) -> int:
     """Show what would run, in order, with its SQL and hooks."""
     from confiture.api.operations import make_plan
 
-    with outputs(flags) as out:
-        settings = settings_of(flags)
-        with loaded(settings, flags) as plugins, reachable(settings) as settings:
+    with open_outputs(flags) as out:
+        settings = read_settings(flags)
+        with load_plugins(settings, flags) as plugins, open_server(settings) as settings:
             plan = make_plan(settings, to=flags.to, plugins=plugins)
         out.write("plan", plan)
     return 0

@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 from attrs import evolve
 
-from confiture.cli.context import loaded, settings_of
-from confiture.cli.flags import ALL_INSTALLED, Flags, surveying
-from confiture.cli.outputs import outputs
+from confiture.cli.context import load_plugins, read_settings
+from confiture.cli.flags import ALL_INSTALLED, Flags, plugin_options
+from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 
 
 @click.group("plugins", invoke_without_command=True)
-@surveying
+@plugin_options
 @click.option("--order", "in_order", is_flag=True, help="Show the hooks of each phase in their real order.")
 def command(flags: Flags, in_order: bool) -> int:
     """List the installed plugins."""
@@ -24,28 +24,28 @@ def command(flags: Flags, in_order: bool) -> int:
         if flags != Flags() or in_order:
             raise UsageFault("flags of plugins say what to list, not what to write", hint="leave them out")
         return 0
-    return _list(flags, in_order)
+    return _list_plugins(flags, in_order)
 
 
-def _list(flags: Flags, in_order: bool) -> int:
+def _list_plugins(flags: Flags, in_order: bool) -> int:
     from confiture.plugins.inventory import survey
 
-    with outputs(flags) as out:
-        settings = settings_of(flags)
+    with open_outputs(flags) as out:
+        settings = read_settings(flags)
         if in_order:
-            out.write("order", _order(settings, flags))
+            out.write("order", _read_hook_order(settings, flags))
         else:
             out.write("plugins", survey(settings))
     return 0
 
 
-def _order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str, ...]]:
+def _read_hook_order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str, ...]]:
     """Return the order of the hooks that a run with these flags calls; where none are configured, of all."""
     from confiture.plugins.order import order
 
     if settings.plugins is None and flags.plugins is None and not flags.no_plugins:
         flags = evolve(flags, plugins=ALL_INSTALLED)
-    with loaded(settings, flags) as plugins:
+    with load_plugins(settings, flags) as plugins:
         return order(plugins)
 
 

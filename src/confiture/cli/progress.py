@@ -15,82 +15,82 @@ from attrs import define, field
 from confiture.cli.error_messages import say
 from confiture.cli.flags import Flags
 from confiture.escape import inert, inert_lines
-from confiture.logs import DEBUG, ERROR, INFO, WARNING, as_json, logger, set_threshold
+from confiture.logs import DEBUG, ERROR, INFO, WARNING, get_logger, is_json, set_threshold
 from confiture.output.format import duration
 
 if TYPE_CHECKING:
-    from confiture.engine.blockers import Now
+    from confiture.engine.blockers import Activity
 
 if TYPE_CHECKING:
-    from confiture.engine.blockers import Now
+    from confiture.engine.blockers import Activity
     from confiture.models.report import MigrationReport
 
 
-class Progress(Protocol):
+class ProgressDisplay(Protocol):
     """What takes note of the work."""
 
     def __call__(self, line: str) -> None:
         """Take a line for a person."""
 
-    def begins(self, look: Callable[[], Now | None]) -> None:
+    def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Take what tells what runs."""
 
-    def ended(self, report: MigrationReport) -> None:
+    def report_migration(self, report: MigrationReport) -> None:
         """Take note that a migration has ended."""
 
 
 @contextmanager
-def progress(flags: Flags) -> Iterator[Progress | None]:
+def open_progress(flags: Flags) -> Iterator[ProgressDisplay | None]:
     """Lend what takes note of the work, and choose what is logged beside it."""
-    set_threshold(_threshold(flags))
+    set_threshold(_choose_threshold(flags))
     if flags.quiet:
         yield None
-    elif as_json():
-        yield Events()
+    elif is_json():
+        yield JsonProgress()
     elif sys.stderr.isatty() and sys.stdout.isatty() and not flags.verbose:
-        passing = Passing()
+        passing = TerminalProgress()
         try:
             yield passing
         finally:
             passing.stop()
     else:
-        yield Lines()
+        yield LineProgress()
 
 
-def _threshold(flags: Flags) -> int:
+def _choose_threshold(flags: Flags) -> int:
     if flags.quiet:
         return ERROR
     if flags.verbose:
         return DEBUG
-    return INFO if as_json() else WARNING
+    return INFO if is_json() else WARNING
 
 
-class Lines:
+class LineProgress:
     """A plain line a step."""
 
     def __call__(self, line: str) -> None:
         """Print it."""
         say([inert(line)])
 
-    def begins(self, look: Callable[[], Now | None]) -> None:
+    def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Leave it at a line a step."""
 
-    def ended(self, report: MigrationReport) -> None:
+    def report_migration(self, report: MigrationReport) -> None:
         """Leave it at the line."""
 
 
-class Events:
+class JsonProgress:
     """An object a step, for machines."""
 
     def __call__(self, line: str) -> None:
         """Leave it: the object says more."""
 
-    def begins(self, look: Callable[[], Now | None]) -> None:
+    def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Leave it at an object a step."""
 
-    def ended(self, report: MigrationReport) -> None:
+    def report_migration(self, report: MigrationReport) -> None:
         """Log what became of it."""
-        log = logger("confiture")
+        log = get_logger("confiture")
         tell = log.error if report.outcome == "failed" else log.info
         tell(
             f"migration.{report.outcome}",
@@ -103,25 +103,25 @@ class Events:
 
 
 @define
-class Passing:
+class TerminalProgress:
     """One passing line at a terminal; live, with what runs, for anything over a second."""
 
-    _live: Live | None = field(default=None)
+    _live: LiveDisplay | None = field(default=None)
 
     def __call__(self, line: str) -> None:
         """Show it in place of the last one."""
         if self._live:
             self._live.pause()
-        _pass(line)
+        _print_line(line)
 
-    def begins(self, look: Callable[[], Now | None]) -> None:
+    def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Begin to show what runs."""
 
         self.stop()
-        self._live = Live(look)
+        self._live = LiveDisplay(read_activity)
         self._live.start()
 
-    def ended(self, report: MigrationReport) -> None:
+    def report_migration(self, report: MigrationReport) -> None:
         """Leave it at the line."""
 
     def stop(self) -> None:
@@ -129,32 +129,32 @@ class Passing:
         if self._live:
             self._live.stop()
             self._live = None
-        _pass("")
+        _print_line("")
 
 
-def _pass(line: str) -> None:
+def _print_line(line: str) -> None:
     room = shutil.get_terminal_size().columns - 1
     with suppress(OSError):
         click.echo(f"\r\x1b[K{inert(line)[:room]}", err=True, nl=False)
 
 
 _INTERVAL_S = 0.1
-_FIRST_MS = 1000.0
+_LIVE_AFTER_MS = 1000.0
 
 
 @define
-class Live:
+class LiveDisplay:
     """Looks at what runs, from a thread of its own, and draws it on stderr.
 
     Attributes:
-        look: Tells what runs, ``None`` where nothing does.
+        read_activity: Tells what runs, ``None`` where nothing does.
     """
 
-    look: Callable[[], Now | None]
+    read_activity: Callable[[], Activity | None]
     _stop: threading.Event = field(factory=threading.Event)
     _drawing: threading.Lock = field(factory=threading.Lock)
     _thread: threading.Thread | None = None
-    _shown: Any = None
+    _display: Any = None
 
     def start(self) -> None:
         """Begin to look."""
@@ -164,7 +164,7 @@ class Live:
     def pause(self) -> None:
         """Take the drawing away, until there is something to draw again."""
         with self._drawing:
-            self._take_away()
+            self._clear()
 
     def stop(self) -> None:
         """End it."""
@@ -175,28 +175,30 @@ class Live:
 
     def _watch(self) -> None:
         while not self._stop.wait(_INTERVAL_S):
-            now = self.look()
+            now = self.read_activity()
             with self._drawing:
-                if now is None or now.elapsed_ms < _FIRST_MS:
-                    self._take_away()
+                if now is None or now.elapsed_ms < _LIVE_AFTER_MS:
+                    self._clear()
                 elif not self._stop.is_set():
                     self._draw(now)
 
-    def _draw(self, now: Now) -> None:
+    def _draw(self, activity: Activity) -> None:
         from rich.text import Text
 
-        if self._shown is None:
-            self._shown = _display()
-            self._shown.start()
-        self._shown.update(Text("\n".join(words(now)), overflow="ellipsis", no_wrap=True), refresh=True)
+        if self._display is None:
+            self._display = _build_display()
+            self._display.start()
+        self._display.update(
+            Text("\n".join(render_activity(activity)), overflow="ellipsis", no_wrap=True), refresh=True
+        )
 
-    def _take_away(self) -> None:
-        if self._shown is not None:
-            self._shown.stop()
-            self._shown = None
+    def _clear(self) -> None:
+        if self._display is not None:
+            self._display.stop()
+            self._display = None
 
 
-def _display() -> Any:
+def _build_display() -> Any:
     from rich.console import Console
     from rich.live import Live as Display
 
@@ -212,12 +214,12 @@ def _display() -> Any:
     )
 
 
-def words(now: Now) -> list[str]:
+def render_activity(activity: Activity) -> list[str]:
     """Return what is drawn: the migration and its time, the statement, and who it waits for."""
-    lines = [f"{inert(now.label)}: {inert(now.stage)}, {duration(now.elapsed_ms)}"]
-    if now.sql is not None:
-        where = "" if now.line is None else f"line {now.line}: "
-        lines.append(f"  {where}{inert_lines(now.sql.strip())[0]}")
-    if now.waits_for is not None:
-        lines.append(f"  waits for {inert(now.waits_for)}")
+    lines = [f"{inert(activity.label)}: {inert(activity.stage)}, {duration(activity.elapsed_ms)}"]
+    if activity.sql is not None:
+        where = "" if activity.line is None else f"line {activity.line}: "
+        lines.append(f"  {where}{inert_lines(activity.sql.strip())[0]}")
+    if activity.blocked_by is not None:
+        lines.append(f"  waits for {inert(activity.blocked_by)}")
     return lines

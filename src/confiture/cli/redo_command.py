@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from confiture.cli.execute import execute
-from confiture.cli.flags import Flags, redoing
-from confiture.cli.progress import Progress
+from confiture.cli.flags import Flags, redo_options
+from confiture.cli.progress import ProgressDisplay
 from confiture.config.settings import Settings
 from confiture.models.report import Report
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command("redo")
-@redoing
+@redo_options
 def command(flags: Flags) -> int:
     """Undo the last migration and apply it again."""
     return execute(flags, "run", _redo)
 
 
-def _redo(settings: Settings, plugins: tuple[Loaded, ...], tell: Progress | None) -> Report:
+def _redo(settings: Settings, plugins: tuple[Loaded, ...], progress: ProgressDisplay | None) -> Report:
     from confiture.api.operations import redo
 
-    return redo(settings, plugins=plugins, on_progress=tell, watcher=tell)
+    return redo(settings, plugins=plugins, on_progress=progress, watcher=progress)

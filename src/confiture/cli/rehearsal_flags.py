@@ -14,10 +14,10 @@ from confiture.units import seconds
 
 if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
-    from confiture.rehearsal.copies import Place
+    from confiture.rehearsal.copies import RehearsalTarget
 
 
-def _budget(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+def _parse_budget(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     try:
         return None if value is None else seconds(value)
     except ValueError as error:
@@ -61,13 +61,13 @@ _BUDGET = click.option(
     "--estimate-budget",
     default=None,
     metavar="TIME",
-    callback=_budget,
+    callback=_parse_budget,
     help="With --production, --in clone or embedded: rehearse on samples of several sizes for so long (60s).",
 )
 
 
 @frozen
-class Rehearsing:
+class RehearsalOptions:
     """How to rehearse.
 
     Attributes:
@@ -79,7 +79,7 @@ class Rehearsing:
         budget_s: For rehearsing at several sizes, in seconds.
     """
 
-    place: Place | None = None
+    place: RehearsalTarget | None = None
     sample_rows: int | None = None
     explain: bool = False
     repeat: int | None = None
@@ -109,21 +109,21 @@ class Rehearsing:
             raise click.UsageError("--estimate-budget is for estimates: add --production FILE")
 
     @property
-    def options(self) -> dict[str, Any]:
+    def run_arguments(self) -> dict[str, Any]:
         """What ``operations.run`` takes of it.
 
         Raises:
             StatisticsFault: The file of production's statistics cannot be used.
         """
         return {
-            "production": self._production(),
+            "production": self._read_production(),
             "place": self.place or "transaction",
             "sample_rows": self.sample_rows,
             "explain": self.explain,
             "repeat": self.repeat or 1,
         }
 
-    def _production(self) -> Production | None:
+    def _read_production(self) -> Production | None:
         if self.production is None:
             return None
         from confiture.estimate.rehearse_sizes import BUDGET_S, Production
@@ -131,13 +131,13 @@ class Rehearsing:
         return Production.read(self.production, BUDGET_S if self.budget_s is None else self.budget_s)
 
 
-def with_rehearsing(command: Callable[..., Any]) -> Callable[..., Any]:
+def add_rehearsal_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags to a command, which gets them as one value, ``rehearsing``."""
 
     @wraps(command)
     def with_flags(
         *flags: Any,
-        place: Place | None,
+        place: RehearsalTarget | None,
         sample: int | None,
         explain: bool,
         repeat: int | None,
@@ -145,7 +145,7 @@ def with_rehearsing(command: Callable[..., Any]) -> Callable[..., Any]:
         estimate_budget: float | None,
         **rest: Any,
     ) -> Any:
-        how = Rehearsing(place, sample, explain, repeat, production, estimate_budget)
+        how = RehearsalOptions(place, sample, explain, repeat, production, estimate_budget)
         return command(*flags, rehearsing=how, **rest)
 
     decorated: Callable[..., Any] = with_flags

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.flags import Flags, recording
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, ledger_options
+from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("repair")
-@recording
+@ledger_options
 @click.argument("version", metavar="[V]", required=False)
 @click.option("--accept-changed", metavar="V", help="Take the file of an applied migration as it is now.")
 @click.option("--forget", metavar="V", help="Take a missing or unfinished migration out of the ledger.")
@@ -27,20 +27,22 @@ def command(flags: Flags, version: str | None, accept_changed: str | None, forge
     """
     if sum(each is not None for each in (version, accept_changed, forget)) > 1:
         raise click.UsageError("give one of V, --accept-changed V and --forget V")
-    from confiture.postgres.signals import interruptible
+    from confiture.postgres.signals import raise_on_signals
 
-    with outputs(flags) as out:
-        with interruptible(), reachable(settings_of(flags)) as settings:
-            repair = _repaired(settings, version, accept_changed, forget)
+    with open_outputs(flags) as out:
+        with raise_on_signals(), open_server(read_settings(flags)) as settings:
+            repair = _run_repair(settings, version, accept_changed, forget)
         out.write("repair", repair)
     return 0
 
 
-def _repaired(settings: Settings, version: str | None, accepted: str | None, forgotten: str | None) -> Repair:
+def _run_repair(
+    settings: Settings, version: str | None, changed_version: str | None, forgotten_version: str | None
+) -> Repair:
     from confiture.ledger import repair as repairing
 
-    if accepted is not None:
-        return repairing.accept_changed(settings, accepted)
-    if forgotten is not None:
-        return repairing.forget(settings, forgotten)
+    if changed_version is not None:
+        return repairing.accept_changed(settings, changed_version)
+    if forgotten_version is not None:
+        return repairing.forget(settings, forgotten_version)
     return repairing.read_repair(settings, version)

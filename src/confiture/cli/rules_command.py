@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import loaded, settings_of
-from confiture.cli.flags import Flags, surveying
-from confiture.cli.outputs import outputs
+from confiture.cli.context import load_plugins, read_settings
+from confiture.cli.flags import Flags, plugin_options
+from confiture.cli.outputs import open_outputs
 from confiture.exceptions import UsageFault
 
 
 @click.command("rules")
-@surveying
+@plugin_options
 @click.argument("name", required=False)
 def command(flags: Flags, name: str | None) -> int:
     """List the rules that migrations are judged by, or explain one."""
@@ -19,7 +19,7 @@ def command(flags: Flags, name: str | None) -> int:
     from confiture.rules.explain import explained
     from confiture.rules.registry import gathered
 
-    with outputs(flags) as out, loaded(settings_of(flags), flags) as plugins:
+    with open_outputs(flags) as out, load_plugins(read_settings(flags), flags) as plugins:
         rules = gathered(plugins)
         chosen = [each for each in rules if name in (None, each.id)]
         if not chosen:

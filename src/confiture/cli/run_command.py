@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 from attrs import evolve
 
-from confiture.cli.error_messages import shortened
-from confiture.cli.execute import execute, rehearsed
-from confiture.cli.flags import Flags, executing
-from confiture.cli.gate_flags import Gating, with_gating
-from confiture.cli.progress import Progress
-from confiture.cli.rehearsal_flags import Rehearsing, with_rehearsing
+from confiture.cli.error_messages import shorten_path
+from confiture.cli.execute import execute, rehearse_pending
+from confiture.cli.flags import Flags, run_options
+from confiture.cli.gate_flags import GateOptions, add_gate_flags
+from confiture.cli.progress import ProgressDisplay
+from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError, SourceFault, UsageFault
 from confiture.models.report import Fault, Report
@@ -23,83 +23,94 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@executing
+@run_options
 @click.option("--dry-run", is_flag=True, help="Rehearse: run it all, keep nothing.")
-@with_rehearsing
+@add_rehearsal_flags
 @click.option("--gate", is_flag=True, help="Rehearse first, and apply only what the gate lets pass.")
-@with_gating
+@add_gate_flags
 @click.option("--dump", is_flag=True, help="Then write schema.sql, as confiture dump does.")
 def command(
-    flags: Flags, dry_run: bool, rehearsing: Rehearsing, gate: bool, gating: Gating, dump: bool
+    flags: Flags,
+    dry_run: bool,
+    rehearsal_options: RehearsalOptions,
+    gate: bool,
+    gate_options: GateOptions,
+    dump: bool,
 ) -> int:
     """Apply the pending migrations."""
     if dry_run and dump:
         raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
-    if gate and gating.no_gate:
+    if gate and gate_options.no_gate:
         raise click.UsageError("--gate and --no-gate cannot both be given")
-    rehearsing.check(rehearses=dry_run or gate)
-    gating.check(judges=dry_run or gate)
+    rehearsal_options.check(rehearses=dry_run or gate)
+    gate_options.check(judges=dry_run or gate)
     if dry_run:
-        return rehearse(flags, rehearsing, gating)
-    first = partial(rehearsed, to=flags.to, rehearsing=rehearsing, gating=gating) if gate else None
-    return execute(flags, "run", partial(_run, to=flags.to, dump=dump, first=first))
+        return rehearse(flags, rehearsal_options, gate_options)
+    first = (
+        partial(rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options)
+        if gate
+        else None
+    )
+    return execute(flags, "run", partial(_run, to=flags.to, dump=dump, rehearse_first=first))
 
 
-def rehearse(flags: Flags, rehearsing: Rehearsing, gating: Gating) -> int:
+def rehearse(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: GateOptions) -> int:
     """Rehearse and judge what is pending, and return the exit code."""
-    work = partial(rehearsed, to=flags.to, rehearsing=rehearsing, gating=gating)
+    work = partial(
+        rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
+    )
     return execute(flags, "dry-run", work)
 
 
 def _run(
     settings: Settings,
     plugins: tuple[Loaded, ...],
-    tell: Progress | None,
+    progress: ProgressDisplay | None,
     *,
     to: str | None,
     dump: bool,
-    first: partial[Report] | None,
+    rehearse_first: partial[Report] | None,
 ) -> Report:
     if dump:
         _check_pg_dump(settings)
-    if first is None:
-        report = _applied(settings, plugins, tell, to)
+    if rehearse_first is None:
+        report = _apply(settings, plugins, progress, to)
     else:
-        report = _after(first, settings, plugins, tell, to)
-    return _dumped(settings, report) if dump and not report.exit_code else report
+        report = _apply_gated(rehearse_first, settings, plugins, progress, to)
+    return _add_dump(settings, report) if dump and not report.exit_code else report
 
 
-def _after(
-    first: partial[Report],
+def _apply_gated(
+    rehearse_first: partial[Report],
     settings: Settings,
     plugins: tuple[Loaded, ...],
-    tell: Progress | None,
+    progress: ProgressDisplay | None,
     to: str | None,
 ) -> Report:
     """Apply what the gate lets pass, and exactly that."""
-    before = _files(settings)
-    rehearsal = first(settings, plugins, tell)
+    before = _read_checksums(settings)
+    rehearsal = rehearse_first(settings, plugins, progress)
     if rehearsal.exit_code:
         return evolve(rehearsal, notes=(*rehearsal.notes, "nothing was applied"))
     if not rehearsal.migrations:
         return evolve(rehearsal, mode="run")
-    if _files(settings) != before:
+    if _read_checksums(settings) != before:
         raise UsageFault(
             "the migrations changed while they were rehearsed: nothing was applied", hint="run it again"
         )
-    report = _applied(settings, plugins, tell, to)
+    report = _apply(settings, plugins, progress, to)
     return evolve(report, findings=rehearsal.findings, verdict=rehearsal.verdict)
 
 
-def _applied(
-    settings: Settings, plugins: tuple[Loaded, ...], tell: Progress | None, to: str | None
+def _apply(
+    settings: Settings, plugins: tuple[Loaded, ...], progress: ProgressDisplay | None, to: str | None
 ) -> Report:
     from confiture.api.operations import run
 
-    return run(settings, to=to, plugins=plugins, on_progress=tell, watcher=tell)
+    return run(settings, to=to, plugins=plugins, on_progress=progress, watcher=progress)
 
 
-def _files(settings: Settings) -> frozenset[tuple[str, str]]:
+def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
     """Return what would be run, to see whether it is still what was judged."""
     from confiture.migrations.folder import read_folder
 
@@ -112,14 +123,14 @@ def _files(settings: Settings) -> frozenset[tuple[str, str]]:
 
 def _check_pg_dump(settings: Settings) -> None:
     """Refuse before anything is applied what would be refused afterwards."""
-    from confiture.postgres.connect import connected
-    from confiture.postgres.dump import program_for
+    from confiture.postgres.connect import open_connection
+    from confiture.postgres.dump import choose_pg_dump
 
-    with connected(settings) as conn:
-        program_for(conn.info.server_version // 10000)
+    with open_connection(settings) as conn:
+        choose_pg_dump(conn.info.server_version // 10000)
 
 
-def _dumped(settings: Settings, report: Report) -> Report:
+def _add_dump(settings: Settings, report: Report) -> Report:
     """Add the dump to the report; where it fails, what was applied stays applied."""
     from confiture.postgres.dump import write_schema
 
@@ -129,4 +140,4 @@ def _dumped(settings: Settings, report: Report) -> Report:
         fault = Fault(error.message, hint=error.hint)
         return evolve(report, exit_code=error.exit_code, fault=fault)
     word = "wrote" if dump.changed else "not changed:"
-    return evolve(report, notes=(*report.notes, f"{word} {shortened(dump.file)}"))
+    return evolve(report, notes=(*report.notes, f"{word} {shorten_path(dump.file)}"))

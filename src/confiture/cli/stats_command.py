@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.flags import Flags, reading
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, database_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.group("stats")
@@ -15,7 +15,7 @@ def command() -> None:
 
 
 @command.command("export")
-@reading
+@database_options
 def export(flags: Flags) -> int:
     """Write sizes, shapes and settings of a database as JSON; no row data, nothing is changed.
 
@@ -23,8 +23,8 @@ def export(flags: Flags) -> int:
     """
     from confiture.estimate.export import export as exported
 
-    with outputs(flags) as out:
-        with reachable(settings_of(flags)) as settings:
+    with open_outputs(flags) as out:
+        with open_server(read_settings(flags)) as settings:
             statistics = exported(settings)
         out.write("statistics", statistics)
     return 0

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.flags import Flags, reading
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, database_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.command("status")
-@reading
+@database_options
 @click.option("--exit-code", is_flag=True, help="End with 1 where something is pending.")
 def command(flags: Flags, exit_code: bool) -> int:
     """Show which migrations are applied and which are pending."""
     from confiture.api.operations import read_status
 
-    with outputs(flags) as out:
-        with reachable(settings_of(flags)) as settings:
+    with open_outputs(flags) as out:
+        with open_server(read_settings(flags)) as settings:
             statuses = read_status(settings)
         out.write("status", statuses)
     return int(exit_code and any(each.state != "applied" for each in statuses))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import reachable, settings_of
-from confiture.cli.flags import Flags, verifying
-from confiture.cli.outputs import outputs
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, verify_options
+from confiture.cli.outputs import open_outputs
 
 
 @click.command("verify")
-@verifying
+@verify_options
 def command(flags: Flags) -> int:
     """Compare the ledger with the files and the installed plugins.
 
@@ -18,8 +18,8 @@ def command(flags: Flags) -> int:
     """
     from confiture.ledger.verify import verify
 
-    with outputs(flags) as out:
-        with reachable(settings_of(flags)) as settings:
+    with open_outputs(flags) as out:
+        with open_server(read_settings(flags)) as settings:
             verification = verify(settings, plugins=not flags.no_plugins)
         out.write("verification", verification)
     return verification.exit_code

@@ -247,10 +247,10 @@ def _read_quantity(parse: Callable[[str], T]) -> Callable[[object], T]:
 
 
 def _read_version(text: str) -> str:
-    from confiture.migrations.version import numbers
+    from confiture.migrations.version import parse_version
 
     try:
-        numbers(text)
+        parse_version(text)
     except UsageFault as fault:
         raise ValueError(fault.message) from None
     return text

@@ -16,11 +16,19 @@ from psycopg import Connection, Cursor
 from psycopg.errors import OperationalError
 
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
-from confiture.ledger.migration_lock import lock_lost
+from confiture.ledger.migration_lock import build_lock_lost_fault
 from confiture.models.report import Lock, MigrationReport, NotSeen
-from confiture.postgres.locks import HELD, NEWEST, Relation, blocks_of, existing, merged, strongest
+from confiture.postgres.locks import (
+    HELD_SQL,
+    NEWEST_OID_SQL,
+    RelationName,
+    collect_blocks,
+    list_strongest_locks,
+    merge_locks,
+    read_relations,
+)
 
-Held = Sequence[tuple[Any, ...]]
+HeldRows = Sequence[tuple[Any, ...]]
 """Rows of relation oid and lock mode, as ``pg_locks`` gives them."""
 
 
@@ -36,7 +44,7 @@ class Observer(HookObserver, Protocol):
     def opening_sql(self, *, shared: bool) -> str:
         """Return a query to send with the first message; ``shared``: the transaction held locks before."""
 
-    def begin(self, answers: Sequence[Held], *, shared: bool, hooks: bool) -> None:
+    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:
         """Note what there is before the migration; ``hooks``: some will run in it."""
 
     def before_statement(self, sql: str) -> None:
@@ -51,7 +59,7 @@ class Observer(HookObserver, Protocol):
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note what a statement did that took ``duration_ms``."""
 
-    def end(self, held: Held) -> None:
+    def end(self, held: HeldRows) -> None:
         """Take the locks that are held just before the end."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
@@ -70,7 +78,7 @@ class StepObserver(Protocol):
     def watch_transaction(self, number: int) -> AbstractContextManager[Observer]:
         """Watch the statement of that number, which runs in a transaction."""
 
-    def take_locks(self, held: Held) -> None:
+    def take_locks(self, held: HeldRows) -> None:
         """Take the locks that the statement in that transaction holds just before its commit."""
 
     def watch_statement(self, number: int, sql: str, line: int | None) -> AbstractContextManager[None]:
@@ -97,7 +105,7 @@ class NoObserver(NoHookObserver):
         """Ask nothing."""
         return ""
 
-    def begin(self, answers: Sequence[Held], *, shared: bool, hooks: bool) -> None:
+    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:
         """Note nothing."""
 
     def before_statement(self, sql: str) -> None:
@@ -114,7 +122,7 @@ class NoObserver(NoHookObserver):
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note nothing."""
 
-    def end(self, held: Held) -> None:
+    def end(self, held: HeldRows) -> None:
         """Take nothing."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
@@ -128,16 +136,16 @@ class LocksAtEnd(NoObserver):
 
     Attributes:
         conn: The migration's connection.
-        keeper: Another connection, which still sees the relations as they were before the migration.
+        keeper_conn: Another connection, which still sees the relations as they were before the migration.
         locks: Share or stronger, on relations that existed before.
     """
 
     conn: Connection[Any]
-    keeper: Connection[Any]
+    keeper_conn: Connection[Any]
     locks: tuple[Lock, ...] = ()
     _held_before: frozenset[tuple[Any, ...]] = frozenset()
     _newest: int | None = None
-    _existing: dict[int, Relation] | None = None
+    _existing: dict[int, RelationName] | None = None
 
     def reset(self) -> None:
         """Forget the previous attempt."""
@@ -145,18 +153,18 @@ class LocksAtEnd(NoObserver):
 
     def opening_sql(self, *, shared: bool) -> str:
         """Ask for the locks that a shared transaction holds already, else for the newest oid."""
-        return HELD if shared else NEWEST
+        return HELD_SQL if shared else NEWEST_OID_SQL
 
-    def begin(self, answers: Sequence[Held], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
+    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
         """Note what was locked, or made, before the migration."""
         if shared:
             self._held_before = frozenset(answers[-1])
             # An earlier migration of this transaction may have made some: the keeper does not see those.
-            self._existing = existing(self.conn)
+            self._existing = read_relations(self.conn)
         else:
             ((self._newest,),) = answers[-1]
 
-    def end(self, held: Held) -> None:
+    def end(self, held: HeldRows) -> None:
         """Note the locks that are new since the begin."""
         new = [row for row in held if row not in self._held_before]
         if self._newest is not None:
@@ -164,21 +172,21 @@ class LocksAtEnd(NoObserver):
             # keeper's view of the catalog still leaves it out.
             new = [row for row in new if row[0] <= self._newest]
         if new:
-            self.locks = strongest(new, self._known({oid for oid, _ in new}))
+            self.locks = list_strongest_locks(new, self._read_existing({oid for oid, _ in new}))
 
-    def _known(self, oids: set[int]) -> dict[int, Relation]:
-        return existing_before(self.keeper, oids) if self._existing is None else self._existing
+    def _read_existing(self, oids: set[int]) -> dict[int, RelationName]:
+        return read_existing_before(self.keeper_conn, oids) if self._existing is None else self._existing
 
     def measure(self, report: MigrationReport) -> MigrationReport:
         """Return the report with the locks, and what they blocked."""
-        return evolve(report, locks=self.locks, blocks=blocks_of(self.locks))
+        return evolve(report, locks=self.locks, blocks=collect_blocks(self.locks))
 
 
 @define
 class LocksOfSteps:
     """Reads the locks of each statement that runs in a transaction, in the message that records it."""
 
-    keeper: Connection[Any]
+    keeper_conn: Connection[Any]
     locks: tuple[Lock, ...] = ()
     not_seen: tuple[NotSeen, ...] = ()
 
@@ -193,11 +201,11 @@ class LocksOfSteps:
         """Watch nothing while it runs."""
         return nullcontext(NoObserver())
 
-    def take_locks(self, held: Held) -> None:
+    def take_locks(self, held: HeldRows) -> None:
         """Add the locks of one statement."""
         if held:
-            known = existing_before(self.keeper, {oid for oid, _ in held})
-            self.locks = merged(self.locks, strongest(held, known))
+            known = read_existing_before(self.keeper_conn, {oid for oid, _ in held})
+            self.locks = merge_locks(self.locks, list_strongest_locks(held, known))
 
     def watch_statement(
         self,
@@ -215,16 +223,16 @@ class LocksOfSteps:
 
     def measure(self, report: MigrationReport) -> MigrationReport:
         """Return the report with the locks of all statements."""
-        return evolve(report, locks=self.locks, blocks=blocks_of(self.locks), not_seen=self.not_seen)
+        return evolve(report, locks=self.locks, blocks=collect_blocks(self.locks), not_seen=self.not_seen)
 
 
-def existing_before(keeper: Connection[Any], oids: Iterable[int]) -> dict[int, Relation]:
+def read_existing_before(keeper_conn: Connection[Any], oids: Iterable[int]) -> dict[int, RelationName]:
     """Return those of these relations that the keeper's connection sees: they existed before.
 
     Raises:
         LockFault: The connection is gone, and the migration lock with it.
     """
     try:
-        return existing(keeper, oids)
+        return read_relations(keeper_conn, oids)
     except OperationalError as error:
-        raise lock_lost() from error
+        raise build_lock_lost_fault() from error

@@ -11,21 +11,27 @@ import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
-from confiture.engine.blockers import Blockers, Now
-from confiture.engine.failures import fault_of, lock_not_granted, root, source_line, waited_in_vain
-from confiture.engine.non_transactional import Piecewise
-from confiture.engine.transactional import EndedTransaction, Engine, Walk
+from confiture.engine.blockers import Activity, LockWaitMonitor
+from confiture.engine.failures import (
+    build_fault,
+    find_source_line,
+    is_lock_timeout,
+    unwrap_hook_error,
+    was_blocked,
+)
+from confiture.engine.non_transactional import NonTransactionalAttempt
+from confiture.engine.transactional import EndedTransaction, RunContext, TransactionalAttempt
 from confiture.exceptions import ConfitureError, MigrationFault
 from confiture.hooks.api import HookError, HookPhase
-from confiture.hooks.implementation import HookFatal, callback_name, called
-from confiture.migrations.planner import unfinished
-from confiture.migrations.prepare import Work
+from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
+from confiture.migrations.planner import find_unfinished
+from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.postgres.session import Session
 
 
 @frozen
-class Ran:
+class MigrationResult:
     """What became of one migration.
 
     Attributes:
@@ -43,7 +49,7 @@ class Ran:
     interrupted: KeyboardInterrupt | None = None
 
     @property
-    def stops(self) -> BaseException | None:
+    def stopped_by(self) -> BaseException | None:
         """Why no other migration may come after this one, ``None`` where it may."""
         return self.error or self.interrupted
 
@@ -53,34 +59,36 @@ class Runner:
     """Runs migrations, one after the other.
 
     Attributes:
-        engine: What they share.
+        run_context: What they share.
         retries: How many new attempts after a ``lock_timeout``.
         reconnect: Opens a new connection for ``on_error`` where the old one is gone.
-        blockers: Watches who holds what the migration waits for.
-        excuse: Says why a failure is none, or ``None``; a rehearsal has reasons of its own.
+        lock_monitor: Watches who holds what the migration waits for.
+        explain_as_not_rehearsed: Says why a failure is none, or ``None``; a rehearsal has reasons of its own.
     """
 
-    engine: Engine
+    run_context: RunContext
     retries: int
     reconnect: Callable[[], Connection[Any]]
-    blockers: Blockers
-    excuse: Callable[[BaseException], str | None] = lambda _: None
-    _rehearsed: list[str] = field(factory=list)
-    _walk: Walk | None = None
+    lock_monitor: LockWaitMonitor
+    explain_as_not_rehearsed: Callable[[BaseException], str | None] = lambda _: None
+    _rehearsed_labels: list[str] = field(factory=list)
+    _current_attempt: TransactionalAttempt | None = None
 
-    def now(self) -> Now | None:
+    def describe_activity(self) -> Activity | None:
         """Return what runs at this moment; may be asked from another thread."""
-        walk = self._walk
+        walk = self._current_attempt
         if walk is None:
             return None
         line, sql = walk.statements.running or (None, None)
-        return Now(walk.work.label, walk.stage, walk.elapsed_ms(), line, sql, self.blockers.waits_for)
+        return Activity(
+            walk.work.label, walk.stage, walk.measure_elapsed_ms(), line, sql, self.lock_monitor.blocked_by
+        )
 
-    def run(self, work: Work) -> Ran:
+    def run(self, work: PreparedMigration) -> MigrationResult:
         """Run one migration, retries and ``on_error`` included. Never raises for what a migration does."""
         attempt = 1
         while True:
-            walk, error = self._attempt(work, attempt)
+            walk, error = self._try_once(work, attempt)
             if error is None or not self._may_retry(walk, error, attempt):
                 break
             try:
@@ -90,153 +98,168 @@ class Runner:
                 error = signal
                 break
             attempt += 1
-            work = self._resumed(work)
+            work = self._reload_progress(work)
         if error is None:
-            return self._done(walk)
+            return self._finish(walk)
         if walk.complete and isinstance(error, KeyboardInterrupt):
-            return evolve(self._done(walk), interrupted=error)
-        if reason := self.excuse(error):
-            return Ran(
-                evolve(self._report(walk, "not_rehearsed", []), reason=reason, hooks=walk.undo_hooks())
+            return evolve(self._finish(walk), interrupted=error)
+        if reason := self.explain_as_not_rehearsed(error):
+            return MigrationResult(
+                evolve(self._build_report(walk, "not_rehearsed", []), reason=reason, hooks=walk.undo_hooks())
             )
-        return self._failed(walk, error, attempt)
+        return self._fail(walk, error, attempt)
 
-    def _resumed(self, work: Work) -> Work:
+    def _reload_progress(self, work: PreparedMigration) -> PreparedMigration:
         """Return the work with what an earlier attempt recorded of it: a retry does not do that again."""
         if work.transactional:
             return work
-        entries = self.engine.ledger.read(self.engine.session.conn)
-        return evolve(work, done=unfinished(entries, work.version, work.direction))
+        entries = self.run_context.ledger.read(self.run_context.session.conn)
+        return evolve(work, recorded=find_unfinished(entries, work.version, work.direction))
 
-    def _attempt(self, work: Work, attempt: int) -> tuple[Walk, BaseException | None]:
-        migration = work.make(self.engine.session.conn)
+    def _try_once(
+        self, work: PreparedMigration, attempt_number: int
+    ) -> tuple[TransactionalAttempt, BaseException | None]:
+        migration = work.make(self.run_context.session.conn)
         # In a rehearsal that is rolled back, a no-transaction migration runs in the transaction too.
-        kind = Walk if migration.transactional or self.engine.rolls_back else Piecewise
-        self._walk = walk = kind.begin(self.engine, work, attempt, migration)
+        kind = (
+            TransactionalAttempt
+            if migration.transactional or self.run_context.rolls_back
+            else NonTransactionalAttempt
+        )
+        self._current_attempt = walk = kind.begin(self.run_context, work, attempt_number, migration)
         try:
             walk.run()
         except BaseException as error:
             return walk, error
         finally:
-            self._walk = None
+            self._current_attempt = None
         return walk, None
 
-    def _may_retry(self, walk: Walk, error: BaseException, attempt: int) -> bool:
+    def _may_retry(self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int) -> bool:
         return (
-            lock_not_granted(error)
-            and attempt <= self.retries
-            and not self.engine.dry_run
-            and not self.engine.session.nested
-            and not self.engine.session.lost
-            and all(ref.retries for ref in walk.phases.ran)
+            is_lock_timeout(error)
+            and attempt_number <= self.retries
+            and not self.run_context.dry_run
+            and not self.run_context.session.nested
+            and not self.run_context.session.lost
+            and all(ref.may_retry for ref in attempt.hook_runner.begun_hooks)
         )
 
-    def _done(self, walk: Walk) -> Ran:
-        callbacks = tuple(walk.phases.context.callbacks)
+    def _finish(self, attempt: TransactionalAttempt) -> MigrationResult:
+        callbacks = tuple(attempt.hook_runner.context.callbacks)
         warnings: list[str] = []
         interrupted: KeyboardInterrupt | None = None
-        kept = self.engine.dry_run or self.engine.session.nested
-        if self.engine.rolls_back:
-            self._rehearsed.append(walk.work.label)
+        kept = self.run_context.dry_run or self.run_context.session.nested
+        if self.run_context.rolls_back:
+            self._rehearsed_labels.append(attempt.work.label)
         try:
             for each in () if kept else callbacks:
-                warnings += filter(None, [called(each)])
+                warnings += filter(None, [run_callback(each)])
         except KeyboardInterrupt as signal:
             interrupted = signal
-        outcome: MigrationOutcome = "applied" if walk.work.direction == "forward" else "reverted"
-        report = self._report(walk, "rehearsed" if self.engine.dry_run else outcome, warnings)
-        return Ran(
-            evolve(report, on_commit=tuple(map(callback_name, callbacks)) if kept else ()),
+        outcome: MigrationOutcome = "applied" if attempt.work.direction == "forward" else "reverted"
+        report = self._build_report(attempt, "rehearsed" if self.run_context.dry_run else outcome, warnings)
+        return MigrationResult(
+            evolve(report, on_commit=tuple(map(get_callback_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
-            stats=walk.phases.context.stats,
+            stats=attempt.hook_runner.context.stats,
             interrupted=interrupted,
         )
 
-    def _failed(self, walk: Walk, error: BaseException, attempt: int) -> Ran:
-        stage = error.phase.spec if isinstance(error, HookError) else walk.stage
-        holder = self.blockers.last_seen() if waited_in_vain(error) else None
-        fault = fault_of(error, stage, walk.statements, holder)
-        if attempt > 1:
-            fault = evolve(fault, message=f"{fault.message} ({attempt} attempts)")
+    def _fail(
+        self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int
+    ) -> MigrationResult:
+        stage = error.phase.spec if isinstance(error, HookError) else attempt.stage
+        holder = self.lock_monitor.take_last_blocker() if was_blocked(error) else None
+        fault = build_fault(error, stage, attempt.statements, holder)
+        if attempt_number > 1:
+            fault = evolve(fault, message=f"{fault.message} ({attempt_number} attempts)")
         if isinstance(error, EndedTransaction) or (isinstance(error, HookFatal) and error.may_be_committed):
-            said = self._may_be_committed(walk)
+            said = self._describe_possible_commit(attempt)
             error.add_note(said)
             fault = evolve(fault, message=f"{fault.message}; {said}")
-        elif stage == "commit" and self.engine.session.lost:
+        elif stage == "commit" and self.run_context.session.lost:
             unknown = "the connection was lost during the commit: whether it was committed is not known"
             fault = evolve(fault, message=f"{unknown} ({fault.message})", hint="look: confiture status")
-        line = source_line(error, walk.statements)
-        walk.phases.context.callbacks.clear()
-        if self.engine.rolls_back and fault.sqlstate == "53200":
-            fault = evolve(fault, hint=_PILED_UP)
-        warnings = [] if isinstance(error, KeyboardInterrupt) else self._on_error(walk, error)
-        report = self._report(walk, "failed", warnings)
-        return Ran(
+        line = find_source_line(error, attempt.statements)
+        attempt.hook_runner.context.callbacks.clear()
+        if self.run_context.rolls_back and fault.sqlstate == "53200":
+            fault = evolve(fault, hint=_OUT_OF_LOCKS_HINT)
+        warnings = [] if isinstance(error, KeyboardInterrupt) else self._try_on_error_hooks(attempt, error)
+        report = self._build_report(attempt, "failed", warnings)
+        return MigrationResult(
             evolve(
-                report, reason=walk.what_remains(), error=fault, source_line=line, hooks=walk.undo_hooks()
+                report,
+                reason=attempt.describe_remains(),
+                error=fault,
+                source_line=line,
+                hooks=attempt.undo_hooks(),
             ),
             error=error,
-            stats=walk.phases.context.stats,
+            stats=attempt.hook_runner.context.stats,
         )
 
-    def _may_be_committed(self, walk: Walk) -> str:
+    def _describe_possible_commit(self, attempt: TransactionalAttempt) -> str:
         """Say what a COMMIT of a migration's or of a hook's own has left behind."""
-        begun = ", ".join(dict.fromkeys(ref.name for ref in walk.phases.ran))
+        begun = ", ".join(dict.fromkeys(ref.name for ref in attempt.hook_runner.begun_hooks))
         hooks = f" (its hooks so far: {begun})" if begun else ""
-        before = "".join(f" and migration {label}, rehearsed before it," for label in self._rehearsed)
-        callers = " and the caller's transaction" if self.engine.session.nested else ""
+        before = "".join(f" and migration {label}, rehearsed before it," for label in self._rehearsed_labels)
+        callers = " and the caller's transaction" if self.run_context.session.nested else ""
         return (
-            f"what migration {walk.work.label}{hooks}{before}{callers} had done until then may be committed, "
+            f"what migration {attempt.work.label}{hooks}{before}{callers} had done until then may "
+            f"be committed, "
             "and is not in the ledger"
         )
 
-    def _on_error(self, walk: Walk, error: BaseException) -> list[str]:
+    def _try_on_error_hooks(self, attempt: TransactionalAttempt, error: BaseException) -> list[str]:
         """Run the ``on_error`` hooks in a new transaction; return what is to be said about it."""
         try:
-            with walk.hooks():
-                if not walk.phases.any(HookPhase.ON_ERROR):
+            with attempt.register_hooks():
+                if not attempt.hook_runner.has_hooks(HookPhase.ON_ERROR):
                     return []
-                return self._run_on_error(walk, error)
+                return self._run_on_error_hooks(attempt, error)
         except MigrationFault:
             return []  # its own lists are what is faulty; that is reported already
 
-    def _run_on_error(self, walk: Walk, error: BaseException) -> list[str]:
-        session, new = self.engine.session, None
+    def _run_on_error_hooks(self, attempt: TransactionalAttempt, error: BaseException) -> list[str]:
+        session, new = self.run_context.session, None
         if session.lost:
             try:
                 new = self.reconnect()
             except ConfitureError as fault:
                 return [f"on_error did not run: no connection could be had ({fault.message})"]
-            session = Session(new, ours=True)
-        context = walk.phases.context
-        context.error = root(error)
+            session = Session(new, owned=True)
+        context = attempt.hook_runner.context
+        context.error = unwrap_hook_error(error)
         try:
             with session.transaction():
-                walk.phases.run(session, HookPhase.ON_ERROR, error=root(error))
+                attempt.hook_runner.run(session, HookPhase.ON_ERROR, error=unwrap_hook_error(error))
         except (HookError, psycopg.Error) as second:
             return [f"on_error failed too: {second}"]
         finally:
             if new is not None:
                 new.close()
-        if session.nested or self.engine.dry_run:
+        if session.nested or self.run_context.dry_run:
             return []
-        return [text for each in context.callbacks if (text := called(each))]
+        return [text for each in context.callbacks if (text := run_callback(each))]
 
-    def _report(self, walk: Walk, outcome: MigrationOutcome, warnings: list[str]) -> MigrationReport:
+    def _build_report(
+        self, attempt: TransactionalAttempt, outcome: MigrationOutcome, warnings: list[str]
+    ) -> MigrationReport:
         report = MigrationReport(
-            version=walk.work.version,
-            name=walk.work.name,
+            version=attempt.work.version,
+            name=attempt.work.name,
             outcome=outcome,
-            duration_ms=walk.duration_ms,
-            rows_affected=walk.statements.rows_affected,
-            hooks=tuple(walk.phases.reports),
-            warnings=(*walk.phases.warnings, *warnings),
-            file=str(walk.work.file) if walk.work.file else None,
+            duration_ms=attempt.duration_ms,
+            rows_affected=attempt.statements.rows_affected,
+            hooks=tuple(attempt.hook_runner.reports),
+            warnings=(*attempt.hook_runner.warnings, *warnings),
+            file=str(attempt.work.file) if attempt.work.file else None,
         )
-        return walk.measure(report)
+        return attempt.measure(report)
 
 
-_PILED_UP = (
+_OUT_OF_LOCKS_HINT = (
     "all locks of the plan pile up in one transaction: raise max_locks_per_transaction on the server, or "
     "rehearse where each migration is committed: --in clone"
 )

@@ -17,11 +17,11 @@ from confiture.engine.observer import NoObserver, Observer
 from confiture.models.migration import Statement
 from confiture.models.report import StatementReport
 
-_COUNTED = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
+_COUNTED_COMMANDS = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
 
 @define
-class Statements:
+class StatementRunner:
     """What a migration has executed so far.
 
     Attributes:
@@ -31,7 +31,7 @@ class Statements:
         failed: The statement of the file that failed, for its position.
         failed_line: The line of the Python call that failed.
         running: Line and text of the one that runs.
-        around: Stands round each statement of a Python migration.
+        wrap_python_statement: Stands round each statement of a Python migration.
         observer: Watches each of them.
     """
 
@@ -41,14 +41,16 @@ class Statements:
     failed: Statement | None = None
     failed_line: int | None = None
     running: tuple[int | None, str] | None = None
-    around: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: nullcontext()
+    wrap_python_statement: Callable[[str, int | None], AbstractContextManager[None]] = lambda _sql, _line: (
+        nullcontext()
+    )
     observer: Observer = field(factory=NoObserver)
     _cpu_wait: CpuWait = field(init=False)
     _cpu_wait_ms: float | None = None
 
     @_cpu_wait.default
-    def _servers(self) -> CpuWait:
-        return CpuWait.of(self.conn)
+    def _find_cpu_wait(self) -> CpuWait:
+        return CpuWait.find(self.conn)
 
     @property
     def rows_affected(self) -> int:
@@ -79,13 +81,13 @@ class Statements:
 
     def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
         """Run the SQL of a Python migration's ``execute``, one statement at a time where it has several."""
-        line = _calling_line(self.file)
+        line = _find_calling_line(self.file)
         cursor: Cursor[Any] | None = None
-        for each in _one_by_one(sql) if params is None else (sql,):
+        for each in _split(sql) if params is None else (sql,):
             cursor = self.conn.cursor()
             began = self._begin(line, each)
             try:
-                with self.around(each, line):
+                with self.wrap_python_statement(each, line):
                     cursor.execute(each.encode(), params)
             except BaseException:
                 self.failed_line = line
@@ -97,7 +99,7 @@ class Statements:
     def _begin(self, line: int | None, sql: str) -> float:
         self.observer.before_statement(sql)
         self.running = line, sql
-        self._cpu_wait_ms = self._cpu_wait.ms()
+        self._cpu_wait_ms = self._cpu_wait.read_ms()
         return time.perf_counter()
 
     def _note(
@@ -105,8 +107,8 @@ class Statements:
     ) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
-        waited_ms = _between(self._cpu_wait_ms, self._cpu_wait.ms(), duration_ms)
-        plan, rows = self.observer.read_plan(cursor) if explained else (None, _counted(cursor))
+        waited_ms = _compute_wait_ms(self._cpu_wait_ms, self._cpu_wait.read_ms(), duration_ms)
+        plan, rows = self.observer.read_plan(cursor) if explained else (None, _read_row_count(cursor))
         self.reports.append(
             StatementReport(
                 line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan, cpu_wait_ms=waited_ms
@@ -115,19 +117,19 @@ class Statements:
         self.observer.after_statement(sql, duration_ms)
 
 
-def _between(before_ms: float | None, after_ms: float | None, most_ms: float) -> float | None:
+def _compute_wait_ms(before_ms: float | None, after_ms: float | None, most_ms: float) -> float | None:
     if before_ms is None or after_ms is None:
         return None
     return min(max(after_ms - before_ms, 0.0), most_ms)
 
 
-def _counted(cursor: Cursor[Any]) -> int | None:
+def _read_row_count(cursor: Cursor[Any]) -> int | None:
     """Return the command tag's count where the contract counts it."""
     words = (cursor.statusmessage or "").split()
-    return int(words[-1]) if words and words[0] in _COUNTED and words[-1].isdigit() else None
+    return int(words[-1]) if words and words[0] in _COUNTED_COMMANDS and words[-1].isdigit() else None
 
 
-def _one_by_one(sql: str) -> tuple[str, ...]:
+def _split(sql: str) -> tuple[str, ...]:
     if ";" not in sql.rstrip().rstrip(";"):
         return (sql,)
     from confiture.sql.script import split_statements
@@ -135,7 +137,7 @@ def _one_by_one(sql: str) -> tuple[str, ...]:
     return split_statements(sql) or (sql,)
 
 
-def _calling_line(file: Path | None) -> int | None:
+def _find_calling_line(file: Path | None) -> int | None:
     frame = sys._getframe(1) if file else None
     while frame is not None:
         if frame.f_code.co_filename == str(file):
@@ -144,7 +146,7 @@ def _calling_line(file: Path | None) -> int | None:
     return None
 
 
-_HERE = ("", "localhost", "127.0.0.1", "::1")
+_LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 
 @define
@@ -152,16 +154,16 @@ class CpuWait:
     """Reads it again and again, for one session.
 
     Attributes:
-        file: The server process's ``schedstat``, open; ``None`` where it cannot be seen from here.
+        schedstat_fd: The server process's ``schedstat``, open; ``None`` where it cannot be seen from here.
     """
 
-    file: int | None
+    schedstat_fd: int | None
 
     @classmethod
-    def of(cls, conn: Connection[Any]) -> CpuWait:
+    def find(cls, conn: Connection[Any]) -> CpuWait:
         """Find the server process of a session, if it runs on this machine."""
         host = conn.info.host
-        if host not in _HERE and not host.startswith("/"):
+        if host not in _LOCAL_HOSTS and not host.startswith("/"):
             return cls(None)
         process = Path(f"/proc/{conn.info.backend_pid}")
         try:
@@ -172,15 +174,15 @@ class CpuWait:
         except (OSError, ValueError):
             return cls(None)
 
-    def ms(self) -> float | None:
+    def read_ms(self) -> float | None:
         """Return what it has waited since it began, in milliseconds; ``None`` where that is not known."""
-        if self.file is None:
+        if self.schedstat_fd is None:
             return None
         try:
-            return int(os.pread(self.file, 100, 0).split()[1]) / 1e6
+            return int(os.pread(self.schedstat_fd, 100, 0).split()[1]) / 1e6
         except (OSError, ValueError, IndexError):
             return None
 
     def __del__(self) -> None:
-        if self.file is not None:
-            os.close(self.file)
+        if self.schedstat_fd is not None:
+            os.close(self.schedstat_fd)

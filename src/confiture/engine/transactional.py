@@ -17,24 +17,24 @@ from psycopg.errors import InvalidSavepointSpecification
 from psycopg.pq import TransactionStatus
 
 from confiture.engine.observer import Observer, StepObserver
-from confiture.engine.statements import Statements
+from confiture.engine.statements import StatementRunner
 from confiture.exceptions import MigrationFault
 from confiture.hooks.api import HookContext, HookPhase
-from confiture.hooks.hook_runner import Phases, own_hooks
+from confiture.hooks.hook_runner import HookRunner, register_own_hooks
 from confiture.hooks.plugin_manager import GuardedPluginManager
-from confiture.ledger.migration_lock import Keeper, lock_lost
+from confiture.ledger.migration_lock import MigrationLock, build_lock_lost_fault
 from confiture.ledger.table import Ledger
-from confiture.migrations.prepare import Work
+from confiture.migrations.prepare import PreparedMigration
 from confiture.migrations.sql_migration import SqlMigration
-from confiture.models.ledger import Row
+from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport, MigrationReport, PluginUse
-from confiture.postgres.locks import HELD
-from confiture.postgres.session import Session, end_copy, left_open, literal, send
+from confiture.postgres.locks import HELD_SQL
+from confiture.postgres.session import Session, end_copy, has_open_copy, quote_literal, send
 
 # Constraints that are INITIALLY DEFERRED go back to that once checked; another one of the same name
 # in the same schema may not be deferrable at all, hence one by one.
-DEFER_AGAIN = """
+RESTORE_DEFERRED_SQL = """
     DO $confiture$
     DECLARE each text;
     BEGIN
@@ -64,14 +64,14 @@ class ExecutionMode(Enum):
 
 
 @frozen
-class Engine:
+class RunContext:
     """What all migrations of one run share.
 
     Attributes:
         session: Where they run.
-        keeper: Who holds the migration lock.
+        migration_lock: Who holds the migration lock.
         ledger: Where they are recorded.
-        manager: The plugins.
+        plugin_manager: The plugins.
         plugins: The same, as the ledger names them.
         lock_timeout: Where a migration has none of its own.
         statement_timeout: The same.
@@ -83,9 +83,9 @@ class Engine:
     """
 
     session: Session
-    keeper: Keeper
+    migration_lock: MigrationLock
     ledger: Ledger
-    manager: GuardedPluginManager
+    plugin_manager: GuardedPluginManager
     observer: Observer
     step_observer: StepObserver
     plugins: tuple[PluginUse, ...] = ()
@@ -93,7 +93,7 @@ class Engine:
     statement_timeout: str | None = None
     wait_concurrently: str = "0"
     mode: ExecutionMode = ExecutionMode.RUN
-    refuse_call: Callable[[Work, str, int | None], None] | None = None
+    refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
 
     @property
     def dry_run(self) -> bool:
@@ -111,14 +111,14 @@ class EndedTransaction(MigrationFault):
 
 
 @define
-class Walk:
+class TransactionalAttempt:
     """One attempt at one migration.
 
     Attributes:
-        engine: What it shares with the others.
+        run_context: What it shares with the others.
         work: What is to be run.
         migration: A fresh one.
-        phases: Its hooks, and what they did.
+        hook_runner: Its hooks, and what they did.
         statements: What it executed.
         stage: Where it is: a phase, ``up``, ``down``, ``validation`` or ``commit``.
         observer: Watches it from its begin to its end.
@@ -127,11 +127,11 @@ class Walk:
         duration_ms: From its begin to its end, in milliseconds.
     """
 
-    engine: Engine
-    work: Work
+    run_context: RunContext
+    work: PreparedMigration
     migration: Migration
-    phases: Phases
-    statements: Statements
+    hook_runner: HookRunner
+    statements: StatementRunner
     observer: Observer
     stage: str = "begin"
     committed: bool = False
@@ -142,33 +142,42 @@ class Walk:
     _timeouts: dict[str, str] = field(factory=dict)
 
     @_began_ms.default
-    def _now_ms(self) -> float:
+    def _read_clock_ms(self) -> float:
         """Return the clock, in milliseconds; a rehearsal's leaves out the time that tracing took."""
         return self.observer.now_ms()
 
     @classmethod
-    def begin(cls, engine: Engine, work: Work, attempt: int, migration: Migration) -> Self:
+    def begin(
+        cls, run_context: RunContext, work: PreparedMigration, attempt: int, migration: Migration
+    ) -> Self:
         """Make a fresh migration ready for one attempt."""
         context = HookContext(
             work.name,
             work.version,
             work.direction,
-            dry_run=engine.dry_run,
+            dry_run=run_context.dry_run,
             attempt=attempt,
             folder=work.file.parent if work.file else None,
         )
-        statements = Statements(engine.session.conn, work.file)
+        statements = StatementRunner(run_context.session.conn, work.file)
         migration._run_statement = statements.execute
         if isinstance(migration, SqlMigration):
             migration.run_statement = statements.run
-        walk = cls(engine, work, migration, Phases(engine.manager, context), statements, engine.observer)
+        walk = cls(
+            run_context,
+            work,
+            migration,
+            HookRunner(run_context.plugin_manager, context),
+            statements,
+            run_context.observer,
+        )
         walk.watch()
         return walk
 
     def watch(self) -> None:
         """Have every statement and hook watched."""
         self.observer.reset()
-        self.statements.observer = self.phases.observer = self.observer
+        self.statements.observer = self.hook_runner.observer = self.observer
 
     def run(self) -> None:
         """Run it in one transaction, or in the one that is there.
@@ -177,27 +186,27 @@ class Walk:
             Exception: Whatever went wrong; everything of it has been rolled back.
         """
         try:
-            with self.hooks(), self._transaction():
-                self._open()
-                self._phase(HookPhase.BEFORE_VALIDATION)
-                self._phase(HookPhase.BEFORE_DDL)
-                self.change()
-                self._phase(HookPhase.AFTER_DDL)
+            with self.register_hooks(), self._open_transaction():
+                self._prepare_transaction()
+                self._run_phase(HookPhase.BEFORE_VALIDATION)
+                self._run_phase(HookPhase.BEFORE_DDL)
+                self.run_migration()
+                self._run_phase(HookPhase.AFTER_DDL)
                 self._validate()
-                self._phase(HookPhase.AFTER_VALIDATION)
-                self._phase(HookPhase.CLEANUP)
+                self._run_phase(HookPhase.AFTER_VALIDATION)
+                self._run_phase(HookPhase.CLEANUP)
                 self._close()
         finally:
-            self.duration_ms = self.elapsed_ms()
+            self.duration_ms = self.measure_elapsed_ms()
 
     # The steps.
 
     @contextmanager
-    def hooks(self) -> Iterator[None]:
+    def register_hooks(self) -> Iterator[None]:
         """Register the migration's own hooks meanwhile."""
         self.stage = "begin"
         try:
-            own = own_hooks(self.engine.manager, self.migration)
+            own = register_own_hooks(self.run_context.plugin_manager, self.migration)
             own.__enter__()
         except TypeError as error:
             raise MigrationFault(str(error), file=self.work.file) from error
@@ -207,63 +216,67 @@ class Walk:
             own.__exit__(None, None, None)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _open_transaction(self) -> Iterator[None]:
         def committing() -> None:
             self.stage = "commit"
 
-        with self.engine.session.transaction(at_end=committing, ended=self._ended):
+        with self.run_context.session.transaction(before_commit=committing, after_commit=self._mark_complete):
             yield
 
-    def _ended(self) -> None:
+    def _mark_complete(self) -> None:
         self.complete = True
-        self.committed = not self._stays
+        self.committed = not self._shares_transaction
 
     @property
-    def _stays(self) -> bool:
+    def _shares_transaction(self) -> bool:
         """Whether the transaction goes on after this migration."""
-        return self.engine.rolls_back or self.engine.session.nested
+        return self.run_context.rolls_back or self.run_context.session.nested
 
-    def _open(self) -> None:
+    def _prepare_transaction(self) -> None:
         """Set the timeouts, and the savepoint by whose loss a COMMIT in the migration is seen."""
-        conn = self.engine.session.conn
-        query = self.observer.opening_sql(shared=self._stays)
-        timeouts, *answers = send(conn, f"SAVEPOINT {self._sentinel}; {self.timeouts(local=True)} {query}")
+        conn = self.run_context.session.conn
+        query = self.observer.opening_sql(shared=self._shares_transaction)
+        timeouts, *answers = send(
+            conn, f"SAVEPOINT {self._sentinel}; {self.timeouts_sql(local=True)} {query}"
+        )
         self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), timeouts[0], strict=True))
-        self.observer.begin(answers, shared=self._stays, hooks=self.phases.any(*HookPhase))
-
-    def timeouts(self, *, local: bool) -> str:
-        """Return SQL that sets this migration's timeouts."""
-        lock = self.migration.lock_timeout or self.engine.lock_timeout
-        statement = self.migration.statement_timeout or self.engine.statement_timeout or "0"
-        return (
-            f"SELECT set_config('lock_timeout', {literal(str(lock))}, {str(local).lower()}), "
-            f"set_config('statement_timeout', {literal(str(statement))}, {str(local).lower()});"
+        self.observer.begin(
+            answers, shared=self._shares_transaction, hooks=self.hook_runner.has_hooks(*HookPhase)
         )
 
-    def _phase(self, phase: HookPhase) -> None:
-        self.stage = phase.spec
-        self.phases.run(self.engine.session, phase)
+    def timeouts_sql(self, *, local: bool) -> str:
+        """Return SQL that sets this migration's timeouts."""
+        lock = self.migration.lock_timeout or self.run_context.lock_timeout
+        statement = self.migration.statement_timeout or self.run_context.statement_timeout or "0"
+        return (
+            f"SELECT set_config('lock_timeout', {quote_literal(str(lock))}, {str(local).lower()}), "
+            f"set_config('statement_timeout', {quote_literal(str(statement))}, {str(local).lower()});"
+        )
 
-    def change(self) -> None:
+    def _run_phase(self, phase: HookPhase) -> None:
+        self.stage = phase.spec
+        self.hook_runner.run(self.run_context.session, phase)
+
+    def run_migration(self) -> None:
         """Run ``up()`` or ``down()``."""
         forward = self.work.direction == "forward"
         self.stage = "up" if forward else "down"
         (self.migration.up if forward else self.migration.down)()
-        self.check_whole()
+        self.check_transaction()
 
     def _check_sentinel(self) -> None:
         """See a COMMIT followed by a BEGIN now, before hooks run in a transaction that is not this one."""
         if isinstance(self.migration, SqlMigration):
             return  # no statement of a file ends a transaction: they were checked
         try:
-            send(self.engine.session.conn, f"RELEASE {self._sentinel}; SAVEPOINT {self._sentinel}")
+            send(self.run_context.session.conn, f"RELEASE {self._sentinel}; SAVEPOINT {self._sentinel}")
         except InvalidSavepointSpecification as error:
-            raise self.ended_the_transaction() from error
+            raise self.mark_transaction_ended() from error
 
-    def check_whole(self) -> None:
+    def check_transaction(self) -> None:
         """Refuse what a migration left behind, before anything is sent."""
-        self.refuse_open()
-        status = self.engine.session.conn.info.transaction_status
+        self.refuse_open_copy()
+        status = self.run_context.session.conn.info.transaction_status
         if status == TransactionStatus.INERROR:
             raise MigrationFault(
                 "an SQL error was caught and not undone",
@@ -271,19 +284,19 @@ class Walk:
                 file=self.work.file,
             )
         if status == TransactionStatus.IDLE:
-            raise self.ended_the_transaction()
+            raise self.mark_transaction_ended()
         if status != TransactionStatus.INTRANS:
             raise MigrationFault("the connection was closed or lost", file=self.work.file)
         self._check_sentinel()
 
-    def refuse_open(self) -> None:
+    def refuse_open_copy(self) -> None:
         """Refuse a COPY left open: every query sent beside it would wait for ever."""
-        conn = self.engine.session.conn
-        if left_open(conn):
+        conn = self.run_context.session.conn
+        if has_open_copy(conn):
             end_copy(conn)
             raise MigrationFault("it left a COPY or a result open", file=self.work.file)
 
-    def ended_the_transaction(self) -> EndedTransaction:
+    def mark_transaction_ended(self) -> EndedTransaction:
         """The fault of a migration that ended its own transaction."""
         self.committed = True
         return EndedTransaction(
@@ -294,60 +307,60 @@ class Walk:
 
     def _validate(self) -> None:
         self.stage = "validation"
-        if not self.validates():
+        if not self.has_steps_after_check():
             return  # the constraints are checked in the last message
-        send(self.engine.session.conn, f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN}")
+        send(self.run_context.session.conn, f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL}")
         self.verify()
-        self.check_whole()
+        self.check_transaction()
 
-    def validates(self) -> bool:
+    def has_steps_after_check(self) -> bool:
         """Whether anything but the end comes after the check of the constraints."""
-        return self._verifies() or self.phases.any(HookPhase.AFTER_VALIDATION, HookPhase.CLEANUP)
+        return self._has_verify() or self.hook_runner.has_hooks(HookPhase.AFTER_VALIDATION, HookPhase.CLEANUP)
 
-    def _verifies(self) -> bool:
+    def _has_verify(self) -> bool:
         return type(self.migration).verify is not Migration.verify and self.work.direction == "forward"
 
     def verify(self) -> None:
         """Run the migration's own ``verify()``, which checks what ``up()`` did."""
-        if self._verifies():
+        if self._has_verify():
             self.migration.verify()
 
     def _close(self) -> None:
         """Check constraints, read locks, put settings back, write the ledger row: all in one message."""
         self.stage = "validation"
-        session = self.engine.session
-        check = f"SET CONSTRAINTS ALL IMMEDIATE; {DEFER_AGAIN if self._stays else ''}"
-        keeper = self.engine.keeper.lock_sql()
-        first = f"{check} RELEASE {self._sentinel}; {HELD} OR {keeper};"
-        last = "" if self.engine.rolls_back else self.ledger_sql()
+        session = self.run_context.session
+        check = f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL if self._shares_transaction else ''}"
+        keeper = self.run_context.migration_lock.render_condition()
+        first = f"{check} RELEASE {self._sentinel}; {HELD_SQL} OR {keeper};"
+        last = "" if self.run_context.rolls_back else self.ledger_sql()
         try:
-            if session.ours:
-                (held,) = send(session.conn, f"{first} {session.reset_message()} {last}")
+            if session.owned:
+                (held,) = send(session.conn, f"{first} {session.render_reset_sql()} {last}")
             else:
                 (held,) = send(session.conn, first)
-                session.put_back({**self._timeouts, **self.phases.locals})
+                session.restore({**self._timeouts, **self.hook_runner.local_settings})
                 send(session.conn, last or "SELECT")
         except InvalidSavepointSpecification as error:
-            raise self.ended_the_transaction() from error
+            raise self.mark_transaction_ended() from error
         locks = [row for row in held if row[0] is not None]
         if len(locks) == len(held):
-            raise lock_lost()
+            raise build_lock_lost_fault()
         self.observer.end(locks)
 
     def ledger_sql(self) -> str:
         """Return the SQL that records the migration as applied, or forgets it."""
         work = self.work
         if work.direction == "backward":
-            return self.engine.ledger.delete_sql(work.version)
-        return self.engine.ledger.insert_sql(
-            Row(
+            return self.run_context.ledger.render_delete_sql(work.version)
+        return self.run_context.ledger.render_insert_sql(
+            LedgerRow(
                 version=work.version,
                 name=work.name,
                 checksum=work.checksum,
-                duration_ms=self.elapsed_ms(),
+                duration_ms=self.measure_elapsed_ms(),
                 transactional=self.migration.transactional,
-                plugins=tuple(f"{each.name}=={each.version}" for each in self.engine.plugins),
-                hooks=tuple(f"{each.phase} {each.hook}" for each in self.phases.reports),
+                plugins=tuple(f"{each.name}=={each.version}" for each in self.run_context.plugins),
+                hooks=tuple(f"{each.phase} {each.hook}" for each in self.hook_runner.reports),
             )
         )
 
@@ -357,7 +370,7 @@ class Walk:
         """Return the report with its statements, and with what was seen of it."""
         return self.observer.measure(evolve(report, statements=tuple(self.statements.reports)))
 
-    def what_remains(self) -> str | None:
+    def describe_remains(self) -> str | None:
         """Say what is committed of it although it failed; ``None`` if that is nothing."""
         return None
 
@@ -365,9 +378,9 @@ class Walk:
         """Return its hooks after a failure: undone with its transaction, except those of ``on_error``."""
         return tuple(
             hook if hook.phase == HookPhase.ON_ERROR.spec else evolve(hook, outcome="undone")
-            for hook in self.phases.reports
+            for hook in self.hook_runner.reports
         )
 
-    def elapsed_ms(self) -> float:
+    def measure_elapsed_ms(self) -> float:
         """Return the time since its begin, in milliseconds."""
-        return self._now_ms() - self._began_ms
+        return self._read_clock_ms() - self._began_ms

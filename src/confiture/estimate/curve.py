@@ -33,24 +33,24 @@ class Curve:
     fixed_ms: float
     growing_ms: float
 
-    def at(self, rows: float) -> float:
+    def predict_ms(self, rows: float) -> float:
         """Return the milliseconds that so many rows take."""
-        return self.fixed_ms + self.growing_ms * work(rows)
+        return self.fixed_ms + self.growing_ms * compute_work(rows)
 
 
-def work(rows: float) -> float:
+def compute_work(rows: float) -> float:
     """Return ``n·log2 n``, the work that rows make; a single row makes some too."""
     rows = max(rows, 1.0)
     return rows * math.log2(rows + 1)
 
 
-def through(points: Sequence[Point]) -> Curve:
+def fit_curve(points: Sequence[Point]) -> Curve:
     """Return the curve through one or more sizes; errors count in proportion, and nothing is negative."""
     last = max(points, key=lambda point: point.rows)
     if len({point.rows for point in points}) == 1:
-        return Curve(0.0, last.ms / work(last.rows))
+        return Curve(0.0, last.ms / compute_work(last.rows))
     weights = [1 / point.ms**2 for point in points]
-    works = [work(point.rows) for point in points]
+    works = [compute_work(point.rows) for point in points]
     ones = sum(weights)
     once = sum(w * x for w, x in zip(weights, works, strict=True))
     twice = sum(w * x * x for w, x in zip(weights, works, strict=True))

@@ -11,12 +11,12 @@ from attrs import frozen
 
 SHARES = tuple(percent / 100 for percent in range(1, 100))
 """The shares of which a law keeps the quantiles."""
-NEAR = (0.85, 1.15)
+NEAR_FACTORS = (0.85, 1.15)
 """What counts as right: the truth is within 15 % of the prediction."""
 
 
 @frozen
-class Law:
+class ErrorLaw:
     """The logarithm of true over predicted time.
 
     Attributes:
@@ -33,29 +33,29 @@ class Law:
     @property
     def width(self) -> float:
         """The 90 % interval as a factor: ×/÷ this."""
-        return math.exp((self.at(0.95) - self.at(0.05)) / 2)
+        return math.exp((self.find_quantile(0.95) - self.find_quantile(0.05)) / 2)
 
-    def at(self, share: float) -> float:
+    def find_quantile(self, share: float) -> float:
         """Return the value below which the truth is with this probability."""
-        return interpolated(SHARES, self.quantiles, share)
+        return interpolate(SHARES, self.quantiles, share)
 
-    def below(self, value: float) -> float:
+    def find_probability_below(self, value: float) -> float:
         """Return the probability that the truth is below; beyond the last quantile it is nearly sure."""
         if value <= self.quantiles[0]:
             return SHARES[0] / 2
         if value >= self.quantiles[-1]:
             return 1 - SHARES[0] / 2
-        return interpolated(self.quantiles, SHARES, value)
+        return interpolate(self.quantiles, SHARES, value)
 
-    def near_percent(self) -> float:
+    def compute_near_percent(self) -> float:
         """Return the probability that the truth is within 15 % of the median, in percent."""
-        low, high = (self.below(self.median + math.log(factor)) for factor in NEAR)
+        low, high = (self.find_probability_below(self.median + math.log(factor)) for factor in NEAR_FACTORS)
         return 100 * max(0.0, high - low)
 
-    def wider(self, spread: float) -> Law:
+    def widen(self, spread: float) -> ErrorLaw:
         """Return the law with an independent error of this standard deviation added."""
         middle = self.median
-        return Law(
+        return ErrorLaw(
             tuple(
                 middle
                 + math.copysign(math.hypot(value - middle, NormalDist().inv_cdf(share) * spread), share - 0.5)
@@ -63,9 +63,9 @@ class Law:
             )
         )
 
-    def no_surer_than(self, other: Law) -> Law:
+    def widen_to(self, other: ErrorLaw) -> ErrorLaw:
         """Return the law, nowhere nearer to its median than the other is to its own."""
-        return Law(
+        return ErrorLaw(
             tuple(
                 self.median + max(mine - self.median, its - other.median, key=abs)
                 for mine, its in zip(self.quantiles, other.quantiles, strict=True)
@@ -73,7 +73,7 @@ class Law:
         )
 
 
-def interpolated(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
+def interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     """Return ``y`` at ``x`` on the line through ascending points; beyond the ends, that of the end."""
     if x <= xs[0]:
         return ys[0]
@@ -84,7 +84,7 @@ def interpolated(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     return ys[above - 1] + (ys[above] - ys[above - 1]) * (x - x0) / (x1 - x0)
 
 
-def weighted_quantiles(
+def compute_weighted_quantiles(
     values: Sequence[tuple[float, float]], shares: Sequence[float] = SHARES
 ) -> tuple[float, ...]:
     """Return the quantiles of ``(value, weight)`` pairs, each weight spread about its value."""
@@ -95,4 +95,4 @@ def weighted_quantiles(
         middles.append((so_far + weight / 2) / total)
         so_far += weight
     found = [value for value, _ in ordered]
-    return tuple(interpolated(middles, found, share) for share in shares)
+    return tuple(interpolate(middles, found, share) for share in shares)

@@ -23,16 +23,16 @@ from confiture.estimate.statistics import (
     Column,
     Index,
     Probe,
-    Relation,
-    Server,
-    Setting,
+    RelationStatistics,
+    ServerFacts,
+    SettingValue,
     Statistics,
     Transactions,
     Trigger,
 )
 from confiture.exceptions import LockFault
-from confiture.postgres.connect import connected, server_version
-from confiture.postgres.session import literal, rows, send
+from confiture.postgres.connect import open_connection, read_server_version
+from confiture.postgres.session import fetch_rows, quote_literal, send
 
 SAMPLED_S = 3.0
 _SAMPLES = 7
@@ -71,15 +71,15 @@ _UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "ms": 1, "s": 1000, 
 _EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
 _PER_ROW = 1
 
-_SETTINGS_QUERY = f"SELECT name, setting, unit, vartype FROM pg_settings WHERE name IN {_SETTINGS} ORDER BY 1"
-_NAME = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
-_OURS = """
+_SETTINGS_SQL = f"SELECT name, setting, unit, vartype FROM pg_settings WHERE name IN {_SETTINGS} ORDER BY 1"
+_NAME_SQL = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
+_USER_TABLES_SQL = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'm')
         AND n.nspname NOT IN ('pg_catalog', 'information_schema', {ledger}) AND n.nspname !~ '^pg_toast'
 """
-_RELATIONS = f"""
-    SELECT c.oid::bigint, {_NAME},
+_RELATIONS_SQL = f"""
+    SELECT c.oid::bigint, {_NAME_SQL},
         CASE c.relkind WHEN 'p' THEN 'partitioned' WHEN 'm' THEN 'matview' ELSE 'table' END,
         (SELECT i.inhparent::bigint FROM pg_inherits i WHERE i.inhrelid = c.oid AND c.relispartition),
         CASE
@@ -93,35 +93,35 @@ _RELATIONS = f"""
         END,
         pg_relation_size(c.oid), coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0),
         greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid))::text
-    {_OURS} ORDER BY 2
+    {_USER_TABLES_SQL} ORDER BY 2
 """
-_INDEXES = f"""
+_INDEXES_SQL = f"""
     SELECT i.indrelid::bigint, quote_ident(x.relname), pg_get_indexdef(i.indexrelid), a.amname,
         coalesce(pg_relation_size(i.indexrelid), 0), i.indisunique,
         i.indpred IS NOT NULL, i.indexprs IS NOT NULL
     FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am a ON a.oid = x.relam
-    WHERE i.indisvalid AND i.indrelid IN (SELECT c.oid {_OURS}) ORDER BY 1, 2
+    WHERE i.indisvalid AND i.indrelid IN (SELECT c.oid {_USER_TABLES_SQL}) ORDER BY 1, 2
 """
-_COLUMNS = f"""
+_COLUMNS_SQL = f"""
     SELECT a.attrelid::bigint, a.attname, format_type(a.atttypid, a.atttypmod),
         s.avg_width, s.n_distinct::float8, s.null_frac::float8
     FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace w ON w.oid = r.relnamespace
     LEFT JOIN pg_stats s ON s.schemaname = w.nspname AND s.tablename = r.relname AND s.attname = a.attname
         AND s.inherited = (r.relkind = 'p')
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN (SELECT c.oid {_OURS})
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid IN (SELECT c.oid {_USER_TABLES_SQL})
     ORDER BY a.attrelid, a.attnum
 """
-_TRIGGERS = f"""
+_TRIGGERS_SQL = f"""
     SELECT tgrelid::bigint, tgname, tgtype::int, tgenabled <> 'D' FROM pg_trigger
-    WHERE NOT tgisinternal AND tgrelid IN (SELECT c.oid {_OURS}) ORDER BY 1, 2
+    WHERE NOT tgisinternal AND tgrelid IN (SELECT c.oid {_USER_TABLES_SQL}) ORDER BY 1, 2
 """
-_TRANSACTIONS = """
+_TRANSACTIONS_SQL = """
     SELECT extract(epoch FROM clock_timestamp() - xact_start)::float8, state IS NULL
     FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND datname = current_database()
         AND (xact_start IS NOT NULL OR state IS NULL)
 """
-_PROBE = (
+_PROBE_SQL = (
     "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) "
     f"SELECT sum(length(md5(i::text))) FROM generate_series(1, {_PROBED_ROWS}) i"
 )
@@ -140,7 +140,7 @@ def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float 
         LockFault: A table is locked against even looking at its size.
         ConnectionFault: The server cannot be reached.
     """
-    with connected(settings) as conn:
+    with open_connection(settings) as conn:
         return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
 
 
@@ -148,14 +148,14 @@ def export_from(
     conn: Connection[Any], schema: str, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S
 ) -> Statistics:
     """Return the statistics of the database at the end of an idle connection; raises like ``export``."""
-    probe = _probe(conn, probed_s)
-    transactions = _sample(conn, sampled_s)
-    with _snapshot(conn):
-        relations = _relations(conn, literal(schema))
-        known = _settings(conn)
+    probe = _probe_speed(conn, probed_s)
+    transactions = _sample_transactions(conn, sampled_s)
+    with _open_snapshot(conn):
+        relations = _read_relations(conn, quote_literal(schema))
+        known = _read_settings(conn)
     return Statistics(
         taken_at=datetime.now(UTC).replace(microsecond=0),
-        server=Server(server_version(conn), _block_bytes(conn)),
+        server=ServerFacts(read_server_version(conn), _read_block_bytes(conn)),
         settings=known,
         relations=relations,
         transactions=transactions,
@@ -164,7 +164,7 @@ def export_from(
 
 
 @contextmanager
-def _snapshot(conn: Connection[Any]) -> Iterator[None]:
+def _open_snapshot(conn: Connection[Any]) -> Iterator[None]:
     # pg_relation_size waits behind whoever has a table to himself; nobody shall wait behind us.
     send(
         conn,
@@ -182,22 +182,26 @@ def _snapshot(conn: Connection[Any]) -> Iterator[None]:
             send(conn, "ROLLBACK")
 
 
-def without_constants(definition: str) -> str:
+def replace_constants(definition: str) -> str:
     """Return a definition whose constants, which somebody wrote about his data, are question marks."""
     return _CONSTANT.sub(lambda found: found[1] or "?", definition)
 
 
-def _relations(conn: Connection[Any], ledger: str) -> dict[str, Relation]:
+def _read_relations(conn: Connection[Any], ledger: str) -> dict[str, RelationStatistics]:
     found, indexes, columns, triggers = send(
-        conn, ";".join(query.format(ledger=ledger) for query in (_RELATIONS, _INDEXES, _COLUMNS, _TRIGGERS))
+        conn,
+        ";".join(
+            query.format(ledger=ledger)
+            for query in (_RELATIONS_SQL, _INDEXES_SQL, _COLUMNS_SQL, _TRIGGERS_SQL)
+        ),
     )
-    block_bytes = _block_bytes(conn)
-    indexes_of = _by_relation(indexes, _index)
-    columns_of = _by_relation(columns, Column)
-    triggers_of = _by_relation(triggers, _trigger)
+    block_bytes = _read_block_bytes(conn)
+    indexes_of = _group_by_relation(indexes, _build_index)
+    columns_of = _group_by_relation(columns, Column)
+    triggers_of = _group_by_relation(triggers, _build_trigger)
     names = {oid: name for oid, name, *_ in found}
     return {
-        name: Relation(
+        name: RelationStatistics(
             name,
             kind,
             names.get(parent),
@@ -214,27 +218,30 @@ def _relations(conn: Connection[Any], ledger: str) -> dict[str, Relation]:
     }
 
 
-def _by_relation(found: Sequence[tuple[Any, ...]], make: Any) -> Mapping[int, tuple[Any, ...]]:
+def _group_by_relation(result_rows: Sequence[tuple[Any, ...]], make: Any) -> Mapping[int, tuple[Any, ...]]:
     grouped: dict[int, tuple[Any, ...]] = defaultdict(tuple)
-    for oid, *values in found:
+    for oid, *values in result_rows:
         grouped[oid] += (make(*values),)
     return grouped
 
 
-def _index(name: str, definition: str, *values: Any) -> Index:
-    return Index(name, without_constants(definition), *values)
+def _build_index(name: str, definition: str, *values: Any) -> Index:
+    return Index(name, replace_constants(definition), *values)
 
 
-def _trigger(name: str, kind: int, enabled: bool) -> Trigger:
+def _build_trigger(name: str, kind: int, enabled: bool) -> Trigger:
     events = tuple(event for bit, event in _EVENTS.items() if kind & bit)
     return Trigger(name, events, bool(kind & _PER_ROW), enabled)
 
 
-def _settings(conn: Connection[Any]) -> dict[str, Setting]:
-    return {name: _setting(value, unit, kind) for name, value, unit, kind in rows(conn, _SETTINGS_QUERY)}
+def _read_settings(conn: Connection[Any]) -> dict[str, SettingValue]:
+    return {
+        name: _convert_setting(value, unit, kind)
+        for name, value, unit, kind in fetch_rows(conn, _SETTINGS_SQL)
+    }
 
 
-def _setting(value: str, unit: str | None, kind: str) -> Setting:
+def _convert_setting(value: str, unit: str | None, kind: str) -> SettingValue:
     if kind == "bool":
         return value == "on"
     if kind not in ("integer", "real"):
@@ -246,41 +253,41 @@ def _setting(value: str, unit: str | None, kind: str) -> Setting:
     return number * int(count or 1) * _UNITS.get(name, 1)
 
 
-def _block_bytes(conn: Connection[Any]) -> int:
-    return int(rows(conn, "SHOW block_size")[0][0])
+def _read_block_bytes(conn: Connection[Any]) -> int:
+    return int(fetch_rows(conn, "SHOW block_size")[0][0])
 
 
-def _sample(conn: Connection[Any], sampled_s: float) -> Transactions:
+def _sample_transactions(conn: Connection[Any], sampled_s: float) -> Transactions:
     """Look at the transactions of others again and again."""
     ages: list[float] = []
     hidden = 0
     for sample in range(_SAMPLES):
         if sample:
             time.sleep(sampled_s / (_SAMPLES - 1))
-        found = rows(conn, _TRANSACTIONS)
+        found = fetch_rows(conn, _TRANSACTIONS_SQL)
         ages += [round(max(age, 0.0), 3) for age, _ in found if age is not None]
         hidden = max(hidden, sum(unseen for _, unseen in found))
     return Transactions(sampled_s, tuple(sorted(ages)), hidden)
 
 
-def _probe(conn: Connection[Any], probed_s: float) -> Probe:
+def _probe_speed(conn: Connection[Any], probed_s: float) -> Probe:
     """Run the same small computation again and again; the fastest was disturbed the least."""
     began = time.perf_counter()
-    round_trip_s = min(_timed(conn, "SELECT 1") for _ in range(_ROUND_TRIPS))
-    fastest_ms = min(_computed_ms(conn) for _ in range(_COMPUTATIONS))
+    round_trip_s = min(_measure_query_s(conn, "SELECT 1") for _ in range(_ROUND_TRIPS))
+    fastest_ms = min(_measure_computation_ms(conn) for _ in range(_COMPUTATIONS))
     while time.perf_counter() - began < probed_s:
-        fastest_ms = min(fastest_ms, _computed_ms(conn))
+        fastest_ms = min(fastest_ms, _measure_computation_ms(conn))
     return Probe(round(fastest_ms * 1e6 / _PROBED_ROWS, 1), round(round_trip_s * 1000, 3))
 
 
-def _computed_ms(conn: Connection[Any]) -> float:
+def _measure_computation_ms(conn: Connection[Any]) -> float:
     """Return what it took by the server's own clock: the way there and back is another matter."""
-    ((answer,),) = rows(conn, _PROBE)
+    ((answer,),) = fetch_rows(conn, _PROBE_SQL)
     (explained,) = json.loads(answer) if isinstance(answer, str | bytes) else answer
     return float(explained["Execution Time"])
 
 
-def _timed(conn: Connection[Any], query: str) -> float:
+def _measure_query_s(conn: Connection[Any], query: str) -> float:
     began = time.perf_counter()
-    rows(conn, query)
+    fetch_rows(conn, query)
     return time.perf_counter() - began

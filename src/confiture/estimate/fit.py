@@ -14,14 +14,14 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from confiture.estimate.error_law import weighted_quantiles
-from confiture.estimate.prior import Group, Kind, Regime, distance, stretch
+from confiture.estimate.error_law import compute_weighted_quantiles
+from confiture.estimate.prior import Regime, RegimeGroup, WorkClassShift, compute_distance, compute_stretch
 
 _Key = TypeVar("_Key")
 
 FEWEST_CASES = 3
 """With fewer a regime teaches nothing about migrations not seen before."""
-FAR = 9.0
+FAR_TIMES = 9.0
 """From this many times the rows on a prediction is an extrapolation, which shifts and quantiles are
 learned from; nearer ones only tell how errors grow with the distance."""
 _GROWTHS = tuple(tenth / 10 for tenth in range(31))
@@ -53,7 +53,7 @@ class Residual:
     weight: float = 1.0
 
 
-Left = tuple[Residual, float]
+LeftOver = tuple[Residual, float]
 """A residual with what the shifts leave of it."""
 
 
@@ -62,64 +62,71 @@ class _Shifts:
     regimes: Mapping[Regime, float]
     kinds: Mapping[str, float]
 
-    def of(self, residual: Residual) -> float:
+    def find_shift(self, residual: Residual) -> float:
         shift = self.regimes[residual.regime] + self.kinds.get(residual.kind, 0.0)
-        return distance(residual.times) * shift
+        return compute_distance(residual.times) * shift
 
 
-def fit(residuals: Iterable[Residual]) -> dict[Regime, Group]:
+def fit(residuals: Iterable[Residual]) -> dict[Regime, RegimeGroup]:
     """Return what these residuals say about each regime that has cases enough."""
     designs: dict[tuple[int, int], list[Residual]] = defaultdict(list)
     for each in residuals:
         designs[each.regime.runs, each.regime.sizes].append(each)
-    groups: dict[Regime, Group] = {}
+    groups: dict[Regime, RegimeGroup] = {}
     for several in designs.values():
         groups |= _fit_design(several)
     return groups
 
 
-def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, Group]:
+def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
     """Return the groups of one way to rehearse; its regimes share what classes and growth do."""
-    far = [each for each in residuals if each.times >= FAR]
-    cases = {regime: {each.case for each in its} for regime, its in _grouped(far, _regime).items()}
+    far = [each for each in residuals if each.times >= FAR_TIMES]
+    cases = {regime: {each.case for each in its} for regime, its in _group_by(far, _get_regime).items()}
     regimes = {regime for regime, its in cases.items() if len(its) >= FEWEST_CASES}
     enough = [each for each in residuals if each.regime in regimes]
     if not enough:
         return {}
-    left = _left_over(enough)
-    growth, shifts, near = _growth(left), _shifts(enough), _repeats(enough)
-    groups = {regime: _group(_of(left, regime), growth, shifts, near) for regime in sorted(regimes)}
-    scaled = {regime: _scaled(_of(left, regime), group) for regime, group in groups.items()}
-    return {regime: evolve(group, quantiles=_quantiles(scaled, regime)) for regime, group in groups.items()}
+    left = _subtract_shifts(enough)
+    growth, shifts, near = _learn_growth(left), _learn_shifts(enough), _compute_near_quantiles(enough)
+    groups = {
+        regime: _build_group(_select_far(left, regime), growth, shifts, near) for regime in sorted(regimes)
+    }
+    scaled = {regime: _scale(_select_far(left, regime), group) for regime, group in groups.items()}
+    return {
+        regime: evolve(group, quantiles=_compute_quantiles(scaled, regime))
+        for regime, group in groups.items()
+    }
 
 
-def _repeats(residuals: Sequence[Residual]) -> tuple[float, ...]:
+def _compute_near_quantiles(residuals: Sequence[Residual]) -> tuple[float, ...]:
     """Return the quantiles of what a repetition at the same size is off; nothing where none was timed."""
     same = [(each.value, each.weight) for each in residuals if each.times == 1]
-    return weighted_quantiles(same) if same else ()
+    return compute_weighted_quantiles(same) if same else ()
 
 
-def _regime(residual: Residual) -> Regime:
+def _get_regime(residual: Residual) -> Regime:
     return residual.regime
 
 
-def _of(left: Sequence[Left], regime: Regime) -> list[Left]:
-    return [(each, value) for each, value in left if each.regime == regime and each.times >= FAR]
+def _select_far(left: Sequence[LeftOver], regime: Regime) -> list[LeftOver]:
+    return [(each, value) for each, value in left if each.regime == regime and each.times >= FAR_TIMES]
 
 
-def _left_over(residuals: Sequence[Residual]) -> list[Left]:
+def _subtract_shifts(residuals: Sequence[Residual]) -> list[LeftOver]:
     """Return each residual with what of it the other cases' shifts do not explain."""
     left = []
-    for case, several in _grouped(residuals, lambda each: each.case).items():
-        others = _shifts([each for each in residuals if each.case != case])
-        left += [(each, each.value - others.of(each)) for each in several if each.regime in others.regimes]
+    for case, several in _group_by(residuals, lambda each: each.case).items():
+        others = _learn_shifts([each for each in residuals if each.case != case])
+        left += [
+            (each, each.value - others.find_shift(each)) for each in several if each.regime in others.regimes
+        ]
     return left
 
 
-def _shifts(residuals: Sequence[Residual]) -> _Shifts:
+def _learn_shifts(residuals: Sequence[Residual]) -> _Shifts:
     """Return the mean of each regime, and by how much each class differs, drawn towards nothing."""
-    far = [each for each in residuals if each.times >= FAR]
-    means = {key: _mean(several) for key, several in _grouped(far, _place).items()}
+    far = [each for each in residuals if each.times >= FAR_TIMES]
+    means = {key: _compute_mean(several) for key, several in _group_by(far, _get_cell).items()}
     regimes = {
         regime: fmean(mean for (its, _, _), mean in means.items() if its == regime)
         for regime in {regime for regime, _, _ in means}
@@ -127,15 +134,15 @@ def _shifts(residuals: Sequence[Residual]) -> _Shifts:
     kinds: dict[str, list[float]] = defaultdict(list)
     for (regime, kind, _), mean in means.items():
         kinds[kind].append(mean - regimes[regime])
-    drawn = _cases_to_draw(list(kinds.values()))
+    drawn = _count_cases_to_draw(list(kinds.values()))
     return _Shifts(regimes, {kind: sum(each) / (len(each) + drawn) for kind, each in kinds.items()})
 
 
-def _place(residual: Residual) -> tuple[Regime, str, str]:
+def _get_cell(residual: Residual) -> tuple[Regime, str, str]:
     return residual.regime, residual.kind, residual.case
 
 
-def _cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
+def _count_cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
     """Return how many cases' worth zero counts: the variance within classes over that between them."""
     several = [each for each in kinds if len(each) > 1]
     total = sum(map(len, kinds))
@@ -149,12 +156,12 @@ def _cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
     return within / between if between > within / total else float(total)
 
 
-def _growth(left: Sequence[Left]) -> float:
+def _learn_growth(left: Sequence[LeftOver]) -> float:
     """Return how errors grow with the extrapolation: the likeliest, if they are Laplace's."""
     weight = sum(each.weight for each, _ in left)
 
     def unlikely(growth: float) -> float:
-        scales = [stretch(growth, each.times) for each, _ in left]
+        scales = [compute_stretch(growth, each.times) for each, _ in left]
         errors = sum(each.weight * abs(value) / s for (each, value), s in zip(left, scales, strict=True))
         logs = sum(each.weight * math.log(s) for (each, _), s in zip(left, scales, strict=True))
         return logs / weight + math.log(max(errors / weight, 1e-9))
@@ -162,29 +169,35 @@ def _growth(left: Sequence[Left]) -> float:
     return min(_GROWTHS, key=unlikely)
 
 
-def _group(left: Sequence[Left], growth: float, shifts: _Shifts, near: tuple[float, ...]) -> Group:
+def _build_group(
+    left: Sequence[LeftOver], growth: float, shifts: _Shifts, near: tuple[float, ...]
+) -> RegimeGroup:
     errors: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for each, value in left:
-        size = abs(value) / stretch(growth, each.times)
+        size = abs(value) / compute_stretch(growth, each.times)
         errors[each.kind][each.case].append((size, each.weight))
-    by_kind = {kind: [_weighted(sizes) for sizes in cases.values()] for kind, cases in errors.items()}
-    spreads = _spreads(by_kind, shifts.kinds)
+    by_kind = {
+        kind: [_compute_weighted_mean(sizes) for sizes in cases.values()] for kind, cases in errors.items()
+    }
+    spreads = _learn_spreads(by_kind, shifts.kinds)
     shift = shifts.regimes[left[0][0].regime]
-    kinds = {kind: Kind(shift + shifts.kinds[kind], spreads[kind]) for kind in shifts.kinds}
-    other = Kind(shift, _pooled(by_kind))
-    return Group(sum(map(len, by_kind.values())), kinds, other, growth, near=near)
+    kinds = {kind: WorkClassShift(shift + shifts.kinds[kind], spreads[kind]) for kind in shifts.kinds}
+    other = WorkClassShift(shift, _pool_sizes(by_kind))
+    return RegimeGroup(sum(map(len, by_kind.values())), kinds, other, growth, near=near)
 
 
-def _scaled(left: Sequence[Left], group: Group) -> list[tuple[float, float]]:
+def _scale(left: Sequence[LeftOver], group: RegimeGroup) -> list[tuple[float, float]]:
     """Return the residuals with the differences between classes, regimes and distances taken out."""
     return [
-        (value / (group.kinds[each.kind].spread * stretch(group.growth, each.times)), each.weight)
+        (value / (group.kinds[each.kind].spread * compute_stretch(group.growth, each.times)), each.weight)
         for each, value in left
     ]
 
 
-def _quantiles(scaled: Mapping[Regime, Sequence[tuple[float, float]]], regime: Regime) -> tuple[float, ...]:
-    return weighted_quantiles(
+def _compute_quantiles(
+    scaled: Mapping[Regime, Sequence[tuple[float, float]]], regime: Regime
+) -> tuple[float, ...]:
+    return compute_weighted_quantiles(
         [
             (value, weight if its == regime else weight * _OTHER_REGIME)
             for its, several in scaled.items()
@@ -193,29 +206,29 @@ def _quantiles(scaled: Mapping[Regime, Sequence[tuple[float, float]]], regime: R
     )
 
 
-def _pooled(sizes: Mapping[str, Sequence[float]]) -> float:
+def _pool_sizes(sizes: Mapping[str, Sequence[float]]) -> float:
     """Return the mean size of all cases' errors."""
     return max(fmean(size for several in sizes.values() for size in several), _SMALLEST_SPREAD)
 
 
-def _spreads(sizes: Mapping[str, Sequence[float]], kinds: Iterable[str]) -> dict[str, float]:
+def _learn_spreads(sizes: Mapping[str, Sequence[float]], kinds: Iterable[str]) -> dict[str, float]:
     """Return the mean size of each class's errors, drawn towards that of all."""
-    drawn = _POOLED_CASES * _pooled(sizes)
+    drawn = _POOLED_CASES * _pool_sizes(sizes)
     return {
         kind: (drawn + sum(sizes.get(kind, ()))) / (_POOLED_CASES + len(sizes.get(kind, ())))
         for kind in kinds
     }
 
 
-def _mean(residuals: Sequence[Residual]) -> float:
-    return _weighted([(each.value, each.weight) for each in residuals])
+def _compute_mean(residuals: Sequence[Residual]) -> float:
+    return _compute_weighted_mean([(each.value, each.weight) for each in residuals])
 
 
-def _weighted(values: Sequence[tuple[float, float]]) -> float:
+def _compute_weighted_mean(values: Sequence[tuple[float, float]]) -> float:
     return sum(value * weight for value, weight in values) / sum(weight for _, weight in values)
 
 
-def _grouped(residuals: Iterable[Residual], key: Callable[[Residual], _Key]) -> dict[_Key, list[Residual]]:
+def _group_by(residuals: Iterable[Residual], key: Callable[[Residual], _Key]) -> dict[_Key, list[Residual]]:
     found: dict[_Key, list[Residual]] = defaultdict(list)
     for each in residuals:
         found[key(each)].append(each)

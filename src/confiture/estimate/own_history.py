@@ -11,19 +11,19 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from confiture.estimate.plan_estimate import Forecast
-from confiture.estimate.prior import Own
+from confiture.estimate.prior import OwnHistory
 from confiture.estimate.statement_estimate import Prediction
 from confiture.models.report import MigrationReport, StatementReport
 
-VERSION = 1
-SAME_SIZE = 1.5
+ESTIMATES_VERSION = 1
+SAME_SIZE_RATIO = 1.5
 """A table counts as the one predicted where its rows differ by no more."""
 _PRIOR_CASES = 10.0
 """How many migrations of one's own count as much as what is shipped."""
 
 
 @frozen
-class Kept:
+class KeptStatement:
     """What was said of one statement, and what became of it.
 
     Attributes:
@@ -48,7 +48,7 @@ class Kept:
     p50_ms: float | None
     interval50_ms: tuple[float, float] | None
     interval90_ms: tuple[float, float]
-    own: Own = field(factory=Own)
+    own: OwnHistory = field(factory=OwnHistory)
     actual_ms: float | None = None
     actual_rows: float | None = None
 
@@ -59,7 +59,10 @@ class Kept:
             return False
         if self.rows is None or self.p50_ms is None:
             return True
-        return bool(self.actual_rows) and 1 / SAME_SIZE <= (self.actual_rows or 0) / self.rows <= SAME_SIZE
+        return (
+            bool(self.actual_rows)
+            and 1 / SAME_SIZE_RATIO <= (self.actual_rows or 0) / self.rows <= SAME_SIZE_RATIO
+        )
 
 
 @frozen
@@ -78,11 +81,11 @@ class KeptMigration:
     checksum: str
     predicted_at: str
     ran_at: str | None = None
-    statements: tuple[Kept, ...] = ()
+    statements: tuple[KeptStatement, ...] = ()
 
 
 @frozen
-class Line:
+class CalibrationLine:
     """One statement's prediction beside what happened."""
 
     version: str
@@ -121,11 +124,11 @@ class Calibration:
     bounds_kept_percent: float | None
     elsewhere: int
     waiting: int
-    statements: tuple[Line, ...] = field(default=(), repr=False)
+    statements: tuple[CalibrationLine, ...] = field(default=(), repr=False)
 
 
-def kept(
-    found: Sequence[Forecast], checksums: Mapping[str, str], own: Own, predicted_at: str
+def collect_kept(
+    forecasts: Sequence[Forecast], checksums: Mapping[str, str], own: OwnHistory, predicted_at: str
 ) -> tuple[KeptMigration, ...]:
     """Return what is to be kept of forecasts to which ``own`` runs have contributed."""
     return tuple(
@@ -135,22 +138,22 @@ def kept(
             checksums[each.migration.version],
             predicted_at,
             statements=tuple(
-                _of(statement, prediction, own)
+                _build_statement(statement, prediction, own)
                 for statement, prediction in zip(each.migration.statements, each.statements, strict=True)
                 if prediction.estimate.known and prediction.estimate.interval90_ms
             ),
         )
-        for each in found
+        for each in forecasts
         if each.statements and each.migration.version in checksums
     )
 
 
-def _of(statement: StatementReport, prediction: Prediction, own: Own) -> Kept:
+def _build_statement(statement: StatementReport, prediction: Prediction, own: OwnHistory) -> KeptStatement:
     estimate, basis = prediction.estimate, prediction.basis
     assert estimate.interval90_ms is not None
-    return Kept(
+    return KeptStatement(
         statement.line,
-        digest(statement.sql),
+        hash_sql(statement.sql),
         basis.relation if basis else None,
         basis.rows if basis else None,
         basis.kind if basis else None,
@@ -161,25 +164,25 @@ def _of(statement: StatementReport, prediction: Prediction, own: Own) -> Kept:
     )
 
 
-def digest(sql: str) -> str:
+def hash_sql(sql: str) -> str:
     """Return what a statement is known by, without its text."""
     return sha256(sql.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def merged(before: Iterable[KeptMigration], new: Iterable[KeptMigration]) -> tuple[KeptMigration, ...]:
+def merge_kept(before: Iterable[KeptMigration], new: Iterable[KeptMigration]) -> tuple[KeptMigration, ...]:
     """Return what is kept when something is predicted anew; what was run stays."""
     anew = {each.version: each for each in new}
     stays = [each for each in before if each.ran_at or each.version not in anew]
     return (*stays, *anew.values())
 
 
-def with_outcome(
+def add_outcome(
     waiting: KeptMigration, ran: MigrationReport, rows: Mapping[str, float | None], ran_at: str
 ) -> KeptMigration:
     """Return a migration with what its run took, on tables of so many rows."""
     took: dict[str, list[float]] = {}
     for statement in ran.statements:
-        took.setdefault(digest(statement.sql), []).append(statement.work_ms)
+        took.setdefault(hash_sql(statement.sql), []).append(statement.work_ms)
     return evolve(
         waiting,
         ran_at=ran_at,
@@ -196,7 +199,7 @@ def with_outcome(
     )
 
 
-def calibration(all_kept: Sequence[KeptMigration]) -> Calibration:
+def compute_calibration(all_kept: Sequence[KeptMigration]) -> Calibration:
     """Return how good predictions were so far."""
     pairs = [(migration, each) for migration in all_kept for each in migration.statements if each.counts]
     intervals = [each for _, each in pairs if each.p50_ms is not None]
@@ -205,61 +208,61 @@ def calibration(all_kept: Sequence[KeptMigration]) -> Calibration:
     return Calibration(
         migrations=len(run),
         predictions=len(intervals),
-        coverage50_percent=_percent([_within(each, each.interval50_ms) for each in intervals]),
-        coverage90_percent=_percent([_within(each, each.interval90_ms) for each in intervals]),
-        median_error_percent=median(map(_error, intervals)) if intervals else None,
+        coverage50_percent=_compute_percent([_is_within(each, each.interval50_ms) for each in intervals]),
+        coverage90_percent=_compute_percent([_is_within(each, each.interval90_ms) for each in intervals]),
+        median_error_percent=median(map(_compute_error_percent, intervals)) if intervals else None,
         bounds=len(bounds),
-        bounds_kept_percent=_percent([_within(each, each.interval90_ms) for each in bounds]),
+        bounds_kept_percent=_compute_percent([_is_within(each, each.interval90_ms) for each in bounds]),
         elsewhere=sum(
             each.actual_ms is not None and not each.counts for one in run for each in one.statements
         ),
         waiting=len(all_kept) - len(run),
-        statements=tuple(_line(migration, each) for migration, each in pairs),
+        statements=tuple(_build_line(migration, each) for migration, each in pairs),
     )
 
 
-def _within(each: Kept, interval: tuple[float, float] | None) -> bool:
-    return interval is not None and interval[0] <= (each.actual_ms or 0.0) <= interval[1]
+def _is_within(statement: KeptStatement, interval: tuple[float, float] | None) -> bool:
+    return interval is not None and interval[0] <= (statement.actual_ms or 0.0) <= interval[1]
 
 
-def _percent(hits: Sequence[bool]) -> float | None:
+def _compute_percent(hits: Sequence[bool]) -> float | None:
     return 100 * sum(hits) / len(hits) if hits else None
 
 
-def _error(each: Kept) -> float:
-    actual_ms = max(each.actual_ms or 0.0, 1e-3)
-    return 100 * abs((each.p50_ms or 0.0) - actual_ms) / actual_ms
+def _compute_error_percent(statement: KeptStatement) -> float:
+    actual_ms = max(statement.actual_ms or 0.0, 1e-3)
+    return 100 * abs((statement.p50_ms or 0.0) - actual_ms) / actual_ms
 
 
-def _line(migration: KeptMigration, each: Kept) -> Line:
-    return Line(
+def _build_line(migration: KeptMigration, statement: KeptStatement) -> CalibrationLine:
+    return CalibrationLine(
         migration.version,
         migration.name,
-        each.line,
-        each.relation,
-        each.p50_ms,
-        each.interval90_ms,
-        each.actual_ms or 0.0,
-        _within(each, each.interval90_ms),
+        statement.line,
+        statement.relation,
+        statement.p50_ms,
+        statement.interval90_ms,
+        statement.actual_ms or 0.0,
+        _is_within(statement, statement.interval90_ms),
     )
 
 
-def learned(all_kept: Sequence[KeptMigration]) -> Own:
+def learn_from_runs(all_kept: Sequence[KeptMigration]) -> OwnHistory:
     """Return what one's own runs say about predictions, drawn towards saying nothing while they are few.
 
     A migration counts once, however many statements it has.
     """
-    cases = [found for each in all_kept if (found := [*_residuals(each)])]
+    cases = [found for each in all_kept if (found := [*_compute_residuals(each)])]
     if not cases:
-        return Own()
+        return OwnHistory()
     middles = [sum(value for value, _ in case) / len(case) for case in cases]
     counted = _PRIOR_CASES + len(cases)
     shift = sum(middles) / counted
     sizes = [sum(((value - shift) / spread) ** 2 for value, spread in case) / len(case) for case in cases]
-    return Own(shift, math.sqrt((_PRIOR_CASES + sum(sizes)) / counted), len(cases))
+    return OwnHistory(shift, math.sqrt((_PRIOR_CASES + sum(sizes)) / counted), len(cases))
 
 
-def _residuals(migration: KeptMigration) -> Iterable[tuple[float, float]]:
+def _compute_residuals(migration: KeptMigration) -> Iterable[tuple[float, float]]:
     """Yield the logarithm of true over predicted, and how large it was expected to be."""
     for each in migration.statements:
         if each.counts and each.p50_ms and each.interval90_ms[0] > 0:
@@ -271,7 +274,7 @@ def _residuals(migration: KeptMigration) -> Iterable[tuple[float, float]]:
 
 def to_json(all_kept: Iterable[KeptMigration]) -> dict[str, Any]:
     """Return it as the file has it."""
-    return {"estimates_version": VERSION, "migrations": [asdict(each) for each in all_kept]}
+    return {"estimates_version": ESTIMATES_VERSION, "migrations": [asdict(each) for each in all_kept]}
 
 
 def from_json(document: Mapping[str, Any]) -> tuple[KeptMigration, ...]:
@@ -280,16 +283,16 @@ def from_json(document: Mapping[str, Any]) -> tuple[KeptMigration, ...]:
     Raises:
         KeyError, TypeError, ValueError: It is not what ``to_json`` returns.
     """
-    if document["estimates_version"] != VERSION:
+    if document["estimates_version"] != ESTIMATES_VERSION:
         raise ValueError(f"version {document['estimates_version']}")
     return tuple(
-        KeptMigration(**{**each, "statements": tuple(map(_kept, each["statements"]))})
+        KeptMigration(**{**each, "statements": tuple(map(_parse_statement, each["statements"]))})
         for each in document["migrations"]
     )
 
 
-def _kept(each: Mapping[str, Any]) -> Kept:
+def _parse_statement(document: Mapping[str, Any]) -> KeptStatement:
     intervals = {
-        key: each[key] and tuple(map(float, each[key])) for key in ("interval50_ms", "interval90_ms")
+        key: document[key] and tuple(map(float, document[key])) for key in ("interval50_ms", "interval90_ms")
     }
-    return Kept(**{**each, **intervals, "own": Own(**each["own"])})
+    return KeptStatement(**{**document, **intervals, "own": OwnHistory(**document["own"])})

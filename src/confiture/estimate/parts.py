@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def rewrite_by_parts(
+def estimate_rewrite_ms(
     rewrite_ms: float,
     built_here_ms: Iterable[float],
     pages_ratio: float,

@@ -6,31 +6,31 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve, field, frozen
 
-from confiture.estimate.comparability import same_server
+from confiture.estimate.comparability import is_same_server
 from confiture.estimate.prior import Prior
 from confiture.estimate.statement_estimate import (
     FEWEST_MS,
     Prediction,
-    Rehearsed,
+    RehearsedStatement,
     predict,
     predict_hook,
-    total,
+    sum_predictions,
 )
 from confiture.estimate.statistics import Statistics
-from confiture.estimate.unavailability import Predicted, unavailable
-from confiture.estimate.work_classes import classed
+from confiture.estimate.unavailability import PredictedStep, predict_unavailability
+from confiture.estimate.work_classes import classify
 from confiture.models.report import Estimate, HookReport, MigrationReport, Report, StatementReport
 from confiture.sql.statement_kind import statement_kind
 
 _BEFORE = ("before_validation", "before_ddl")
-_UNTOLD_SHARE = 0.2
-_UNTOLD_MS = 50.0
+_UNACCOUNTED_SHARE = 0.2
+_UNACCOUNTED_MS = 50.0
 # Statements that lock what they work on, except a relation that their own transaction made.
-_WORKS_ON = ("index_stmt", "alter_table_stmt", "cluster_stmt", "vacuum_stmt")
+_WORKS_ON_RELATION = ("index_stmt", "alter_table_stmt", "cluster_stmt", "vacuum_stmt")
 
 
 @frozen
-class Size:
+class RehearsedSize:
     """A plan that was rehearsed on a database of one size.
 
     Attributes:
@@ -64,8 +64,8 @@ class Forecast:
     statements: tuple[Prediction, ...] = ()
 
 
-def forecasts(
-    sizes: Sequence[Size], production: Statistics, prior: Prior | None = None
+def forecast_plan(
+    sizes: Sequence[RehearsedSize], production: Statistics, prior: Prior | None = None
 ) -> tuple[Forecast, ...]:
     """Return what the migrations would take in production, the largest size last in ``sizes``."""
     filled = False
@@ -76,10 +76,10 @@ def forecasts(
     return tuple(found)
 
 
-def remarks(sizes: Sequence[Size], production: Statistics) -> tuple[str, ...]:
+def note_server_difference(sizes: Sequence[RehearsedSize], production: Statistics) -> tuple[str, ...]:
     """Return what a reader must know of these estimates."""
     largest = sizes[-1].here
-    if same_server(largest, production):
+    if is_same_server(largest, production):
         return ()
     return (
         f"production (PostgreSQL {production.server.version}) has other settings or another speed than where "
@@ -90,32 +90,32 @@ def remarks(sizes: Sequence[Size], production: Statistics) -> tuple[str, ...]:
 def _forecast(
     number: int,
     migration: MigrationReport,
-    sizes: Sequence[Size],
+    sizes: Sequence[RehearsedSize],
     production: Statistics,
     prior: Prior | None,
     *,
     filled: bool,
 ) -> Forecast:
     if migration.outcome == "not_rehearsed":
-        return Forecast(evolve(migration, estimate=_not_rehearsed(migration)))
+        return Forecast(evolve(migration, estimate=_estimate_not_rehearsed(migration)))
     if migration.outcome != "rehearsed":
         return Forecast(migration)
     statements = []
     for place, statement in enumerate(migration.statements):
-        alike = list(_alike(number, place, statement, sizes))
-        statements.append(_of_new(statement, sizes[-1], filled) or predict(alike, production, prior))
+        alike = list(_collect_same(number, place, statement, sizes))
+        statements.append(_explain_unknown(statement, sizes[-1], filled) or predict(alike, production, prior))
         filled = filled or _fills(statement)
     hooks = [predict_hook(each, sizes[-1].here, production) for each in migration.hooks]
-    return Forecast(_told(migration, statements, hooks), tuple(statements))
+    return Forecast(_add_predictions(migration, statements, hooks), tuple(statements))
 
 
-def _told(
+def _add_predictions(
     migration: MigrationReport, statements: Sequence[Prediction], hooks: Sequence[Prediction]
 ) -> MigrationReport:
     """Return the migration with what is predicted of its steps, of all, and of the tables it blocks."""
-    steps = [*_in_order(migration, statements, hooks)]
-    untold = _untold(migration)
-    whole = total([*(each.prediction for each in steps), *([untold] if untold else [])])
+    steps = [*_order_steps(migration, statements, hooks)]
+    untold = _predict_unaccounted(migration)
+    whole = sum_predictions([*(each.prediction for each in steps), *([untold] if untold else [])])
     return evolve(
         migration,
         statements=tuple(
@@ -127,31 +127,31 @@ def _told(
             for each, prediction in zip(migration.hooks, hooks, strict=True)
         ),
         estimate=whole,
-        unavailable=unavailable(migration, steps, untold),
+        unavailable=predict_unavailability(migration, steps, untold),
     )
 
 
-def _in_order(
+def _order_steps(
     migration: MigrationReport, statements: Sequence[Prediction], hooks: Sequence[Prediction]
-) -> Iterator[Predicted]:
+) -> Iterator[PredictedStep]:
     """Yield the steps as they ran."""
     told = [*zip(migration.hooks, hooks, strict=True)]
-    yield from (Predicted(each, prediction) for each, prediction in told if _comes_before(each))
+    yield from (PredictedStep(each, prediction) for each, prediction in told if _comes_before(each))
     for statement, prediction in zip(migration.statements, statements, strict=True):
-        yield Predicted(statement, prediction)
-    yield from (Predicted(each, prediction) for each, prediction in told if not _comes_before(each))
+        yield PredictedStep(statement, prediction)
+    yield from (PredictedStep(each, prediction) for each, prediction in told if not _comes_before(each))
 
 
 def _comes_before(hook: HookReport) -> bool:
     return hook.phase.lower() in _BEFORE
 
 
-def _untold(migration: MigrationReport) -> Prediction | None:
+def _predict_unaccounted(migration: MigrationReport) -> Prediction | None:
     """Say that much of the time went by beside statements and hooks; ``None`` where it did not."""
     steps: list[StatementReport | HookReport] = [*migration.statements, *migration.hooks]
     steps_ms = sum(each.duration_ms for each in steps)
     untold_ms = (migration.duration_ms or 0.0) - steps_ms
-    if untold_ms < max(_UNTOLD_MS, _UNTOLD_SHARE * (migration.duration_ms or 0.0)):
+    if untold_ms < max(_UNACCOUNTED_MS, _UNACCOUNTED_SHARE * (migration.duration_ms or 0.0)):
         return None
     return Prediction(
         Estimate(
@@ -163,18 +163,20 @@ def _untold(migration: MigrationReport) -> Prediction | None:
     )
 
 
-def _alike(number: int, place: int, statement: StatementReport, sizes: Sequence[Size]) -> Iterator[Rehearsed]:
+def _collect_same(
+    number: int, place: int, statement: StatementReport, sizes: Sequence[RehearsedSize]
+) -> Iterator[RehearsedStatement]:
     """Yield the same statement at every size, the largest last."""
     for size in sizes:
-        runs = [one for run in size.runs if (one := _same(number, place, statement, run))]
+        runs = [one for run in size.runs if (one := _find_same(number, place, statement, run))]
         # What says where it reads and what it locks comes first.
         if size is sizes[-1]:
             runs.sort(key=lambda one: one.duration_ms != statement.duration_ms)
         if runs:
-            yield Rehearsed(size.here, tuple(runs))
+            yield RehearsedStatement(size.here, tuple(runs))
 
 
-def _same(number: int, place: int, statement: StatementReport, run: Report) -> StatementReport | None:
+def _find_same(number: int, place: int, statement: StatementReport, run: Report) -> StatementReport | None:
     if number >= len(run.migrations) or place >= len(run.migrations[number].statements):
         return None
     found = run.migrations[number].statements[place]
@@ -183,16 +185,22 @@ def _same(number: int, place: int, statement: StatementReport, run: Report) -> S
 
 def _fills(statement: StatementReport) -> bool:
     """Whether a statement makes a relation out of what it finds in others."""
-    its = classed(statement)
-    return its.work == "matview" or (its.work == "dml" and bool(its.relations) and "insert" in its.events)
+    its = classify(statement)
+    return its.work_class == "matview" or (
+        its.work_class == "dml" and bool(its.relations) and "insert" in its.events
+    )
 
 
-def _of_new(statement: StatementReport, size: Size, filled: bool) -> Prediction | None:
+def _explain_unknown(statement: StatementReport, size: RehearsedSize, filled: bool) -> Prediction | None:
     """Say why a statement is not known that works on what this plan has made and filled."""
-    its = classed(statement)
+    its = classify(statement)
     new = [name for name in its.relations if name not in size.here.relations]
-    unseen = its.work == "catalog" and not statement.locks and statement_kind(statement.sql).node in _WORKS_ON
-    busy = its.work == "catalog" and statement.work_ms > 10 * FEWEST_MS
+    unseen = (
+        its.work_class == "catalog"
+        and not statement.locks
+        and statement_kind(statement.sql).node in _WORKS_ON_RELATION
+    )
+    busy = its.work_class == "catalog" and statement.work_ms > 10 * FEWEST_MS
     if not busy and not (filled and (new or unseen)):
         return None
     if filled and (new or unseen):
@@ -205,7 +213,7 @@ def _of_new(statement: StatementReport, size: Size, filled: bool) -> Prediction 
     return Prediction(Estimate(known=False, reason=reason, advice=advice))
 
 
-def _not_rehearsed(migration: MigrationReport) -> Estimate:
+def _estimate_not_rehearsed(migration: MigrationReport) -> Estimate:
     return Estimate(
         known=False,
         reason=f"it could not be rehearsed: {migration.reason}",

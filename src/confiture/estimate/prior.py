@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from confiture.estimate.error_law import Law
+from confiture.estimate.error_law import ErrorLaw
 
 FULL_DISTANCE = 10.0
 """From this many times the rehearsed rows on, what is known of extrapolations holds in full."""
@@ -33,7 +33,7 @@ class Regime:
 
 
 @frozen
-class Kind:
+class WorkClassShift:
     """How statements of one class differ from the rest.
 
     Attributes:
@@ -46,7 +46,7 @@ class Kind:
 
 
 @frozen
-class Group:
+class RegimeGroup:
     """What one regime's residuals say.
 
     Attributes:
@@ -59,30 +59,30 @@ class Group:
     """
 
     cases: int
-    kinds: Mapping[str, Kind]
-    other: Kind
+    kinds: Mapping[str, WorkClassShift]
+    other: WorkClassShift
     growth: float
     quantiles: tuple[float, ...] = ()
     near: tuple[float, ...] = ()
 
-    def law(self, kind: str, times: float) -> Law:
+    def find_law(self, kind: str, times: float) -> ErrorLaw:
         """Return the law of a statement of this class predicted for ``times`` the rehearsed rows.
 
         Nothing is surer than a repetition at the same size.
         """
-        far = self._far(self.kinds.get(kind, self.other), max(times, FULL_DISTANCE))
-        part = distance(times) if self.near else 1.0
+        far = self._compute_far_quantiles(self.kinds.get(kind, self.other), max(times, FULL_DISTANCE))
+        part = compute_distance(times) if self.near else 1.0
         near = self.near or far
-        return Law(tuple(part * a + (1 - part) * b for a, b in zip(far, near, strict=True)))
+        return ErrorLaw(tuple(part * a + (1 - part) * b for a, b in zip(far, near, strict=True)))
 
-    def _far(self, kind: Kind, times: float) -> tuple[float, ...]:
-        scale = kind.spread * stretch(self.growth, times)
-        law = Law(tuple(kind.offset + scale * value for value in self.quantiles))
-        return law.no_surer_than(Law(self.near)).quantiles if self.near else law.quantiles
+    def _compute_far_quantiles(self, kind: WorkClassShift, times: float) -> tuple[float, ...]:
+        scale = kind.spread * compute_stretch(self.growth, times)
+        law = ErrorLaw(tuple(kind.offset + scale * value for value in self.quantiles))
+        return law.widen_to(ErrorLaw(self.near)).quantiles if self.near else law.quantiles
 
 
 @frozen
-class Catalog:
+class CatalogBound:
     """What statements take that only change the catalog.
 
     Attributes:
@@ -93,13 +93,13 @@ class Catalog:
     times: float
     least_ms: float
 
-    def bound_ms(self, ms: float) -> float:
+    def compute_bound_ms(self, ms: float) -> float:
         """Return what such a statement takes at most."""
         return max(self.times * ms, self.least_ms)
 
 
 @frozen
-class Own:
+class OwnHistory:
     """What one's own runs add.
 
     Attributes:
@@ -112,32 +112,34 @@ class Own:
     spread: float = 1.0
     cases: int = 0
 
-    def corrected(self, law: Law) -> Law:
+    def correct(self, law: ErrorLaw) -> ErrorLaw:
         """Return the law as one's own runs have it."""
         middle = law.median
-        return Law(tuple(middle + self.shift + self.spread * (value - middle) for value in law.quantiles))
+        return ErrorLaw(
+            tuple(middle + self.shift + self.spread * (value - middle) for value in law.quantiles)
+        )
 
 
 @frozen
 class Prior:
     """All that is known before a prediction: what is shipped, and one's own runs."""
 
-    groups: Mapping[Regime, Group]
-    catalog: Catalog
-    own: Own = Own()
+    groups: Mapping[Regime, RegimeGroup]
+    catalog: CatalogBound
+    own: OwnHistory = OwnHistory()
 
-    def law(self, kind: str, regime: Regime, times: float) -> Law | None:
+    def find_law(self, kind: str, regime: Regime, times: float) -> ErrorLaw | None:
         """Return the law of such a prediction; ``None`` where no timings are like it."""
         group = self.groups.get(regime)
-        return self.own.corrected(group.law(kind, times)) if group else None
+        return self.own.correct(group.find_law(kind, times)) if group else None
 
 
-def distance(times: float) -> float:
+def compute_distance(times: float) -> float:
     """Return how much an extrapolation counts as one: none at the same size, all from ten times on."""
     return min(1.0, abs(math.log(times)) / math.log(FULL_DISTANCE))
 
 
-def stretch(growth: float, times: float) -> float:
+def compute_stretch(growth: float, times: float) -> float:
     """Return how much wider errors are after extrapolating to ``times`` the size."""
     return math.hypot(1.0, growth * math.log(max(times, 1.0)))
 
@@ -148,22 +150,32 @@ def to_json(prior: Prior) -> dict[str, Any]:
     return {"catalog": asdict(prior.catalog), "groups": groups}
 
 
-def from_json(kept: Mapping[str, Any]) -> Prior:
+def from_json(document: Mapping[str, Any]) -> Prior:
     """Return the prior that a file keeps."""
-    return Prior({_regime(each): _group(each) for each in kept["groups"]}, Catalog(**kept["catalog"]))
+    return Prior(
+        {_build_regime(each): _build_group(each) for each in document["groups"]},
+        CatalogBound(**document["catalog"]),
+    )
 
 
-def _regime(kept: Mapping[str, Any]) -> Regime:
-    return Regime(kept["runs"], kept["sizes"], kept["crosses"])
+def _build_regime(document: Mapping[str, Any]) -> Regime:
+    return Regime(document["runs"], document["sizes"], document["crosses"])
 
 
-def _group(kept: Mapping[str, Any]) -> Group:
-    kinds = {name: Kind(**kind) for name, kind in kept["kinds"].items()}
-    other = Kind(**kept["other"])
-    return Group(kept["cases"], kinds, other, kept["growth"], tuple(kept["quantiles"]), tuple(kept["near"]))
+def _build_group(document: Mapping[str, Any]) -> RegimeGroup:
+    kinds = {name: WorkClassShift(**kind) for name, kind in document["kinds"].items()}
+    other = WorkClassShift(**document["other"])
+    return RegimeGroup(
+        document["cases"],
+        kinds,
+        other,
+        document["growth"],
+        tuple(document["quantiles"]),
+        tuple(document["near"]),
+    )
 
 
 @cache
-def shipped() -> Prior:
+def load_shipped() -> Prior:
     """Return the prior that comes with the package."""
     return from_json(json.loads(files("confiture.estimate").joinpath("prior.json").read_text()))

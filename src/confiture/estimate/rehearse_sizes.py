@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING
 import psycopg
 from attrs import evolve, field, frozen
 
-from confiture.estimate.plan_estimate import Size, forecasts, remarks
-from confiture.estimate.prediction_store import Keeping
-from confiture.estimate.prior import Prior, shipped
-from confiture.estimate.statistics import Statistics, age_note
-from confiture.estimate.statistics_file import load
+from confiture.estimate.plan_estimate import RehearsedSize, forecast_plan, note_server_difference
+from confiture.estimate.prediction_store import PredictionStore
+from confiture.estimate.prior import Prior, load_shipped
+from confiture.estimate.statistics import Statistics, describe_age
+from confiture.estimate.statistics_file import load_statistics
 from confiture.exceptions import ConfitureError
 from confiture.models.report import MigrationReport, Report
 
 if TYPE_CHECKING:
     from confiture.config.settings import Settings
-    from confiture.rehearsal.copies import Place
+    from confiture.rehearsal.copies import RehearsalTarget
 
 BUDGET_S = 60.0
-SAMPLES_ROWS = (10_000, 30_000, 100_000)
+SAMPLE_ROWS = (10_000, 30_000, 100_000)
 _NEARLY_ALL = 0.9
-_SMALLER = 0.5
+_SMALLER_SHARE = 0.5
 # Each size is about three times the one before; a server takes its time to start whatever the size.
-_LONGER = 2.0
+_GROWTH = 2.0
 
 
 @frozen
@@ -53,11 +53,11 @@ class Production:
         Raises:
             StatisticsFault: It cannot be used.
         """
-        return cls(load(file), str(file), budget_s)
+        return cls(load_statistics(file), str(file), budget_s)
 
 
 @frozen
-class Rehearsed:
+class RehearsalResult:
     """What rehearsing a plan at one size showed.
 
     Attributes:
@@ -71,67 +71,73 @@ class Rehearsed:
     here: Statistics | None = None
 
 
-Rehearse = Callable[["Place", int | None, int], Rehearsed]
+RehearseCallback = Callable[["RehearsalTarget", int | None, int], RehearsalResult]
 """Rehearses in a place, on a sample of rows, so many times."""
 
 
-def estimated(
+def rehearse_with_estimates(
     settings: Settings,
-    rehearse: Rehearse,
+    rehearse: RehearseCallback,
     production: Production,
-    place: Place,
+    target: RehearsalTarget,
     sample_rows: int | None,
     repeat: int,
 ) -> Report:
     """Rehearse, and return the report with what production would take; that is kept for the real run."""
-    sizes: list[Size | Report]
-    if place == "embedded" and sample_rows is None:
-        sizes = _at_several_sizes(rehearse, repeat, production.budget_s)
-    elif place == "clone":
-        sizes = _whole_and_samples(rehearse, repeat, production)
+    sizes: list[RehearsedSize | Report]
+    if target == "embedded" and sample_rows is None:
+        sizes = _rehearse_samples(rehearse, repeat, production.budget_s)
+    elif target == "clone":
+        sizes = _rehearse_whole_and_samples(rehearse, repeat, production)
     else:
-        sizes = [_at_one_size(rehearse, place, sample_rows, repeat)]
-    return _said(sizes, production, Keeping.of(settings))
+        sizes = [_rehearse_size(rehearse, target, sample_rows, repeat)]
+    return _add_plan_estimates(sizes, production, PredictionStore.open(settings))
 
 
-def _at_one_size(rehearse: Rehearse, place: Place, sample_rows: int | None, repeat: int) -> Size | Report:
-    seen = rehearse(place, sample_rows, repeat)
-    return Size(seen.here, seen.report, seen.runs, sample_rows) if seen.here else seen.report
+def _rehearse_size(
+    rehearse: RehearseCallback, target: RehearsalTarget, sample_rows: int | None, repeat: int
+) -> RehearsedSize | Report:
+    seen = rehearse(target, sample_rows, repeat)
+    return RehearsedSize(seen.here, seen.report, seen.runs, sample_rows) if seen.here else seen.report
 
 
-def _at_several_sizes(rehearse: Rehearse, repeat: int, budget_s: float) -> list[Size | Report]:
+def _rehearse_samples(
+    rehearse: RehearseCallback, repeat: int, budget_s: float
+) -> list[RehearsedSize | Report]:
     """Rehearse on larger and larger samples, as long as there is time and there are more rows."""
     began = time.monotonic()
-    sizes: list[Size | Report] = []
-    for rows in SAMPLES_ROWS:
+    sizes: list[RehearsedSize | Report] = []
+    for rows in SAMPLE_ROWS:
         before = time.monotonic()
-        size = _at_one_size(rehearse, "embedded", rows, repeat)
+        size = _rehearse_size(rehearse, "embedded", rows, repeat)
         sizes.append(size)
         took_s = time.monotonic() - before
         spent_s = time.monotonic() - began
-        if isinstance(size, Report) or _is_the_last(size, rows) or spent_s + _LONGER * took_s > budget_s:
+        if isinstance(size, Report) or _is_last(size, rows) or spent_s + _GROWTH * took_s > budget_s:
             break
     return sizes
 
 
-def _whole_and_samples(rehearse: Rehearse, repeat: int, production: Production) -> list[Size | Report]:
+def _rehearse_whole_and_samples(
+    rehearse: RehearseCallback, repeat: int, production: Production
+) -> list[RehearsedSize | Report]:
     """Rehearse in a clone with all rows, then with fewer and fewer, as long as there is time and use for it.
 
     How times grow is told by the sizes that are nearest to production's.
     """
     began = time.monotonic()
-    whole = _at_one_size(rehearse, "clone", None, repeat)
-    if isinstance(whole, Report) or whole.report.outcome != "ok" or not _is_larger(production, whole):
+    whole = _rehearse_size(rehearse, "clone", None, repeat)
+    if isinstance(whole, Report) or whole.report.outcome != "ok" or not _exceeds(production, whole):
         return [whole]
-    sizes: list[Size | Report] = [whole]
+    sizes: list[RehearsedSize | Report] = [whole]
     took_s = time.monotonic() - began
-    for rows in reversed(SAMPLES_ROWS):
-        if rows > _SMALLER * whole.most_rows:
+    for rows in reversed(SAMPLE_ROWS):
+        if rows > _SMALLER_SHARE * whole.most_rows:
             continue
         if time.monotonic() - began + took_s > production.budget_s:
             break
         try:
-            size = _at_one_size(rehearse, "clone", rows, repeat)
+            size = _rehearse_size(rehearse, "clone", rows, repeat)
         except (ConfitureError, psycopg.Error):
             break  # what all rows have told stands; they are the best there is
         if isinstance(size, Report) or size.report.outcome != "ok":
@@ -140,48 +146,54 @@ def _whole_and_samples(rehearse: Rehearse, repeat: int, production: Production) 
     return sizes
 
 
-def _is_larger(production: Production, size: Size) -> bool:
+def _exceeds(production: Production, size: RehearsedSize) -> bool:
     """Whether a table has more rows in production than it had here."""
     there = production.statistics
-    return any((there.rows(name) or 0.0) > (size.here.rows(name) or 0.0) for name in size.here.relations)
+    return any(
+        (there.count_rows(name) or 0.0) > (size.here.count_rows(name) or 0.0) for name in size.here.relations
+    )
 
 
-def _is_the_last(size: Size, rows: int) -> bool:
+def _is_last(size: RehearsedSize, rows: int) -> bool:
     """Whether a larger sample would hold nothing more, or nothing that went well."""
     return size.report.outcome != "ok" or size.most_rows < _NEARLY_ALL * rows
 
 
-def _said(tried: list[Size | Report], production: Production, keeping: Keeping) -> Report:
+def _add_plan_estimates(
+    attempts: list[RehearsedSize | Report], production: Production, store: PredictionStore
+) -> Report:
     """Return the last report with its estimates, and what is to be said of them."""
-    sizes = [each for each in tried if isinstance(each, Size)]
-    last = tried[-1]
-    old = age_note(production.statistics, production.file)
+    sizes = [each for each in attempts if isinstance(each, RehearsedSize)]
+    last = attempts[-1]
+    old = describe_age(production.statistics, production.file)
     if isinstance(last, Report):
         return evolve(last, notes=(*last.notes, *([old] if old else [])))
-    prior = production.prior or evolve(shipped(), own=keeping.own)
-    found = forecasts(sizes, production.statistics, prior)
+    prior = production.prior or evolve(load_shipped(), own=store.own_history)
+    found = forecast_plan(sizes, production.statistics, prior)
     notes = (
         *last.report.notes,
-        *_sizes(sizes),
+        *_describe_sizes(sizes),
         *([old] if old else []),
-        *keeping.predicted(found, prior.own),
+        *store.keep_predictions(found, prior.own),
     )
     return evolve(
         last.report,
         migrations=tuple(each.migration for each in found),
-        notes=(*notes, *remarks(sizes, production.statistics)),
+        notes=(*notes, *note_server_difference(sizes, production.statistics)),
     )
 
 
-def _sizes(sizes: list[Size]) -> tuple[str, ...]:
+def _describe_sizes(sizes: list[RehearsedSize]) -> tuple[str, ...]:
     if len(sizes) == 1:
         return ()
     *first, last = (f"{each.sample_rows:,}" if each.sample_rows else "all" for each in sizes)
     return (f"rehearsed on {', '.join(first)} and {last} rows of each table for the estimates",)
 
 
-def with_estimates(ran: MigrationReport, here: Statistics, production: Production) -> MigrationReport:
+def add_estimates(ran: MigrationReport, here: Statistics, production: Production) -> MigrationReport:
     """Return one migration's rehearsal on ``here`` with what production would take."""
     report = Report("dry-run", "ok", 0, migrations=(ran,))
-    (found,) = forecasts((Size(here, report, (report,)),), production.statistics, production.prior)
+    (found,) = forecast_plan(
+        (RehearsedSize(here, report, (report,)),), production.statistics, production.prior
+    )
     return found.migration

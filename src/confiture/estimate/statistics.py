@@ -13,12 +13,12 @@ from attrs import asdict, field, frozen
 
 STATS_VERSION = 1
 OLD_DAYS = 7
-RelationKind = Literal["table", "partitioned", "matview"]
-Setting = bool | int | float | str
+StatisticsKind = Literal["table", "partitioned", "matview"]
+SettingValue = bool | int | float | str
 
 
 @frozen
-class Server:
+class ServerFacts:
     """Which server it is.
 
     Attributes:
@@ -81,7 +81,7 @@ class Trigger:
 
 
 @frozen
-class Relation:
+class RelationStatistics:
     """A table or a materialised view.
 
     Attributes:
@@ -93,7 +93,7 @@ class Relation:
     """
 
     name: str
-    kind: RelationKind
+    kind: StatisticsKind
     parent: str | None
     rows: float | None
     pages: int
@@ -142,25 +142,25 @@ class Statistics:
     """
 
     taken_at: datetime
-    server: Server
-    settings: Mapping[str, Setting]
-    relations: Mapping[str, Relation] = field(repr=False)
+    server: ServerFacts
+    settings: Mapping[str, SettingValue]
+    relations: Mapping[str, RelationStatistics] = field(repr=False)
     transactions: Transactions
     probe: Probe
 
-    def age_days(self, now: datetime | None = None) -> float:
+    def compute_age_days(self, now: datetime | None = None) -> float:
         """Return how old it is."""
         return ((now or datetime.now(UTC)) - self.taken_at).total_seconds() / 86400
 
-    def rows(self, name: str) -> float | None:
+    def count_rows(self, name: str) -> float | None:
         """Return the rows of a table, of all its partitions where it has some; ``None`` where not known."""
         return self._sum(name, lambda relation: relation.rows)
 
-    def pages(self, name: str) -> float | None:
+    def count_pages(self, name: str) -> float | None:
         """Return the pages of a table, of all its partitions where it has some."""
         return self._sum(name, lambda relation: relation.pages)
 
-    def leaves(self, name: str) -> tuple[Relation, ...]:
+    def find_leaves(self, name: str) -> tuple[RelationStatistics, ...]:
         """Return the relations that hold a table's rows: itself, or its partitions'."""
         relation = self.relations.get(name)
         if relation is None:
@@ -168,12 +168,12 @@ class Statistics:
         if relation.kind != "partitioned":
             return (relation,)
         children = [each.name for each in self.relations.values() if each.parent == name]
-        return tuple(leaf for child in children for leaf in self.leaves(child))
+        return tuple(leaf for child in children for leaf in self.find_leaves(child))
 
-    def _sum(self, name: str, of: Any) -> float | None:
+    def _sum(self, name: str, measure: Any) -> float | None:
         if name not in self.relations:
             return None
-        found = [of(leaf) for leaf in self.leaves(name)]
+        found = [measure(leaf) for leaf in self.find_leaves(name)]
         return None if None in found else sum(found)
 
 
@@ -190,9 +190,9 @@ def to_json(statistics: Statistics) -> dict[str, Any]:
     }
 
 
-def age_note(statistics: Statistics, file: str, now: datetime | None = None) -> str | None:
+def describe_age(statistics: Statistics, file: str, now: datetime | None = None) -> str | None:
     """Return what to say of a file that is no longer new, ``None`` of a new one."""
-    days = statistics.age_days(now)
+    days = statistics.compute_age_days(now)
     if days < OLD_DAYS:
         return None
     return (

@@ -16,8 +16,8 @@ from confiture.estimate.statistics import (
     Column,
     Index,
     Probe,
-    Relation,
-    Server,
+    RelationStatistics,
+    ServerFacts,
     Statistics,
     Transactions,
     Trigger,
@@ -25,8 +25,8 @@ from confiture.estimate.statistics import (
 from confiture.exceptions import UsageFault
 
 _T = TypeVar("_T")
-_WRITE_ANEW = "write it anew: confiture stats export --url PRODUCTION"
-_WORDS = {
+_EXPORT_HINT = "write it anew: confiture stats export --url PRODUCTION"
+_TYPE_WORDS = {
     str: "text",
     bool: "true or false",
     int: "a whole number",
@@ -45,47 +45,49 @@ class StatisticsFault(UsageFault):
         key: Where in it, ``relations[3].rows``; empty where it is the whole of it.
     """
 
-    def __init__(self, file: str, key: str, problem: str, *, hint: str = _WRITE_ANEW) -> None:
+    def __init__(self, file: str, key: str, problem: str, *, hint: str = _EXPORT_HINT) -> None:
         super().__init__(f"{file}: {key + ': ' if key else ''}{problem}", hint=hint)
         self.file = file
         self.key = key
 
 
 @frozen
-class _At:
+class _FileLocation:
     """A place in the file."""
 
     file: str
     key: str
 
-    def fault(self, problem: str) -> StatisticsFault:
+    def build_fault(self, problem: str) -> StatisticsFault:
         return StatisticsFault(self.file, self.key, problem)
 
-    def below(self, key: str) -> _At:
-        return _At(self.file, f"{self.key}.{key}" if self.key else key)
+    def enter_key(self, key: str) -> _FileLocation:
+        return _FileLocation(self.file, f"{self.key}.{key}" if self.key else key)
 
-    def item(self, number: int) -> _At:
-        return _At(self.file, f"{self.key}[{number}]")
+    def enter_item(self, number: int) -> _FileLocation:
+        return _FileLocation(self.file, f"{self.key}[{number}]")
 
 
-def load(path: Path) -> Statistics:
+def load_statistics(path: Path) -> Statistics:
     """Return the statistics that a file holds.
 
     Raises:
         StatisticsFault: It is missing, no JSON, of another version, or not as it was written.
     """
-    at = _At(str(path), "")
-    document = _object(_read(path), at)
+    at = _FileLocation(str(path), "")
+    document = _check_object(_read(path), at)
     _check_version(document, at)
-    relations = _list(_value(document, "relations", at), at.below("relations"), _relation)
+    relations = _build_list(_require(document, "relations", at), at.enter_key("relations"), _build_relation)
     _check_names(relations, at)
     return Statistics(
-        taken_at=_moment(_value(document, "taken_at", at), at.below("taken_at")),
-        server=_made(Server)(_value(document, "server", at), at.below("server")),
-        settings=_settings(_value(document, "settings", at), at.below("settings")),
+        taken_at=_parse_moment(_require(document, "taken_at", at), at.enter_key("taken_at")),
+        server=_make_builder(ServerFacts)(_require(document, "server", at), at.enter_key("server")),
+        settings=_check_settings(_require(document, "settings", at), at.enter_key("settings")),
         relations={relation.name: relation for relation in relations},
-        transactions=_made(Transactions)(_value(document, "transactions", at), at.below("transactions")),
-        probe=_made(Probe)(_value(document, "probe", at), at.below("probe")),
+        transactions=_make_builder(Transactions)(
+            _require(document, "transactions", at), at.enter_key("transactions")
+        ),
+        probe=_make_builder(Probe)(_require(document, "probe", at), at.enter_key("probe")),
     )
 
 
@@ -102,8 +104,8 @@ def _read(path: Path) -> Any:
         raise StatisticsFault(str(path), "", f"is not JSON: {error}") from None
 
 
-def _check_version(document: Mapping[str, Any], at: _At) -> None:
-    version = _value(document, "stats_version", at)
+def _check_version(document: Mapping[str, Any], at: _FileLocation) -> None:
+    version = _require(document, "stats_version", at)
     if version != STATS_VERSION:
         raise StatisticsFault(
             at.file,
@@ -113,104 +115,117 @@ def _check_version(document: Mapping[str, Any], at: _At) -> None:
         )
 
 
-def _check_names(relations: tuple[Relation, ...], at: _At) -> None:
+def _check_names(relations: tuple[RelationStatistics, ...], at: _FileLocation) -> None:
     seen: set[str] = set()
     for number, relation in enumerate(relations):
         if relation.name in seen:
-            raise at.below("relations").item(number).below("name").fault(f"{relation.name} is there twice")
+            raise (
+                at.enter_key("relations")
+                .enter_item(number)
+                .enter_key("name")
+                .build_fault(f"{relation.name} is there twice")
+            )
         seen.add(relation.name)
     for number, relation in enumerate(relations):
         if relation.parent is not None and relation.parent not in seen:
             problem = f"there is no relation {relation.parent}"
-            raise at.below("relations").item(number).below("parent").fault(problem)
+            raise at.enter_key("relations").enter_item(number).enter_key("parent").build_fault(problem)
 
 
-def _relation(value: Any, at: _At) -> Relation:
-    lists = {"indexes": _made(Index), "columns": _made(Column), "triggers": _made(Trigger)}
-    return _made(Relation, lists)(value, at)
+def _build_relation(value: Any, at: _FileLocation) -> RelationStatistics:
+    lists = {
+        "indexes": _make_builder(Index),
+        "columns": _make_builder(Column),
+        "triggers": _make_builder(Trigger),
+    }
+    return _make_builder(RelationStatistics, lists)(value, at)
 
 
-def _made(
-    shape: type[_T], lists: Mapping[str, Callable[[Any, _At], Any]] | None = None
-) -> Callable[[Any, _At], _T]:
+def _make_builder(
+    shape: type[_T], lists: Mapping[str, Callable[[Any, _FileLocation], Any]] | None = None
+) -> Callable[[Any, _FileLocation], _T]:
     """Return what makes a value of this shape, with every key that it has and no other."""
     hints = get_type_hints(shape)
     names = [each.name for each in fields(shape)]  # type: ignore[arg-type]
 
-    def make(value: Any, at: _At) -> _T:
-        document = _object(value, at)
+    def make(value: Any, at: _FileLocation) -> _T:
+        document = _check_object(value, at)
         if unknown := [key for key in document if key not in names]:
-            raise at.below(unknown[0]).fault("there is no such key")
+            raise at.enter_key(unknown[0]).build_fault("there is no such key")
         given = {}
         for name in names:
-            item, place = _value(document, name, at), at.below(name)
+            item, place = _require(document, name, at), at.enter_key(name)
             made = lists.get(name) if lists else None
-            given[name] = _list(item, place, made) if made else _checked(item, hints[name], name, place)
+            given[name] = (
+                _build_list(item, place, made) if made else _check_value(item, hints[name], name, place)
+            )
         return shape(**given)
 
     return make
 
 
-def _checked(value: Any, hint: Any, name: str, at: _At) -> Any:
+def _check_value(value: Any, hint: Any, name: str, at: _FileLocation) -> Any:
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
-        return _list(value, at, lambda each, place: _checked(each, inner, "", place))
+        return _build_list(value, at, lambda each, place: _check_value(each, inner, "", place))
     if isinstance(hint, UnionType):
         hint, optional = get_args(hint)[0], True
         if value is None and optional:
             return None
     if name in _CHOICES:
-        return _one_of(value, _CHOICES[name], at)
-    return _number(value, hint, name, at) if hint in (int, float) else _of_type(value, hint, at)
+        return _check_choice(value, _CHOICES[name], at)
+    return _check_number(value, hint, name, at) if hint in (int, float) else _check_type(value, hint, at)
 
 
-def _one_of(value: Any, choices: tuple[str, ...], at: _At) -> str:
+def _check_choice(value: Any, choices: tuple[str, ...], at: _FileLocation) -> str:
     if value not in choices:
-        raise at.fault(f"must be one of {', '.join(choices)}, and is {value!r}")
+        raise at.build_fault(f"must be one of {', '.join(choices)}, and is {value!r}")
     return str(value)
 
 
-def _number(value: Any, hint: type, name: str, at: _At) -> Any:
+def _check_number(value: Any, hint: type, name: str, at: _FileLocation) -> Any:
     right = isinstance(value, int | float) if hint is float else isinstance(value, int)
     if isinstance(value, bool) or not right:
-        raise at.fault(f"must be {_WORDS[hint]}, and is {value!r}")
+        raise at.build_fault(f"must be {_TYPE_WORDS[hint]}, and is {value!r}")
     if value != value or abs(value) == float("inf") or (value < 0 and name != "distinct"):
-        raise at.fault(f"cannot be {value}")
+        raise at.build_fault(f"cannot be {value}")
     return hint(value)
 
 
-def _of_type(value: Any, hint: type, at: _At) -> Any:
+def _check_type(value: Any, hint: type, at: _FileLocation) -> Any:
     if not isinstance(value, hint):
-        raise at.fault(f"must be {_WORDS[hint]}, and is {value!r}")
+        raise at.build_fault(f"must be {_TYPE_WORDS[hint]}, and is {value!r}")
     return value
 
 
-def _object(value: Any, at: _At) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = _of_type(value, dict, at)
+def _check_object(value: Any, at: _FileLocation) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = _check_type(value, dict, at)
     return found
 
 
-def _list(value: Any, at: _At, make: Callable[[Any, _At], _T]) -> tuple[_T, ...]:
-    return tuple(make(each, at.item(number)) for number, each in enumerate(_of_type(value, list, at)))
+def _build_list(value: Any, at: _FileLocation, make: Callable[[Any, _FileLocation], _T]) -> tuple[_T, ...]:
+    return tuple(
+        make(each, at.enter_item(number)) for number, each in enumerate(_check_type(value, list, at))
+    )
 
 
-def _value(document: Mapping[str, Any], key: str, at: _At) -> Any:
+def _require(document: Mapping[str, Any], key: str, at: _FileLocation) -> Any:
     if key not in document:
-        raise at.below(key).fault("is missing")
+        raise at.enter_key(key).build_fault("is missing")
     return document[key]
 
 
-def _settings(value: Any, at: _At) -> Mapping[str, Any]:
-    settings = _object(value, at)
+def _check_settings(value: Any, at: _FileLocation) -> Mapping[str, Any]:
+    settings = _check_object(value, at)
     for name, setting in settings.items():
         if not isinstance(setting, bool | int | float | str):
-            raise at.below(name).fault(f"must be a number, text, true or false, and is {setting!r}")
+            raise at.enter_key(name).build_fault(f"must be a number, text, true or false, and is {setting!r}")
     return settings
 
 
-def _moment(value: Any, at: _At) -> datetime:
+def _parse_moment(value: Any, at: _FileLocation) -> datetime:
     try:
-        moment = datetime.fromisoformat(_of_type(value, str, at))
+        moment = datetime.fromisoformat(_check_type(value, str, at))
     except ValueError:
-        raise at.fault(f"must be a time as in 2026-01-31T12:00:00+00:00, and is {value!r}") from None
+        raise at.build_fault(f"must be a time as in 2026-01-31T12:00:00+00:00, and is {value!r}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,7 +1,7 @@
 """The gate: the policy that turns a report's findings and measurements into an exit code. Pure.
 
 ``policy`` is what the configuration says, ``limits`` judges what was measured, ``scope`` says which
-migrations are judged at all, ``accepted`` which findings were let in before, ``judging`` decides, and
+migrations are judged at all, ``accepted`` which findings were let in before, ``lint_options`` decides, and
 ``verdict`` words it.
 """
 

@@ -10,11 +10,11 @@ from attrs import frozen
 from confiture.exceptions import ConfigurationFault
 from confiture.models.report import Finding
 
-_KEYS = ("file", "rule", "relation", "basis", "fingerprint")
+_ENTRY_KEYS = ("file", "rule", "relation", "basis", "fingerprint")
 
 
 @frozen(order=True)
-class Accepted:
+class AcceptedFinding:
     """A finding that does not fail the gate any more.
 
     Attributes:
@@ -32,7 +32,7 @@ class Accepted:
 
 
 @frozen
-class Change:
+class AcceptedChange:
     """What becomes of the file.
 
     Attributes:
@@ -41,12 +41,12 @@ class Change:
         gone: What it held, and is not found any more.
     """
 
-    kept: tuple[Accepted, ...]
-    new: tuple[Accepted, ...]
-    gone: tuple[Accepted, ...]
+    kept: tuple[AcceptedFinding, ...]
+    new: tuple[AcceptedFinding, ...]
+    gone: tuple[AcceptedFinding, ...]
 
 
-def of_findings(findings: Iterable[Finding]) -> tuple[Accepted, ...]:
+def select_acceptable(findings: Iterable[Finding]) -> tuple[AcceptedFinding, ...]:
     """Return what can be accepted of these: errors and warnings that nothing else lets pass.
 
     A limit is not: it is raised in the configuration, where one reads how far.
@@ -54,7 +54,7 @@ def of_findings(findings: Iterable[Finding]) -> tuple[Accepted, ...]:
     return tuple(
         sorted(
             {
-                Accepted(each.file, each.rule, each.relation or "", each.basis, each.fingerprint)
+                AcceptedFinding(each.file, each.rule, each.relation or "", each.basis, each.fingerprint)
                 for each in findings
                 if not each.ignored and each.severity != "info" and not each.rule.startswith("limit-")
             }
@@ -62,34 +62,36 @@ def of_findings(findings: Iterable[Finding]) -> tuple[Accepted, ...]:
     )
 
 
-def changed(
-    before: Collection[Accepted], found: Collection[Accepted], looked_at: Collection[Accepted]
-) -> Change:
+def compare_accepted(
+    before: Collection[AcceptedFinding],
+    found: Collection[AcceptedFinding],
+    examined: Collection[AcceptedFinding],
+) -> AcceptedChange:
     """Compare what is accepted with what is found now.
 
     Args:
         before: What the file holds.
         found: What there is.
-        looked_at: Of ``before``, what would have been found if it were still there.
+        examined: Of ``before``, what would have been found if it were still there.
     """
     there = {each.fingerprint for each in found}
     known = {each.fingerprint for each in before}
-    gone = tuple(sorted(each for each in looked_at if each.fingerprint not in there))
-    return Change(
+    gone = tuple(sorted(each for each in examined if each.fingerprint not in there))
+    return AcceptedChange(
         kept=tuple(sorted({*before} - {*gone})),
         new=tuple(sorted(each for each in found if each.fingerprint not in known)),
         gone=gone,
     )
 
 
-def written(accepted: Iterable[Accepted]) -> str:
+def format_accepted(accepted: Iterable[AcceptedFinding]) -> str:
     """Return the file's text: JSON, sorted, a finding a line, so that two branches merge."""
-    lines = [json.dumps({key: getattr(each, key) for key in _KEYS}) for each in sorted(accepted)]
+    lines = [json.dumps({key: getattr(each, key) for key in _ENTRY_KEYS}) for each in sorted(accepted)]
     body = ",\n".join(f"    {line}" for line in lines)
     return '{\n  "accepted": [\n' + body + ("\n" if lines else "") + "  ]\n}\n"
 
 
-def read(text: str, name: str) -> tuple[Accepted, ...]:
+def parse_accepted(text: str, name: str) -> tuple[AcceptedFinding, ...]:
     """Return what the file's text holds.
 
     Raises:
@@ -97,15 +99,17 @@ def read(text: str, name: str) -> tuple[Accepted, ...]:
     """
     try:
         entries = json.loads(text)["accepted"]
-        return tuple(Accepted(**{key: _text(each, key) for key in _KEYS}) for each in entries)
+        return tuple(
+            AcceptedFinding(**{key: _read_text(each, key) for key in _ENTRY_KEYS}) for each in entries
+        )
     except json.JSONDecodeError as error:
         why = f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}"
     except (KeyError, TypeError, AttributeError, RecursionError):
-        why = f'{name} is not a list of findings under "accepted", each with {", ".join(_KEYS)}'
+        why = f'{name} is not a list of findings under "accepted", each with {", ".join(_ENTRY_KEYS)}'
     raise ConfigurationFault(why, hint="restore it from the repository, or write it anew: confiture accept")
 
 
-def _text(entry: dict[str, object], key: str) -> str:
+def _read_text(entry: dict[str, object], key: str) -> str:
     value = entry[key]
     if not isinstance(value, str):
         raise TypeError(key)

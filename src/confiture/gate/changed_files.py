@@ -8,10 +8,10 @@ from pathlib import Path
 
 from confiture.exceptions import UsageFault
 
-_FETCH = "fetch the whole history: git fetch --unshallow, or fetch-depth: 0 of actions/checkout"
+_FETCH_HINT = "fetch the whole history: git fetch --unshallow, or fetch-depth: 0 of actions/checkout"
 
 
-def changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
+def list_changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
     """Return the files at ``places`` that differ from where HEAD's branch left ``since``, absolute.
 
     What is not committed yet counts, files that git does not know included.
@@ -19,47 +19,49 @@ def changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
     Raises:
         UsageFault: git cannot tell.
     """
-    folder = _folder_of(places[0])
-    _git(folder, since, "rev-parse", "--show-toplevel")
-    commit = _commit(folder, since)
-    base = _merge_base(folder, since, commit)
+    folder = _find_folder(places[0])
+    _run_git(folder, since, "rev-parse", "--show-toplevel")
+    commit = _resolve_commit(folder, since)
+    base = _find_merge_base(folder, since, commit)
     names = [str(place.absolute()) for place in places]
     options = ("--no-renames", "--no-relative", "--diff-filter=d", "-z")
-    tracked = _git(folder, since, "diff", "--name-only", *options, base, "--", *names)
-    top = Path(_git(folder, since, "rev-parse", "--show-toplevel").removesuffix("\n"))
-    new = _git(folder, since, "ls-files", "--others", "--full-name", "-z", "--", *names)
+    tracked = _run_git(folder, since, "diff", "--name-only", *options, base, "--", *names)
+    top = Path(_run_git(folder, since, "rev-parse", "--show-toplevel").removesuffix("\n"))
+    new = _run_git(folder, since, "ls-files", "--others", "--full-name", "-z", "--", *names)
     return frozenset((top / name).resolve() for name in (tracked + new).split("\0") if name)
 
 
-def _folder_of(place: Path) -> Path:
+def _find_folder(place: Path) -> Path:
     return place if place.is_dir() else place.parent
 
 
-def _commit(folder: Path, since: str) -> str:
+def _resolve_commit(folder: Path, since: str) -> str:
     if since.startswith("-") or not since.strip() or "\0" in since:
         raise UsageFault(f"--since {since!r} is not the name of a commit", hint="--since origin/main")
     try:
-        return _git(folder, since, "rev-parse", "--quiet", "--verify", f"{since}^{{commit}}").strip()
+        return _run_git(folder, since, "rev-parse", "--quiet", "--verify", f"{since}^{{commit}}").strip()
     except UsageFault:
-        hint = _FETCH if _is_shallow(folder, since) else f"git fetch origin {since.removeprefix('origin/')}"
+        hint = (
+            _FETCH_HINT if _is_shallow(folder, since) else f"git fetch origin {since.removeprefix('origin/')}"
+        )
         raise UsageFault(f"--since {since}: git knows no such commit here", hint=hint) from None
 
 
-def _merge_base(folder: Path, since: str, commit: str) -> str:
+def _find_merge_base(folder: Path, since: str, commit: str) -> str:
     try:
-        return _git(folder, since, "merge-base", commit, "HEAD").strip()
+        return _run_git(folder, since, "merge-base", commit, "HEAD").strip()
     except UsageFault as fault:
         if _is_shallow(folder, since):
             why = f"--since {since}: this clone is shallow, and holds no commit that {since} and HEAD share"
-            raise UsageFault(why, hint=_FETCH) from None
+            raise UsageFault(why, hint=_FETCH_HINT) from None
         raise UsageFault(f"--since {since}: HEAD and {since} share no commit", hint=fault.hint) from None
 
 
 def _is_shallow(folder: Path, since: str) -> bool:
-    return _git(folder, since, "rev-parse", "--is-shallow-repository").strip() == "true"
+    return _run_git(folder, since, "rev-parse", "--is-shallow-repository").strip() == "true"
 
 
-def _git(folder: Path, since: str, *arguments: str) -> str:
+def _run_git(folder: Path, since: str, *arguments: str) -> str:
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],

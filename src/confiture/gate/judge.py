@@ -13,12 +13,12 @@ from confiture.gate.scope import EVERYTHING, Scope
 from confiture.models.report import Finding, MigrationReport, Report, Verdict
 
 NO_FILES: Mapping[str, str] = MappingProxyType({})
-_BAD: Mapping[FailOn, tuple[str, ...]] = MappingProxyType(
+_FAILING_SEVERITIES: Mapping[FailOn, tuple[str, ...]] = MappingProxyType(
     {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 )
 
 
-def judged(
+def judge_report(
     report: Report,
     policy: Policy,
     *,
@@ -40,71 +40,81 @@ def judged(
         only_report: Whether the exit code stays, whatever the gate says.
     """
     # Of a rehearsal that failed nothing is known of what it did not reach.
-    over = _exceeded(_chosen(report, scope, files), policy, files) if _rehearsed(report) else ()
-    findings = tuple(_marked(each, scope, accepted) for each in (*report.findings, *over))
-    marked = evolve(report, findings=findings, notes=(*report.notes, *_notes(scope)))
+    over = (
+        _find_exceeded(_select_migrations(report, scope, files), policy, files)
+        if _was_rehearsed(report)
+        else ()
+    )
+    findings = tuple(_mark_ignored(each, scope, accepted) for each in (*report.findings, *over))
+    marked = evolve(report, findings=findings, notes=(*report.notes, *_describe_scope(scope)))
     if report.outcome != "ok" or report.exit_code:
         return marked
-    failing = failures(findings, policy.fail_on)
+    failing = select_failures(findings, policy.fail_on)
     return evolve(
         marked,
         exit_code=1 if failing and not only_report else 0,
-        verdict=verdict(findings, failing, policy, only_report=only_report),
+        verdict=build_verdict(findings, failing, policy, only_report=only_report),
     )
 
 
-def failures(findings: Collection[Finding], fail_on: FailOn) -> tuple[Finding, ...]:
+def select_failures(findings: Collection[Finding], fail_on: FailOn) -> tuple[Finding, ...]:
     """Return the findings that fail a gate."""
-    return tuple(each for each in findings if each.severity in _BAD[fail_on] and not each.ignored)
+    return tuple(
+        each for each in findings if each.severity in _FAILING_SEVERITIES[fail_on] and not each.ignored
+    )
 
 
-def _exceeded(
+def _find_exceeded(
     migrations: Sequence[MigrationReport], policy: Policy, files: Mapping[str, str]
 ) -> tuple[Finding, ...]:
-    from confiture.gate.limits import exceeded
+    from confiture.gate.limits import find_exceeded
 
-    return exceeded(migrations, policy, files)
+    return find_exceeded(migrations, policy, files)
 
 
-def _rehearsed(report: Report) -> bool:
+def _was_rehearsed(report: Report) -> bool:
     return report.outcome == "ok" and report.server_version is not None
 
 
-def _chosen(report: Report, scope: Scope, files: Mapping[str, str]) -> tuple[MigrationReport, ...]:
+def _select_migrations(report: Report, scope: Scope, files: Mapping[str, str]) -> tuple[MigrationReport, ...]:
     return tuple(
-        each for each in report.migrations if scope.has(each.version, files.get(each.version, each.file))
+        each for each in report.migrations if scope.includes(each.version, files.get(each.version, each.file))
     )
 
 
-def _marked(finding: Finding, scope: Scope, accepted: Collection[str]) -> Finding:
+def _mark_ignored(finding: Finding, scope: Scope, accepted: Collection[str]) -> Finding:
     # A limit is never accepted: however far it is exceeded, the fingerprint is the same.
     let_in = finding.fingerprint in accepted and not finding.rule.startswith("limit-")
-    counts = not let_in and scope.has(finding.migration, finding.file)
+    counts = not let_in and scope.includes(finding.migration, finding.file)
     return finding if counts else evolve(finding, ignored=True)
 
 
-def _notes(scope: Scope) -> tuple[str, ...]:
-    return (f"judged: migrations {scope.words}",) if scope.words else ()
+def _describe_scope(scope: Scope) -> tuple[str, ...]:
+    return (f"judged: migrations {scope.description}",) if scope.description else ()
 
 
-_MOST = 3
+_MAX_PLACES = 3
 
 
-def verdict(
+def build_verdict(
     findings: Collection[Finding], failing: Sequence[Finding], policy: Policy, *, only_report: bool = False
 ) -> Verdict:
     """Return what the gate says, and what its reader does now."""
     if failing:
         says = "the gate would say no" if only_report else "the gate says no"
-        return Verdict(False, f"{says}: {_counted(failing)}: {_places(failing)}", _next_step(failing))
+        return Verdict(
+            False,
+            f"{says}: {_count_by_severity(failing)}: {_list_places(failing)}",
+            _suggest_next_step(failing),
+        )
     if policy.fail_on == "never":
         return Verdict(True, 'the gate fails on nothing: fail_on = "never"')
     rest = [each for each in findings if not each.ignored and each.severity != "info"]
-    beside = f", with {_counted(rest)}" if rest else ""
+    beside = f", with {_count_by_severity(rest)}" if rest else ""
     return Verdict(True, f"the gate lets it pass{beside}")
 
 
-def _counted(findings: Collection[Finding]) -> str:
+def _count_by_severity(findings: Collection[Finding]) -> str:
     counts = Counter(each.severity for each in findings)
     said = [
         f"{counts[name]} {name}{'s' * (counts[name] != 1)}" for name in ("error", "warning") if counts[name]
@@ -112,18 +122,18 @@ def _counted(findings: Collection[Finding]) -> str:
     return " and ".join(said)
 
 
-def _places(failing: Sequence[Finding]) -> str:
-    said = list(dict.fromkeys(f"{each.rule} at {_place(each)}" for each in failing))
-    rest = len(said) - _MOST
-    return ", ".join(said[:_MOST]) + (f" and {rest} more" if rest > 0 else "")
+def _list_places(failing: Sequence[Finding]) -> str:
+    said = list(dict.fromkeys(f"{each.rule} at {_format_place(each)}" for each in failing))
+    rest = len(said) - _MAX_PLACES
+    return ", ".join(said[:_MAX_PLACES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _place(finding: Finding) -> str:
+def _format_place(finding: Finding) -> str:
     where = finding.file or finding.migration
     return where if finding.line is None else f"{where}:{finding.line}"
 
 
-def _next_step(failing: Sequence[Finding]) -> str:
+def _suggest_next_step(failing: Sequence[Finding]) -> str:
     limits = [each for each in failing if each.rule.startswith("limit-")]
     others = [each for each in failing if each not in limits]
     steps = []

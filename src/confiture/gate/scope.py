@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from confiture.migrations.version import numbers
+from confiture.migrations.version import parse_version
 
 
 @frozen
@@ -23,21 +23,21 @@ class Scope:
     files: frozenset[str] | None = None
     versions: frozenset[tuple[int, ...]] = frozenset()
 
-    def has(self, version: str, file: str | None) -> bool:
+    def includes(self, version: str, file: str | None) -> bool:
         """Whether a migration is judged."""
         return self._is_new(version) and self._has_changed(version, file)
 
     def _is_new(self, version: str) -> bool:
         # A file given by name need not have a version: then it is no older one.
-        return not (self.after and version) or numbers(version) > numbers(self.after)
+        return not (self.after and version) or parse_version(version) > parse_version(self.after)
 
     def _has_changed(self, version: str, file: str | None) -> bool:
         if self.files is None:
             return True
-        return file in self.files or bool(version and numbers(version) in self.versions)
+        return file in self.files or bool(version and parse_version(version) in self.versions)
 
     @property
-    def words(self) -> str | None:
+    def description(self) -> str | None:
         """What is judged, in words; ``None``: everything."""
         parts = [f"newer than {self.after}"] if self.after else []
         parts += [f"changed since {self.since}"] if self.since else []

@@ -48,7 +48,7 @@ class HookPhase(Enum):
             raise ValueError(f"there is no phase {phase!r}; the phases are {known}") from None
 
 
-def _known_phase(phase: HookPhase | str) -> HookPhase | str:
+def _check_phase(phase: HookPhase | str) -> HookPhase | str:
     HookPhase.of(phase)
     return phase
 
@@ -65,7 +65,7 @@ class HookResult:
         execution_time_ms: Wall-clock time, in milliseconds; the guard measures it where it is 0.
     """
 
-    phase: HookPhase | str = field(converter=_known_phase)
+    phase: HookPhase | str = field(converter=_check_phase)
     hook_name: str
     rows_affected: int = 0
     stats: dict[str, Any] | None = None
@@ -89,21 +89,21 @@ class HookError(Exception):
         self.plugin = plugin
         self.phase = HookPhase.of(phase)
         self.error = error
-        super().__init__(f"{self.who} failed in {self.phase.spec}: {_first_line(error)}")
+        super().__init__(f"{self.description} failed in {self.phase.spec}: {_get_first_line(error)}")
         self.__cause__ = error
 
     @property
-    def who(self) -> str:
+    def description(self) -> str:
         """The hook, and the plugin it is of."""
-        return who(self.hook_name, self.plugin)
+        return describe_hook(self.hook_name, self.plugin)
 
 
-def who(hook_name: str, plugin: str | None) -> str:
+def describe_hook(hook_name: str, plugin: str | None) -> str:
     """Return how a hook is named in a message."""
     return f"hook {hook_name!r} of plugin {plugin!r}" if plugin else f"hook {hook_name!r}"
 
 
-def _first_line(error: BaseException) -> str:
+def _get_first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
@@ -122,7 +122,7 @@ class Hook(ABC):
         """Do the work on ``conn``, inside a savepoint; raise to stop the migration."""
 
 
-class Running(Protocol):
+class RunningMigration(Protocol):
     """What a context asks of the migration that is running."""
 
     def relations(self) -> tuple[str, ...]:
@@ -147,11 +147,11 @@ class HandOver(MutableMapping[str, Any]):
         return MappingProxyType(value) if lent else value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._may_write(name)
+        self._check_writer(name)
         self._values[name] = value
 
     def __delitem__(self, name: str) -> None:
-        self._may_write(name)
+        self._check_writer(name)
         del self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -160,13 +160,13 @@ class HandOver(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def saved(self) -> dict[str, Any]:
+    def copy_values(self) -> dict[str, Any]:
         """Return a copy of everything, to be put back when a hook is undone."""
         return {
             name: dict(value) if isinstance(value, dict) else value for name, value in self._values.items()
         }
 
-    def _may_write(self, name: str) -> None:
+    def _check_writer(self, name: str) -> None:
         if self.writer not in (None, name):
             raise KeyError(f"{self.writer!r} may write context.data[{self.writer!r}] only, not [{name!r}]")
 
@@ -211,8 +211,8 @@ class HookContext:
         self.resume: Any = None
         self.callbacks: list[Callable[[], object]] = []
         self._stats: dict[str, Any] = {}
-        self._noted: dict[str, Any] = {}
-        self._running: Running | None = None
+        self._hook_stats: dict[str, Any] = {}
+        self._running: RunningMigration | None = None
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -226,14 +226,14 @@ class HookContext:
     def set_stat(self, name: str, value: Any) -> None:
         """Keep a figure; it appears in the report beside this hook."""
         self._stats[name] = value
-        self._noted[name] = value
+        self._hook_stats[name] = value
 
     @property
     def log(self) -> structlog.stdlib.BoundLogger:
         """A structlog logger, bound to version, phase and plugin."""
-        from confiture.logs import logger
+        from confiture.logs import get_logger
 
-        return logger("confiture.hook").bind(  # type: ignore[no-any-return]
+        return get_logger("confiture.hook").bind(  # type: ignore[no-any-return]
             version=self.migration_version,
             phase=self.phase.spec if self.phase else None,
             plugin=self.data.writer,
@@ -245,7 +245,7 @@ class HookContext:
         Raises:
             RuntimeError: No migration is running.
         """
-        return self._migration("relations()").relations()
+        return self._get_running("relations()").relations()
 
     def set_local(self, name: str, value: str | int) -> None:
         """Change a server setting until the migration's end: ``lock_timeout``, ``role``, ``work_mem``…
@@ -254,44 +254,50 @@ class HookContext:
             RuntimeError: No migration is running.
             psycopg.Error: The server refuses the name or the value.
         """
-        self._migration("set_local()").set_local(name, str(value))
+        self._get_running("set_local()").set_local(name, str(value))
 
     def on_commit(self, callback: Callable[[], object]) -> None:
         """Call ``callback`` after the commit; never in a rehearsal."""
         self.callbacks.append(callback)
 
-    def _migration(self, asked: str) -> Running:
+    def _get_running(self, member: str) -> RunningMigration:
         if self._running is None:
-            raise RuntimeError(f"context.{asked} works while a hook is running")
+            raise RuntimeError(f"context.{member} works while a hook is running")
         return self._running
 
     @contextlib.contextmanager
-    def running(
+    def lend_to_hook(
         self,
-        running: Running,
+        running: RunningMigration,
         phase: HookPhase,
         plugin: str | None,
         config: Mapping[str, Any],
-        noted: dict[str, Any],
+        hook_stats: dict[str, Any],
         resume: Any = None,
     ) -> Iterator[None]:
         """Lend the context to one hook: its phase, its plugin's name and table, and where its stats go."""
-        before = (self._running, self.phase, self.config, self._noted, self.data.writer, self.resume)
-        self._lend(running, phase, config, noted, plugin, resume)
+        before = (self._running, self.phase, self.config, self._hook_stats, self.data.writer, self.resume)
+        self._set_state(running, phase, config, hook_stats, plugin, resume)
         try:
             yield
         finally:
-            self._lend(*before)
+            self._set_state(*before)
 
-    def _lend(
-        self, running: Any, phase: Any, config: Any, noted: dict[str, Any], plugin: str | None, resume: Any
+    def _set_state(
+        self,
+        running: Any,
+        phase: Any,
+        config: Any,
+        hook_stats: dict[str, Any],
+        plugin: str | None,
+        resume: Any,
     ) -> None:
-        self._running, self.phase, self.config, self._noted = running, phase, config, noted
+        self._running, self.phase, self.config, self._hook_stats = running, phase, config, hook_stats
         self.data.writer, self.resume = plugin, resume
 
-    def saved(self) -> Callable[[], None]:
+    def save_state(self) -> Callable[[], None]:
         """Return a function that puts stats, data and callbacks back to what they are now."""
-        stats, data, callbacks = dict(self._stats), self.data.saved(), list(self.callbacks)
+        stats, data, callbacks = dict(self._stats), self.data.copy_values(), list(self.callbacks)
 
         def put_back() -> None:
             self._stats = stats

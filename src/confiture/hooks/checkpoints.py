@@ -11,30 +11,30 @@ from typing import Any
 
 from attrs import define
 
-from confiture.hooks.implementation import HookRef, Misuse
+from confiture.hooks.implementation import HookImplementation, HookMisuse
 
 # As JSON writes it, behind an even number of backslashes.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @define
-class Stretches:
+class CheckpointedTransaction:
     """One transaction after another, each with the progress that was made in it.
 
     Attributes:
         begin: Makes a transaction that commits where it is left well.
         resume: Returns what a hook yielded last before a crash.
         store: Keeps what a hook yielded, as JSON, in the transaction that is about to be committed.
-        commits: How often a hook has committed.
+        commit_count: How often a hook has committed.
     """
 
     begin: Callable[[], AbstractContextManager[None]]
-    resume: Callable[[HookRef], Any]
-    store: Callable[[HookRef, str], None]
-    commits: int = 0
+    resume: Callable[[HookImplementation], Any]
+    store: Callable[[HookImplementation, str], None]
+    commit_count: int = 0
     _transaction: AbstractContextManager[None] | None = None
 
-    def __enter__(self) -> Stretches:
+    def __enter__(self) -> CheckpointedTransaction:
         """Begin the first."""
         self._transaction = self.begin()
         self._transaction.__enter__()
@@ -48,19 +48,19 @@ class Stretches:
         if transaction is not None:
             transaction.__exit__(kind, error, trace)
 
-    def stored(self, progress: Any) -> str:
+    def encode_progress(self, progress: Any) -> str:
         """Return what a hook yielded as the ledger keeps it."""
-        return as_json(progress)
+        return encode_json(progress)
 
-    def commit(self, ref: HookRef, stored: str) -> None:
+    def commit(self, ref: HookImplementation, stored: str) -> None:
         """Store what a hook yielded with what it has done since the last time, and begin again."""
         self.store(ref, stored)
         self.__exit__(None, None, None)
-        self.commits += 1
+        self.commit_count += 1
         self.__enter__()
 
 
-def as_json(progress: Any) -> str:
+def encode_json(progress: Any) -> str:
     """Return what a hook yielded as JSON that PostgreSQL takes; what JSON does not know becomes text.
 
     Raises:
@@ -72,5 +72,5 @@ def as_json(progress: Any) -> str:
         if _NUL.search(text):
             raise ValueError("PostgreSQL has no NUL character")
     except (TypeError, ValueError, RecursionError) as error:
-        raise Misuse(f"it yielded what cannot be stored as JSON ({error})") from error
+        raise HookMisuse(f"it yielded what cannot be stored as JSON ({error})") from error
     return text

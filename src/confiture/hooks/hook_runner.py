@@ -12,14 +12,14 @@ from psycopg import Connection
 from confiture.hooks.api import Hook, HookContext, HookPhase, HookResult
 from confiture.hooks.guard import Guard
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
-from confiture.hooks.implementation import Commits, HookRef, called
+from confiture.hooks.implementation import Checkpoints, HookImplementation, run_callback
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
-from confiture.postgres.locks import changed_so_far
+from confiture.postgres.locks import read_changed_relations
 from confiture.postgres.session import Session
 
-OWN_LISTS = {
+OWN_HOOK_LISTS = {
     HookPhase.BEFORE_VALIDATION: "before_validation_hooks",
     HookPhase.BEFORE_DDL: "before_ddl_hooks",
     HookPhase.AFTER_DDL: "after_ddl_hooks",
@@ -30,7 +30,7 @@ OWN_LISTS = {
 
 
 @define
-class Phases:
+class HookRunner:
     """The hooks of one migration, and what they have done so far.
 
     Attributes:
@@ -38,8 +38,8 @@ class Phases:
         context: What the hooks are told.
         reports: What each did.
         warnings: What their guards had to say.
-        ran: Every hook that was begun.
-        locals: Settings made with ``context.set_local``.
+        begun_hooks: Every hook that was begun.
+        local_settings: Settings made with ``context.set_local``.
         changed_before: What the migration has changed in transactions that have ended.
         observer: Watches each hook of ``reports``, in a rehearsal.
     """
@@ -48,55 +48,60 @@ class Phases:
     context: HookContext
     reports: list[HookReport] = field(factory=list)
     warnings: list[str] = field(factory=list)
-    ran: list[HookRef] = field(factory=list)
-    locals: dict[str, str] = field(factory=dict)
+    begun_hooks: list[HookImplementation] = field(factory=list)
+    local_settings: dict[str, str] = field(factory=dict)
     changed_before: set[str] = field(factory=set)
     observer: HookObserver = field(factory=NoHookObserver)
 
-    def any(self, *phases: HookPhase) -> bool:
+    def has_hooks(self, *phases: HookPhase) -> bool:
         """Whether any of these phases has a hook."""
-        return any(self._implementations(phase) for phase in phases)
+        return any(self._list_implementations(phase) for phase in phases)
 
     def run(
-        self, session: Session, phase: HookPhase, commits: Commits | None = None, **more: Any
+        self, session: Session, phase: HookPhase, checkpoints: Checkpoints | None = None, **more: Any
     ) -> list[HookResult]:
         """Run the hooks of ``phase`` in the transaction that ``session`` is in; nothing where there are none.
 
-        ``commits`` ends that transaction and begins another at each yield of a generator hook.
+        ``checkpoints`` ends that transaction and begins another at each yield of a generator hook.
 
         Raises:
             HookError: One failed.
         """
-        implementations = self._implementations(phase)
+        implementations = self._list_implementations(phase)
         if not implementations:
             return []
         plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
         guard = Guard(
-            session, self.context, plain, lambda: self._changed(session), commits, observer=self.observer
+            session,
+            self.context,
+            plain,
+            lambda: self._list_changed(session),
+            checkpoints,
+            observer=self.observer,
         )
         self.manager.guard = guard
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
-            if guard.fatal:
-                raise guard.fatal
+            if guard.fatal_error:
+                raise guard.fatal_error
         finally:
             self.reports += guard.reports
             self.warnings += guard.warnings
-            self.ran += guard.ran
-            self.locals |= guard.locals
+            self.begun_hooks += guard.begun_hooks
+            self.local_settings |= guard.local_settings
         # A wrapper may return whatever it likes in place of pluggy's list.
         each = results if isinstance(results, list) else [results]
         return [result for result in each if isinstance(result, HookResult)]
 
-    def _changed(self, session: Session) -> tuple[str, ...]:
-        return tuple(sorted({*self.changed_before, *changed_so_far(session.conn)}))
+    def _list_changed(self, session: Session) -> tuple[str, ...]:
+        return tuple(sorted({*self.changed_before, *read_changed_relations(session.conn)}))
 
-    def _implementations(self, phase: HookPhase) -> list[Any]:
+    def _list_implementations(self, phase: HookPhase) -> list[Any]:
         return getattr(self.manager.hook, phase.spec).get_hookimpls()  # type: ignore[no-any-return]
 
 
 @contextmanager
-def own_hooks(manager: GuardedPluginManager, migration: Migration) -> Iterator[None]:
+def register_own_hooks(manager: GuardedPluginManager, migration: Migration) -> Iterator[None]:
     """Register a migration's own hooks after the plugins', for as long as it runs.
 
     Raises:
@@ -104,15 +109,15 @@ def own_hooks(manager: GuardedPluginManager, migration: Migration) -> Iterator[N
     """
     hooks = [
         (phase, hook)
-        for phase, attribute in OWN_LISTS.items()
-        for hook in checked(getattr(migration, attribute), phase, attribute)
+        for phase, attribute in OWN_HOOK_LISTS.items()
+        for hook in check_hooks(getattr(migration, attribute), phase, attribute)
     ]
-    with registered(manager, hooks):
+    with register_hooks(manager, hooks):
         yield
 
 
 @contextmanager
-def registered(manager: GuardedPluginManager, hooks: Sequence[tuple[HookPhase, Hook]]) -> Iterator[None]:
+def register_hooks(manager: GuardedPluginManager, hooks: Sequence[tuple[HookPhase, Hook]]) -> Iterator[None]:
     """Register ``hooks`` so that they run in this order, after the plugins; take them away again."""
     names = [f"own hook {number}" for number, _ in enumerate(hooks)]
     try:
@@ -125,7 +130,7 @@ def registered(manager: GuardedPluginManager, hooks: Sequence[tuple[HookPhase, H
                 manager.unregister(name=name)
 
 
-def checked(hooks: Iterable[Any], phase: HookPhase, where: str) -> list[Hook]:
+def check_hooks(hooks: Iterable[Any], phase: HookPhase, where: str) -> list[Hook]:
     """Return the hooks, having refused what is none, or is of another phase."""
     each = list(hooks)
     for hook in each:
@@ -153,19 +158,19 @@ class HookExecutor:
             HookError: One failed; on an idle connection all of them are undone.
         """
         wanted = HookPhase.of(phase)
-        each = checked(hooks, wanted, f"hooks of {wanted.spec}")
+        each = check_hooks(hooks, wanted, f"hooks of {wanted.spec}")
         manager = GuardedPluginManager()
-        session = Session.of_caller(conn)
-        phases = Phases(manager, context)
+        session = Session.adopt(conn)
+        phases = HookRunner(manager, context)
         more: dict[str, Any] = {"error": context.error} if wanted is HookPhase.ON_ERROR else {}
-        with registered(manager, [(wanted, hook) for hook in each]), session.transaction():
+        with register_hooks(manager, [(wanted, hook) for hook in each]), session.transaction():
             results = phases.run(session, wanted, **more)
         if not (session.nested or context.dry_run):
-            _call_back(context)
+            _run_callbacks(context)
         return results
 
 
-def _call_back(context: HookContext) -> None:
+def _run_callbacks(context: HookContext) -> None:
     callbacks, context.callbacks = context.callbacks, []
-    for said in filter(None, map(called, callbacks)):
+    for said in filter(None, map(run_callback, callbacks)):
         context.log.warning("callback.failed", error=said)

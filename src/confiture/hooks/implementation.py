@@ -11,7 +11,7 @@ from confiture.hooks.api import HookError, HookPhase
 
 
 @frozen
-class HookRef:
+class HookImplementation:
     """One implementation of one phase.
 
     Attributes:
@@ -27,12 +27,12 @@ class HookRef:
     config: Mapping[str, Any] = field(factory=dict)
 
     @property
-    def goes_on(self) -> bool:
+    def continues_on_failure(self) -> bool:
         """Whether its failure is reported and passed over."""
         return self.config.get("on_failure") == "continue"
 
     @property
-    def retries(self) -> bool:
+    def may_retry(self) -> bool:
         """Whether the migration may be tried again once this has run."""
         return self.config.get("retry") is not False
 
@@ -40,38 +40,38 @@ class HookRef:
 class HookFatal(HookError):
     """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
 
-    def __init__(self, ref: HookRef, error: BaseException, *, may_be_committed: bool) -> None:
+    def __init__(self, ref: HookImplementation, error: BaseException, *, may_be_committed: bool) -> None:
         super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
         self.may_be_committed = may_be_committed
 
 
-class Misuse(Exception):
+class HookMisuse(Exception):
     """What a hook did wrong without raising."""
 
 
-class Commits(Protocol):
+class Checkpoints(Protocol):
     """What ends the transaction at a generator hook's ``yield`` and begins the next."""
 
-    def resume(self, ref: HookRef, /) -> Any:
+    def resume(self, ref: HookImplementation, /) -> Any:
         """Return what this hook yielded last before a crash, ``None`` where it begins."""
 
-    def stored(self, progress: Any, /) -> str:
+    def encode_progress(self, progress: Any, /) -> str:
         """Return what was yielded as it is stored, or raise :class:`Misuse`."""
 
-    def commit(self, ref: HookRef, stored: str, /) -> None:
+    def commit(self, ref: HookImplementation, stored: str, /) -> None:
         """Store the progress, commit, and begin again."""
 
 
-def called(callback: Callable[[], object]) -> str | None:
+def run_callback(callback: Callable[[], object]) -> str | None:
     """Call it; a failure is only said, in the sentence that is returned."""
     try:
         callback()
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
-        return f"on_commit callback {callback_name(callback)} failed after the commit: {said}"
+        return f"on_commit callback {get_callback_name(callback)} failed after the commit: {said}"
     return None
 
 
-def callback_name(callback: Callable[[], object]) -> str:
+def get_callback_name(callback: Callable[[], object]) -> str:
     """Return what a reader knows it by."""
     return getattr(callback, "__qualname__", repr(callback))

@@ -13,7 +13,7 @@ from confiture.exceptions import PluginFault
 from confiture.hooks import spec
 from confiture.hooks.api import HookPhase
 from confiture.hooks.guard import Guard
-from confiture.hooks.implementation import HookRef
+from confiture.hooks.implementation import HookImplementation
 
 
 class GuardedPluginManager(pluggy.PluginManager):
@@ -44,31 +44,37 @@ class GuardedPluginManager(pluggy.PluginManager):
                         hint="write wrapper=True, and return what yield returns",
                     )
                 function = getattr(plugin, attribute)
-                ref = self._ref(name, options["specname"] or attribute, function)
+                ref = self._make_implementation(name, options["specname"] or attribute, function)
                 if ref is None:
                     if not options["optionalhook"]:  # pluggy's own check names it
                         setattr(stand_in, attribute, function)
                     continue
-                setattr(stand_in, attribute, _guarded(self, ref, function, options))
+                setattr(stand_in, attribute, _guard_function(self, ref, function, options))
         return super().register(stand_in, name)
 
     def register_hook(self, hook: Any, phase: HookPhase, name: str) -> str | None:
         """Register a ``Hook`` of a migration's own list, for as long as that migration runs."""
-        ref = HookRef(phase, None, type(hook).__name__)
+        ref = HookImplementation(phase, None, type(hook).__name__)
         function: Callable[..., Any] = lambda conn, context: hook.execute(conn, context)  # noqa: E731
         # trylast: each one registered later is called later, and all of them after the plugins'.
-        stand_in = SimpleNamespace(**{phase.spec: _guarded(self, ref, function, {"trylast": True})})
+        stand_in = SimpleNamespace(**{phase.spec: _guard_function(self, ref, function, {"trylast": True})})
         return super().register(stand_in, name)
 
-    def _ref(self, plugin: str, phase: str, function: Callable[..., Any]) -> HookRef | None:
+    def _make_implementation(
+        self, plugin: str, phase: str, function: Callable[..., Any]
+    ) -> HookImplementation | None:
         known = phase.upper() in HookPhase.__members__
         name = getattr(function, "__qualname__", type(function).__name__)
-        return HookRef(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {})) if known else None
+        return (
+            HookImplementation(HookPhase.of(phase), plugin, name, self.tables.get(plugin, {}))
+            if known
+            else None
+        )
 
 
-def _guarded(
+def _guard_function(
     manager: GuardedPluginManager,
-    ref: HookRef,
+    ref: HookImplementation,
     function: Callable[..., Any],
     options: Mapping[str, Any],
 ) -> Callable[..., Any]:
@@ -78,16 +84,16 @@ def _guarded(
         def wrapper(*args: Any) -> Generator[Any, Any, Any]:
             return (yield from manager.guard.wrap(ref, function(*args)))
 
-        return _marked(wrapper, options)
+        return _mark_function(wrapper, options)
 
     @functools.wraps(function)
     def plain(*args: Any) -> Any:
         return manager.guard.call(ref, lambda: function(*args))
 
-    return _marked(plain, options)
+    return _mark_function(plain, options)
 
 
-def _marked(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
+def _mark_function(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:
     # Marked again: above a @staticmethod the mark is not on the function, where `wraps` looks.
     marked: Callable[..., Any] = spec.hookimpl(**options)(function)
     return marked

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from confiture.config.settings import Settings
 from confiture.exceptions import LedgerFault
 from confiture.ledger.table import Ledger
-from confiture.ledger.writer import recorder
+from confiture.ledger.writer import open_ledger_writer
 from confiture.migrations.folder import read_folder
-from confiture.migrations.planner import find, statuses
-from confiture.migrations.version import numbers
-from confiture.models.ledger import Baseline, BaselineStep, Entry, Row
-from confiture.models.migration import Script
-from confiture.postgres.connect import connected
+from confiture.migrations.planner import determine_statuses, find_script
+from confiture.migrations.version import parse_version
+from confiture.models.ledger import Baseline, BaselineStep, LedgerEntry, LedgerRow
+from confiture.models.migration import MigrationFile
+from confiture.postgres.connect import open_connection
 
 
-def baseline(settings: Settings, version: str, *, dry_run: bool = False) -> Baseline:
+def record_baseline(settings: Settings, version: str, *, dry_run: bool = False) -> Baseline:
     """Record everything up to and including ``version`` as applied; with ``dry_run`` only say what would be.
 
     Raises:
@@ -25,34 +25,34 @@ def baseline(settings: Settings, version: str, *, dry_run: bool = False) -> Base
         LockFault: Another run holds the migration lock.
     """
     scripts = read_folder(settings.migrations)
-    limit = numbers(find(scripts, version).version)
+    limit = parse_version(find_script(scripts, version).version)
     ledger = Ledger(settings.schema)
     if dry_run:
-        with connected(settings) as conn:
-            new = to_record(scripts, ledger.read(conn), limit)
+        with open_connection(settings) as conn:
+            new = select_to_record(scripts, ledger.read(conn), limit)
     else:
-        with recorder(settings) as recording:
-            new = to_record(scripts, recording.entries(), limit)
+        with open_ledger_writer(settings) as recording:
+            new = select_to_record(scripts, recording.read_entries(), limit)
             if new:
-                recording.write(" ".join(ledger.insert_sql(_row(script)) for script in new))
-    return Baseline(dry_run, _steps(scripts, limit, new, dry_run))
+                recording.write(" ".join(ledger.render_insert_sql(_make_row(script)) for script in new))
+    return Baseline(dry_run, _make_steps(scripts, limit, new, dry_run))
 
 
-def to_record(
-    scripts: Sequence[Script], entries: Sequence[Entry], limit: tuple[int, ...]
-) -> tuple[Script, ...]:
+def select_to_record(
+    scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry], limit: tuple[int, ...]
+) -> tuple[MigrationFile, ...]:
     """Return the migrations up to ``limit`` that the ledger lacks, in order.
 
     Raises:
         LedgerFault: Something above is applied, or something applied is changed, missing or unfinished.
     """
-    known = {numbers(entry.version) for entry in entries}
+    known = {parse_version(entry.version) for entry in entries}
     lines = [
         f"{each.state}: {each.version} {each.name}".rstrip()
-        for each in statuses(scripts, entries)
+        for each in determine_statuses(scripts, entries)
         if each.state in ("changed", "missing", "unfinished")
     ]
-    above = [entry for entry in entries if entry.finished and numbers(entry.version) > limit]
+    above = [entry for entry in entries if entry.finished and parse_version(entry.version) > limit]
     lines += [f"applied above it: {entry.version} {entry.name}".rstrip() for entry in above]
     if lines:
         raise LedgerFault(
@@ -63,17 +63,17 @@ def to_record(
     return tuple(
         script
         for script in scripts
-        if numbers(script.version) <= limit and numbers(script.version) not in known
+        if parse_version(script.version) <= limit and parse_version(script.version) not in known
     )
 
 
-def _row(script: Script) -> Row:
+def _make_row(script: MigrationFile) -> LedgerRow:
     # It was not run: it took no time, and that is how the history knows it.
-    return Row(script.version, script.name, script.checksum, 0.0, True, (), ())
+    return LedgerRow(script.version, script.name, script.checksum, 0.0, True, (), ())
 
 
-def _steps(
-    scripts: Sequence[Script], limit: tuple[int, ...], new: Sequence[Script], dry_run: bool
+def _make_steps(
+    scripts: Sequence[MigrationFile], limit: tuple[int, ...], new: Sequence[MigrationFile], dry_run: bool
 ) -> tuple[BaselineStep, ...]:
     return tuple(
         BaselineStep(
@@ -82,5 +82,5 @@ def _steps(
             "applied" if script not in new else "would-record" if dry_run else "recorded",
         )
         for script in scripts
-        if numbers(script.version) <= limit
+        if parse_version(script.version) <= limit
     )

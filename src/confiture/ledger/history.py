@@ -6,24 +6,24 @@ from typing import Any
 
 from confiture.config.settings import Settings
 from confiture.ledger.table import Ledger
-from confiture.migrations.version import numbers
-from confiture.models.ledger import HookRecord, PluginRecord, Record
-from confiture.postgres.connect import connected
+from confiture.migrations.version import parse_version
+from confiture.models.ledger import HistoryRecord, HookRecord, PluginRecord
+from confiture.postgres.connect import open_connection
 from confiture.sql.quote import quote_ident
 
 
-def read_history(settings: Settings) -> tuple[Record, ...]:
+def read_history(settings: Settings) -> tuple[HistoryRecord, ...]:
     """Return what was applied, newest last; read rights are enough, no lock is taken.
 
     Raises:
         ConfitureError: The server cannot be reached, or the role may not read the ledger.
     """
     ledger = Ledger(settings.schema)
-    with connected(settings) as conn:
-        return records(ledger.select(conn, history_sql(ledger.schema)))
+    with open_connection(settings) as conn:
+        return parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
 
 
-def history_sql(schema: str) -> str:
+def render_history_sql(schema: str) -> str:
     """Return SQL that reads all that the ledger knows of what was applied."""
     return f"""
         SELECT version, name,
@@ -33,13 +33,13 @@ def history_sql(schema: str) -> str:
     """
 
 
-def records(found: list[tuple[Any, ...]]) -> tuple[Record, ...]:
+def parse_records(found: list[tuple[Any, ...]]) -> tuple[HistoryRecord, ...]:
     """Return the rows as records, newest last; what was recorded in one moment goes by version."""
-    each = [_record(*row) for row in found]
-    return tuple(sorted(each, key=lambda record: (record.applied_at, numbers(record.version))))
+    each = [_parse_record(*row) for row in found]
+    return tuple(sorted(each, key=lambda record: (record.applied_at, parse_version(record.version))))
 
 
-def _record(
+def _parse_record(
     version: str,
     name: str,
     applied_at: str,
@@ -48,8 +48,8 @@ def _record(
     transactional: bool,
     plugins: list[str],
     hooks: list[str],
-) -> Record:
-    return Record(
+) -> HistoryRecord:
+    return HistoryRecord(
         version=version,
         name=name,
         applied_at=applied_at,
@@ -58,16 +58,16 @@ def _record(
         duration_ms=duration_ms or None,
         transactional=transactional,
         baseline=not duration_ms,
-        plugins=tuple(_plugin(each) for each in plugins),
-        hooks=tuple(_hook(each) for each in hooks),
+        plugins=tuple(_parse_plugin(each) for each in plugins),
+        hooks=tuple(_parse_hook(each) for each in hooks),
     )
 
 
-def _plugin(recorded: str) -> PluginRecord:
+def _parse_plugin(recorded: str) -> PluginRecord:
     name, _, version = recorded.partition("==")
     return PluginRecord(name, version)
 
 
-def _hook(recorded: str) -> HookRecord:
+def _parse_hook(recorded: str) -> HookRecord:
     phase, _, hook = recorded.partition(" ")
     return HookRecord(phase, hook)

@@ -17,11 +17,11 @@ from attrs import frozen
 from psycopg import Connection, Error
 
 from confiture.exceptions import LockFault
-from confiture.postgres.session import rows, send
+from confiture.postgres.session import fetch_rows, send
 
 
 @frozen
-class Keeper:
+class MigrationLock:
     """The connection that holds the migration lock.
 
     Attributes:
@@ -34,26 +34,26 @@ class Keeper:
     pid: int
     key: tuple[int, int]
 
-    def lock_sql(self) -> str:
+    def render_condition(self) -> str:
         """Return the condition that finds the lock among ``pg_locks``, while it is held."""
-        return f"granted AND pid = {self.pid} AND {_is_key(self.key)}"
+        return f"granted AND pid = {self.pid} AND {_render_key_condition(self.key)}"
 
 
 @contextmanager
-def migration_lock(conn: Connection[Any], schema: str, wait_s: float) -> Iterator[Keeper]:
+def take_migration_lock(conn: Connection[Any], schema: str, wait_s: float) -> Iterator[MigrationLock]:
     """Hold the migration lock of this database and schema on ``conn``, which is closed afterwards.
 
     Raises:
         LockFault: Another run holds it until the deadline.
     """
-    key = _key(schema)
+    key = _derive_key(schema)
     try:
-        yield Keeper(conn, _acquire(conn, key, wait_s), key)
+        yield MigrationLock(conn, _acquire(conn, key, wait_s), key)
     finally:
         conn.close()
 
 
-def lock_lost() -> LockFault:
+def build_lock_lost_fault() -> LockFault:
     """The fault of a run whose keeper is gone."""
     return LockFault(
         "the migration lock was lost: the connection that held it is gone; rolled back",
@@ -61,60 +61,63 @@ def lock_lost() -> LockFault:
     )
 
 
-def _key(schema: str) -> tuple[int, int]:
+def _derive_key(schema: str) -> tuple[int, int]:
     digest = hashlib.sha256(f"confiture:{schema}".encode()).digest()
     return int.from_bytes(digest[:4]), int.from_bytes(digest[4:8])
 
 
-def _is_key(key: tuple[int, int]) -> str:
+def _render_key_condition(key: tuple[int, int]) -> str:
     return f"locktype = 'advisory' AND classid = {key[0]} AND objid = {key[1]} AND objsubid = 1"
 
 
-_HERE = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+_THIS_DATABASE_SQL = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 
 def _acquire(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> int:
     signed = int.from_bytes(key[0].to_bytes(4) + key[1].to_bytes(4), signed=True)
     attempt = f"SELECT pg_try_advisory_xact_lock({signed}), pg_backend_pid()"
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; " + "".join(
-        f"SET LOCAL {name} = 0; " for name in _timeouts(conn)
+        f"SET LOCAL {name} = 0; " for name in _list_timeouts(conn)
     )
     deadline = time.monotonic() + wait_s
     granted, pid = send(conn, begin + attempt)[-1][0]
     while not granted:
         if time.monotonic() >= deadline:
-            raise _busy(conn, key, wait_s)
+            raise _build_busy_fault(conn, key, wait_s)
         time.sleep(min(0.1 + random.random() / 5, max(0.0, deadline - time.monotonic())))
-        granted, pid = rows(conn, attempt)[0]
+        granted, pid = fetch_rows(conn, attempt)[0]
     return int(pid)
 
 
-def _timeouts(conn: Connection[Any]) -> tuple[str, ...]:
+def _list_timeouts(conn: Connection[Any]) -> tuple[str, ...]:
     each = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
     return (*each, "transaction_timeout") if conn.info.server_version >= 170000 else each
 
 
-def _busy(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> LockFault:
-    holder = _holder(conn, key) or "a session that has just ended"
+def _build_busy_fault(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> LockFault:
+    holder = _find_holder(conn, key) or "a session that has just ended"
     return LockFault(
         f"another run holds the migration lock: {holder}; waited {wait_s:g} s",
         hint="wait for it to end, or give it longer: --lock-wait SECONDS",
     )
 
 
-def lock_holder(conn: Connection[Any], schema: str) -> str | None:
+def find_lock_holder(conn: Connection[Any], schema: str) -> str | None:
     """Return who holds the migration lock of this database and schema, ``None`` where nobody does."""
-    return _holder(conn, _key(schema))
+    return _find_holder(conn, _derive_key(schema))
 
 
-def _holder(conn: Connection[Any], key: tuple[int, int]) -> str | None:
-    who = rows(conn, f"SELECT pid FROM pg_locks WHERE granted AND {_is_key(key)} AND {_HERE}")
+def _find_holder(conn: Connection[Any], key: tuple[int, int]) -> str | None:
+    who = fetch_rows(
+        conn,
+        f"SELECT pid FROM pg_locks WHERE granted AND {_render_key_condition(key)} AND {_THIS_DATABASE_SQL}",
+    )
     return describe_sessions(conn, [pid for (pid,) in who]) if who else None
 
 
 def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:
     """Return what a person needs to find the sessions: pid, user, program, host, since when, doing what."""
-    each = rows(
+    each = fetch_rows(
         conn,
         # Within a transaction the activity is a snapshot, taken at the first look.
         "SELECT pg_stat_clear_snapshot();"
@@ -129,9 +132,9 @@ def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:
     ) or ", ".join(f"pid {pid}" for pid in pids)
 
 
-def still_held(keeper: Keeper) -> bool:
+def is_lock_held(lock: MigrationLock) -> bool:
     """Whether the keeper's own connection still answers."""
     try:
-        return bool(rows(keeper.conn, f"SELECT 1 FROM pg_locks WHERE {keeper.lock_sql()}"))
+        return bool(fetch_rows(lock.conn, f"SELECT 1 FROM pg_locks WHERE {lock.render_condition()}"))
     except Error:
         return False

@@ -10,18 +10,25 @@ from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, UsageFault
-from confiture.ledger.migration_lock import lock_holder
+from confiture.ledger.migration_lock import find_lock_holder
 from confiture.ledger.table import Ledger
-from confiture.ledger.verify import file_disagreements
-from confiture.ledger.writer import recorder
-from confiture.migrations.folder import read_folder, sha256
-from confiture.migrations.planner import find
-from confiture.migrations.version import numbers
-from confiture.models.ledger import Entry, HookProgress, InvalidIndex, Repair, StatementProgress, Unfinished
-from confiture.models.migration import Script, Statement
-from confiture.postgres.connect import connected
-from confiture.postgres.invalid_indexes import build_of
-from confiture.postgres.session import literal, rows
+from confiture.ledger.verify import find_file_disagreements
+from confiture.ledger.writer import open_ledger_writer
+from confiture.migrations.folder import hash_text, read_folder
+from confiture.migrations.planner import find_script
+from confiture.migrations.version import parse_version
+from confiture.models.ledger import (
+    HookProgress,
+    InvalidIndex,
+    LedgerEntry,
+    Repair,
+    StatementProgress,
+    UnfinishedMigration,
+)
+from confiture.models.migration import MigrationFile, Statement
+from confiture.postgres.connect import open_connection
+from confiture.postgres.invalid_indexes import parse_build
+from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sql.quote import quote_ident
 
 
@@ -31,21 +38,23 @@ def read_repair(settings: Settings, version: str | None = None) -> Repair:
     Raises:
         UsageFault: There is no such version, neither in the folder nor in the ledger.
     """
-    scripts = _scripts(settings)
+    scripts = _read_scripts(settings)
     ledger = Ledger(settings.schema)
-    with connected(settings) as conn:
+    with open_connection(settings) as conn:
         entries = ledger.read(conn)
-        wanted = None if version is None else _known(version, scripts, entries)
-        running = lock_holder(conn, settings.schema)
+        wanted = None if version is None else _resolve_version(version, scripts, entries)
+        running = find_lock_holder(conn, settings.schema)
         unfinished = tuple(
-            _unfinished(conn, read_progress(conn, ledger, entry), _script(scripts, entry), running)
-            for entry in sorted(entries, key=lambda entry: numbers(entry.version))
-            if not entry.finished and wanted in (None, numbers(entry.version))
+            _describe_unfinished(
+                conn, read_progress(conn, ledger, entry), _find_script(scripts, entry), running
+            )
+            for entry in sorted(entries, key=lambda entry: parse_version(entry.version))
+            if not entry.finished and wanted in (None, parse_version(entry.version))
         )
     disagreements = tuple(
         each
-        for each in file_disagreements(scripts, entries)
-        if each.what != "unfinished" and wanted in (None, numbers(each.version))
+        for each in find_file_disagreements(scripts, entries)
+        if each.what != "unfinished" and wanted in (None, parse_version(each.version))
     )
     return Repair(unfinished, disagreements)
 
@@ -57,12 +66,12 @@ def accept_changed(settings: Settings, version: str) -> Repair:
         UsageFault: There is no such file, or it was not applied.
         LockFault: Another run holds the migration lock.
     """
-    script = find(read_folder(settings.migrations), version)
-    with recorder(settings) as recording:
-        entry = _applied(recording.entries(), script)
+    script = find_script(read_folder(settings.migrations), version)
+    with open_ledger_writer(settings) as recording:
+        entry = _find_applied(recording.read_entries(), script)
         if entry.checksum in (None, script.checksum):
             return Repair(done=(f"{script.label} has not changed: nothing to do",))
-        recording.write(recording.ledger.accept_sql(entry.version, script.checksum))
+        recording.write(recording.ledger.render_accept_sql(entry.version, script.checksum))
     return Repair(done=(f"the file of {script.label} is accepted as it is now",))
 
 
@@ -73,22 +82,24 @@ def forget(settings: Settings, version: str) -> Repair:
         UsageFault: The ledger does not know it, or there is nothing wrong with it.
         LockFault: Another run holds the migration lock.
     """
-    scripts = _scripts(settings)
-    with recorder(settings) as recording:
-        entries = recording.entries()
-        wanted = _known(version, (), entries)
-        those = [entry for entry in entries if numbers(entry.version) == wanted]
-        if all(entry.finished for entry in those) and _script(scripts, those[0]):
+    scripts = _read_scripts(settings)
+    with open_ledger_writer(settings) as recording:
+        entries = recording.read_entries()
+        wanted = _resolve_version(version, (), entries)
+        those = [entry for entry in entries if parse_version(entry.version) == wanted]
+        if all(entry.finished for entry in those) and _find_script(scripts, those[0]):
             raise UsageFault(
-                f"{_label(those[0])} is applied and its file is there: nothing to forget",
+                f"{_format_label(those[0])} is applied and its file is there: nothing to forget",
                 hint="undo it: confiture down",
             )
         written = dict.fromkeys(entry.version for entry in those)
-        recording.write(" ".join(map(recording.ledger.delete_sql, written)))
-    return Repair(done=(f"{_label(those[0])} is forgotten; what it did in the database is still there",))
+        recording.write(" ".join(map(recording.ledger.render_delete_sql, written)))
+    return Repair(
+        done=(f"{_format_label(those[0])} is forgotten; what it did in the database is still there",)
+    )
 
 
-def _scripts(settings: Settings) -> tuple[Script, ...]:
+def _read_scripts(settings: Settings) -> tuple[MigrationFile, ...]:
     """Return the scripts; a folder that is empty is no reason not to repair."""
     try:
         return read_folder(settings.migrations)
@@ -98,10 +109,12 @@ def _scripts(settings: Settings) -> tuple[Script, ...]:
         raise
 
 
-def _known(version: str, scripts: tuple[Script, ...], entries: tuple[Entry, ...]) -> tuple[int, ...]:
-    wanted = numbers(version)
+def _resolve_version(
+    version: str, scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
+) -> tuple[int, ...]:
+    wanted = parse_version(version)
     versions = (*(script.version for script in scripts), *(entry.version for entry in entries))
-    if wanted not in map(numbers, versions):
+    if wanted not in map(parse_version, versions):
         raise UsageFault(
             f"neither the ledger nor the folder knows version {version!r}"
             if scripts
@@ -111,13 +124,15 @@ def _known(version: str, scripts: tuple[Script, ...], entries: tuple[Entry, ...]
     return wanted
 
 
-def _script(scripts: tuple[Script, ...], entry: Entry) -> Script | None:
-    return next((each for each in scripts if numbers(each.version) == numbers(entry.version)), None)
+def _find_script(scripts: tuple[MigrationFile, ...], entry: LedgerEntry) -> MigrationFile | None:
+    return next(
+        (each for each in scripts if parse_version(each.version) == parse_version(entry.version)), None
+    )
 
 
-def _applied(entries: tuple[Entry, ...], script: Script) -> Entry:
+def _find_applied(entries: tuple[LedgerEntry, ...], script: MigrationFile) -> LedgerEntry:
     for entry in entries:
-        if entry.finished and numbers(entry.version) == numbers(script.version):
+        if entry.finished and parse_version(entry.version) == parse_version(script.version):
             return entry
     raise UsageFault(
         f"{script.label} is not applied: there is no checksum to replace",
@@ -125,38 +140,40 @@ def _applied(entries: tuple[Entry, ...], script: Script) -> Entry:
     )
 
 
-def _unfinished(
-    conn: Connection[Any], progress: Progress, script: Script | None, running: str | None
-) -> Unfinished:
+def _describe_unfinished(
+    conn: Connection[Any], progress: RecordedProgress, script: MigrationFile | None, running: str | None
+) -> UnfinishedMigration:
     entry = progress.entry
-    statements, unreadable = _statements(script, entry)
-    states = statement_progress(statements, progress.steps)
-    left = invalid_indexes(conn, statements)
+    statements, unreadable = _read_statements(script, entry)
+    states = determine_statement_progress(statements, progress.steps)
+    left = find_invalid_indexes(conn, statements)
     notes = (
         *([f"a run is at work right now: {running}"] if running else []),
         *([f"its file cannot be read: {unreadable}"] if unreadable else []),
-        *_notes(progress, script, states, left),
+        *_make_notes(progress, script, states, left),
     )
-    return Unfinished(
+    return UnfinishedMigration(
         version=entry.version,
         name=script.name if script else entry.name,
         direction=entry.direction,
-        file=str(_file(script, entry)) if script else None,
+        file=str(_choose_file(script, entry)) if script else None,
         # A Python migration tells its statements when it runs; they are counted in the notes.
         statements=states if statements else (),
         hooks=progress.hooks,
         invalid_indexes=left,
         notes=notes,
-        commands=_commands(entry, script, left),
+        commands=_list_commands(entry, script, left),
     )
 
 
-def _file(script: Script, entry: Entry) -> Any:
+def _choose_file(script: MigrationFile, entry: LedgerEntry) -> Any:
     down = script.down_path if entry.direction == "backward" else None
     return down or script.path
 
 
-def _statements(script: Script | None, entry: Entry) -> tuple[tuple[Statement, ...], str | None]:
+def _read_statements(
+    script: MigrationFile | None, entry: LedgerEntry
+) -> tuple[tuple[Statement, ...], str | None]:
     """Return the statements of the file, and why there are none where it is faulty."""
     from confiture.sql.script import read_sql
 
@@ -169,11 +186,11 @@ def _statements(script: Script | None, entry: Entry) -> tuple[tuple[Statement, .
     return (parsed.statements if parsed else ()), None
 
 
-def _notes(
-    progress: Progress,
-    script: Script | None,
+def _make_notes(
+    progress: RecordedProgress,
+    script: MigrationFile | None,
     states: tuple[StatementProgress, ...],
-    left: tuple[InvalidIndex, ...],
+    leftover_indexes: tuple[InvalidIndex, ...],
 ) -> list[str]:
     notes = []
     if script is None:
@@ -188,7 +205,7 @@ def _notes(
         )
     if any(each.state == "begun" for each in states):
         notes.append("whether the statement that was begun has ended is not recorded")
-    for each in left:
+    for each in leftover_indexes:
         if each.builder_pid is not None:
             notes.append(
                 f"pid {each.builder_pid} is still building {each.index}: wait until it has ended, "
@@ -197,22 +214,24 @@ def _notes(
     return notes
 
 
-def _commands(entry: Entry, script: Script | None, left: tuple[InvalidIndex, ...]) -> tuple[str, ...]:
+def _list_commands(
+    entry: LedgerEntry, script: MigrationFile | None, leftover_indexes: tuple[InvalidIndex, ...]
+) -> tuple[str, ...]:
     """Return the exact next commands, in order."""
     if script is None:
         return (f"confiture repair --forget {entry.version}",)
-    if any(each.builder_pid is not None for each in left):
+    if any(each.builder_pid is not None for each in leftover_indexes):
         return (f"confiture repair {entry.version}",)
-    drops = (f"DROP INDEX CONCURRENTLY {each.index};" for each in left)
+    drops = (f"DROP INDEX CONCURRENTLY {each.index};" for each in leftover_indexes)
     return (*drops, "confiture run" if entry.direction == "forward" else "confiture down")
 
 
-def _label(entry: Entry) -> str:
+def _format_label(entry: LedgerEntry) -> str:
     return f"{entry.version} {entry.name}".rstrip()
 
 
 @frozen
-class Step:
+class RecordedStep:
     """One statement as the ledger has recorded it.
 
     Attributes:
@@ -227,7 +246,7 @@ class Step:
 
 
 @frozen
-class Progress:
+class RecordedProgress:
     """All that the ledger has recorded of an unfinished migration.
 
     Attributes:
@@ -236,41 +255,42 @@ class Progress:
         hooks: What its generator hooks yielded last.
     """
 
-    entry: Entry
-    steps: Mapping[int, Step] = field(factory=dict)
+    entry: LedgerEntry
+    steps: Mapping[int, RecordedStep] = field(factory=dict)
     hooks: tuple[HookProgress, ...] = ()
 
 
-def read_progress(conn: Connection[Any], ledger: Ledger, entry: Entry) -> Progress:
+def read_progress(conn: Connection[Any], ledger: Ledger, entry: LedgerEntry) -> RecordedProgress:
     """Return what is recorded of ``entry``; read rights are enough."""
-    q, which = quote_ident(ledger.schema), _which(entry)
+    q, which = quote_ident(ledger.schema), _render_where(entry)
     steps = ledger.select(
         conn,
-        f"SELECT step, statement_sha256, {_time('begun_at')}, {_time('done_at')} FROM {q}.progress {which}",
+        f"SELECT step, statement_sha256, {_render_time('begun_at')}, {_render_time('done_at')} FROM "
+        f"{q}.progress {which}",
     )
     hooks = ledger.select(
         conn, f"SELECT phase, plugin, hook, progress FROM {q}.hook_progress {which} ORDER BY at"
     )
-    return Progress(
+    return RecordedProgress(
         entry,
-        {step: Step(*recorded) for step, *recorded in steps},
+        {step: RecordedStep(*recorded) for step, *recorded in steps},
         tuple(HookProgress(*each) for each in hooks),
     )
 
 
-def _which(entry: Entry) -> str:
-    return f"WHERE (version, direction) = ({literal(entry.version)}, {literal(entry.direction)})"
+def _render_where(entry: LedgerEntry) -> str:
+    return f"WHERE (version, direction) = ({quote_literal(entry.version)}, {quote_literal(entry.direction)})"
 
 
-def _time(column: str) -> str:
+def _render_time(column: str) -> str:
     return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 
 
-def statement_progress(
-    statements: Sequence[Statement], steps: Mapping[int, Step]
+def determine_statement_progress(
+    statements: Sequence[Statement], steps: Mapping[int, RecordedStep]
 ) -> tuple[StatementProgress, ...]:
     """Return the state of each statement of the file, and of those that it no longer has."""
-    known = [_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
+    known = [_determine_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
     gone = [
         StatementProgress(None, "", "changed", step.done_at)
         for number, step in sorted(steps.items())
@@ -279,27 +299,27 @@ def statement_progress(
     return (*known, *gone)
 
 
-def _state(statement: Statement, step: Step | None) -> StatementProgress:
+def _determine_state(statement: Statement, step: RecordedStep | None) -> StatementProgress:
     if step is None:
         return StatementProgress(statement.line, statement.sql, "pending")
     if step.done_at is None:
         return StatementProgress(statement.line, statement.sql, "begun", step.begun_at)
-    same = step.sha256 == sha256(statement.sql)
+    same = step.sha256 == hash_text(statement.sql)
     return StatementProgress(statement.line, statement.sql, "done" if same else "changed", step.done_at)
 
 
-def invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
+def find_invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
     """Return the invalid indexes that these statements have left, and who is still building one."""
-    builds = [build_of(each.sql) for each in statements if not each.in_transaction]
-    names = sorted({name for build in builds if build for name in build.invalid(conn)})
-    return tuple(InvalidIndex(name, _builder(conn, name)) for name in names)
+    builds = [parse_build(each.sql) for each in statements if not each.in_transaction]
+    names = sorted({name for build in builds if build for name in build.find_invalid(conn)})
+    return tuple(InvalidIndex(name, _find_builder(conn, name)) for name in names)
 
 
-def _builder(conn: Connection[Any], index: str) -> int | None:
+def _find_builder(conn: Connection[Any], index: str) -> int | None:
     """Return the session that builds it: a client that was killed leaves its server process at work."""
-    found = rows(
+    found = fetch_rows(
         conn,
         "SELECT pid FROM pg_stat_progress_create_index"
-        f" WHERE datname = current_database() AND index_relid = to_regclass({literal(index)})",
+        f" WHERE datname = current_database() AND index_relid = to_regclass({quote_literal(index)})",
     )
     return found[0][0] if found else None

@@ -15,13 +15,13 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.exceptions import RightsFault
-from confiture.migrations.folder import sha256
-from confiture.models.ledger import Entry, Row
+from confiture.migrations.folder import hash_text
+from confiture.models.ledger import LedgerEntry, LedgerRow
 from confiture.models.migration import Direction
-from confiture.postgres.session import literal, rows, send
+from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.sql.quote import quote_ident
 
-_WRITES = "INSERT, UPDATE, DELETE"
+_WRITE_RIGHTS = "INSERT, UPDATE, DELETE"
 
 
 class Versioned(Protocol):
@@ -42,16 +42,16 @@ class Ledger:
 
     schema: str
 
-    def read(self, conn: Connection[Any]) -> tuple[Entry, ...]:
+    def read(self, conn: Connection[Any]) -> tuple[LedgerEntry, ...]:
         """Return all entries; none where there is no ledger yet. Needs read rights only, takes no lock.
 
         Raises:
             RightsFault: The role may not read it.
         """
         return tuple(
-            Entry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
+            LedgerEntry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
             for version, name, checksum, applied_at, done, direction, begun in self.select(
-                conn, self._read_sql()
+                conn, self._render_read_sql()
             )
         )
 
@@ -62,15 +62,15 @@ class Ledger:
             RightsFault: The role may not read it.
         """
         try:
-            return rows(conn, query)
+            return fetch_rows(conn, query)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return []
         except psycopg.errors.InsufficientPrivilege as error:
-            raise self._may_not(
+            raise self._build_rights_fault(
                 conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
             ) from error
 
-    def _read_sql(self) -> str:
+    def _render_read_sql(self) -> str:
         q = quote_ident(self.schema)
         return f"""
             SELECT version, name, checksum,
@@ -92,33 +92,35 @@ class Ledger:
         """
         try:
             with conn.transaction():
-                ((writable,),) = rows(conn, self._writable_sql())
+                ((writable,),) = fetch_rows(conn, self._render_writable_sql())
                 if writable is None:
-                    send(conn, self._create_sql())
+                    send(conn, self._render_create_sql())
         except psycopg.errors.InsufficientPrivilege as error:
-            raise self._may_not(conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE") from error
+            raise self._build_rights_fault(
+                conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE"
+            ) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise read_only(error) from error
+            raise build_read_only_fault(error) from error
         if writable is False:
-            raise self._may_not(
+            raise self._build_rights_fault(
                 conn, "write the ledger", "GRANT INSERT, UPDATE and DELETE ON ALL TABLES IN SCHEMA"
             )
 
-    def _writable_sql(self) -> str:
+    def _render_writable_sql(self) -> str:
         """Return a query: whether the role may write the tables, NULL where they are not all there yet."""
-        needs = {"ledger": "INSERT, DELETE", "progress": _WRITES, "hook_progress": _WRITES}
+        needs = {"ledger": "INSERT, DELETE", "progress": _WRITE_RIGHTS, "hook_progress": _WRITE_RIGHTS}
         rights = [
-            f"has_table_privilege(to_regclass({self._name(table)}), {literal(right)})"
+            f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
             for table, each in needs.items()
             for right in each.split(", ")
         ]
-        newest = self._name("hook_progress")
+        newest = self._quote_table("hook_progress")
         return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
 
-    def _name(self, table: str) -> str:
-        return literal(f"{quote_ident(self.schema)}.{table}")
+    def _quote_table(self, table: str) -> str:
+        return quote_literal(f"{quote_ident(self.schema)}.{table}")
 
-    def _create_sql(self) -> str:
+    def _render_create_sql(self) -> str:
         q = quote_ident(self.schema)
         return f"""
             CREATE SCHEMA IF NOT EXISTS {q};
@@ -156,98 +158,101 @@ class Ledger:
             )
         """
 
-    def insert_sql(self, row: Row) -> str:
+    def render_insert_sql(self, row: LedgerRow) -> str:
         """Return SQL that records a migration as applied, and forgets its progress."""
         q = quote_ident(self.schema)
         values = ", ".join(
             (
-                literal(row.version),
-                literal(row.name),
-                "NULL" if row.checksum is None else literal(row.checksum),
+                quote_literal(row.version),
+                quote_literal(row.name),
+                "NULL" if row.checksum is None else quote_literal(row.checksum),
                 "clock_timestamp()",
                 "session_user",
                 f"{row.duration_ms:.3f}",
                 str(row.transactional).lower(),
-                literal(json.dumps(row.plugins)),
-                literal(json.dumps(row.hooks)),
+                quote_literal(json.dumps(row.plugins)),
+                quote_literal(json.dumps(row.hooks)),
             )
         )
-        forget = "" if row.transactional else self._forget_progress(row.version)
+        forget = "" if row.transactional else self._render_forget_progress_sql(row.version)
         return f"{forget} INSERT INTO {q}.ledger VALUES ({values});"
 
-    def delete_sql(self, version: str) -> str:
+    def render_delete_sql(self, version: str) -> str:
         """Return SQL that forgets a migration."""
-        q, v = quote_ident(self.schema), literal(version)
-        return f"{self._forget_progress(version)} DELETE FROM {q}.ledger WHERE version = {v};"
+        q, v = quote_ident(self.schema), quote_literal(version)
+        return f"{self._render_forget_progress_sql(version)} DELETE FROM {q}.ledger WHERE version = {v};"
 
-    def _forget_progress(self, version: str) -> str:
-        q, v = quote_ident(self.schema), literal(version)
+    def _render_forget_progress_sql(self, version: str) -> str:
+        q, v = quote_ident(self.schema), quote_literal(version)
         return "".join(
             f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
         )
 
-    def accept_sql(self, version: str, checksum: str) -> str:
+    def render_accept_sql(self, version: str, checksum: str) -> str:
         """Return SQL that records another checksum of an applied migration."""
         return (
-            f"UPDATE {quote_ident(self.schema)}.ledger SET checksum = {literal(checksum)}"
-            f" WHERE version = {literal(version)};"
+            f"UPDATE {quote_ident(self.schema)}.ledger SET checksum = {quote_literal(checksum)}"
+            f" WHERE version = {quote_literal(version)};"
         )
 
-    def starts_over_sql(self, work: Versioned) -> str:
+    def render_start_over_sql(self, work: Versioned) -> str:
         """Return SQL that forgets the statements of an unfinished migration."""
         return (
             f"DELETE FROM {quote_ident(self.schema)}.progress WHERE "
-            f"(version, direction) = ({literal(work.version)}, {literal(work.direction)});"
+            f"(version, direction) = ({quote_literal(work.version)}, {quote_literal(work.direction)});"
         )
 
-    def begun_sql(self, entry: Entry, step: int, sql: str) -> str:
+    def render_begin_step_sql(self, entry: LedgerEntry, step: int, sql: str) -> str:
         """Return SQL that notes that a statement of a no-transaction migration is about to run."""
-        checksum = "NULL" if entry.checksum is None else literal(entry.checksum)
+        checksum = "NULL" if entry.checksum is None else quote_literal(entry.checksum)
         return (
-            f"INSERT INTO {quote_ident(self.schema)}.progress VALUES ({literal(entry.version)}, "
-            f"{literal(entry.direction)}, {step}, {literal(entry.name)}, {checksum}, {literal(sha256(sql))}, "
+            f"INSERT INTO {quote_ident(self.schema)}.progress VALUES ({quote_literal(entry.version)}, "
+            f"{quote_literal(entry.direction)}, {step}, {quote_literal(entry.name)}, {checksum}, "
+            f"{quote_literal(hash_text(sql))}, "
             "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
             "statement_sha256 = excluded.statement_sha256, begun_at = excluded.begun_at, done_at = NULL;"
         )
 
-    def done_sql(self, entry: Entry, step: int) -> str:
+    def render_end_step_sql(self, entry: LedgerEntry, step: int) -> str:
         """Return SQL that notes that it has run."""
         return (
             f"UPDATE {quote_ident(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
-            f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+            f"(version, direction, step) = ({quote_literal(entry.version)}, "
+            f"{quote_literal(entry.direction)}, {step});"
         )
 
-    def not_begun_sql(self, entry: Entry, step: int) -> str:
+    def render_forget_step_sql(self, entry: LedgerEntry, step: int) -> str:
         """Return SQL that forgets a statement that failed and left nothing behind."""
         return (
             f"DELETE FROM {quote_ident(self.schema)}.progress WHERE done_at IS NULL AND "
-            f"(version, direction, step) = ({literal(entry.version)}, {literal(entry.direction)}, {step});"
+            f"(version, direction, step) = ({quote_literal(entry.version)}, "
+            f"{quote_literal(entry.direction)}, {step});"
         )
 
-    def resume_sql(self, work: Versioned) -> str:
+    def render_resume_sql(self, work: Versioned) -> str:
         """Return SQL that finds what the hooks of an unfinished migration yielded last."""
         return (
             f"SELECT phase, plugin, hook, progress FROM {quote_ident(self.schema)}.hook_progress WHERE "
-            f"(version, direction) = ({literal(work.version)}, {literal(work.direction)})"
+            f"(version, direction) = ({quote_literal(work.version)}, {quote_literal(work.direction)})"
         )
 
-    def yielded_sql(self, work: Versioned, hook: tuple[str, str, str], progress: str) -> str:
+    def render_store_progress_sql(self, work: Versioned, hook: tuple[str, str, str], progress: str) -> str:
         """Return SQL that stores what a generator hook yielded, as JSON."""
-        values = ", ".join(map(literal, (work.version, work.direction, *hook, progress)))
+        values = ", ".join(map(quote_literal, (work.version, work.direction, *hook, progress)))
         return (
             f"INSERT INTO {quote_ident(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
             "ON CONFLICT (version, direction, phase, plugin, hook) DO UPDATE SET "
             "progress = excluded.progress, at = excluded.at;"
         )
 
-    def _may_not(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
+    def _build_rights_fault(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
         return RightsFault(
             f"role {conn.info.user!r} may not {what} in database {conn.info.dbname!r}",
             hint=f"{grant} to it, or connect as a role that may",
         )
 
 
-def read_only(error: psycopg.Error) -> RightsFault:
+def build_read_only_fault(error: psycopg.Error) -> RightsFault:
     """The fault of a database that takes no writes."""
     return RightsFault(
         f"the database is read-only: {error.diag.message_primary}",

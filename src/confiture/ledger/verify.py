@@ -8,14 +8,14 @@ from attrs import frozen
 
 from confiture.config.settings import Settings
 from confiture.exceptions import LedgerFault
-from confiture.ledger.history import history_sql, records
+from confiture.ledger.history import parse_records, render_history_sql
 from confiture.ledger.table import Ledger
-from confiture.migrations.planner import statuses
-from confiture.migrations.version import numbers
-from confiture.models.ledger import Disagreement, Entry, Record, Verification
-from confiture.models.migration import Script
+from confiture.migrations.planner import determine_statuses
+from confiture.migrations.version import parse_version
+from confiture.models.ledger import Disagreement, HistoryRecord, LedgerEntry, Verification
+from confiture.models.migration import MigrationFile
 from confiture.models.plan import MigrationStatus
-from confiture.postgres.connect import connected
+from confiture.postgres.connect import open_connection
 
 
 @frozen
@@ -24,7 +24,7 @@ class LastUse:
 
     plugin: str
     plugin_version: str
-    migration: Record
+    migration: HistoryRecord
 
 
 def verify(settings: Settings, *, plugins: bool = True) -> Verification:
@@ -39,31 +39,35 @@ def verify(settings: Settings, *, plugins: bool = True) -> Verification:
 
     scripts = read_folder(settings.migrations)
     ledger = Ledger(settings.schema)
-    with connected(settings) as conn:
+    with open_connection(settings) as conn:
         entries = ledger.read(conn)
-        history = records(ledger.select(conn, history_sql(ledger.schema)))
-    uses = last_uses(history) if plugins else ()
+        history = parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
+    uses = find_last_uses(history) if plugins else ()
     disagreements = (
-        *file_disagreements(scripts, entries),
-        *(() if settings.allow_out_of_order else late_disagreements(scripts, entries)),
-        *plugin_disagreements(uses, _installed() if uses else {}),
+        *find_file_disagreements(scripts, entries),
+        *(() if settings.allow_out_of_order else find_late_disagreements(scripts, entries)),
+        *find_plugin_disagreements(uses, _find_installed() if uses else {}),
     )
     code = LedgerFault.exit_code if disagreements else 0
     return Verification(code, len(history), len(uses), disagreements)
 
 
-def file_disagreements(scripts: Sequence[Script], entries: Sequence[Entry]) -> tuple[Disagreement, ...]:
+def find_file_disagreements(
+    scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]
+) -> tuple[Disagreement, ...]:
     """Return each changed, missing or unfinished migration, by version."""
-    checksums = {numbers(entry.version): entry.checksum for entry in entries if entry.finished}
-    files = {numbers(script.version): script.checksum for script in scripts}
+    checksums = {parse_version(entry.version): entry.checksum for entry in entries if entry.finished}
+    files = {parse_version(script.version): script.checksum for script in scripts}
     return tuple(
-        _of_file(status, checksums.get(numbers(status.version)), files.get(numbers(status.version)))
-        for status in statuses(scripts, entries)
-        if status.state in _OF_FILE
+        _describe_file_disagreement(
+            status, checksums.get(parse_version(status.version)), files.get(parse_version(status.version))
+        )
+        for status in determine_statuses(scripts, entries)
+        if status.state in _FILE_MESSAGES
     )
 
 
-_OF_FILE = {
+_FILE_MESSAGES = {
     "changed": (
         "changed since it was applied: {label}",
         "restore the file, or: confiture repair --accept-changed {version}",
@@ -76,10 +80,12 @@ _OF_FILE = {
 }
 
 
-def _of_file(status: MigrationStatus, recorded: str | None, found: str | None) -> Disagreement:
+def _describe_file_disagreement(
+    status: MigrationStatus, recorded: str | None, found: str | None
+) -> Disagreement:
     message, hint = (
-        text.format(label=_label(status.version, status.name), version=status.version)
-        for text in _OF_FILE[status.state]
+        text.format(label=_format_label(status.version, status.name), version=status.version)
+        for text in _FILE_MESSAGES[status.state]
     )
     assert status.state in ("changed", "missing", "unfinished")
     return Disagreement(
@@ -87,10 +93,12 @@ def _of_file(status: MigrationStatus, recorded: str | None, found: str | None) -
     )
 
 
-def late_disagreements(scripts: Sequence[Script], entries: Sequence[Entry]) -> tuple[Disagreement, ...]:
+def find_late_disagreements(
+    scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]
+) -> tuple[Disagreement, ...]:
     """Return each pending migration below an applied one."""
-    known = {numbers(entry.version) for entry in entries}
-    applied = [numbers(entry.version) for entry in entries if entry.finished]
+    known = {parse_version(entry.version) for entry in entries}
+    applied = [parse_version(entry.version) for entry in entries if entry.finished]
     return tuple(
         Disagreement(
             "out-of-order",
@@ -101,11 +109,13 @@ def late_disagreements(scripts: Sequence[Script], entries: Sequence[Entry]) -> t
             found=script.checksum,
         )
         for script in scripts
-        if applied and numbers(script.version) not in known and numbers(script.version) < max(applied)
+        if applied
+        and parse_version(script.version) not in known
+        and parse_version(script.version) < max(applied)
     )
 
 
-def last_uses(history: Iterable[Record]) -> tuple[LastUse, ...]:
+def find_last_uses(history: Iterable[HistoryRecord]) -> tuple[LastUse, ...]:
     """Return for each plugin where it took part last: what it was before that is past."""
     uses = {
         plugin.name: LastUse(plugin.name, plugin.version, record)
@@ -115,25 +125,26 @@ def last_uses(history: Iterable[Record]) -> tuple[LastUse, ...]:
     return tuple(uses[name] for name in sorted(uses))
 
 
-def plugin_disagreements(
+def find_plugin_disagreements(
     uses: Iterable[LastUse], installed: Mapping[str, frozenset[str]]
 ) -> tuple[Disagreement, ...]:
     """Return each plugin that is gone, or installed in another version than the one that took part last."""
     return tuple(
-        _of_plugin(use, installed.get(use.plugin, frozenset()))
+        _describe_plugin_disagreement(use, installed.get(use.plugin, frozenset()))
         for use in uses
         if use.plugin_version not in installed.get(use.plugin, ())
     )
 
 
-def _of_plugin(use: LastUse, installed: frozenset[str]) -> Disagreement:
+def _describe_plugin_disagreement(use: LastUse, installed: frozenset[str]) -> Disagreement:
     record = use.migration
     now = f"installed is {', '.join(sorted(installed))}" if installed else "it is not installed"
     return Disagreement(
         "plugin-changed" if installed else "plugin-missing",
         record.version,
         record.name,
-        f"plugin {use.plugin} {use.plugin_version} took part in {_label(record.version, record.name)}; {now}",
+        f"plugin {use.plugin} {use.plugin_version} took part in "
+        f"{_format_label(record.version, record.name)}; {now}",
         "install that version, or leave plugins out of it: confiture verify --no-plugins",
         plugin=use.plugin,
         recorded=use.plugin_version,
@@ -141,12 +152,12 @@ def _of_plugin(use: LastUse, installed: frozenset[str]) -> Disagreement:
     )
 
 
-def _installed() -> dict[str, frozenset[str]]:
+def _find_installed() -> dict[str, frozenset[str]]:
     from confiture.plugins.find import find
 
     found = find()
     return {each.name: frozenset(one.version for one in found if one.name == each.name) for each in found}
 
 
-def _label(version: str, name: str) -> str:
+def _format_label(version: str, name: str) -> str:
     return f"{version} {name}".rstrip()

@@ -12,28 +12,33 @@ from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.exceptions import RightsFault
-from confiture.ledger.migration_lock import Keeper, lock_lost, migration_lock, still_held
-from confiture.ledger.table import Ledger, read_only
-from confiture.models.ledger import Entry
-from confiture.postgres.connect import connect, connected
+from confiture.ledger.migration_lock import (
+    MigrationLock,
+    build_lock_lost_fault,
+    is_lock_held,
+    take_migration_lock,
+)
+from confiture.ledger.table import Ledger, build_read_only_fault
+from confiture.models.ledger import LedgerEntry
+from confiture.postgres.connect import connect, open_connection
 from confiture.postgres.session import Session, send
 
 
 @frozen
-class Recorder:
+class LedgerWriter:
     """Writes to the ledger, as long as it holds the migration lock.
 
     Attributes:
         conn: The connection that writes.
         ledger: Where to.
-        keeper: Who holds the lock.
+        lock: Who holds the lock.
     """
 
     conn: Connection[Any]
     ledger: Ledger
-    keeper: Keeper
+    lock: MigrationLock
 
-    def entries(self) -> tuple[Entry, ...]:
+    def read_entries(self) -> tuple[LedgerEntry, ...]:
         """Return what the ledger knows now that nobody else writes to it."""
         return self.ledger.read(self.conn)
 
@@ -46,21 +51,21 @@ class Recorder:
         """
 
         def committing() -> None:
-            if not still_held(self.keeper):
-                raise lock_lost()
+            if not is_lock_held(self.lock):
+                raise build_lock_lost_fault()
 
         self.ledger.create(self.conn)
         try:
-            with Session(self.conn, ours=True).transaction(at_end=committing):
+            with Session(self.conn, owned=True).transaction(before_commit=committing):
                 send(self.conn, sql)
         except psycopg.errors.InsufficientPrivilege as error:
-            raise _may_not_write(self.conn, self.ledger.schema) from error
+            raise _build_rights_fault(self.conn, self.ledger.schema) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
-            raise read_only(error) from error
+            raise build_read_only_fault(error) from error
 
 
 @contextmanager
-def recorder(settings: Settings) -> Iterator[Recorder]:
+def open_ledger_writer(settings: Settings) -> Iterator[LedgerWriter]:
     """Hold the migration lock, and lend what writes to the ledger.
 
     Raises:
@@ -68,13 +73,13 @@ def recorder(settings: Settings) -> Iterator[Recorder]:
         LockFault: Another run holds the lock.
     """
     with (
-        connected(settings) as conn,
-        migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
+        open_connection(settings) as conn,
+        take_migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
     ):
-        yield Recorder(conn, Ledger(settings.schema), keeper)
+        yield LedgerWriter(conn, Ledger(settings.schema), keeper)
 
 
-def _may_not_write(conn: Connection[Any], schema: str) -> RightsFault:
+def _build_rights_fault(conn: Connection[Any], schema: str) -> RightsFault:
     return RightsFault(
         f"role {conn.info.user!r} may not write the ledger in database {conn.info.dbname!r}",
         hint=f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} to it, or connect as its owner",

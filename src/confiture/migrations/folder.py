@@ -10,9 +10,9 @@ from pathlib import Path
 from attrs import frozen
 
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
-from confiture.migrations.version import FileName, numbers, parse_filename
-from confiture.models.migration import Script
-from confiture.sql.position import Source
+from confiture.migrations.version import FileName, parse_filename, parse_version
+from confiture.models.migration import MigrationFile
+from confiture.sql.position import SourceFile
 
 _DIGIT_FIRST = re.compile("[0-9]")
 _BOM = b"\xef\xbb\xbf"
@@ -20,14 +20,14 @@ _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @frozen
-class _Found:
+class _MigrationFile:
     """A migration file by its name; it has not been opened."""
 
     path: Path
-    said: FileName
+    parsed_name: FileName
 
 
-def read_folder(folder: Path) -> tuple[Script, ...]:
+def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
     """Return the migrations of a folder, oldest first.
 
     Raises:
@@ -36,23 +36,23 @@ def read_folder(folder: Path) -> tuple[Script, ...]:
         MigrationFaults: Several are; all are named.
     """
     faults: list[MigrationFault] = []
-    found = _recognized(_listing(folder), faults)
+    found = _recognize_files(_list_files(folder), faults)
     scripts = []
-    for group in _by_version(found):
+    for group in _group_by_version(found):
         try:
-            scripts.append(_script(group))
+            scripts.append(_build_script(group))
         except MigrationFault as fault:
             faults.append(fault)
         except MigrationFaults as several:
             faults += several.faults
     if faults:
-        raise one_or_many(sorted(faults, key=lambda fault: str(fault.file)))
+        raise combine_faults(sorted(faults, key=lambda fault: str(fault.file)))
     if not scripts:
         raise SourceFault(f"no migrations in {folder}", hint="write the first one: confiture new NAME")
-    return tuple(sorted(scripts, key=lambda script: numbers(script.version)))
+    return tuple(sorted(scripts, key=lambda script: parse_version(script.version)))
 
 
-def one_or_many(faults: list[MigrationFault]) -> MigrationFault | MigrationFaults:
+def combine_faults(faults: list[MigrationFault]) -> MigrationFault | MigrationFaults:
     """Return a single fault as itself, several as one."""
     return faults[0] if len(faults) == 1 else MigrationFaults(faults)
 
@@ -79,10 +79,10 @@ def read_text(path: Path) -> str:
     try:
         text = data.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, data, error) from None
+        raise _build_utf8_fault(path, data, error) from None
     text = text.replace("\r\n", "\n")
     if "\0" in text:
-        raise Source(path, text).fault(
+        raise SourceFile(path, text).build_fault(
             f"{path.name} holds a NUL character",
             text.index("\0"),
             hint="PostgreSQL takes no NUL in SQL; is this a text file, and UTF-8?",
@@ -90,7 +90,7 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _listing(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
         return [path for path in paths if path.name[:1] in "0123456789" and not path.is_dir()]
@@ -108,35 +108,37 @@ def _listing(folder: Path) -> list[Path]:
         ) from None
 
 
-def _recognized(paths: Iterable[Path], faults: list[MigrationFault]) -> list[_Found]:
+def _recognize_files(paths: Iterable[Path], faults: list[MigrationFault]) -> list[_MigrationFile]:
     found = []
     for path in paths:
         said = parse_filename(path.name)
-        if path.suffix.lower() in (".sql", ".py") and _undecoded(path.name):
-            faults.append(_undecodable(path))
+        if path.suffix.lower() in (".sql", ".py") and _is_undecodable(path.name):
+            faults.append(_build_encoding_fault(path))
         elif path.suffix.lower() in (".sql", ".py") and said is None:
-            faults.append(_unnamed(path))
+            faults.append(_build_name_fault(path))
         elif said is not None and said.part not in ("check", "backfill"):
-            found.append(_Found(path, said))
+            found.append(_MigrationFile(path, said))
     return found
 
 
-def _by_version(found: Iterable[_Found]) -> list[list[_Found]]:
-    groups: dict[tuple[int, ...], list[_Found]] = {}
+def _group_by_version(found: Iterable[_MigrationFile]) -> list[list[_MigrationFile]]:
+    groups: dict[tuple[int, ...], list[_MigrationFile]] = {}
     for each in found:
-        groups.setdefault(numbers(each.said.version), []).append(each)
+        groups.setdefault(parse_version(each.parsed_name.version), []).append(each)
     return list(groups.values())
 
 
-def _script(group: list[_Found]) -> Script:
-    ups = [each for each in group if each.said.part != "down"]
-    downs = [each for each in group if each.said.part == "down"]
-    faults = [_without_up(down, ups) for down in downs if not any(_pair(up, down) for up in ups)]
+def _build_script(group: list[_MigrationFile]) -> MigrationFile:
+    ups = [each for each in group if each.parsed_name.part != "down"]
+    downs = [each for each in group if each.parsed_name.part == "down"]
+    faults = [
+        _build_missing_up_fault(down, ups) for down in downs if not any(_is_pair(up, down) for up in ups)
+    ]
     if len(ups) > 1:
-        faults.insert(0, _duplicate(ups))
+        faults.insert(0, _build_duplicate_fault(ups))
     if faults:
-        raise one_or_many(faults)
-    return _read(ups[0], downs[0] if downs else None)
+        raise combine_faults(faults)
+    return _read_script(ups[0], downs[0] if downs else None)
 
 
 def _is_empty(text: str) -> bool:
@@ -146,41 +148,41 @@ def _is_empty(text: str) -> bool:
             if line[0] not in "/;\\":
                 return False
             break
-    from confiture.sql.lexer import statement_start
+    from confiture.sql.lexer import find_statement_start
 
-    return statement_start(text) is None
+    return find_statement_start(text) is None
 
 
-def _read(up: _Found, down: _Found | None) -> Script:
+def _read_script(up: _MigrationFile, down: _MigrationFile | None) -> MigrationFile:
     text = read_text(up.path)
-    python = up.said.part == "python"
+    python = up.parsed_name.part == "python"
     if not python and _is_empty(text):
         raise MigrationFault(
             f"{up.path.name} is empty: it holds no statement",
             hint="write one, or take the file away; SELECT 1; is a migration that does nothing",
             file=up.path,
         )
-    return Script(
-        version=up.said.version,
-        name=up.said.name,
+    return MigrationFile(
+        version=up.parsed_name.version,
+        name=up.parsed_name.name,
         kind="python" if python else "sql",
         path=up.path,
         text=text,
-        checksum=sha256(text),
+        checksum=hash_text(text),
         down_path=down.path if down else None,
         down_text=read_text(down.path) if down else None,
     )
 
 
-def _pair(up: _Found, down: _Found) -> bool:
-    return up.said.part == "up" and _stem(up) == _stem(down)
+def _is_pair(up: _MigrationFile, down: _MigrationFile) -> bool:
+    return up.parsed_name.part == "up" and _get_stem(up) == _get_stem(down)
 
 
-def _stem(found: _Found) -> str:
-    return found.path.name.removesuffix(f".{found.said.part}.sql")
+def _get_stem(found: _MigrationFile) -> str:
+    return found.path.name.removesuffix(f".{found.parsed_name.part}.sql")
 
 
-def _unnamed(path: Path) -> MigrationFault:
+def _build_name_fault(path: Path) -> MigrationFault:
     return MigrationFault(
         f"{path.name!r} is not the name of a migration",
         hint="VERSION_name.up.sql, VERSION_name.down.sql, VERSION_name.sql and VERSION_name.py are; "
@@ -189,7 +191,7 @@ def _unnamed(path: Path) -> MigrationFault:
     )
 
 
-def _undecoded(name: str) -> bool:
+def _is_undecodable(name: str) -> bool:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -197,25 +199,25 @@ def _undecoded(name: str) -> bool:
     return False
 
 
-def _undecodable(path: Path) -> MigrationFault:
+def _build_encoding_fault(path: Path) -> MigrationFault:
     return MigrationFault(
         f"the file name {path.name!r} is not UTF-8",
         hint="rename it: the ledger keeps the name, and PostgreSQL would refuse it",
     )
 
 
-def _duplicate(files: list[_Found]) -> MigrationFault:
+def _build_duplicate_fault(files: list[_MigrationFile]) -> MigrationFault:
     names = [each.path.name for each in files]
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return MigrationFault(
-        f"version {files[0].said.version} is there {len(files)} times: {listed}",
+        f"version {files[0].parsed_name.version} is there {len(files)} times: {listed}",
         hint="versions are compared number by number; give all but one of them a new version",
         file=files[-1].path,
     )
 
 
-def _without_up(down: _Found, ups: list[_Found]) -> MigrationFault:
-    wanted = f"{_stem(down)}.up.sql"
+def _build_missing_up_fault(down: _MigrationFile, ups: list[_MigrationFile]) -> MigrationFault:
+    wanted = f"{_get_stem(down)}.up.sql"
     beside = f"; {ups[0].path.name} is not it" if ups else ""
     return MigrationFault(
         f"{down.path.name} has no {wanted}{beside}",
@@ -224,9 +226,9 @@ def _without_up(down: _Found, ups: list[_Found]) -> MigrationFault:
     )
 
 
-def _not_utf8(path: Path, data: bytes, error: UnicodeDecodeError) -> MigrationFault:
+def _build_utf8_fault(path: Path, data: bytes, error: UnicodeDecodeError) -> MigrationFault:
     before = data.removeprefix(_BOM)[: error.start].decode().replace("\r\n", "\n")
-    fault = Source(path, before).fault(
+    fault = SourceFile(path, before).build_fault(
         f"{path.name} is not UTF-8: byte 0x{error.object[error.start]:02x}", len(before)
     )
     wide = data.startswith(_UTF_16_BOMS)
@@ -234,6 +236,6 @@ def _not_utf8(path: Path, data: bytes, error: UnicodeDecodeError) -> MigrationFa
     return fault
 
 
-def sha256(text: str) -> str:
+def hash_text(text: str) -> str:
     """Return the SHA-256 of a text's UTF-8, in hexadecimal: the checksum of files and statements."""
     return hashlib.sha256(text.encode()).hexdigest()

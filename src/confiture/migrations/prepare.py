@@ -11,15 +11,15 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.exceptions import MigrationFault, MigrationFaults
-from confiture.migrations.folder import read_text, sha256
+from confiture.migrations.folder import hash_text, read_text
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.migrations.version import parse_filename
-from confiture.models.ledger import Entry
-from confiture.models.migration import Direction, Migration, Script, SqlScript
+from confiture.models.ledger import LedgerEntry
+from confiture.models.migration import Direction, Migration, MigrationFile, SqlScript
 
 
 @frozen
-class Work:
+class PreparedMigration:
     """One migration to run in one direction.
 
     Attributes:
@@ -31,7 +31,7 @@ class Work:
         make: Makes a fresh migration on a connection; a retry needs one.
         script: Its statements, for an SQL migration.
         transactional: Whether it runs in a transaction.
-        done: What the ledger has recorded of it, where it is unfinished.
+        recorded: What the ledger has recorded of it, where it is unfinished.
     """
 
     version: str
@@ -42,7 +42,7 @@ class Work:
     make: Callable[[Connection[Any]], Migration]
     script: SqlScript | None = None
     transactional: bool = True
-    done: Entry | None = None
+    recorded: LedgerEntry | None = None
 
     @property
     def label(self) -> str:
@@ -50,19 +50,21 @@ class Work:
         return f"{self.version} {self.name}".rstrip()
 
 
-def prepare(scripts: tuple[Script, ...], direction: Direction) -> tuple[Work, ...]:
+def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[PreparedMigration, ...]:
     """Make each script ready.
 
     Raises:
         MigrationFault: One is faulty.
         MigrationFaults: Several are.
     """
-    works: list[Work] = []
+    works: list[PreparedMigration] = []
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
             works.append(
-                _from_python(script, direction) if script.kind == "python" else _from_sql(script, direction)
+                _prepare_python(script, direction)
+                if script.kind == "python"
+                else _prepare_sql(script, direction)
             )
         except MigrationFaults as several:
             faults += several.faults
@@ -75,7 +77,7 @@ def prepare(scripts: tuple[Script, ...], direction: Direction) -> tuple[Work, ..
     return tuple(works)
 
 
-def from_class(migration: Migration, direction: Direction) -> Work:
+def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigration:
     """Make a migration that an application hands in ready; the first attempt uses the very object."""
     given: list[Migration] = [migration]
 
@@ -85,8 +87,8 @@ def from_class(migration: Migration, direction: Direction) -> Work:
         made.connection = conn
         return made
 
-    script = _script_of(type(migration))
-    return Work(
+    script = _find_script(type(migration))
+    return PreparedMigration(
         version=migration.version or (script.version if script else ""),
         name=migration.name or (script.name if script else ""),
         direction=direction,
@@ -97,7 +99,7 @@ def from_class(migration: Migration, direction: Direction) -> Work:
     )
 
 
-def _script_of(migration: type[Migration]) -> Script | None:
+def _find_script(migration: type[Migration]) -> MigrationFile | None:
     """Return the migration file that a class was imported from; ``None`` where it is in no such file."""
     try:
         path = Path(inspect.getfile(migration))
@@ -107,15 +109,15 @@ def _script_of(migration: type[Migration]) -> Script | None:
     if named is None or not path.is_file():
         return None
     text = read_text(path)
-    return Script(named.version, named.name, "python", path, text, sha256(text))
+    return MigrationFile(named.version, named.name, "python", path, text, hash_text(text))
 
 
-def _from_sql(script: Script, direction: Direction) -> Work:
+def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigration:
     from confiture.sql.script import read_sql
 
     parsed = read_sql(script, direction)
     if parsed is None:
-        raise no_down(script)
+        raise build_no_down_fault(script)
 
     def make(conn: Connection[Any]) -> Migration:
         migration = SqlMigration(conn, parsed)
@@ -124,7 +126,7 @@ def _from_sql(script: Script, direction: Direction) -> Work:
         migration.statement_timeout = parsed.statement_timeout
         return migration
 
-    return Work(
+    return PreparedMigration(
         script.version,
         script.name,
         direction,
@@ -136,13 +138,13 @@ def _from_sql(script: Script, direction: Direction) -> Work:
     )
 
 
-def _from_python(script: Script, direction: Direction) -> Work:
+def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigration:
     from confiture.migrations.python_file import has_down, load_migration
 
     migration = load_migration(script)
     if direction == "backward" and not has_down(migration):
-        raise no_down(script)
-    return Work(
+        raise build_no_down_fault(script)
+    return PreparedMigration(
         version=script.version,
         name=script.name,
         direction=direction,
@@ -153,7 +155,7 @@ def _from_python(script: Script, direction: Direction) -> Work:
     )
 
 
-def no_down(script: Script) -> MigrationFault:
+def build_no_down_fault(script: MigrationFile) -> MigrationFault:
     """The fault of a migration that cannot be undone."""
     return MigrationFault(
         f"migration {script.label} has no down part",

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 from confiture.exceptions import MigrationFault, UsageFault
-from confiture.migrations.version import numbers
-from confiture.models.migration import Migration, Script
-from confiture.sql.position import source_line
+from confiture.migrations.version import parse_version
+from confiture.models.migration import Migration, MigrationFile
+from confiture.sql.position import extract_line
 
 
-def load_migration(script: Script) -> type[Migration]:
+def load_migration(script: MigrationFile) -> type[Migration]:
     """Run a Python file and return the migration it defines, with version and name set.
 
     It runs from the text that was read, so that the checksum is of what ran, and leaves no
@@ -25,13 +25,13 @@ def load_migration(script: Script) -> type[Migration]:
     Raises:
         MigrationFault: It fails to import, or does not define one ``Migration`` that fits its name.
     """
-    tree = _syntax(script)
-    module = _run(script, tree)
-    found = _defined(module)
+    tree = _parse_python(script)
+    module = _run_module(script, tree)
+    found = _find_migrations(module)
     usable = [each for each in found if not inspect.isabstract(each)]
     if len(usable) != 1:
-        raise _wrong_number(script, tree, found, usable)
-    return _named(script, tree, usable[0])
+        raise _build_count_fault(script, tree, found, usable)
+    return _assign_name(script, tree, usable[0])
 
 
 def has_down(migration: type[Migration]) -> bool:
@@ -39,17 +39,17 @@ def has_down(migration: type[Migration]) -> bool:
     return migration.down is not Migration.down
 
 
-def _syntax(script: Script) -> ast.Module:
+def _parse_python(script: MigrationFile) -> ast.Module:
     try:
         return ast.parse(script.text, filename=str(script.path))
     except SyntaxError as error:
-        raise _fault(script, f"{script.path.name}: {error.msg}", error.lineno, error.offset) from None
+        raise _build_fault(script, f"{script.path.name}: {error.msg}", error.lineno, error.offset) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise _fault(script, f"{script.path.name} cannot be read as Python: {error}") from None
+        raise _build_fault(script, f"{script.path.name} cannot be read as Python: {error}") from None
 
 
-def _run(script: Script, tree: ast.Module) -> ModuleType:
-    module = ModuleType(_module_name(script.path))
+def _run_module(script: MigrationFile, tree: ast.Module) -> ModuleType:
+    module = ModuleType(_make_module_name(script.path))
     module.__file__ = str(script.path)
     module.__package__ = ""
     # dataclasses and attrs look a class's module up there.
@@ -58,18 +58,18 @@ def _run(script: Script, tree: ast.Module) -> ModuleType:
         exec(compile(tree, str(script.path), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
-        raise _import_fault(script, error) from error
+        raise _build_import_fault(script, error) from error
     except BaseException:
         del sys.modules[module.__name__]
         raise
     return module
 
 
-def _module_name(path: Path) -> str:
+def _make_module_name(path: Path) -> str:
     return f"confiture_migration_{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:16]}"
 
 
-def _defined(module: ModuleType) -> list[type[Migration]]:
+def _find_migrations(module: ModuleType) -> list[type[Migration]]:
     classes = {
         value
         for value in vars(module).values()
@@ -78,13 +78,13 @@ def _defined(module: ModuleType) -> list[type[Migration]]:
     return sorted(classes, key=lambda each: each.__qualname__)
 
 
-def _wrong_number(
-    script: Script, tree: ast.Module, found: list[type[Migration]], usable: list[type[Migration]]
+def _build_count_fault(
+    script: MigrationFile, tree: ast.Module, found: list[type[Migration]], usable: list[type[Migration]]
 ) -> MigrationFault:
     if usable:
-        lines = {each.__name__: _class_line(tree, each) for each in usable}
+        lines = {each.__name__: _find_class_line(tree, each) for each in usable}
         listed = ", ".join(f"{name} (line {line})" for name, line in lines.items())
-        return _fault(
+        return _build_fault(
             script,
             f"{script.path.name} defines {len(usable)} migrations: {listed}",
             max(line or 0 for line in lines.values()) or None,
@@ -92,47 +92,49 @@ def _wrong_number(
         )
     if found:
         missing = ", ".join(sorted(f"{name}()" for name in found[0].__abstractmethods__))
-        return _fault(
+        return _build_fault(
             script,
             f"{found[0].__name__} in {script.path.name} has no {missing}",
-            _class_line(tree, found[0]),
+            _find_class_line(tree, found[0]),
             hint="write def up(self) with the change",
         )
-    return _fault(
+    return _build_fault(
         script,
         f"{script.path.name} defines no Migration",
         hint="write one: from confiture.models.migration import Migration, and a class derived from it",
     )
 
 
-def _named(script: Script, tree: ast.Module, migration: type[Migration]) -> type[Migration]:
-    line = _class_line(tree, migration)
-    if migration.version and not _same_version(migration.version, script.version):
-        raise _disagrees(script, line, "version", migration.version, script.version)
+def _assign_name(script: MigrationFile, tree: ast.Module, migration: type[Migration]) -> type[Migration]:
+    line = _find_class_line(tree, migration)
+    if migration.version and not _is_same_version(migration.version, script.version):
+        raise _build_mismatch_fault(script, line, "version", migration.version, script.version)
     if migration.name and script.name and migration.name != script.name:
-        raise _disagrees(script, line, "name", migration.name, script.name)
+        raise _build_mismatch_fault(script, line, "name", migration.name, script.name)
     migration.version = script.version
     migration.name = migration.name or script.name
     return migration
 
 
-def _same_version(written: object, version: str) -> bool:
+def _is_same_version(written: object, version: str) -> bool:
     try:
-        return isinstance(written, str) and numbers(written) == numbers(version)
+        return isinstance(written, str) and parse_version(written) == parse_version(version)
     except UsageFault:
         return False
 
 
-def _disagrees(script: Script, line: int | None, what: str, written: object, named: str) -> MigrationFault:
-    return _fault(
+def _build_mismatch_fault(
+    script: MigrationFile, line: int | None, attribute: str, written: object, named: str
+) -> MigrationFault:
+    return _build_fault(
         script,
-        f"the {what} in {script.path.name} is {written!r}, its file name says {named!r}",
+        f"the {attribute} in {script.path.name} is {written!r}, its file name says {named!r}",
         line,
-        hint=f"take {what} out of the class, or make the two agree",
+        hint=f"take {attribute} out of the class, or make the two agree",
     )
 
 
-def _class_line(tree: ast.Module, migration: type[Migration]) -> int | None:
+def _find_class_line(tree: ast.Module, migration: type[Migration]) -> int | None:
     lines = [
         node.lineno
         for node in ast.walk(tree)
@@ -141,14 +143,14 @@ def _class_line(tree: ast.Module, migration: type[Migration]) -> int | None:
     return lines[-1] if lines else None
 
 
-def _import_fault(script: Script, error: BaseException) -> MigrationFault:
+def _build_import_fault(script: MigrationFile, error: BaseException) -> MigrationFault:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == str(script.path)
     ]
     said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-    return _fault(
+    return _build_fault(
         script,
         f"{script.path.name} fails to import: {said}",
         lines[-1] if lines else None,
@@ -156,8 +158,8 @@ def _import_fault(script: Script, error: BaseException) -> MigrationFault:
     )
 
 
-def _fault(
-    script: Script,
+def _build_fault(
+    script: MigrationFile,
     message: str,
     line: int | None = None,
     column: int | None = None,
@@ -170,5 +172,5 @@ def _fault(
         file=script.path,
         line=line,
         column=column,
-        source_line=source_line(script.text, line) if line else None,
+        source_line=extract_line(script.text, line) if line else None,
     )

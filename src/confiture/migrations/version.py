@@ -42,7 +42,7 @@ class FileName:
     part: Part
 
 
-def numbers(version: str) -> tuple[int, ...]:
+def parse_version(version: str) -> tuple[int, ...]:
     """Return the numbers of a version, to sort and compare by.
 
     Raises:
@@ -65,15 +65,15 @@ def parse_filename(name: str) -> FileName | None:
     return None
 
 
-def next_version(existing: Iterable[str], now: datetime) -> str:
+def choose_next_version(existing: Iterable[str], now: datetime) -> str:
     """Return the version of a new migration: UTC time, or the next number in a numbered folder."""
     known = list(existing)
     if known and all(map(_is_plain_number, known)):
         last = max(known, key=int)
         return str(int(last) + 1).zfill(len(last))
-    taken = {numbers(version) for version in known}
+    taken = {parse_version(version) for version in known}
     at = now.astimezone(UTC)
-    while numbers(at.strftime(_TIMESTAMP)) in taken:
+    while parse_version(at.strftime(_TIMESTAMP)) in taken:
         at += timedelta(seconds=1)
     return at.strftime(_TIMESTAMP)
 

@@ -8,7 +8,9 @@ from attrs import frozen
 
 from confiture.models.migration import Direction
 
-Trouble = Literal["changed", "missing", "unfinished", "out-of-order", "plugin-missing", "plugin-changed"]
+DisagreementKind = Literal[
+    "changed", "missing", "unfinished", "out-of-order", "plugin-missing", "plugin-changed"
+]
 StatementState = Literal["done", "begun", "pending", "changed"]
 BaselineOutcome = Literal["recorded", "would-record", "applied"]
 
@@ -30,7 +32,7 @@ class HookRecord:
 
 
 @frozen
-class Record:
+class HistoryRecord:
     """One migration as the history tells it.
 
     Attributes:
@@ -69,7 +71,7 @@ class Disagreement:
         found: What there is instead; ``None`` where it is gone.
     """
 
-    what: Trouble
+    what: DisagreementKind
     version: str
     name: str
     message: str
@@ -136,7 +138,7 @@ class InvalidIndex:
 
 
 @frozen
-class Unfinished:
+class UnfinishedMigration:
     """An unfinished migration, and the way on.
 
     Attributes:
@@ -170,7 +172,7 @@ class Repair:
         done: What was changed in the ledger.
     """
 
-    unfinished: tuple[Unfinished, ...] = ()
+    unfinished: tuple[UnfinishedMigration, ...] = ()
     disagreements: tuple[Disagreement, ...] = ()
     done: tuple[str, ...] = ()
 
@@ -210,7 +212,7 @@ class Dump:
 
 
 @frozen
-class Entry:
+class LedgerEntry:
     """One migration as the ledger knows it.
 
     Attributes:
@@ -238,7 +240,7 @@ class Entry:
 
 
 @frozen
-class Row:
+class LedgerRow:
     """What a finished migration leaves in the ledger."""
 
     version: str

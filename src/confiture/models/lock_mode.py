@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable
 from enum import IntEnum
 from typing import Any, TypeVar
 
-Lock = TypeVar("Lock")
+AnyLock = TypeVar("AnyLock")
 Target = TypeVar("Target", bound=Hashable)
 
 
@@ -32,12 +32,12 @@ STRONG_MODES = tuple(mode.name for mode in LockMode if mode >= LockMode.ShareLoc
 
 
 def keep_strongest(
-    locks: Iterable[Lock], *, on: Callable[[Lock], Target], strength: Callable[[Lock], Any]
-) -> dict[Target, Lock]:
+    locks: Iterable[AnyLock], *, target_of: Callable[[AnyLock], Target], strength_of: Callable[[AnyLock], Any]
+) -> dict[Target, AnyLock]:
     """Return one lock for each thing that is locked: the strongest, and of equal ones the first."""
-    strongest: dict[Target, Lock] = {}
+    strongest: dict[Target, AnyLock] = {}
     for lock in locks:
-        target = on(lock)
-        if target not in strongest or strength(lock) > strength(strongest[target]):
+        target = target_of(lock)
+        if target not in strongest or strength_of(lock) > strength_of(strongest[target]):
             strongest[target] = lock
     return strongest

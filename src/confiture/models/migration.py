@@ -58,7 +58,7 @@ class Migration(ABC):
 
 
 @frozen
-class Script:
+class MigrationFile:
     """A migration as it lies in the folder.
 
     Attributes:

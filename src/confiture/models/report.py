@@ -310,7 +310,7 @@ class Report:
 
 
 @frozen
-class Explained:
+class RuleExplanation:
     """A rule in words.
 
     Attributes:

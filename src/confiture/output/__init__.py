@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Literal
 
-from confiture.output.reporters import BUILT_IN
+from confiture.output.reporters import BUILTIN_FORMATS
 
-What = Literal[
+OutputKind = Literal[
     "report",
     "status",
     "plan",
@@ -24,7 +24,7 @@ What = Literal[
     "calibration",
 ]
 
-_HOMES: Mapping[str, Mapping[What, str]] = {
+_RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
     "text": {
         "report": "text.render",
         "status": "listings.render_status",
@@ -57,23 +57,23 @@ _HOMES: Mapping[str, Mapping[What, str]] = {
     },
     "html": {"report": "html.render"},
 }
-LISTINGS = tuple(_HOMES)
+LISTING_FORMATS = tuple(_RENDERERS)
 """What everything that is no report of a run can be had as."""
-FORMATS = (*_HOMES, *BUILT_IN)
+FORMATS = (*_RENDERERS, *BUILTIN_FORMATS)
 """What ``--output`` knows without any plugin."""
 
 
-def reporter(format: str, what: What) -> Callable[..., str]:
-    """Return the function that renders ``what`` in one of ``LISTINGS``."""
-    if what not in _HOMES[format]:
-        return _as_text_in(format, what)
-    module, _, function = _HOMES[format][what].partition(".")
+def load_renderer(format: str, kind: OutputKind) -> Callable[..., str]:
+    """Return the function that renders ``kind`` in one of ``LISTING_FORMATS``."""
+    if kind not in _RENDERERS[format]:
+        return _wrap_text_renderer(format, kind)
+    module, _, function = _RENDERERS[format][kind].partition(".")
     render: Callable[..., str] = getattr(import_module(f"confiture.output.{module}"), function)
     return render
 
 
-def _as_text_in(format: str, what: What) -> Callable[..., str]:
+def _wrap_text_renderer(format: str, kind: OutputKind) -> Callable[..., str]:
     """Return a function that puts the text in a page: only a report has more to show there."""
-    text = reporter("text", what)
+    text = load_renderer("text", kind)
     frame = import_module(f"confiture.output.{format}").render_text
-    return lambda value: frame(what, text(value))
+    return lambda value: frame(kind, text(value))

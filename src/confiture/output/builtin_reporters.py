@@ -6,16 +6,18 @@ from collections.abc import Callable
 
 from confiture.hooks.spec import hookimpl
 from confiture.models.report import Report
-from confiture.output import FORMATS, reporter
-from confiture.output.reporters import BUILT_IN, Reporter, built_in
+from confiture.output import FORMATS, load_renderer
+from confiture.output.reporters import BUILTIN_FORMATS, Reporter, load_builtin_reporter
 
 
 @hookimpl
 def reporters() -> list[Reporter]:
     """Return every built-in one."""
-    return [built_in(name) if name in BUILT_IN else _plain(name) for name in FORMATS]
+    return [
+        load_builtin_reporter(name) if name in BUILTIN_FORMATS else _build_reporter(name) for name in FORMATS
+    ]
 
 
-def _plain(name: str) -> Reporter:
-    render: Callable[[Report], str] = reporter(name, "report")
+def _build_reporter(name: str) -> Reporter:
+    render: Callable[[Report], str] = load_renderer(name, "report")
     return Reporter(name, lambda report, _: render(report))

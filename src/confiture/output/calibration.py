@@ -7,15 +7,18 @@ import json
 from attrs import asdict
 
 from confiture.escape import inert
-from confiture.estimate.own_history import Calibration, Line
-from confiture.output.format import columns, duration, plural
+from confiture.estimate.own_history import Calibration, CalibrationLine
+from confiture.output.format import align_columns, duration, format_count
 
-_MOST = 20
+_MAX_STATEMENTS = 20
 
 
 def render(calibration: Calibration, *, colour: bool = False) -> str:  # noqa: ARG001 - nothing to colour
     """Return the figures, and the latest statements they come from."""
-    return "\n".join([*_figures(calibration), *_table(calibration.statements[-_MOST:])]) + "\n"
+    return (
+        "\n".join([*_render_figures(calibration), *_render_table(calibration.statements[-_MAX_STATEMENTS:])])
+        + "\n"
+    )
 
 
 def render_json(calibration: Calibration) -> str:
@@ -24,47 +27,54 @@ def render_json(calibration: Calibration) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
-def _figures(calibration: Calibration) -> list[str]:
+def _render_figures(calibration: Calibration) -> list[str]:
     if not calibration.migrations:
-        waiting = plural(calibration.waiting, "migration")
+        waiting = format_count(calibration.waiting, "migration")
         return [
             f"nothing was run yet of which something was predicted; {waiting} predicted and not run",
             "predict with confiture dry-run --production FILE, then run",
         ]
     lines = [
-        f"{plural(calibration.migrations, 'migration')} run that had been predicted, "
+        f"{format_count(calibration.migrations, 'migration')} run that had been predicted, "
         f"{calibration.waiting} waiting"
     ]
     if calibration.predictions:
         lines.append(
-            f"{plural(calibration.predictions, 'interval')}: {_share(calibration.coverage90_percent)} within "
-            f"nine times in ten, {_share(calibration.coverage50_percent)} within half of the time; "
-            f"median error {_share(calibration.median_error_percent)}"
+            f"{format_count(calibration.predictions, 'interval')}: "
+            f"{_format_percent(calibration.coverage90_percent)} within "
+            f"nine times in ten, {_format_percent(calibration.coverage50_percent)} within half of the time; "
+            f"median error {_format_percent(calibration.median_error_percent)}"
         )
     if calibration.bounds:
-        lines.append(f"{plural(calibration.bounds, 'bound')}: {_share(calibration.bounds_kept_percent)} kept")
+        lines.append(
+            f"{format_count(calibration.bounds, 'bound')}: "
+            f"{_format_percent(calibration.bounds_kept_percent)} kept"
+        )
     if calibration.elsewhere:
         lines.append(
-            f"{plural(calibration.elsewhere, 'statement')} ran on tables of another size than predicted: "
+            f"{format_count(calibration.elsewhere, 'statement')} ran on tables of another size than "
+            f"predicted: "
             "not counted"
         )
     return lines
 
 
-def _share(percent: float | None) -> str:
+def _format_percent(percent: float | None) -> str:
     return "not known" if percent is None else f"{percent:.0f} %"
 
 
-def _table(lines: tuple[Line, ...]) -> list[str]:
+def _render_table(lines: tuple[CalibrationLine, ...]) -> list[str]:
     if not lines:
         return []
     return [
         "",
-        *columns([("migration", "line", "predicted", "nine times in ten", "took", ""), *map(_row, lines)]),
+        *align_columns(
+            [("migration", "line", "predicted", "nine times in ten", "took", ""), *map(_build_row, lines)]
+        ),
     ]
 
 
-def _row(line: Line) -> tuple[str, ...]:
+def _build_row(line: CalibrationLine) -> tuple[str, ...]:
     low, high = map(duration, line.interval90_ms)
     return (
         inert(f"{line.version} {line.name}".rstrip()),

@@ -16,7 +16,7 @@ from confiture.plugins.load import Loaded
 from confiture.plugins.order import manager_for
 
 
-def reporters_of(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
+def collect_reporters(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
     """Return every reporter by its name: the built-in ones, then those of the plugins.
 
     Raises:
@@ -30,25 +30,25 @@ def reporters_of(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
     # Ours first, whatever a plugin's hook says of its own place.
     hooks = sorted(manager.hook.reporters.get_hookimpls(), key=lambda hook: hook.plugin_name != "confiture")
     for hook in hooks:
-        for each in _given(hook):
+        for each in _call_hook(hook):
             if each.name in found:
-                raise _fault(hook.plugin_name, f"{each.name!r} is there already")
+                raise _build_fault(hook.plugin_name, f"{each.name!r} is there already")
             found[each.name] = each
     return found
 
 
-def _given(hook: pluggy.HookImpl) -> list[Reporter]:
+def _call_hook(hook: pluggy.HookImpl) -> list[Reporter]:
     try:
         given: Any = hook.function()
         reporters = list(given or ())
     except Exception as error:
-        raise _fault(hook.plugin_name, f"its hook raises {said(error)}") from error
+        raise _build_fault(hook.plugin_name, f"its hook raises {said(error)}") from error
     if strange := [each for each in reporters if not isinstance(each, Reporter)]:
-        raise _fault(hook.plugin_name, f"a {type(strange[0]).__name__} is no Reporter")
+        raise _build_fault(hook.plugin_name, f"a {type(strange[0]).__name__} is no Reporter")
     return reporters
 
 
-def _fault(plugin: str, what: str) -> PluginFault:
+def _build_fault(plugin: str, what: str) -> PluginFault:
     return PluginFault(
         f"the reporters of plugin {plugin!r} cannot be used: {what}",
         hint="mend or uninstall the plugin; the built-in formats need none",

@@ -6,28 +6,30 @@ from collections.abc import Iterator
 
 from confiture.models.report import Report
 from confiture.output import markdown
-from confiture.output.notices import Notice, notices
+from confiture.output.notices import Notice, collect_notices
 from confiture.output.reporters import RenderContext, Reporter
 
 _COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
-_TEXT = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_TEXT_ESCAPES = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 # What GitHub takes as one annotation ends at 64 KB.
-_LONGEST = 8_000
-_PROPERTY = _TEXT | str.maketrans({":": "%3A", ",": "%2C"})
+_MAX_MESSAGE_CHARS = 8_000
+_PROPERTY_ESCAPES = _TEXT_ESCAPES | str.maketrans({":": "%3A", ",": "%2C"})
 
 
 def render(report: Report, context: RenderContext) -> str:
     """Return a workflow command a line; GitHub shows the first ten of each kind, so the worst come first."""
-    told = [each for each in notices(report, context) if not each.ignored]
-    return "".join(f"{_command(each)}\n" for each in told)
+    told = [each for each in collect_notices(report, context) if not each.ignored]
+    return "".join(f"{_render_command(each)}\n" for each in told)
 
 
-def _command(notice: Notice) -> str:
-    properties = ",".join(f"{name}={value.translate(_PROPERTY)}" for name, value in _properties(notice))
-    return f"::{_COMMANDS[notice.severity]} {properties}::{_text(notice).translate(_TEXT)}"
+def _render_command(notice: Notice) -> str:
+    properties = ",".join(
+        f"{name}={value.translate(_PROPERTY_ESCAPES)}" for name, value in _list_properties(notice)
+    )
+    return f"::{_COMMANDS[notice.severity]} {properties}::{_render_text(notice).translate(_TEXT_ESCAPES)}"
 
 
-def _properties(notice: Notice) -> Iterator[tuple[str, str]]:
+def _list_properties(notice: Notice) -> Iterator[tuple[str, str]]:
     if notice.file:
         yield "file", notice.file
         for name, number in (("line", notice.line), ("col", notice.column if notice.line else None)):
@@ -36,8 +38,12 @@ def _properties(notice: Notice) -> Iterator[tuple[str, str]]:
     yield "title", f"confiture: {notice.rule}"
 
 
-def _text(notice: Notice) -> str:
-    message = notice.message if len(notice.message) <= _LONGEST else f"{notice.message[:_LONGEST]}…"
+def _render_text(notice: Notice) -> str:
+    message = (
+        notice.message
+        if len(notice.message) <= _MAX_MESSAGE_CHARS
+        else f"{notice.message[:_MAX_MESSAGE_CHARS]}…"
+    )
     named = message if notice.file else f"{notice.migration} {message}".strip()
     return f"{named}\n\nWrite instead:\n{notice.recipe}" if notice.recipe else named
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from confiture.models.report import Report
-from confiture.output.notices import Notice, notices
+from confiture.output.notices import Notice, collect_notices
 from confiture.output.reporters import RenderContext, Reporter
 
 _SEVERITIES = {"error": "critical", "warning": "major", "info": "info"}
@@ -14,11 +14,11 @@ _SEVERITIES = {"error": "critical", "warning": "major", "info": "info"}
 
 def render(report: Report, context: RenderContext) -> str:
     """Return one entry for each notice that is not ignored."""
-    told = [_entry(each) for each in notices(report, context) if not each.ignored]
+    told = [_build_entry(each) for each in collect_notices(report, context) if not each.ignored]
     return json.dumps(told, indent=2) + "\n"
 
 
-def _entry(notice: Notice) -> dict[str, Any]:
+def _build_entry(notice: Notice) -> dict[str, Any]:
     return {
         "description": notice.message if notice.file else f"{notice.migration} {notice.message}".strip(),
         "check_name": notice.rule,

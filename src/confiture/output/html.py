@@ -16,17 +16,33 @@ from confiture.models.report import (
     Report,
     StatementReport,
 )
-from confiture.output.effects import blocked, effects, how_long, is_quiet, long_blocks, longest_block, spread
-from confiture.output.estimates import blocked_in_production, headline, lasting
-from confiture.output.format import duration, glued, place, plural, pointed, shortened, size
-from confiture.output.summary import DONE, summary
-from confiture.output.timeline import Timeline, timeline
+from confiture.output.effects import (
+    describe_effects,
+    describe_spread,
+    find_longest_block,
+    format_blocked,
+    format_held_time,
+    is_quiet,
+    list_long_blocks,
+)
+from confiture.output.estimates import build_headline, format_estimate, list_blocked_tables
+from confiture.output.format import (
+    duration,
+    format_count,
+    format_place,
+    keep_units_together,
+    render_source_line,
+    shorten_sql,
+    size,
+)
+from confiture.output.summary import DONE_OUTCOMES, render_summary
+from confiture.output.timeline import Timeline, build_timeline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_LANES = 12
-_ALL_SHOWN = 20
+_MAX_OPEN_LANES = 12
+_MAX_UNFOLDED = 20
 _SEVERITIES = ("error", "warning", "info")
 MARKS = {
     "applied": "✓ applied",
@@ -39,7 +55,7 @@ MARKS = {
 
 
 @frozen
-class Section:
+class MigrationSection:
     """One migration on the page.
 
     Attributes:
@@ -57,46 +73,46 @@ class Section:
     @property
     def longest(self) -> str:
         """What would be waited for longest, in words."""
-        block = longest_block(Report("dry-run", "ok", 0, migrations=(self.migration,)))
-        return block.words if block else ""
+        block = find_longest_block(Report("dry-run", "ok", 0, migrations=(self.migration,)))
+        return block.description if block else ""
 
 
 def render(report: Report) -> str:
     """Return the report as a page."""
     return (
-        _templates()
+        _load_templates()
         .get_template("report.html.j2")
         .render(
             report=report,
-            summary=summary(report),
+            summary=render_summary(report),
             good=report.outcome == "ok",
-            longest=longest_block(report),
-            production=headline(report),
+            longest=find_longest_block(report),
+            production=build_headline(report),
             verdict=report.verdict if report.migrations or report.findings else None,
-            sections=[_section(number, each) for number, each in enumerate(report.migrations, 1)],
-            findings=_sorted(report.findings),
+            sections=[_build_section(number, each) for number, each in enumerate(report.migrations, 1)],
+            findings=_sort_findings(report.findings),
         )
     )
 
 
 def render_text(title: str, text: str) -> str:
     """Return what another reporter wrote as a page."""
-    return _templates().get_template("text.html.j2").render(title=title, text=text)
+    return _load_templates().get_template("text.html.j2").render(title=title, text=text)
 
 
-def _section(number: int, migration: MigrationReport) -> Section:
+def _build_section(number: int, migration: MigrationReport) -> MigrationSection:
     numbered = list(enumerate(migration.statements, 1))
-    notable = [each for each in numbered if len(numbered) <= _ALL_SHOWN or not is_quiet(each[1])]
+    notable = [each for each in numbered if len(numbered) <= _MAX_UNFOLDED or not is_quiet(each[1])]
     quiet = [each for each in numbered if each not in notable] if len(notable) < len(numbered) else []
-    return Section(f"m{number}", migration, timeline(migration), tuple(notable), tuple(quiet))
+    return MigrationSection(f"m{number}", migration, build_timeline(migration), tuple(notable), tuple(quiet))
 
 
-def _sorted(findings: Sequence[Finding]) -> list[Finding]:
+def _sort_findings(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda each: (each.ignored, _SEVERITIES.index(each.severity)))
 
 
 @cache
-def _templates() -> Environment:
+def _load_templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -105,35 +121,35 @@ def _templates() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        finalize=_escape_value,
     )
     templates.filters.update(
         duration=duration,
         size=size,
-        plural=plural,
-        shortened=shortened,
-        effects=effects,
-        spread=spread,
-        glued=glued,
-        long_blocks=long_blocks,
-        source=_source,
-        scale=_scale,
-        lasting=lasting,
-        blocked_in_production=blocked_in_production,
+        plural=format_count,
+        shortened=shorten_sql,
+        effects=describe_effects,
+        spread=describe_spread,
+        glued=keep_units_together,
+        long_blocks=list_long_blocks,
+        source=_render_source,
+        scale=_compute_scale,
+        lasting=format_estimate,
+        blocked_in_production=list_blocked_tables,
     )
     templates.globals.update(
-        place=place,
-        blocked=blocked,
-        how_long=how_long,
+        place=format_place,
+        blocked=format_blocked,
+        how_long=format_held_time,
         marks=MARKS,
-        done=DONE,
-        lanes_shown=_LANES,
+        done=DONE_OUTCOMES,
+        lanes_shown=_MAX_OPEN_LANES,
         changed=lambda before, after: f"{before} → {after}",
     )
     return templates
 
 
-def _shown(value: Any) -> Any:
+def _escape_value(value: Any) -> Any:
     """Make every text on the page inert, whatever the template does with it; nothing for ``None``."""
     if value is None:
         return ""
@@ -141,24 +157,24 @@ def _shown(value: Any) -> Any:
     return value if hasattr(value, "__html__") else "\n".join(inert_lines(value))
 
 
-def _source(migration: MigrationReport) -> str:
+def _render_source(migration: MigrationReport) -> str:
     """Return the faulty line with a caret."""
     error, line = migration.error, migration.source_line
-    return "\n".join(pointed(line, error.line, error.column)) if error and line is not None else ""
+    return "\n".join(render_source_line(line, error.line, error.column)) if error and line is not None else ""
 
 
-def _scale(estimate: Estimate) -> dict[str, Any] | None:
+def _compute_scale(estimate: Estimate) -> dict[str, Any] | None:
     """Return where an estimate and its intervals stand, in percent of the widest."""
     if not estimate.known or estimate.p50_ms is None:
         return None
     half, most = estimate.interval50_ms, estimate.interval90_ms
     end = 1.08 * max(estimate.p50_ms, *(half or (0,)), *(most or (0,))) or 1.0
     return {
-        "p50": _percent(estimate.p50_ms, end),
-        "half": [_percent(each, end) for each in half] if half else None,
-        "most": [_percent(each, end) for each in most] if most else None,
+        "p50": _compute_percent(estimate.p50_ms, end),
+        "half": [_compute_percent(each, end) for each in half] if half else None,
+        "most": [_compute_percent(each, end) for each in most] if most else None,
     }
 
 
-def _percent(value: float, end: float) -> float:
+def _compute_percent(value: float, end: float) -> float:
     return round(100 * value / end, 2)

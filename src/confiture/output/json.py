@@ -41,14 +41,16 @@ _KEYS: Mapping[type, str] = {
     model.Residue: "what relation before after",
     MigrationStatus: "version name state applied_at",
     PluginStatus: "name distribution version state phases faults",
-    read.Record: ("version name applied_at applied_by duration_ms transactional baseline plugins hooks"),
+    read.HistoryRecord: (
+        "version name applied_at applied_by duration_ms transactional baseline plugins hooks"
+    ),
     read.PluginRecord: "name version",
     read.HookRecord: "phase hook",
     read.Disagreement: "what version name plugin recorded found message hint",
     read.StatementProgress: "line sql state at",
     read.HookProgress: "phase plugin hook progress",
     read.InvalidIndex: "index builder_pid",
-    read.Unfinished: ("version name direction file statements hooks invalid_indexes notes commands"),
+    read.UnfinishedMigration: ("version name direction file statements hooks invalid_indexes notes commands"),
     read.BaselineStep: "version name outcome",
 }
 # Only where there is something to say: asked for with a flag, or rarely known.
@@ -57,27 +59,27 @@ _OPTIONAL: Mapping[type, str] = {
     model.HookReport: "estimate",
     model.MigrationReport: "spread unavailable",
 }
-_DEEPEST = 20
+_MAX_DEPTH = 20
 
 
 def render(report: Report) -> str:
     """Return the report as JSON."""
-    return _document(report)
+    return _dump_document(report)
 
 
 def render_status(statuses: Sequence[MigrationStatus]) -> str:
     """Return what ``status`` found as JSON."""
-    return _document({"schema_version": 1, "migrations": statuses})
+    return _dump_document({"schema_version": 1, "migrations": statuses})
 
 
 def render_plugins(plugins: Sequence[PluginStatus]) -> str:
     """Return what ``plugins`` found as JSON."""
-    return _document({"schema_version": 1, "plugins": plugins})
+    return _dump_document({"schema_version": 1, "plugins": plugins})
 
 
 def render_order(order: Mapping[str, Sequence[str]]) -> str:
     """Return the hooks of each phase in their real order as JSON."""
-    return _document({"schema_version": 1, "order": order})
+    return _dump_document({"schema_version": 1, "order": order})
 
 
 def render_plan(plan: Plan) -> str:
@@ -93,7 +95,7 @@ def render_plan(plan: Plan) -> str:
         }
         for step in plan.steps
     ]
-    return _document(
+    return _dump_document(
         {
             "schema_version": 1,
             "server_version": plan.server_version,
@@ -103,26 +105,26 @@ def render_plan(plan: Plan) -> str:
     )
 
 
-def render_history(history: Sequence[read.Record]) -> str:
+def render_history(history: Sequence[read.HistoryRecord]) -> str:
     """Return what was applied, newest last, as JSON."""
-    return _document({"schema_version": 1, "migrations": history})
+    return _dump_document({"schema_version": 1, "migrations": history})
 
 
-def render_verification(found: read.Verification) -> str:
+def render_verification(verification: read.Verification) -> str:
     """Return what disagrees as JSON."""
-    return _document(
+    return _dump_document(
         {
             "schema_version": 1,
-            "outcome": "failed" if found.disagreements else "ok",
-            "exit_code": found.exit_code,
-            "disagreements": found.disagreements,
+            "outcome": "failed" if verification.disagreements else "ok",
+            "exit_code": verification.exit_code,
+            "disagreements": verification.disagreements,
         }
     )
 
 
 def render_repair(repair: read.Repair) -> str:
     """Return what is unfinished, changed or missing, and what was done about it, as JSON."""
-    return _document(
+    return _dump_document(
         {
             "schema_version": 1,
             "unfinished": repair.unfinished,
@@ -134,12 +136,14 @@ def render_repair(repair: read.Repair) -> str:
 
 def render_baseline(baseline: read.Baseline) -> str:
     """Return what was recorded as applied as JSON."""
-    return _document({"schema_version": 1, "dry_run": baseline.dry_run, "migrations": baseline.migrations})
+    return _dump_document(
+        {"schema_version": 1, "dry_run": baseline.dry_run, "migrations": baseline.migrations}
+    )
 
 
 def render_dump(dump: read.Dump) -> str:
     """Return where the schema was written to as JSON."""
-    return _document(
+    return _dump_document(
         {
             "schema_version": 1,
             "file": dump.file,
@@ -150,28 +154,31 @@ def render_dump(dump: read.Dump) -> str:
     )
 
 
-def _document(value: object) -> str:
+def _dump_document(value: object) -> str:
     # ASCII only: no control character, and no half of a surrogate pair, reaches a terminal or a pipe.
-    text = json.dumps(_plain(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    text = json.dumps(_convert_value(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
     # GitHub obeys `##[` anywhere in a line of a log; to JSON it is the same either way.
     return text.replace("##[", "#\\u0023[")
 
 
-def _plain(value: object, depth: int = 0) -> Any:
+def _convert_value(value: object, depth: int = 0) -> Any:
     """Return ``value`` as JSON knows it; what a hook put in its stats may be anything."""
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return "…"
     if (keys := _KEYS.get(type(value))) is not None:
         more = [key for key in _OPTIONAL.get(type(value), "").split() if getattr(value, key)]
-        return {key: _rounded(key, _plain(getattr(value, key), depth + 1)) for key in [*keys.split(), *more]}
+        return {
+            key: _round_times(key, _convert_value(getattr(value, key), depth + 1))
+            for key in [*keys.split(), *more]
+        }
     if isinstance(value, Mapping):
-        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+        return {str(key): _convert_value(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each, depth + 1) for each in value]
-    return _scalar(value)
+        return [_convert_value(each, depth + 1) for each in value]
+    return _convert_scalar(value)
 
 
-def _scalar(value: object) -> Any:
+def _convert_scalar(value: object) -> Any:
     if value is None or type(value) in (bool, int, str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -179,9 +186,9 @@ def _scalar(value: object) -> Any:
     return str(value)
 
 
-def _rounded(key: str, value: Any) -> Any:
+def _round_times(key: str, value: Any) -> Any:
     if not key.endswith("_ms"):
         return value
     if isinstance(value, list):
-        return [_rounded(key, each) for each in value]
+        return [_round_times(key, each) for each in value]
     return round(value, 3) if isinstance(value, float) else value

@@ -10,15 +10,15 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from attrs import field, frozen
 
 from confiture.models.report import MigrationReport, Report
-from confiture.output.notices import Notice, label, notices
+from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
 
 # Everything that XML 1.0 has no place for.
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @frozen
-class _Case:
+class _TestCase:
     """One test case.
 
     Attributes:
@@ -36,7 +36,7 @@ class _Case:
 
 def render(report: Report, context: RenderContext) -> str:
     """Return one suite with a case for each migration and each notice."""
-    cases = [*_cases(report, context)]
+    cases = [*_build_cases(report, context)]
     counts = Counter(each.tag for each in cases)
     suites = Element("testsuites")
     facts = {"tests": len(cases), "failures": counts["failure"], "errors": counts["error"]}
@@ -47,72 +47,80 @@ def render(report: Report, context: RenderContext) -> str:
             "name": f"confiture {report.mode}",
             **{name: str(number) for name, number in facts.items()},
             "skipped": str(counts["skipped"]),
-            "time": _seconds(sum(each.duration_ms for each in cases)),
+            "time": _format_seconds(sum(each.duration_ms for each in cases)),
         },
     )
     for case in cases:
-        _add(suite, case)
+        _add_case(suite, case)
     indent(suites)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
 
 
-def _cases(report: Report, context: RenderContext) -> Iterator[_Case]:
-    told = notices(report, context)
+def _build_cases(report: Report, context: RenderContext) -> Iterator[_TestCase]:
+    told = collect_notices(report, context)
     failed = {each.migration: each for each in told if each.kind == "failure"}
     for migration in report.migrations:
-        yield _of_migration(migration, failed.get(label(migration)), context)
-    named = {label(each) for each in report.migrations}
+        yield _build_migration_case(migration, failed.get(format_label(migration)), context)
+    named = {format_label(each) for each in report.migrations}
     rest = [each for each in told if not (each.kind == "failure" and each.migration in named)]
-    yield from map(_of_notice, rest)
+    yield from map(_build_notice_case, rest)
     if report.exit_code and not any(each.severity == "error" and not each.ignored for each in told):
         # A policy may say no where no single notice is an error; a green report would hide that.
-        yield _Case("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
+        yield _TestCase("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
 
 
-def _of_migration(migration: MigrationReport, failure: Notice | None, context: RenderContext) -> _Case:
-    name, took_ms = label(migration), migration.duration_ms or 0.0
+def _build_migration_case(
+    migration: MigrationReport, failure: Notice | None, context: RenderContext
+) -> _TestCase:
+    name, took_ms = format_label(migration), migration.duration_ms or 0.0
     group = context.path(migration.file) or "confiture"
     if failure:
-        return _failing(name, failure, "error", took_ms)
+        return _build_failed_case(name, failure, "error", took_ms)
     if migration.outcome in ("not_rehearsed", "pending"):
         said = migration.reason or migration.outcome.replace("_", " ")
-        return _Case(name, group, "skipped", migration.outcome, said)
-    return _Case(name, group, duration_ms=took_ms)
+        return _TestCase(name, group, "skipped", migration.outcome, said)
+    return _TestCase(name, group, duration_ms=took_ms)
 
 
-def _of_notice(notice: Notice) -> _Case:
+def _build_notice_case(notice: Notice) -> _TestCase:
     name = f"{notice.rule} {notice.place}".rstrip()
     if notice.ignored or notice.severity != "error":
         why = "ignored" if notice.ignored else notice.severity
         message = f"{why}: {notice.message}"
-        return _Case(name, notice.file or "confiture", "skipped", notice.rule, message, _body(notice))
-    return _failing(name, notice, "failure" if notice.kind == "finding" else "error", 0.0)
+        return _TestCase(
+            name, notice.file or "confiture", "skipped", notice.rule, message, _render_body(notice)
+        )
+    return _build_failed_case(name, notice, "failure" if notice.kind == "finding" else "error", 0.0)
 
 
-def _failing(name: str, notice: Notice, tag: str, took_ms: float) -> _Case:
-    return _Case(name, notice.file or "confiture", tag, notice.rule, notice.message, _body(notice), took_ms)
+def _build_failed_case(name: str, notice: Notice, tag: str, took_ms: float) -> _TestCase:
+    return _TestCase(
+        name, notice.file or "confiture", tag, notice.rule, notice.message, _render_body(notice), took_ms
+    )
 
 
-def _body(notice: Notice) -> str:
+def _render_body(notice: Notice) -> str:
     recipe = f"write instead:\n{notice.recipe}" if notice.recipe else ""
     lines = (notice.place, notice.message, recipe, f"fingerprint: {notice.fingerprint}")
     return "\n".join(line for line in lines if line)
 
 
-def _add(suite: Element, case: _Case) -> None:
-    facts = {"name": case.name, "classname": case.group, "time": _seconds(case.duration_ms)}
-    element = SubElement(suite, "testcase", {name: _xml(text) for name, text in facts.items()})
+def _add_case(suite: Element, case: _TestCase) -> None:
+    facts = {"name": case.name, "classname": case.group, "time": _format_seconds(case.duration_ms)}
+    element = SubElement(suite, "testcase", {name: _escape_xml(text) for name, text in facts.items()})
     if case.tag:
-        told = SubElement(element, case.tag, {"type": _xml(case.kind), "message": _xml(case.message)})
-        told.text = _xml(case.text) or None
+        told = SubElement(
+            element, case.tag, {"type": _escape_xml(case.kind), "message": _escape_xml(case.message)}
+        )
+        told.text = _escape_xml(case.text) or None
 
 
-def _seconds(ms: float) -> str:
+def _format_seconds(ms: float) -> str:
     return f"{ms / 1000:.3f}"
 
 
-def _xml(text: str) -> str:
-    return _NO_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+def _escape_xml(text: str) -> str:
+    return _INVALID_XML.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 REPORTER = Reporter("junit", render)

@@ -8,153 +8,162 @@ from collections.abc import Iterable, Iterator
 
 from confiture.escape import inert
 from confiture.models.report import MigrationReport, Report
-from confiture.output.estimates import headline, lasting
-from confiture.output.format import duration, plural
-from confiture.output.notices import Notice, label, notices
+from confiture.output.estimates import build_headline, format_estimate
+from confiture.output.format import duration, format_count
+from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
 
-LONGEST = 64_000
+MAX_LENGTH = 64_000
 """Characters; GitHub takes 65,536, and counts some of them twice."""
 _LONGEST_MESSAGE, _LONGEST_RECIPE, _MOST_NAMES = 1_000, 4_000, 5
-_PLAIN = "\n| migration | | time | rows | blocks |\n|---|---|---:|---:|---|\n"
-_ASKED = "\n| migration | | time | rows | blocks | in production |\n|---|---|---:|---:|---|---|\n"
+_TABLE_HEAD = "\n| migration | | time | rows | blocks |\n|---|---|---:|---:|---|\n"
+_TABLE_HEAD_WITH_ESTIMATE = (
+    "\n| migration | | time | rows | blocks | in production |\n|---|---|---:|---:|---|---|\n"
+)
 _MARKS = {"error": "🛑 error", "warning": "⚠️ warning", "info": "info"}
 # No line begins with a text of somebody's: what is special only there is left as it is.
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>&#!|~$]")
+_SPECIAL_CHARACTERS = re.compile(r"[\\`*_{}\[\]<>&#!|~$]")
 # Escaped or not, GitHub makes links of these; a joiner that nobody sees keeps them apart.
 _REFERENCES = re.compile(r"(?<=[@#!&~$%^])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)")
 
 
 def render(report: Report, context: RenderContext) -> str:
     """Return a headline, what was found, the migrations; and what had to be left out."""
-    told = notices(report, context)
+    told = collect_notices(report, context)
     shown = [each for each in told if not each.ignored]
-    text = _Text(_head(report, shown) + "".join(_says(report)))
-    listed = sum(text.takes(_item(each, recipe=True), _item(each, recipe=False)) for each in shown)
+    text = _LimitedText(_render_head(report, shown) + "".join(_render_verdict(report)))
+    listed = sum(
+        text.try_append(_render_notice(each, recipe=True), _render_notice(each, recipe=False))
+        for each in shown
+    )
     asked = any(each.estimate for each in report.migrations)
-    rows = [_row(each, asked=asked) for each in report.migrations]
-    if rows and text.takes(_ASKED if asked else _PLAIN):
-        rows = [row for row in rows if not text.takes(row)]
-    return text.whole(_tail(len(told) - len(shown), len(shown) - listed, len(rows)))
+    rows = [_render_row(each, with_estimate=asked) for each in report.migrations]
+    if rows and text.try_append(_TABLE_HEAD_WITH_ESTIMATE if asked else _TABLE_HEAD):
+        rows = [row for row in rows if not text.try_append(row)]
+    return text.finish(_render_tail(len(told) - len(shown), len(shown) - listed, len(rows)))
 
 
-class _Text:
+class _LimitedText:
     """A text that grows as long as it fits; what does not fit once, ends it."""
 
     def __init__(self, head: str) -> None:
-        self.parts, self.left, self.full = [head], LONGEST - _length(head), False
+        self.parts, self.left, self.full = [head], MAX_LENGTH - _measure_length(head), False
 
-    def takes(self, *choices: str) -> bool:
+    def try_append(self, *choices: str) -> bool:
         """Add the first of ``choices`` that fits, and return whether one did."""
-        fitting = (each for each in choices if _length(each) <= self.left and not self.full)
+        fitting = (each for each in choices if _measure_length(each) <= self.left and not self.full)
         part = next(fitting, None)
         if part is None:
             self.full = True
             return False
         self.parts.append(part)
-        self.left -= _length(part)
+        self.left -= _measure_length(part)
         return True
 
-    def whole(self, tail: str) -> str:
+    def finish(self, tail: str) -> str:
         """Return it all."""
         return "".join((*self.parts, tail))
 
 
-def _length(text: str) -> int:
+def _measure_length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _head(report: Report, shown: Iterable[Notice]) -> str:
+def _render_head(report: Report, shown: Iterable[Notice]) -> str:
     counts = Counter(each.severity for each in shown)
-    words = [plural(counts[each], each) for each in ("error", "warning") if counts[each]]
-    server = f" on PostgreSQL {escaped(report.rehearsed_on or report.server_version)}"
+    words = [format_count(counts[each], each) for each in ("error", "warning") if counts[each]]
+    server = f" on PostgreSQL {escape_markdown(report.rehearsed_on or report.server_version)}"
     done = Counter(each.outcome.replace("_", " ") for each in report.migrations)
     said = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or "no migrations"
     where = server if report.server_version else ""
     code = f"; exit code {report.exit_code}" if report.exit_code else ""
     return (
-        f"## confiture {report.mode}: {', '.join(words) or _nothing(report)}\n\n"
+        f"## confiture {report.mode}: {', '.join(words) or _describe_empty(report)}\n\n"
         f"{report.outcome}{where}: {said}{code}\n\n"
     )
 
 
-def _says(report: Report) -> Iterator[str]:
+def _render_verdict(report: Report) -> Iterator[str]:
     """Yield what the gate says, and what production would wait for longest."""
     verdict = report.verdict
     if verdict and (report.migrations or report.findings):
-        steps = f" Next: {escaped(verdict.next_step)}" if verdict.next_step else ""
-        yield f"**{escaped(_cut(verdict.sentence, _LONGEST_MESSAGE))}.**{steps}\n\n"
-    if production := headline(report):
-        yield f"{escaped(production)}\n\n"
+        steps = f" Next: {escape_markdown(verdict.next_step)}" if verdict.next_step else ""
+        yield f"**{escape_markdown(_cut(verdict.sentence, _LONGEST_MESSAGE))}.**{steps}\n\n"
+    if production := build_headline(report):
+        yield f"{escape_markdown(production)}\n\n"
 
 
-def _nothing(report: Report) -> str:
+def _describe_empty(report: Report) -> str:
     return "nothing found" if report.outcome == "ok" else report.outcome
 
 
-def _item(notice: Notice, *, recipe: bool) -> str:
-    place = f" {code(notice.place)}" if notice.place else ""
-    of = f" {escaped(notice.migration)}:" if notice.migration and not notice.place else ""
-    message = "<br>".join(map(escaped, _cut(notice.message, _LONGEST_MESSAGE).split("\n")))
-    item = f"- **{_MARKS[notice.severity]}** {code(notice.rule)}{place}{of} — {message}\n"
+def _render_notice(notice: Notice, *, recipe: bool) -> str:
+    place = f" {format_code(notice.place)}" if notice.place else ""
+    of = f" {escape_markdown(notice.migration)}:" if notice.migration and not notice.place else ""
+    message = "<br>".join(map(escape_markdown, _cut(notice.message, _LONGEST_MESSAGE).split("\n")))
+    item = f"- **{_MARKS[notice.severity]}** {format_code(notice.rule)}{place}{of} — {message}\n"
     if notice.recipe and recipe:
-        item += _recipe(_cut(notice.recipe, _LONGEST_RECIPE))
+        item += _render_recipe(_cut(notice.recipe, _LONGEST_RECIPE))
     return item
 
 
-def _recipe(sql: str) -> str:
-    fence = "`" * max(3, 1 + _longest_run(sql))
+def _render_recipe(sql: str) -> str:
+    fence = "`" * max(3, 1 + _find_longest_run(sql))
     lines = ["", "<details><summary>write instead</summary>", "", f"{fence}sql"]
     lines += [*sql.split("\n"), fence, "", "</details>", ""]
     return "\n".join(f"  {line}".rstrip() for line in lines) + "\n"
 
 
-def _row(migration: MigrationReport, *, asked: bool) -> str:
+def _render_row(migration: MigrationReport, *, with_estimate: bool) -> str:
     rows = "" if migration.rows_affected is None else f"{migration.rows_affected:,}"
     cells = (
-        escaped(label(migration)),
+        escape_markdown(format_label(migration)),
         migration.outcome.replace("_", " "),
         duration(migration.duration_ms),
         rows,
-        "; ".join(_blocked(migration)),
-        *([escaped(lasting(migration.estimate)) if migration.estimate else ""] if asked else []),
+        "; ".join(_list_blocked(migration)),
+        *(
+            [escape_markdown(format_estimate(migration.estimate)) if migration.estimate else ""]
+            if with_estimate
+            else []
+        ),
     )
     return f"| {' | '.join(cells)} |\n"
 
 
-def _blocked(migration: MigrationReport) -> Iterator[str]:
+def _list_blocked(migration: MigrationReport) -> Iterator[str]:
     for what, names in (("reads", migration.blocks.reads), ("writes", migration.blocks.writes)):
         if names:
-            first = ", ".join(map(escaped, names[:_MOST_NAMES]))
+            first = ", ".join(map(escape_markdown, names[:_MOST_NAMES]))
             more = len(names) - _MOST_NAMES
             yield f"{what} of {first}{f' and {more} more' if more > 0 else ''}"
 
 
-def _tail(ignored: int, notices_left: int, rows_left: int) -> str:
+def _render_tail(ignored: int, notices_left: int, rows_left: int) -> str:
     left = [
-        *([plural(notices_left, "notice")] if notices_left else []),
-        *([plural(rows_left, "migration")] if rows_left else []),
+        *([format_count(notices_left, "notice")] if notices_left else []),
+        *([format_count(rows_left, "migration")] if rows_left else []),
     ]
-    lines = [f"{plural(ignored, 'finding')} ignored."] if ignored else []
+    lines = [f"{format_count(ignored, 'finding')} ignored."] if ignored else []
     if left:
         lines.append(f"**Cut: {' and '.join(left)} left out here;** the other reports have them all.")
     return "".join(f"\n{line}\n" for line in lines)
 
 
-def escaped(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """Return ``text`` as Markdown that shows it and does nothing else."""
     apart = _REFERENCES.sub("\u2060", " ".join(inert(text).split()))
-    return _SPECIAL.sub(r"\\\g<0>", apart)
+    return _SPECIAL_CHARACTERS.sub(r"\\\g<0>", apart)
 
 
-def code(text: str) -> str:
+def format_code(text: str) -> str:
     """Return ``text`` as a code span, whatever backticks it holds."""
-    fence = "`" * (1 + _longest_run(text))
+    fence = "`" * (1 + _find_longest_run(text))
     pad = " " if text[:1] in "` " or text[-1:] in "` " else ""
     return f"{fence}{pad}{text}{pad}{fence}"
 
 
-def _longest_run(text: str) -> int:
+def _find_longest_run(text: str) -> int:
     return max((len(run) for run in re.findall("`+", text)), default=0)
 
 

@@ -56,97 +56,108 @@ class Notice:
         return ":".join(str(each) for each in known if each is not None) if self.file else ""
 
 
-def notices(report: Report, context: RenderContext) -> tuple[Notice, ...]:
+def collect_notices(report: Report, context: RenderContext) -> tuple[Notice, ...]:
     """Return everything there is to tell, the worst first, what is ignored last."""
-    told = sorted(_all(report, context), key=_order)
+    told = sorted(_list_notices(report, context), key=_rank_notice)
     times: Counter[str] = Counter()
-    return tuple(each if each.fingerprint else _fingerprinted(each, times) for each in told)
+    return tuple(each if each.fingerprint else _add_fingerprint(each, times) for each in told)
 
 
-def _order(notice: Notice) -> tuple[bool, int, bool, str, int]:
+def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
     rank = _RANKS[notice.severity]
     return (notice.ignored, rank, notice.kind != "failure", notice.file or "", notice.line or 0)
 
 
-def _all(report: Report, context: RenderContext) -> Iterator[Notice]:
-    names = {each.version: label(each) for each in report.migrations}
+def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
+    names = {each.version: format_label(each) for each in report.migrations}
     if report.fault:
         rule = "refused" if report.outcome == "refused" else "stopped"
-        yield _failure(report.fault, rule, None, context)
+        yield _build_failure(report.fault, rule, None, context)
     for migration in report.migrations:
         if migration.error:
             rule = "hook-failed" if migration.error.hook else "migration-failed"
-            yield _failure(migration.error, rule, migration, context)
-        yield from _not_rehearsed(migration, context)
-        yield from (_not_seen(each, migration, context) for each in migration.not_seen)
+            yield _build_failure(migration.error, rule, migration, context)
+        yield from _build_not_rehearsed(migration, context)
+        yield from (_build_not_seen(each, migration, context) for each in migration.not_seen)
     for finding in report.findings:
-        yield _finding(finding, names.get(finding.migration, inert(finding.migration)), context)
+        yield _build_finding(finding, names.get(finding.migration, inert(finding.migration)), context)
 
 
-def label(migration: MigrationReport) -> str:
+def format_label(migration: MigrationReport) -> str:
     """Return version and name, as a person calls a migration."""
     return inert(f"{migration.version} {migration.name}".rstrip())
 
 
-def _finding(finding: Finding, migration: str, context: RenderContext) -> Notice:
+def _build_finding(finding: Finding, migration: str, context: RenderContext) -> Notice:
     return Notice(
         "finding",
         inert(finding.rule),
         finding.severity,
-        _lines(finding.message),
+        _escape_lines(finding.message),
         migration,
-        _file(finding.file, context),
+        _format_file(finding.file, context),
         finding.line,
-        relation=_inert(finding.relation),
-        recipe=_lines(finding.recipe) if finding.recipe else None,
+        relation=_escape_optional(finding.relation),
+        recipe=_escape_lines(finding.recipe) if finding.recipe else None,
         basis=finding.basis,
         ignored=finding.ignored,
         fingerprint=inert(finding.fingerprint),
     )
 
 
-def _failure(fault: Fault, rule: str, migration: MigrationReport | None, context: RenderContext) -> Notice:
+def _build_failure(
+    fault: Fault, rule: str, migration: MigrationReport | None, context: RenderContext
+) -> Notice:
     more = {"detail": fault.detail, "hint": fault.hint, "SQLSTATE": fault.sqlstate}
-    lines = [_lines(fault.message), *(f"{name}: {_lines(text)}" for name, text in more.items() if text)]
+    lines = [
+        _escape_lines(fault.message),
+        *(f"{name}: {_escape_lines(text)}" for name, text in more.items() if text),
+    ]
     return Notice(
         "failure",
         rule,
         "error",
         "\n".join(lines),
-        label(migration) if migration else "",
-        _file(fault.file or (migration.file if migration else None), context),
+        format_label(migration) if migration else "",
+        _format_file(fault.file or (migration.file if migration else None), context),
         fault.line,
         fault.column,
     )
 
 
-def _not_rehearsed(migration: MigrationReport, context: RenderContext) -> Iterator[Notice]:
+def _build_not_rehearsed(migration: MigrationReport, context: RenderContext) -> Iterator[Notice]:
     left_out = [(each.line, each.not_rehearsed) for each in migration.statements if each.not_rehearsed]
     if migration.outcome == "not_rehearsed" and not left_out:
         left_out = [(None, migration.reason or "not rehearsed")]
     for line, reason in left_out:
-        said = f"not rehearsed: {_lines(reason)}"
+        said = f"not rehearsed: {_escape_lines(reason)}"
         yield Notice(
             "unseen",
             "not-rehearsed",
             "warning",
             said,
-            label(migration),
-            _file(migration.file, context),
+            format_label(migration),
+            _format_file(migration.file, context),
             line,
         )
 
 
-def _not_seen(unseen: NotSeen, migration: MigrationReport, context: RenderContext) -> Notice:
+def _build_not_seen(unseen: NotSeen, migration: MigrationReport, context: RenderContext) -> Notice:
     of = f" of {inert(unseen.relation)}" if unseen.relation else ""
-    said = f"not seen: {inert(unseen.what)}{of}: {_lines(unseen.reason)}"
-    file = _file(migration.file, context)
+    said = f"not seen: {inert(unseen.what)}{of}: {_escape_lines(unseen.reason)}"
+    file = _format_file(migration.file, context)
     return Notice(
-        "unseen", "not-seen", "info", said, label(migration), file, relation=_inert(unseen.relation)
+        "unseen",
+        "not-seen",
+        "info",
+        said,
+        format_label(migration),
+        file,
+        relation=_escape_optional(unseen.relation),
     )
 
 
-def _fingerprinted(notice: Notice, times: Counter[str]) -> Notice:
+def _add_fingerprint(notice: Notice, times: Counter[str]) -> Notice:
     from attrs import evolve
 
     # Not the line: what moves within its file is still the same.
@@ -156,13 +167,13 @@ def _fingerprinted(notice: Notice, times: Counter[str]) -> Notice:
     return evolve(notice, fingerprint=sha256(text).hexdigest()[:32])
 
 
-def _file(file: str | None, context: RenderContext) -> str | None:
-    return _inert(context.path(file))
+def _format_file(file: str | None, context: RenderContext) -> str | None:
+    return _escape_optional(context.path(file))
 
 
-def _inert(text: str | None) -> str | None:
+def _escape_optional(text: str | None) -> str | None:
     return None if text is None else inert(text)
 
 
-def _lines(text: str) -> str:
+def _escape_lines(text: str) -> str:
     return "\n".join(inert_lines(text)).strip()

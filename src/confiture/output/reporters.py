@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 from confiture.models.report import Report
 
-NOTHING: Mapping[str, Render] = MappingProxyType({})
+NO_APPENDED: Mapping[str, Render] = MappingProxyType({})
 
 
 @frozen
@@ -50,15 +50,15 @@ class Reporter:
 
     name: str
     render: Render
-    appended: Mapping[str, Render] = field(default=NOTHING)
+    appended: Mapping[str, Render] = field(default=NO_APPENDED)
     lines: bool = False
 
 
-BUILT_IN = ("github", "gitlab", "sarif", "junit", "markdown")
+BUILTIN_FORMATS = ("github", "gitlab", "sarif", "junit", "markdown")
 """Each is the module of that name."""
 
 
-def built_in(name: str) -> Reporter:
-    """Return one of ``BUILT_IN``; no other is imported for it."""
+def load_builtin_reporter(name: str) -> Reporter:
+    """Return one of ``BUILTIN_FORMATS``; no other is imported for it."""
     reporter: Reporter = import_module(f"confiture.output.{name}").REPORTER
     return reporter

@@ -9,41 +9,55 @@ import click
 from attrs import asdict
 
 from confiture.escape import inert, inert_lines
-from confiture.models.report import Explained
-from confiture.output.format import bad, columns, indented, notable, quiet
+from confiture.models.report import RuleExplanation
+from confiture.output.format import align_columns, indent_lines, style_bad, style_notable, style_quiet
 
-_SEVERITIES: dict[str, Callable[[str], str]] = {"error": bad, "warning": notable, "info": inert, "off": quiet}
-_BY = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}
+_SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
+    "error": style_bad,
+    "warning": style_notable,
+    "info": inert,
+    "off": style_quiet,
+}
+_BASIS_LABELS = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}
 
 
-def render(rules: Sequence[Explained], *, colour: bool = False) -> str:
+def render(rules: Sequence[RuleExplanation], *, colour: bool = False) -> str:
     """Return a line a rule; one rule alone is explained."""
-    lines = _one(rules[0]) if len(rules) == 1 else _list(rules)
+    lines = _render_rule(rules[0]) if len(rules) == 1 else _render_list(rules)
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     return text if colour else click.unstyle(text)
 
 
-def render_json(rules: Sequence[Explained]) -> str:
+def render_json(rules: Sequence[RuleExplanation]) -> str:
     """Return the rules as JSON."""
     return json.dumps({"schema_version": 1, "rules": [asdict(each) for each in rules]}, indent=2) + "\n"
 
 
-def _list(rules: Sequence[Explained]) -> list[str]:
+def _render_list(rules: Sequence[RuleExplanation]) -> list[str]:
     rows = [
-        (inert(each.rule), _severity(each), quiet(_BY.get(each.by, inert(each.by))), inert(each.summary))
+        (
+            inert(each.rule),
+            _format_severity(each),
+            style_quiet(_BASIS_LABELS.get(each.by, inert(each.by))),
+            inert(each.summary),
+        )
         for each in rules
     ]
-    return columns(rows)
+    return align_columns(rows)
 
 
-def _severity(rule: Explained) -> str:
-    return _SEVERITIES.get(rule.severity, inert)(inert(rule.severity))
+def _format_severity(rule: RuleExplanation) -> str:
+    return _SEVERITY_STYLES.get(rule.severity, inert)(inert(rule.severity))
 
 
-def _one(rule: Explained) -> list[str]:
+def _render_rule(rule: RuleExplanation) -> list[str]:
     lines = [
         "  ".join(
-            (click.style(inert(rule.rule), bold=True), _severity(rule), quiet(f"by {_BY.get(rule.by)}"))
+            (
+                click.style(inert(rule.rule), bold=True),
+                _format_severity(rule),
+                style_quiet(f"by {_BASIS_LABELS.get(rule.by)}"),
+            )
         ),
         inert(rule.summary),
         "",
@@ -52,9 +66,9 @@ def _one(rule: Explained) -> list[str]:
     ]
     for title, text in (("there is", rule.schema), ("dangerous", rule.example), ("instead", rule.recipe)):
         if text:
-            lines += ["", f"{title}:", *indented(inert_lines(text), 4)]
+            lines += ["", f"{title}:", *indent_lines(inert_lines(text), 4)]
     if rule.way:
         lines += ["", f"instead: {inert(rule.way)}"]
     if rule.differs:
-        lines += [quiet(f"differs in the end: {inert(rule.differs)}")]
+        lines += [style_quiet(f"differs in the end: {inert(rule.differs)}")]
     return lines

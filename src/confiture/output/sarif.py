@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from confiture import __version__
 from confiture.models.report import Report
-from confiture.output.notices import Notice, notices
+from confiture.output.notices import Notice, collect_notices
 from confiture.output.reporters import RenderContext, Reporter
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -18,25 +18,25 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 def render(report: Report, context: RenderContext) -> str:
     """Return one run: findings and failures are its results, what is at no place its notifications."""
-    told = notices(report, context)
+    told = collect_notices(report, context)
     # Code scanning refuses a document with a result that is in no file.
     results = [each for each in told if each.file and each.kind != "unseen"]
     rules = sorted({each.rule for each in results})
     run = {
-        "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _rules(rules)}},
+        "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _build_rules(rules)}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"confiture/{report.mode}/"},
-        "invocations": [_invocation(report, [each for each in told if each not in results])],
-        "results": [_result(each, rules) for each in results],
+        "invocations": [_build_invocation(report, [each for each in told if each not in results])],
+        "results": [_build_result(each, rules) for each in results],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
-def _rules(names: Sequence[str]) -> list[dict[str, Any]]:
+def _build_rules(names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"id": name, "shortDescription": {"text": name.replace("-", " ")}} for name in names]
 
 
-def _invocation(report: Report, rest: Sequence[Notice]) -> dict[str, Any]:
+def _build_invocation(report: Report, rest: Sequence[Notice]) -> dict[str, Any]:
     return {
         "executionSuccessful": report.outcome == "ok",
         "exitCode": report.exit_code,
@@ -45,14 +45,14 @@ def _invocation(report: Report, rest: Sequence[Notice]) -> dict[str, Any]:
                 "descriptor": {"id": each.rule},
                 "level": _LEVELS[each.severity],
                 "message": {"text": f"{each.migration} {each.message}".strip()},
-                **_located(each),
+                **_build_location(each),
             }
             for each in rest
         ],
     }
 
 
-def _result(notice: Notice, rules: Sequence[str]) -> dict[str, Any]:
+def _build_result(notice: Notice, rules: Sequence[str]) -> dict[str, Any]:
     known = {
         "migration": notice.migration,
         "relation": notice.relation,
@@ -63,8 +63,8 @@ def _result(notice: Notice, rules: Sequence[str]) -> dict[str, Any]:
         "ruleId": notice.rule,
         "ruleIndex": rules.index(notice.rule),
         "level": _LEVELS[notice.severity],
-        "message": {"text": _text(notice)},
-        **_located(notice),
+        "message": {"text": _render_text(notice)},
+        **_build_location(notice),
         # The second is the name by which GitHub follows an alert from commit to commit.
         "partialFingerprints": {
             "confiture/v1": notice.fingerprint,
@@ -75,22 +75,24 @@ def _result(notice: Notice, rules: Sequence[str]) -> dict[str, Any]:
     return {**result, "suppressions": [{"kind": "inSource"}]} if notice.ignored else result
 
 
-def _text(notice: Notice) -> str:
+def _render_text(notice: Notice) -> str:
     return f"{notice.message}\n\nWrite instead:\n{notice.recipe}" if notice.recipe else notice.message
 
 
-def _located(notice: Notice) -> dict[str, Any]:
+def _build_location(notice: Notice) -> dict[str, Any]:
     if not notice.file:
         return {}
     region = {"startLine": notice.line or 1}
     if notice.line and notice.column:
         region["startColumn"] = notice.column
     return {
-        "locations": [{"physicalLocation": {"artifactLocation": _artifact(notice.file), "region": region}}]
+        "locations": [
+            {"physicalLocation": {"artifactLocation": _build_artifact(notice.file), "region": region}}
+        ]
     }
 
 
-def _artifact(file: str) -> dict[str, str]:
+def _build_artifact(file: str) -> dict[str, str]:
     path = quote(file.encode("utf-8", "backslashreplace"), safe="/")
     # A relative reference may not begin like a scheme or a host: quote() leaves neither `:` nor `//`.
     return {"uri": f"file://{path}"} if file.startswith("/") else {"uri": path, "uriBaseId": "%SRCROOT%"}

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 from confiture.escape import inert
 from confiture.models.report import Report
-from confiture.output.format import duration, plural
+from confiture.output.format import duration, format_count
 
-_INTERRUPTED = (130, 143)
-DONE = ("applied", "reverted", "rehearsed")
+_INTERRUPT_EXIT_CODES = (130, 143)
+DONE_OUTCOMES = ("applied", "reverted", "rehearsed")
 
 
-def summary(report: Report) -> str:
+def render_summary(report: Report) -> str:
     """Return what was done, or what stopped it and what was done before."""
     if report.outcome != "ok":
-        return _failed(report)
+        return _render_failure(report)
     if not report.migrations:
         return "nothing to do"
-    done = [each for each in report.migrations if each.outcome in DONE]
+    done = [each for each in report.migrations if each.outcome in DONE_OUTCOMES]
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
     if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
-        return f"{plural(len(again), 'migration')} reverted and applied again"
+        return f"{format_count(len(again), 'migration')} reverted and applied again"
     took = duration(sum(each.duration_ms or 0 for each in report.migrations))
-    line = f"{plural(len(done), 'migration')} {word} in {took}"
+    line = f"{format_count(len(done), 'migration')} {word} in {took}"
     left_out = len(report.migrations) - len(done)
     if report.mode == "dry-run":
         line += f", {left_out} not rehearsed; nothing kept" if left_out else ", nothing kept"
     return line
 
 
-def _failed(report: Report) -> str:
+def _render_failure(report: Report) -> str:
     if report.outcome == "refused":
         return "refused: nothing was begun"
     if report.mode == "dry-run":
         return "the rehearsal failed, nothing kept"
     before = [
-        inert(f"{each.version} {each.name}".rstrip()) for each in report.migrations if each.outcome in DONE
+        inert(f"{each.version} {each.name}".rstrip())
+        for each in report.migrations
+        if each.outcome in DONE_OUTCOMES
     ]
     redoing = any(each.outcome == "reverted" for each in report.migrations)
     word = "reverted" if report.mode == "down" or redoing else "applied"
-    undone = "stopped" if _half_done(report) else "rolled back"
-    if report.exit_code in _INTERRUPTED:
+    undone = "stopped" if _is_half_done(report) else "rolled back"
+    if report.exit_code in _INTERRUPT_EXIT_CODES:
         undone = f"interrupted, {undone}"
     return f"{undone}; {word} before: {', '.join(before)}" if before else f"{undone}; nothing was {word}"
 
 
-def _half_done(report: Report) -> bool:
+def _is_half_done(report: Report) -> bool:
     """Return whether a failed migration may have left something: the engine says so in its reason."""
     return any(each.outcome == "failed" and each.reason for each in report.migrations)

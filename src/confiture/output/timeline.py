@@ -10,15 +10,15 @@ from attrs import evolve, field, frozen
 
 from confiture.models.lock_mode import LockMode
 from confiture.models.report import HookReport, Lock, MigrationReport
-from confiture.output.effects import Step, blocked, effects, how_long
-from confiture.output.format import duration, plural, shortened
+from confiture.output.effects import Step, describe_effects, format_blocked, format_held_time
+from confiture.output.format import duration, format_count, shorten_sql
 
-_BEFORE = ("before_validation", "before_ddl")
-_THINNEST_PERCENT = 0.5
+_PHASES_BEFORE = ("before_validation", "before_ddl")
+_MIN_WIDTH_PERCENT = 0.5
 # Sized for a phone, where the track is narrowest; there is more room everywhere else.
 _TRACK_PX = 290
 _DIGIT_PX = 8
-_MOST_SEGMENTS = 400
+_MAX_SEGMENTS = 400
 
 
 @frozen
@@ -61,14 +61,14 @@ class Lane:
     """The locks of one relation.
 
     Attributes:
-        words: What is blocked, and for how long.
+        description: What is blocked, and for how long.
         tone: Of its strongest lock.
         long: It is worked on for long while blocked.
     """
 
     relation: str
     kind: str
-    words: str
+    description: str
     tone: str
     long: bool
     bars: tuple[Bar, ...]
@@ -100,7 +100,7 @@ class Timeline:
 
 
 @frozen
-class _Placed:
+class _TimedStep:
     """A statement or a hook with the time at which it began."""
 
     step: Step
@@ -109,7 +109,7 @@ class _Placed:
 
 
 @frozen
-class _Held:
+class _HeldInterval:
     """A lock with the times at which it began and ended."""
 
     lock: Lock
@@ -118,52 +118,52 @@ class _Held:
     vague: bool = field(default=False)
 
 
-def timeline(migration: MigrationReport) -> Timeline | None:
+def build_timeline(migration: MigrationReport) -> Timeline | None:
     """Return the timeline of a migration, ``None`` where there is nothing to draw."""
-    placed = list(_placed(migration))
-    total_ms = _total_ms(migration, placed)
+    placed = list(_time_steps(migration))
+    total_ms = _compute_total_ms(migration, placed)
     if not total_ms or not (placed or migration.locks):
         return None
     hooks, statements = ([each for each in placed if _is_hook(each) is wanted] for wanted in (True, False))
     return Timeline(
         total_ms,
-        _marks(total_ms),
-        _segments(statements, total_ms),
-        _segments(hooks, total_ms),
-        _lanes(migration, placed, total_ms),
+        _build_marks(total_ms),
+        _build_segments(statements, total_ms),
+        _build_segments(hooks, total_ms),
+        _build_lanes(migration, placed, total_ms),
     )
 
 
-def _is_hook(placed: _Placed) -> bool:
+def _is_hook(placed: _TimedStep) -> bool:
     return isinstance(placed.step, HookReport)
 
 
-def _placed(migration: MigrationReport) -> Iterator[_Placed]:
+def _time_steps(migration: MigrationReport) -> Iterator[_TimedStep]:
     """Lay hooks and statements end to end in the order in which they ran; only durations are known."""
     hooks = [(each, f"h{number}") for number, each in enumerate(migration.hooks, 1)]
     statements = [(each, str(number)) for number, each in enumerate(migration.statements, 1)]
-    before = [each for each in hooks if each[0].phase.lower() in _BEFORE]
-    after = [each for each in hooks if each[0].phase.lower() not in _BEFORE]
+    before = [each for each in hooks if each[0].phase.lower() in _PHASES_BEFORE]
+    after = [each for each in hooks if each[0].phase.lower() not in _PHASES_BEFORE]
     begin_ms = 0.0
     for step, number in chain[tuple[Step, str]](before, statements, after):
-        yield _Placed(step, number, begin_ms)
+        yield _TimedStep(step, number, begin_ms)
         begin_ms += step.duration_ms
 
 
-def _total_ms(migration: MigrationReport, placed: Sequence[_Placed]) -> float:
+def _compute_total_ms(migration: MigrationReport, placed: Sequence[_TimedStep]) -> float:
     steps_ms = sum(each.step.duration_ms for each in placed)
     held_ms = 0.0 if placed else max((lock.held_ms or 0 for lock in migration.locks), default=0.0)
     return max(migration.duration_ms or 0.0, steps_ms, held_ms)
 
 
-def _marks(total_ms: float) -> tuple[Mark, ...]:
+def _build_marks(total_ms: float) -> tuple[Mark, ...]:
     """Return at most five labels that stand clear of each other on a phone."""
     step_ms = _round_step(total_ms / 4)
-    inner = [Mark(x, duration(at)) for at, x in _multiples(step_ms, total_ms) if x < 70]
+    inner = [Mark(x, duration(at)) for at, x in _list_multiples(step_ms, total_ms) if x < 70]
     return (Mark(0, "0", "start"), *inner, Mark(100, duration(total_ms), "end"))
 
 
-def _multiples(step_ms: float, total_ms: float) -> list[tuple[float, float]]:
+def _list_multiples(step_ms: float, total_ms: float) -> list[tuple[float, float]]:
     # Tenths of a millisecond are the finest that is written.
     if step_ms < 0.1:
         return []
@@ -176,28 +176,28 @@ def _round_step(least: float) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
 
 
-def _segments(placed: Sequence[_Placed], total_ms: float) -> tuple[Segment, ...]:
-    drawn = sorted(placed, key=lambda each: -each.step.duration_ms)[:_MOST_SEGMENTS]
+def _build_segments(placed: Sequence[_TimedStep], total_ms: float) -> tuple[Segment, ...]:
+    drawn = sorted(placed, key=lambda each: -each.step.duration_ms)[:_MAX_SEGMENTS]
     labels: list[tuple[float, float]] = []
-    found = [_labelled(_segment(each, total_ms), labels) for each in drawn]
+    found = [_add_label(_build_segment(each, total_ms), labels) for each in drawn]
     return tuple(sorted(found, key=lambda each: each.x))
 
 
-def _segment(placed: _Placed, total_ms: float) -> Segment:
-    x, width = _span(placed.begin_ms, placed.begin_ms + placed.step.duration_ms, total_ms)
-    return Segment(placed.number, x, width, _title(placed))
+def _build_segment(placed: _TimedStep, total_ms: float) -> Segment:
+    x, width = _compute_span(placed.begin_ms, placed.begin_ms + placed.step.duration_ms, total_ms)
+    return Segment(placed.number, x, width, _format_title(placed))
 
 
-def _title(placed: _Placed) -> str:
+def _format_title(placed: _TimedStep) -> str:
     step = placed.step
     if isinstance(step, HookReport):
         what = f"{step.phase} {step.plugin or 'migration'} {step.hook}"
     else:
-        what = shortened(step.sql, 100)
-    return "\n".join([f"{placed.number}: {what}", duration(step.duration_ms), *effects(step)])
+        what = shorten_sql(step.sql, 100)
+    return "\n".join([f"{placed.number}: {what}", duration(step.duration_ms), *describe_effects(step)])
 
 
-def _labelled(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
+def _add_label(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
     """Give a segment its number where that touches no other; called with the longest first."""
     half = 50 * (len(segment.number) * _DIGIT_PX + 2) / _TRACK_PX
     x = min(max(segment.x + segment.width / 2, half), 100 - half)
@@ -207,81 +207,91 @@ def _labelled(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
     return evolve(segment, label_x=round(x, 2))
 
 
-def _span(begin_ms: float, end_ms: float, total_ms: float) -> tuple[float, float]:
+def _compute_span(begin_ms: float, end_ms: float, total_ms: float) -> tuple[float, float]:
     begin, end = (min(100.0, max(0.0, 100 * each / total_ms)) for each in (begin_ms, end_ms))
-    width = max(_THINNEST_PERCENT, end - begin)
+    width = max(_MIN_WIDTH_PERCENT, end - begin)
     return round(min(begin, 100 - width), 2), round(width, 2)
 
 
-def _lanes(migration: MigrationReport, placed: Sequence[_Placed], total_ms: float) -> tuple[Lane, ...]:
+def _build_lanes(
+    migration: MigrationReport, placed: Sequence[_TimedStep], total_ms: float
+) -> tuple[Lane, ...]:
     """Return a lane a relation: long blocks first, then by what is blocked and for how long."""
-    lanes: dict[str, list[_Held]] = {}
-    for held in _all_held(migration, placed, total_ms):
+    lanes: dict[str, list[_HeldInterval]] = {}
+    for held in _list_held(migration, placed, total_ms):
         lanes.setdefault(held.lock.relation, []).append(held)
     ordered = sorted(lanes.items(), key=lambda each: (each[0] not in migration.long_blocks, *_rank(each[1])))
     return tuple(
-        _lane(relation, held, relation in migration.long_blocks, total_ms) for relation, held in ordered
+        _build_lane(relation, held, relation in migration.long_blocks, total_ms) for relation, held in ordered
     )
 
 
-def _rank(held: Iterable[_Held]) -> tuple[int, float]:
-    strongest = min(held, key=_place)
-    return _place(strongest)
+def _rank(held: Iterable[_HeldInterval]) -> tuple[int, float]:
+    strongest = min(held, key=_rank_held)
+    return _rank_held(strongest)
 
 
-def _place(held: _Held) -> tuple[int, float]:
+def _rank_held(held: _HeldInterval) -> tuple[int, float]:
     return -len(held.lock.blocks), held.begin_ms - held.end_ms
 
 
-def _all_held(migration: MigrationReport, placed: Sequence[_Placed], total_ms: float) -> Iterator[_Held]:
+def _list_held(
+    migration: MigrationReport, placed: Sequence[_TimedStep], total_ms: float
+) -> Iterator[_HeldInterval]:
     seen = set()
     for each in placed:
         for lock in each.step.locks:
             seen.add(lock.relation)
-            yield _held(lock, each, total_ms)
-    yield from (_held(lock, None, total_ms) for lock in migration.locks if lock.relation not in seen)
+            yield _build_held(lock, each, total_ms)
+    yield from (_build_held(lock, None, total_ms) for lock in migration.locks if lock.relation not in seen)
 
 
-def _held(lock: Lock, taken_by: _Placed | None, total_ms: float) -> _Held:
+def _build_held(lock: Lock, taken_by: _TimedStep | None, total_ms: float) -> _HeldInterval:
     begin_ms = taken_by.begin_ms if taken_by else 0.0
     if lock.transient:
         lasted_ms = (
             lock.held_ms if lock.held_ms is not None else (taken_by.step.duration_ms if taken_by else 0)
         )
-        return _Held(lock, begin_ms, begin_ms + lasted_ms, vague=taken_by is None or lock.held_ms is None)
+        return _HeldInterval(
+            lock, begin_ms, begin_ms + lasted_ms, vague=taken_by is None or lock.held_ms is None
+        )
     if lock.held_ms is None:
-        return _Held(lock, begin_ms, total_ms, vague=True)
-    return _Held(lock, total_ms - lock.held_ms, total_ms)
+        return _HeldInterval(lock, begin_ms, total_ms, vague=True)
+    return _HeldInterval(lock, total_ms - lock.held_ms, total_ms)
 
 
-def _lane(relation: str, held: Sequence[_Held], long: bool, total_ms: float) -> Lane:
+def _build_lane(relation: str, held: Sequence[_HeldInterval], long: bool, total_ms: float) -> Lane:
     # The strongest is drawn last, over what it was strengthened from.
     ordered = sorted(held, key=lambda each: (len(each.lock.blocks), LockMode[each.lock.mode]))
     strongest = ordered[-1].lock
     return Lane(
         relation,
         strongest.kind,
-        _lane_words(strongest, len(held)),
-        tone(strongest),
+        _describe_lane(strongest, len(held)),
+        choose_tone(strongest),
         long,
-        tuple(_bar(each, total_ms) for each in ordered),
+        tuple(_build_bar(each, total_ms) for each in ordered),
     )
 
 
-def _lane_words(lock: Lock, count: int) -> str:
-    what = f"blocks {blocked(lock.blocks)}{how_long(lock)}" if lock.blocks else f"locked{how_long(lock)}"
-    return what if count == 1 else f"{what}; {plural(count, 'lock')}"
+def _describe_lane(lock: Lock, count: int) -> str:
+    what = (
+        f"blocks {format_blocked(lock.blocks)}{format_held_time(lock)}"
+        if lock.blocks
+        else f"locked{format_held_time(lock)}"
+    )
+    return what if count == 1 else f"{what}; {format_count(count, 'lock')}"
 
 
-def _bar(held: _Held, total_ms: float) -> Bar:
-    x, width = _span(held.begin_ms, held.end_ms, total_ms)
+def _build_bar(held: _HeldInterval, total_ms: float) -> Bar:
+    x, width = _compute_span(held.begin_ms, held.end_ms, total_ms)
     lock = held.lock
-    lines = [lock.relation, lock.mode, f"blocks {blocked(lock.blocks)}{how_long(lock)}"]
+    lines = [lock.relation, lock.mode, f"blocks {format_blocked(lock.blocks)}{format_held_time(lock)}"]
     if held.vague:
         lines.append("since when is not measured")
-    return Bar(x, width, tone(lock), "\n".join(lines), held.vague)
+    return Bar(x, width, choose_tone(lock), "\n".join(lines), held.vague)
 
 
-def tone(lock: Lock) -> str:
+def choose_tone(lock: Lock) -> str:
     """Return the class of a lock's colour."""
-    return {"reads and writes": "both"}.get(blocked(lock.blocks), blocked(lock.blocks))
+    return {"reads and writes": "both"}.get(format_blocked(lock.blocks), format_blocked(lock.blocks))

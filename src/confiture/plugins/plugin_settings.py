@@ -7,7 +7,7 @@ from typing import Any
 
 from confiture.config.table_reader import TableReader
 from confiture.exceptions import ConfigurationFault, UsageFault
-from confiture.migrations.version import numbers
+from confiture.migrations.version import parse_version
 
 RUNNERS_KEYS = ("on_failure", "retry")
 """Keys of every plugin's table that the runner reads itself."""
@@ -52,6 +52,6 @@ def names_migration(reference: str, version: str, name: str) -> bool:
     if reference in (name, f"{version}_{name}"):
         return True
     try:
-        return numbers(reference) == numbers(version)
+        return parse_version(reference) == parse_version(version)
     except UsageFault:
         return False

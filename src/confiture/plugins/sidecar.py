@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from confiture.migrations.version import FileName, numbers, parse_filename
+from confiture.migrations.version import FileName, parse_filename, parse_version
 from confiture.plugins.plugin_settings import PluginSettingsFault
 
 
@@ -59,7 +59,7 @@ def _list_sidecars(folder: Path, version: str, suffix: str) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob(f"*{suffix}"))
-        if (parsed := _parse_name(path, suffix)) and numbers(parsed.version) == numbers(version)
+        if (parsed := _parse_name(path, suffix)) and parse_version(parsed.version) == parse_version(version)
     ]
 
 

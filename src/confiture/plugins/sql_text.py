@@ -41,11 +41,11 @@ def parse_statements(text: str) -> tuple[SqlStatement, ...]:
         SqlSyntaxError: The text is not SQL.
     """
     # The parser takes a tenth of a second to import: a plugin that has no file to parse must not pay it.
-    from confiture.sql.parser import Unreadable, parse
+    from confiture.sql.parser import ParseError, parse
 
     try:
         parsed = parse(text)
-    except Unreadable as error:
+    except ParseError as error:
         raise SqlSyntaxError(error.message, error.offset) from None
     return tuple(
         SqlStatement(text[statement.start : statement.end], statement.kind, statement.start)
@@ -55,6 +55,6 @@ def parse_statements(text: str) -> tuple[SqlStatement, ...]:
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
     """Return line and column, both from 1, of the character at ``offset``, from 0."""
-    from confiture.sql.position import position
+    from confiture.sql.position import locate_offset
 
-    return position(text, offset)
+    return locate_offset(text, offset)

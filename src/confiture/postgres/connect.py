@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault
-from confiture.postgres.session import rows
+from confiture.postgres.session import fetch_rows
 
 OLDEST_SUPPORTED = 14
 _PATIENCE_S = 10.0
@@ -33,7 +33,7 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
     deadline = time.monotonic() + settings.wait_s
     while True:
         try:
-            conn = psycopg.connect(_ours(url), autocommit=True, prepare_threshold=None)
+            conn = psycopg.connect(_complete_url(url), autocommit=True, prepare_threshold=None)
         except psycopg.ProgrammingError as error:
             raise ConnectionFault(
                 "the database URL is not one that libpq understands",
@@ -41,14 +41,14 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
             ) from error
         except psycopg.OperationalError as error:
             if time.monotonic() >= deadline or not _may_be_starting(error):
-                raise _unreachable(error) from error
+                raise _build_unreachable_fault(error) from error
             time.sleep(0.1)
         else:
-            return _supported(conn)
+            return _check_version(conn)
 
 
 @contextmanager
-def connected(settings: Settings, *, direct: bool = False) -> Iterator[Connection[Any]]:
+def open_connection(settings: Settings, *, direct: bool = False) -> Iterator[Connection[Any]]:
     """Lend a connection and close it. Nothing is sent then: one that was lost has failed once already.
 
     Raises:
@@ -58,24 +58,24 @@ def connected(settings: Settings, *, direct: bool = False) -> Iterator[Connectio
         yield conn
 
 
-def parameters(conn: Connection[Any]) -> dict[str, Any]:
+def read_parameters(conn: Connection[Any]) -> dict[str, Any]:
     """Return what an application's connection was opened with, the password included."""
     return {**conn.info.get_parameters(), "password": conn.info.password or None}
 
 
-def connect_like(known: dict[str, Any]) -> Connection[Any]:
+def connect_like(parameters: dict[str, Any]) -> Connection[Any]:
     """Open another connection with the same parameters.
 
     Raises:
         ConnectionFault: It is refused.
     """
     try:
-        return psycopg.connect(**cast(Any, known), autocommit=True, prepare_threshold=None)
+        return psycopg.connect(**cast(Any, parameters), autocommit=True, prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise _unreachable(error) from error
+        raise _build_unreachable_fault(error) from error
 
 
-def _ours(url: str) -> str:
+def _complete_url(url: str) -> str:
     """Add what every connection of ours has, without overriding the user."""
     given = psycopg.conninfo.conninfo_to_dict(url)
     return make_conninfo(
@@ -92,7 +92,7 @@ def _may_be_starting(error: psycopg.OperationalError) -> bool:
     return error.sqlstate in (None, "57P03") and not any(words in said for words in _HAS_STARTED)
 
 
-def _supported(conn: Connection[Any]) -> Connection[Any]:
+def _check_version(conn: Connection[Any]) -> Connection[Any]:
     major = conn.info.server_version // 10000
     if major < OLDEST_SUPPORTED:
         conn.close()
@@ -103,13 +103,13 @@ def _supported(conn: Connection[Any]) -> Connection[Any]:
     return conn
 
 
-def _unreachable(error: psycopg.OperationalError) -> ConnectionFault:
+def _build_unreachable_fault(error: psycopg.OperationalError) -> ConnectionFault:
     text = str(error).strip()
     first = text.splitlines()[0].removeprefix("connection failed: ") if text else type(error).__name__
-    return ConnectionFault(f"cannot connect: {first}", hint=_way_on(text))
+    return ConnectionFault(f"cannot connect: {first}", hint=_suggest_remedy(text))
 
 
-def _way_on(text: str) -> str:
+def _suggest_remedy(text: str) -> str:
     if "password" in text or "authentication failed" in text:
         return "check the user and the password: in the URL, PGPASSWORD, or ~/.pgpass"
     if "does not exist" in text:
@@ -122,7 +122,7 @@ def _way_on(text: str) -> str:
     )
 
 
-def server_version(conn: Connection[Any]) -> str:
+def read_server_version(conn: Connection[Any]) -> str:
     """Return the version as the server says it, ``"18.1"``."""
     return (conn.info.parameter_status("server_version") or "").split(" ")[0]
 
@@ -137,7 +137,7 @@ def server_pid(conn: Connection[Any]) -> int:
 
     def ask() -> None:
         try:
-            found.append(int(rows(conn, "SELECT pg_backend_pid()")[0][0]))
+            found.append(int(fetch_rows(conn, "SELECT pg_backend_pid()")[0][0]))
         except psycopg.Error as error:
             found.append(error)
 

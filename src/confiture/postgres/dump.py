@@ -22,9 +22,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, RightsFault, UsageFault
 from confiture.models.ledger import Dump
-from confiture.postgres.connect import connected, server_version
-from confiture.postgres.session import rows
-from confiture.server.binaries import OVERRIDE
+from confiture.postgres.connect import open_connection, read_server_version
+from confiture.postgres.session import fetch_rows
+from confiture.server.binaries import BINDIR_VARIABLE
 from confiture.sql.quote import quote_ident
 
 DEFAULT_FILE = "schema.sql"
@@ -43,7 +43,7 @@ _OTHER_SECRETS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_
 
 
 @frozen
-class Schema:
+class SchemaDump:
     """A schema as text, and what wrote it."""
 
     text: str
@@ -51,20 +51,20 @@ class Schema:
     pg_dump_version: str
 
 
-def read_schema(settings: Settings) -> Schema:
+def read_schema(settings: Settings) -> SchemaDump:
     """Return the schema of the database, without confiture's own.
 
     Raises:
         DumpFault: There is no ``pg_dump`` that can read this server.
         RightsFault: The role may not read the schema.
     """
-    with connected(settings, direct=True) as conn:
-        program = program_for(conn.info.server_version // 10000)
-        version = server_version(conn)
-        options = _server_options(conn)
-        mappings = bool(rows(conn, "SELECT 1 FROM pg_user_mappings LIMIT 1"))
-    text = normalised(dumped(settings, program, options), user_mappings=mappings)
-    return Schema(_head(version, program) + text, version, program.version)
+    with open_connection(settings, direct=True) as conn:
+        program = choose_pg_dump(conn.info.server_version // 10000)
+        version = read_server_version(conn)
+        options = _make_server_options(conn)
+        mappings = bool(fetch_rows(conn, "SELECT 1 FROM pg_user_mappings LIMIT 1"))
+    text = normalise_dump(run_pg_dump(settings, program, options), user_mappings=mappings)
+    return SchemaDump(_render_header(version, program) + text, version, program.version)
 
 
 def write_schema(settings: Settings, file: str | None = None) -> Dump:
@@ -75,13 +75,13 @@ def write_schema(settings: Settings, file: str | None = None) -> Dump:
     """
     path = settings.root / DEFAULT_FILE if file is None else Path(file)
     schema = read_schema(settings)
-    changed = _before(path) != schema.text
+    changed = _read_previous(path) != schema.text
     if changed:
         _write(path, schema.text)
     return Dump(str(path), changed, schema.server_version, schema.pg_dump_version)
 
 
-def _before(path: Path) -> str | None:
+def _read_previous(path: Path) -> str | None:
     try:
         return path.read_bytes().decode() if path.is_file() else None
     except (OSError, UnicodeDecodeError):
@@ -107,17 +107,17 @@ def _write(path: Path, text: str) -> None:
         ) from None
 
 
-def _server_options(conn: Connection[Any]) -> str:
+def _make_server_options(conn: Connection[Any]) -> str:
     """Return what to set so that the server words everything alike; nothing where it does so already."""
     wanted = {"quote_all_identifiers": "off", "standard_conforming_strings": "on"}
-    now = rows(conn, "SELECT " + ", ".join(f"current_setting('{name}')" for name in wanted))[0]
+    now = fetch_rows(conn, "SELECT " + ", ".join(f"current_setting('{name}')" for name in wanted))[0]
     return " ".join(
         f"-c {name}={value}" for (name, value), has in zip(wanted.items(), now, strict=True) if has != value
     )
 
 
-def dumped(
-    settings: Settings, program: Program, options: str = "", flags: tuple[str, ...] | None = None
+def run_pg_dump(
+    settings: Settings, program: PgDumpProgram, options: str = "", flags: tuple[str, ...] | None = None
 ) -> str:
     """Return what ``pg_dump`` writes; ``flags`` instead of those of a schema to be reviewed.
 
@@ -125,7 +125,7 @@ def dumped(
         ConfigurationFault: It does not run.
         RightsFault: The role may not read all of the schema.
     """
-    conninfo, secrets = _without_secrets(settings.direct_url or settings.url or "")
+    conninfo, secrets = _split_secrets(settings.direct_url or settings.url or "")
     environ = {**os.environ, **secrets, "PGTZ": "UTC", "LC_MESSAGES": "C"}
     environ["PGOPTIONS"] = " ".join(filter(None, (environ.get("PGOPTIONS"), options)))
     command = [
@@ -149,7 +149,7 @@ def dumped(
     return done.stdout.decode()
 
 
-def _without_secrets(url: str) -> tuple[str, dict[str, str]]:
+def _split_secrets(url: str) -> tuple[str, dict[str, str]]:
     """Return a conninfo fit for the process list, and the password as the environment has it."""
     given = conninfo_to_dict(url)
     if others := [name for name in _OTHER_SECRETS if given.get(name)]:
@@ -161,7 +161,7 @@ def _without_secrets(url: str) -> tuple[str, dict[str, str]]:
     return make_conninfo("", **given), {} if password is None else {"PGPASSWORD": str(password)}
 
 
-def _head(version: str, program: Program) -> str:
+def _render_header(version: str, program: PgDumpProgram) -> str:
     major = version.partition(".")[0]
     return f"-- The schema of a PostgreSQL {major} database, by pg_dump {program.major}: confiture dump\n\n"
 
@@ -178,9 +178,9 @@ _USER_MAPPING = re.compile(
 )
 
 
-def normalised(dumped: str, *, user_mappings: bool = False) -> str:
+def normalise_dump(output: str, *, user_mappings: bool = False) -> str:
     """Return what ``pg_dump`` wrote without what differs between two servers of one major version."""
-    text = _HEADER.sub("", dumped, count=1)
+    text = _HEADER.sub("", output, count=1)
     text = _FOOTER.sub("\n", text, count=1)
     text = _PUBLIC.sub("", text, count=1)
     if user_mappings:
@@ -193,7 +193,7 @@ class DumpFault(ConfigurationFault):
 
 
 @frozen
-class Program:
+class PgDumpProgram:
     """One ``pg_dump``.
 
     Attributes:
@@ -210,7 +210,7 @@ class Program:
         return int(re.split(r"\D", self.version)[0])
 
 
-def program_for(server_major: int) -> Program:
+def choose_pg_dump(server_major: int) -> PgDumpProgram:
     """Return the one to use: of the server's own major version, else the oldest newer one.
 
     ``CONFITURE_PG_BINDIR`` leaves no choice; then those on the PATH come before the embedded server's.
@@ -218,41 +218,41 @@ def program_for(server_major: int) -> Program:
     Raises:
         DumpFault: There is none, or all are older than the server.
     """
-    found = tuple(_found())
+    found = tuple(_find_programs())
     able = sorted((each for each in found if each.major >= server_major), key=lambda each: each.major)
     if able:
         return able[0]
     if not found:
-        raise DumpFault("there is no pg_dump", hint=_way_on(server_major))
+        raise DumpFault("there is no pg_dump", hint=_suggest_remedy(server_major))
     newest = max(found, key=lambda each: each.major)
     raise DumpFault(
         f"pg_dump is older than the server: {newest.path} is {newest.version}, "
         f"the server is PostgreSQL {server_major}",
-        hint=_way_on(server_major),
+        hint=_suggest_remedy(server_major),
     )
 
 
-def _way_on(major: int) -> str:
+def _suggest_remedy(major: int) -> str:
     return (
-        f"install the client programs of PostgreSQL {major}, or set {OVERRIDE} to the folder of its "
+        f"install the client programs of PostgreSQL {major}, or set {BINDIR_VARIABLE} to the folder of its "
         "programs; pip install 'confiture-pg[embedded]' brings those of PostgreSQL 18"
     )
 
 
-def _found() -> Iterator[Program]:
-    for path in _places():
-        if path.is_file() and (program := _asked(path)):
+def _find_programs() -> Iterator[PgDumpProgram]:
+    for path in _list_candidates():
+        if path.is_file() and (program := _ask_version(path)):
             yield program
 
 
-def _places() -> Iterator[Path]:
-    named = os.environ.get(OVERRIDE)
+def _list_candidates() -> Iterator[Path]:
+    named = os.environ.get(BINDIR_VARIABLE)
     if named:
         path = Path(named).absolute() / "pg_dump"
         if not path.is_file():
             raise DumpFault(
-                f"{OVERRIDE} names the folder {named}, which holds no pg_dump",
-                hint=f"set {OVERRIDE} to the bin folder of a PostgreSQL, or unset it",
+                f"{BINDIR_VARIABLE} names the folder {named}, which holds no pg_dump",
+                hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL, or unset it",
             )
         yield path
         return
@@ -265,10 +265,10 @@ def _places() -> Iterator[Path]:
         yield Path(place).absolute() / "pginstall" / "bin" / "pg_dump"
 
 
-def _asked(path: Path) -> Program | None:
+def _ask_version(path: Path) -> PgDumpProgram | None:
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
         return None
     version = re.search(r"\(PostgreSQL\) (\d+\S*)", said)
-    return Program(path, version[1]) if version else None
+    return PgDumpProgram(path, version[1]) if version else None

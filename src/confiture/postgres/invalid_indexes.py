@@ -11,30 +11,30 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.postgres.session import literal, rows, send
-from confiture.sql.parser import Parsed, Unreadable, parse
+from confiture.postgres.session import fetch_rows, quote_literal, send
+from confiture.sql.parser import ParseError, RawStatement, parse
 from confiture.sql.quote import quote_ident
-from confiture.sql.transaction_block import outside_transaction
+from confiture.sql.transaction_block import find_transaction_refusal
 
 
 @frozen
-class Build:
+class ConcurrentBuild:
     """What a statement builds.
 
     Attributes:
         relation: The table, or the index that is built anew, quoted, as the statement names it.
         index: The index's name; ``None`` where the server chooses it.
-        again: Whether it rebuilds what is there already.
+        rebuilds: Whether it rebuilds what is there already.
     """
 
     relation: str
     index: str | None = None
-    again: bool = False
+    rebuilds: bool = False
 
-    def table(self, conn: Connection[Any]) -> tuple[str, ...]:
+    def read_table(self, conn: Connection[Any]) -> tuple[str, ...]:
         """Return the table it builds on, qualified; nothing where that is gone."""
-        relation = f"to_regclass({literal(self.relation)})"
-        found = rows(
+        relation = f"to_regclass({quote_literal(self.relation)})"
+        found = fetch_rows(
             conn,
             "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c"
             " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = coalesce("
@@ -42,21 +42,21 @@ class Build:
         )
         return tuple(name for (name,) in found)
 
-    def invalid(self, conn: Connection[Any]) -> tuple[str, ...]:
+    def find_invalid(self, conn: Connection[Any]) -> tuple[str, ...]:
         """Return the invalid indexes that it may have left, qualified."""
-        return self._found(conn, "NOT i.indisvalid")
+        return self._find_indexes(conn, "NOT i.indisvalid")
 
-    def is_there(self, conn: Connection[Any]) -> bool:
+    def is_built(self, conn: Connection[Any]) -> bool:
         """Whether its index is there by name, and valid."""
-        return self.index is not None and bool(self._found(conn, "i.indisvalid"))
+        return self.index is not None and bool(self._find_indexes(conn, "i.indisvalid"))
 
-    def _found(self, conn: Connection[Any], state: str) -> tuple[str, ...]:
-        relation = f"to_regclass({literal(self.relation)})"
-        named = "" if self.index is None else f" AND c.relname = {literal(self.index)}"
-        if self.again:
+    def _find_indexes(self, conn: Connection[Any], state: str) -> tuple[str, ...]:
+        relation = f"to_regclass({quote_literal(self.relation)})"
+        named = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
+        if self.rebuilds:
             # The one to be rebuilt may be invalid itself; what a failed rebuild leaves has such a name.
             named = " AND c.relname ~ '_cc(new|old)[0-9]*$'"
-        found = rows(
+        found = fetch_rows(
             conn,
             "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
             " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -66,34 +66,34 @@ class Build:
         return tuple(name for (name,) in found)
 
 
-def build_of(sql: str) -> Build | None:
+def parse_build(sql: str) -> ConcurrentBuild | None:
     """Return what a CREATE INDEX or REINDEX, CONCURRENTLY, builds; ``None`` for any other statement."""
-    parsed = _concurrent(sql)
+    parsed = _parse_concurrent(sql)
     if parsed and parsed.kind == "index_stmt":
         statement = parsed.node.index_stmt
-        return Build(_quoted(statement.relation), statement.idxname or None)
+        return ConcurrentBuild(_quote_relation(statement.relation), statement.idxname or None)
     if parsed and parsed.kind == "reindex_stmt" and parsed.node.reindex_stmt.relation.relname:
-        return Build(_quoted(parsed.node.reindex_stmt.relation), again=True)
+        return ConcurrentBuild(_quote_relation(parsed.node.reindex_stmt.relation), rebuilds=True)
     return None
 
 
-def is_concurrently(sql: str) -> bool:
+def is_concurrent(sql: str) -> bool:
     """Whether it is one of the statements that wait for old transactions and block nobody."""
-    return _concurrent(sql) is not None
+    return _parse_concurrent(sql) is not None
 
 
-def _concurrent(sql: str) -> Parsed | None:
+def _parse_concurrent(sql: str) -> RawStatement | None:
     if "concurrently" not in sql.lower():
         return None
     try:
         found = parse(sql)
-    except Unreadable:
+    except ParseError:
         return None  # the server will say what is wrong with it
-    outside = outside_transaction(found[0].kind, found[0].node) if len(found) == 1 else None
+    outside = find_transaction_refusal(found[0].kind, found[0].node) if len(found) == 1 else None
     return found[0] if outside and outside.words.endswith("CONCURRENTLY") else None
 
 
-def drop(conn: Connection[Any], names: tuple[str, ...]) -> None:
+def drop_indexes(conn: Connection[Any], names: tuple[str, ...]) -> None:
     """Drop these indexes without blocking anybody.
 
     Raises:
@@ -103,5 +103,5 @@ def drop(conn: Connection[Any], names: tuple[str, ...]) -> None:
         send(conn, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
 
 
-def _quoted(relation: Any) -> str:
+def _quote_relation(relation: Any) -> str:
     return ".".join(quote_ident(part) for part in (relation.schemaname, relation.relname) if part)

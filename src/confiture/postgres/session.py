@@ -18,7 +18,7 @@ from psycopg import Connection, Cursor
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
-from confiture.postgres.signals import shielded
+from confiture.postgres.signals import hold_signals
 from confiture.sql.quote import quote_ident
 
 Row = tuple[Any, ...]
@@ -37,12 +37,12 @@ def send(conn: Connection[Any], message: str) -> list[list[Row]]:
         return [result.fetchall() for result in cursor.results() if result.description]
 
 
-def rows(conn: Connection[Any], message: str) -> list[Row]:
+def fetch_rows(conn: Connection[Any], message: str) -> list[Row]:
     """Send one query and return its rows."""
     return send(conn, message)[-1]
 
 
-def literal(value: str) -> str:
+def quote_literal(value: str) -> str:
     """Quote a string as an SQL literal.
 
     ``E''`` where there is a backslash, so that it reads the same whatever standard_conforming_strings says.
@@ -52,7 +52,7 @@ def literal(value: str) -> str:
 
 
 @define
-class Before:
+class CallerState:
     """What a caller's connection looked like before a migration touched it."""
 
     settings: dict[str, str]
@@ -67,19 +67,19 @@ class Session:
 
     Attributes:
         conn: The psycopg connection.
-        ours: Whether confiture opened it.
+        owned: Whether confiture opened it.
         nested: Whether its owner had begun a transaction.
     """
 
     conn: Connection[Any]
-    ours: bool
+    owned: bool
     nested: bool = False
-    _before: Before | None = field(default=None, init=False)
+    _before: CallerState | None = field(default=None, init=False)
 
     @classmethod
-    def of_caller(cls, conn: Connection[Any]) -> Session:
+    def adopt(cls, conn: Connection[Any]) -> Session:
         """Take a connection as an application hands it in."""
-        return cls(conn, ours=False, nested=conn.info.transaction_status != TransactionStatus.IDLE)
+        return cls(conn, owned=False, nested=conn.info.transaction_status != TransactionStatus.IDLE)
 
     @property
     def lost(self) -> bool:
@@ -94,32 +94,32 @@ class Session:
         self,
         *,
         keep: bool = True,
-        at_end: Callable[[], None] | None = None,
-        ended: Callable[[], None] | None = None,
+        before_commit: Callable[[], None] | None = None,
+        after_commit: Callable[[], None] | None = None,
     ) -> Iterator[None]:
         """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
 
-        ``at_end`` is called just before the commit, and may still prevent it by raising. A signal waits
-        for the commit's answer, and for ``ended``, which is called then.
+        ``before_commit`` is called just before the commit, and may still prevent it by raising. A signal
+        waits for the commit's answer, and for ``after_commit``, which is called then.
         """
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
         try:
             yield
-            if at_end:
-                at_end()
+            if before_commit:
+                before_commit()
         except BaseException as error:
             end_copy(self.conn)
             with contextlib.suppress(psycopg.Error):
                 block.__exit__(type(error), error, error.__traceback__)
             raise
-        with shielded():
+        with hold_signals():
             block.__exit__(None, None, None)
-            if ended:
-                ended()
+            if after_commit:
+                after_commit()
 
     @contextmanager
-    def idle(self) -> Iterator[None]:
+    def keep_idle(self) -> Iterator[None]:
         """Keep an idle connection idle between transactions: autocommit is on meanwhile, then put back."""
         before = self.conn.autocommit
         if not self.nested:
@@ -132,17 +132,17 @@ class Session:
 
     def remember(self) -> None:
         """Note what a caller's connection looks like, once, before a migration."""
-        if self.ours:
+        if self.owned:
             return
-        settings, identity, temporary, cursors = send(self.conn, _LOOK)
-        self._before = Before(
+        settings, identity, temporary, cursors = send(self.conn, _STATE_SQL)
+        self._before = CallerState(
             settings=dict(settings),
             identity=dict(zip(_IDENTITY, identity[0], strict=True)),
             temporary=tuple(oid for oid, _, _ in temporary),
             cursors=frozenset(name for (name,) in cursors),
         )
 
-    def callers_settings(self) -> dict[str, str]:
+    def get_caller_settings(self) -> dict[str, str]:
         """Return the settings to which a caller's transaction goes back, where there is one.
 
         On his idle connection what a migration set is the session's, until ``put_back``.
@@ -151,13 +151,13 @@ class Session:
             return {}
         return dict(self._before.settings)
 
-    def reset_message(self) -> str:
+    def render_reset_sql(self) -> str:
         """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
-        if not self.ours:
+        if not self.owned:
             return ""
         return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP;"
 
-    def put_back(self, local: Mapping[str, str] | None = None) -> None:
+    def restore(self, local: Mapping[str, str] | None = None) -> None:
         """Put a caller's settings, temporary tables and cursors back to what they were.
 
         ``local`` are the settings that confiture itself made with SET LOCAL: one that still has that
@@ -165,34 +165,38 @@ class Session:
         """
         if self._before is None or self.lost:
             return
-        settings, identity, temporary, cursors = send(self.conn, _LOOK)
+        settings, identity, temporary, cursors = send(self.conn, _STATE_SQL)
         message = [f"CLOSE {quote_ident(name)};" for (name,) in cursors if name not in self._before.cursors]
         message += [
             f"DROP {what} IF EXISTS pg_temp.{quote_ident(name)} CASCADE;"
             for oid, name, what in temporary
             if oid not in self._before.temporary
         ]
-        message += self._identity_back(dict(zip(_IDENTITY, identity[0], strict=True)))
-        message += self._settings_back(dict(settings), local or {})
+        message += self._render_identity_sql(dict(zip(_IDENTITY, identity[0], strict=True)))
+        message += self._render_settings_sql(dict(settings), local or {})
         if message:
             send(self.conn, " ".join(message))
 
-    def _identity_back(self, now: dict[str, str]) -> list[str]:
+    def _render_identity_sql(self, now: dict[str, str]) -> list[str]:
         assert self._before is not None
         before = self._before.identity
         # Changing the session's user resets the role, so both are sent where one differs.
-        return [_set_config(name, before[name], local=False) for name in _IDENTITY] if now != before else []
+        return (
+            [_render_set_config(name, before[name], local=False) for name in _IDENTITY]
+            if now != before
+            else []
+        )
 
-    def _settings_back(self, now: dict[str, str], local: Mapping[str, str]) -> list[str]:
+    def _render_settings_sql(self, now: dict[str, str], local: Mapping[str, str]) -> list[str]:
         assert self._before is not None
         return [
-            _set_config(name, value, local=self.nested and local.get(name) == now.get(name))
+            _render_set_config(name, value, local=self.nested and local.get(name) == now.get(name))
             for name, value in self._before.settings.items()
             if now.get(name, value) != value
         ]
 
 
-_LOOK = """
+_STATE_SQL = """
     SELECT name, current_setting(name) FROM pg_settings
     WHERE context IN ('user', 'superuser') AND name NOT IN ('transaction_isolation',
         'transaction_read_only', 'transaction_deferrable', 'seed', 'is_superuser');
@@ -205,11 +209,11 @@ _LOOK = """
 """
 
 
-def _set_config(name: str, value: str, *, local: bool) -> str:
-    return f"SELECT set_config({literal(name)}, {literal(value)}, {str(local).lower()});"
+def _render_set_config(name: str, value: str, *, local: bool) -> str:
+    return f"SELECT set_config({quote_literal(name)}, {quote_literal(value)}, {str(local).lower()});"
 
 
-def left_open(conn: Connection[Any]) -> bool:
+def has_open_copy(conn: Connection[Any]) -> bool:
     """Whether a COPY, a result or a pipeline is still open on ``conn``."""
     if conn.closed:
         return False

@@ -12,11 +12,11 @@ from confiture.exceptions import Interrupted
 
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _depth = 0
-_waiting: int | None = None
+_pending_signal: int | None = None
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
     """Turn both signals into :class:`Interrupted`, in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -30,7 +30,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
+def hold_signals() -> Iterator[None]:
     """Hold a signal back until the block has ended."""
     global _depth
     _depth += 1
@@ -42,14 +42,14 @@ def shielded() -> Iterator[None]:
 
 
 def _handle(number: int, _: FrameType | None) -> None:
-    global _waiting
-    _waiting = number
+    global _pending_signal
+    _pending_signal = number
     if not _depth:
         _deliver()
 
 
 def _deliver() -> None:
-    global _waiting
-    if _waiting is not None and not _depth:
-        number, _waiting = _waiting, None
+    global _pending_signal
+    if _pending_signal is not None and not _depth:
+        number, _pending_signal = _pending_signal, None
         raise Interrupted(_EXIT_CODES[signal.Signals(number)])

@@ -25,8 +25,8 @@ from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError, ConnectionFault, LockFault, RightsFault
 from confiture.ledger.migration_lock import describe_sessions
 from confiture.postgres.connect import connect
-from confiture.postgres.session import literal, rows, send
-from confiture.postgres.signals import shielded
+from confiture.postgres.session import fetch_rows, quote_literal, send
+from confiture.postgres.signals import hold_signals
 from confiture.rehearsal.database_settings import copy_rights, copy_settings, read_settings
 from confiture.sql.quote import quote_ident
 
@@ -34,9 +34,9 @@ ELSEWHERE = "or rehearse in a copy of its schema on a server of our own: --in em
 _PREFIX = "confiture_clone_"
 _NAME = re.compile(rf"{_PREFIX}(?P<pid>\d+)_(?P<started>\d+)_[0-9a-f]{{8}}")
 _COMMENT = re.compile(r"clone of a database, made by confiture: (?P<name>\S+) (?P<oid>\d+)\b")
-_PATIENCE_S = 2.0
+_ALONE_TIMEOUT_S = 2.0
 _POLL_S = 0.02
-_MANY = 5
+_MOST_LISTED = 5
 
 
 class CloneFault(ConfitureError):
@@ -50,18 +50,18 @@ class Clone:
     Attributes:
         name: Of the copy.
         settings: Lead to it.
-        keeper: The session that made it, and drops it.
+        maintenance_conn: The session that made it, and drops it.
         notes: What is not as in the database itself.
     """
 
     name: str
     settings: Settings = field(repr=False)
-    keeper: Connection[Any] = field(repr=False)
+    maintenance_conn: Connection[Any] = field(repr=False)
     notes: tuple[str, ...] = ()
 
 
 @contextmanager
-def cloned(settings: Settings, source: str) -> Iterator[Clone]:
+def clone_database(settings: Settings, source: str) -> Iterator[Clone]:
     """Copy the database ``source``, which nobody may be connected to, and drop the copy at the end.
 
     Raises:
@@ -69,22 +69,22 @@ def cloned(settings: Settings, source: str) -> Iterator[Clone]:
         RightsFault: The role may not.
         CloneFault: The server cannot.
     """
-    keeper = maintenance(settings, source)
+    keeper = connect_for_maintenance(settings, source)
     try:
         sweep(keeper)
-        _await_alone(keeper, source)
-        name = _name(keeper)
+        _wait_until_alone(keeper, source)
+        name = _make_name(keeper)
         try:
             notes = _create(keeper, source, name)
-            yield Clone(name, _leading_to(settings, name), keeper, notes)
+            yield Clone(name, _select_database(settings, name), keeper, notes)
         finally:
-            with shielded():
+            with hold_signals():
                 _drop(settings, keeper, source, name)
     finally:
         keeper.close()
 
 
-def maintenance(settings: Settings, source: str) -> Connection[Any]:
+def connect_for_maintenance(settings: Settings, source: str) -> Connection[Any]:
     """Connect to another database of the same server.
 
     Raises:
@@ -95,7 +95,7 @@ def maintenance(settings: Settings, source: str) -> Connection[Any]:
         if name == source:
             continue
         with contextlib.suppress(ConnectionFault):
-            conn = connect(_leading_to(settings, name), direct=True)
+            conn = connect(_select_database(settings, name), direct=True)
             _prepare(conn)
             return conn
     raise ConnectionFault(
@@ -112,12 +112,12 @@ def _prepare(conn: Connection[Any]) -> None:
         send(conn, "SET client_connection_check_interval = '1s'")
 
 
-def _leading_to(settings: Settings, database: str) -> Settings:
+def _select_database(settings: Settings, database: str) -> Settings:
     known = conninfo_to_dict(settings.direct_url or settings.url or "")
     return evolve(settings, url=make_conninfo("", **{**known, "dbname": database}), direct_url=None)
 
 
-def on_server_of(settings: Settings, conn: Connection[Any]) -> Settings:
+def pin_server(settings: Settings, conn: Connection[Any]) -> Settings:
     """Return settings that lead to the very server of a connection, where a URL names several."""
     known = conninfo_to_dict(settings.direct_url or settings.url or "")
     if "," not in f"{known.get('host', '')}{known.get('hostaddr', '')}":
@@ -127,41 +127,43 @@ def on_server_of(settings: Settings, conn: Connection[Any]) -> Settings:
     return evolve(settings, url=make_conninfo("", **one), direct_url=None)
 
 
-def _name(keeper: Connection[Any]) -> str:
-    ((pid, started),) = rows(
-        keeper,
+def _make_name(conn: Connection[Any]) -> str:
+    ((pid, started),) = fetch_rows(
+        conn,
         "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity"
         " WHERE pid = pg_backend_pid()",
     )
     return f"{_PREFIX}{pid}_{started}_{secrets.token_hex(4)}"
 
 
-def _limit(name: str) -> int:
+def _derive_limit(name: str) -> int:
     """Return the connection limit that tells a clone which has no comment yet."""
     return 10_000 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:3])
 
 
-def _await_alone(keeper: Connection[Any], source: str) -> None:
+def _wait_until_alone(conn: Connection[Any], source: str) -> None:
     """Wait a moment until our own connections are gone; refuse where somebody else stays."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while others := _others(keeper, source):
+    deadline = time.monotonic() + _ALONE_TIMEOUT_S
+    while others := _find_others(conn, source):
         if time.monotonic() > deadline:
-            raise _not_alone(keeper, source, others)
+            raise _build_not_alone_fault(conn, source, others)
         time.sleep(_POLL_S)
 
 
-def _others(keeper: Connection[Any], source: str) -> list[int]:
-    found = rows(
-        keeper,
-        f"SELECT pid FROM pg_stat_activity WHERE datname = {literal(source)}"
+def _find_others(conn: Connection[Any], source: str) -> list[int]:
+    found = fetch_rows(
+        conn,
+        f"SELECT pid FROM pg_stat_activity WHERE datname = {quote_literal(source)}"
         " AND backend_type IS DISTINCT FROM 'autovacuum worker' ORDER BY pid",
     )
     return [pid for (pid,) in found]
 
 
-def _not_alone(keeper: Connection[Any], source: str, others: list[int], detail: str = "") -> LockFault:
-    who = describe_sessions(keeper, others[:_MANY]) if others else detail
-    more = f"; and {len(others) - _MANY} more" if len(others) > _MANY else ""
+def _build_not_alone_fault(
+    conn: Connection[Any], source: str, others: list[int], detail: str = ""
+) -> LockFault:
+    who = describe_sessions(conn, others[:_MOST_LISTED]) if others else detail
+    more = f"; and {len(others) - _MOST_LISTED} more" if len(others) > _MOST_LISTED else ""
     how_many = {1: "1 other session is"}.get(len(others), f"{len(others) or 'other'} sessions are")
     return LockFault(
         f"a clone needs database {source!r} to itself while it is copied, and {how_many} connected: "
@@ -170,44 +172,47 @@ def _not_alone(keeper: Connection[Any], source: str, others: list[int], detail: 
     )
 
 
-def _create(keeper: Connection[Any], source: str, name: str) -> tuple[str, ...]:
-    settings = read_settings(keeper, source)
-    ((owner,),) = rows(
-        keeper,
-        f"SELECT quote_ident(pg_get_userbyid(datdba)) FROM pg_database WHERE datname = {literal(source)}",
+def _create(conn: Connection[Any], source: str, name: str) -> tuple[str, ...]:
+    settings = read_settings(conn, source)
+    ((owner,),) = fetch_rows(
+        conn,
+        f"SELECT quote_ident(pg_get_userbyid(datdba)) FROM pg_database WHERE datname = "
+        f"{quote_literal(source)}",
     )
     # Copying files is three times faster for a gigabyte than writing it through the log.
-    how = " STRATEGY file_copy" if keeper.info.server_version >= 150000 else ""
+    how = " STRATEGY file_copy" if conn.info.server_version >= 150000 else ""
     try:
         send(
-            keeper,
+            conn,
             f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}{how} OWNER {owner}"
-            f" CONNECTION LIMIT {_limit(name)}",
+            f" CONNECTION LIMIT {_derive_limit(name)}",
         )
-        copy_rights(keeper, source, name)
-        refused = copy_settings(keeper, settings, name)
-        _mark(keeper, name)
+        copy_rights(conn, source, name)
+        refused = copy_settings(conn, settings, name)
+        _mark(conn, name)
     except psycopg.DatabaseError as error:
-        raise _refused(keeper, source, error) from error
+        raise _explain_refusal(conn, source, error) from error
     return refused
 
 
-def _mark(keeper: Connection[Any], name: str) -> None:
-    ((oid,),) = rows(keeper, f"SELECT oid::bigint FROM pg_database WHERE datname = {literal(name)}")
+def _mark(conn: Connection[Any], name: str) -> None:
+    ((oid,),) = fetch_rows(conn, f"SELECT oid::bigint FROM pg_database WHERE datname = {quote_literal(name)}")
     comment = f"clone of a database, made by confiture: {name} {oid}; dropped when its rehearsal ends"
     send(
-        keeper,
-        f"COMMENT ON DATABASE {quote_ident(name)} IS {literal(comment)};"
+        conn,
+        f"COMMENT ON DATABASE {quote_ident(name)} IS {quote_literal(comment)};"
         f"ALTER DATABASE {quote_ident(name)} CONNECTION LIMIT -1",
     )
 
 
-def _refused(keeper: Connection[Any], source: str, error: psycopg.Error) -> ConfitureError:
+def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -> ConfitureError:
     said = error.diag.message_primary or str(error)
     if isinstance(error, psycopg.errors.ObjectInUse):
-        return _not_alone(keeper, source, _others(keeper, source), error.diag.message_detail or said)
+        return _build_not_alone_fault(
+            conn, source, _find_others(conn, source), error.diag.message_detail or said
+        )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        user = keeper.info.user
+        user = conn.info.user
         return RightsFault(
             f"role {user!r} may not clone database {source!r}: {said}",
             hint=f"ALTER ROLE {quote_ident(user)} CREATEDB, which must own the database too, {ELSEWHERE}",
@@ -218,23 +223,23 @@ def _refused(keeper: Connection[Any], source: str, error: psycopg.Error) -> Conf
     return CloneFault(f"database {source!r} could not be cloned: {said}", hint=f"mend that, {ELSEWHERE}")
 
 
-def _drop(settings: Settings, keeper: Connection[Any], source: str, name: str) -> None:
+def _drop(settings: Settings, conn: Connection[Any], source: str, name: str) -> None:
     """Drop the clone, on a new connection where ours is gone; what stays the next rehearsal drops."""
     with contextlib.suppress(psycopg.Error, ConfitureError):
-        if not keeper.closed and not keeper.broken:
-            drop(keeper, name)
+        if not conn.closed and not conn.broken:
+            drop_clone(conn, name)
             return
-        with maintenance(settings, source) as again:
-            drop(again, name)
+        with connect_for_maintenance(settings, source) as again:
+            drop_clone(again, name)
 
 
-def drop(conn: Connection[Any], name: str) -> None:
+def drop_clone(conn: Connection[Any], name: str) -> None:
     """Drop a clone of ours, and whoever is still connected to it."""
     with contextlib.suppress(psycopg.Error):
         send(
             conn,
             "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-            f" WHERE database = {literal(name)}",
+            f" WHERE database = {quote_literal(name)}",
         )
     send(conn, f"DROP DATABASE IF EXISTS {quote_ident(name)} WITH (FORCE)")
 
@@ -242,16 +247,16 @@ def drop(conn: Connection[Any], name: str) -> None:
 def sweep(conn: Connection[Any]) -> tuple[str, ...]:
     """Drop the clones whose session is gone; return their names."""
     dropped = []
-    for name in left_behind(conn):
+    for name in find_left_behind(conn):
         with contextlib.suppress(psycopg.DatabaseError):
-            drop(conn, name)
+            drop_clone(conn, name)
             dropped.append(name)
     return tuple(dropped)
 
 
-def left_behind(conn: Connection[Any]) -> tuple[str, ...]:
+def find_left_behind(conn: Connection[Any]) -> tuple[str, ...]:
     """Return the clones whose session is gone, told by their comment alone."""
-    found = rows(
+    found = fetch_rows(
         conn,
         "SELECT d.datname::text, d.oid::bigint, d.datconnlimit, shobj_description(d.oid, 'pg_database')"
         f" FROM pg_database d WHERE d.datname LIKE '{_PREFIX.replace('_', chr(92) + '_')}%'",
@@ -270,7 +275,7 @@ def is_marked(name: str, oid: int, limit: int, comment: str | None) -> bool:
     said = _COMMENT.match(comment or "")
     if said:
         return said["name"] == name and said["oid"] == str(oid)
-    return comment is None and limit == _limit(name)
+    return comment is None and limit == _derive_limit(name)
 
 
 def _session_lives(conn: Connection[Any], name: str) -> bool:
@@ -278,7 +283,7 @@ def _session_lives(conn: Connection[Any], name: str) -> bool:
     assert made is not None
     # When a session of another role began is not shown to everybody: then it may be the one.
     return bool(
-        rows(
+        fetch_rows(
             conn,
             f"SELECT 1 FROM pg_stat_activity WHERE pid = {made['pid']} AND coalesce("
             f"(extract(epoch FROM backend_start) * 1000000)::bigint = {made['started']}, true)",
@@ -286,5 +291,5 @@ def _session_lives(conn: Connection[Any], name: str) -> bool:
     )
 
 
-CLONES = f"d.datname LIKE '{_PREFIX.replace('_', chr(92) + '_')}%'"
+IS_CLONE_SQL = f"d.datname LIKE '{_PREFIX.replace('_', chr(92) + '_')}%'"
 """The condition that finds clones among ``pg_database d``."""

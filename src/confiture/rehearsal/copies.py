@@ -12,110 +12,115 @@ from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault
-from confiture.ledger.migration_lock import migration_lock
-from confiture.migrations.prepare import Work
+from confiture.ledger.migration_lock import take_migration_lock
+from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Fault, NotSeen, Report
-from confiture.postgres.connect import connect, connected
+from confiture.postgres.connect import connect, open_connection
 from confiture.postgres.session import Session
-from confiture.rehearsal.clone import CLONES, cloned, on_server_of
+from confiture.rehearsal.clone import IS_CLONE_SQL, clone_database, pin_server
 from confiture.rehearsal.isolation import IsolatedSession, SharedCatalogs, refuse_call, refuse_shared
-from confiture.rehearsal.outbound import cut_off
+from confiture.rehearsal.outbound import disable_outbound
 from confiture.rehearsal.statement_observer import Sampler
 
-Place = Literal["transaction", "clone", "embedded"]
+RehearsalTarget = Literal["transaction", "clone", "embedded"]
 
 
 @frozen
-class Copy:
+class DatabaseCopy:
     """A copy of the database, to rehearse in.
 
     Attributes:
         settings: Lead to it.
         sampler: Watches what has transactions of its own.
-        shared: What the copy shares with the database; ``None`` where that is nothing.
+        shared_catalogs: What the copy shares with the database; ``None`` where that is nothing.
         refuse_call: Refuses a statement that it does not isolate.
-        explain: Adds the way on to a report that lacks something only this place lacks.
+        add_hints: Adds the way on to a report that lacks something only this place lacks.
         notes: What a reader must know of the place.
     """
 
     settings: Settings
     sampler: Sampler = field(repr=False)
-    shared: SharedCatalogs | None = None
-    refuse_call: Callable[[Work, str, int | None], None] | None = None
-    explain: Callable[[Report], Report] = lambda report: report
+    shared_catalogs: SharedCatalogs | None = None
+    refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
+    add_hints: Callable[[Report], Report] = lambda report: report
     notes: tuple[str, ...] = ()
 
-    def session(self, conn: Connection[Any]) -> Session:
+    def open_session(self, conn: Connection[Any]) -> Session:
         """Return a session there."""
-        return IsolatedSession(conn, ours=True, shared=self.shared)
+        return IsolatedSession(conn, owned=True, shared_catalogs=self.shared_catalogs)
 
 
 @contextmanager
-def copied(
-    settings: Settings, place: Place, works: tuple[Work, ...], sample_rows: int | None = None
-) -> Iterator[Copy]:
+def open_copy(
+    settings: Settings,
+    target: RehearsalTarget,
+    works: tuple[PreparedMigration, ...],
+    sample_rows: int | None = None,
+) -> Iterator[DatabaseCopy]:
     """Lend a copy of the database, cut off from the world; it is gone afterwards.
 
     Raises:
         ConfitureError: It cannot be had; nothing was run.
     """
     with ExitStack() as stack:
-        make = _in_clone if place == "clone" else _in_embedded
+        make = _open_clone if target == "clone" else _open_embedded
         copy = make(stack, settings, works, sample_rows)
         stack.callback(copy.sampler.close)
         yield copy
 
 
-def _in_clone(stack: ExitStack, settings: Settings, works: tuple[Work, ...], sample_rows: int | None) -> Copy:
+def _open_clone(
+    stack: ExitStack, settings: Settings, works: tuple[PreparedMigration, ...], sample_rows: int | None
+) -> DatabaseCopy:
     refuse_shared(works)
     # A run that is under way is waited for like everywhere; the lock is let go before the copying,
     # which needs everybody gone, us too.
-    with migration_lock(connect(settings, direct=True), settings.schema, settings.lock_wait_s) as keeper:
+    with take_migration_lock(connect(settings, direct=True), settings.schema, settings.lock_wait_s) as keeper:
         source = keeper.conn.info.dbname
-        settings = on_server_of(settings, keeper.conn)
-    clone = stack.enter_context(cloned(settings, source))
+        settings = pin_server(settings, keeper.conn)
+    clone = stack.enter_context(clone_database(settings, source))
     try:
-        with connected(clone.settings) as conn:
-            cut_off(conn)
+        with open_connection(clone.settings) as conn:
+            disable_outbound(conn)
             if sample_rows is not None:
-                _thinned_out(settings, conn, sample_rows)
+                _thin_out_clone(settings, conn, sample_rows)
     except ConnectionFault as fault:
         fault.hint = f"the clone of {source!r} does not let us in; use a server of our own: --in embedded"
         raise
-    return Copy(
+    return DatabaseCopy(
         clone.settings,
         Sampler(partial(connect, clone.settings)),
-        SharedCatalogs.watched(clone.keeper, CLONES),
+        SharedCatalogs.watch(clone.maintenance_conn, IS_CLONE_SQL),
         refuse_call,
         notes=(f"rehearsed in a clone of {source}, each migration committed there", *clone.notes),
     )
 
 
-def _thinned_out(settings: Settings, clone: Connection[Any], sample_rows: int) -> None:
+def _thin_out_clone(settings: Settings, clone: Connection[Any], sample_rows: int) -> None:
     """Leave a sample of the rows; the database itself is read, now that the clone is made."""
-    from confiture.rehearsal.row_sample import read_only_view, thin_out
+    from confiture.rehearsal.row_sample import begin_read_only_snapshot, thin_out
 
-    with connected(settings, direct=True) as source:
-        read_only_view(source)
+    with open_connection(settings, direct=True) as source:
+        begin_read_only_snapshot(source)
         thin_out(source, clone, settings.schema, sample_rows)
 
 
-def _in_embedded(
-    stack: ExitStack, settings: Settings, works: tuple[Work, ...], sample_rows: int | None
-) -> Copy:
-    from confiture.rehearsal.embedded_copy import embedded_copy
+def _open_embedded(
+    stack: ExitStack, settings: Settings, works: tuple[PreparedMigration, ...], sample_rows: int | None
+) -> DatabaseCopy:
+    from confiture.rehearsal.embedded_copy import open_embedded_copy
 
     refuse_shared(works, outward_only=True)
-    made = stack.enter_context(embedded_copy(settings, sample_rows))
-    return Copy(
-        made.settings, Sampler(partial(connect, made.settings)), explain=made.explain, notes=made.notes
+    made = stack.enter_context(open_embedded_copy(settings, sample_rows))
+    return DatabaseCopy(
+        made.settings, Sampler(partial(connect, made.settings)), add_hints=made.add_hints, notes=made.notes
     )
 
 
-def in_words(report: Report, copy: Copy) -> Report:
+def add_copy_notes(report: Report, copy: DatabaseCopy) -> Report:
     """Return the report with what is to be said of the place; a leak out of a clone is a fault."""
-    report = copy.explain(evolve(report, notes=(*report.notes, *copy.notes)))
-    changed = copy.shared.changed() if copy.shared else ()
+    report = copy.add_hints(evolve(report, notes=(*report.notes, *copy.notes)))
+    changed = copy.shared_catalogs.find_changes() if copy.shared_catalogs else ()
     if not changed:
         return report
     fault = Fault(
@@ -126,7 +131,7 @@ def in_words(report: Report, copy: Copy) -> Report:
     return evolve(report, outcome="failed", exit_code=report.exit_code or 4, fault=report.fault or fault)
 
 
-def without_rows(report: Report) -> Report:
+def note_missing_rows(report: Report) -> Report:
     """Say what a copy of the schema alone cannot show: nothing is long where there are no rows."""
     reason = "the copy has no rows: --sample ROWS copies some"
     unseen = (NotSeen(None, "scans", reason), NotSeen(None, "long blocks", reason))

@@ -9,14 +9,14 @@ from typing import Any
 from attrs import define, evolve, field
 from psycopg import Connection
 
-from confiture.engine.observer import Held, Observer
+from confiture.engine.observer import HeldRows, Observer
 from confiture.models.report import Blocks, Lock, MigrationReport, NotSeen, StatementReport
-from confiture.postgres.locks import HELD, merged, strongest
-from confiture.postgres.session import rows, send
-from confiture.rehearsal.statement_observer import Sampled, Sampler
-from confiture.rehearsal.trace.blocking import blocked_by
-from confiture.rehearsal.trace.catalog import RELATIONS, Catalog
-from confiture.rehearsal.trace.trace import Trace
+from confiture.postgres.locks import HELD_SQL, list_strongest_locks, merge_locks
+from confiture.postgres.session import fetch_rows, send
+from confiture.rehearsal.statement_observer import Sampler, StatementObservation
+from confiture.rehearsal.trace.blocking import find_blocks
+from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
+from confiture.rehearsal.trace.trace import Tracer
 
 
 @define
@@ -25,19 +25,19 @@ class CopyObserver:
 
     Attributes:
         conn: The migration's connection.
-        trace: Takes snapshots in a statement's transaction.
+        tracer: Takes snapshots in a statement's transaction.
         sampler: Reads the locks of a statement from another connection, while it runs.
         locks: The locks that were sampled.
         not_seen: What could not be observed.
     """
 
     conn: Connection[Any]
-    trace: Trace
+    tracer: Tracer
     sampler: Sampler
     locks: tuple[Lock, ...] = ()
     not_seen: tuple[NotSeen, ...] = ()
     _catalog: Catalog = field(factory=Catalog)
-    _sampled: dict[int, Sampled] = field(factory=dict)
+    _sampled: dict[int, StatementObservation] = field(factory=dict)
     _traced: dict[int, Callable[[MigrationReport], MigrationReport]] = field(factory=dict)
 
     def begin(self) -> None:
@@ -46,7 +46,7 @@ class CopyObserver:
         # Asked by the sampler, not by the lock keeper: the keeper's open transaction would go on holding
         # pg_class, which VACUUM FULL may want.
         self.sampler.remember()
-        self._catalog = Catalog.of(*send(self.conn, RELATIONS))
+        self._catalog = Catalog.from_rows(*send(self.conn, RELATIONS_SQL))
 
     def skip_hooks(self, phase: str) -> None:
         """Note that the hooks of a phase run in transactions that are not traced."""
@@ -56,27 +56,27 @@ class CopyObserver:
     @contextmanager
     def watch_transaction(self, number: int) -> Iterator[Observer]:
         """Trace the statement of that number in its transaction."""
-        self.trace.reset()
-        self.trace.begin((), shared=False, hooks=False)
-        yield self.trace
-        self.trace.leave()
-        self.trace.end(rows(self.conn, HELD))
-        self._traced[number] = self.trace.result()
+        self.tracer.reset()
+        self.tracer.begin((), shared=False, hooks=False)
+        yield self.tracer
+        self.tracer.leave()
+        self.tracer.end(fetch_rows(self.conn, HELD_SQL))
+        self._traced[number] = self.tracer.capture_trace()
 
-    def take_locks(self, held: Held) -> None:
+    def take_locks(self, held: HeldRows) -> None:
         """Add the locks that the statement in that transaction holds."""
-        self.locks = merged(self.locks, strongest(held, self.sampler.known))
+        self.locks = merge_locks(self.locks, list_strongest_locks(held, self.sampler.relations_before))
 
     @contextmanager
     def watch_statement(self, number: int, sql: str, line: int | None) -> Iterator[None]:
         """Sample a statement's locks while it runs."""
 
-        def keep(sampled: Sampled) -> None:
+        def keep(sampled: StatementObservation) -> None:
             self._sampled[number] = sampled
-            self.locks = merged(self.locks, sampled.locks)
+            self.locks = merge_locks(self.locks, sampled.locks)
             self.not_seen += sampled.not_seen
 
-        with self.sampler.watching(self.conn, sql, keep, line):
+        with self.sampler.sample_statement(self.conn, sql, keep, line):
             yield
 
     def note_unseen(self, line: int | None) -> None:
@@ -96,20 +96,22 @@ class CopyObserver:
             for number, statement in enumerate(report.statements)
         )
         blocks = (
-            blocked_by(self._catalog, [lock for seen in self._sampled.values() for lock in seen.locks]),
+            find_blocks(self._catalog, [lock for seen in self._sampled.values() for lock in seen.locks]),
             *(part.blocks for part in traced.values()),
         )
         return evolve(
             report,
             statements=statements,
             locks=self.locks,
-            blocks=Blocks(_union(block.reads for block in blocks), _union(block.writes for block in blocks)),
-            rewrites=_union(statement.rewrites for statement in statements),
+            blocks=Blocks(
+                _merge_names(block.reads for block in blocks), _merge_names(block.writes for block in blocks)
+            ),
+            rewrites=_merge_names(statement.rewrites for statement in statements),
             index_builds=tuple(
                 dict.fromkeys(build for statement in statements for build in statement.index_builds)
             ),
-            scans=_union(statement.scans for statement in statements),
-            long_blocks=_union(
+            scans=_merge_names(statement.scans for statement in statements),
+            long_blocks=_merge_names(
                 (
                     *(seen.long_blocks for seen in self._sampled.values()),
                     *(part.long_blocks for part in traced.values()),
@@ -119,7 +121,7 @@ class CopyObserver:
         )
 
 
-def _add_sampled(statement: StatementReport, sampled: Sampled | None) -> StatementReport:
+def _add_sampled(statement: StatementReport, sampled: StatementObservation | None) -> StatementReport:
     if sampled is None:
         return statement
     return evolve(
@@ -131,5 +133,5 @@ def _add_sampled(statement: StatementReport, sampled: Sampled | None) -> Stateme
     )
 
 
-def _union(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
+def _merge_names(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
     return tuple(sorted({name for group in names for name in group}))

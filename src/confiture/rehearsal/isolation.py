@@ -13,11 +13,11 @@ from attrs import define
 from psycopg import Connection
 
 from confiture.exceptions import MigrationFault, MigrationFaults
-from confiture.migrations.prepare import Work
-from confiture.postgres.session import Session, rows
-from confiture.sql.parser import Parsed, Unreadable, parse
+from confiture.migrations.prepare import PreparedMigration
+from confiture.postgres.session import Session, fetch_rows
+from confiture.sql.parser import ParseError, RawStatement, parse
 
-_ALWAYS = {
+_SHARED_STATEMENTS = {
     "create_role_stmt": "CREATE ROLE",
     "alter_role_stmt": "ALTER ROLE",
     "alter_role_set_stmt": "ALTER ROLE … SET",
@@ -39,7 +39,7 @@ _ALWAYS = {
     "drop_subscription_stmt": "DROP SUBSCRIPTION",
 }
 # Of these it depends on what they name: the field that says so, and their words.
-_BY_OBJECT = {
+_OBJECT_STATEMENTS = {
     "rename_stmt": ("rename_type", "ALTER {} … RENAME"),
     "alter_owner_stmt": ("object_type", "ALTER {} … OWNER TO"),
     "comment_stmt": ("objtype", "COMMENT ON {}"),
@@ -53,30 +53,30 @@ _SHARED_OBJECTS = {
     "OBJECT_SUBSCRIPTION": "SUBSCRIPTION",
     "OBJECT_PARAMETER_ACL": "PARAMETER",
 }
-_OUTWARD = "SUBSCRIPTION"
+_SUBSCRIPTION = "SUBSCRIPTION"
 
 
-def shared_words(sql: str) -> str | None:
+def describe_shared_change(sql: str) -> str | None:
     """Return the words of the first statement that changes what all databases share, else ``None``."""
     try:
-        return next(filter(None, map(_words, parse(sql))), None)
-    except Unreadable:
+        return next(filter(None, map(_describe_change, parse(sql))), None)
+    except ParseError:
         return None
 
 
-def _words(parsed: Parsed) -> str | None:
-    if parsed.kind in _ALWAYS:
-        return _ALWAYS[parsed.kind]
-    if parsed.kind not in _BY_OBJECT:
+def _describe_change(parsed: RawStatement) -> str | None:
+    if parsed.kind in _SHARED_STATEMENTS:
+        return _SHARED_STATEMENTS[parsed.kind]
+    if parsed.kind not in _OBJECT_STATEMENTS:
         return None
-    field, words = _BY_OBJECT[parsed.kind]
+    field, words = _OBJECT_STATEMENTS[parsed.kind]
     stmt = getattr(parsed.node, parsed.kind)
     numbers = stmt.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
     named = _SHARED_OBJECTS.get(numbers[getattr(stmt, field)].name)
     return words.format(named) if named else None
 
 
-def refuse_shared(works: Iterable[Work], *, outward_only: bool = False) -> None:
+def refuse_shared(works: Iterable[PreparedMigration], *, outward_only: bool = False) -> None:
     """Refuse the files that say outright that they change what all databases share.
 
     With ``outward_only`` only what reaches for another server: in one of our own the rest does no harm.
@@ -86,11 +86,11 @@ def refuse_shared(works: Iterable[Work], *, outward_only: bool = False) -> None:
         MigrationFaults: Several do.
     """
     faults = [
-        _fault(work, statement.line, words)
+        _build_fault(work, statement.line, words)
         for work in works
         for statement in (work.script.statements if work.script else ())
-        if statement.kind in _ALWAYS or statement.kind in _BY_OBJECT
-        if (words := shared_words(statement.sql)) and (_OUTWARD in words or not outward_only)
+        if statement.kind in _SHARED_STATEMENTS or statement.kind in _OBJECT_STATEMENTS
+        if (words := describe_shared_change(statement.sql)) and (_SUBSCRIPTION in words or not outward_only)
     ]
     if len(faults) > 1:
         raise MigrationFaults(faults)
@@ -98,18 +98,18 @@ def refuse_shared(works: Iterable[Work], *, outward_only: bool = False) -> None:
         raise faults[0]
 
 
-def refuse_call(work: Work, sql: str, line: int | None) -> None:
+def refuse_call(work: PreparedMigration, sql: str, line: int | None) -> None:
     """Refuse one statement of a Python migration, before it is sent.
 
     Raises:
         MigrationFault: It changes what all databases share.
     """
-    if words := shared_words(sql):
-        raise _fault(work, line, words)
+    if words := describe_shared_change(sql):
+        raise _build_fault(work, line, words)
 
 
-def _fault(work: Work, line: int | None, words: str) -> MigrationFault:
-    if _OUTWARD in words:
+def _build_fault(work: PreparedMigration, line: int | None, words: str) -> MigrationFault:
+    if _SUBSCRIPTION in words:
         return MigrationFault(
             f"{words} reaches another server: it cannot be rehearsed in a copy",
             hint="put it into a migration of its own, and rehearse the others with --to",
@@ -160,38 +160,38 @@ class SharedCatalogs:
     """The shared catalogs, as another connection sees them.
 
     Attributes:
-        observer: Sees what is committed.
+        observer_conn: Sees what is committed.
         query: Reads them, as far as the role may.
         before: As they were.
     """
 
-    observer: Connection[Any]
+    observer_conn: Connection[Any]
     query: str
     before: frozenset[tuple[str, ...]]
 
     @classmethod
-    def watched(cls, observer: Connection[Any], clones: str) -> SharedCatalogs:
+    def watch(cls, observer: Connection[Any], clones: str) -> SharedCatalogs:
         """Begin to watch; ``clones`` finds the copies of databases among ``pg_database d``."""
-        query = _query(observer, f"NOT ({clones})")
-        return cls(observer, query, _look(observer, query))
+        query = _build_query(observer, f"NOT ({clones})")
+        return cls(observer, query, _read_catalogs(observer, query))
 
-    def changed(self) -> tuple[str, ...]:
+    def find_changes(self) -> tuple[str, ...]:
         """Return what has been committed since, by whomever."""
-        return _named(self.before ^ _look(self.observer, self.query))
+        return _describe_difference(self.before ^ _read_catalogs(self.observer_conn, self.query))
 
-    def changed_in(self, conn: Connection[Any]) -> tuple[str, ...]:
+    def find_uncommitted_changes(self, conn: Connection[Any]) -> tuple[str, ...]:
         """Return what the open transaction of ``conn`` has changed, and nobody else sees yet."""
         difference: frozenset[tuple[str, ...]] = frozenset()
         for _ in range(3):
             # What others commit between the two looks is the same for both at the next.
-            difference = _look(conn, self.query) ^ _look(self.observer, self.query)
+            difference = _read_catalogs(conn, self.query) ^ _read_catalogs(self.observer_conn, self.query)
             if not difference:
                 break
-        return _named(difference)
+        return _describe_difference(difference)
 
 
-def _query(conn: Connection[Any], others: str) -> str:
-    ((reads_passwords, reads_files),) = rows(
+def _build_query(conn: Connection[Any], others: str) -> str:
+    ((reads_passwords, reads_files),) = fetch_rows(
         conn,
         "SELECT has_table_privilege('pg_authid', 'SELECT'), has_table_privilege('pg_file_settings', 'SELECT')"
         " AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE')",
@@ -202,11 +202,11 @@ def _query(conn: Connection[Any], others: str) -> str:
     return query + _ALTER_SYSTEM if reads_files else query
 
 
-def _look(conn: Connection[Any], query: str) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(map(str, row)) for row in rows(conn, query))
+def _read_catalogs(conn: Connection[Any], query: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(map(str, row)) for row in fetch_rows(conn, query))
 
 
-def _named(difference: frozenset[tuple[str, ...]]) -> tuple[str, ...]:
+def _describe_difference(difference: frozenset[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(sorted({f"{catalog}: {name}" for catalog, name, *_ in difference}))
 
 
@@ -215,24 +215,24 @@ class IsolatedSession(Session):
     """A session in a copy of the database, which commits nothing that the copy does not isolate.
 
     Attributes:
-        shared: The shared catalogs; looked at before each commit.
+        shared_catalogs: The shared catalogs; looked at before each commit.
     """
 
-    shared: SharedCatalogs | None = None
+    shared_catalogs: SharedCatalogs | None = None
 
-    def transaction(self, *, keep: bool = True, at_end: Any = None, ended: Any = None) -> Any:
+    def transaction(self, *, keep: bool = True, before_commit: Any = None, after_commit: Any = None) -> Any:
         """Begin and end a transaction; refuse to commit what all databases share."""
 
         def checked() -> None:
-            if self.shared and (changed := self.shared.changed_in(self.conn)):
-                raise changes_shared(changed)
-            if at_end:
-                at_end()
+            if self.shared_catalogs and (changed := self.shared_catalogs.find_uncommitted_changes(self.conn)):
+                raise build_shared_change_fault(changed)
+            if before_commit:
+                before_commit()
 
-        return super().transaction(keep=keep, at_end=checked, ended=ended)
+        return super().transaction(keep=keep, before_commit=checked, after_commit=after_commit)
 
 
-def changes_shared(changed: tuple[str, ...]) -> MigrationFault:
+def build_shared_change_fault(changed: tuple[str, ...]) -> MigrationFault:
     """The fault of code that changed what all databases share, not committed yet."""
     return MigrationFault(
         f"it changes what all databases of the server share, and was rolled back: {'; '.join(changed[:5])}",

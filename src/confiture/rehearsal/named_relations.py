@@ -8,8 +8,8 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.postgres.session import literal, rows
-from confiture.sql.parser import Unreadable, parse
+from confiture.postgres.session import fetch_rows, quote_literal
+from confiture.sql.parser import ParseError, parse
 from confiture.sql.quote import quote_ident
 
 _FAMILY = """
@@ -30,14 +30,14 @@ _FAMILY = """
     FROM whole JOIN pg_index i ON i.indrelid = whole.oid AND whole.place = 2 JOIN pg_class c ON
         c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 """
-_ALL = """
+_ALL_TABLES = """
     SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 """
 
 
 @frozen
-class Member:
+class NamedRelation:
     """One relation of a family.
 
     Attributes:
@@ -51,39 +51,39 @@ class Member:
     name: str
 
 
-def names(sql: str) -> tuple[str, ...]:
+def find_names(sql: str) -> tuple[str, ...]:
     """Return the relations that a statement names, quoted, as it names them."""
     try:
-        return tuple(dict.fromkeys(name for each in parse(sql) for name in _names(each.node)))
-    except Unreadable:
+        return tuple(dict.fromkeys(name for each in parse(sql) for name in _walk_names(each.node)))
+    except ParseError:
         return ()
 
 
-def _names(node: Any) -> Iterator[str]:
+def _walk_names(node: Any) -> Iterator[str]:
     for field, value in node.ListFields():
         if field.name == "drop_stmt":
-            yield from map(_listed, value.objects)
+            yield from map(_quote_listed, value.objects)
         elif field.message_type is None:
             continue
         elif field.message_type.name == "RangeVar":
-            yield from map(_ranged, value if field.is_repeated else (value,))
+            yield from map(_quote_range, value if field.is_repeated else (value,))
         else:
             for each in value if field.is_repeated else (value,):
-                yield from _names(each)
+                yield from _walk_names(each)
 
 
-def _ranged(relation: Any) -> str:
+def _quote_range(relation: Any) -> str:
     return ".".join(quote_ident(part) for part in (relation.schemaname, relation.relname) if part)
 
 
-def _listed(node: Any) -> str:
+def _quote_listed(node: Any) -> str:
     items = node.list.items if node.HasField("list") else (node,)
     return ".".join(quote_ident(item.string.sval) for item in items if item.HasField("string"))
 
 
-def family(conn: Connection[Any], sql: str) -> tuple[Member, ...]:
+def read_family(conn: Connection[Any], sql: str) -> tuple[NamedRelation, ...]:
     """Return what a statement names, with tables, partitions, indexes and TOAST; all, where it names none."""
-    named = names(sql)
-    each = " UNION ".join(f"SELECT to_regclass({literal(name)})::oid AS oid" for name in named)
-    found = rows(conn, _FAMILY.format(named=each or _ALL))
-    return tuple(Member(*row) for row in found)
+    named = find_names(sql)
+    each = " UNION ".join(f"SELECT to_regclass({quote_literal(name)})::oid AS oid" for name in named)
+    found = fetch_rows(conn, _FAMILY.format(named=each or _ALL_TABLES))
+    return tuple(NamedRelation(*row) for row in found)

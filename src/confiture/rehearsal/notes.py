@@ -8,16 +8,25 @@ from confiture.models.report import MigrationReport
 from confiture.sql.statement_kind import reads_transaction_time
 
 
-def remarks(each: Sequence[MigrationReport]) -> tuple[str, ...]:
+def collect_notes(migrations: Sequence[MigrationReport]) -> tuple[str, ...]:
     """Return what is to be said beside the measurements."""
-    return tuple(filter(None, (_kept_waiting(each), _one_now(each), _of_hooks(each))))
+    return tuple(
+        filter(
+            None,
+            (
+                _describe_blocking(migrations),
+                _describe_shared_now(migrations),
+                _describe_hidden_hook_locks(migrations),
+            ),
+        )
+    )
 
 
-def _kept_waiting(each: Sequence[MigrationReport]) -> str | None:
+def _describe_blocking(migrations: Sequence[MigrationReport]) -> str | None:
     """Say how long real users could have waited: every lock is held until the plan's end."""
     longest: dict[str, float] = {}
     later_ms = 0.0
-    for migration in reversed(each):
+    for migration in reversed(migrations):
         for lock in migration.locks:
             if lock.blocks and lock.held_ms is not None:
                 held_ms = lock.held_ms if lock.transient else lock.held_ms + later_ms
@@ -33,8 +42,8 @@ def _kept_waiting(each: Sequence[MigrationReport]) -> str | None:
     )
 
 
-def _of_hooks(each: Sequence[MigrationReport]) -> str | None:
-    later = [migration for migration in each if migration.outcome == "rehearsed"][1:]
+def _describe_hidden_hook_locks(migrations: Sequence[MigrationReport]) -> str | None:
+    later = [migration for migration in migrations if migration.outcome == "rehearsed"][1:]
     if not any(migration.hooks for migration in later):
         return None
     return (
@@ -43,8 +52,8 @@ def _of_hooks(each: Sequence[MigrationReport]) -> str | None:
     )
 
 
-def _one_now(each: Sequence[MigrationReport]) -> str | None:
-    rehearsed = [migration for migration in each if migration.outcome == "rehearsed"]
+def _describe_shared_now(migrations: Sequence[MigrationReport]) -> str | None:
+    rehearsed = [migration for migration in migrations if migration.outcome == "rehearsed"]
     if len(rehearsed) < 2 or not any(
         reads_transaction_time(statement.sql) for migration in rehearsed for statement in migration.statements
     ):

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import Connection
 
 from confiture.exceptions import RightsFault
-from confiture.postgres.session import literal, rows, send
+from confiture.postgres.session import fetch_rows, quote_literal, send
 
 _MAPPINGS = """
     SELECT CASE umuser WHEN 0 THEN 'PUBLIC' ELSE quote_ident(usename) END, quote_ident(srvname)
@@ -30,12 +30,12 @@ _DBLINK = """
         AND NOT EXISTS (SELECT FROM pg_foreign_data_wrapper w WHERE w.fdwvalidator = p.oid)
     ORDER BY 1, 2
 """
-_SAYS = "dblink is disabled where a migration is rehearsed"
+_DISABLED_MESSAGE = "dblink is disabled where a migration is rehearsed"
 # Needs a user mapping of whoever uses it: without one nothing is reached.
 _NEEDS_MAPPING = ("postgres_fdw",)
 
 
-def cut_off(conn: Connection[Any]) -> None:
+def disable_outbound(conn: Connection[Any]) -> None:
     """Drop the user mappings, and disable foreign-data wrappers and dblink, in one transaction.
 
     Raises:
@@ -43,40 +43,40 @@ def cut_off(conn: Connection[Any]) -> None:
     """
     try:
         with conn.transaction():
-            ((superuser,),) = rows(conn, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+            ((superuser,),) = fetch_rows(conn, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
             if superuser:
                 # Event triggers and the like are the database's own business, and this is none of it.
                 send(conn, "SET LOCAL session_replication_role = replica")
-            for who, server in rows(conn, _MAPPINGS):
+            for who, server in fetch_rows(conn, _MAPPINGS):
                 send(conn, f"DROP USER MAPPING FOR {who} SERVER {server}")
             _disable_wrappers(conn, superuser=superuser)
             _disable_dblink(conn, superuser=superuser)
     except psycopg.errors.InsufficientPrivilege as error:
-        raise _reachable(error.diag.message_primary or str(error)) from error
+        raise _build_reachable_fault(error.diag.message_primary or str(error)) from error
 
 
 def _disable_wrappers(conn: Connection[Any], *, superuser: bool) -> None:
-    for wrapper, used in rows(conn, _WRAPPERS):
+    for wrapper, used in fetch_rows(conn, _WRAPPERS):
         if superuser:
             send(conn, f"ALTER FOREIGN DATA WRAPPER {wrapper} NO HANDLER")
         elif used and wrapper not in _NEEDS_MAPPING:
-            raise _reachable(f"there are foreign servers of {wrapper}")
+            raise _build_reachable_fault(f"there are foreign servers of {wrapper}")
 
 
 def _disable_dblink(conn: Connection[Any], *, superuser: bool) -> None:
-    body = f"BEGIN RAISE EXCEPTION USING MESSAGE = {literal(_SAYS)}; END"
-    for name, arguments, result, usable in rows(conn, _DBLINK):
+    body = f"BEGIN RAISE EXCEPTION USING MESSAGE = {quote_literal(_DISABLED_MESSAGE)}; END"
+    for name, arguments, result, usable in fetch_rows(conn, _DBLINK):
         if superuser:
             send(
                 conn,
                 f"CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql"
-                f" AS {literal(body)}",
+                f" AS {quote_literal(body)}",
             )
         elif usable:
-            raise _reachable("the extension dblink is there, and only a superuser can disable it")
+            raise _build_reachable_fault("the extension dblink is there, and only a superuser can disable it")
 
 
-def _reachable(why: str) -> RightsFault:
+def _build_reachable_fault(why: str) -> RightsFault:
     return RightsFault(
         f"a copy of the database could reach other servers, and this role may not prevent it: {why}",
         hint="rehearse as a superuser, or in a copy that reaches nothing: --in embedded",

@@ -16,10 +16,10 @@ from attrs import define, field
 from psycopg import Connection
 from psycopg.errors import InsufficientPrivilege
 
-from confiture.postgres.session import rows, send
-from confiture.rehearsal.named_relations import Member
+from confiture.postgres.session import fetch_rows, send
+from confiture.rehearsal.named_relations import NamedRelation
 
-_AGAIN = 20
+_MOST_TIMES = 20
 
 
 @define
@@ -44,10 +44,10 @@ class TablePin:
         if self.tables:
             self._begin(self.conns[0])
 
-    def let_on(self) -> None:
+    def advance(self) -> None:
         """Let the statement go on to its next phase, which finds another one holding."""
         last, self.times = self.conns[self.times % 2], self.times + 1
-        if self.times < _AGAIN:
+        if self.times < _MOST_TIMES:
             self._begin(self.conns[self.times % 2])
         release(last)
 
@@ -78,33 +78,33 @@ class RowPins:
     _oids: frozenset[int] = frozenset()
     _holder: int = 0
 
-    def hold(self, members: Iterable[Member]) -> None:
+    def hold(self, members: Iterable[NamedRelation]) -> None:
         """Begin to hold."""
         self._oids, self._holder, self.lost = frozenset(member.oid for member in members), 0, False
         if self.possible and self._oids:
-            self._take(0)
+            self._lock_rows(0)
 
     @property
-    def held(self) -> bool:
+    def has_rows(self) -> bool:
         """Whether there was anything to hold."""
         return bool(self._oids)
 
-    def let_on(self, waiter_pid: int, done: Callable[[], frozenset[int]]) -> None:
-        """Let the statement go on to the next row; ``done`` says what it has locked in the strongest mode."""
+    def advance(self, waiter_pid: int, read_locked: Callable[[], frozenset[int]]) -> None:
+        """Let the statement reach its next row; ``read_locked`` tells which locks it holds by then."""
         other = 1 - self._holder
         try:
-            left = self._oids - done() - self._waited_for(waiter_pid)
+            left = self._oids - read_locked() - self._find_waited_row(waiter_pid)
         except psycopg.DatabaseError:
             self.lost, left = True, frozenset()
         if left and left != self._oids:
             self._oids = left
-            self._take(other)
+            self._lock_rows(other)
         release(self.conns[self._holder])
         self._holder = other
 
-    def _waited_for(self, waiter_pid: int) -> frozenset[int]:
+    def _find_waited_row(self, waiter_pid: int) -> frozenset[int]:
         """Return the row that the statement waits for, by its place in the file."""
-        found = rows(
+        found = fetch_rows(
             self.conns[1 - self._holder],
             "SELECT c.oid::bigint FROM pg_locks l JOIN pg_class c ON"
             " c.ctid = format('(%s,%s)', l.page, l.tuple)::tid"
@@ -112,7 +112,7 @@ class RowPins:
         )
         return frozenset(oid for (oid,) in found)
 
-    def _take(self, which: int) -> None:
+    def _lock_rows(self, which: int) -> None:
         conn = self.conns[which]
         oids = ", ".join(map(str, sorted(self._oids)))
         try:
@@ -137,7 +137,7 @@ class Pins:
     conns: tuple[Connection[Any], ...] = field(init=False)
 
     @conns.default
-    def _conns(self) -> tuple[Connection[Any], ...]:
+    def _collect_conns(self) -> tuple[Connection[Any], ...]:
         return (*self.table.conns, *self.rows.conns)
 
     def release(self) -> None:
@@ -154,7 +154,7 @@ def release(conn: Connection[Any]) -> None:
         conn.close()
 
 
-def pinned(connect: Callable[[], Connection[Any]]) -> Pins:
+def open_pins(connect: Callable[[], Connection[Any]]) -> Pins:
     """Open the connections that hold."""
     conns = [connect() for _ in range(4)]
     first, second, third, fourth = (conn.info.backend_pid for conn in conns)

@@ -10,62 +10,64 @@ from attrs import evolve
 from confiture.models.report import Lock, MigrationReport, Report, Residue, Spread, StatementReport
 
 
-def repeated(rehearse: Callable[[], Report], times: int) -> Report:
+def repeat_rehearsal(rehearse: Callable[[], Report], times: int) -> Report:
     """Rehearse so many times, and return one report; stop at the first that does not go well."""
     reports: list[Report] = []
     for _ in range(times):
         reports.append(rehearse())
         if reports[-1].outcome != "ok":
             return reports[-1]
-    return combined(reports)
+    return combine_reports(reports)
 
 
-def combined(reports: Sequence[Report]) -> Report:
+def combine_reports(reports: Sequence[Report]) -> Report:
     """Return the report of the rehearsal that took the median time, with the spread of all of them."""
-    middle = sorted(reports, key=_took_ms)[(len(reports) - 1) // 2]
+    middle = sorted(reports, key=_sum_durations_ms)[(len(reports) - 1) // 2]
     if len(reports) == 1 or not middle.migrations:
         return middle
     alike = zip(*(each.migrations for each in reports), strict=True)
     return evolve(
         middle,
-        migrations=tuple(_migration(one, each) for one, each in zip(middle.migrations, alike, strict=True)),
-        residue=_residue(reports),
+        migrations=tuple(
+            _combine_migration(one, each) for one, each in zip(middle.migrations, alike, strict=True)
+        ),
+        residue=_combine_residue(reports),
     )
 
 
-def _took_ms(report: Report) -> float:
+def _sum_durations_ms(report: Report) -> float:
     return sum(each.duration_ms or 0.0 for each in report.migrations)
 
 
-def _migration(one: MigrationReport, each: Sequence[MigrationReport]) -> MigrationReport:
-    runs = [run.statements for run in each]
-    statements = one.statements
+def _combine_migration(middle: MigrationReport, repetitions: Sequence[MigrationReport]) -> MigrationReport:
+    runs = [run.statements for run in repetitions]
+    statements = middle.statements
     if len({len(run) for run in runs}) == 1:
         statements = tuple(
-            evolve(statement, spread=_spread(same))
-            for statement, same in zip(one.statements, zip(*runs, strict=True), strict=True)
+            evolve(statement, spread=_measure_spread(same))
+            for statement, same in zip(middle.statements, zip(*runs, strict=True), strict=True)
         )
-    return evolve(one, statements=statements, spread=_spread(each))
+    return evolve(middle, statements=statements, spread=_measure_spread(repetitions))
 
 
-def _spread(each: Sequence[MigrationReport | StatementReport]) -> Spread:
-    held = [longest for run in each if (longest := _longest_ms(run.locks)) is not None]
+def _measure_spread(runs: Sequence[MigrationReport | StatementReport]) -> Spread:
+    held = [longest for run in runs if (longest := _find_longest_ms(run.locks)) is not None]
     return Spread(
-        runs=len(each),
-        duration_ms=_range([run.duration_ms for run in each if run.duration_ms is not None]),
-        held_ms=_range(held),
+        runs=len(runs),
+        duration_ms=_compute_range([run.duration_ms for run in runs if run.duration_ms is not None]),
+        held_ms=_compute_range(held),
     )
 
 
-def _longest_ms(locks: Sequence[Lock]) -> float | None:
+def _find_longest_ms(locks: Sequence[Lock]) -> float | None:
     return max((lock.held_ms for lock in locks if lock.held_ms is not None), default=None)
 
 
-def _range(values: Sequence[float]) -> tuple[float, float, float] | None:
+def _compute_range(values: Sequence[float]) -> tuple[float, float, float] | None:
     return (min(values), median(values), max(values)) if values else None
 
 
-def _residue(reports: Sequence[Report]) -> tuple[Residue, ...]:
+def _combine_residue(reports: Sequence[Report]) -> tuple[Residue, ...]:
     """Return what all of them together have left: as it was before the first, as it is after the last."""
     found: dict[tuple[str, str], Residue] = {}
     for residue in (one for report in reports for one in report.residue):

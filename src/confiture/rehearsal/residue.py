@@ -16,18 +16,18 @@ from attrs import field, frozen
 from psycopg import Connection
 
 from confiture.models.report import Residue
-from confiture.postgres.session import rows, send
+from confiture.postgres.session import fetch_rows, send
 
-Values = Mapping[str, Any]
+StoredValues = Mapping[str, Any]
 
-NOTE = (
+COMPARISON_NOTE = (
     "residue was found by comparing before and after: other sessions and autovacuum may have had a part in it"
 )
 _LOCK_TIMEOUT = "2s"
 # One UNION of all of them would be nested as deep as there are sequences.
 _SEQUENCES_A_QUERY = 200
 
-_BEGIN = f"BEGIN READ ONLY; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0;"
+_BEGIN_SQL = f"BEGIN READ ONLY; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0;"
 _RELATIONS = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
         c.relkind = 'S' AND has_sequence_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE'),
@@ -42,29 +42,29 @@ _RELALLFROZEN_SINCE = 180000
 
 
 @frozen
-class Looked:
+class RelationState:
     """One relation as it was found: its name, and what of it outlives a rollback."""
 
     name: str
-    values: Values
+    values: StoredValues
 
 
 @frozen
-class Snapshot:
+class ResidueSnapshot:
     """What there was at one moment.
 
     Attributes:
         relations: By oid.
-        unread: The sequences that this role may not read.
+        unread_sequences: The sequences that this role may not read.
         fault: Why nothing could be read, else ``None``.
     """
 
-    relations: Mapping[int, Looked] = field(factory=dict)
-    unread: tuple[str, ...] = ()
+    relations: Mapping[int, RelationState] = field(factory=dict)
+    unread_sequences: tuple[str, ...] = ()
     fault: str | None = None
 
 
-def snapshot(conn: Connection[Any]) -> Snapshot:
+def take_residue_snapshot(conn: Connection[Any]) -> ResidueSnapshot:
     """Return what of every table, index and sequence a rollback would not put back.
 
     Two round trips, whatever the number of relations: a thousand tables with their indexes and sequences
@@ -76,59 +76,62 @@ def snapshot(conn: Connection[Any]) -> Snapshot:
     except psycopg.Error as error:
         if not conn.closed:
             send(conn, "ROLLBACK")
-        return Snapshot(fault=error.diag.message_primary or str(error).strip() or type(error).__name__)
+        return ResidueSnapshot(fault=error.diag.message_primary or str(error).strip() or type(error).__name__)
 
 
-def residue(before: Snapshot, after: Snapshot) -> tuple[Residue, ...]:
+def find_residue(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[Residue, ...]:
     """Return what differs, by relation; nothing where one of the two could not be read."""
     if before.fault or after.fault:
         return ()
     found = [
         each
         for oid in before.relations.keys() & after.relations.keys()
-        for each in _between(before, after, oid)
+        for each in _compare_relation(before, after, oid)
     ]
     return tuple(sorted(found, key=lambda each: (each.relation, each.what)))
 
 
-def notes(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+def describe_comparison(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[str, ...]:
     """Return what a reader must know of the comparison."""
     if fault := before.fault or after.fault:
         return (f"what the rollback could not undo is not known: {fault}",)
-    each = [NOTE] if residue(before, after) else []
-    if before.unread:
-        names = ", ".join(before.unread)
+    each = [COMPARISON_NOTE] if find_residue(before, after) else []
+    if before.unread_sequences:
+        names = ", ".join(before.unread_sequences)
         each.append(f"whether these sequences moved is not known, this role may not read them: {names}")
     return tuple(each)
 
 
-def _between(before: Snapshot, after: Snapshot, oid: int) -> Iterator[Residue]:
+def _compare_relation(before: ResidueSnapshot, after: ResidueSnapshot, oid: int) -> Iterator[Residue]:
     then, now = before.relations[oid], after.relations[oid]
     for what, value in now.values.items():
         if what in then.values and then.values[what] != value:
             yield Residue(what, now.name, then.values[what], value)
 
 
-def _read(conn: Connection[Any]) -> Snapshot:
+def _read(conn: Connection[Any]) -> ResidueSnapshot:
     newer = ", c.relallfrozen" if conn.info.server_version >= _RELALLFROZEN_SINCE else ""
-    found = rows(conn, _BEGIN + _RELATIONS.format(newer=newer))
-    moved = _sequences(conn, [(oid, name) for oid, name, _, may_read, *_ in found if may_read])
-    return Snapshot(
+    found = fetch_rows(conn, _BEGIN_SQL + _RELATIONS.format(newer=newer))
+    moved = _read_sequences(conn, [(oid, name) for oid, name, _, may_read, *_ in found if may_read])
+    return ResidueSnapshot(
         relations={
-            oid: Looked(name, moved.get(oid, dict(_stored(more)))) for oid, name, _, _, *more in found
+            oid: RelationState(name, moved.get(oid, dict(_pair_fields(more))))
+            for oid, name, _, _, *more in found
         },
-        unread=tuple(sorted(name for _, name, kind, may_read, *_ in found if kind == "S" and not may_read)),
+        unread_sequences=tuple(
+            sorted(name for _, name, kind, may_read, *_ in found if kind == "S" and not may_read)
+        ),
     )
 
 
-def _stored(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+def _pair_fields(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     # A sequence's page and row are always one: they never differ.
     yield from zip(_FIELDS, values, strict=False)
 
 
-def _sequences(conn: Connection[Any], each: list[tuple[int, str]]) -> dict[int, Values]:
+def _read_sequences(conn: Connection[Any], sequences: list[tuple[int, str]]) -> dict[int, StoredValues]:
     """Read the sequences themselves: pg_sequences does not tell one that was set from one never used."""
-    parts = [each[at : at + _SEQUENCES_A_QUERY] for at in range(0, len(each), _SEQUENCES_A_QUERY)]
+    parts = [sequences[at : at + _SEQUENCES_A_QUERY] for at in range(0, len(sequences), _SEQUENCES_A_QUERY)]
     queries = [
         " UNION ALL ".join(f"SELECT {oid}::bigint, last_value, is_called FROM {name}" for oid, name in part)
         for part in parts

@@ -13,9 +13,9 @@ from attrs import define, field, frozen
 from psycopg import Connection
 
 from confiture.exceptions import RightsFault
-from confiture.postgres.session import literal, rows, send
+from confiture.postgres.session import fetch_rows, quote_literal, send
 
-_FEW_PAGES = 10_000
+_MOST_BERNOULLI_PAGES = 10_000
 _TABLES = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
         (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute a
@@ -46,7 +46,7 @@ _SEQUENCES = """
 
 
 @frozen
-class Table:
+class SampledTable:
     """A table that rows are taken from.
 
     Attributes:
@@ -65,7 +65,7 @@ class Table:
 
 
 @frozen
-class Key:
+class ForeignKey:
     """A foreign key: what its table refers to, and the condition that finds it."""
 
     parent: str
@@ -73,7 +73,7 @@ class Key:
 
 
 @define
-class Sample:
+class RowSample:
     """The rows that are to be copied, by table.
 
     Attributes:
@@ -84,51 +84,53 @@ class Sample:
     """
 
     conn: Connection[Any]
-    tables: dict[int, Table]
-    keys: dict[int, list[Key]]
+    tables: dict[int, SampledTable]
+    keys: dict[int, list[ForeignKey]]
     chosen: dict[int, set[str]] = field(factory=dict)
 
     def take(self, most_rows: int) -> None:
         """Choose at most so many rows of each table, and all that they refer to."""
-        new = {oid: self._some(table, most_rows) for oid, table in self.tables.items()}
+        new = {oid: self._choose_rows(table, most_rows) for oid, table in self.tables.items()}
         while any(new.values()):
             for oid, places in new.items():
                 self.chosen.setdefault(oid, set()).update(places)
-            new = self._parents(new)
+            new = self._find_parents(new)
 
-    def _some(self, table: Table, most_rows: int) -> set[str]:
+    def _choose_rows(self, table: SampledTable, most_rows: int) -> set[str]:
         share = 100.0 if table.rows <= most_rows else min(100.0, 150.0 * most_rows / table.rows)
-        how = "BERNOULLI" if table.pages <= _FEW_PAGES else "SYSTEM"
-        found = rows(
+        how = "BERNOULLI" if table.pages <= _MOST_BERNOULLI_PAGES else "SYSTEM"
+        found = fetch_rows(
             self.conn,
             f"SELECT ctid::text FROM ONLY {table.name} TABLESAMPLE {how} ({share:.6f}) REPEATABLE (1)"
             f" LIMIT {most_rows}",
         )
         return {place for (place,) in found}
 
-    def _parents(self, new: dict[int, set[str]]) -> dict[int, set[str]]:
+    def _find_parents(self, new: dict[int, set[str]]) -> dict[int, set[str]]:
         """Return what rows refer to that is not chosen yet."""
         found: dict[int, set[str]] = {}
         for oid, places in new.items():
             for key in self.keys.get(oid, ()) if places else ():
-                for parent, place in self._referred(self.tables[oid], key, places):
+                for parent, place in self._find_referenced(self.tables[oid], key, places):
                     if parent in self.tables and place not in self.chosen.get(parent, ()):
                         found.setdefault(parent, set()).add(place)
         return found
 
-    def _referred(self, child: Table, key: Key, places: set[str]) -> list[tuple[Any, ...]]:
-        return rows(
+    def _find_referenced(
+        self, child: SampledTable, key: ForeignKey, places: set[str]
+    ) -> list[tuple[Any, ...]]:
+        return fetch_rows(
             self.conn,
             f"SELECT DISTINCT p.tableoid::bigint, p.ctid::text FROM ONLY {child.name} c JOIN {key.parent} p"
-            f" ON {key.condition} WHERE c.ctid = ANY({_places(places)})",
+            f" ON {key.condition} WHERE c.ctid = ANY({_render_places(places)})",
         )
 
 
-def _places(places: set[str]) -> str:
-    return literal("{" + ",".join(f'"{place}"' for place in sorted(places)) + "}") + "::tid[]"
+def _render_places(places: set[str]) -> str:
+    return quote_literal("{" + ",".join(f'"{place}"' for place in sorted(places)) + "}") + "::tid[]"
 
 
-def read_only_view(conn: Connection[Any]) -> str:
+def begin_read_only_snapshot(conn: Connection[Any]) -> str:
     """See one state of the database from now on, and write nothing; return its name for ``pg_dump``."""
     send(
         conn,
@@ -138,7 +140,7 @@ def read_only_view(conn: Connection[Any]) -> str:
     )
     if conn.info.server_version >= 170000:
         send(conn, "SET LOCAL transaction_timeout = 0")
-    return str(rows(conn, "SELECT pg_export_snapshot()")[0][0])
+    return str(fetch_rows(conn, "SELECT pg_export_snapshot()")[0][0])
 
 
 def copy_rows(
@@ -149,7 +151,7 @@ def copy_rows(
     Raises:
         RightsFault: The role may not read a table.
     """
-    tables = {oid: Table(*rest) for oid, *rest in rows(source, _TABLES)}
+    tables = {oid: SampledTable(*rest) for oid, *rest in fetch_rows(source, _TABLES)}
     ours = {oid: table for oid, table in tables.items() if table.schema == ledger_schema}
     others = {oid: table for oid, table in tables.items() if oid not in ours}
     try:
@@ -172,7 +174,9 @@ def thin_out(source: Connection[Any], clone: Connection[Any], ledger_schema: str
     Raises:
         RightsFault: The role may not empty it with triggers and foreign keys at rest.
     """
-    tables = {oid: Table(*rest) for oid, *rest in rows(source, _TABLES) if rest[-1] != ledger_schema}
+    tables = {
+        oid: SampledTable(*rest) for oid, *rest in fetch_rows(source, _TABLES) if rest[-1] != ledger_schema
+    }
     names = ", ".join(table.name for table in tables.values())
     try:
         with clone.transaction():
@@ -189,24 +193,26 @@ def thin_out(source: Connection[Any], clone: Connection[Any], ledger_schema: str
 
 
 def _copy_sample(
-    source: Connection[Any], target: Connection[Any], tables: dict[int, Table], most_rows: int
+    source: Connection[Any], target: Connection[Any], tables: dict[int, SampledTable], most_rows: int
 ) -> None:
-    keys: dict[int, list[Key]] = {}
-    for oid, parent, condition in rows(source, _KEYS):
-        keys.setdefault(oid, []).append(Key(parent, condition))
-    sample = Sample(source, tables, keys)
+    keys: dict[int, list[ForeignKey]] = {}
+    for oid, parent, condition in fetch_rows(source, _KEYS):
+        keys.setdefault(oid, []).append(ForeignKey(parent, condition))
+    sample = RowSample(source, tables, keys)
     sample.take(most_rows)
     for oid, places in sample.chosen.items():
         if places:
             _copy(source, target, tables[oid], places)
-    for name, value in rows(source, _SEQUENCES):
-        send(target, f"SELECT setval({literal(name)}, {value})")
+    for name, value in fetch_rows(source, _SEQUENCES):
+        send(target, f"SELECT setval({quote_literal(name)}, {value})")
 
 
-def _copy(source: Connection[Any], target: Connection[Any], table: Table, places: set[str] | None) -> None:
+def _copy(
+    source: Connection[Any], target: Connection[Any], table: SampledTable, places: set[str] | None
+) -> None:
     if table.columns is None:
         return
-    which = "" if places is None else f" WHERE ctid = ANY({_places(places)})"
+    which = "" if places is None else f" WHERE ctid = ANY({_render_places(places)})"
     read = f"COPY (SELECT {table.columns} FROM ONLY {table.name}{which}) TO STDOUT"
     write = f"COPY {table.name} ({table.columns}) FROM STDIN"
     with (

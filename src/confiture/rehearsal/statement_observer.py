@@ -19,20 +19,20 @@ from psycopg import Connection
 
 from confiture.models.lock_mode import STRONG_MODES, LockMode
 from confiture.models.report import IndexBuild, Lock, NotSeen
-from confiture.postgres.invalid_indexes import is_concurrently
-from confiture.postgres.locks import Relation, existing, strongest
-from confiture.postgres.session import rows, send
-from confiture.rehearsal.named_relations import Member, family, names
-from confiture.rehearsal.pins import Pins, pinned
+from confiture.postgres.invalid_indexes import is_concurrent
+from confiture.postgres.locks import RelationName, list_strongest_locks, read_relations
+from confiture.postgres.session import fetch_rows, send
+from confiture.rehearsal.named_relations import NamedRelation, find_names, read_family
+from confiture.rehearsal.pins import Pins, open_pins
 
 _PAUSE_S = 0.0005
-_MANY = 100
+_MOST_PROBED = 100
 _STRONGEST = LockMode.AccessExclusiveLock.name
-_SCANS = "it runs in transactions of its own, and what they read is not counted in any other"
+_SCANS_UNKNOWN = "it runs in transactions of its own, and what they read is not counted in any other"
 
 
 @frozen
-class Sampled:
+class StatementObservation:
     """What was seen of one statement.
 
     Attributes:
@@ -53,11 +53,11 @@ class Sampled:
 
 
 @define
-class Watch:
+class StatementObserver:
     """Looks at one statement while it runs, from a thread of its own.
 
     Attributes:
-        observer: The connection that looks.
+        observer_conn: The connection that looks.
         pins: Hold the statement up.
         pid: Of the server process that runs the statement.
         seen: When each lock was first and last seen, in seconds.
@@ -65,20 +65,20 @@ class Watch:
         fault: Why it could look no longer.
     """
 
-    observer: Connection[Any]
+    observer_conn: Connection[Any]
     pins: Pins
     pid: int
     seen: dict[tuple[int, str], tuple[float, float]] = field(factory=dict)
     held_up_s: float = 0.0
     fault: str | None = None
-    _now: frozenset[tuple[int, str]] = frozenset()
+    _held_now: frozenset[tuple[int, str]] = frozenset()
     _stop: threading.Event = field(factory=threading.Event)
 
     def watch(self) -> None:
         """Look until told to stop; whatever happens, let go of the statement at the end."""
         try:
             while not self._stop.wait(_PAUSE_S):
-                self._step()
+                self._check_once()
         except (psycopg.Error, ValueError) as error:
             self.fault = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         finally:
@@ -88,33 +88,33 @@ class Watch:
         """Look no longer."""
         self._stop.set()
 
-    def _step(self) -> None:
+    def _check_once(self) -> None:
         began = time.perf_counter()
-        blocking = self._look()
+        blocking = self._read_locks()
         table, row = self.pins.table, self.pins.rows
         if not blocking & {*table.pids, *row.pids}:
             return
         # Once more: the first look may have come just before it began to wait.
-        self._look()
+        self._read_locks()
         if blocking & set(table.pids):
-            table.let_on()
+            table.advance()
         if blocking & set(row.pids):
-            row.let_on(self.pid, self._strongest_now)
+            row.advance(self.pid, self._select_strongest)
         self.held_up_s += time.perf_counter() - began
 
-    def _strongest_now(self) -> frozenset[int]:
-        return frozenset(oid for oid, mode in self._now if mode == _STRONGEST)
+    def _select_strongest(self) -> frozenset[int]:
+        return frozenset(oid for oid, mode in self._held_now if mode == _STRONGEST)
 
-    def _look(self) -> frozenset[int]:
+    def _read_locks(self) -> frozenset[int]:
         held, ((pids,),) = send(
-            self.observer,
+            self.observer_conn,
             f"SELECT relation::bigint, mode FROM pg_locks WHERE pid = {self.pid} AND locktype = 'relation'"
             " AND database = (SELECT oid FROM pg_database WHERE datname = current_database());"
             f"SELECT pg_blocking_pids({self.pid})",
         )
         now = time.perf_counter()
-        self._now = frozenset((oid, mode) for oid, mode in held if mode in STRONG_MODES)
-        for each in self._now:
+        self._held_now = frozenset((oid, mode) for oid, mode in held if mode in STRONG_MODES)
+        for each in self._held_now:
             self.seen[each] = (self.seen.get(each, (now, now))[0], now)
         return frozenset(pids)
 
@@ -125,45 +125,49 @@ class Sampler:
 
     Attributes:
         connect: Opens a connection to the database they run in.
-        known: What was there before the migration, by oid.
+        relations_before: What was there before the migration, by oid.
     """
 
     connect: Callable[[], Connection[Any]]
-    known: dict[int, Relation] = field(factory=dict)
-    _observer: Connection[Any] | None = None
+    relations_before: dict[int, RelationName] = field(factory=dict)
+    _observer_conn: Connection[Any] | None = None
     _pins: Pins | None = None
 
-    def remember(self) -> dict[int, Relation]:
+    def remember(self) -> dict[int, RelationName]:
         """Note what is there before a migration, and return it."""
-        self.known = existing(self._ready()[0])
-        return self.known
+        self.relations_before = read_relations(self._connect_once()[0])
+        return self.relations_before
 
     def close(self) -> None:
         """Close the connections."""
-        for conn in (self._observer, *(self._pins.conns if self._pins else ())):
+        for conn in (self._observer_conn, *(self._pins.conns if self._pins else ())):
             if conn is not None:
                 conn.close()
 
-    def _ready(self) -> tuple[Connection[Any], Pins]:
-        if self._observer is None or self._pins is None:
-            self._observer = self.connect()
-            send(self._observer, "SET statement_timeout = 0; SET lock_timeout = '1s'")
-            self._pins = pinned(self.connect)
-        return self._observer, self._pins
+    def _connect_once(self) -> tuple[Connection[Any], Pins]:
+        if self._observer_conn is None or self._pins is None:
+            self._observer_conn = self.connect()
+            send(self._observer_conn, "SET statement_timeout = 0; SET lock_timeout = '1s'")
+            self._pins = open_pins(self.connect)
+        return self._observer_conn, self._pins
 
     @contextmanager
-    def watching(
-        self, conn: Connection[Any], sql: str, keep: Callable[[Sampled], None], line: int | None = None
+    def sample_statement(
+        self,
+        conn: Connection[Any],
+        sql: str,
+        record: Callable[[StatementObservation], None],
+        line: int | None = None,
     ) -> Iterator[None]:
         """Watch the statement that runs on ``conn`` in the block, and hand over what was seen of it."""
-        observer, pins = self._ready()
-        members = family(conn, sql)
-        before = files(observer)
-        filled = _filled(observer, members)
-        watch = Watch(observer, pins, _pid(conn))
-        concurrently = is_concurrently(sql)
+        observer, pins = self._connect_once()
+        members = read_family(conn, sql)
+        before = read_files(observer)
+        filled = _find_filled(observer, members)
+        watch = StatementObserver(observer, pins, _read_pid(conn))
+        concurrently = is_concurrent(sql)
         # What names nothing may be at work on the catalogs, which pins would stand in its way on.
-        _pin(pins, members if names(sql) else (), concurrently=concurrently)
+        _hold_pins(pins, members if find_names(sql) else (), concurrently=concurrently)
         thread = threading.Thread(target=watch.watch, name="confiture-sampling", daemon=True)
         thread.start()
         try:
@@ -171,55 +175,57 @@ class Sampler:
         finally:
             watch.stop()
             thread.join()
-        replaced = _replaced(observer, self.known) if concurrently else frozenset()
-        keep(self._sampled(watch, before, files(observer), filled, replaced, line))
+        replaced = _find_replaced(observer, self.relations_before) if concurrently else frozenset()
+        record(self._build_observation(watch, before, read_files(observer), filled, replaced, line))
 
-    def _sampled(
+    def _build_observation(
         self,
-        watch: Watch,
-        before: Files,
-        after: Files,
+        observer: StatementObserver,
+        before: RelationFiles,
+        after: RelationFiles,
         filled: frozenset[str],
         replaced: frozenset[int],
         line: int | None,
-    ) -> Sampled:
-        locks = self._locks(watch, replaced)
-        builds = built(before, after, self.known.keys())
-        existing = {relation.name for relation in self.known.values()}
-        rewrites = tuple(name for name in rewritten(before, after) if name in existing)
+    ) -> StatementObservation:
+        locks = self._build_locks(observer, replaced)
+        builds = find_built(before, after, self.relations_before.keys())
+        existing = {relation.name for relation in self.relations_before.values()}
+        rewrites = tuple(name for name in find_rewritten(before, after) if name in existing)
         blocked = {lock.relation for lock in locks if lock.blocks}
         changed = {*rewrites, *(build.table for build in builds)}
-        return Sampled(
+        return StatementObservation(
             locks,
             rewrites,
             builds,
             tuple(sorted(changed & blocked & filled)),
-            self._not_seen(watch, line),
-            watch.held_up_s * 1000,
+            self._describe_not_seen(observer, line),
+            observer.held_up_s * 1000,
         )
 
-    def _locks(self, watch: Watch, replaced: frozenset[int]) -> tuple[Lock, ...]:
-        found = strongest((each for each in watch.seen if each[0] not in replaced), self.known)
+    def _build_locks(self, observer: StatementObserver, replaced: frozenset[int]) -> tuple[Lock, ...]:
+        found = list_strongest_locks(
+            (each for each in observer.seen if each[0] not in replaced), self.relations_before
+        )
         times = {
-            (self.known[oid].name, mode): seen
-            for (oid, mode), seen in watch.seen.items()
-            if oid in self.known
+            (self.relations_before[oid].name, mode): seen
+            for (oid, mode), seen in observer.seen.items()
+            if oid in self.relations_before
         }
         return tuple(
-            evolve(lock, seen="sampled", held_ms=_held_ms(times[lock.relation, lock.mode], watch))
+            evolve(lock, seen="sampled", held_ms=_compute_held_ms(times[lock.relation, lock.mode], observer))
             for lock in found
         )
 
-    def _not_seen(self, watch: Watch, line: int | None) -> tuple[NotSeen, ...]:
+    def _describe_not_seen(self, observer: StatementObserver, line: int | None) -> tuple[NotSeen, ...]:
         where = "a statement" if line is None else f"line {line}"
-        missing = [NotSeen(None, "scans", f"{where}: {_SCANS}")]
-        if watch.fault:
-            why = f"{where}: the connection that looked at its locks failed: {watch.fault}"
+        missing = [NotSeen(None, "scans", f"{where}: {_SCANS_UNKNOWN}")]
+        if observer.fault:
+            why = f"{where}: the connection that looked at its locks failed: {observer.fault}"
             missing.append(NotSeen(None, "locks", why))
-        elif watch.pins.rows.lost or not watch.pins.rows.held:
+        elif observer.pins.rows.lost or not observer.pins.rows.has_rows:
             why = f"{where}: it could not be held up to its end: a lock held for a moment may be missed"
             missing.append(NotSeen(None, "locks", why))
-        elif not watch.pins.rows.possible:
+        elif not observer.pins.rows.possible:
             why = (
                 f"{where}: only a superuser can hold it up where it holds most: a lock held for less than "
                 "a millisecond may be missed"
@@ -228,59 +234,59 @@ class Sampler:
         return tuple(missing)
 
 
-def _held_ms(seen: tuple[float, float], watch: Watch) -> float:
+def _compute_held_ms(seen: tuple[float, float], observer: StatementObserver) -> float:
     first, last = seen
-    return max(0.0, (last - first - watch.held_up_s) * 1000)
+    return max(0.0, (last - first - observer.held_up_s) * 1000)
 
 
-def _pin(pins: Pins, members: tuple[Member, ...], *, concurrently: bool) -> None:
-    tables = (member.name for member in members if member.kind in ("r", "p") and _plain(member.name))
+def _hold_pins(pins: Pins, members: tuple[NamedRelation, ...], *, concurrently: bool) -> None:
+    tables = (member.name for member in members if member.kind in ("r", "p") and _is_ordinary(member.name))
     pins.table.hold(tables if concurrently else ())
     pins.rows.hold(members)
 
 
-def _plain(name: str) -> bool:
+def _is_ordinary(name: str) -> bool:
     return not name.startswith("pg_toast.")
 
 
-def _filled(conn: Connection[Any], members: Iterable[Member]) -> frozenset[str]:
+def _find_filled(conn: Connection[Any], members: Iterable[NamedRelation]) -> frozenset[str]:
     """Return the tables and materialized views among them that hold a row."""
     each = [member for member in members if member.kind in ("r", "m")]
-    if len(each) <= _MANY:
+    if len(each) <= _MOST_PROBED:
         return frozenset(member.name for member in each if _holds_rows(conn, member))
     # Not one by one: by their size.
     oids = ", ".join(str(member.oid) for member in each)
-    sizes = rows(
+    sizes = fetch_rows(
         conn, f"SELECT oid::bigint FROM unnest(ARRAY[{oids}]::oid[]) oid WHERE pg_relation_size(oid) > 0"
     )
     filled = {oid for (oid,) in sizes}
     return frozenset(member.name for member in each if member.oid in filled)
 
 
-def _holds_rows(conn: Connection[Any], member: Member) -> bool:
+def _holds_rows(conn: Connection[Any], member: NamedRelation) -> bool:
     try:
-        return bool(rows(conn, f"SELECT 1 FROM ONLY {member.name} LIMIT 1"))
+        return bool(fetch_rows(conn, f"SELECT 1 FROM ONLY {member.name} LIMIT 1"))
     except psycopg.DatabaseError:
         # Not to be read, or not filled yet: by its size.
-        return bool(rows(conn, f"SELECT pg_relation_size({member.oid}::oid) > 0")[0][0])
+        return bool(fetch_rows(conn, f"SELECT pg_relation_size({member.oid}::oid) > 0")[0][0])
 
 
-def _replaced(conn: Connection[Any], known: Mapping[int, Relation]) -> frozenset[int]:
+def _find_replaced(conn: Connection[Any], known: Mapping[int, RelationName]) -> frozenset[int]:
     """Return the indexes that REINDEX CONCURRENTLY has made anew under the same name.
 
     The old one is dropped, under a strong lock, when it has been out of use for a while: that lock is on
     nothing that anybody can still see.
     """
-    now = existing(conn)
+    now = read_relations(conn)
     names = {relation.name for oid, relation in now.items() if oid not in known}
     return frozenset(oid for oid, relation in known.items() if oid not in now and relation.name in names)
 
 
-def _pid(conn: Connection[Any]) -> int:
-    return int(rows(conn, "SELECT pg_backend_pid()")[0][0])
+def _read_pid(conn: Connection[Any]) -> int:
+    return int(fetch_rows(conn, "SELECT pg_backend_pid()")[0][0])
 
 
-_FILES = """
+_FILES_SQL = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
         pg_relation_filenode(c.oid)::bigint, coalesce(i.indrelid, 0)::bigint
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_index i ON i.indexrelid = c.oid
@@ -290,47 +296,47 @@ _FILES = """
 
 
 @frozen
-class File:
+class RelationFile:
     """Where one relation lies.
 
     Attributes:
         name: Schema-qualified, quoted only where PostgreSQL would.
         kind: PostgreSQL's letter: ``r``, ``m`` or ``i``.
-        node: The number of its file.
-        table: The oid of an index's table, else 0.
+        filenode: The number of its file.
+        table_oid: The oid of an index's table, else 0.
     """
 
     name: str
     kind: str
-    node: int | None
-    table: int = 0
+    filenode: int | None
+    table_oid: int = 0
 
 
-Files = Mapping[int, File]
+RelationFiles = Mapping[int, RelationFile]
 
 
-def files(conn: Connection[Any]) -> Files:
+def read_files(conn: Connection[Any]) -> RelationFiles:
     """Return where each table, materialized view and index lies, by oid; catalogs and TOAST left out."""
-    return {oid: File(*rest) for oid, *rest in rows(conn, _FILES)}
+    return {oid: RelationFile(*rest) for oid, *rest in fetch_rows(conn, _FILES_SQL)}
 
 
-def rewritten(before: Files, after: Files) -> tuple[str, ...]:
+def find_rewritten(before: RelationFiles, after: RelationFiles) -> tuple[str, ...]:
     """Return the tables and materialized views that have got a new file."""
     return tuple(
         sorted(
             file.name
             for oid, file in before.items()
-            if file.kind != "i" and oid in after and after[oid].node != file.node
+            if file.kind != "i" and oid in after and after[oid].filenode != file.filenode
         )
     )
 
 
-def built(before: Files, after: Files, known: Collection[int]) -> tuple[IndexBuild, ...]:
+def find_built(before: RelationFiles, after: RelationFiles, known: Collection[int]) -> tuple[IndexBuild, ...]:
     """Return the indexes that were built on tables among ``known``; a new oid is a new index."""
     found = (
-        IndexBuild(file.name, after[file.table].name, new=oid not in before)
+        IndexBuild(file.name, after[file.table_oid].name, new=oid not in before)
         for oid, file in after.items()
-        if file.kind == "i" and file.table in known and file.table in after
-        if oid not in before or before[oid].node != file.node
+        if file.kind == "i" and file.table_oid in known and file.table_oid in after
+        if oid not in before or before[oid].filenode != file.filenode
     )
     return tuple(sorted(found, key=lambda build: (build.table, build.index)))

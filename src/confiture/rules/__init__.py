@@ -19,5 +19,5 @@ hook ``rules``, which returns a list of them; the built-in ones come by the same
         return [Rule(id="jam-extension", severity="error", basis="static", check=hits, **words)]
 
 ``rule`` and ``reading`` are the values, ``trees`` and ``recipes`` what the rules are written with,
-``judging`` decides, ``gathering`` asks the plugins, ``linting`` is the half that needs no server.
+``lint_options`` decides, ``gathering`` asks the plugins, ``linting`` is the half that needs no server.
 """

@@ -22,7 +22,7 @@ from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, altered, backfill, not_null, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.schema_model import Domain
-from confiture.sql.parser import written_expression, written_type
+from confiture.sql.parser import deparse_expression, deparse_type
 from confiture.sql.quote import quote_ident
 
 _VOLATILE_WORDS = """
@@ -108,7 +108,7 @@ def _volatile(piece: Piece) -> Iterator[Hit]:
         if called:
             table, name = name_of(piece.stmt.relation), quote_ident(column.colname)
             plain = altered(piece.stmt, [bare(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
-            value = written_expression(default.raw_expr)
+            value = deparse_expression(default.raw_expr)
             yield Hit(
                 f"rewrites {table} while reads and writes of it wait: "
                 f"{called[0]}() gives every row its own value",
@@ -187,7 +187,7 @@ def _stored(piece: Piece) -> Iterator[Hit]:
 
 
 def _by_trigger(table: Name, column: Any, command: Command, generated: Any, stmt: Any) -> str:
-    name, value = quote_ident(column.colname), written_expression(generated.raw_expr)
+    name, value = quote_ident(column.colname), deparse_expression(generated.raw_expr)
     function = table.beside(derived(table.name, column.colname, "kept"))
     trigger = quote_ident(function.name)
     return recipe(
@@ -258,7 +258,7 @@ def _value(column: Any) -> str:
     name = type_words(column.type_name)
     if column.type_name.array_bounds:
         return "'{}'"
-    return "0" if name in _NUMBERS else _NOTHING.get(name, f"''::{written_type(column.type_name)}")
+    return "0" if name in _NUMBERS else _NOTHING.get(name, f"''::{deparse_type(column.type_name)}")
 
 
 RULES = (

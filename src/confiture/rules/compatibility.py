@@ -8,9 +8,9 @@ from typing import Any
 from confiture.rules.parse_tree import commands, name_in, name_of
 from confiture.rules.parsed_migration import Piece, Reading
 from confiture.rules.rule import Example, Hit, Rule, Severity
-from confiture.sql.parser import word
+from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
-from confiture.sql.transaction_block import transaction_words
+from confiture.sql.transaction_block import find_transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL, qty int);"
 _WAY = "deploy a version of the application that does without it, and then drop it in a later migration"
@@ -19,7 +19,7 @@ _RENAME = "add the new name beside the old one, move the application over, and t
 
 def _drop_column(piece: Piece) -> Iterator[Hit]:
     table = name_of(piece.stmt.relation)
-    if word(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
+    if read_enum_name(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
         for each in commands(piece.stmt):
             if each.sort == "AT_DropColumn":
                 yield Hit(f"drops {table}.{quote_ident(each.tree.name)}, and what is in it", str(table))
@@ -36,14 +36,14 @@ def _drop_not_null(piece: Piece) -> Iterator[Hit]:
 
 
 def _drop_table(piece: Piece) -> Iterator[Hit]:
-    if word(piece.stmt, "remove_type") == "OBJECT_TABLE":
+    if read_enum_name(piece.stmt, "remove_type") == "OBJECT_TABLE":
         for table in (name_in(each.list.items) for each in piece.stmt.objects):
             if not piece.is_new(table):
                 yield Hit(f"drops {table}, and what is in it", str(table))
 
 
 def _drop_schema(piece: Piece) -> Iterator[Hit]:
-    if word(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
+    if read_enum_name(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
         for each in piece.stmt.objects:
             yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
 
@@ -55,7 +55,7 @@ def _drop_database(piece: Piece) -> Iterator[Hit]:
 def _rename(sort: str, words: str) -> Any:
     def hits(piece: Piece) -> Iterator[Hit]:
         stmt = piece.stmt
-        if word(stmt, "rename_type") != sort:
+        if read_enum_name(stmt, "rename_type") != sort:
             return
         if stmt.HasField("relation"):
             table = name_of(stmt.relation)
@@ -103,7 +103,7 @@ def _rls(reading: Reading) -> Iterator[Hit]:
 
 
 def _control(piece: Piece) -> Iterator[Hit]:
-    words = transaction_words(piece.kind, piece.node, piece.sql)
+    words = find_transaction_words(piece.kind, piece.node, piece.sql)
     if words:
         yield Hit(f"{words} in a migration: confiture begins and ends the transaction itself")
 
@@ -112,7 +112,7 @@ def _uncommitted(reading: Reading) -> Iterator[Hit]:
     opened: int | None = None
     for piece in reading.pieces:
         if piece.kind == "transaction_stmt":
-            words = transaction_words(piece.kind, piece.node, piece.sql) or ""
+            words = find_transaction_words(piece.kind, piece.node, piece.sql) or ""
             if words in ("BEGIN", "START"):
                 opened = piece.line
             elif words in ("COMMIT", "END", "ROLLBACK", "ABORT"):

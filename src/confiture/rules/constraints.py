@@ -23,7 +23,7 @@ from confiture.rules.parse_tree import (
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, not_null, outside, part, recipe, validated_later
 from confiture.rules.rule import Basis, Example, Hit, Rule
-from confiture.sql.parser import word
+from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -32,7 +32,7 @@ _CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
 
 def _added(piece: Piece, sort: str) -> Iterator[Constraint]:
     """Yield the constraints of a sort that are added, checked at once, to a table that is there."""
-    if word(piece.stmt, "objtype") != "OBJECT_TABLE" or piece.is_new(name_of(piece.stmt.relation)):
+    if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE" or piece.is_new(name_of(piece.stmt.relation)):
         return
     for each in added_constraints(piece.stmt):
         if each.sort == sort and not each.tree.skip_validation and not each.tree.indexname:
@@ -251,7 +251,7 @@ def _drops_constraint(piece: Piece) -> bool:
 def _dropped(piece: Piece) -> list[Name]:
     if piece.kind == "alter_table_stmt":
         return [name_of(piece.stmt.relation)]
-    if word(piece.stmt, "remove_type") != "OBJECT_TABLE":
+    if read_enum_name(piece.stmt, "remove_type") != "OBJECT_TABLE":
         return []
     return [name_in(each.list.items) for each in piece.stmt.objects]
 
@@ -262,9 +262,9 @@ def _domain(piece: Piece) -> Iterator[Hit]:
     if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
         constraint = getattr(stmt, "def").constraint
         name = quote_ident(constraint.conname or derived(domain.name, "", "check"))
-        from confiture.sql.parser import written_expression
+        from confiture.sql.parser import deparse_expression
 
-        check = written_expression(constraint.raw_expr)
+        check = deparse_expression(constraint.raw_expr)
         yield Hit(
             f"reads all of every table with a column of {domain} while writes to it wait",
             None,

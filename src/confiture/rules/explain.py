@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from confiture.models.report import Explained
+from confiture.models.report import RuleExplanation
 from confiture.rules.lint import reading_of
 from confiture.rules.parsed_migration import Reading, together
 from confiture.rules.rule import Example, Rule, Severity
@@ -15,10 +15,10 @@ _BASIS = {"static": "S", "measured": "D", "either": "S+D"}
 OUTSIDE = "-- confiture: no-transaction\n"
 
 
-def explained(rule: Rule, severity: Severity | None = None) -> Explained:
+def explained(rule: Rule, severity: Severity | None = None) -> RuleExplanation:
     """Return a rule in words."""
     example = rule.example
-    return Explained(
+    return RuleExplanation(
         rule=rule.id,
         severity=severity or rule.severity,
         by=_BASIS[rule.basis],
@@ -43,7 +43,7 @@ def read_example(example: Example) -> Reading:
     root = Path.cwd()
     readings = []
     for version, name, text in (("1", "schema", example.schema), ("2", "example", dangerous(example))):
-        parsed = read_sql_text(text or "SELECT 1", root / f"{version}_{name}.sql", judged=True)
+        parsed = read_sql_text(text or "SELECT 1", root / f"{version}_{name}.sql", keep_refused=True)
         assert parsed is not None
         readings.append(reading_of(version, name, parsed, root))
     together(readings)

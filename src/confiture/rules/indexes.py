@@ -11,9 +11,9 @@ from confiture.rules.parse_tree import Name, columns_in, derived, name_in, name_
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.sql.parser import respelled, word
+from confiture.sql.parser import deparse_statement, read_enum_name
 from confiture.sql.quote import quote_ident
-from confiture.sql.transaction_block import outside_transaction, transaction_words
+from confiture.sql.transaction_block import find_transaction_refusal, find_transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
@@ -40,7 +40,7 @@ def concurrently(stmt: Any) -> str:
 
 def created(stmt: Any) -> str:
     """Return a CREATE INDEX as SQL; the method that PostgreSQL takes anyway is left out."""
-    return respelled("index_stmt", stmt).replace(" USING btree (", " (", 1)
+    return deparse_statement("index_stmt", stmt).replace(" USING btree (", " (", 1)
 
 
 def _plain_build(piece: Piece) -> bool:
@@ -101,7 +101,7 @@ def _is_recursive(_: Hit, piece: Piece) -> bool:
 
 def _drop(piece: Piece) -> Iterator[Hit]:
     stmt = piece.stmt
-    if word(stmt, "remove_type") != "OBJECT_INDEX" or stmt.concurrent:
+    if read_enum_name(stmt, "remove_type") != "OBJECT_INDEX" or stmt.concurrent:
         return
     names = [name_in(each.list.items) for each in stmt.objects]
     there = [each for each in names if not piece.is_new(each)]
@@ -118,7 +118,7 @@ def _reindex(piece: Piece) -> Iterator[Hit]:
     stmt = piece.stmt
     if outside_words(piece).endswith("CONCURRENTLY"):
         return
-    sort = word(stmt, "kind").removeprefix("REINDEX_OBJECT_")
+    sort = read_enum_name(stmt, "kind").removeprefix("REINDEX_OBJECT_")
     target = (
         str(name_of(stmt.relation))
         if stmt.HasField("relation")
@@ -138,13 +138,17 @@ def _reindex(piece: Piece) -> Iterator[Hit]:
 
 def outside_words(piece: Piece) -> str:
     """Return what a statement is called that cannot run in a transaction, else nothing."""
-    found = outside_transaction(piece.kind, piece.node)
+    found = find_transaction_refusal(piece.kind, piece.node)
     return found.words if found and found.always else ""
 
 
 def _in_transaction(piece: Piece) -> Iterator[Hit]:
     words = outside_words(piece)
-    if words and piece.reading.transactional and not transaction_words(piece.kind, piece.node, piece.sql):
+    if (
+        words
+        and piece.reading.transactional
+        and not find_transaction_words(piece.kind, piece.node, piece.sql)
+    ):
         yield Hit(
             f"{words} cannot run inside a transaction: error 25001",
             None,

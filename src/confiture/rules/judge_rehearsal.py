@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from confiture.config.settings import Settings
-from confiture.migrations.prepare import Work
+from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
 from confiture.rules.evaluate import Book, findings
 from confiture.rules.lint import reading_of, shown
 from confiture.rules.parse_tree import Name
 from confiture.rules.parsed_migration import Piece, Reading, together
 from confiture.rules.suppressions import refuse_unknown
-from confiture.sql.parser import Unreadable, parse
+from confiture.sql.parser import ParseError, parse
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def readings_of(
     report: Report,
-    works: Sequence[Work],
+    works: Sequence[PreparedMigration],
     root: Path,
     *,
     lock_timeout: str | None = None,
@@ -47,7 +47,7 @@ def readings_of(
     return tuple(readings)
 
 
-def _reading(work: Work, root: Path) -> Reading:
+def _reading(work: PreparedMigration, root: Path) -> Reading:
     if work.script is not None:
         return reading_of(work.version, work.name, work.script, root)
     file = shown(work.file, root) if work.file else ""
@@ -66,7 +66,7 @@ def _add(reading: Reading, report: StatementReport) -> None:
     """Add a statement that a Python migration ran."""
     try:
         found = parse(report.sql)
-    except Unreadable:
+    except ParseError:
         return
     for each in found[:1]:
         index = len(reading.pieces)
@@ -82,7 +82,7 @@ def judge_for(settings: Settings, book: Book, *, strict: bool = False) -> Judge:
         MigrationFault: A migration ignores a rule that there is not.
     """
 
-    def judge(conn: Connection[Any], report: Report, works: tuple[Work, ...]) -> Report:
+    def judge(conn: Connection[Any], report: Report, works: tuple[PreparedMigration, ...]) -> Report:
         from confiture.rules.live_schema import empty_relations, known_by
 
         readings = readings_of(

@@ -12,14 +12,14 @@ from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.migrations.folder import read_folder, read_text
 from confiture.migrations.version import parse_filename
-from confiture.models.migration import Script, SqlScript
+from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
 from confiture.rules.evaluate import Book, FailOn, fails, findings, open_book
 from confiture.rules.parallel import in_processes
 from confiture.rules.parsed_migration import Piece, Reading, together
 from confiture.rules.registry import gathered, severities
 from confiture.rules.suppressions import refuse_unknown
-from confiture.sql.parser import Unreadable, parse
+from confiture.sql.parser import ParseError, parse
 from confiture.sql.script import read_sql
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ NOT_REHEARSED = "read, not rehearsed"
 NO_SEVERITY: Mapping[str, object] = MappingProxyType({})
 
 
-def read_script(script: Script, root: Path) -> Reading:
+def read_script(script: MigrationFile, root: Path) -> Reading:
     """Return a migration's way up as the rules read it.
 
     Raises:
@@ -37,7 +37,7 @@ def read_script(script: Script, root: Path) -> Reading:
     """
     if script.kind == "python":
         return read_python(script, root)
-    parsed = read_sql(script, "forward", judged=True)
+    parsed = read_sql(script, "forward", keep_refused=True)
     assert parsed is not None
     return reading_of(script.version, script.name, parsed, root)
 
@@ -67,7 +67,7 @@ def shown(file: Path, root: Path) -> str:
     return whole.removeprefix(top) if whole.startswith(top) else file.as_posix()
 
 
-def loose_script(path: Path) -> Script:
+def loose_script(path: Path) -> MigrationFile:
     """Return a file given by name as a script; it need not be called like a migration.
 
     Raises:
@@ -77,10 +77,10 @@ def loose_script(path: Path) -> Script:
     text = read_text(path)
     kind: Any = "python" if path.suffix == ".py" else "sql"
     version, name = (named.version, named.name) if named else ("", path.stem)
-    return Script(version, name, kind, path, text, "")
+    return MigrationFile(version, name, kind, path, text, "")
 
 
-def read_all(scripts: Iterable[Script], root: Path) -> tuple[Reading, ...]:
+def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[Reading, ...]:
     """Return all migrations as the rules read them, in order, each knowing what those before it said.
 
     Raises:
@@ -133,7 +133,7 @@ def lint(
 
 
 def _judged(
-    settings: Settings, book: Book, scripts: Sequence[Script], *, strict: bool
+    settings: Settings, book: Book, scripts: Sequence[MigrationFile], *, strict: bool
 ) -> tuple[tuple[Finding, ...], frozenset[str]]:
     """Return what is found in some of the files, and the rules that could not be judged there."""
     readings = read_all(scripts, settings.root)
@@ -148,7 +148,7 @@ def _notes(rules: Sequence[str]) -> tuple[str, ...]:
     return (f"needs a dry-run to be judged: {', '.join(rules)}",) if rules else ()
 
 
-def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) -> tuple[Script, ...]:
+def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) -> tuple[MigrationFile, ...]:
     if files:
         return tuple(map(loose_script, _expanded(files)))
     try:
@@ -172,7 +172,7 @@ def _is_up(path: Path) -> bool:
     return named is not None and named.part not in ("down", "check", "backfill")
 
 
-def read_python(script: Script, root: Path) -> Reading:
+def read_python(script: MigrationFile, root: Path) -> Reading:
     """Return a Python migration as the rules read it, without running it.
 
     Raises:
@@ -194,7 +194,7 @@ def add_pieces(reading: Reading, sql: str, line: int) -> None:
     """Add the statements of a text; what the parser refuses, as for its placeholders, is left out."""
     try:
         found = parse(sql)
-    except Unreadable:
+    except ParseError:
         return
     for each in found:
         text = sql[each.start : each.end]

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from confiture.models.report import Report
-from confiture.postgres.session import literal, rows, send
+from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.rules.parse_tree import Name
 from confiture.rules.schema_model import Check, Domain, Known
 
@@ -91,12 +91,12 @@ def empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ...]:
     )
     if not names:
         return ()
-    there = [name for (name,) in rows(conn, _THERE.format(names=_array(names)))]
+    there = [name for (name,) in fetch_rows(conn, _THERE.format(names=_array(names)))]
     if not there:
         return ()
-    found = rows(conn, "SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in there))[0]
+    found = fetch_rows(conn, "SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in there))[0]
     return tuple(name for name, has in zip(there, found, strict=True) if not has)
 
 
 def _array(names: list[str]) -> str:
-    return f"ARRAY[{', '.join(map(literal, names))}]"
+    return f"ARRAY[{', '.join(map(quote_literal, names))}]"

@@ -187,9 +187,9 @@ def _deferred(piece: Piece) -> bool:
 
 
 def _tail(piece: Piece) -> str:
-    from confiture.sql.parser import respelled
+    from confiture.sql.parser import deparse_statement
 
-    whole = respelled("alter_table_stmt", piece.stmt)
+    whole = deparse_statement("alter_table_stmt", piece.stmt)
     head = f"ALTER TABLE {'' if piece.stmt.relation.inh else 'ONLY '}{name_of(piece.stmt.relation)} "
     return whole.removeprefix(head)
 

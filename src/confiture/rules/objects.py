@@ -10,8 +10,8 @@ from confiture.rules.parse_tree import Name, commands, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import part, recipe
 from confiture.rules.rule import Basis, Example, Hit, Rule
-from confiture.sql.parser import word
-from confiture.sql.transaction_block import switched_on
+from confiture.sql.parser import read_enum_name
+from confiture.sql.transaction_block import is_option_on
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _TOUCH = f"{_ORDERS} CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
@@ -47,7 +47,7 @@ def _full(piece: Piece) -> Iterator[Hit]:
     stmt = piece.stmt
     if piece.kind == "cluster_stmt":
         names = [name_of(stmt.relation)] if stmt.HasField("relation") else []
-    elif stmt.is_vacuumcmd and switched_on(stmt.options, "full", default=False):
+    elif stmt.is_vacuumcmd and is_option_on(stmt.options, "full", default=False):
         names = [name_of(each.vacuum_relation.relation) for each in stmt.rels]
     else:
         return
@@ -63,7 +63,7 @@ def _trigger(piece: Piece) -> Iterator[Hit]:
 
 
 def _dropped(piece: Piece, sort: str) -> Iterator[Name]:
-    if word(piece.stmt, "remove_type") == sort:
+    if read_enum_name(piece.stmt, "remove_type") == sort:
         yield from (name_in(each.list.items[:-1]) for each in piece.stmt.objects)
 
 
@@ -90,7 +90,7 @@ def _view(piece: Piece) -> Iterator[Hit]:
 
 
 def _index(piece: Piece) -> Iterator[Hit]:
-    if word(piece.stmt, "objtype") != "OBJECT_INDEX":
+    if read_enum_name(piece.stmt, "objtype") != "OBJECT_INDEX":
         return
     index = name_of(piece.stmt.relation)
     yield Hit(f"locks the index {index}: reads of its table wait, because the planner opens it", str(index))
@@ -124,7 +124,7 @@ def _truncate(piece: Piece) -> Iterator[Hit]:
 
 
 def _truncate_cascade(piece: Piece) -> Iterator[Hit]:
-    if word(piece.stmt, "behavior") != "DROP_CASCADE":
+    if read_enum_name(piece.stmt, "behavior") != "DROP_CASCADE":
         return
     names = [name_of(each.range_var) for each in piece.stmt.relations]
     locked = piece.report.locks if piece.report else ()

@@ -7,18 +7,18 @@ import pickle
 from collections.abc import Callable, Sequence
 
 from confiture.exceptions import MigrationFault, MigrationFaults
-from confiture.models.migration import Script
+from confiture.models.migration import MigrationFile
 from confiture.models.report import Finding
-from confiture.sql.parser import load
+from confiture.sql.parser import load_parser
 
 FEWEST_FILES = 100
 """As many are read in the time that another process takes to begin."""
 
 Found = tuple[tuple[Finding, ...], frozenset[str]]
-Judged = Callable[[Sequence[Script]], Found]
+Judged = Callable[[Sequence[MigrationFile]], Found]
 
 
-def in_processes(judged: Judged, scripts: Sequence[Script]) -> Found:
+def in_processes(judged: Judged, scripts: Sequence[MigrationFile]) -> Found:
     """Return what ``judged`` finds in all files, in their order; many are shared out.
 
     Raises:
@@ -28,21 +28,21 @@ def in_processes(judged: Judged, scripts: Sequence[Script]) -> Found:
     count = min(os.cpu_count() or 1, len(scripts) // FEWEST_FILES)
     if count < 2 or not hasattr(os, "fork"):
         return judged(scripts)
-    load()
+    load_parser()
     size = -(-len(scripts) // count)
     shares = [scripts[at : at + size] for at in range(0, len(scripts), size)]
     others = [_started(judged, share) for share in shares[1:]]
     return _joined([_tried(judged, shares[0]), *(_answer(pid, pipe) for pid, pipe in others)])
 
 
-def _tried(judged: Judged, share: Sequence[Script]) -> Found | Exception:
+def _tried(judged: Judged, share: Sequence[MigrationFile]) -> Found | Exception:
     try:
         return judged(share)
     except Exception as error:
         return error
 
 
-def _started(judged: Judged, share: Sequence[Script]) -> tuple[int, int]:
+def _started(judged: Judged, share: Sequence[MigrationFile]) -> tuple[int, int]:
     """Fork a process that judges its share, and return its number and where it answers."""
     reading, writing = os.pipe()
     pid = os.fork()

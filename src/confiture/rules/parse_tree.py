@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from confiture.sql.parser import nodes, word
+from confiture.sql.parser import find_nodes, read_enum_name
 from confiture.sql.quote import quote_ident, quote_name
 
 _LONGEST_NAME_BYTES = 63
@@ -96,7 +96,7 @@ def commands(stmt: Any) -> Iterator[Command]:
     """Yield the parts of an ALTER TABLE."""
     for each in stmt.cmds:
         tree = each.alter_table_cmd
-        yield Command(word(tree, "subtype"), tree)
+        yield Command(read_enum_name(tree, "subtype"), tree)
 
 
 @frozen
@@ -124,7 +124,7 @@ def added_columns(stmt: Any) -> Iterator[Any]:
 def constraints_of(column: Any) -> Iterator[Constraint]:
     """Yield the constraints behind a column."""
     for each in column.constraints:
-        yield Constraint(word(each.constraint, "contype"), each.constraint, column)
+        yield Constraint(read_enum_name(each.constraint, "contype"), each.constraint, column)
 
 
 def constraints_within(stmt: Any) -> Iterator[Any]:
@@ -143,7 +143,7 @@ def added_constraints(stmt: Any) -> Iterator[Constraint]:
     for command in commands(stmt):
         if command.sort == "AT_AddConstraint":
             tree = command.definition.constraint
-            yield Constraint(word(tree, "contype"), tree)
+            yield Constraint(read_enum_name(tree, "contype"), tree)
         elif command.sort == "AT_AddColumn":
             yield from constraints_of(command.definition.column_def)
 
@@ -160,7 +160,7 @@ def columns_in(expression: Any) -> tuple[str, ...]:
     """Return the columns that an expression names, each once."""
     found = (
         ref.fields[-1].string.sval
-        for ref in nodes(expression, "ColumnRef")
+        for ref in find_nodes(expression, "ColumnRef")
         if ref.fields[-1].HasField("string")
     )
     return tuple(dict.fromkeys(found))
@@ -173,7 +173,7 @@ def type_words(type_name: Any) -> str:
 
 def functions_in(expression: Any) -> Iterator[str]:
     """Yield the names of the functions that an expression calls, without their schema."""
-    for call in nodes(expression, "FuncCall"):
+    for call in find_nodes(expression, "FuncCall"):
         yield call.funcname[-1].string.sval.lower()
 
 
@@ -195,7 +195,10 @@ def made_by(kind: str, node: Any) -> Iterator[Name]:
 
 def renamed_by(kind: str, node: Any) -> Iterator[tuple[Name, Name]]:
     """Yield old and new name of the relation that a statement renames or moves."""
-    if kind == "rename_stmt" and word(node.rename_stmt, "rename_type") in ("OBJECT_TABLE", "OBJECT_MATVIEW"):
+    if kind == "rename_stmt" and read_enum_name(node.rename_stmt, "rename_type") in (
+        "OBJECT_TABLE",
+        "OBJECT_MATVIEW",
+    ):
         old = name_of(node.rename_stmt.relation)
         yield old, old.beside(node.rename_stmt.newname)
     elif kind == "alter_object_schema_stmt" and node.alter_object_schema_stmt.HasField("relation"):

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.rules.parse_tree import Name, made_by, renamed_by
-from confiture.sql.procedural import inside
+from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
     from confiture.rules.schema_model import Known
@@ -71,7 +71,7 @@ class Piece:
                 report=self.report,
                 inside=True,
             )
-            for statement in inside(self.sql).statements
+            for statement in parse_body(self.sql).statements
             if statement.sql is not None
         )
 

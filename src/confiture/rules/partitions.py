@@ -10,7 +10,7 @@ from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import outside, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.sql.parser import respelled, word
+from confiture.sql.parser import deparse_statement, read_enum_name
 from confiture.sql.quote import quote_ident
 
 _METRIC = (
@@ -22,7 +22,7 @@ _BESIDE = f"{_METRIC} CREATE TABLE metric_c (id bigint NOT NULL, at date NOT NUL
 
 def _commands(piece: Piece, sort: str) -> Iterator[tuple[Name, Name, Any]]:
     """Yield parent, partition and tree of each ATTACH or DETACH."""
-    if word(piece.stmt, "objtype") != "OBJECT_TABLE":
+    if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE":
         return
     parent = name_of(piece.stmt.relation)
     for command in commands(piece.stmt):
@@ -68,16 +68,16 @@ def _attach_recipe(piece: Piece, table: Name, tree: Any, child: Name, *, excludi
 
 def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
     """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
-    from confiture.sql.parser import written_expression
+    from confiture.sql.parser import deparse_expression
 
     columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
     if bound.strategy == "l":
-        values = ", ".join(written_expression(each) for each in bound.listdatums)
+        values = ", ".join(deparse_expression(each) for each in bound.listdatums)
         return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
     if bound.strategy == "r" and len(bound.lowerdatums) == 1:
         column = quote_ident(columns[0])
         ends = [
-            f"{column} {sign} {written_expression(each)}"
+            f"{column} {sign} {deparse_expression(each)}"
             for sign, each in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))
             if not _is_endless(each)
         ]
@@ -127,7 +127,7 @@ def _create(piece: Piece) -> Iterator[Hit]:
 
 
 def _for_values(stmt: Any) -> str:
-    text = respelled("create_stmt", stmt)
+    text = deparse_statement("create_stmt", stmt)
     at = text.upper().find("FOR VALUES")
     return text[at:] if at >= 0 else "DEFAULT"
 
@@ -143,7 +143,7 @@ def _detach(piece: Piece) -> Iterator[Hit]:
 
 
 def _drop(piece: Piece) -> Iterator[Hit]:
-    if word(piece.stmt, "remove_type") != "OBJECT_TABLE":
+    if read_enum_name(piece.stmt, "remove_type") != "OBJECT_TABLE":
         return
     for child in (name_in(each.list.items) for each in piece.stmt.objects):
         parent = piece.reading.known.partitions.get(child)

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from confiture.rules.parse_tree import Command, Constraint, Name, derived
-from confiture.sql.parser import respelled
+from confiture.sql.parser import deparse_statement
 from confiture.sql.quote import quote_ident
 
 BATCH_ROWS = 10_000
@@ -58,7 +58,7 @@ def altered(stmt: Any, commands: Iterable[Command]) -> str:
     del copied.cmds[:]
     for each in commands:
         copied.cmds.add().alter_table_cmd.CopyFrom(each.tree)
-    return f"{respelled('alter_table_stmt', copied)};"
+    return f"{deparse_statement('alter_table_stmt', copied)};"
 
 
 def validated_later(stmt: Any, constraint: Constraint, name: str) -> tuple[Part, Part]:
@@ -75,7 +75,7 @@ def validated_later(stmt: Any, constraint: Constraint, name: str) -> tuple[Part,
         tree.fk_attrs.add().string.sval = constraint.column.colname
     table = Name(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
     return (
-        part(f"{respelled('alter_table_stmt', copied)};"),
+        part(f"{deparse_statement('alter_table_stmt', copied)};"),
         part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
     )
 

@@ -17,7 +17,7 @@ from confiture.rules.parse_tree import (
     name_of,
 )
 from confiture.rules.parsed_migration import Piece, Reading
-from confiture.sql.parser import word, written_expression, written_type
+from confiture.sql.parser import deparse_expression, deparse_type, read_enum_name
 
 
 @frozen
@@ -64,7 +64,9 @@ class Known:
         if table not in self.made:
             return self.checks.get(table, ())
         trees = constraints_within(self.made[table])
-        return tuple(_check(table, each) for each in trees if word(each, "contype") == "CONSTR_CHECK")
+        return tuple(
+            _check(table, each) for each in trees if read_enum_name(each, "contype") == "CONSTR_CHECK"
+        )
 
 
 def learn(known: Known, readings: Iterable[Reading]) -> Known:
@@ -85,9 +87,9 @@ def _learn(known: Known, piece: Piece) -> None:
         _learn_table(known, piece)
     elif piece.kind == "create_domain_stmt":
         trees = [each.constraint for each in stmt.constraints]
-        checks = [each.raw_expr for each in trees if word(each, "contype") == "CONSTR_CHECK"]
+        checks = [each.raw_expr for each in trees if read_enum_name(each, "contype") == "CONSTR_CHECK"]
         known.domains[name_in(stmt.domainname)] = Domain(
-            written_type(stmt.type_name), tuple(map(written_expression, checks))
+            deparse_type(stmt.type_name), tuple(map(deparse_expression, checks))
         )
     elif piece.kind == "alter_table_stmt":
         for each in commands(stmt):
@@ -110,7 +112,7 @@ def _learn_table(known: Known, piece: Piece) -> None:
 def _check(table: Name, tree: Any) -> Check:
     columns = columns_in(tree.raw_expr)
     name = tree.conname or derived(table.name, columns[0] if len(columns) == 1 else "", "check")
-    return Check(name, columns, written_expression(tree.raw_expr))
+    return Check(name, columns, deparse_expression(tree.raw_expr))
 
 
 def _learn_partition(known: Known, parent: Name, child: Name, is_default: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from confiture.rules.parse_tree import added_columns, constraints_of, name_of, type_words
 from confiture.rules.parsed_migration import Piece
 from confiture.rules.rule import Basis, Example, Hit, Rule
-from confiture.sql.parser import nodes, word
+from confiture.sql.parser import find_nodes, read_enum_name
 from confiture.sql.quote import quote_ident
 
 _LONGEST_BYTES = 63
@@ -61,7 +61,7 @@ def _too_long(piece: Piece) -> Iterator[Hit]:
 
 
 def _schema(piece: Piece) -> Iterator[Hit]:
-    for relation in nodes(piece.node, "RangeVar"):
+    for relation in find_nodes(piece.node, "RangeVar"):
         if hasattr(relation, "relname") and relation.relname and not relation.schemaname:
             yield Hit(f"{name_of(relation)} is named without its schema", str(name_of(relation)))
             return
@@ -78,7 +78,11 @@ def _robust(piece: Piece) -> Iterator[Hit]:
 
 
 def _fk_index(piece: Piece) -> Iterator[Hit]:
-    trees = [each for each in nodes(piece.node, "Constraint") if word(each, "contype") == "CONSTR_FOREIGN"]
+    trees = [
+        each
+        for each in find_nodes(piece.node, "Constraint")
+        if read_enum_name(each, "contype") == "CONSTR_FOREIGN"
+    ]
     own = name_of(piece.stmt.relation)
     indexed = {columns[:1] for table, columns in piece.reading.known.indexes.values() if table == own}
     for each in trees:

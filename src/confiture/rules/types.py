@@ -10,7 +10,7 @@ from confiture.rules.parsed_migration import Piece
 from confiture.rules.recipes import Part, backfill, part, recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.schema_model import Check
-from confiture.sql.parser import written_type
+from confiture.sql.parser import deparse_type
 from confiture.sql.quote import quote_ident
 
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
@@ -48,7 +48,7 @@ def _swapped(table: Name, command: Command) -> tuple[Part, ...]:
     """Keep a second column beside the first, fill it, and let it take the first one's place."""
     column = command.tree.name
     old, new = quote_ident(column), quote_ident(derived(column, "", "new"))
-    type_name = written_type(command.definition.column_def.type_name)
+    type_name = deparse_type(command.definition.column_def.type_name)
     collation = command.definition.column_def.coll_clause
     if collation.collname:
         type_name += " COLLATE " + ".".join(quote_ident(each.string.sval) for each in collation.collname)

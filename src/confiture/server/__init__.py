@@ -11,9 +11,15 @@ The steward waits for *users* to be free, which also happens when the last comma
 stops the server then.
 """
 
-from confiture.server.binaries import binaries
+from confiture.server.binaries import find_binaries
 from confiture.server.extensions import explain_missing_extension
-from confiture.server.lifecycle import embedded, temporary
+from confiture.server.lifecycle import open_embedded_server, open_temporary_server
 from confiture.server.postmaster import Server
 
-__all__ = ["Server", "binaries", "embedded", "explain_missing_extension", "temporary"]
+__all__ = [
+    "Server",
+    "explain_missing_extension",
+    "find_binaries",
+    "open_embedded_server",
+    "open_temporary_server",
+]

@@ -10,31 +10,31 @@ from pathlib import Path
 
 from confiture.exceptions import ServerFault
 from confiture.server.account import Account
-from confiture.server.data_dir import Place
+from confiture.server.data_dir import ServerFiles
 from confiture.server.file_lock import FileLock
 from confiture.server.postmaster import DATABASE, PORT, SUPERUSER, read_postmaster
 
 # The system's limit is 107 bytes on Linux and 103 on macOS, the socket's own name included.
-_SOCKET_BYTES = 103
-_SOCKET_FOLDER = "confiture-"
-_INITDB = ("-E", "UTF8", "--locale=C", "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject")
+_MAX_SOCKET_BYTES = 103
+_SOCKET_FOLDER_PREFIX = "confiture-"
+_INITDB_OPTIONS = ("-E", "UTF8", "--locale=C", "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject")
 _LOG_LINES = 15
-_LITTLE_MB = 32
+_LOW_DISK_MB = 32
 _NOBODYS_PID = 2**31 - 1
 
 
-def prepare(place: Place, bindir: Path, gate: FileLock) -> None:
+def prepare(files: ServerFiles, bindir: Path, gate: FileLock) -> None:
     """Make the data folder where there is none; what an interrupted command left half-made goes.
 
     Raises:
         ServerFault: It cannot be made, or what is there is not whole.
     """
-    for leftover in place.home.glob(f".{place.data.name}-*"):
+    for leftover in files.home.glob(f".{files.data.name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    if place.data.exists() and any(place.data.iterdir()):
-        _check_whole(place.data)
+    if files.data.exists() and any(files.data.iterdir()):
+        _check_whole(files.data)
     else:
-        _make(place, bindir, gate)
+        _make(files, bindir, gate)
 
 
 def _check_whole(data: Path) -> None:
@@ -46,24 +46,24 @@ def _check_whole(data: Path) -> None:
         )
 
 
-def _make(place: Place, bindir: Path, gate: FileLock) -> None:
+def _make(files: ServerFiles, bindir: Path, gate: FileLock) -> None:
     # Under a name of its own until it is whole: a kill in between leaves nothing that looks like data.
-    making = Path(tempfile.mkdtemp(prefix=f".{place.data.name}-", dir=place.home))
+    making = Path(tempfile.mkdtemp(prefix=f".{files.data.name}-", dir=files.home))
     try:
-        place.account.give(making)
-        sync = () if place.fsync else ("--no-sync",)
-        _succeed(place.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB, *sync], gate)
+        files.account.give(making)
+        sync = () if files.fsync else ("--no-sync",)
+        _run_checked(files.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB_OPTIONS, *sync], gate)
         single = [f"{bindir}/postgres", "--single", "-D", f"{making}", "postgres"]
-        _succeed(place.account, single, gate, given=f"CREATE DATABASE {DATABASE}\n")
-        making.rename(place.data)
+        _run_checked(files.account, single, gate, stdin=f"CREATE DATABASE {DATABASE}\n")
+        making.rename(files.data)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
 
 
-def _succeed(account: Account, command: Sequence[str], gate: FileLock, *, given: str = "") -> None:
+def _run_checked(account: Account, command: Sequence[str], gate: FileLock, *, stdin: str = "") -> None:
     # With the gate in its hand: when we are killed, the next command waits until this is over too.
-    done = account.run(command, given=given, keep=[gate.fd])
+    done = account.run(command, stdin=stdin, keep=[gate.fd])
     if done.returncode:
         said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
         raise ServerFault(
@@ -72,7 +72,7 @@ def _succeed(account: Account, command: Sequence[str], gate: FileLock, *, given:
         )
 
 
-def command_line(place: Place, bindir: Path, socket: Path) -> list[str]:
+def build_command(files: ServerFiles, bindir: Path, socket: Path) -> list[str]:
     """Return the words that start the server: a private socket, no TCP, the log on its output."""
     # The value is a list to PostgreSQL: in quotes it is one folder, whatever is in its name.
     quoted = '"' + str(socket).replace('"', '""') + '"'
@@ -84,39 +84,39 @@ def command_line(place: Place, bindir: Path, socket: Path) -> list[str]:
         "log_destination": "stderr",
         "logging_collector": "off",
     }
-    if not place.fsync:
+    if not files.fsync:
         settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    return [os.fspath(bindir / "postgres"), "-D", os.fspath(place.data), *words]
+    return [os.fspath(bindir / "postgres"), "-D", os.fspath(files.data), *words]
 
 
-def socket_folder(place: Place) -> Path:
+def choose_socket_folder(files: ServerFiles) -> Path:
     """Return a private folder for the socket: the data folder, or a short new one where that will not do."""
-    sweep(place)
-    name = os.fsencode(place.data / f".s.PGSQL.{PORT}")
-    if len(name) <= _SOCKET_BYTES and _plain(place.data):
-        return place.data
-    folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER, dir="/tmp"))
-    place.account.give(folder)
+    remove_leftovers(files)
+    name = os.fsencode(files.data / f".s.PGSQL.{PORT}")
+    if len(name) <= _MAX_SOCKET_BYTES and _is_plain(files.data):
+        return files.data
+    folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX, dir="/tmp"))
+    files.account.give(folder)
     return folder
 
 
-def _plain(path: Path) -> bool:
+def _is_plain(path: Path) -> bool:
     """Tell whether libpq takes the path for one folder: a comma would make it two hosts."""
     text = str(path)
     return text.isascii() and text.isprintable() and not set(text) & set(",\"'\\")
 
 
-def sweep(place: Place) -> None:
+def remove_leftovers(files: ServerFiles) -> None:
     """Take away what a server that is no more has left: its socket's folder, and the number it had."""
-    stale = read_postmaster(place.data)
+    stale = read_postmaster(files.data)
     if stale is None:
         return
-    if stale.socket and is_short(stale.socket) and stale.socket.is_dir():
+    if stale.socket and is_temporary_socket(stale.socket) and stale.socket.is_dir():
         shutil.rmtree(stale.socket, ignore_errors=True)
     # The number may be a stranger's by now, and PostgreSQL would refuse to start. The rest of the
     # file stays: by it PostgreSQL finds out whether a process of the old server is still at work.
-    file = os.open(place.data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
+    file = os.open(files.data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
     with open(file, "r+b") as pid_file:
         rest = pid_file.read().partition(b"\n")[2]
         pid_file.seek(0)
@@ -124,9 +124,9 @@ def sweep(place: Place) -> None:
         pid_file.truncate()
 
 
-def is_short(socket: Path) -> bool:
+def is_temporary_socket(socket: Path) -> bool:
     """Tell whether this is one of the folders that we make for a socket."""
-    return socket.parent == Path("/tmp") and socket.name.startswith(_SOCKET_FOLDER)
+    return socket.parent == Path("/tmp") and socket.name.startswith(_SOCKET_FOLDER_PREFIX)
 
 
 def open_log(path: Path) -> None:
@@ -136,16 +136,16 @@ def open_log(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
 
 
-def last_lines(path: Path) -> str:
+def read_last_lines(path: Path) -> str:
     """Return the end of the server's log."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return "\n".join(text.strip().splitlines()[-_LOG_LINES:])
 
 
-def advice(place: Place) -> str:
+def suggest_next_step(files: ServerFiles) -> str:
     """Return the next step after a start that failed."""
-    free_mb = shutil.disk_usage(place.home).free >> 20
-    if free_mb < _LITTLE_MB:
+    free_mb = shutil.disk_usage(files.home).free >> 20
+    if free_mb < _LOW_DISK_MB:
         # The log may lie on the same disk, and say nothing for that reason.
-        return f"the disk that holds {place.home} is nearly full ({free_mb} MB free): make room and try again"
+        return f"the disk that holds {files.home} is nearly full ({free_mb} MB free): make room and try again"
     return "mend what the last lines say, and try again"

@@ -13,16 +13,16 @@ from pathlib import Path
 from attrs import frozen
 
 from confiture.exceptions import ServerFault
-from confiture.server.account import Account, owner_of, server_account
-from confiture.server.binaries import OVERRIDE
+from confiture.server.account import Account, choose_server_account, read_owner
+from confiture.server.binaries import BINDIR_VARIABLE
 
-STATE = Path("/var/lib/confiture")
-FOLDER = ".confiture"
-NOTE = "embedded.json"
+STATE_FOLDER = Path("/var/lib/confiture")
+PROJECT_FOLDER = ".confiture"
+NOTE_FILE = "embedded.json"
 
 
 @frozen
-class Place:
+class ServerFiles:
     """Where one server's files are.
 
     Attributes:
@@ -31,7 +31,7 @@ class Place:
         log: What the server says, beside the data.
         account: Whom the data belongs to.
         fsync: Whether what is committed survives a power cut.
-        fleeting: Whether ``home`` is deleted with the server's end.
+        is_temporary: Whether ``home`` is deleted with the server's end.
     """
 
     home: Path
@@ -39,31 +39,35 @@ class Place:
     log: Path
     account: Account
     fsync: bool = True
-    fleeting: bool = False
+    is_temporary: bool = False
 
-    def lock(self, name: str) -> Path:
+    def lock_path(self, name: str) -> Path:
         """Return the path of one of the lock files."""
         return self.home / f"embedded.{name}"
 
 
-def place(root: Path, major: int) -> Place:
+def locate_files(root: Path, major: int) -> ServerFiles:
     """Return where the data of the project in ``root`` is, or is to be.
 
     Raises:
         ServerFault: It cannot be anywhere, or is another major version's.
     """
-    folder = root.resolve() / FOLDER
+    folder = root.resolve() / PROJECT_FOLDER
     _make_folder(folder)
-    account = server_account()
+    account = choose_server_account()
     data = folder / f"pg{major}"
-    if account.dropped and not data.exists() and (_noted(folder) or not _reachable(folder, account)):
+    if (
+        account.drops_privileges
+        and not data.exists()
+        and (_read_note(folder) or not _is_reachable(folder, account))
+    ):
         refuse_other_majors(folder, major)
-        folder = _private_home(folder, account, major)
-        account = owner_of(folder)
+        folder = _make_private_home(folder, account, major)
+        account = read_owner(folder)
         data = folder / f"pg{major}"
-    account = _data_account(data, account)
+    account = _choose_data_account(data, account)
     refuse_other_majors(folder, major)
-    return Place(folder, data, folder / f"pg{major}.log", account)
+    return ServerFiles(folder, data, folder / f"pg{major}.log", account)
 
 
 def _make_folder(folder: Path) -> None:
@@ -73,12 +77,12 @@ def _make_folder(folder: Path) -> None:
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
 
 
-def _data_account(data: Path, account: Account) -> Account:
+def _choose_data_account(data: Path, account: Account) -> Account:
     """Return whom existing data belongs to; root may become any of them, others must be it."""
     if not data.exists():
         return account
-    owner = owner_of(data)
-    if owner.uid != 0 and (account.dropped or owner.uid == account.uid):
+    owner = read_owner(data)
+    if owner.uid != 0 and (account.drops_privileges or owner.uid == account.uid):
         return owner
     raise ServerFault(
         f"the embedded server's data in {data} belongs to {owner.name}, and the server would run as "
@@ -89,68 +93,68 @@ def _data_account(data: Path, account: Account) -> Account:
     )
 
 
-def _reachable(folder: Path, account: Account) -> bool:
+def _is_reachable(folder: Path, account: Account) -> bool:
     """Try it: a folder in there, handed over, must be usable for the server's user."""
     probe = Path(tempfile.mkdtemp(prefix=".probe-", dir=folder))
     try:
         account.give(probe)
-        return account.may("-w", probe) and account.may("-x", probe)
+        return account.has_access("-w", probe) and account.has_access("-x", probe)
     except PermissionError:
         return False
     finally:
         probe.rmdir()
 
 
-def _noted(folder: Path) -> str | None:
+def _read_note(folder: Path) -> str | None:
     """Return the name of the private folder that an earlier command wrote down."""
     try:
-        data = Path(json.loads((folder / NOTE).read_text(encoding="utf-8"))["data"])
+        data = Path(json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))["data"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise ServerFault(
-            f"{folder / NOTE} does not say where the embedded server's data is: {error}",
-            hint=f"delete {folder / NOTE}; the data is in a folder of {STATE}",
+            f"{folder / NOTE_FILE} does not say where the embedded server's data is: {error}",
+            hint=f"delete {folder / NOTE_FILE}; the data is in a folder of {STATE_FOLDER}",
         ) from None
     # The file lies in the project: it may choose among our own folders, and none else.
-    if data.parent.parent != STATE or data.parent.name == "..":
+    if data.parent.parent != STATE_FOLDER or data.parent.name == "..":
         raise ServerFault(
-            f"{folder / NOTE} names {data}, which is not in {STATE}",
-            hint=f"delete {folder / NOTE}, and an empty server is made",
+            f"{folder / NOTE_FILE} names {data}, which is not in {STATE_FOLDER}",
+            hint=f"delete {folder / NOTE_FILE}, and an empty server is made",
         )
     return data.parent.name
 
 
-def _private_home(folder: Path, account: Account, major: int) -> Path:
+def _make_private_home(folder: Path, account: Account, major: int) -> Path:
     root = folder.parent
     short = re.sub(r"[^A-Za-z0-9._-]+", "_", root.name)[:40]
-    name = _noted(folder) or f"{short}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}"
-    home = private_folder(state() / name, account)
-    _note(folder / NOTE, {"data": str(home / f"pg{major}"), "user": owner_of(home).name})
+    name = _read_note(folder) or f"{short}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}"
+    home = make_private_folder(make_state_folder() / name, account)
+    _write_note(folder / NOTE_FILE, {"data": str(home / f"pg{major}"), "user": read_owner(home).name})
     return home
 
 
-def _note(path: Path, content: dict[str, str]) -> None:
+def _write_note(path: Path, content: dict[str, str]) -> None:
     text = json.dumps(content, indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    making = path.with_name(f".{NOTE}-{os.getpid()}")
+    making = path.with_name(f".{NOTE_FILE}-{os.getpid()}")
     making.write_text(text, encoding="utf-8")
     making.replace(path)
 
 
-def state() -> Path:
+def make_state_folder() -> Path:
     """Return root's folder for what an unprivileged server must reach, making it where it is missing."""
     try:
-        STATE.mkdir()
+        STATE_FOLDER.mkdir()
     except FileExistsError:
-        return STATE
+        return STATE_FOLDER
     # Ours and new: whatever the umask, the server's user must be able to walk through.
-    STATE.chmod(0o755)
-    return STATE
+    STATE_FOLDER.chmod(0o755)
+    return STATE_FOLDER
 
 
-def private_folder(path: Path, account: Account) -> Path:
+def make_private_folder(path: Path, account: Account) -> Path:
     """Return a folder that only the server's user (and root) may enter, making it where it is missing."""
     if not path.exists():
         making = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
@@ -160,8 +164,8 @@ def private_folder(path: Path, account: Account) -> Path:
         except OSError:
             # Another command made it meanwhile, and has already put something in.
             shutil.rmtree(making, ignore_errors=True)
-    owner = owner_of(path)
-    if owner.uid == 0 or not owner.may("-x", path):
+    owner = read_owner(path)
+    if owner.uid == 0 or not owner.has_access("-x", path):
         raise ServerFault(
             f"the user {owner.name!r}, whom the embedded server runs as, cannot reach {path}",
             hint=f"see the rights of {path} and of the folders above it",
@@ -178,26 +182,27 @@ def refuse_other_majors(home: Path, major: int) -> None:
     found = home / f"pg{major}"
     others = [found] if found.exists() else sorted(home.glob("pg*"))
     for data in others:
-        version = _version_of(data)
+        version = _read_version(data)
         if version is not None and version != str(major):
-            raise _OtherMajor(data, version, major)
+            raise _OtherMajorFault(data, version, major)
 
 
-def _version_of(data: Path) -> str | None:
+def _read_version(data: Path) -> str | None:
     try:
         return (data / "PG_VERSION").read_text(encoding="ascii").strip()
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-class _OtherMajor(ServerFault):
+class _OtherMajorFault(ServerFault):
     """The data can only be read by another major version of PostgreSQL."""
 
     def __init__(self, data: Path, version: str, major: int) -> None:
         super().__init__(
             f"the embedded server's data in {data} is PostgreSQL {version}'s, and the server programs are "
             f"PostgreSQL {major}'s",
-            hint=f"set {OVERRIDE} to the bin folder of a PostgreSQL {version} to go on with it; or dump it "
+            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL {version} to go on with "
+            f"it; or dump it "
             f"with that version's pg_dump, move {data} away and load the dump into the new server; "
             "or delete it if nothing in it matters",
         )

@@ -17,18 +17,18 @@ _MESSAGES = (
 
 def explain_missing_extension(error: psycopg.Error) -> str | None:
     """Return the hint for an extension that the embedded server lacks, ``None`` for any other error."""
-    return way_on(error.sqlstate, error.diag.message_primary or str(error))
+    return build_extension_hint(error.sqlstate, error.diag.message_primary or str(error))
 
 
-def way_on(sqlstate: str | None, message: str) -> str | None:
+def build_extension_hint(sqlstate: str | None, message: str) -> str | None:
     """Return the same of what is left of an error in a report."""
     if sqlstate not in _SQLSTATES:
         return None
     found = next(filter(None, (pattern.search(message) for pattern in _MESSAGES)), None)
-    return _way_on(found["name"]) if found else None
+    return _format_hint(found["name"]) if found else None
 
 
-def _way_on(name: str) -> str:
+def _format_hint(name: str) -> str:
     return (
         f"the embedded PostgreSQL comes without the extension {name!r}; set CONFITURE_PG_BINDIR to the bin "
         "folder of a PostgreSQL that has it, or use a server of your own with --url"

@@ -27,17 +27,17 @@ class FileLock:
 
     def share(self, deadline_s: float) -> None:
         """Hold it beside other sharers."""
-        self._wait(fcntl.LOCK_SH, deadline_s)
+        self._wait_for_lock(fcntl.LOCK_SH, deadline_s)
 
     def take(self, deadline_s: float) -> None:
         """Hold it alone."""
-        self._wait(fcntl.LOCK_EX, deadline_s)
+        self._wait_for_lock(fcntl.LOCK_EX, deadline_s)
 
     def try_take(self) -> bool:
         """Hold it alone if that is possible at once; what was held before is given back either way."""
         # Changing a shared lock into an exclusive one is two steps to the kernel; so it is here.
         self.release()
-        return self._try(fcntl.LOCK_EX)
+        return self._try_lock(fcntl.LOCK_EX)
 
     def release(self) -> None:
         """Give it back."""
@@ -47,16 +47,16 @@ class FileLock:
         """Give it back and close the file."""
         os.close(self.fd)
 
-    def _try(self, kind: int) -> bool:
+    def _try_lock(self, kind: int) -> bool:
         try:
             fcntl.flock(self.fd, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def _wait(self, kind: int, deadline_s: float) -> None:
+    def _wait_for_lock(self, kind: int, deadline_s: float) -> None:
         end = time.monotonic() + deadline_s
-        while not self._try(kind):
+        while not self._try_lock(kind):
             if time.monotonic() > end:
                 raise ServerFault(
                     f"{self.path} has been locked by another command for {deadline_s:.0f} s",

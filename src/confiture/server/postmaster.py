@@ -14,7 +14,7 @@ SUPERUSER = "postgres"
 DATABASE = "app"
 PORT = 5432
 _PROTOCOL_3 = 196608
-_ANSWER_S = 5.0
+_ANSWER_TIMEOUT_S = 5.0
 
 
 @frozen
@@ -66,7 +66,7 @@ def read_postmaster(data: Path) -> Postmaster | None:
     return Postmaster(int(pid), Path(lines[2]) if lines[2] else None, lines[5].strip() == "ready")
 
 
-def lives(postmaster: Postmaster, data: Path) -> bool:
+def is_alive(postmaster: Postmaster, data: Path) -> bool:
     """Tell whether its process is there and is a server of this very folder, not a stranger's number."""
     try:
         os.kill(postmaster.pid, 0)
@@ -84,7 +84,7 @@ def lives(postmaster: Postmaster, data: Path) -> bool:
     return os.fsencode(data) in words
 
 
-def answers(postmaster: Postmaster) -> bool:
+def accepts_connections(postmaster: Postmaster) -> bool:
     """Tell whether the server lets us in, asked as any client asks."""
     if not postmaster.ready or postmaster.socket is None:
         return False
@@ -92,7 +92,7 @@ def answers(postmaster: Postmaster) -> bool:
     hello = struct.pack("!ii", len(words) + 8, _PROTOCOL_3) + words
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(_ANSWER_S)
+            client.settimeout(_ANSWER_TIMEOUT_S)
             client.connect(os.fspath(postmaster.socket / f".s.PGSQL.{PORT}"))
             client.sendall(hello)
             welcome = client.recv(1) == b"R"

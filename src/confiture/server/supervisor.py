@@ -33,7 +33,7 @@ def main(spec: dict[str, Any]) -> None:
     os.chdir("/")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
     life = os.open(spec["life"], os.O_RDWR | os.O_NOFOLLOW)
     users = os.open(spec["users"], os.O_RDWR | os.O_NOFOLLOW)
     fcntl.flock(life, fcntl.LOCK_EX)
@@ -45,17 +45,17 @@ def main(spec: dict[str, Any]) -> None:
 
 
 def _serve(spec: dict[str, Any], users: int) -> None:
-    server = _start(spec)
+    server = _start_postgres(spec)
     try:
         # A server that ends by itself ends this too, so that the next command may start another.
-        while server.poll() is None and not _free(users):
+        while server.poll() is None and not _is_unused(users):
             time.sleep(_POLL_S)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         stop(server.pid, lambda: server.poll() is not None)
 
 
-def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
+def _start_postgres(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
     log = os.open(spec["log"], os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
     try:
         return subprocess.Popen(
@@ -68,7 +68,7 @@ def _start(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
         os.close(log)
 
 
-def _free(users: int) -> bool:
+def _is_unused(users: int) -> bool:
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -76,20 +76,20 @@ def _free(users: int) -> bool:
     return True
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     raise SystemExit(0)
 
 
-def stop(pid: int, ended: Callable[[], bool]) -> bool:
+def stop(pid: int, has_ended: Callable[[], bool]) -> bool:
     """Stop a server as gently as it allows; tell whether it has ended."""
     for number, patience_s in _SHUTDOWNS:
-        if not ended():
+        if not has_ended():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         end = time.monotonic() + patience_s
-        while not ended() and time.monotonic() < end:
+        while not has_ended() and time.monotonic() < end:
             time.sleep(_POLL_S)
-    return ended()
+    return has_ended()
 
 
 if __name__ == "__main__":

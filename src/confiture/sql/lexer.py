@@ -11,7 +11,7 @@ from typing import Literal
 
 from attrs import frozen
 
-Kind = Literal["comment", "space", "newline", "quoted", "word", "backslash", "semicolon", "other"]
+TokenKind = Literal["comment", "space", "newline", "quoted", "word", "backslash", "semicolon", "other"]
 
 # Whitespace is PostgreSQL's six characters: to it a no-break space is part of a name, as is all that is
 # not ASCII. That is said by what it is not: a range up to U+10FFFF takes three milliseconds to compile.
@@ -43,7 +43,7 @@ _TRIVIA = frozenset({"comment", "space", "newline"})
 class Token:
     """A piece of SQL; ``start`` and ``end`` count characters of the text."""
 
-    kind: Kind
+    kind: TokenKind
     start: int
     end: int
 
@@ -53,57 +53,57 @@ class Token:
         return self.kind in _TRIVIA
 
 
-def token_at(text: str, start: int) -> Token:
+def read_token(text: str, start: int) -> Token:
     """Return the token that begins at ``start``; an unclosed one reaches to the end."""
     found = _TOKEN.match(text, start)
     assert found is not None
     kind, end = found.lastgroup, found.end()
     if kind == "nested":
-        return Token("comment", start, _nested_end(text, end))
+        return Token("comment", start, _find_comment_end(text, end))
     if kind == "dollar":
         close = text.find(found.group(), end)
         return Token("quoted", start, len(text) if close < 0 else close + end - start)
     return Token(kind, start, end)  # type: ignore[arg-type]
 
 
-def tokens(text: str, start: int = 0, end: int | None = None) -> Iterator[Token]:
+def tokenize(text: str, start: int = 0, end: int | None = None) -> Iterator[Token]:
     """Yield the tokens from ``start``, up to the first that begins at ``end`` or after."""
     stop = len(text) if end is None else end
     while start < stop:
-        token = token_at(text, start)
+        token = read_token(text, start)
         yield token
         start = token.end
 
 
-def statement_start(text: str, start: int = 0) -> int | None:
+def find_statement_start(text: str, start: int = 0) -> int | None:
     """Return where the first statement from ``start`` on begins, ``None`` where none follows."""
     at = start
     while found := _NO_STATEMENT.match(text, at):
         at = found.end()
         if not found["nested"]:
             break
-        at = _nested_end(text, at)
+        at = _find_comment_end(text, at)
     return at if at < len(text) else None
 
 
-def without_trailing_comments(sql: str) -> str:
+def strip_trailing_comments(sql: str) -> str:
     """Return a statement without the blanks and comments that follow it."""
     bare = sql.rstrip(" \t\r\f\v\n")
     if "--" not in bare[bare.rfind("\n") + 1 :] and not bare.endswith("*/"):
         return bare
     end = 0
-    for token in tokens(bare):
+    for token in tokenize(bare):
         if not token.trivial:
             end = token.end
     return bare[:end]
 
 
-def blanked(text: str) -> str:
+def blank_out(text: str) -> str:
     """Return blanks in place of a text, of the same length and with the same line ends."""
     return re.sub(r"[^\n]+", lambda found: " " * len(found.group()), text)
 
 
-def _nested_end(text: str, start: int) -> int:
+def _find_comment_end(text: str, start: int) -> int:
     depth = 1
     for found in _NESTED.finditer(text, start):
         depth += 1 if found.group() == "/*" else -1

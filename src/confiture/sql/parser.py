@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from confiture.sql.lexer import statement_start
+from confiture.sql.lexer import find_statement_start
 
 if TYPE_CHECKING:
     from postgast import PgQueryError
@@ -24,7 +24,7 @@ _LONGEST_NEAR_CHARACTERS = 60
 
 
 @frozen
-class Parsed:
+class RawStatement:
     """One statement as the parser sees it; ``start`` and ``end`` count characters."""
 
     start: int
@@ -33,7 +33,7 @@ class Parsed:
     node: Node = field(repr=False)
 
 
-class Unreadable(Exception):
+class ParseError(Exception):
     """The parser refuses; ``offset`` counts characters from 0, ``None`` where it does not say."""
 
     def __init__(self, message: str, offset: int | None) -> None:
@@ -42,7 +42,7 @@ class Unreadable(Exception):
         self.offset = offset
 
 
-def parse(text: str) -> list[Parsed]:
+def parse(text: str) -> list[RawStatement]:
     """Return the statements of a text.
 
     Raises:
@@ -52,34 +52,34 @@ def parse(text: str) -> list[Parsed]:
     from google.protobuf.message import DecodeError
 
     if "\0" in text:
-        raise Unreadable("a NUL character", text.index("\0"))
+        raise ParseError("a NUL character", text.index("\0"))
     try:
         tree = postgast.parse(text)
     except postgast.PgQueryError as error:
-        raise Unreadable(_shortened(error.message), _offset(error)) from None
+        raise ParseError(_shorten_message(error.message), _find_offset(error)) from None
     except UnicodeEncodeError as error:
-        raise Unreadable("a character that UTF-8 has not", error.start) from None
+        raise ParseError("a character that UTF-8 has not", error.start) from None
     except DecodeError:
         tree = _parse_deep(text)
-    return _located(text, tree)
+    return _locate_statements(text, tree)
 
 
-def load() -> None:
+def load_parser() -> None:
     """Import the parser now: what several processes are to use is not loaded by each of them."""
     import_module("postgast")
 
 
-def word(message: Any, name: str) -> str:
+def read_enum_name(message: Any, name: str) -> str:
     """Return a field's value as PostgreSQL's source calls it, ``"AT_AddColumn"``."""
-    return _word(message.DESCRIPTOR, name, getattr(message, name))
+    return _look_up_enum_name(message.DESCRIPTOR, name, getattr(message, name))
 
 
 @cache
-def _word(descriptor: Any, name: str, number: int) -> str:
+def _look_up_enum_name(descriptor: Any, name: str, number: int) -> str:
     return str(descriptor.fields_by_name[name].enum_type.values_by_number[number].name)
 
 
-def nodes(message: Any, kind: str) -> Iterator[Any]:
+def find_nodes(message: Any, kind: str) -> Iterator[Any]:
     """Yield the nodes of a kind in a tree, itself included, ``"FuncCall"``; outer ones first."""
     waiting = [message]
     while waiting:
@@ -102,12 +102,12 @@ def parse_plpgsql(text: str) -> list[dict[str, Any]]:
     try:
         return list(postgast.parse_plpgsql(text))
     except postgast.PgQueryError as error:
-        raise Unreadable(_shortened(error.message), None) from None
+        raise ParseError(_shorten_message(error.message), None) from None
     except json.JSONDecodeError as error:
-        return _mended(error)
+        return _repair_json(error)
 
 
-def written(node: Node) -> str:
+def deparse(node: Node) -> str:
     """Return a statement's tree as text again."""
     import postgast
     from postgast.pg_query_pb2 import ParseResult, RawStmt
@@ -115,17 +115,17 @@ def written(node: Node) -> str:
     return str(postgast.deparse(ParseResult(stmts=[RawStmt(stmt=node)])))
 
 
-def assignment_as_list(text: str) -> str:
+def rewrite_assignment(text: str) -> str:
     """Return an assignment in PL/pgSQL as what may stand after SELECT: ``a := f(1)`` is ``a , f(1)``."""
     depth = 0
-    for piece, start, end in tokens(text):
+    for piece, start, end in scan_tokens(text):
         depth += (piece in "([") - (piece in ")]")
         if piece in ("=", ":=") and not depth:
             return f"{text[:start]},{text[end:]}"
     return text
 
 
-def tokens(text: str) -> list[tuple[str, int, int]]:
+def scan_tokens(text: str) -> list[tuple[str, int, int]]:
     """Return the words and signs of a text, each with its start and end in characters.
 
     Raises:
@@ -137,12 +137,12 @@ def tokens(text: str) -> list[tuple[str, int, int]]:
     try:
         found = postgast.scan(text).tokens
     except postgast.PgQueryError as error:
-        raise Unreadable(_shortened(error.message), None) from None
+        raise ParseError(_shorten_message(error.message), None) from None
     places = [(len(data[: each.start].decode()), len(data[: each.end].decode())) for each in found]
     return [(text[start:end], start, end) for start, end in places]
 
 
-def _mended(error: json.JSONDecodeError) -> list[dict[str, Any]]:
+def _repair_json(error: json.JSONDecodeError) -> list[dict[str, Any]]:
     """Read what libpg_query says of a trigger function: each of its variables has a brace too many."""
     doc = error.doc
     while error.pos < len(doc) and doc[error.pos] == "}":
@@ -151,10 +151,10 @@ def _mended(error: json.JSONDecodeError) -> list[dict[str, Any]]:
             return list(json.loads(doc))
         except json.JSONDecodeError as next_error:
             error = next_error
-    raise Unreadable("the parser's answer cannot be read", None)
+    raise ParseError("the parser's answer cannot be read", None)
 
 
-def respelled(kind: str, stmt: Any) -> str:
+def deparse_statement(kind: str, stmt: Any) -> str:
     """Return a statement's tree as SQL, in PostgreSQL's own spelling."""
     import postgast
     from postgast.pg_query_pb2 import ParseResult
@@ -164,23 +164,23 @@ def respelled(kind: str, stmt: Any) -> str:
     return str(postgast.deparse(tree))
 
 
-def written_expression(expression: Any) -> str:
+def deparse_expression(expression: Any) -> str:
     """Return an expression's tree as SQL."""
     from postgast.pg_query_pb2 import SelectStmt
 
     select = SelectStmt()
     select.target_list.add().res_target.val.CopyFrom(expression)
-    return respelled("select_stmt", select).removeprefix("SELECT ")
+    return deparse_statement("select_stmt", select).removeprefix("SELECT ")
 
 
-def written_type(type_name: Any) -> str:
+def deparse_type(type_name: Any) -> str:
     """Return a type as SQL, ``numeric(10, 2)``."""
     from postgast.pg_query_pb2 import Node
 
     cast = Node()
     cast.type_cast.arg.a_const.isnull = True
     cast.type_cast.type_name.CopyFrom(type_name)
-    return written_expression(cast).removeprefix("NULL::")
+    return deparse_expression(cast).removeprefix("NULL::")
 
 
 def _parse_deep(text: str) -> ParseResult:
@@ -191,22 +191,22 @@ def _parse_deep(text: str) -> ParseResult:
     try:
         from google._upb._message import SetAllowOversizeProtos
     except ImportError:
-        raise Unreadable("an expression is nested too deep to be read", None) from None
+        raise ParseError("an expression is nested too deep to be read", None) from None
     SetAllowOversizeProtos(True)
     try:
         return postgast.parse(text)
     except DecodeError:
-        raise Unreadable("an expression is nested too deep to be read", None) from None
+        raise ParseError("an expression is nested too deep to be read", None) from None
     finally:
         SetAllowOversizeProtos(False)
 
 
-def _offset(error: PgQueryError) -> int | None:
+def _find_offset(error: PgQueryError) -> int | None:
     # postgast's documentation says bytes; libpg_query counts characters, as the server does.
     return error.cursorpos - 1 if error.cursorpos > 0 else None
 
 
-def _shortened(message: str) -> str:
+def _shorten_message(message: str) -> str:
     """Cut what stands after *at or near*: for an unclosed quote that is the rest of the file."""
     words, near, token = message.partition(' at or near "')
     if not near:
@@ -215,7 +215,7 @@ def _shortened(message: str) -> str:
     return message if len(first) >= len(token) - 1 else f'{words}{near}{first}…"'
 
 
-def _located(text: str, tree: ParseResult) -> list[Parsed]:
+def _locate_statements(text: str, tree: ParseResult) -> list[RawStatement]:
     found = []
     data = b"" if text.isascii() else text.encode()
     done_bytes = done = 0
@@ -227,8 +227,8 @@ def _located(text: str, tree: ParseResult) -> list[Parsed]:
             end = start + len(data[start_bytes : start_bytes + length_bytes].decode())
         else:
             start, end = start_bytes, start_bytes + length_bytes
-        begins = statement_start(text, start)
+        begins = find_statement_start(text, start)
         assert begins is not None
         kind = raw.stmt.WhichOneof("node") or ""
-        found.append(Parsed(begins, end if length_bytes else len(text), kind, raw.stmt))
+        found.append(RawStatement(begins, end if length_bytes else len(text), kind, raw.stmt))
     return found

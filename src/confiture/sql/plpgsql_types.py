@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.sql.parser import nodes, tokens, word, written
+from confiture.sql.parser import deparse, find_nodes, read_enum_name, scan_tokens
 
 
-def with_plain_types(node: Any) -> str:
+def use_plain_types(node: Any) -> str:
     """Return a DO block or a CREATE FUNCTION with plain types; lines of its body stay where they are.
 
     Raises:
@@ -20,16 +20,16 @@ def with_plain_types(node: Any) -> str:
     """
     changed = type(node)()
     changed.CopyFrom(node)
-    for each in nodes(changed, "TypeName"):
+    for each in find_nodes(changed, "TypeName"):
         _make_plain(each)
-    for each in nodes(changed, "FunctionParameter"):
+    for each in find_nodes(changed, "FunctionParameter"):
         # libpg_query takes no array for one.
-        if word(each, "mode") == "FUNC_PARAM_VARIADIC":
+        if read_enum_name(each, "mode") == "FUNC_PARAM_VARIADIC":
             each.ClearField("mode")
-    for option in (each for each in nodes(changed, "DefElem") if each.defname == "as"):
+    for option in (each for each in find_nodes(changed, "DefElem") if each.defname == "as"):
         body = option.arg.list.items[0].string if option.arg.HasField("list") else option.arg.string
-        body.sval = _plain_body(body.sval)
-    return written(changed)
+        body.sval = _replace_declared_types(body.sval)
+    return deparse(changed)
 
 
 def _make_plain(type_name: Any) -> None:
@@ -46,15 +46,15 @@ def _rename(type_name: Any, name: str) -> None:
     type_name.names[0].string.sval = name
 
 
-def _plain_body(body: str) -> str:
+def _replace_declared_types(body: str) -> str:
     """Replace the types that variables are declared with, from the last one to the first."""
-    for start, end, plain in reversed(list(_declared(tokens(body)))):
+    for start, end, plain in reversed(list(_find_replacements(scan_tokens(body)))):
         lines = "\n" * body.count("\n", start, end)
         body = f"{body[:start]}{plain}{lines}{body[end:]}"
     return body
 
 
-def _declared(found: list[tuple[str, int, int]]) -> Iterator[tuple[int, int, str]]:
+def _find_replacements(found: list[tuple[str, int, int]]) -> Iterator[tuple[int, int, str]]:
     """Yield where a type stands that has to go, and what goes there."""
     words = [piece.lower() for piece, _, _ in found]
     declaring = False
@@ -72,12 +72,12 @@ def _declared(found: list[tuple[str, int, int]]) -> Iterator[tuple[int, int, str
             declaring = words[at] == "declare"
         elif declaring and previous in ("declare", ";"):
             first = at + 1 + (words[at + 1 : at + 2] == ["constant"])
-            last, plain = _type(words, first)
+            last, plain = _parse_type(words, first)
             if plain:
                 yield found[first][1], found[last - 1][2], plain
 
 
-def _type(words: list[str], first: int) -> tuple[int, str | None]:
+def _parse_type(words: list[str], first: int) -> tuple[int, str | None]:
     """Return where the type ends that begins at ``first``, and its plain one, ``None`` where it may stay."""
     last = first + 1
     while words[last : last + 1] == ["."]:

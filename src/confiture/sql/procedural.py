@@ -10,13 +10,21 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from confiture.sql.lexer import statement_start, without_trailing_comments
-from confiture.sql.parser import Parsed, Unreadable, assignment_as_list, nodes, parse, parse_plpgsql, word
-from confiture.sql.plpgsql_types import with_plain_types
+from confiture.sql.lexer import find_statement_start, strip_trailing_comments
+from confiture.sql.parser import (
+    ParseError,
+    RawStatement,
+    find_nodes,
+    parse,
+    parse_plpgsql,
+    read_enum_name,
+    rewrite_assignment,
+)
+from confiture.sql.plpgsql_types import use_plain_types
 
 # How libpg_query says what an expression is: a whole statement, the right of SELECT, an assignment.
 _STATEMENT, _EXPRESSION = 0, 2
-_DYNAMIC = {
+_DYNAMIC_QUERY_KEYS = {
     "PLpgSQL_stmt_dynexecute": "query",
     "PLpgSQL_stmt_dynfors": "query",
     "PLpgSQL_stmt_return_query": "dynquery",
@@ -26,7 +34,7 @@ _LONGEST_SHOWN_CHARACTERS = 60
 
 
 @frozen
-class Inner:
+class InnerStatement:
     """One statement that stands inside.
 
     Attributes:
@@ -49,7 +57,7 @@ class Inner:
 
 
 @frozen
-class Call:
+class FunctionCall:
     """A function or procedure that is called, as it is written."""
 
     schema: str | None
@@ -59,33 +67,33 @@ class Call:
 
 
 @frozen
-class Inside:
+class ProceduralBody:
     """What was found, in the order of the text."""
 
-    statements: tuple[Inner, ...] = ()
-    calls: tuple[Call, ...] = ()
+    statements: tuple[InnerStatement, ...] = ()
+    calls: tuple[FunctionCall, ...] = ()
 
     @property
-    def unknown(self) -> tuple[Inner, ...]:
+    def unknown(self) -> tuple[InnerStatement, ...]:
         """What could not be read, or is made while it runs."""
         return tuple(each for each in self.statements if each.sql is None)
 
 
-def inside(sql: str, *, in_exception: bool = False, by_body: bool = False) -> Inside:
+def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = False) -> ProceduralBody:
     """Return what a text runs from inside, and which functions it calls.
 
-    ``by_body``: the lines of a function count from the first of its body, as PostgreSQL's CONTEXT has them.
+    ``lines_from_body``: count a function's lines from the first of its body, as PostgreSQL's CONTEXT does.
 
     A DO block is gone into, and a CREATE FUNCTION or PROCEDURE for its body: creating one runs nothing
     of it, so pass those that are called. Of any other statement only the calls are found.
     """
-    reader = _Reader(by_body)
-    reader.read(sql, _Place(1, in_exception), top=True)
-    return Inside(tuple(reader.statements), tuple(dict.fromkeys(reader.calls)))
+    reader = _ProceduralReader(lines_from_body)
+    reader.read(sql, _TextPosition(1, in_exception), top=True)
+    return ProceduralBody(tuple(reader.statements), tuple(dict.fromkeys(reader.calls)))
 
 
 @frozen
-class _Place:
+class _TextPosition:
     """Where in the text one is.
 
     Attributes:
@@ -98,186 +106,188 @@ class _Place:
     in_exception: bool
     dynamic: bool = False
 
-    def below(self, lines: int) -> int | None:
+    def shift_line(self, lines: int) -> int | None:
         """Return the line that is so many lines further down."""
         return self.line if self.line is None or self.dynamic else self.line + lines
 
 
 @define
-class _Reader:
+class _ProceduralReader:
     """Reads texts, and the texts in them."""
 
-    by_body: bool
-    statements: list[Inner] = field(factory=list)
-    calls: list[Call] = field(factory=list)
+    lines_from_body: bool
+    statements: list[InnerStatement] = field(factory=list)
+    calls: list[FunctionCall] = field(factory=list)
 
-    def read(self, text: str, place: _Place, *, top: bool = False) -> None:
+    def read(self, text: str, place: _TextPosition, *, top: bool = False) -> None:
         """Read statements; at the top they are not inside of anything themselves."""
         try:
             found = parse(text)
-        except Unreadable as error:
-            self._unknown(place, place.line, f"it cannot be read: {error.message}")
+        except ParseError as error:
+            self._note_unknown(place, place.line, f"it cannot be read: {error.message}")
             return
         for each in found:
-            self._statement(text, each, place, top=top)
+            self._read_statement(text, each, place, top=top)
 
-    def _statement(self, text: str, each: Parsed, place: _Place, *, top: bool) -> None:
-        line = place.below(text.count("\n", 0, each.start))
-        sql = without_trailing_comments(text[each.start : each.end])
-        if each.kind == "do_stmt" or (top and each.kind == "create_function_stmt"):
-            self._body(sql, evolve(place, line=line))
+    def _read_statement(self, text: str, parsed: RawStatement, place: _TextPosition, *, top: bool) -> None:
+        line = place.shift_line(text.count("\n", 0, parsed.start))
+        sql = strip_trailing_comments(text[parsed.start : parsed.end])
+        if parsed.kind == "do_stmt" or (top and parsed.kind == "create_function_stmt"):
+            self._read_body(sql, evolve(place, line=line))
             return
         if not top:
             self.statements.append(
-                Inner(sql, line, place.in_exception, place.dynamic, kind=each.kind, node=each.node)
+                InnerStatement(
+                    sql, line, place.in_exception, place.dynamic, kind=parsed.kind, node=parsed.node
+                )
             )
-        self._calls(each.node, line, place)
+        self._collect_calls(parsed.node, line, place)
 
-    def _calls(self, node: Any, line: int | None, place: _Place) -> None:
-        for call in nodes(node, "FuncCall"):
+    def _collect_calls(self, node: Any, line: int | None, place: _TextPosition) -> None:
+        for call in find_nodes(node, "FuncCall"):
             names = [each.string.sval for each in call.funcname]
             if names[0] != "pg_catalog":
                 schema = names[-2] if len(names) > 1 else None
-                self.calls.append(Call(schema, names[-1], line, place.in_exception))
+                self.calls.append(FunctionCall(schema, names[-1], line, place.in_exception))
 
-    def _body(self, sql: str, place: _Place) -> None:
+    def _read_body(self, sql: str, place: _TextPosition) -> None:
         """Go into a DO block or the body of a function, ``sql`` being that statement alone."""
         (alone,) = parse(sql)
         stmt = getattr(alone.node, alone.kind)
-        options = {each.def_elem.defname: each.def_elem for each in _options(stmt)}
+        options = {each.def_elem.defname: each.def_elem for each in _get_options(stmt)}
         language = options["language"].arg.string.sval if "language" in options else "plpgsql"
         if "as" not in options:
             # BEGIN ATOMIC holds queries only, and they are in the tree.
-            self._calls(stmt, place.line, place)
+            self._collect_calls(stmt, place.line, place)
             return
-        from_body = self.by_body and alone.kind == "create_function_stmt"
-        first = 0 if from_body else _first_line(sql, options["as"].location)
-        below = evolve(place, line=None if first is None else place.below(first))
+        from_body = self.lines_from_body and alone.kind == "create_function_stmt"
+        first = 0 if from_body else _count_lines_above(sql, options["as"].location)
+        below = evolve(place, line=None if first is None else place.shift_line(first))
         if language.lower() == "plpgsql":
-            self._plpgsql(sql, alone.node, below)
+            self._read_plpgsql(sql, alone.node, below)
         elif language.lower() == "sql":
-            self.read(_text(options["as"].arg), below)
+            self.read(_get_body_text(options["as"].arg), below)
         else:
-            self._closed(place, f"it is written in {language}")
+            self._note_opaque_body(place, f"it is written in {language}")
 
-    def _plpgsql(self, sql: str, node: Any, place: _Place) -> None:
+    def _read_plpgsql(self, sql: str, node: Any, place: _TextPosition) -> None:
         try:
-            functions = _functions(sql, node)
-        except Unreadable as error:
-            self._closed(place, f"it cannot be read: {error.message}")
+            functions = _parse_functions(sql, node)
+        except ParseError as error:
+            self._note_opaque_body(place, f"it cannot be read: {error.message}")
             return
         for function in functions:
             self._walk(function, 1, place)
 
-    def _walk(self, node: Any, line: int, place: _Place) -> None:
+    def _walk(self, node: Any, line: int, place: _TextPosition) -> None:
         for each in node if isinstance(node, list) else ():
             self._walk(each, line, place)
         for key, value in node.items() if isinstance(node, dict) else ():
             if key == "PLpgSQL_expr":
-                self._expression(value, line, place)
+                self._read_expression(value, line, place)
             elif key == "PLpgSQL_stmt_block":
-                self._block(value, place)
+                self._walk_block(value, place)
             elif isinstance(value, dict):
-                self._parts(key, value, line, place)
+                self._walk_statement(key, value, line, place)
             else:
                 self._walk(value, line, place)
 
-    def _parts(self, key: str, value: dict[str, Any], line: int, place: _Place) -> None:
+    def _walk_statement(self, key: str, value: dict[str, Any], line: int, place: _TextPosition) -> None:
         line = max(value.get("lineno", line), 1)
-        dynamic = _DYNAMIC.get(key)
+        dynamic = _DYNAMIC_QUERY_KEYS.get(key)
         if dynamic in value:
-            self._executed(value[dynamic]["PLpgSQL_expr"]["query"], line, place)
+            self._read_execute(value[dynamic]["PLpgSQL_expr"]["query"], line, place)
         self._walk({name: part for name, part in value.items() if name != dynamic}, line, place)
 
-    def _block(self, block: dict[str, Any], place: _Place) -> None:
+    def _walk_block(self, block: dict[str, Any], place: _TextPosition) -> None:
         """Go into BEGIN … END; what EXCEPTION rolls back is its body, not its handlers."""
         line = block.get("lineno", 1)
         guarded = evolve(place, in_exception=place.in_exception or "exceptions" in block)
         self._walk(block.get("body", []), line, guarded)
         self._walk(block.get("exceptions", {}), line, place)
 
-    def _expression(self, expression: dict[str, Any], line: int, place: _Place) -> None:
+    def _read_expression(self, expression: dict[str, Any], line: int, place: _TextPosition) -> None:
         query, mode = expression["query"], expression.get("parseMode", _STATEMENT)
-        here = evolve(place, line=place.below(line - 1))
+        here = evolve(place, line=place.shift_line(line - 1))
         if mode == _STATEMENT:
             self.read(query, here)
             return
         try:
-            found = parse("SELECT " + (query if mode == _EXPRESSION else assignment_as_list(query)))
-        except Unreadable as error:
-            self._unknown(here, here.line, f"it cannot be read: {error.message}")
+            found = parse("SELECT " + (query if mode == _EXPRESSION else rewrite_assignment(query)))
+        except ParseError as error:
+            self._note_unknown(here, here.line, f"it cannot be read: {error.message}")
             return
         for each in found:
-            self._calls(each.node, here.line, here)
+            self._collect_calls(each.node, here.line, here)
 
-    def _executed(self, query: str, line: int, place: _Place) -> None:
+    def _read_execute(self, query: str, line: int, place: _TextPosition) -> None:
         """Read what EXECUTE runs, where it is a constant."""
-        here = evolve(place, line=place.below(line - 1), dynamic=True)
+        here = evolve(place, line=place.shift_line(line - 1), dynamic=True)
         try:
             found = parse("SELECT " + query)
-        except Unreadable as error:
-            self._unknown(here, here.line, f"it cannot be read: {error.message}")
+        except ParseError as error:
+            self._note_unknown(here, here.line, f"it cannot be read: {error.message}")
             return
-        self._calls(found[0].node, here.line, here)
-        text = _constant(found[0].node.select_stmt.target_list[0].res_target.val)
+        self._collect_calls(found[0].node, here.line, here)
+        text = _evaluate_constant(found[0].node.select_stmt.target_list[0].res_target.val)
         if text is None:
-            self._unknown(here, here.line, f"its text is made while it runs: EXECUTE {_shown(query)}")
+            self._note_unknown(here, here.line, f"its text is made while it runs: EXECUTE {_shorten(query)}")
         else:
             self.read(text, here)
 
-    def _closed(self, place: _Place, reason: str) -> None:
+    def _note_opaque_body(self, place: _TextPosition, reason: str) -> None:
         """Note a body that cannot be gone into: there may be an EXCEPTION clause in it."""
-        self._unknown(evolve(place, in_exception=True), place.line, reason)
+        self._note_unknown(evolve(place, in_exception=True), place.line, reason)
 
-    def _unknown(self, place: _Place, line: int | None, reason: str) -> None:
-        self.statements.append(Inner(None, line, place.in_exception, place.dynamic, reason))
+    def _note_unknown(self, place: _TextPosition, line: int | None, reason: str) -> None:
+        self.statements.append(InnerStatement(None, line, place.in_exception, place.dynamic, reason))
 
 
-def _functions(sql: str, node: Any) -> list[dict[str, Any]]:
+def _parse_functions(sql: str, node: Any) -> list[dict[str, Any]]:
     """Parse PL/pgSQL, with plain types where the parser stops at one that it does not know."""
     try:
         return parse_plpgsql(sql)
-    except Unreadable as error:
+    except ParseError as error:
         try:
-            return parse_plpgsql(with_plain_types(node))
-        except Unreadable:
+            return parse_plpgsql(use_plain_types(node))
+        except ParseError:
             raise error from None
 
 
-def _options(stmt: Any) -> Any:
+def _get_options(stmt: Any) -> Any:
     return stmt.args if stmt.DESCRIPTOR.name == "DoStmt" else stmt.options
 
 
-def _text(argument: Any) -> str:
+def _get_body_text(argument: Any) -> str:
     if argument.WhichOneof("node") == "list":
         return str(argument.list.items[0].string.sval)
     return str(argument.string.sval)
 
 
-def _first_line(sql: str, location_bytes: int) -> int | None:
+def _count_lines_above(sql: str, location_bytes: int) -> int | None:
     """Return how many lines stand above a body; ``None`` where its own are not those of the text."""
     start = len(sql.encode()[:location_bytes].decode())
     if sql[start : start + 2].lower() == "as":
-        start = statement_start(sql, start + 2) or start
+        start = find_statement_start(sql, start + 2) or start
     return sql.count("\n", 0, start) if sql[start] in "$'" else None
 
 
-def _constant(value: Any) -> str | None:
+def _evaluate_constant(value: Any) -> str | None:
     """Return the string that an expression of constants makes, else ``None``."""
     kind = value.WhichOneof("node")
     if kind == "a_const" and value.a_const.WhichOneof("val") == "sval":
         return str(value.a_const.sval.sval)
     if kind == "type_cast":
-        return _constant(value.type_cast.arg)
-    if kind == "a_expr" and word(value.a_expr, "kind") == "AEXPR_OP":
+        return _evaluate_constant(value.type_cast.arg)
+    if kind == "a_expr" and read_enum_name(value.a_expr, "kind") == "AEXPR_OP":
         if [each.string.sval for each in value.a_expr.name] != ["||"]:
             return None
-        both = (_constant(value.a_expr.lexpr), _constant(value.a_expr.rexpr))
+        both = (_evaluate_constant(value.a_expr.lexpr), _evaluate_constant(value.a_expr.rexpr))
         return None if None in both else "".join(each or "" for each in both)
     return None
 
 
-def _shown(text: str) -> str:
+def _shorten(text: str) -> str:
     one_line = " ".join(text.split())
     return (
         one_line if len(one_line) <= _LONGEST_SHOWN_CHARACTERS else one_line[:_LONGEST_SHOWN_CHARACTERS] + "…"

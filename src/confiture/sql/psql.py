@@ -8,8 +8,8 @@ from itertools import pairwise
 from attrs import field, frozen
 
 from confiture.exceptions import MigrationFault
-from confiture.sql.lexer import Token, blanked, token_at
-from confiture.sql.position import Source
+from confiture.sql.lexer import Token, blank_out, read_token
+from confiture.sql.position import SourceFile
 
 _HARMLESS = re.compile(r"\\(?:echo(?![^\s\\])|(?:un)?restrict[ \t]+\S|set[ \t]+ON_ERROR_STOP\b)[^\n]*")
 _COMMAND = re.compile(r"\\(?:[A-Za-z_]+\+?|[^\sA-Za-z_]|)")
@@ -25,7 +25,7 @@ _HINTS = {
     r"\gexec": "write the statements out, or use EXECUTE in a DO block",
     r"\if": "use a DO block, or a Python migration",
 }
-_SAME = {
+_ALIASES = {
     r"\c": r"\connect",
     r"\ir": r"\i",
     r"\include": r"\i",
@@ -37,7 +37,7 @@ _SAME = {
 
 
 @frozen
-class Plain:
+class PlainSql:
     """SQL that the parser can read: the same length, the same lines, without what is psql's.
 
     Attributes:
@@ -49,7 +49,7 @@ class Plain:
     copy_data: dict[int, str] = field(factory=dict)
 
 
-def without_psql(source: Source) -> Plain:
+def strip_psql(source: SourceFile) -> PlainSql:
     """Blank out COPY data and psql's harmless lines.
 
     Raises:
@@ -57,35 +57,35 @@ def without_psql(source: Source) -> Plain:
     """
     # Neither a backslash nor STDIN: there is nothing of psql's to look for.
     needed = "\\" in source.text or "std" in source.text.lower()
-    return _Reader(source).read() if needed else Plain(source.text)
+    return _PsqlReader(source).read() if needed else PlainSql(source.text)
 
 
-class _Reader:
+class _PsqlReader:
     """Walks a text once; remembers what to blank out."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceFile) -> None:
         self.source = source
         self.text = source.text
         self.words: list[str] = []
-        self.starts_at = 0
+        self.copy_start = 0
         self.depth = 0
         self.gaps: list[tuple[int, int]] = []
-        self.data: tuple[int, int] | None = None
+        self.data_span: tuple[int, int] | None = None
         self.copy_data: dict[int, str] = {}
 
-    def read(self) -> Plain:
+    def read(self) -> PlainSql:
         at = 0
         while at < len(self.text):
-            if self.data and at >= self.data[0]:
-                at, self.data = self.data[1], None
+            if self.data_span and at >= self.data_span[0]:
+                at, self.data_span = self.data_span[1], None
                 continue
-            token = token_at(self.text, at)
+            token = read_token(self.text, at)
             at = self._take(token)
-        return Plain(self._blanked(), self.copy_data)
+        return PlainSql(self._blank_gaps(), self.copy_data)
 
     def _take(self, token: Token) -> int:
         if token.kind == "backslash":
-            end = _passed_over(self.source, token.start)
+            end = _skip_command(self.source, token.start)
             self.gaps.append((token.start, end))
             return end
         if token.kind == "semicolon":
@@ -97,7 +97,7 @@ class _Reader:
     def _note(self, token: Token) -> None:
         written = self.text[token.start : token.end]
         if not self.words:
-            self.starts_at = token.start
+            self.copy_start = token.start
         elif self.words[0] != "COPY":
             return
         self.depth += (written == "(") - (written == ")")
@@ -105,28 +105,31 @@ class _Reader:
 
     def _end_statement(self, token: Token) -> None:
         if _reads_stdin(self.words):
-            begin = self.data[1] if self.data else self._next_line(token.end)
+            begin = self.data_span[1] if self.data_span else self._find_next_line(token.end)
             found = _END_OF_DATA.search(self.text, begin)
             if found is None:
-                raise self.source.fault(
+                raise self.source.build_fault(
                     "COPY … FROM STDIN without the end of its data",
-                    self.starts_at,
+                    self.copy_start,
                     hint="the data begins on the next line; end it with \\. on a line of its own",
                 )
-            self.copy_data[self.starts_at] = self.text[begin : found.start()]
+            self.copy_data[self.copy_start] = self.text[begin : found.start()]
             self.gaps.append((begin, found.end()))
-            self.data = (self.data[0] if self.data else begin, self._next_line(found.end()))
+            self.data_span = (
+                self.data_span[0] if self.data_span else begin,
+                self._find_next_line(found.end()),
+            )
         self.words = []
         self.depth = 0
 
-    def _next_line(self, at: int) -> int:
+    def _find_next_line(self, at: int) -> int:
         end = self.text.find("\n", at)
         return len(self.text) if end < 0 else end + 1
 
-    def _blanked(self) -> str:
+    def _blank_gaps(self) -> str:
         pieces, done = [], 0
         for start, end in self.gaps:
-            pieces += [self.text[done:start], blanked(self.text[start:end])]
+            pieces += [self.text[done:start], blank_out(self.text[start:end])]
             done = end
         return "".join([*pieces, self.text[done:]])
 
@@ -136,35 +139,35 @@ def _reads_stdin(words: list[str]) -> bool:
     return words[:1] == ["COPY"] and any(pair in (("FROM", "STDIN"), ("FROM", "STDOUT")) for pair in pairs)
 
 
-def _passed_over(source: Source, start: int) -> int:
+def _skip_command(source: SourceFile, start: int) -> int:
     found = _HARMLESS.match(source.text, start)
     if found is None:
-        raise command_fault(source, start)
+        raise build_command_fault(source, start)
     # psql ends an argument at a backslash, and what follows it is a command again.
     arguments = _QUOTED.sub(lambda quoted: "x" * len(quoted.group()), found.group())
     another = arguments.find("\\", 1)
     if another > 0:
-        raise command_fault(source, start + another)
+        raise build_command_fault(source, start + another)
     return found.end()
 
 
-def command_fault(source: Source, start: int) -> MigrationFault:
+def build_command_fault(source: SourceFile, start: int) -> MigrationFault:
     """Return the fault of a backslash command."""
     found = _COMMAND.match(source.text, start)
     command = found.group() if found else "\\"
-    return source.fault(
+    return source.build_fault(
         f"{command} is a command of psql, not SQL",
         start,
-        hint=_HINTS.get(_SAME.get(command, command), "take it out, or write it as SQL"),
+        hint=_HINTS.get(_ALIASES.get(command, command), "take it out, or write it as SQL"),
     )
 
 
-def variable_fault(source: Source, start: int) -> MigrationFault | None:
+def find_variable_fault(source: SourceFile, start: int) -> MigrationFault | None:
     """Return the fault of a psql variable where one stands, else ``None``."""
     found = _VARIABLE.match(source.text, start)
     if found is None:
         return None
-    return source.fault(
+    return source.build_fault(
         f"{found.group()} is a variable of psql, not SQL",
         start,
         hint="write the value itself, or use a Python migration for what differs between databases",

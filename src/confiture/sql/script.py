@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from confiture.models.migration import Direction, Script, SqlScript, Statement
-from confiture.sql.directives import Directives, read_directives, section
-from confiture.sql.lexer import without_trailing_comments
-from confiture.sql.parser import Parsed, Unreadable, parse
-from confiture.sql.position import Source, position, source_line, statement_position
-from confiture.sql.psql import Plain, command_fault, variable_fault, without_psql
-from confiture.sql.transaction_block import outside_transaction, transaction_words
+from confiture.models.migration import Direction, MigrationFile, SqlScript, Statement
+from confiture.sql.directives import Directives, read_directives, read_section
+from confiture.sql.lexer import strip_trailing_comments
+from confiture.sql.parser import ParseError, RawStatement, parse
+from confiture.sql.position import SourceFile, extract_line, locate_offset, locate_server_position
+from confiture.sql.psql import PlainSql, build_command_fault, find_variable_fault, strip_psql
+from confiture.sql.transaction_block import find_transaction_refusal, find_transaction_words
 
 if TYPE_CHECKING:
     from confiture.exceptions import MigrationFault
 
 __all__ = [
-    "position",
+    "extract_line",
+    "find_transaction_control",
+    "locate_offset",
+    "locate_server_position",
     "read_sql",
     "read_sql_text",
-    "source_line",
     "split_statements",
-    "statement_position",
-    "transaction_control",
 ]
 
 _MAY_CONTROL = (
@@ -38,36 +38,42 @@ _MAY_CONTROL = (
 )
 
 
-def read_sql(script: Script, direction: Direction, *, judged: bool = False) -> SqlScript | None:
+def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool = False) -> SqlScript | None:
     """Return one direction of an SQL migration, ``None`` where it has no way back.
 
-    ``judged``: what cannot run as a migration is kept, for the rules to name.
+    ``keep_refused``: what cannot run as a migration is kept, for the rules to name.
 
     Raises:
         MigrationFault: The file does not parse, or holds what cannot run as a migration.
     """
     if direction == "backward" and script.down_path is not None:
-        return read_sql_text(script.down_text or "", script.down_path, direction, judged=judged)
+        return read_sql_text(script.down_text or "", script.down_path, direction, keep_refused=keep_refused)
     paired = script.down_path is not None or script.path.name.endswith(".up.sql")
     if direction == "backward" and paired:
         return None
-    return read_sql_text(script.text, script.path, direction, divided=not paired, judged=judged)
+    return read_sql_text(script.text, script.path, direction, divided=not paired, keep_refused=keep_refused)
 
 
 def read_sql_text(
-    text: str, file: Path, direction: Direction = "forward", *, divided: bool = False, judged: bool = False
+    text: str,
+    file: Path,
+    direction: Direction = "forward",
+    *,
+    divided: bool = False,
+    keep_refused: bool = False,
 ) -> SqlScript | None:
     """Return the statements of a text; ``None`` where there are none and the direction is backward.
 
     ``divided``: ``-- migrate:up`` and ``-- migrate:down`` say which part is whose, and without
-    them all of it is forward. ``judged``: what cannot run as a migration is kept, for the rules to name.
+    them all of it is forward. ``keep_refused``: keep statements that a migration may not hold; rules name
+    them.
 
     Raises:
         MigrationFault: The text does not parse, or holds what cannot run as a migration.
     """
-    source = Source(file, text)
-    plain = without_psql(source)
-    part = section(source, plain.text, direction) if divided else None
+    source = SourceFile(file, text)
+    plain = strip_psql(source)
+    part = read_section(source, plain.text, direction) if divided else None
     if divided and part is None and direction == "backward":
         return None
     if part is not None:
@@ -76,11 +82,11 @@ def read_sql_text(
     if not found and direction == "backward":
         return None
     if not found:
-        raise _empty(source)
+        raise _build_empty_fault(source)
     directives = read_directives(source, plain.text, [(each.start, each.end) for each in found])
     if part is not None and not part.transactional:
         directives = evolve(directives, transactional=False)
-    return _script(source, plain, found, directives, judged)
+    return _build_script(source, plain, found, directives, keep_refused)
 
 
 def split_statements(sql: str) -> tuple[str, ...]:
@@ -89,42 +95,42 @@ def split_statements(sql: str) -> tuple[str, ...]:
         return (sql,)
     try:
         found = parse(sql)
-    except Unreadable:
+    except ParseError:
         return (sql,)
-    return tuple(_text(sql, each) for each in found) or (sql,)
+    return tuple(_extract_sql(sql, each) for each in found) or (sql,)
 
 
-def transaction_control(sql: str) -> str | None:
+def find_transaction_control(sql: str) -> str | None:
     """Return the words of the first statement that begins or ends a transaction, else ``None``."""
     if not re.search(_MAY_CONTROL, sql, re.IGNORECASE):
         return None
     try:
         found = parse(sql)
-    except Unreadable:
+    except ParseError:
         return None
-    words = (transaction_words(each.kind, each.node, sql[each.start :]) for each in found)
+    words = (find_transaction_words(each.kind, each.node, sql[each.start :]) for each in found)
     return next(filter(None, words), None)
 
 
-def _empty(source: Source) -> MigrationFault:
-    return source.fault(
+def _build_empty_fault(source: SourceFile) -> MigrationFault:
+    return source.build_fault(
         f"{source.file.name} holds no statement to apply",
         hint="write one, or take the file away; SELECT 1; is a migration that does nothing",
     )
 
 
-def _script(
-    source: Source, plain: Plain, found: list[Parsed], directives: Directives, judged: bool
+def _build_script(
+    source: SourceFile, plain: PlainSql, found: list[RawStatement], directives: Directives, keep_refused: bool
 ) -> SqlScript:
     by_statement = dict[int, tuple[tuple[str, str | None], ...]]()
-    for index, ignores in directives.by_statement:
+    for index, ignores in directives.statement_ignores:
         by_statement[index] = by_statement.get(index, ()) + ignores
-    if not judged:
+    if not keep_refused:
         for each in found:
             _refuse(source, each, directives.transactional)
-    places = _places(plain.text, found)
+    places = _locate_statements(plain.text, found)
     statements = tuple(
-        _statement(source, plain, each, place, directives.transactional, by_statement.get(index, ()))
+        _build_statement(source, plain, each, place, directives.transactional, by_statement.get(index, ()))
         for index, (each, place) in enumerate(zip(found, places, strict=True))
     )
     return SqlScript(
@@ -137,54 +143,54 @@ def _script(
     )
 
 
-def _statement(
-    source: Source,
-    plain: Plain,
-    parsed: Parsed,
+def _build_statement(
+    source: SourceFile,
+    plain: PlainSql,
+    parsed: RawStatement,
     place: tuple[int, int],
     transactional: bool,
     ignores: tuple[tuple[str, str | None], ...],
 ) -> Statement:
-    outside = outside_transaction(parsed.kind, parsed.node)
+    outside = find_transaction_refusal(parsed.kind, parsed.node)
     return Statement(
-        sql=_text(plain.text, parsed),
+        sql=_extract_sql(plain.text, parsed),
         line=place[0],
         column=place[1],
         kind=parsed.kind,
         in_transaction=transactional or outside is None,
-        copy_data=_copy_data(source, plain, parsed),
+        copy_data=_find_copy_data(source, plain, parsed),
         ignores=ignores,
         node=parsed.node,
     )
 
 
-def _refuse(source: Source, parsed: Parsed, transactional: bool) -> None:
+def _refuse(source: SourceFile, parsed: RawStatement, transactional: bool) -> None:
     """Refuse what cannot run as a migration."""
-    words = transaction_words(parsed.kind, parsed.node, source.text[parsed.start : parsed.end])
+    words = find_transaction_words(parsed.kind, parsed.node, source.text[parsed.start : parsed.end])
     if words:
-        raise source.fault(
+        raise source.build_fault(
             f"{words} in a migration: confiture begins and ends the transaction itself",
             parsed.start,
             hint=f"take {words} out; what must be committed apart goes into a migration of its own, "
             "or run each statement by itself with -- confiture: no-transaction",
         )
-    outside = outside_transaction(parsed.kind, parsed.node)
+    outside = find_transaction_refusal(parsed.kind, parsed.node)
     if outside and outside.always and transactional:
-        raise source.fault(
+        raise source.build_fault(
             f"{outside.words} cannot run inside a transaction",
             parsed.start,
             hint="put this line above the first statement: -- confiture: no-transaction",
         )
 
 
-def _copy_data(source: Source, plain: Plain, parsed: Parsed) -> str | None:
+def _find_copy_data(source: SourceFile, plain: PlainSql, parsed: RawStatement) -> str | None:
     if parsed.kind != "copy_stmt":
         return None
     copy = parsed.node.copy_stmt
     if not copy.is_from or copy.filename or copy.is_program:
         return None
     if parsed.start not in plain.copy_data:
-        raise source.fault(
+        raise source.build_fault(
             "COPY … FROM STDIN without its data",
             parsed.start,
             hint="end the statement with a semicolon and the data below it with \\. on a line of its own",
@@ -192,11 +198,11 @@ def _copy_data(source: Source, plain: Plain, parsed: Parsed) -> str | None:
     return plain.copy_data[parsed.start]
 
 
-def _text(text: str, parsed: Parsed) -> str:
-    return without_trailing_comments(text[parsed.start : parsed.end])
+def _extract_sql(text: str, parsed: RawStatement) -> str:
+    return strip_trailing_comments(text[parsed.start : parsed.end])
 
 
-def _places(text: str, found: list[Parsed]) -> Iterator[tuple[int, int]]:
+def _locate_statements(text: str, found: list[RawStatement]) -> Iterator[tuple[int, int]]:
     """Yield line and column of each statement; counts every line once."""
     line, line_start, done = 1, 0, 0
     for each in found:
@@ -207,16 +213,16 @@ def _places(text: str, found: list[Parsed]) -> Iterator[tuple[int, int]]:
         yield line, each.start - line_start + 1
 
 
-def _parse_file(source: Source, text: str) -> list[Parsed]:
+def _parse_file(source: SourceFile, text: str) -> list[RawStatement]:
     try:
         return parse(text)
-    except Unreadable as error:
-        raise _syntax_fault(source, error) from None
+    except ParseError as error:
+        raise _build_syntax_fault(source, error) from None
 
 
-def _syntax_fault(source: Source, error: Unreadable) -> MigrationFault:
+def _build_syntax_fault(source: SourceFile, error: ParseError) -> MigrationFault:
     if error.offset is None:
-        return source.fault(error.message)
+        return source.build_fault(error.message)
     if source.text.startswith("\\", error.offset):
-        return command_fault(source, error.offset)
-    return variable_fault(source, error.offset) or source.fault(error.message, error.offset)
+        return build_command_fault(source, error.offset)
+    return find_variable_fault(source, error.offset) or source.build_fault(error.message, error.offset)

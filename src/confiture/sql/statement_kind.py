@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.sql.parser import Parsed, Unreadable, nodes, parse, word
+from confiture.sql.parser import ParseError, RawStatement, find_nodes, parse, read_enum_name
 
 # Utility statements that run no function somebody wrote; any other statement may.
 _RUN_NO_FUNCTIONS = (
@@ -101,15 +101,15 @@ def statement_kind(sql: str) -> StatementKind:
     return StatementKind(kind.node, kind.verb, changes_rows=kind.changes_rows, concurrent=kind.concurrent)
 
 
-def parse_leniently(sql: str) -> list[Parsed]:
+def parse_leniently(sql: str) -> list[RawStatement]:
     """Return the statements of a text that may hold psycopg's placeholders; none if it cannot be parsed."""
     try:
         return parse(sql)
-    except Unreadable:
+    except ParseError:
         pass
     try:
         return parse(_PLACEHOLDER.sub(lambda found: "%" if found[0] == "%%" else "$1", sql))
-    except Unreadable:
+    except ParseError:
         return []
 
 
@@ -126,9 +126,9 @@ def adds_enum_value(sql: str, value: str) -> bool:
 
 def reads_transaction_time(sql: str) -> bool:
     """Whether a text asks for the time when its transaction began, as ``now()`` does."""
-    from confiture.sql.procedural import inside
+    from confiture.sql.procedural import parse_body
 
-    body = inside(sql)
+    body = parse_body(sql)
     if any(call.name in _TRANSACTION_TIMES for call in body.calls):
         return True
     trees = [parsed.node for parsed in parse_leniently(sql)]
@@ -137,14 +137,14 @@ def reads_transaction_time(sql: str) -> bool:
 
 
 def _is_transaction_time(node: Any) -> bool:
-    calls = (call.funcname[-1].string.sval for call in nodes(node, "FuncCall"))
-    keywords = (word(value, "op") for value in nodes(node, "SQLValueFunction"))
+    calls = (call.funcname[-1].string.sval for call in find_nodes(node, "FuncCall"))
+    keywords = (read_enum_name(value, "op") for value in find_nodes(node, "SQLValueFunction"))
     return any(name in _TRANSACTION_TIMES for name in calls) or any(
         keyword.startswith(_TIME_KEYWORDS) for keyword in keywords
     )
 
 
-def _kind(parsed: Parsed) -> StatementKind:
+def _kind(parsed: RawStatement) -> StatementKind:
     node, statement = parsed.kind, getattr(parsed.node, parsed.kind)
     changes_rows = node in _CHANGE_ROWS or (node == "select_stmt" and _has_writing_clause(statement))
     return StatementKind(
@@ -169,13 +169,15 @@ def _verb(node: str, statement: Any) -> str:
 
 
 def _has_writing_clause(select: Any) -> bool:
-    return any(cte.ctequery.WhichOneof("node") in _CHANGE_ROWS for cte in nodes(select, "CommonTableExpr"))
+    return any(
+        cte.ctequery.WhichOneof("node") in _CHANGE_ROWS for cte in find_nodes(select, "CommonTableExpr")
+    )
 
 
 def _is_concurrent(statement: Any) -> bool:
     if getattr(statement, "concurrent", False):
         return True
-    if any(getattr(command, "concurrent", False) for command in nodes(statement, "PartitionCmd")):
+    if any(getattr(command, "concurrent", False) for command in find_nodes(statement, "PartitionCmd")):
         return True
     # REINDEX keeps it among its options.
     return statement.DESCRIPTOR.name == "ReindexStmt" and any(
@@ -185,6 +187,6 @@ def _is_concurrent(statement: Any) -> bool:
 
 def _reads_rows(node: str, statement: Any) -> bool:
     if node == "insert_stmt":
-        queries = (select for select in nodes(statement, "SelectStmt") if not select.values_lists)
+        queries = (select for select in find_nodes(statement, "SelectStmt") if not select.values_lists)
         return statement.HasField("on_conflict_clause") or any(True for _ in queries)
     return node != "copy_stmt" or not statement.is_from

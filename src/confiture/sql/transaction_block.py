@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _FALSE = frozenset({"false", "off", "0", "no"})
 # In any language: COMMIT, plpy.commit(), spi_rollback(), a CALL of what may do so.
 _MAY_COMMIT = re.compile("commit|rollback|call", re.I)
-_SET_MULTI = {
+_SET_TRANSACTION_WORDS = {
     "TRANSACTION": "SET TRANSACTION",
     "TRANSACTION SNAPSHOT": "SET TRANSACTION",
     "SESSION CHARACTERISTICS": "SET SESSION CHARACTERISTICS AS TRANSACTION",
@@ -22,7 +22,7 @@ _SET_MULTI = {
 
 
 @frozen
-class Outside:
+class NotInTransaction:
     """A statement that belongs outside a transaction block.
 
     Attributes:
@@ -34,10 +34,10 @@ class Outside:
     always: bool = True
 
 
-def transaction_words(kind: str, node: Node, sql: str) -> str | None:
+def find_transaction_words(kind: str, node: Node, sql: str) -> str | None:
     """Return the words of a statement that begins, ends or divides a transaction, else ``None``."""
     if kind == "variable_set_stmt":
-        return _SET_MULTI.get(node.variable_set_stmt.name)
+        return _SET_TRANSACTION_WORDS.get(node.variable_set_stmt.name)
     if kind != "transaction_stmt":
         return None
     written = re.match(r"[A-Za-z]+", sql)
@@ -50,87 +50,87 @@ def transaction_words(kind: str, node: Node, sql: str) -> str | None:
     return first
 
 
-def outside_transaction(kind: str, node: Node) -> Outside | None:
+def find_transaction_refusal(kind: str, node: Node) -> NotInTransaction | None:
     """Return why a statement cannot, or may not, run inside a transaction block; else ``None``."""
-    judge = _JUDGES.get(kind)
+    judge = _CHECKS.get(kind)
     return judge(getattr(node, kind)) if judge else None
 
 
-def _always(words: str) -> Callable[[Any], Outside]:
-    return lambda _: Outside(words)
+def _refuse_always(words: str) -> Callable[[Any], NotInTransaction]:
+    return lambda _: NotInTransaction(words)
 
 
-def _perhaps(words: str) -> Callable[[Any], Outside]:
-    return lambda _: Outside(words, always=False)
+def _refuse_perhaps(words: str) -> Callable[[Any], NotInTransaction]:
+    return lambda _: NotInTransaction(words, always=False)
 
 
-def _index(stmt: Any) -> Outside | None:
-    return Outside("CREATE INDEX CONCURRENTLY") if stmt.concurrent else None
+def _check_index(stmt: Any) -> NotInTransaction | None:
+    return NotInTransaction("CREATE INDEX CONCURRENTLY") if stmt.concurrent else None
 
 
-def _drop(stmt: Any) -> Outside | None:
-    return Outside("DROP INDEX CONCURRENTLY") if stmt.concurrent else None
+def _check_drop(stmt: Any) -> NotInTransaction | None:
+    return NotInTransaction("DROP INDEX CONCURRENTLY") if stmt.concurrent else None
 
 
-def _reindex(stmt: Any) -> Outside:
+def _check_reindex(stmt: Any) -> NotInTransaction:
     from postgast.pg_query_pb2 import ReindexObjectType
 
     object_type = ReindexObjectType.Name(stmt.kind).removeprefix("REINDEX_OBJECT_")
-    if switched_on(stmt.params, "concurrently", default=False):
-        return Outside(f"REINDEX {object_type} CONCURRENTLY")
+    if is_option_on(stmt.params, "concurrently", default=False):
+        return NotInTransaction(f"REINDEX {object_type} CONCURRENTLY")
     # Of a partitioned table or index it cannot, and the text does not say which it is.
-    return Outside(f"REINDEX {object_type}", always=object_type in ("SCHEMA", "SYSTEM", "DATABASE"))
+    return NotInTransaction(f"REINDEX {object_type}", always=object_type in ("SCHEMA", "SYSTEM", "DATABASE"))
 
 
-def _alter_table(stmt: Any) -> Outside | None:
+def _check_alter_table(stmt: Any) -> NotInTransaction | None:
     from postgast.pg_query_pb2 import AT_DetachPartition
 
     for command in (each.alter_table_cmd for each in stmt.cmds):
         if command.subtype == AT_DetachPartition and getattr(command, "def").partition_cmd.concurrent:
-            return Outside("ALTER TABLE … DETACH PARTITION CONCURRENTLY")
+            return NotInTransaction("ALTER TABLE … DETACH PARTITION CONCURRENTLY")
     return None
 
 
-def _vacuum(stmt: Any) -> Outside | None:
-    return Outside("VACUUM") if stmt.is_vacuumcmd else None
+def _check_vacuum(stmt: Any) -> NotInTransaction | None:
+    return NotInTransaction("VACUUM") if stmt.is_vacuumcmd else None
 
 
-def _cluster(stmt: Any) -> Outside:
-    return Outside("CLUSTER", always=not stmt.HasField("relation"))
+def _check_cluster(stmt: Any) -> NotInTransaction:
+    return NotInTransaction("CLUSTER", always=not stmt.HasField("relation"))
 
 
-def _discard(stmt: Any) -> Outside | None:
+def _check_discard(stmt: Any) -> NotInTransaction | None:
     from postgast.pg_query_pb2 import DISCARD_ALL
 
-    return Outside("DISCARD ALL") if stmt.target == DISCARD_ALL else None
+    return NotInTransaction("DISCARD ALL") if stmt.target == DISCARD_ALL else None
 
 
-def _alter_database(stmt: Any) -> Outside | None:
+def _check_alter_database(stmt: Any) -> NotInTransaction | None:
     names = {option.def_elem.defname for option in stmt.options}
-    return Outside("ALTER DATABASE … SET TABLESPACE") if "tablespace" in names else None
+    return NotInTransaction("ALTER DATABASE … SET TABLESPACE") if "tablespace" in names else None
 
 
-def _create_subscription(stmt: Any) -> Outside | None:
-    connects = switched_on(stmt.options, "connect", default=True)
-    makes_slot = switched_on(stmt.options, "create_slot", default=connects)
-    return Outside("CREATE SUBSCRIPTION with a replication slot") if makes_slot else None
+def _check_create_subscription(stmt: Any) -> NotInTransaction | None:
+    connects = is_option_on(stmt.options, "connect", default=True)
+    makes_slot = is_option_on(stmt.options, "create_slot", default=connects)
+    return NotInTransaction("CREATE SUBSCRIPTION with a replication slot") if makes_slot else None
 
 
-def _alter_subscription(stmt: Any) -> Outside:
+def _check_alter_subscription(stmt: Any) -> NotInTransaction:
     from postgast.pg_query_pb2 import ALTER_SUBSCRIPTION_REFRESH
 
     if stmt.kind == ALTER_SUBSCRIPTION_REFRESH:
-        return Outside("ALTER SUBSCRIPTION … REFRESH PUBLICATION")
-    return Outside("ALTER SUBSCRIPTION", always=False)
+        return NotInTransaction("ALTER SUBSCRIPTION … REFRESH PUBLICATION")
+    return NotInTransaction("ALTER SUBSCRIPTION", always=False)
 
 
-def _do(stmt: Any) -> Outside | None:
+def _check_do(stmt: Any) -> NotInTransaction | None:
     """Tell a block that may commit by its words; another one is safer in a transaction, with its record."""
     bodies = [each.def_elem.arg.string.sval for each in stmt.args if each.def_elem.defname == "as"]
-    return Outside("DO", always=False) if _MAY_COMMIT.search(" ".join(bodies)) else None
+    return NotInTransaction("DO", always=False) if _MAY_COMMIT.search(" ".join(bodies)) else None
 
 
-def switched_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
+def is_option_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
     """Whether an option in parentheses is on: given bare or with a true value; the last one counts."""
     on = default
     for option in (each.def_elem for each in options):
@@ -148,23 +148,23 @@ def _is_true(value: Any) -> bool:
     return bool(value.integer.ival)
 
 
-_JUDGES: dict[str, Callable[[Any], Outside | None]] = {
-    "index_stmt": _index,
-    "drop_stmt": _drop,
-    "reindex_stmt": _reindex,
-    "alter_table_stmt": _alter_table,
-    "vacuum_stmt": _vacuum,
-    "cluster_stmt": _cluster,
-    "discard_stmt": _discard,
-    "alter_database_stmt": _alter_database,
-    "create_subscription_stmt": _create_subscription,
-    "alter_subscription_stmt": _alter_subscription,
-    "drop_subscription_stmt": _perhaps("DROP SUBSCRIPTION"),
-    "alter_system_stmt": _always("ALTER SYSTEM"),
-    "createdb_stmt": _always("CREATE DATABASE"),
-    "dropdb_stmt": _always("DROP DATABASE"),
-    "create_table_space_stmt": _always("CREATE TABLESPACE"),
-    "drop_table_space_stmt": _always("DROP TABLESPACE"),
-    "call_stmt": _perhaps("CALL"),
-    "do_stmt": _do,
+_CHECKS: dict[str, Callable[[Any], NotInTransaction | None]] = {
+    "index_stmt": _check_index,
+    "drop_stmt": _check_drop,
+    "reindex_stmt": _check_reindex,
+    "alter_table_stmt": _check_alter_table,
+    "vacuum_stmt": _check_vacuum,
+    "cluster_stmt": _check_cluster,
+    "discard_stmt": _check_discard,
+    "alter_database_stmt": _check_alter_database,
+    "create_subscription_stmt": _check_create_subscription,
+    "alter_subscription_stmt": _check_alter_subscription,
+    "drop_subscription_stmt": _refuse_perhaps("DROP SUBSCRIPTION"),
+    "alter_system_stmt": _refuse_always("ALTER SYSTEM"),
+    "createdb_stmt": _refuse_always("CREATE DATABASE"),
+    "dropdb_stmt": _refuse_always("DROP DATABASE"),
+    "create_table_space_stmt": _refuse_always("CREATE TABLESPACE"),
+    "drop_table_space_stmt": _refuse_always("DROP TABLESPACE"),
+    "call_stmt": _refuse_perhaps("CALL"),
+    "do_stmt": _check_do,
 }

@@ -15,12 +15,14 @@ import pytest
 from attrs import define, field
 
 from confiture.exceptions import ServerFault
-from confiture.testing.servers import VARIABLE, AnyServer, server_for_tests
+from confiture.testing.servers import TEST_URL_VARIABLE, AnyServer, open_test_server
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-_NAME_ONE = f"{VARIABLE} names a server and a role that may create databases; without it there is our own"
+_URL_HINT = (
+    f"{TEST_URL_VARIABLE} names a server and a role that may create databases; without it there is our own"
+)
 _numbers = itertools.count(1)
 
 
@@ -28,10 +30,10 @@ _numbers = itertools.count(1)
 def confiture_server() -> Iterator[AnyServer]:
     """The server of this session: ``CONFITURE_TEST_URL``'s, else one of our own without fsync."""
     try:
-        with server_for_tests() as server:
+        with open_test_server() as server:
             yield server
     except ServerFault as fault:
-        pytest.fail(f"there is no server to test on: {fault}\n{fault.hint}\n{_NAME_ONE}", pytrace=False)
+        pytest.fail(f"there is no server to test on: {fault}\n{fault.hint}\n{_URL_HINT}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -41,31 +43,31 @@ def confiture_schema() -> str:
 
 
 @pytest.fixture(scope="session")
-def _confiture_templates(confiture_server: AnyServer) -> Iterator[Templates]:
+def _confiture_templates(confiture_server: AnyServer) -> Iterator[TemplateDatabases]:
     """The databases that those of the tests are copied from."""
-    with _maintenance(confiture_server) as conn:
-        templates = Templates(confiture_server, conn)
+    with _connect_to_maintenance(confiture_server) as conn:
+        templates = TemplateDatabases(confiture_server, conn)
         yield templates
-        for name in templates.made.values():
+        for name in templates.template_names.values():
             templates.drop(name)
 
 
-def _maintenance(server: AnyServer) -> Connection[Any]:
+def _connect_to_maintenance(server: AnyServer) -> Connection[Any]:
     import psycopg
 
     try:
         return psycopg.connect(server.conninfo("postgres"), autocommit=True)
     except psycopg.Error as error:
         # A test that cannot begin is no test that failed: no traceback of ours, and the next step.
-        pytest.fail(f"the server to test on cannot be used: {error}\n{_NAME_ONE}", pytrace=False)
+        pytest.fail(f"the server to test on cannot be used: {error}\n{_URL_HINT}", pytrace=False)
 
 
 @pytest.fixture
 def confiture_database_url(
-    confiture_server: AnyServer, _confiture_templates: Templates, confiture_schema: str
+    confiture_server: AnyServer, _confiture_templates: TemplateDatabases, confiture_schema: str
 ) -> Iterator[str]:
     """The URL of a database of this test alone, dropped afterwards whoever is still connected."""
-    name = _confiture_templates.copy(_confiture_templates.holding(confiture_schema))
+    name = _confiture_templates.copy(_confiture_templates.get_template(confiture_schema))
     yield confiture_server.conninfo(name)
     _confiture_templates.drop(name)
 
@@ -89,26 +91,26 @@ def confiture_second(confiture_database_url: str) -> Iterator[Connection[Any]]:
 
 
 @define
-class Templates:
+class TemplateDatabases:
     """Databases made once and copied for each test.
 
     Attributes:
         server: Where they are.
         conn: To its maintenance database: nobody may be connected to a template that is copied.
-        made: The templates by the SQL that made them.
+        template_names: The templates by the SQL that made them.
     """
 
     server: AnyServer
     conn: Connection[Any]
-    made: dict[str, str] = field(factory=dict)
+    template_names: dict[str, str] = field(factory=dict)
 
-    def holding(self, schema: str) -> str:
+    def get_template(self, schema: str) -> str:
         """Return the template that ``schema`` has been run in."""
         if not schema.strip():
             return "template0"
-        if schema not in self.made:
-            self.made[schema] = self._new(schema)
-        return self.made[schema]
+        if schema not in self.template_names:
+            self.template_names[schema] = self._create_template(schema)
+        return self.template_names[schema]
 
     def copy(self, template: str) -> str:
         """Copy ``template`` and return the new database's name."""
@@ -127,7 +129,7 @@ class Templates:
 
         self.conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def _new(self, schema: str) -> str:
+    def _create_template(self, schema: str) -> str:
         import psycopg
 
         name = self.copy("template0")

@@ -11,7 +11,7 @@ from confiture.hooks.api import HookContext, HookPhase, HookResult
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from confiture.hooks.hook_runner import Phases
+    from confiture.hooks.hook_runner import HookRunner
     from confiture.postgres.session import Session
 
 
@@ -49,42 +49,44 @@ def run_hook(
         UsageFault: The connection is in a transaction, which no yield can commit.
         pluggy.PluginValidationError: It has a hook or an argument that there is not.
     """
-    from confiture.hooks.hook_runner import Phases
+    from confiture.hooks.hook_runner import HookRunner
     from confiture.hooks.plugin_manager import GuardedPluginManager
     from confiture.postgres.session import Session
 
     manager = GuardedPluginManager({name: config or {}})
     manager.register(plugin, name)
     manager.check_pending()
-    session, wanted = Session.of_caller(conn), HookPhase.of(phase)
-    phases = Phases(manager, context or HookContext("test", "1"))
+    session, wanted = Session.adopt(conn), HookPhase.of(phase)
+    phases = HookRunner(manager, context or HookContext("test", "1"))
     if wanted is HookPhase.ON_ERROR:
         phases.context.error = more.setdefault("error", phases.context.error)
     if transactional or phases.context.dry_run:
-        results = _in_a_transaction(phases, session, wanted, more)
+        results = _run_in_transaction(phases, session, wanted, more)
     else:
-        results = _in_batches(phases, session, wanted, more, resume)
+        results = _run_in_batches(phases, session, wanted, more, resume)
     if not (phases.context.dry_run or session.nested):
         for callback in phases.context.callbacks:
             callback()
     return results
 
 
-def _in_a_transaction(
-    phases: Phases, session: Session, phase: HookPhase, more: Mapping[str, Any]
+def _run_in_transaction(
+    hook_runner: HookRunner, session: Session, phase: HookPhase, more: Mapping[str, Any]
 ) -> list[HookResult]:
-    with session.transaction(keep=not phases.context.dry_run):
-        return phases.run(session, phase, **more)
+    with session.transaction(keep=not hook_runner.context.dry_run):
+        return hook_runner.run(session, phase, **more)
 
 
-def _in_batches(
-    phases: Phases, session: Session, phase: HookPhase, more: Mapping[str, Any], resume: Any
+def _run_in_batches(
+    hook_runner: HookRunner, session: Session, phase: HookPhase, more: Mapping[str, Any], resume: Any
 ) -> list[HookResult]:
-    from confiture.hooks.checkpoints import Stretches
+    from confiture.hooks.checkpoints import CheckpointedTransaction
 
     if session.nested:
         raise UsageFault(
             "transactional=False needs a connection that is in no transaction", hint="commit first"
         )
-    with Stretches(session.transaction, lambda _: resume, lambda _ref, _stored: None) as stretches:
-        return phases.run(session, phase, stretches, **more)
+    with CheckpointedTransaction(
+        session.transaction, lambda _: resume, lambda _ref, _stored: None
+    ) as stretches:
+        return hook_runner.run(session, phase, stretches, **more)

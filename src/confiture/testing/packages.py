@@ -15,7 +15,7 @@ from attrs import define, field
 
 from confiture.exceptions import PluginFault
 
-_PYPROJECT = """\
+_PYPROJECT_TEMPLATE = """\
 [build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -95,7 +95,7 @@ def confiture_fake_distribution(confiture_site: Path) -> FakeDistribution:
 
 
 @define
-class Installing:
+class PackageInstaller:
     """Builds packages and installs them, each once, in a folder of its own.
 
     Attributes:
@@ -109,7 +109,7 @@ class Installing:
     def __call__(self, name: str, source: str, *, version: str = "1.0", entry: str | None = None) -> Path:
         """Install the plugin ``name`` with this source; return the folder to put on ``PYTHONPATH``."""
         module = name.replace("-", "_")
-        pyproject = _PYPROJECT.format(
+        pyproject = _PYPROJECT_TEMPLATE.format(
             name=name, distribution=f"{name}-package", version=version, entry=entry or module, module=module
         )
         key = hashlib.sha256(f"{pyproject}\0{source}".encode()).hexdigest()
@@ -139,10 +139,10 @@ class Installing:
 
 
 @pytest.fixture(scope="session")
-def confiture_install_plugin(tmp_path_factory: pytest.TempPathFactory) -> Installing:
+def confiture_install_plugin(tmp_path_factory: pytest.TempPathFactory) -> PackageInstaller:
     """Build a package from ``source`` and install it; return the folder to put on ``PYTHONPATH``.
 
     Its module is called like the plugin, with underscores. ``.project(folder)`` installs one that is
     written already.
     """
-    return Installing(tmp_path_factory)
+    return PackageInstaller(tmp_path_factory)

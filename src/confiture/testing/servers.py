@@ -15,9 +15,9 @@ from attrs import field, frozen
 
 from confiture.config.urls import safe_url
 
-VARIABLE = "CONFITURE_TEST_URL"
-_MEMORY = Path("/dev/shm")
-_ROOM_BYTES = 1 << 30
+TEST_URL_VARIABLE = "CONFITURE_TEST_URL"
+_MEMORY_FOLDER = Path("/dev/shm")
+_MIN_FREE_BYTES = 1 << 30
 
 
 class AnyServer(Protocol):
@@ -44,9 +44,9 @@ class NamedServer:
     @property
     def bindir(self) -> Path:
         """Where ``psql`` and ``pg_dump`` are."""
-        from confiture.server import binaries
+        from confiture.server import find_binaries
 
-        return binaries()
+        return find_binaries()
 
     def conninfo(self, dbname: str) -> str:
         """Return the URL of one of its databases."""
@@ -61,23 +61,27 @@ class NamedServer:
 
 
 @contextmanager
-def server_for_tests() -> Iterator[AnyServer]:
+def open_test_server() -> Iterator[AnyServer]:
     """Lend the server that is named, else one of our own without fsync, as long as the block lasts.
 
     Raises:
         ServerFault: None is named, and our own cannot be started.
     """
-    if named := os.environ.get(VARIABLE):
+    if named := os.environ.get(TEST_URL_VARIABLE):
         yield NamedServer(named)
         return
-    from confiture.server import temporary
+    from confiture.server import open_temporary_server
 
-    with temporary(_fast_folder(), fsync=False) as ours:
+    with open_temporary_server(_choose_fast_folder(), fsync=False) as ours:
         yield ours
 
 
-def _fast_folder() -> Path:
+def _choose_fast_folder() -> Path:
     """Memory where there is room, else the disk."""
-    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
-        return _MEMORY
+    if (
+        _MEMORY_FOLDER.is_dir()
+        and os.access(_MEMORY_FOLDER, os.W_OK)
+        and shutil.disk_usage(_MEMORY_FOLDER).free >= _MIN_FREE_BYTES
+    ):
+        return _MEMORY_FOLDER
     return Path(tempfile.gettempdir())

@@ -14,10 +14,10 @@ from statistics import median
 import click
 import psycopg
 
-from confiture.estimate.curve import work
+from confiture.estimate.curve import compute_work
 from confiture.estimate.statement_estimate import FEWEST_MS
-from confiture.server import temporary
-from confiture.testing.databases import Templates
+from confiture.server import open_temporary_server
+from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.laboratory import quiet
 from tests.calibration.live.drawing import picture
 from tests.calibration.live.measuring import Measured, measure
@@ -39,12 +39,12 @@ def main(rows: Sequence[int], runs: int, svg: Path) -> None:
     began = time.monotonic()
     folder = roomy()
     with (
-        temporary(folder) as server,
+        open_temporary_server(folder) as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
         quiet(conn),
     ):
         version = conn.execute("SHOW server_version").fetchall()[0][0]
-        measured = measure(Templates(server, conn), rows, CHANGES, runs=runs, tell=_progress)
+        measured = measure(TemplateDatabases(server, conn), rows, CHANGES, runs=runs, tell=_progress)
     small = ", ".join(f"{size:,}" for size in rows[:-1])
     print(f"# Rehearsed {runs} times on {small} rows, run on {rows[-1]:,}")
     where = "memory" if folder == _MEMORY else "disk"
@@ -89,7 +89,7 @@ def _growth(measured: Sequence[Measured], rows: Sequence[int]) -> str:
         return "Nothing took long enough to say how it grew."
     return (
         f"{rows[-1] / rows[-2]:g} × the rows took {median(grown):.1f} × the time in the middle "
-        f"({min(grown):.1f} to {max(grown):.1f}); n·log2 n grows {work(rows[-1]) / work(rows[-2]):.1f} ×."
+        f"({min(grown):.1f} to {max(grown):.1f}); n·log2 n grows {compute_work(rows[-1]) / compute_work(rows[-2]):.1f} ×."
         + _faults(measured, rows)
     )
 

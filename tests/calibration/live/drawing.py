@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
-from confiture.estimate.error_law import NEAR
+from confiture.estimate.error_law import NEAR_FACTORS
 from tests.calibration.live.measuring import Judged
 from tests.calibration.live.telling import in_words, is_answered
 
@@ -79,7 +79,7 @@ def _interval(judged: Judged) -> tuple[float, float]:
 def _ground(axes: Axes) -> Iterator[str]:
     """Draw what is there before the first point: where the truth would be, the marks, the words."""
     first, last = 10**axes.low, 10**axes.high
-    (down, up) = NEAR
+    (down, up) = NEAR_FACTORS
     corners = ((first, first / up), (last, last / up), (last, last / down), (first, first / down))
     inside = (
         f'<clipPath id="inside"><rect x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}"/></clipPath>'

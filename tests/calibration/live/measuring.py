@@ -15,14 +15,14 @@ from psycopg import Connection
 from confiture import hookimpl
 from confiture.api import operations
 from confiture.config.settings import Settings
-from confiture.estimate.comparability import pages_fit
+from confiture.estimate.comparability import fits_in_buffers
 from confiture.estimate.export import PROBED_S, export
-from confiture.estimate.prior import Prior, shipped
-from confiture.estimate.statement_estimate import Prediction, Rehearsed, predict
+from confiture.estimate.prior import Prior, load_shipped
+from confiture.estimate.statement_estimate import Prediction, RehearsedStatement, predict
 from confiture.estimate.statistics import Statistics
 from confiture.models.report import StatementReport
 from confiture.plugins.load import Loaded
-from confiture.testing.databases import Templates
+from confiture.testing.databases import TemplateDatabases
 from tests.calibration.live.parcels import Change, fill
 
 Tell = Callable[[str], None]
@@ -105,13 +105,15 @@ class Measured:
         production, true = self.large
         speed = None if probed else production.probe
         rehearsals = [
-            Rehearsed(evolve(here, probe=speed or here.probe), tuple(map(of, runs)))
+            RehearsedStatement(evolve(here, probe=speed or here.probe), tuple(map(of, runs)))
             for here, runs in self.small
         ]
-        prediction = predict(rehearsals, production, shipped() if shifted else _without_shifts(shipped()))
+        prediction = predict(
+            rehearsals, production, load_shipped() if shifted else _without_shifts(load_shipped())
+        )
         scales_with = (prediction.estimate.scales_with or "").removeprefix("the rows of ")
         here = self.small[-1][0]
-        crosses = pages_fit(scales_with, here) and not pages_fit(scales_with, production)
+        crosses = fits_in_buffers(scales_with, here) and not fits_in_buffers(scales_with, production)
         return Judged(self.change, prediction, of(true).duration_ms, crosses)
 
 
@@ -137,7 +139,7 @@ class Database:
 
 
 def measure(
-    templates: Templates,
+    templates: TemplateDatabases,
     sizes: Sequence[int],
     changes: Sequence[Change],
     *,
@@ -160,7 +162,7 @@ def measure(
 
 @contextmanager
 def databases(
-    templates: Templates, sizes: Sequence[int], probed_s: float, tell: Tell
+    templates: TemplateDatabases, sizes: Sequence[int], probed_s: float, tell: Tell
 ) -> Iterator[list[Database]]:
     """Lend a database of each size."""
     with ExitStack() as stack:
@@ -181,7 +183,7 @@ def _filled(name: str, url: str, rows: int, probed_s: float) -> Database:
 
 
 def timed(
-    templates: Templates, database: Database, change: Change, *, rehearsals: int = 0
+    templates: TemplateDatabases, database: Database, change: Change, *, rehearsals: int = 0
 ) -> tuple[Timed, ...]:
     """Rehearse a change so many times, or run it, in a copy of a database that nothing else was done in.
 

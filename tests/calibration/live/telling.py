@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, median
 
-from confiture.estimate.error_law import NEAR
+from confiture.estimate.error_law import NEAR_FACTORS
 from tests.calibration.live.measuring import Judged
 
 _HEAD = "| | statement | class | predicted | 90 % interval | confidence | actual | inside | off by |"
@@ -104,7 +104,7 @@ def _width(judged: Judged) -> float:
 
 
 def _hits(judged: Sequence[Judged]) -> float:
-    return 100 * fmean(NEAR[0] - 1 < off(each) < NEAR[1] - 1 for each in judged)
+    return 100 * fmean(NEAR_FACTORS[0] - 1 < off(each) < NEAR_FACTORS[1] - 1 for each in judged)
 
 
 def in_words(ms: float) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from confiture.did_you_mean import did_you_mean
-from confiture.migrations.version import numbers, parse_filename
+from confiture.migrations.version import parse_filename, parse_version
 from confiture_backfill.batch import BATCH_KEYS, Batch, batch
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.model import ReadModel, read_model
@@ -44,7 +44,7 @@ def _files_of(folder: Path, version: str) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob("*.backfill.sql"))
-        if (parsed := parse_filename(path.name)) and numbers(parsed.version) == numbers(version)
+        if (parsed := parse_filename(path.name)) and parse_version(parsed.version) == parse_version(version)
     ]
 
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import UsageFault
-from confiture.migrations.version import numbers
+from confiture.migrations.version import parse_version
 from confiture_backfill.batch import Batch, batch
 from confiture_backfill.faults import Misconfigured
 from confiture_backfill.model import ReadModel, read_model
@@ -39,7 +39,7 @@ class Configured:
         if self.migration in (name, f"{version}_{name}"):
             return True
         try:
-            return numbers(self.migration) == numbers(version)
+            return parse_version(self.migration) == parse_version(version)
         except UsageFault:
             return False
 

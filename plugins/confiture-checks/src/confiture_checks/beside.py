@@ -8,9 +8,9 @@ from typing import Any
 from attrs import field, frozen
 from psycopg import Connection
 
-from confiture.migrations.version import numbers, parse_filename
-from confiture.sql.parser import Parsed, Unreadable, parse
-from confiture.sql.position import position
+from confiture.migrations.version import parse_filename, parse_version
+from confiture.sql.parser import ParseError, RawStatement, parse
+from confiture.sql.position import locate_offset
 from confiture_checks.asking import Answer, first_rows
 from confiture_checks.faults import CheckFailed, Misconfigured
 
@@ -36,7 +36,7 @@ class Query:
 
     def place(self, offset: int | None = None) -> str:
         """Say where the query stands, or a character of it."""
-        line, column = position(self.text, self.start + (offset or 0))
+        line, column = locate_offset(self.text, self.start + (offset or 0))
         return f"{self.file}, line {line}" + ("" if offset is None else f", column {column}")
 
 
@@ -66,7 +66,7 @@ def _files_of(folder: Path, version: str) -> list[Path]:
     return [
         path
         for path in sorted(folder.glob("*.check.sql"))
-        if (parsed := parse_filename(path.name)) and numbers(parsed.version) == numbers(version)
+        if (parsed := parse_filename(path.name)) and parse_version(parsed.version) == parse_version(version)
     ]
 
 
@@ -88,7 +88,7 @@ def queries(text: str, file: str) -> tuple[Query, ...]:
     """
     try:
         found = parse(text)
-    except Unreadable as error:
+    except ParseError as error:
         place = Query("", file, text, 0).place(error.offset)
         raise Misconfigured(f"{place}: {error.message}", hint="each check is a SELECT") from None
     if not found:
@@ -96,7 +96,7 @@ def queries(text: str, file: str) -> tuple[Query, ...]:
     return tuple(_query(each, text, file) for each in found)
 
 
-def _query(parsed: Parsed, text: str, file: str) -> Query:
+def _query(parsed: RawStatement, text: str, file: str) -> Query:
     query = Query(text[parsed.start : parsed.end], file, text, parsed.start)
     if parsed.kind != "select_stmt":
         raise Misconfigured(

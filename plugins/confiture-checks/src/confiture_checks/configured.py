@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from confiture.exceptions import UsageFault
-from confiture.migrations.version import numbers
+from confiture.migrations.version import parse_version
 from confiture.units import milliseconds
 from confiture_checks.table import Table, expected
 
@@ -85,7 +85,7 @@ def is_for(migration: str | None, version: str, name: str) -> bool:
     if migration is None or migration in (name, f"{version}_{name}"):
         return True
     try:
-        return numbers(migration) == numbers(version)
+        return parse_version(migration) == parse_version(version)
     except UsageFault:
         return False
 

@@ -18,23 +18,23 @@ from psycopg.errors import Diagnostic
 
 from confiture.postgres.session import send
 
-_WRAPPED = "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
-_WANTED = {"log_format": "json", "log_level": "info"} | dict.fromkeys(
+_EXPLAIN_PREFIX = "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
+_SETTINGS = {"log_format": "json", "log_level": "info"} | dict.fromkeys(
     ("log_analyze", "log_buffers", "log_wal", "log_timing"), "on"
 )
 
 
-def _set(settings: Mapping[str, str]) -> str:
+def _render_set(settings: Mapping[str, str]) -> str:
     each = (f"set_config('auto_explain.{name}', '{value}', true)" for name, value in settings.items())
     return f"SELECT {', '.join(each)}"
 
 
-_ON = _set(_WANTED | {"log_min_duration": "0"})
-_OFF = _set({"log_min_duration": "-1"})
+_ENABLE_SQL = _render_set(_SETTINGS | {"log_min_duration": "0"})
+_DISABLE_SQL = _render_set({"log_min_duration": "-1"})
 
 
 @define
-class Plans:
+class AutoExplain:
     """Asks for plans.
 
     Attributes:
@@ -44,10 +44,10 @@ class Plans:
 
     conn: Connection[Any]
     loaded: bool | None = None
-    _said: str | None = None
+    _last_plan: str | None = None
 
     @contextmanager
-    def heard(self) -> Iterator[None]:
+    def listen(self) -> Iterator[None]:
         """Listen meanwhile to what auto_explain says."""
         self.conn.add_notice_handler(self._hear)
         try:
@@ -60,54 +60,57 @@ class Plans:
         if self.loaded is None:
             self.loaded = self._load()
         if self.loaded:
-            send(self.conn, _ON)
-            self._said = None
+            send(self.conn, _ENABLE_SQL)
+            self._last_plan = None
 
     def end(self) -> Any:
         """Return the plan of the statement since ``begin``, as PostgreSQL's JSON, or ``None``."""
-        said, self._said = self._said, None
+        said, self._last_plan = self._last_plan, None
         if self.loaded:
-            send(self.conn, _OFF)
-        return [_without_text(json.loads(said))] if said else None
+            send(self.conn, _DISABLE_SQL)
+        return [_drop_query_text(json.loads(said))] if said else None
 
     def _load(self) -> bool:
         point = "confiture_auto_explain"
         try:
-            send(self.conn, f"SAVEPOINT {point}; LOAD 'auto_explain'; {_ON}; {_OFF}; RELEASE {point}")
+            send(
+                self.conn,
+                f"SAVEPOINT {point}; LOAD 'auto_explain'; {_ENABLE_SQL}; {_DISABLE_SQL}; RELEASE {point}",
+            )
         except psycopg.Error:
             send(self.conn, f"ROLLBACK TO {point}; RELEASE {point}")
             return False
         return True
 
-    def _hear(self, said: Diagnostic) -> None:
-        message = said.message_primary or ""
+    def _hear(self, notice: Diagnostic) -> None:
+        message = notice.message_primary or ""
         if message.startswith("duration: ") and "plan:\n" in message:
-            self._said = message.partition("plan:\n")[2]
+            self._last_plan = message.partition("plan:\n")[2]
 
 
-def _without_text(plan: dict[str, Any]) -> dict[str, Any]:
+def _drop_query_text(plan: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in plan.items() if key != "Query Text"}
 
 
-def wrapped(sql: str) -> str:
+def wrap_in_explain(sql: str) -> str:
     """Return the statement inside an EXPLAIN that executes it."""
-    return _WRAPPED + sql
+    return _EXPLAIN_PREFIX + sql
 
 
-def unwrapped(cursor: Cursor[Any]) -> tuple[Any, int | None]:
+def read_explain(cursor: Cursor[Any]) -> tuple[Any, int | None]:
     """Return the plan that an EXPLAIN gave, and the rows that its statement changed."""
     ((plan,),) = cursor.fetchall()
     top = plan[0]["Plan"]
-    return plan, _changed(top) if top["Node Type"] == "ModifyTable" else None
+    return plan, _count_changed(top) if top["Node Type"] == "ModifyTable" else None
 
 
-def _changed(top: dict[str, Any]) -> int:
+def _count_changed(top: dict[str, Any]) -> int:
     """Count as the command tag does; MERGE and ON CONFLICT tell by themselves."""
     told = [top[key] for key in ("Tuples Inserted", "Tuples Updated", "Tuples Deleted") if key in top]
     if told:
         return int(sum(told))
-    return int(sum(each["Actual Rows"] * each["Actual Loops"] for each in _inputs(top)))
+    return int(sum(each["Actual Rows"] * each["Actual Loops"] for each in _find_inputs(top)))
 
 
-def _inputs(top: dict[str, Any]) -> list[dict[str, Any]]:
+def _find_inputs(top: dict[str, Any]) -> list[dict[str, Any]]:
     return [each for each in top.get("Plans", ()) if each["Parent Relationship"] in ("Outer", "Member")]

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from attrs import frozen
 
 from confiture.models.report import Blocks, Lock
-from confiture.postgres.locks import blocked
+from confiture.postgres.locks import find_blocked_access
 from confiture.rehearsal.trace.catalog import Catalog
 
 
 @frozen
-class Blocking:
+class BlockedRelations:
     """The relations, by oid, whose readers and whose writers wait.
 
     Attributes:
@@ -24,12 +24,12 @@ class Blocking:
     writes: frozenset[int] = frozenset()
 
     @property
-    def any(self) -> frozenset[int]:
+    def either(self) -> frozenset[int]:
         """Those with either."""
         return self.reads | self.writes
 
 
-def blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> Blocking:
+def find_blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> BlockedRelations:
     """Return what these locks block, as the relations were before the migration.
 
     Who reads a table locks its children and opens the indexes of all of them; who writes to it opens
@@ -38,26 +38,28 @@ def blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> Blocking:
     reads: set[int] = set()
     writes: set[int] = set()
     for oid, mode in held:
-        table = catalog.known.get(catalog.table_of(oid))
-        if oid not in catalog.known or table is None:
+        table = catalog.relations.get(catalog.find_table(oid))
+        if oid not in catalog.relations or table is None:
             continue
-        what = blocked(table.kind, mode)
+        what = find_blocked_access(table.kind, mode)
         if "reads" in what:
-            reads.update((table.oid, *catalog.ancestors(table.oid)))
+            reads.update((table.oid, *catalog.find_ancestors(table.oid)))
         if "writes" in what:
-            writes.update((table.oid, *_inherited_from(catalog, table.oid)))
-    return Blocking(frozenset(reads), frozenset(writes))
+            writes.update((table.oid, *_find_ancestors(catalog, table.oid)))
+    return BlockedRelations(frozenset(reads), frozenset(writes))
 
 
-def blocked_by(catalog: Catalog, locks: Iterable[Lock]) -> Blocks:
+def find_blocks(catalog: Catalog, locks: Iterable[Lock]) -> Blocks:
     """Return what locks on tables, views and matviews block, by name; those on indexes are left out.
 
     For CONCURRENTLY, which takes an index that nobody uses any more.
     """
-    oids = {known.name: oid for oid, known in catalog.known.items() if known.kind != "index"}
-    found = blocking(catalog, ((oids[lock.relation], lock.mode) for lock in locks if lock.relation in oids))
-    return Blocks(reads=catalog.names(found.reads), writes=catalog.names(found.writes))
+    oids = {known.name: oid for oid, known in catalog.relations.items() if known.kind != "index"}
+    found = find_blocking(
+        catalog, ((oids[lock.relation], lock.mode) for lock in locks if lock.relation in oids)
+    )
+    return Blocks(reads=catalog.list_names(found.reads), writes=catalog.list_names(found.writes))
 
 
-def _inherited_from(catalog: Catalog, oid: int) -> Iterable[int]:
-    return () if catalog.known[oid].partition else catalog.ancestors(oid)
+def _find_ancestors(catalog: Catalog, oid: int) -> Iterable[int]:
+    return () if catalog.relations[oid].partition else catalog.find_ancestors(oid)

@@ -8,13 +8,13 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from confiture.models.report import RelationKind
-from confiture.postgres.locks import KIND
+from confiture.postgres.locks import KIND_BY_RELKIND
 
 # The first oid that PostgreSQL gives to what users create (FirstNormalObjectId).
 FIRST_OID = 16384
 
 # Temporary relations and PostgreSQL's own are left out.
-RELATIONS = f"""
+RELATIONS_SQL = f"""
     SELECT c.oid::bigint, n.nspname::text, c.relname::text,
         quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relfilenode::bigint,
         c.reltuples, c.relpages, i.indrelid::bigint, c.relispartition,
@@ -28,13 +28,13 @@ _PARALLEL_PAGES = 1024
 
 
 @frozen
-class Known:
+class KnownRelation:
     """A relation as it was before the migration.
 
     Attributes:
         oid: PostgreSQL's.
         schema: Its schema's name, unquoted.
-        bare: Its own name, unquoted.
+        bare_name: Its own name, unquoted.
         name: Schema-qualified, quoted only where PostgreSQL would.
         kind: What sort of relation.
         partitioned: Whether it is a partitioned table or index, without rows of its own.
@@ -42,13 +42,13 @@ class Known:
         filenode: Of its file; 0 where it has none.
         tuples: PostgreSQL's estimate of its rows; -1 where it was never looked at.
         pages: PostgreSQL's estimate of its pages.
-        table: Of an index: the table's oid.
+        table_oid: Of an index: the table's oid.
         filled: Whether it is a matview with data that nothing is known about yet.
     """
 
     oid: int
     schema: str
-    bare: str
+    bare_name: str
     name: str
     kind: RelationKind
     partitioned: bool
@@ -56,7 +56,7 @@ class Known:
     filenode: int
     tuples: float
     pages: int
-    table: int | None
+    table_oid: int | None
     filled: bool
 
     @property
@@ -69,71 +69,71 @@ class Known:
 class Catalog:
     """All relations that there were, by oid, and who descends from whom."""
 
-    known: dict[int, Known] = Factory(dict)
+    relations: dict[int, KnownRelation] = Factory(dict)
     parents: dict[int, tuple[int, ...]] = Factory(dict)
-    _named: dict[tuple[str, str], int] = field(init=False)
+    _oids_by_name: dict[tuple[str, str], int] = field(init=False)
 
-    @_named.default
-    def _by_name(self) -> dict[tuple[str, str], int]:
-        return {(each.schema, each.bare): oid for oid, each in self.known.items()}
+    @_oids_by_name.default
+    def _index_by_name(self) -> dict[tuple[str, str], int]:
+        return {(each.schema, each.bare_name): oid for oid, each in self.relations.items()}
 
     @classmethod
-    def of(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
-        """Make it of what ``RELATIONS`` was answered with."""
+    def from_rows(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
+        """Make it of what ``RELATIONS_SQL`` was answered with."""
         parents: dict[int, tuple[int, ...]] = {}
         for child, parent in inherited:
             parents[child] = (*parents.get(child, ()), parent)
-        return cls({row[0]: _known(row) for row in relations}, parents)
+        return cls({row[0]: _build_relation(row) for row in relations}, parents)
 
-    def named(self, schema: str | None, name: str, search_path: Sequence[str]) -> Known | None:
+    def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
         """Return the relation that SQL text means by a name, or ``None``."""
         for each in (schema,) if schema else search_path:
-            if (oid := self._named.get((each, name))) is not None:
-                return self.known[oid]
+            if (oid := self._oids_by_name.get((each, name))) is not None:
+                return self.relations[oid]
         return None
 
-    def names(self, oids: Iterable[int]) -> tuple[str, ...]:
+    def list_names(self, oids: Iterable[int]) -> tuple[str, ...]:
         """Return the names of those that there were, in order."""
-        return tuple(sorted(self.known[oid].name for oid in oids if oid in self.known))
+        return tuple(sorted(self.relations[oid].name for oid in oids if oid in self.relations))
 
-    def table_of(self, oid: int) -> int:
+    def find_table(self, oid: int) -> int:
         """Return the table of an index; any other relation is its own."""
-        each = self.known.get(oid)
-        return each.table if each and each.table else oid
+        each = self.relations.get(oid)
+        return each.table_oid if each and each.table_oid else oid
 
-    def indexes_of(self, oids: Iterable[int]) -> tuple[int, ...]:
+    def find_indexes(self, oids: Iterable[int]) -> tuple[int, ...]:
         """Return the indexes of these tables."""
         tables = set(oids)
-        return tuple(oid for oid, each in self.known.items() if each.table in tables)
+        return tuple(oid for oid, each in self.relations.items() if each.table_oid in tables)
 
-    def ancestors(self, oid: int) -> Iterator[int]:
+    def find_ancestors(self, oid: int) -> Iterator[int]:
         """Yield the parents of a relation, and theirs."""
         for parent in self.parents.get(oid, ()):
             yield parent
-            yield from self.ancestors(parent)
+            yield from self.find_ancestors(parent)
 
-    def children(self, oid: int) -> tuple[int, ...]:
+    def find_children(self, oid: int) -> tuple[int, ...]:
         """Return the partitions of a relation, or those that inherit from it."""
         return tuple(child for child, parents in self.parents.items() if oid in parents)
 
-    def descendants(self, oid: int) -> frozenset[int]:
+    def find_descendants(self, oid: int) -> frozenset[int]:
         """Return the children of a relation, and theirs."""
-        return frozenset(child for child in self.parents if oid in self.ancestors(child))
+        return frozenset(child for child in self.parents if oid in self.find_ancestors(child))
 
 
-def _known(row: tuple[Any, ...]) -> Known:
+def _build_relation(row: tuple[Any, ...]) -> KnownRelation:
     oid, schema, bare, name, kind, filenode, tuples, pages, table, partition, filled = row
-    return Known(
+    return KnownRelation(
         oid=oid,
         schema=schema,
-        bare=bare,
+        bare_name=bare,
         name=name,
-        kind="toast" if schema == "pg_toast" else KIND[kind],
+        kind="toast" if schema == "pg_toast" else KIND_BY_RELKIND[kind],
         partitioned=kind in ("p", "I"),
         partition=partition,
         filenode=filenode,
         tuples=tuples,
         pages=pages,
-        table=table,
+        table_oid=table,
         filled=filled,
     )

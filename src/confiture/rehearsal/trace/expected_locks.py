@@ -11,57 +11,57 @@ from attrs import evolve
 
 from confiture.models.report import NotSeen
 from confiture.rehearsal.trace.catalog import Catalog
-from confiture.rehearsal.trace.functions import Reached
-from confiture.rehearsal.trace.snapshot import Held
-from confiture.sql.lock_modes import Expected, expected_locks
+from confiture.rehearsal.trace.functions import ReachedBody
+from confiture.rehearsal.trace.snapshot import HeldLock
+from confiture.sql.lock_modes import ExpectedLock, find_expected_locks
 from confiture.sql.lock_modes.expected_lock import ACCESS_EXCLUSIVE
 from confiture.sql.statement_kind import statement_kind
 
 # REINDEX fires them from PostgreSQL 17 on.
 _FIRE_NO_EVENT = ("LOCK", "TRUNCATE", "REINDEX", "CLUSTER")
-_HELD = "earlier migrations of this plan hold locks of their own, which hide it; --in clone shows it"
+_HIDDEN_REASON = "earlier migrations of this plan hold locks of their own, which hide it; --in clone shows it"
 
 
-def texts(sql: str, inner: Sequence[Reached]) -> Iterator[str | None]:
+def collect_texts(sql: str, inner: Sequence[ReachedBody]) -> Iterator[str | None]:
     """Yield the statement and what runs inside it; ``None`` for what is put together while it runs."""
     yield sql
     for reached in inner:
-        yield from (each.sql for each in reached.found.statements)
+        yield from (each.sql for each in reached.body.statements)
 
 
-def held_already(
-    text: str, catalog: Catalog, before: frozenset[Held], search_path: Sequence[str]
-) -> Iterator[Held]:
+def find_held_before(
+    text: str, catalog: Catalog, before: frozenset[HeldLock], search_path: Sequence[str]
+) -> Iterator[HeldLock]:
     """Yield the locks that a statement takes by its text and that were held in the same mode before."""
-    for lock in expected_locks(text):
-        yield from (held for held in _meant(lock, catalog, search_path) if held in before)
+    for lock in find_expected_locks(text):
+        yield from (held for held in _resolve_lock(lock, catalog, search_path) if held in before)
 
 
-def hidden(text: str | None) -> Iterator[NotSeen]:
+def find_hidden(text: str | None) -> Iterator[NotSeen]:
     """Yield what a statement may have locked again, and neither its text nor the server tells."""
     if text is None:
-        yield NotSeen(None, "locks of what runs inside", _HELD)
+        yield NotSeen(None, "locks of what runs inside", _HIDDEN_REASON)
         return
-    for lock in expected_locks(text):
+    for lock in find_expected_locks(text):
         if lock.relation is None:
-            yield NotSeen(None, f"{lock.mode} on {lock.reason}", _HELD)
+            yield NotSeen(None, f"{lock.mode} on {lock.reason}", _HIDDEN_REASON)
 
 
-def of_hooks() -> NotSeen:
+def describe_hook_locks() -> NotSeen:
     """Say what cannot be known of a hook: its text is Python."""
-    return NotSeen(None, "locks of hooks", _HELD)
+    return NotSeen(None, "locks of hooks", _HIDDEN_REASON)
 
 
-def without_ddl(inner: Sequence[Reached]) -> tuple[Reached, ...]:
+def remove_ddl(inner: Sequence[ReachedBody]) -> tuple[ReachedBody, ...]:
     """Leave out the statements whose end event triggers tell, whatever is rolled back after it."""
     return tuple(
         evolve(
             each,
-            found=evolve(
-                each.found,
+            body=evolve(
+                each.body,
                 statements=tuple(
                     one
-                    for one in each.found.statements
+                    for one in each.body.statements
                     if one.sql is None or statement_kind(one.sql).verb in _FIRE_NO_EVENT
                 ),
             ),
@@ -70,19 +70,19 @@ def without_ddl(inner: Sequence[Reached]) -> tuple[Reached, ...]:
     )
 
 
-def within(refused: str) -> NotSeen:
+def describe_refusal(refused: str) -> NotSeen:
     """Say what is lost to a role that may not create event triggers."""
     reason = f"this role may create no event triggers, which tell them ({refused})"
     return NotSeen(None, "locks given back inside a statement", reason)
 
 
-def _meant(lock: Expected, catalog: Catalog, search_path: Sequence[str]) -> Iterator[Held]:
-    known = catalog.named(lock.schema, lock.relation, search_path) if lock.relation else None
+def _resolve_lock(lock: ExpectedLock, catalog: Catalog, search_path: Sequence[str]) -> Iterator[HeldLock]:
+    known = catalog.resolve_name(lock.schema, lock.relation, search_path) if lock.relation else None
     if known is None:
         return
-    oids = {known.oid, *(catalog.descendants(known.oid) if lock.children else ())}
+    oids = {known.oid, *(catalog.find_descendants(known.oid) if lock.children else ())}
     yield from ((oid, lock.mode) for oid in oids)
     if lock.also_indexes:
-        yield from ((oid, ACCESS_EXCLUSIVE) for oid in catalog.indexes_of(oids))
-    if lock.table_mode and known.table:
-        yield known.table, lock.table_mode
+        yield from ((oid, ACCESS_EXCLUSIVE) for oid in catalog.find_indexes(oids))
+    if lock.table_mode and known.table_oid:
+        yield known.table_oid, lock.table_mode

@@ -4,57 +4,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confiture.rehearsal.trace.catalog import Catalog, Known
+from confiture.rehearsal.trace.catalog import Catalog, KnownRelation
 from confiture.sql.statement_kind import StatementKind, statement_kind
 
 if TYPE_CHECKING:
-    from confiture.rehearsal.trace.snapshot import Scans
+    from confiture.rehearsal.trace.snapshot import ScanCounts
 
 # Of the rows that PostgreSQL believes there are: its estimate is rarely exact.
 _NEARLY_ALL = 0.9
 # Workers' rows are counted elsewhere; the leader reads a share of its own.
 _LEADERS_SHARE = 0.1
-_WITH_THE_PLANNERS = 3
+_MOST_PASSES = 3
 
 
-def populated(catalog: Catalog, oid: int) -> bool:
+def is_populated(catalog: Catalog, oid: int) -> bool:
     """Whether a relation had rows before the migration, as far as PostgreSQL's own estimates say."""
-    known = catalog.known.get(oid)
+    known = catalog.relations.get(oid)
     if known is None:
         return False
     own = not known.partitioned and (known.tuples > 0 or known.pages > 0 or known.filled)
-    return own or _children_are(catalog, oid)
+    return own or _has_populated_child(catalog, oid)
 
 
-def _children_are(catalog: Catalog, oid: int) -> bool:
-    return any(populated(catalog, child) for child in catalog.children(oid))
+def _has_populated_child(catalog: Catalog, oid: int) -> bool:
+    return any(is_populated(catalog, child) for child in catalog.find_children(oid))
 
 
-def complete(catalog: Catalog, oid: int, scans: Scans) -> bool:
+def is_complete_scan(catalog: Catalog, oid: int, scans: ScanCounts) -> bool:
     """Whether these scans have read a populated relation, or a whole one through its index, end to end."""
-    known = catalog.known[oid]
+    known = catalog.relations[oid]
     if known.kind == "index":
-        table = catalog.known.get(catalog.table_of(oid))
+        table = catalog.relations.get(catalog.find_table(oid))
         # A look-up gives a row or a few; one pass that gives all of them has read the table. The planner
         # looks up the ends of an index, a row each.
         passed = scans.tuples - (scans.times - 1)
-        return (
-            table is not None and scans.times <= _WITH_THE_PLANNERS and passed > 1 and _all_of(table, passed)
-        )
+        return table is not None and scans.times <= _MOST_PASSES and passed > 1 and _covers(table, passed)
     if known.kind not in ("table", "matview"):
         return False
     # A parent may be empty while its children are not.
-    return _all_of(known, scans.tuples) if scans.tuples else not known.tuples and _children_are(catalog, oid)
+    return (
+        _covers(known, scans.tuples)
+        if scans.tuples
+        else not known.tuples and _has_populated_child(catalog, oid)
+    )
 
 
-def _all_of(known: Known, tuples: int) -> bool:
+def _covers(known: KnownRelation, tuples: int) -> bool:
     if known.tuples <= 0:
         return known.kind != "index"
     share = _LEADERS_SHARE if known.may_be_scanned_in_parallel else _NEARLY_ALL
     return tuples >= share * known.tuples
 
 
-def is_truncate(known: Known, scans: Scans | None, sql: str | None) -> bool:
+def is_truncate(known: KnownRelation, scans: ScanCounts | None, sql: str | None) -> bool:
     """Whether a table with a new file was emptied rather than rewritten: its rows were not read."""
     if known.kind != "table":
         return False

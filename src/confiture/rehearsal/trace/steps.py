@@ -7,36 +7,36 @@ from typing import Any
 from attrs import define, field
 
 from confiture.models.report import IndexBuild, Lock, Seen
-from confiture.postgres.locks import blocked
-from confiture.rehearsal.trace.catalog import Known
+from confiture.postgres.locks import find_blocked_access
+from confiture.rehearsal.trace.catalog import KnownRelation
 
 
 @define
-class Taken:
+class AcquiredLock:
     """A lock that a step took.
 
     Attributes:
-        known: On what.
+        relation: On what.
         mode: PostgreSQL's name.
         seen: How it was found out.
         since_ms: When, on the client's clock without our own looking, in milliseconds.
         until_ms: When it was gone, before the migration's end; ``None`` where it was held until then.
     """
 
-    known: Known
+    relation: KnownRelation
     mode: str
     seen: Seen
     since_ms: float
     until_ms: float | None = None
 
-    def lock(self, end_ms: float) -> Lock:
+    def build_lock(self, end_ms: float) -> Lock:
         """Return it as the report has it, for a migration that ended at ``end_ms``."""
         until_ms = end_ms if self.until_ms is None else self.until_ms
         return Lock(
-            relation=self.known.name,
-            kind=self.known.kind,
+            relation=self.relation.name,
+            kind=self.relation.kind,
             mode=self.mode,
-            blocks=blocked(self.known.kind, self.mode),
+            blocks=find_blocked_access(self.relation.kind, self.mode),
             held_ms=max(0.0, until_ms - self.since_ms),
             transient=self.until_ms is not None,
             seen=self.seen,
@@ -44,11 +44,11 @@ class Taken:
 
 
 @define
-class Step:
+class StatementTrace:
     """What one statement or one hook did.
 
     Attributes:
-        taken: The locks it took first, or strengthened.
+        acquired: The locks it took first, or strengthened.
         rewrites: Tables and matviews that got a new file, by name, each with the reason where known.
         builds: Indexes built.
         scans: Populated relations read end to end.
@@ -61,7 +61,7 @@ class Step:
         warnings: What else is to be said.
     """
 
-    taken: list[Taken] = field(factory=list)
+    acquired: list[AcquiredLock] = field(factory=list)
     rewrites: dict[str, str | None] = field(factory=dict)
     builds: dict[str, IndexBuild] = field(factory=dict)
     scans: dict[str, None] = field(factory=dict)

@@ -15,7 +15,7 @@ SHARE, SHARE_ROW_EXCLUSIVE, EXCLUSIVE, ACCESS_EXCLUSIVE = STRONG_MODES
 
 
 @frozen
-class Expected:
+class ExpectedLock:
     """One relation that a statement locks with Share or stronger, as far as its text tells.
 
     Attributes:
@@ -42,34 +42,34 @@ class Expected:
     reason: str | None = None
 
 
-def on(relation: Any, mode: str, kind: RelationKind | None = "table", **more: Any) -> Expected:
+def expect_lock(relation: Any, mode: str, kind: RelationKind | None = "table", **more: Any) -> ExpectedLock:
     """Return what is expected on a relation that the text names."""
-    return Expected(relation.schemaname or None, relation.relname, mode, kind, **more)
+    return ExpectedLock(relation.schemaname or None, relation.relname, mode, kind, **more)
 
 
-def unnamed(mode: str, reason: str, kind: RelationKind | None = None) -> Expected:
+def expect_unnamed_lock(mode: str, reason: str, kind: RelationKind | None = None) -> ExpectedLock:
     """Return what is expected on a relation that the text does not name."""
-    return Expected(None, None, mode, kind, also_indexes=None, children=None, reason=reason)
+    return ExpectedLock(None, None, mode, kind, also_indexes=None, children=None, reason=reason)
 
 
-def strongest(each: Iterable[Expected]) -> tuple[Expected, ...]:
+def merge_expected_locks(locks: Iterable[ExpectedLock]) -> tuple[ExpectedLock, ...]:
     """Return each relation once, with its strongest mode; the unnamed ones as they are."""
-    found: dict[tuple[str | None, ...], Expected] = {}
-    for one in each:
+    found: dict[tuple[str | None, ...], ExpectedLock] = {}
+    for one in locks:
         key = (one.schema, one.relation, one.reason)
-        found[key] = _both(found[key], one) if key in found else one
+        found[key] = _merge_two(found[key], one) if key in found else one
     return tuple(found.values())
 
 
-def _both(first: Expected, second: Expected) -> Expected:
+def _merge_two(first: ExpectedLock, second: ExpectedLock) -> ExpectedLock:
     winner = max(second, first, key=lambda lock: LockMode[lock.mode])
     return evolve(
         winner,
-        also_indexes=_either(first.also_indexes, second.also_indexes),
-        children=_either(first.children, second.children),
+        also_indexes=_combine_flags(first.also_indexes, second.also_indexes),
+        children=_combine_flags(first.children, second.children),
         table_mode=first.table_mode or second.table_mode,
     )
 
 
-def _either(first: bool | None, second: bool | None) -> bool | None:
+def _combine_flags(first: bool | None, second: bool | None) -> bool | None:
     return True if first or second else None if None in (first, second) else False
