@@ -60,7 +60,7 @@ def compared(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> 
         return _refused(case, truth, answer, unequal)
     said = answer.facts
     hidden = {name for name, what in answer.not_seen if what != "scans"}
-    true = {each for each in truth.locks.items() if not ({None, each[0]} & hidden)}
+    true = {lock for lock in truth.locks.items() if not ({None, lock[0]} & hidden)}
     told = set(said.locks.items())
     return Outcome(
         case.id,
@@ -139,5 +139,5 @@ def _different(case: Case, answer: Answer, figure: str, expected: str, got: str)
 
 
 def _words(things: Iterable[object]) -> str:
-    words = sorted(" ".join(each) if isinstance(each, tuple) else str(each) for each in things)
+    words = sorted(" ".join(thing) if isinstance(thing, tuple) else str(thing) for thing in things)
     return ", ".join(words) or "none"

@@ -50,7 +50,7 @@ def figures(outcomes: Sequence[Outcome], *, part: bool = False) -> tuple[Figure,
 
 def _locks(outcomes: Sequence[Outcome], part: bool) -> tuple[Figure, ...]:
     true, found, said, declared = (
-        sum(getattr(each, name) for each in outcomes)
+        sum(getattr(outcome, name) for outcome in outcomes)
         for name in ("true_locks", "found_locks", "said_locks", "declared")
     )
     # One case in 50; a part that has fewer may have one of them.
@@ -68,7 +68,7 @@ def _locks(outcomes: Sequence[Outcome], part: bool) -> tuple[Figure, ...]:
 
 
 def _long(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
-    counts = Counter(each.long for each in outcomes if each.long is not None)
+    counts = Counter(outcome.long for outcome in outcomes if outcome.long is not None)
     right, missed, made_up = counts[True, True], counts[True, False], counts[False, True]
     return (
         _at_least("long block: recall", right, right + missed),
@@ -91,7 +91,7 @@ def _everyone(_: Outcome) -> bool:
 def _none_wrong(
     outcomes: Sequence[Outcome], name: str, of: set[str], counted: Callable[[Outcome], bool] = _everyone
 ) -> Figure:
-    among = [each for each in outcomes if counted(each)]
+    among = [outcome for outcome in outcomes if counted(outcome)]
     wrong = sum(any(fault.figure in of for fault in each.wrong) for each in among)
     return Figure(name, f"{wrong} of {len(among)} cases wrong", "0", wrong == 0)
 
@@ -103,7 +103,7 @@ def table(title: str, lines: Sequence[Figure]) -> str:
         for column in zip(*((f.name, f.reached) for f in lines), strict=True)
     ]
     rows = [
-        f"  {'  ' if each.good else '! '}{each.name:<{widths[0]}}  {each.reached:<{widths[1]}}  to reach: {each.wanted}"
-        for each in lines
+        f"  {'  ' if line.good else '! '}{line.name:<{widths[0]}}  {line.reached:<{widths[1]}}  to reach: {line.wanted}"
+        for line in lines
     ]
     return "\n".join([title, *rows])

@@ -402,7 +402,7 @@ def main(bindirs: tuple[str, ...], only: tuple[str, ...]) -> None:
 
 
 def _write(rows: Sequence[Mapping[str, str]]) -> None:
-    lines = ["\t".join(rows[0]), *("\t".join(each.values()) for each in rows)]
+    lines = ["\t".join(rows[0]), *("\t".join(row.values()) for row in rows)]
     with tempfile.NamedTemporaryFile("w", dir=DATA, delete=False, encoding="utf-8") as new:
         new.write("\n".join(lines) + "\n")
     os.chmod(new.name, 0o644)

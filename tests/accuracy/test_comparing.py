@@ -68,14 +68,16 @@ def test_what_is_declared_not_seen_is_not_missed_but_counted():
     outcome = judged(evolve(TRUTH, locks={}), not_seen=(("public.jam", "lock"),))
 
     assert (outcome.true_locks, outcome.wrong, outcome.declared) == (0, (), True)
-    assert [each.name for each in figures([outcome]) if not each.good] == ["locks: cases with some not seen"]
+    assert [figure.name for figure in figures([outcome]) if not figure.good] == [
+        "locks: cases with some not seen"
+    ]
 
 
 def test_a_part_of_the_cases_may_have_one_with_locks_that_are_not_seen():
     outcome = judged(evolve(TRUTH, locks={}), not_seen=(("public.jam", "lock"),))
 
-    assert all(each.good for each in figures([outcome], part=True))
-    assert not all(each.good for each in figures([outcome, outcome], part=True))
+    assert all(figure.good for figure in figures([outcome], part=True))
+    assert not all(figure.good for figure in figures([outcome, outcome], part=True))
 
 
 def test_scans_declared_not_seen_are_no_declared_lock():

@@ -10,4 +10,4 @@ def test_the_static_rules_reach_their_figures():
     wrong, *counts = measured(cases)
 
     assert len(cases) > 60
-    assert [each.name for each in figures(*counts) if not each.good] == [], wrong
+    assert [figure.name for figure in figures(*counts) if not figure.good] == [], wrong

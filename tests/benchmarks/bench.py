@@ -145,7 +145,7 @@ def alembic(bench: Bench, url: str, number: int) -> list[str]:
         for file in sorted(bench.migrations(number).iterdir()):
             text = f"revision = {file.stem!r}\ndown_revision = {before!r}\nfrom alembic import op\n\n\ndef upgrade():\n"
             text += "".join(
-                f"    op.execute({each!r})\n" for each in file.read_text().split(";") if each.strip()
+                f"    op.execute({part!r})\n" for part in file.read_text().split(";") if part.strip()
             )
             (source / "versions" / f"{file.stem}.py").write_text(text)
             before = file.stem

@@ -78,7 +78,7 @@ def leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
 
 def by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
-    each_residual = ((each, each.residual) for each in predictions(cases, design))
+    each_residual = ((prediction, prediction.residual) for prediction in predictions(cases, design))
     return [Judged(each, prior.find_law(its.kind, its.regime, its.times)) for each, its in each_residual]
 
 

@@ -17,7 +17,7 @@ _SURE = 0.99
 
 def learn(cases: Cases) -> Prior:
     """Return all that these cases teach."""
-    residuals = [each.residual for design in DESIGNS for each in predictions(cases, design)]
+    residuals = [prediction.residual for design in DESIGNS for prediction in predictions(cases, design)]
     return Prior(fit(residuals), learn_catalog(cases))
 
 

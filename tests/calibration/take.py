@@ -114,7 +114,7 @@ def taken(templates: TemplateDatabases, sizes: Sequence[int]) -> Iterator[tuple[
                 for repeat in range(RUNS):
                     run = _run(url(), sql)
                     seconds = (run.seconds, run.adj_s, run.cpu_s, run.runq_wait_s)
-                    yield (case, work, rows, pages, repeat, *(round(each, 6) for each in seconds))
+                    yield (case, work, rows, pages, repeat, *(round(second, 6) for second in seconds))
         templates.drop(name)
 
 
@@ -142,8 +142,8 @@ def _lent(templates: TemplateDatabases, name: str, *, several: bool) -> Iterator
     try:
         yield url
     finally:
-        for each in copies:
-            templates.drop(each)
+        for copy in copies:
+            templates.drop(copy)
 
 
 def _run(url: str, sql: LiteralString) -> Run:

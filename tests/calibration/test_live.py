@@ -43,14 +43,21 @@ def judged(actual_ms: float, *, p50_ms: float | None = 100.0, **more) -> Judged:
 
 def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabases):
     names = {"add column", "validate key", "index text", "add token", "update all", "matview"}
-    changes = [each for each in CHANGES if each.name in names]
+    changes = [change for change in CHANGES if change.name in names]
 
     measured = measure(templates, SIZES, changes, runs=1, probed_s=0.0, tell=lambda _: None)
     answers = [each.judged(adjusted=True) for each in measured]
 
-    assert [each.change.work for each in answers] == ["catalog", "scan", "index", "rewrite", "dml", "matview"]
-    assert all(each.actual_ms > 0 and each.prediction.estimate.known for each in answers)
-    assert [each.prediction.estimate.p50_ms is None for each in answers] == [True, *[False] * 5]
+    assert [answer.change.work for answer in answers] == [
+        "catalog",
+        "scan",
+        "index",
+        "rewrite",
+        "dml",
+        "matview",
+    ]
+    assert all(answer.actual_ms > 0 and answer.prediction.estimate.known for answer in answers)
+    assert [answer.prediction.estimate.p50_ms is None for answer in answers] == [True, *[False] * 5]
     assert len(table(answers).splitlines()) == 2 + len(changes)
     assert "answered 6 of 6" in summary(answers)
     drawn = ElementTree.fromstring(picture(answers, "Tried"))

@@ -185,7 +185,7 @@ def test_a_role_that_may_not_write_has_a_status_and_is_told_what_run_lacks(proje
 
     answers = [project(command, "--url", reader) for command in ("status", "plan", "run")]
 
-    assert [each.code for each in answers] == [0, 0, 4]
+    assert [answer.code for answer in answers] == [0, 0, 4]
     assert "1 pending" in answers[0].out
     assert "may not create schema 'confiture'" in answers[2].err
     assert "GRANT CREATE ON DATABASE" in answers[2].err

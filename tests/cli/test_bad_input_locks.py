@@ -70,7 +70,7 @@ def test_another_run_is_waited_for_and_what_it_did_is_not_done_again(project, da
     database.execute("SELECT pg_advisory_unlock(4711)")
     answers = ended(first), ended(second)
 
-    assert [each.code for each in answers] == [0, 0]
+    assert [answer.code for answer in answers] == [0, 0]
     assert answers[1].out == "nothing to do\n"
     assert applied(database) == ["1"]
 
@@ -97,7 +97,7 @@ def test_status_and_plan_need_no_lock(project, database):
 
     first.terminate()
     ended(first)
-    assert [each.code for each in answers] == [0, 0]
+    assert [answer.code for answer in answers] == [0, 0]
 
 
 def test_a_lock_held_by_somebody_else_is_tried_again_then_six_naming_the_holder(jam, database, second):

@@ -33,7 +33,7 @@ def test_a_hostile_schema_keeps_the_ledger(project, database, schema):
 
     answers = [project("dry-run"), project("run"), project("status"), project("run")]
 
-    assert [each.code for each in answers] == [0, 0, 0, 0]
+    assert [answer.code for answer in answers] == [0, 0, 0, 0]
     assert answers[3].out == "nothing to do\n"
     assert migrations_in(database, schema) == [("1", "jam"), ("2", "steps")]
 
@@ -126,8 +126,8 @@ def test_a_hostile_version_is_two(project, version):
 
     answers = project("run", f"--to={version}"), project("down", f"--to={version}")
 
-    assert [each.code for each in answers] == [2, 2]
-    assert all("version" in each.err for each in answers)
+    assert [answer.code for answer in answers] == [2, 2]
+    assert all("version" in answer.err for answer in answers)
 
 
 def test_a_database_of_a_hostile_name_is_migrated(folder, server):

@@ -46,7 +46,7 @@ def test_commands_share_the_data_and_leave_nothing_running(shop):
         shop.call_process(command, "--url", "embedded:") for command in ("dry-run", "run", "status", "down")
     ]
 
-    assert [each.code for each in answers] == [0, 0, 0, 0], answers
+    assert [answer.code for answer in answers] == [0, 0, 0, 0], answers
     assert "1 applied" in answers[2].out
     wait_until(lambda: not runs(shop))
 

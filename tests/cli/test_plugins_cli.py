@@ -239,7 +239,7 @@ def test_a_broken_plugin_stops_neither_help_nor_version(jam):
 
     answers = [jam(*arguments) for arguments in (("--help",), ("run", "--help"), ("--version",), ("status",))]
 
-    assert [each.code for each in answers] == [0, 0, 0, 0]
+    assert [answer.code for answer in answers] == [0, 0, 0, 0]
 
 
 def test_a_broken_plugin_is_listed_on_stdout_with_zero(jam):
@@ -329,8 +329,8 @@ def test_the_ledger_names_the_plugins_and_versions_of_each_migration(jam, databa
     recorded = database.execute("SELECT plugins FROM confiture.ledger ORDER BY version").fetchall()
 
     (with_plugins,), (without,) = recorded
-    assert ["plum" in str(each) and "1.2" in str(each) for each in with_plugins] == [True, False]
-    assert ["fig" in str(each) and "0.3" in str(each) for each in with_plugins] == [False, True]
+    assert ["plum" in str(plugin) and "1.2" in str(plugin) for plugin in with_plugins] == [True, False]
+    assert ["fig" in str(plugin) and "0.3" in str(plugin) for plugin in with_plugins] == [False, True]
     assert without == []
 
 

@@ -101,11 +101,11 @@ def grown(here: Statistics, times: float, **changes: Any) -> Statistics:
     """Return a database of the same shape with so many times the rows."""
     relations = {
         name: evolve(
-            each,
-            rows=None if each.rows is None else each.rows * times,
-            pages=int(each.pages * times),
-            toast_bytes=int(each.toast_bytes * times),
+            relation,
+            rows=None if relation.rows is None else relation.rows * times,
+            pages=int(relation.pages * times),
+            toast_bytes=int(relation.toast_bytes * times),
         )
-        for name, each in here.relations.items()
+        for name, relation in here.relations.items()
     }
     return evolve(here, **{"relations": relations, **changes})

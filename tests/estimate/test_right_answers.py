@@ -54,7 +54,9 @@ def orders_with(**changes: Any) -> Callable[[Statistics], Statistics]:
 
 
 def without_orders(here: Statistics) -> Statistics:
-    return evolve(here, relations={name: each for name, each in here.relations.items() if name != ORDERS})
+    return evolve(
+        here, relations={name: relation for name, relation in here.relations.items() if name != ORDERS}
+    )
 
 
 def elsewhere(here: Statistics) -> Statistics:
@@ -148,7 +150,10 @@ def test_a_table_never_analysed_here_is_unknown(ask):
     estimate, _ = ask(
         "ALTER TABLE jam ALTER id TYPE bigint;",
         lambda here: orders_with()(
-            evolve(here, relations={name: evolve(each, rows=1e5) for name, each in here.relations.items()})
+            evolve(
+                here,
+                relations={name: evolve(relation, rows=1e5) for name, relation in here.relations.items()},
+            )
         ),
         "ALTER TABLE orders SET (autovacuum_enabled = off)",
         "CREATE TABLE jam (id int) WITH (autovacuum_enabled = off)",

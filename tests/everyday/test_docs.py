@@ -18,7 +18,7 @@ def flags_of(name: str) -> set[str]:
     context = confiture.make_context("confiture", [name], resilient_parsing=True)
     command = confiture.get_command(context, name)
     assert command is not None
-    return {flag for each in command.params for flag in each.opts}
+    return {flag for parameter in command.params for flag in parameter.opts}
 
 
 @pytest.mark.parametrize("line", [each for each in SHOWN if each.split()[0] in COMMANDS])

@@ -109,7 +109,7 @@ def test_logs_as_json_are_one_object_a_line(project):
     answer = project("run", "--plugins", "--log-format", "json")
 
     assert answer.code == 0
-    found = {each["event"]: each for each in events(answer)}
+    found = {event["event"]: event for event in events(answer)}
     assert found["jam.spread"] == found["jam.spread"] | {
         "level": "warning",
         "spoons": 3,
@@ -152,7 +152,7 @@ def test_the_machines_report_stays_on_stdout(project):
     answer = project("run", "--no-plugins", "--log-format", "json", "--output", "json")
 
     assert answer.json["outcome"] == "ok"
-    assert [each["event"] for each in events(answer)] == ["migration.applied"]
+    assert [event["event"] for event in events(answer)] == ["migration.applied"]
 
 
 def test_an_unknown_log_format_is_two(project):

@@ -38,8 +38,8 @@ def migration(*statements: StatementReport, version: str = "1", **more: Any) -> 
     facts: dict[str, Any] = {
         "outcome": "rehearsed",
         "duration_ms": 10.0,
-        "locks": tuple(each for one in statements for each in one.locks),
-        "rewrites": tuple(each for one in statements for each in one.rewrites),
+        "locks": tuple(lock for one in statements for lock in one.locks),
+        "rewrites": tuple(rewrite for one in statements for rewrite in one.rewrites),
         "file": f"migrations/{version}_jam.sql",
     }
     return MigrationReport(version, "jam", statements=statements, **(facts | more))

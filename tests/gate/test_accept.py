@@ -24,7 +24,7 @@ def old(folder: Project) -> Project:
 def rules(project: Project) -> list[tuple[str, str]]:
     """Return what the file holds."""
     entries = json.loads((project.folder / FILE).read_text())["accepted"]
-    return [(each["file"], each["rule"]) for each in entries]
+    return [(entry["file"], entry["rule"]) for entry in entries]
 
 
 def test_what_is_accepted_does_not_fail_the_gate_and_is_marked(old):

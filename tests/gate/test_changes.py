@@ -16,7 +16,7 @@ INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 
 def changed(project: Project, since: str = "main") -> list[str]:
     """Return the names of what changed."""
-    return sorted(each.name for each in list_changed_files(since, [project.migrations]))
+    return sorted(file.name for file in list_changed_files(since, [project.migrations]))
 
 
 def commit(git: Git) -> None:
@@ -172,7 +172,7 @@ class TestLint:
         lint = repository("lint", "--since", "main", "--output", "json")
 
         errors = [each for each in lint.json["findings"] if each["severity"] == "error"]
-        assert [(each["file"], each["ignored"]) for each in errors] == [
+        assert [(error["file"], error["ignored"]) for error in errors] == [
             ("migrations/0002_old.sql", True),
             ("migrations/0003_day.sql", False),
         ]

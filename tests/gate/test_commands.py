@@ -98,7 +98,7 @@ class TestRehearsal:
         plain, strict = project("dry-run"), project("dry-run", "--strict", "--output", "json")
 
         assert (plain.code, strict.code) == (0, 1)
-        assert [each[0] for each in errors(strict.json)] == ["ignore-without-reason"]
+        assert [error[0] for error in errors(strict.json)] == ["ignore-without-reason"]
 
     def test_a_severity_of_ones_own_changes_what_fails(self, project, orders):
         project.write("1_day.sql", INDEX)

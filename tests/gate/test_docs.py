@@ -19,7 +19,7 @@ def flags_of(name: str) -> set[str]:
     context = confiture.make_context("confiture", [name], resilient_parsing=True)
     command = confiture.get_command(context, name)
     assert command is not None
-    return {flag for each in command.params for flag in each.opts}
+    return {flag for parameter in command.params for flag in parameter.opts}
 
 
 def test_the_policy_on_the_page_can_be_used_and_has_every_key(tmp_path):
@@ -28,7 +28,7 @@ def test_the_policy_on_the_page_can_be_used_and_has_every_key(tmp_path):
 
     policy = load_settings(Given(), cwd=tmp_path, environ={}).gate
 
-    assert [each.name for each in fields(Policy) if each.name not in found] == []
+    assert [field.name for field in fields(Policy) if field.name not in found] == []
     assert policy.max_block is not None
     assert policy.max_block.most == 2_000
     assert policy.block_limit("public.orders") is not policy.max_block

@@ -44,10 +44,12 @@ def test_the_mildest_severity_that_fails_is_the_policys(severity, fail_on, code)
 def test_the_code_is_1_just_where_a_finding_that_counts_is_left(findings, fail_on, accepted):
     report = judge_report(rehearsal(findings=findings), policy(fail_on=fail_on), accepted=accepted)
 
-    counting = [each for each in findings if not each.ignored and each.fingerprint not in accepted]
+    counting = [
+        finding for finding in findings if not finding.ignored and finding.fingerprint not in accepted
+    ]
     bad = {"error": ["error"], "warning": ["error", "warning"], "never": []}[fail_on]
     assert report.exit_code == any(each.severity in bad for each in counting)
-    assert [each for each in report.findings if not each.ignored] == counting
+    assert [finding for finding in report.findings if not finding.ignored] == counting
     assert len(report.findings) == len(findings)
 
 
@@ -55,7 +57,7 @@ def test_the_code_is_1_just_where_a_finding_that_counts_is_left(findings, fail_o
 def test_what_is_not_newer_than_judge_after_is_reported_and_does_not_count(findings, version):
     report = judge_report(rehearsal(findings=findings), policy(), scope=Scope(after=version))
 
-    assert {each.migration for each in report.findings if not each.ignored} <= {
+    assert {finding.migration for finding in report.findings if not finding.ignored} <= {
         each for each in "123" if each > version
     }
     assert len(report.findings) == len(findings)

@@ -231,9 +231,9 @@ def test_raising_a_limit_never_fails_more(statements: list[StatementReport], lim
 
 @given(STATEMENTS.filter(bool))
 def test_with_anything_unknown_no_limit_is_high_enough(statements: list[StatementReport]):
-    unknown_block = any(each.locks[0].held_ms is None for each in statements)
-    unknown_wal = any(each.wal_bytes is None for each in statements)
-    unknown_size = any(each.rewritten_bytes is None for each in statements)
+    unknown_block = any(statement.locks[0].held_ms is None for statement in statements)
+    unknown_wal = any(statement.wal_bytes is None for statement in statements)
+    unknown_size = any(statement.rewritten_bytes is None for statement in statements)
 
     found = {
         each.rule

@@ -66,8 +66,8 @@ def of_github(text: str) -> set[Place]:
 def of_gitlab(path: Path) -> set[Place]:
     """Read the Code Quality report."""
     return {
-        (each["check_name"], each["location"]["path"], each["location"]["lines"]["begin"])
-        for each in json.loads(path.read_text())
+        (load["check_name"], load["location"]["path"], load["location"]["lines"]["begin"])
+        for load in json.loads(path.read_text())
     }
 
 
@@ -89,7 +89,7 @@ def of_text(names: list[str]) -> set[Place]:
 def of_junit(path: Path) -> set[Place]:
     """Read the names of the cases that did not pass."""
     cases = ElementTree.parse(path).iter("testcase")
-    return of_text([each.attrib["name"] for each in cases if len(each)])
+    return of_text([case.attrib["name"] for case in cases if len(case)])
 
 
 def of_markdown(path: Path) -> set[Place]:
@@ -119,12 +119,12 @@ def test_a_dangerous_pull_request_fails_is_explained_everywhere_and_passes_with_
     first = checked(branch)
     folder = branch.folder
     findings = json.loads((folder / "report.json").read_text())["findings"]
-    places = {(each["rule"], each["file"], each["line"]) for each in findings}
+    places = {(finding["rule"], finding["file"], finding["line"]) for finding in findings}
 
     # It fails, at the line of the statement, and nothing is left behind.
     assert first.code == 1
     assert ("index-not-concurrent", "migrations/0003_orders_by_day.sql", 4) in places
-    assert not any(each["ignored"] for each in findings)
+    assert not any(finding["ignored"] for finding in findings)
     with psycopg.connect(database_url) as conn:
         assert applied(conn) == ["0001", "0002"]
 

@@ -271,7 +271,9 @@ def test_a_setting_changed_plainly_by_a_wrapper_is_put_back_before_the_hooks_ins
     report = two("run")
 
     assert seen == ["5s", "5s"]
-    assert all("plugin 'wrapper' changed lock_timeout" in each.warnings[0] for each in report.migrations)
+    assert all(
+        "plugin 'wrapper' changed lock_timeout" in migration.warnings[0] for migration in report.migrations
+    )
 
 
 @MODES

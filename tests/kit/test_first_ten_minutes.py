@@ -47,9 +47,9 @@ def libraries(tmp_path: Path) -> Path:
     folder = tmp_path / "libraries"
     folder.mkdir()
     for kind in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        for each in Path(kind).iterdir():
-            if not re.search(r"confiture|\.pth$|^__editable__", each.name):
-                (folder / each.name).symlink_to(each)
+        for path in Path(kind).iterdir():
+            if not re.search(r"confiture|\.pth$|^__editable__", path.name):
+                (folder / path.name).symlink_to(path)
     return folder
 
 

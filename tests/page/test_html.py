@@ -61,7 +61,9 @@ def test_every_element_is_closed_and_none_of_them_runs_or_loads(name):
 
     assert parsed.open == []
     assert parsed.tags.isdisjoint({"script", "img", "link", "iframe", "object", "image", "use"})
-    assert not {each for each in parsed.attributes if each.startswith("on")} | (parsed.attributes & {"src"})
+    assert not {attribute for attribute in parsed.attributes if attribute.startswith("on")} | (
+        parsed.attributes & {"src"}
+    )
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -190,7 +192,7 @@ def test_whatever_a_hook_left_in_its_stats_is_shown():
 
 
 def test_what_the_page_is_made_from_ships_in_the_package():
-    names = {each.name for each in (files("confiture.output") / "templates").iterdir()}
+    names = {path.name for path in (files("confiture.output") / "templates").iterdir()}
 
     assert {"frame.html.j2", "report.html.j2", "migration.html.j2", "text.html.j2", "style.css"} <= names
 

@@ -28,7 +28,7 @@ def test_hooks_stand_before_and_after_the_statements_by_their_phase():
 
     found = drawn(hooks=hooks, statements=(statement(20.0), statement(30.0)))
 
-    assert [(each.number, each.x) for each in found.hooks] == [("h1", 0), ("h2", 60), ("h3", 70)]
+    assert [(hook.number, hook.x) for hook in found.hooks] == [("h1", 0), ("h2", 60), ("h3", 70)]
     assert [(each.number, each.x, each.width) for each in found.statements] == [("1", 10, 20), ("2", 30, 30)]
 
 

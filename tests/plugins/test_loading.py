@@ -453,7 +453,7 @@ class TestSeveralAtOnce:
 
         plugins = load_all(choose(found_in(), flag="plum"))
 
-        assert [each.name for each in plugins] == ["plum"]
+        assert [plugin.name for plugin in plugins] == ["plum"]
 
     def test_no_plugins_loads_nothing(self, fake_distribution, found_in):
         """``--no-plugins`` runs beside whatever is installed."""

@@ -72,8 +72,11 @@ def test_two_plugins_of_one_name_are_both_broken(fake_distribution, found_in):
 
     states = [each for each in survey(Settings(root=Path())) if each.name == "jam"]
 
-    assert [(each.distribution, each.state) for each in states] == [("mine", "broken"), ("theirs", "broken")]
-    assert all("2 plugins are called 'jam'" in each.faults[0] for each in states)
+    assert [(state.distribution, state.state) for state in states] == [
+        ("mine", "broken"),
+        ("theirs", "broken"),
+    ]
+    assert all("2 plugins are called 'jam'" in state.faults[0] for state in states)
 
 
 def test_a_list_that_cannot_be_read_is_the_configurations_fault(surveyed):

@@ -31,7 +31,7 @@ def test_plain_down_undoes_the_last_one(three, database):
 def test_steps_says_how_many(three, database):
     report = three.down(steps=2)
 
-    assert [(each.version, each.outcome) for each in report.migrations] == [
+    assert [(migration.version, migration.outcome) for migration in report.migrations] == [
         ("10", "reverted"),
         ("2", "reverted"),
     ]
@@ -75,7 +75,7 @@ def test_what_was_undone_can_be_applied_again(three, database):
 
     report = three.run()
 
-    assert [each.outcome for each in report.migrations] == ["applied"] * 3
+    assert [migration.outcome for migration in report.migrations] == ["applied"] * 3
     assert exists(database, "jam")
 
 
@@ -134,7 +134,7 @@ def test_a_failed_down_undoes_nothing(three, database):
     report = three.down(steps=2)
 
     assert report.exit_code == 4
-    assert [each.outcome for each in report.migrations] == ["failed", "pending"]
+    assert [migration.outcome for migration in report.migrations] == ["failed", "pending"]
     assert (report.migrations[0].error.line, report.migrations[0].error.phase) == (2, "down")
     assert exists(database, "lid")
     assert set(three.states().values()) == {"applied"}
@@ -214,7 +214,7 @@ def test_an_unfinished_no_transaction_down_is_resumed(project, database):
 
     assert (first.exit_code, between.code, second.exit_code) == (4, 7, 0)
     assert "confiture down" in between.err
-    assert [each.sql for each in only(second).statements] == ["DROP TABLE pot"]
+    assert [statement.sql for statement in only(second).statements] == ["DROP TABLE pot"]
     assert project.states() == {"1": "pending"}
 
 

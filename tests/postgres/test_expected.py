@@ -123,7 +123,7 @@ def test_a_statement_locks_what_its_text_says(kitchen, sql):
     ],
 )
 def test_what_cannot_run_beside_others_in_a_transaction_is_known_too(sql, relation, mode):
-    (found,) = [each for each in find_expected_locks(sql) if each.relation == relation]
+    (found,) = [lock for lock in find_expected_locks(sql) if lock.relation == relation]
 
     assert found.mode == mode
 

@@ -51,7 +51,7 @@ def test_of_two_runs_one_waits_and_then_finds_nothing_to_do(project, database):
     first = project.run(plugin(before_ddl=before_ddl))
     second = waiter[0].ended().report
 
-    assert [each.outcome for each in first.migrations] == ["applied"]
+    assert [migration.outcome for migration in first.migrations] == ["applied"]
     assert second is not None
     assert (second.exit_code, second.migrations) == (0, ())
 
@@ -182,7 +182,7 @@ def test_a_holder_that_lost_its_lock_rolls_back_before_its_next_commit_with_6(pr
     report = project.run(plugin(before_ddl=before_ddl))
 
     assert report.exit_code == 6
-    assert [each.outcome for each in report.migrations] == ["applied", "failed", "pending"]
+    assert [migration.outcome for migration in report.migrations] == ["applied", "failed", "pending"]
     assert "lock was lost" in report.migrations[1].error.message
     assert report.migrations[1].error.hint
     assert not exists(database, "jam")

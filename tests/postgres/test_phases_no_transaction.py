@@ -184,7 +184,7 @@ def test_settings_temporary_tables_and_cursors_do_not_leak_into_the_next_migrati
 
     report = project.run()
 
-    assert report.exit_code == 0, [each.error for each in report.migrations]
+    assert report.exit_code == 0, [migration.error for migration in report.migrations]
     assert database.execute("SELECT * FROM public.seen").fetchone() == ("5s", default[0], True, 0)
 
 

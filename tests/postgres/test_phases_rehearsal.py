@@ -35,7 +35,7 @@ def test_a_rehearsal_creates_nothing_not_even_the_schema(project, database):
     )
 
     assert report.exit_code == 0
-    assert [each.outcome for each in report.migrations] == ["rehearsed", "rehearsed"]
+    assert [migration.outcome for migration in report.migrations] == ["rehearsed", "rehearsed"]
     assert only_rows(report) == [1, 0]
     assert everything(database) == before
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",)]
@@ -43,7 +43,7 @@ def test_a_rehearsal_creates_nothing_not_even_the_schema(project, database):
 
 def only_rows(report: Any) -> list[Any]:
     """Return the rows that each migration affected."""
-    return [each.rows_affected for each in report.migrations]
+    return [migration.rows_affected for migration in report.migrations]
 
 
 def test_one_begin_for_the_plan_and_every_step_in_it(project):
@@ -139,7 +139,7 @@ def test_on_error_may_still_read_what_the_migrations_before_it_did(project):
 
     report = project.rehearse(plugin(on_error=lambda conn: seen.append(exists(conn, "jam"))))
 
-    assert [each.outcome for each in report.migrations] == ["rehearsed", "failed"]
+    assert [migration.outcome for migration in report.migrations] == ["rehearsed", "failed"]
     assert seen == [True]
 
 
@@ -156,7 +156,7 @@ def test_deferred_constraints_are_checked_and_set_back_for_the_next_migration(pr
 
     report = project.rehearse()
 
-    assert [each.outcome for each in report.migrations] == ["rehearsed", "rehearsed", "failed"]
+    assert [migration.outcome for migration in report.migrations] == ["rehearsed", "rehearsed", "failed"]
     assert (report.migrations[2].error.sqlstate, report.migrations[2].error.phase) == ("23503", "validation")
 
 
@@ -200,7 +200,7 @@ def test_what_needs_an_earlier_migration_committed_is_not_rehearsed_and_exits_0(
     report = project.rehearse()
 
     assert report.exit_code == 0
-    assert [each.outcome for each in report.migrations] == [
+    assert [migration.outcome for migration in report.migrations] == [
         "rehearsed",
         "not_rehearsed",
         "not_rehearsed",
@@ -268,7 +268,7 @@ def test_what_cannot_run_in_a_transaction_is_not_rehearsed_and_exits_0(project, 
     report = project.rehearse()
 
     assert report.exit_code == 0
-    assert [each.outcome for each in report.migrations] == ["not_rehearsed", "not_rehearsed"]
+    assert [migration.outcome for migration in report.migrations] == ["not_rehearsed", "not_rehearsed"]
     assert not exists(database, "jam_fruit")
 
 
@@ -289,5 +289,5 @@ def test_a_hook_that_fails_ends_the_rehearsal_with_5(project, database, phase):
     report = project.rehearse(plugin(**{phase: lambda: 1 / 0}))
 
     assert report.exit_code == 5
-    assert [each.outcome for each in report.migrations] == ["failed", "pending"]
+    assert [migration.outcome for migration in report.migrations] == ["failed", "pending"]
     assert not exists(database, "jam")

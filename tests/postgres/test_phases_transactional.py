@@ -370,7 +370,7 @@ def test_what_comes_after_a_failed_migration_is_not_reached(project, database):
 
     report = project.run()
 
-    assert [each.outcome for each in report.migrations] == ["applied", "failed", "pending"]
+    assert [migration.outcome for migration in report.migrations] == ["applied", "failed", "pending"]
     assert project.states() == {"1": "applied", "2": "pending", "3": "pending"}
     assert exists(database, "jam")
     assert not exists(database, "burnt")

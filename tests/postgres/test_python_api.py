@@ -454,7 +454,7 @@ def test_hook_executor_begins_and_ends_its_own_transaction(conn, database):
 
     results = HookExecutor().execute_phase(conn, HookPhase.AFTER_DDL, [Write(), Write()], context)
 
-    assert [(each.hook_name, each.rows_affected) for each in results] == [("Write", 1), ("Write", 1)]
+    assert [(result.hook_name, result.rows_affected) for result in results] == [("Write", 1), ("Write", 1)]
     assert idle(conn)
     assert database.execute("SELECT count(*) FROM jam").fetchone() == (2,)
 

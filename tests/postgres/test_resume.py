@@ -33,7 +33,7 @@ def test_a_mended_file_goes_on_at_the_first_statement_not_recorded(unfinished, d
 
     assert report.exit_code == 0, only(report).error
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",), ("pear",), ("plum",)]
-    assert [each.line for each in only(report).statements] == [4, 5]
+    assert [statement.line for statement in only(report).statements] == [4, 5]
     assert unfinished.states() == {"1": "applied"}
 
 

@@ -60,7 +60,7 @@ def test_a_lock_timeout_is_retried_as_a_new_attempt(project, locked, database):
     assert seen == [(1, {}, {}, 0), (2, {}, {}, 0), (3, {}, {}, 0)]
     assert called == [3]
     assert exists(database, "pot")
-    assert [each.sql for each in only(report).statements] == [
+    assert [statement.sql for statement in only(report).statements] == [
         "CREATE TABLE pot ()",
         "ALTER TABLE jam ADD COLUMN sugar int",
     ]

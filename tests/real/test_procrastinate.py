@@ -61,7 +61,7 @@ def test_procrastinate_is_rehearsed_applied_and_works(settings, server, by_psql,
     """Three need an earlier migration committed; all apply as psql applies them; a job then runs."""
     rehearsal = run(settings, dry_run=True)
 
-    not_rehearsed = [each for each in rehearsal.migrations if each.outcome == "not_rehearsed"]
+    not_rehearsed = [migration for migration in rehearsal.migrations if migration.outcome == "not_rehearsed"]
     assert (rehearsal.exit_code, len(rehearsal.migrations)) == (0, 38)
     assert [each.version for each in not_rehearsed] == ["02.14.01_01", "03.00.00_01", "03.00.00_50"]
     assert all("has not committed yet" in (each.reason or "") for each in not_rehearsed)

@@ -37,7 +37,7 @@ def test_each_migration_is_committed_there(project, sql):
 
     report = rehearse(project)
 
-    assert [each.outcome for each in report.migrations] == ["rehearsed", "rehearsed"]
+    assert [migration.outcome for migration in report.migrations] == ["rehearsed", "rehearsed"]
     assert report.exit_code == 0
 
 
@@ -80,7 +80,10 @@ def test_a_failing_migration_leaves_nothing_either(project, maintenance):
 
     report = rehearse(project)
 
-    assert (report.exit_code, [each.outcome for each in report.migrations]) == (4, ["rehearsed", "failed"])
+    assert (report.exit_code, [migration.outcome for migration in report.migrations]) == (
+        4,
+        ["rehearsed", "failed"],
+    )
     assert clones(maintenance) == []
 
 

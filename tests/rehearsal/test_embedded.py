@@ -68,7 +68,7 @@ def test_the_same_plan_is_pending_there(project, sql):
 
     report = rehearse(project)
 
-    assert [each.version for each in report.migrations] == ["2"]
+    assert [migration.version for migration in report.migrations] == ["2"]
     assert report.exit_code == 0
 
 

@@ -32,7 +32,7 @@ def test_a_plan_that_runs_out_of_locks_in_one_transaction_is_told_the_ways_on(pr
 
     report = project.rehearse()
 
-    failed = next(each for each in report.migrations if each.outcome == "failed")
+    failed = next(migration for migration in report.migrations if migration.outcome == "failed")
     assert failed.error is not None
     assert failed.error.sqlstate == "53200"
     assert "max_locks_per_transaction" in (failed.error.hint or "")

@@ -29,10 +29,10 @@ def machine(tmp_path_factory) -> dict[str, str]:
     for place in [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *sys.path]:
         # What confiture depends on, without confiture itself and its plugins.
         if place.endswith("site-packages") and Path(place).is_dir():
-            for each in Path(place).iterdir():
-                link = libraries / each.name
-                if not re.search(r"confiture|\.pth$|^__editable__", each.name) and not link.exists():
-                    link.symlink_to(each)
+            for path in Path(place).iterdir():
+                link = libraries / path.name
+                if not re.search(r"confiture|\.pth$|^__editable__", path.name) and not link.exists():
+                    link.symlink_to(path)
     for name in ("python", "python3"):
         (programs / name).symlink_to(sys.executable)
     wheels = folder / "wheels"

@@ -111,9 +111,9 @@ def test_a_gitlab_job_fails_and_passes_on_the_embedded_server(repository, machin
     assert errors == [THIRD]
     assert passed.code == 0, passed.out + passed.err
     assert not [
-        each
-        for each in json.loads((repository / "gl-code-quality-report.json").read_text())
-        if each["severity"] == "critical"
+        load
+        for load in json.loads((repository / "gl-code-quality-report.json").read_text())
+        if load["severity"] == "critical"
     ]
     kept = {*job["artifacts"]["paths"], *job["artifacts"]["reports"].values()}
     assert {each for each in kept if not (repository / each).exists()} == set()

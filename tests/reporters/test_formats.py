@@ -104,7 +104,7 @@ def commands(told: Report) -> list[dict[str, str]]:
     for line in rendered("github", told).splitlines():
         matched = re.fullmatch(r"::(error|warning|notice) ([^:]*)::(.*)", line)
         assert matched, line
-        properties = dict(each.split("=", 1) for each in matched[2].split(","))
+        properties = dict(part.split("=", 1) for part in matched[2].split(","))
         raw = {"command": matched[1], **properties, "message": matched[3]}
         found.append({name: unescaped(value) for name, value in raw.items()})
     return found
@@ -141,9 +141,9 @@ def places_of(told: Report) -> dict[str, set[tuple[str, str, int]]]:
     """Return rule, file and line of everything that each format names, what is ignored left out."""
     return {
         "github": {
-            (each["title"].removeprefix("confiture: "), each["file"], int(each["line"]))
-            for each in commands(told)
-            if "line" in each
+            (command["title"].removeprefix("confiture: "), command["file"], int(command["line"]))
+            for command in commands(told)
+            if "line" in command
         },
         "gitlab": {
             (each["check_name"], each["location"]["path"], each["location"]["lines"]["begin"])
@@ -198,11 +198,13 @@ def test_every_format_names_the_same_things_at_the_same_lines():
 def test_every_format_has_the_same_fingerprints():
     told = everything()
     prints = {
-        each.fingerprint for each in collect_notices(told, HERE) if each.kind != "unseen" and not each.ignored
+        notice.fingerprint
+        for notice in collect_notices(told, HERE)
+        if notice.kind != "unseen" and not notice.ignored
     }
 
     results = [each for each in sarif(told)["results"] if "suppressions" not in each]
-    assert {each["partialFingerprints"]["confiture/v1"] for each in results} == prints
+    assert {result["partialFingerprints"]["confiture/v1"] for result in results} == prints
     assert prints <= {each["fingerprint"] for each in gitlab(told)}
     assert {each for each in prints if f"fingerprint: {each}" not in rendered("junit", told)} == set()
 
@@ -210,8 +212,8 @@ def test_every_format_has_the_same_fingerprints():
 def test_a_fingerprint_of_a_failure_does_not_follow_its_line():
     moved = report(migrations=(migration(),), outcome="refused", fault=refusal().fault)
 
-    assert [each.fingerprint for each in collect_notices(refusal(), HERE)] == [
-        each.fingerprint for each in collect_notices(moved, HERE) if each.kind == "failure"
+    assert [notice.fingerprint for notice in collect_notices(refusal(), HERE)] == [
+        notice.fingerprint for notice in collect_notices(moved, HERE) if notice.kind == "failure"
     ]
 
 
@@ -261,7 +263,9 @@ def test_the_worst_comes_first_for_github_shows_ten():
 
 
 def test_an_error_has_its_column():
-    (error,) = [each for each in commands(everything()) if each["title"] == "confiture: migration-failed"]
+    (error,) = [
+        command for command in commands(everything()) if command["title"] == "confiture: migration-failed"
+    ]
     (result,) = [each for each in sarif(everything())["results"] if each["ruleId"] == "migration-failed"]
 
     assert (error["line"], error["col"]) == ("4", "13")
@@ -365,7 +369,9 @@ def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
     commands = [line for line in lines if line.strip().startswith("::")]
     assert "##[" not in "\n".join(lines)
     assert [
-        each for each in commands if name != "github" or not re.match("::(error|warning|notice) ", each)
+        command
+        for command in commands
+        if name != "github" or not re.match("::(error|warning|notice) ", command)
     ] == []
     assert re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800]", "\n".join(lines)) is None
 
@@ -375,7 +381,7 @@ def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
 def test_annotations_stay_one_command_each(text):
     told = commands(hostile(text))
 
-    assert len(told) == len([each for each in collect_notices(hostile(text), HERE) if not each.ignored])
+    assert len(told) == len([notice for notice in collect_notices(hostile(text), HERE) if not notice.ignored])
     assert {frozenset(each) - {"col"} for each in told} <= {
         frozenset({"command", "title", "message", "file", "line"}),
         frozenset({"command", "title", "message", "file"}),
@@ -389,7 +395,7 @@ def test_sarif_junit_and_gitlab_stay_valid(text):
     told = hostile(text)
 
     assert len(sarif(told)["results"]) == 4
-    assert len(gitlab(told)) == len([each for each in collect_notices(told, HERE) if not each.ignored])
+    assert len(gitlab(told)) == len([notice for notice in collect_notices(told, HERE) if not notice.ignored])
     assert junit(told).tag == "testsuites"
 
 
@@ -400,7 +406,7 @@ def test_markdown_stays_inert(text):
 
     tokens = markdown.parse(rendered("markdown", hostile(text)))
 
-    flat = [each for token in tokens for each in (token, *(token.children or ()))]
+    flat = [child for token in tokens for child in (token, *(token.children or ()))]
     html = {each.content.strip() for each in flat if each.type.startswith("html")}
     assert html <= {"<br>", "<details><summary>write instead</summary>", "</details>"}
     assert {each.type for each in flat} & {"link_open", "image", "em_open", "s_open"} == set()

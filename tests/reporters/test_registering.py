@@ -93,7 +93,7 @@ def test_several_reports_are_written_in_one_run_and_agree(project):
             r"`(migrations/2_fig.sql):(\d+)", (project.folder / "out.markdown").read_text()
         ),
     }
-    found = {name: (each[1], int(each[2])) for name, each in lines.items() if each}
+    found = {name: (line[1], int(line[2])) for name, line in lines.items() if line}
     (result,) = json.loads((project.folder / "out.sarif").read_text())["runs"][0]["results"]
     place = result["locations"][0]["physicalLocation"]
     found["sarif"] = (place["artifactLocation"]["uri"], place["region"]["startLine"])

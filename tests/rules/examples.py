@@ -64,7 +64,7 @@ def _fillable(conn: psycopg.Connection[Any]) -> list[tuple[str, dict[str, str]]]
 
 
 def _referred_first(tables: dict[str, dict[str, str]]) -> list[tuple[str, dict[str, str]]]:
-    return sorted(tables.items(), key=lambda each: (each[0] not in ("customer", "orders"), each[0]))
+    return sorted(tables.items(), key=lambda table: (table[0] not in ("customer", "orders"), table[0]))
 
 
 def parts_of(recipe: str) -> list[str]:
@@ -91,7 +91,7 @@ def rehearsed(project: Project) -> Report:
 
 def of(report: Report, rule: str) -> list[Finding]:
     """Return the findings of a rule."""
-    return [each for each in report.findings if each.rule == rule]
+    return [finding for finding in report.findings if finding.rule == rule]
 
 
 def example_of(rule: Rule) -> Example:

@@ -68,7 +68,7 @@ def test_a_rehearsal_warns_of_the_example(name, project):
     report = rehearsed(project)
 
     assert report.outcome == "ok", report
-    assert of(report, name), [each.rule for each in report.findings]
+    assert of(report, name), [finding.rule for finding in report.findings]
 
 
 @pytest.mark.parametrize("name", [name for name in REHEARSED if RULES[name].basis != "static"])
@@ -93,11 +93,11 @@ def test_the_recipe_runs_and_nothing_is_blocked_for_long(name, project):
         report = rehearsed(project)
         ran = project.run()
 
-        assert [each.rule for each in report.findings if each.severity == "error"] == [], (
+        assert [finding.rule for finding in report.findings if finding.severity == "error"] == [], (
             part,
             report.findings,
         )
-        assert [each.long_blocks for each in report.migrations] == [()], part
+        assert [migration.long_blocks for migration in report.migrations] == [()], part
         assert ran.outcome == "ok", ran
 
 

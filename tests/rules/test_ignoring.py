@@ -13,7 +13,7 @@ INDEX = "CREATE INDEX orders_qty ON orders (qty);"
 
 def found(report):
     """Return rule, line and whether it is ignored of each finding."""
-    return [(each.rule, each.line, each.ignored) for each in report.findings]
+    return [(finding.rule, finding.line, finding.ignored) for finding in report.findings]
 
 
 def test_an_ignore_above_a_statement_lets_that_one_pass(files):
@@ -32,7 +32,7 @@ def test_an_ignore_above_the_first_statement_lets_the_whole_file_pass(files):
 
     report = lint(files.settings())
 
-    assert {each.ignored for each in report.findings} == {True}
+    assert {finding.ignored for finding in report.findings} == {True}
     assert report.exit_code == 0
 
 
@@ -41,7 +41,7 @@ def test_an_ignore_that_lets_nothing_pass_is_a_warning(files):
 
     report = lint(files.settings())
 
-    assert [(each.rule, each.severity) for each in report.findings] == [("unused-ignore", "warning")]
+    assert [(finding.rule, finding.severity) for finding in report.findings] == [("unused-ignore", "warning")]
 
 
 def test_lint_does_not_call_an_ignore_unused_that_only_a_rehearsal_can_judge(files):
@@ -62,7 +62,7 @@ def test_a_rehearsal_does(project, database):
 
     report = rehearsed(project)
 
-    assert "change-type-rewrite" not in [each.rule for each in report.findings]
+    assert "change-type-rewrite" not in [finding.rule for finding in report.findings]
 
 
 @pytest.mark.parametrize("comment", ["", ' reason=""', ' reason="  "'])
@@ -98,7 +98,7 @@ def test_a_severity_may_be_changed_by_rule(files):
 
     report = lint(files.settings(), severity={"index-not-concurrent": "info", "prefer-jsonb": "error"})
 
-    assert [(each.rule, each.severity) for each in report.findings] == [
+    assert [(finding.rule, finding.severity) for finding in report.findings] == [
         ("index-not-concurrent", "info"),
         ("prefer-jsonb", "error"),
     ]
@@ -135,9 +135,11 @@ def test_a_fingerprint_stays_when_lines_are_added_above(files):
 
     after = lint(files.settings())
 
-    assert [each.fingerprint for each in after.findings] == [each.fingerprint for each in before.findings]
-    assert len({each.fingerprint for each in after.findings}) == 2
-    assert {len(each.fingerprint) for each in after.findings} == {32}
+    assert [finding.fingerprint for finding in after.findings] == [
+        finding.fingerprint for finding in before.findings
+    ]
+    assert len({finding.fingerprint for finding in after.findings}) == 2
+    assert {len(finding.fingerprint) for finding in after.findings} == {32}
 
 
 def test_a_fingerprint_changes_with_the_file_and_the_statement(files):
@@ -145,4 +147,4 @@ def test_a_fingerprint_changes_with_the_file_and_the_statement(files):
 
     report = lint(files.settings())
 
-    assert len({each.fingerprint for each in report.findings}) == 3
+    assert len({finding.fingerprint for finding in report.findings}) == 3

@@ -30,7 +30,11 @@ def orders(database):
 def told(report):
     """Return rule, severity and basis of each finding, those left out that are off by default."""
     off = {each.id for each in gathered() if each.severity == "off"}
-    return [(each.rule, each.severity, each.basis) for each in report.findings if each.rule not in off]
+    return [
+        (finding.rule, finding.severity, finding.basis)
+        for finding in report.findings
+        if finding.rule not in off
+    ]
 
 
 def test_a_long_block_is_told_in_measured_numbers(project, orders):
@@ -96,7 +100,9 @@ def test_an_unknown_function_is_judged_by_what_it_did(project, orders):
 
     report = rehearsed(project)
 
-    found = [each.migration for each in report.findings if each.rule == "add-column-volatile-default"]
+    found = [
+        finding.migration for finding in report.findings if finding.rule == "add-column-volatile-default"
+    ]
     assert found == ["2"]
 
 

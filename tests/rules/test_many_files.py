@@ -30,7 +30,7 @@ def test_the_findings_are_those_of_one_process_in_the_order_of_the_files(many, m
     alone = lint(many.settings())
 
     assert shared == evolve(alone)
-    assert [each.relation for each in shared.findings] == [f"t{number}" for number in range(MANY)]
+    assert [finding.relation for finding in shared.findings] == [f"t{number}" for number in range(MANY)]
 
 
 def test_faults_of_all_processes_are_told_together(many):

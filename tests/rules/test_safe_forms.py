@@ -52,7 +52,7 @@ def test_nothing_is_said_of_what_is_safe(sql, files):
 
     report = lint(files.settings())
 
-    assert [(each.rule, each.message) for each in report.findings] == []
+    assert [(finding.rule, finding.message) for finding in report.findings] == []
     assert report.exit_code == 0
 
 
@@ -61,7 +61,7 @@ def test_a_table_of_the_same_name_in_another_schema_is_not_the_new_one(files):
 
     report = lint(files.settings())
 
-    assert [(each.rule, each.line) for each in report.findings] == [("index-not-concurrent", 2)]
+    assert [(finding.rule, finding.line) for finding in report.findings] == [("index-not-concurrent", 2)]
 
 
 def test_a_table_of_an_earlier_file_may_be_there_for_long(files):
@@ -70,4 +70,6 @@ def test_a_table_of_an_earlier_file_may_be_there_for_long(files):
 
     report = lint(files.settings())
 
-    assert [(each.rule, each.migration) for each in report.findings] == [("index-not-concurrent", "2")]
+    assert [(finding.rule, finding.migration) for finding in report.findings] == [
+        ("index-not-concurrent", "2")
+    ]

@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the serve
 
 
 def modes(path: Path) -> dict[Path, int]:
-    return {each: stat.S_IMODE(each.stat().st_mode) for each in (path, *path.parents)}
+    return {parent: stat.S_IMODE(parent.stat().st_mode) for parent in (path, *path.parents)}
 
 
 def rights(path: Path) -> tuple[int, str]:
@@ -144,7 +144,7 @@ def test_programs_that_the_servers_user_cannot_run_are_copied_for_it(project, mo
 
         with open_embedded_server(project) as url:
             found = answer(url)
-            copy = next(each for each in STATE_FOLDER.glob("binaries-*") if program_in(each, project))
+            copy = next(path for path in STATE_FOLDER.glob("binaries-*") if program_in(path, project))
         copied = rights(copy)
         mode = stat.S_IMODE(os.stat(closed).st_mode)
 

@@ -50,8 +50,11 @@ def test_dml_has_the_plan_of_the_execution_that_counts(
     (migration,) = explained(who).migrations
 
     assert migration.outcome == "rehearsed", migration.error
-    assert [each.rows for each in migration.statements] == [100, 7, 2, 10, None, None]
-    tops = [each.plan[0]["Plan"]["Node Type"] if each.plan else None for each in migration.statements]
+    assert [statement.rows for statement in migration.statements] == [100, 7, 2, 10, None, None]
+    tops = [
+        statement.plan[0]["Plan"]["Node Type"] if statement.plan else None
+        for statement in migration.statements
+    ]
     assert tops == ["ModifyTable"] * 4 + ["Aggregate", None]
     first = migration.statements[0].plan[0]["Plan"]
     assert {"Actual Rows", "Shared Hit Blocks", "WAL Records"} <= first.keys()
@@ -81,7 +84,7 @@ def test_without_explain_there_is_no_plan(project: Project) -> None:
 
     (migration,) = project.rehearse().migrations
 
-    assert [each.plan for each in migration.statements] == [None] * 6
+    assert [statement.plan for statement in migration.statements] == [None] * 6
 
 
 def test_a_repeated_rehearsal_tells_the_spread(project: Project) -> None:

@@ -57,7 +57,7 @@ def test_it_says_what_it_cannot_see_of_hooks(project: Project) -> None:
     report = project.rehearse(plugin(after_ddl=lambda conn: conn.execute("SELECT 1") and None))
 
     assert any("a LOCK by a hook" in note for note in report.notes)
-    assert [each.not_seen for each in report.migrations] == [(), ()]
+    assert [migration.not_seen for migration in report.migrations] == [(), ()]
 
 
 def test_ddl_of_a_hook_on_what_is_held_already_is_said_not_to_be_seen(project: Project) -> None:

@@ -21,7 +21,7 @@ def test_a_statement_has_the_locks_it_took_first_or_strengthened(rehearse: Any) 
         "ALTER TABLE orders ADD y int;\n"
     )
 
-    assert [modes(each.locks) for each in migration.statements] == [
+    assert [modes(statement.locks) for statement in migration.statements] == [
         {"public.orders": "ShareLock"},
         {},
         {"public.orders": "AccessExclusiveLock"},
@@ -173,7 +173,7 @@ def test_the_rows_of_a_python_migration_count_like_those_of_sql(rehearse: Any) -
         python=True,
     )
 
-    assert [each.rows for each in migration.statements] == [100, None, 10]
+    assert [statement.rows for statement in migration.statements] == [100, None, 10]
     assert migration.rows_affected == 110
     assert modes(migration.statements[1].locks) == {"public.orders": "AccessExclusiveLock"}
 

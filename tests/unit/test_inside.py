@@ -8,12 +8,12 @@ from confiture.sql.procedural import FunctionCall, InnerStatement, parse_body
 
 def statements(sql):
     """Return the texts that were found."""
-    return [each.sql for each in parse_body(sql).statements]
+    return [statement.sql for statement in parse_body(sql).statements]
 
 
 def names(sql):
     """Return the functions that are called."""
-    return [each.name for each in parse_body(sql).calls]
+    return [call.name for call in parse_body(sql).calls]
 
 
 def block(body, declare=""):
@@ -84,7 +84,7 @@ def test_statements_are_found_wherever_they_stand(body, found):
     ],
 )
 def test_what_an_exception_clause_rolls_back_is_marked_and_its_handlers_are_not(body, guarded):
-    assert [each.in_exception for each in parse_body(block(body)).statements] == guarded
+    assert [statement.in_exception for statement in parse_body(block(body)).statements] == guarded
 
 
 def test_lines_are_those_of_the_text():
@@ -102,7 +102,7 @@ BEGIN
     END $in$;
 END $$"""
 
-    assert [(each.sql, each.line) for each in parse_body(sql).statements] == [
+    assert [(statement.sql, statement.line) for statement in parse_body(sql).statements] == [
         ("LOCK a", 5),
         ("LOCK\n        b", 7),
         ("LOCK c", 11),
@@ -112,7 +112,7 @@ END $$"""
 def test_lines_count_from_the_body_of_a_function():
     sql = "CREATE FUNCTION é()\nRETURNS void\nAS -- the body\n$$\nBEGIN\nLOCK a;\nEND $$\nLANGUAGE plpgsql"
 
-    assert [each.line for each in parse_body(sql).statements] == [6]
+    assert [statement.line for statement in parse_body(sql).statements] == [6]
 
 
 def test_a_body_with_escapes_has_no_lines_to_tell():
@@ -218,7 +218,7 @@ def test_an_event_trigger_function_is_read():
 def test_a_procedure_in_sql_is_read_statement_by_statement():
     sql = "CREATE PROCEDURE p() LANGUAGE sql AS $$\nLOCK a;\nTRUNCATE b;\n$$"
 
-    assert [(each.sql, each.line) for each in parse_body(sql).statements] == [
+    assert [(statement.sql, statement.line) for statement in parse_body(sql).statements] == [
         ("LOCK a", 2),
         ("TRUNCATE b", 3),
     ]
@@ -231,7 +231,7 @@ def test_a_plain_statement_has_nothing_inside():
 def test_a_function_that_is_only_created_inside_a_block_is_not_gone_into():
     sql = block("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN LOCK jam; END';")
 
-    assert [each for each in statements(sql) if each == "LOCK jam"] == []
+    assert [statement for statement in statements(sql) if statement == "LOCK jam"] == []
 
 
 def test_a_lock_in_a_block_with_exception_that_nobody_saw_is_reported():
@@ -322,10 +322,10 @@ def test_types_of_an_inner_block_are_no_obstacle():
 def test_types_of_a_signature_are_no_obstacle(head):
     sql = f"CREATE FUNCTION {head} LANGUAGE plpgsql AS $$\nBEGIN LOCK jam;\nEND $$"
 
-    assert [(each.sql, each.line) for each in parse_body(sql).statements] == [("LOCK jam", 2)]
+    assert [(statement.sql, statement.line) for statement in parse_body(sql).statements] == [("LOCK jam", 2)]
 
 
 def test_lines_stay_where_types_are_replaced():
     sql = "DO $$\nDECLARE a larder\n.\nkind;\nBEGIN\nLOCK jam;\nEND $$"
 
-    assert [each.line for each in parse_body(sql).statements] == [6]
+    assert [statement.line for statement in parse_body(sql).statements] == [6]

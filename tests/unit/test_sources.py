@@ -29,7 +29,7 @@ def test_migrations_come_oldest_first(folder):
 
     scripts = read_folder(folder)
 
-    assert [(each.version, each.name, each.kind) for each in scripts] == [
+    assert [(script.version, script.name, script.kind) for script in scripts] == [
         ("1", "a", "sql"),
         ("2", "b", "python"),
         ("03.04", "d", "sql"),
@@ -55,7 +55,7 @@ def test_what_is_not_a_migration_is_not_read(folder):
 
     scripts = read_folder(folder)
 
-    assert [each.path.name for each in scripts] == ["1_a.sql"]
+    assert [script.path.name for script in scripts] == ["1_a.sql"]
 
 
 @pytest.mark.parametrize("content", [b"SELECT 1;\nSELECT 2;\n", b"\xef\xbb\xbfSELECT 1;\r\nSELECT 2;\r\n"])

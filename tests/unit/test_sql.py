@@ -30,7 +30,9 @@ def read(text: str, **options) -> SqlScript:
 
 
 def statements(text: str, **options) -> list[tuple[str, int, int]]:
-    return [(each.sql, each.line, each.column) for each in read(text, **options).statements]
+    return [
+        (statement.sql, statement.line, statement.column) for statement in read(text, **options).statements
+    ]
 
 
 def refused(text: str, **options) -> MigrationFault:
@@ -73,13 +75,13 @@ def test_statements_stand_without_semicolon_and_comments():
 def test_semicolons_inside_a_statement_do_not_end_it(sql):
     script = read(f"{sql};\nSELECT 2;")
 
-    assert [each.sql for each in script.statements] == [sql, "SELECT 2"]
+    assert [statement.sql for statement in script.statements] == [sql, "SELECT 2"]
 
 
 def test_each_statement_knows_its_kind():
     script = read("CREATE TABLE t (); CREATE INDEX i ON t (a); INSERT INTO t VALUES (1)")
 
-    assert [each.kind for each in script.statements] == ["create_stmt", "index_stmt", "insert_stmt"]
+    assert [statement.kind for statement in script.statements] == ["create_stmt", "index_stmt", "insert_stmt"]
 
 
 @pytest.mark.parametrize("count", [20, 60, 1000])
@@ -87,7 +89,7 @@ def test_deep_expressions_are_read(count):
     deep = "SELECT " + " || ".join(["'é'"] * count)
     nested = "SELECT " + "(SELECT " * count + "1" + ")" * count
 
-    assert [each.sql for each in read(f"{deep};\n{nested};").statements] == [deep, nested]
+    assert [statement.sql for statement in read(f"{deep};\n{nested};").statements] == [deep, nested]
 
 
 FRAGMENTS = st.sampled_from(
@@ -130,8 +132,8 @@ def test_joined_statements_come_apart_again(pieces, tail):
 
     found = read(text)
 
-    assert [(each.sql, each.line, each.column) for each in found.statements] == expected
-    assert [each.copy_data for each in found.statements] == data
+    assert [(statement.sql, statement.line, statement.column) for statement in found.statements] == expected
+    assert [statement.copy_data for statement in found.statements] == data
 
 
 @given(st.text(st.sampled_from("aé☃\t\n "), max_size=40), st.data())
@@ -301,7 +303,7 @@ def test_without_a_transaction_it_runs_by_itself(sql):
     script = read(f"-- confiture: no-transaction\nSELECT 1;\n{sql}")
 
     assert script.transactional is False
-    assert [each.in_transaction for each in script.statements] == [True, False]
+    assert [statement.in_transaction for statement in script.statements] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -364,7 +366,7 @@ def test_an_ignore_above_a_statement_is_that_statements():
     )
 
     assert script.ignores == ()
-    assert [each.ignores for each in script.statements] == [(), (("a", None), ("b", "x")), ()]
+    assert [statement.ignores for statement in script.statements] == [(), (("a", None), ("b", "x")), ()]
 
 
 @pytest.mark.parametrize(
@@ -421,8 +423,11 @@ DIVIDED = (
 def test_a_divided_file_is_read_one_direction_at_a_time():
     up, down = read(DIVIDED, divided=True), read(DIVIDED, divided=True, direction="backward")
 
-    assert [(each.sql, each.line) for each in up.statements] == [("CREATE TABLE é ()", 3), ("SELECT 1", 5)]
-    assert [(each.sql, each.line) for each in down.statements] == [("DROP TABLE é", 8)]
+    assert [(statement.sql, statement.line) for statement in up.statements] == [
+        ("CREATE TABLE é ()", 3),
+        ("SELECT 1", 5),
+    ]
+    assert [(statement.sql, statement.line) for statement in down.statements] == [("DROP TABLE é", 8)]
     assert (up.lock_timeout, up.statement_timeout) == ("1s", None)
     assert (down.lock_timeout, down.statement_timeout) == ("1s", "2s")
 
@@ -503,7 +508,7 @@ def test_copy_data_goes_with_its_statement():
         "copy public.u from stdin with (format csv);\n\\.\nSELECT 2;"
     )
 
-    assert [(each.kind, each.line, each.copy_data) for each in script.statements] == [
+    assert [(statement.kind, statement.line, statement.copy_data) for statement in script.statements] == [
         ("copy_stmt", 1, "1\t'x\n\\N\t;\\\\\n"),
         ("select_stmt", 5, None),
         ("copy_stmt", 6, ""),
@@ -516,7 +521,7 @@ def test_what_follows_copy_on_its_line_runs_after_the_data():
 
     script = read(text)
 
-    assert [(each.sql, each.copy_data) for each in script.statements] == [
+    assert [(statement.sql, statement.copy_data) for statement in script.statements] == [
         ("COPY t FROM STDIN", "a\n"),
         ("COPY u FROM STDIN", "b\n"),
         ("SELECT 1", None),
@@ -538,7 +543,7 @@ def test_what_follows_copy_on_its_line_runs_after_the_data():
 def test_other_statements_have_no_data(sql):
     script = read(f"{sql};\nSELECT 2;")
 
-    assert [each.copy_data for each in script.statements] == [None, None]
+    assert [statement.copy_data for statement in script.statements] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -639,9 +644,13 @@ def test_a_dump_of_pg_dump_is_read():
 
     script = read(text)
 
-    data = {each.line: each.copy_data for each in script.statements if each.copy_data is not None}
+    data = {
+        statement.line: statement.copy_data
+        for statement in script.statements
+        if statement.copy_data is not None
+    }
     assert list(data.values()) == ["1\tplum\n2\tit's; a \\\\ fig\n3\t\\N\n"]
-    assert all(_stands_there(text, each) for each in script.statements)
+    assert all(_stands_there(text, statement) for statement in script.statements)
     assert script.statements[-1].sql.startswith("ALTER TABLE ONLY public.jam")
 
 
@@ -655,7 +664,7 @@ def test_procrastinates_migrations_are_read():
     for script in scripts:
         parsed = read_sql(script, "forward")
         assert parsed is not None
-        assert all(_stands_there(script.text, each) for each in parsed.statements)
+        assert all(_stands_there(script.text, statement) for statement in parsed.statements)
 
 
 def _stands_there(text: str, statement: Statement) -> bool:

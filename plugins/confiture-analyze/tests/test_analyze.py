@@ -153,7 +153,7 @@ class TestWhateverChanged:
 
         assert result.stats is not None
         assert "name tables in plugin.analyze.tables" in result.stats["unknown"]
-        assert [each["event"] for each in logs] == ["changes.unknown"]
+        assert [log["event"] for log in logs] == ["changes.unknown"]
         assert migration.context.callbacks == []
 
     def test_an_application_with_rows_of_its_own_kind_is_no_obstacle(self, shop: Database) -> None:
@@ -219,7 +219,7 @@ class TestNamedTables:
     def test_in_a_no_transaction_migration_all_of_them_are_analyzed(self, shop: Database) -> None:
         results = Migration(shop, {"tables": ["orders", "customers"]}).run_in_pieces()
 
-        assert {name: each["rows_after"] for name, each in tables(results).items()} == {
+        assert {name: table["rows_after"] for name, table in tables(results).items()} == {
             "public.customers": 0,
             "public.orders": 5000,
         }

@@ -54,7 +54,7 @@ def test_the_report_shows_rows_before_and_after(database: Database, database_url
     assert report.exit_code == 0
     grown = {"rows_before": 1, "rows_after": 50, "bytes_before": 8192, "bytes_after": 8192}
     assert reported(report, 1) == {"public.orders": grown}
-    assert [each.warnings for each in report.migrations] == [(), (), ()]
+    assert [migration.warnings for migration in report.migrations] == [(), (), ()]
     assert database.execute(
         "SELECT count(*) FROM pg_stats WHERE tablename = 'orders' AND attname = 'id'"
     ).fetchone() == (1,)

@@ -75,7 +75,7 @@ class TestConstraints:
             (result,) = after(shop, ddl=ADD_CHECK)
 
         assert result.stats == {"relations": 1, "not_valid": {"public.orders.positive": None}}
-        assert [(each["event"], each["log_level"], each["constraint"]) for each in logs] == [
+        assert [(log["event"], log["log_level"], log["constraint"]) for log in logs] == [
             ("constraint.not_valid", "warning", "public.orders.positive")
         ]
 
@@ -178,7 +178,7 @@ class TestConstraints:
         assert result.stats is not None
         assert result.stats["relations"] is None
         assert "a no-transaction migration has touched is not known" in result.stats["unknown"]
-        assert [each["event"] for each in logs] == ["constraints.unknown"]
+        assert [log["event"] for log in logs] == ["constraints.unknown"]
 
     def test_a_migration_that_touches_nothing_is_no_riddle(self, shop: Database) -> None:
         context = HookContext("add_value", "005")

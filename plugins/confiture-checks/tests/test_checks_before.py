@@ -191,7 +191,7 @@ class TestReplicationLag:
         assert result.stats is not None
         assert result.stats["replication_lag_ms"] is None
         assert "the role may not see it" in result.stats["unknown"][0]
-        assert [each["event"] for each in logs] == ["precondition.unknown"]
+        assert [log["event"] for log in logs] == ["precondition.unknown"]
 
 
 class TestRefused:

@@ -45,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 def test_unconfigured_it_stops_nothing_and_warns(database: Database, database_url: str, folder: Path) -> None:
     report = run(database_url, folder, {})
 
-    assert [each.outcome for each in report.migrations] == ["applied", "applied"]
+    assert [migration.outcome for migration in report.migrations] == ["applied", "applied"]
     (hook,) = (each for each in report.migrations[1].hooks if each.phase == "after_validation")
     assert (hook.plugin, hook.hook, hook.outcome) == ("checks", "ValidateConstraints", "kept")
     assert hook.stats["not_valid"] == {"public.orders.positive": None}
@@ -78,7 +78,7 @@ def test_a_precondition_that_is_not_met_stops_before_anything_is_changed(
 
     report = run(database_url, folder, config)
 
-    assert [each.outcome for each in report.migrations] == ["applied", "failed"]
+    assert [migration.outcome for migration in report.migrations] == ["applied", "failed"]
     assert report.exit_code == 5
     assert report.migrations[1].error is not None
     assert "there is no column public.orders.status" in report.migrations[1].error.message

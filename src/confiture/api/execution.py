@@ -290,7 +290,7 @@ class Executor:
             self.listener.report_migration(report)
 
     def _list_plugin_uses(self) -> tuple[PluginUse, ...]:
-        return tuple(each.use for each in self.plugins)
+        return tuple(plugin.use for plugin in self.plugins)
 
     def _make_report(
         self,

@@ -115,7 +115,7 @@ def accept_findings(
     """
     path = settings.root / FILE
     before, grows = read_accepted(settings), options.add or not path.exists()
-    still = {each.fingerprint for each in lint_report.findings} if lint_report else frozenset[str]()
+    still = {finding.fingerprint for finding in lint_report.findings} if lint_report else frozenset[str]()
     looked_at = [
         each for each in _list_examined(before, settings, report, options) if each.fingerprint not in still
     ]
@@ -131,9 +131,9 @@ def _list_examined(
 ) -> Iterator[AcceptedFinding]:
     """Yield what would have been found if it were still there."""
     rehearsed = {
-        shown(Path(each.file), settings.root)
-        for each in report.migrations
-        if each.file and each.outcome == "rehearsed"
+        shown(Path(migration.file), settings.root)
+        for migration in report.migrations
+        if migration.file and migration.outcome == "rehearsed"
     }
     for each in accepted:
         seen = each.basis == "static" if options.static else each.file in rehearsed
@@ -152,8 +152,8 @@ def _complete_report(
     report: Report, change: AcceptedChange, after: Collection[str], options: AcceptOptions, *, grows: bool
 ) -> Report:
     findings = tuple(
-        evolve(each, ignored=True) if each.fingerprint in after and not each.ignored else each
-        for each in report.findings
+        evolve(finding, ignored=True) if finding.fingerprint in after and not finding.ignored else finding
+        for finding in report.findings
     )
     refused = bool(change.new) and not grows
     notes = list(report.notes)

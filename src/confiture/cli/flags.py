@@ -188,7 +188,7 @@ def _add_options(
     return decorate
 
 
-_FLAG_NAMES = {each.name for each in fields(Flags)}
+_FLAG_NAMES = {field.name for field in fields(Flags)}
 local_options = _add_options(_MIGRATIONS, _ENV)
 plugin_options = _add_options(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
 lint_options = _add_options(_MIGRATIONS, _ENV, *_PLUGINS, _REPORT, _LOG_FORMAT, _VERBOSE, _QUIET)

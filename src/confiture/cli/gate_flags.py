@@ -109,7 +109,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
 
     places = [*files] or [settings.migrations]
     changed = [
-        each for each in list_changed_files(gate_options.since, places) if files or parse_filename(each.name)
+        file for file in list_changed_files(gate_options.since, places) if files or parse_filename(file.name)
     ]
     if not (changed or gate_options.allow_empty):
         raise UsageFault(
@@ -141,7 +141,9 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
         scope=scope,
         accepted={each.fingerprint for each in before},
         files={
-            each.version: shown(Path(each.file), settings.root) for each in report.migrations if each.file
+            migration.version: shown(Path(migration.file), settings.root)
+            for migration in report.migrations
+            if migration.file
         },
         only_report=gate_options.no_gate,
     )

@@ -78,7 +78,7 @@ class Outputs:
     @property
     def on_screen(self) -> bool:
         """Whether a person reads the text at a terminal."""
-        shown = any(each.format == "text" and each.file is None for each in self.targets)
+        shown = any(target.format == "text" and target.file is None for target in self.targets)
         return shown and not self.quiet and sys.stdout.isatty()
 
     def write(self, kind: OutputKind, value: object) -> None:
@@ -107,7 +107,7 @@ class Outputs:
 
     def drop_text(self) -> Outputs:
         """Return those that no person reads."""
-        return Outputs(tuple(each for each in self.targets if each.format != "text"), self.quiet)
+        return Outputs(tuple(target for target in self.targets if target.format != "text"), self.quiet)
 
 
 @contextmanager
@@ -246,5 +246,5 @@ def call_reporter(format: str, render: Render, value: Any) -> str:
 def build_render_context() -> RenderContext:
     """Return where this is: the repository around the working directory, which paths are relative to."""
     here = Path.cwd()
-    root = next((each for each in (here, *here.parents) if (each / ".git").exists()), here)
+    root = next((parent for parent in (here, *here.parents) if (parent / ".git").exists()), here)
     return RenderContext(root.as_posix(), here.as_posix())

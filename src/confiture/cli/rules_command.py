@@ -21,9 +21,9 @@ def command(flags: Flags, name: str | None) -> int:
 
     with open_outputs(flags) as out, load_plugins(read_settings(flags), flags) as plugins:
         rules = gathered(plugins)
-        chosen = [each for each in rules if name in (None, each.id)]
+        chosen = [rule for rule in rules if name in (None, rule.id)]
         if not chosen:
-            near = did_you_mean(name or "", [each.id for each in rules])
+            near = did_you_mean(name or "", [rule.id for rule in rules])
             raise UsageFault(
                 f"there is no rule {name!r}", hint=f"{near} all of them: confiture rules".strip()
             )

@@ -20,4 +20,4 @@ def command(flags: Flags, exit_code: bool) -> int:
         with open_server(read_settings(flags)) as settings:
             statuses = read_status(settings)
         out.write("status", statuses)
-    return int(exit_code and any(each.state != "applied" for each in statuses))
+    return int(exit_code and any(status.state != "applied" for status in statuses))

@@ -172,7 +172,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     def _resume(self, script: SqlScript) -> None:
         done = self.work.recorded.done if self.work.recorded else ()
-        if done != tuple(hash_text(each.sql) for each in script.statements[: len(done)]):
+        if done != tuple(hash_text(statement.sql) for statement in script.statements[: len(done)]):
             raise LedgerFault(
                 f"migration {self.work.label} is unfinished, and what was done of it has changed since",
                 hint=f"confiture repair {self.work.version}",
@@ -183,7 +183,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
             self._run_step(step, script.statements[step])
 
     def _refuse_leftovers(self, script: SqlScript) -> None:
-        builds = [parse_build(each.sql) for each in script.statements if not each.in_transaction]
+        builds = [
+            parse_build(statement.sql) for statement in script.statements if not statement.in_transaction
+        ]
         left = sorted(
             {name for build in builds if build for name in build.find_invalid(self.run_context.session.conn)}
         )

@@ -153,8 +153,8 @@ class Runner:
         if self.run_context.rolls_back:
             self._rehearsed_labels.append(attempt.work.label)
         try:
-            for each in () if kept else callbacks:
-                warnings += filter(None, [run_callback(each)])
+            for callback in () if kept else callbacks:
+                warnings += filter(None, [run_callback(callback)])
         except KeyboardInterrupt as signal:
             interrupted = signal
         outcome: MigrationOutcome = "applied" if attempt.work.direction == "forward" else "reverted"
@@ -241,7 +241,7 @@ class Runner:
                 new.close()
         if session.nested or self.run_context.dry_run:
             return []
-        return [text for each in context.callbacks if (text := run_callback(each))]
+        return [text for callback in context.callbacks if (text := run_callback(callback))]
 
     def _build_report(
         self, attempt: TransactionalAttempt, outcome: MigrationOutcome, warnings: list[str]

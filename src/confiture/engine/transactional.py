@@ -359,8 +359,8 @@ class TransactionalAttempt:
                 checksum=work.checksum,
                 duration_ms=self.measure_elapsed_ms(),
                 transactional=self.migration.transactional,
-                plugins=tuple(f"{each.name}=={each.version}" for each in self.run_context.plugins),
-                hooks=tuple(f"{each.phase} {each.hook}" for each in self.hook_runner.reports),
+                plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in self.run_context.plugins),
+                hooks=tuple(f"{report.phase} {report.hook}" for report in self.hook_runner.reports),
             )
         )
 

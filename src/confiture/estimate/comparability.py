@@ -61,10 +61,10 @@ def _find_row_trigger(
     """Name a trigger that runs for each row: what it does is not known."""
     for side in (there, here):
         for leaf in (side.relations[name], *side.find_leaves(name)):
-            for each in leaf.triggers:
-                if each.per_row and each.enabled and set(each.events) & set(statement_class.events):
+            for trigger in leaf.triggers:
+                if trigger.per_row and trigger.enabled and set(trigger.events) & set(statement_class.events):
                     return UnknownEstimate(
-                        f"the trigger {each.name} of {name} runs for each row",
+                        f"the trigger {trigger.name} of {name} runs for each row",
                         "time it on a copy of production, or disable the trigger for this statement",
                     )
     return None
@@ -73,7 +73,7 @@ def _find_row_trigger(
 def _compare_indexes(
     name: str, ours: RelationStatistics, theirs: RelationStatistics
 ) -> UnknownEstimate | None:
-    mine, others = ({each.definition: each.name for each in side.indexes} for side in (ours, theirs))
+    mine, others = ({index.definition: index.name for index in side.indexes} for side in (ours, theirs))
     if mine.keys() == others.keys():
         return None
     names = sorted((mine | others)[each] for each in mine.keys() ^ others.keys())

@@ -70,8 +70,8 @@ class _Shifts:
 def fit(residuals: Iterable[Residual]) -> dict[Regime, RegimeGroup]:
     """Return what these residuals say about each regime that has cases enough."""
     designs: dict[tuple[int, int], list[Residual]] = defaultdict(list)
-    for each in residuals:
-        designs[each.regime.runs, each.regime.sizes].append(each)
+    for residual in residuals:
+        designs[residual.regime.runs, residual.regime.sizes].append(residual)
     groups: dict[Regime, RegimeGroup] = {}
     for several in designs.values():
         groups |= _fit_design(several)
@@ -80,10 +80,10 @@ def fit(residuals: Iterable[Residual]) -> dict[Regime, RegimeGroup]:
 
 def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
     """Return the groups of one way to rehearse; its regimes share what classes and growth do."""
-    far = [each for each in residuals if each.times >= FAR_TIMES]
+    far = [residual for residual in residuals if residual.times >= FAR_TIMES]
     cases = {regime: {each.case for each in its} for regime, its in _group_by(far, _get_regime).items()}
     regimes = {regime for regime, its in cases.items() if len(its) >= FEWEST_CASES}
-    enough = [each for each in residuals if each.regime in regimes]
+    enough = [residual for residual in residuals if residual.regime in regimes]
     if not enough:
         return {}
     left = _subtract_shifts(enough)
@@ -100,7 +100,7 @@ def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
 
 def _compute_near_quantiles(residuals: Sequence[Residual]) -> tuple[float, ...]:
     """Return the quantiles of what a repetition at the same size is off; nothing where none was timed."""
-    same = [(each.value, each.weight) for each in residuals if each.times == 1]
+    same = [(residual.value, residual.weight) for residual in residuals if residual.times == 1]
     return compute_weighted_quantiles(same) if same else ()
 
 
@@ -116,7 +116,7 @@ def _subtract_shifts(residuals: Sequence[Residual]) -> list[LeftOver]:
     """Return each residual with what of it the other cases' shifts do not explain."""
     left = []
     for case, several in _group_by(residuals, lambda each: each.case).items():
-        others = _learn_shifts([each for each in residuals if each.case != case])
+        others = _learn_shifts([residual for residual in residuals if residual.case != case])
         left += [
             (each, each.value - others.find_shift(each)) for each in several if each.regime in others.regimes
         ]
@@ -125,7 +125,7 @@ def _subtract_shifts(residuals: Sequence[Residual]) -> list[LeftOver]:
 
 def _learn_shifts(residuals: Sequence[Residual]) -> _Shifts:
     """Return the mean of each regime, and by how much each class differs, drawn towards nothing."""
-    far = [each for each in residuals if each.times >= FAR_TIMES]
+    far = [residual for residual in residuals if residual.times >= FAR_TIMES]
     means = {key: _compute_mean(several) for key, several in _group_by(far, _get_cell).items()}
     regimes = {
         regime: fmean(mean for (its, _, _), mean in means.items() if its == regime)
@@ -144,15 +144,15 @@ def _get_cell(residual: Residual) -> tuple[Regime, str, str]:
 
 def _count_cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
     """Return how many cases' worth zero counts: the variance within classes over that between them."""
-    several = [each for each in kinds if len(each) > 1]
+    several = [kind for kind in kinds if len(kind) > 1]
     total = sum(map(len, kinds))
     if not several or len(kinds) < 2:
         return float(total)
     freedom = sum(len(each) - 1 for each in several)
     within = sum(variance(each) * (len(each) - 1) for each in several) / freedom
     middle = sum(map(sum, kinds)) / total
-    between = sum(len(each) * (fmean(each) - middle) ** 2 for each in kinds) - (len(kinds) - 1) * within
-    between /= total - sum(len(each) ** 2 for each in kinds) / total
+    between = sum(len(kind) * (fmean(kind) - middle) ** 2 for kind in kinds) - (len(kinds) - 1) * within
+    between /= total - sum(len(kind) ** 2 for kind in kinds) / total
     return within / between if between > within / total else float(total)
 
 
@@ -221,7 +221,7 @@ def _learn_spreads(sizes: Mapping[str, Sequence[float]], kinds: Iterable[str]) -
 
 
 def _compute_mean(residuals: Sequence[Residual]) -> float:
-    return _compute_weighted_mean([(each.value, each.weight) for each in residuals])
+    return _compute_weighted_mean([(residual.value, residual.weight) for residual in residuals])
 
 
 def _compute_weighted_mean(values: Sequence[tuple[float, float]]) -> float:
@@ -230,6 +230,6 @@ def _compute_weighted_mean(values: Sequence[tuple[float, float]]) -> float:
 
 def _group_by(residuals: Iterable[Residual], key: Callable[[Residual], _Key]) -> dict[_Key, list[Residual]]:
     found: dict[_Key, list[Residual]] = defaultdict(list)
-    for each in residuals:
-        found[key(each)].append(each)
+    for residual in residuals:
+        found[key(residual)].append(residual)
     return found

@@ -133,18 +133,20 @@ def collect_kept(
     """Return what is to be kept of forecasts to which ``own`` runs have contributed."""
     return tuple(
         KeptMigration(
-            each.migration.version,
-            each.migration.name,
-            checksums[each.migration.version],
+            forecast.migration.version,
+            forecast.migration.name,
+            checksums[forecast.migration.version],
             predicted_at,
             statements=tuple(
                 _build_statement(statement, prediction, own)
-                for statement, prediction in zip(each.migration.statements, each.statements, strict=True)
+                for statement, prediction in zip(
+                    forecast.migration.statements, forecast.statements, strict=True
+                )
                 if prediction.estimate.known and prediction.estimate.interval90_ms
             ),
         )
-        for each in forecasts
-        if each.statements and each.migration.version in checksums
+        for forecast in forecasts
+        if forecast.statements and forecast.migration.version in checksums
     )
 
 
@@ -201,23 +203,34 @@ def add_outcome(
 
 def compute_calibration(all_kept: Sequence[KeptMigration]) -> Calibration:
     """Return how good predictions were so far."""
-    pairs = [(migration, each) for migration in all_kept for each in migration.statements if each.counts]
-    intervals = [each for _, each in pairs if each.p50_ms is not None]
-    bounds = [each for _, each in pairs if each.p50_ms is None]
+    pairs = [
+        (migration, statement)
+        for migration in all_kept
+        for statement in migration.statements
+        if statement.counts
+    ]
+    intervals = [pair for _, pair in pairs if pair.p50_ms is not None]
+    bounds = [pair for _, pair in pairs if pair.p50_ms is None]
     run = [each for each in all_kept if each.ran_at]
     return Calibration(
         migrations=len(run),
         predictions=len(intervals),
-        coverage50_percent=_compute_percent([_is_within(each, each.interval50_ms) for each in intervals]),
-        coverage90_percent=_compute_percent([_is_within(each, each.interval90_ms) for each in intervals]),
+        coverage50_percent=_compute_percent(
+            [_is_within(interval, interval.interval50_ms) for interval in intervals]
+        ),
+        coverage90_percent=_compute_percent(
+            [_is_within(interval, interval.interval90_ms) for interval in intervals]
+        ),
         median_error_percent=median(map(_compute_error_percent, intervals)) if intervals else None,
         bounds=len(bounds),
-        bounds_kept_percent=_compute_percent([_is_within(each, each.interval90_ms) for each in bounds]),
+        bounds_kept_percent=_compute_percent([_is_within(bound, bound.interval90_ms) for bound in bounds]),
         elsewhere=sum(
-            each.actual_ms is not None and not each.counts for one in run for each in one.statements
+            statement.actual_ms is not None and not statement.counts
+            for one in run
+            for statement in one.statements
         ),
         waiting=len(all_kept) - len(run),
-        statements=tuple(_build_line(migration, each) for migration, each in pairs),
+        statements=tuple(_build_line(migration, pair) for migration, pair in pairs),
     )
 
 
@@ -264,12 +277,12 @@ def learn_from_runs(all_kept: Sequence[KeptMigration]) -> OwnHistory:
 
 def _compute_residuals(migration: KeptMigration) -> Iterable[tuple[float, float]]:
     """Yield the logarithm of true over predicted, and how large it was expected to be."""
-    for each in migration.statements:
-        if each.counts and each.p50_ms and each.interval90_ms[0] > 0:
-            spread = math.log(each.interval90_ms[1] / each.interval90_ms[0]) / (2 * 1.645)
-            value = math.log(max(each.actual_ms or 0.0, 1e-3) / each.p50_ms)
+    for statement in migration.statements:
+        if statement.counts and statement.p50_ms and statement.interval90_ms[0] > 0:
+            spread = math.log(statement.interval90_ms[1] / statement.interval90_ms[0]) / (2 * 1.645)
+            value = math.log(max(statement.actual_ms or 0.0, 1e-3) / statement.p50_ms)
             # As if nothing of one's own had been added, or it would be learned twice.
-            yield value + each.own.shift, max(spread / each.own.spread, 0.02)
+            yield value + statement.own.shift, max(spread / statement.own.spread, 0.02)
 
 
 def to_json(all_kept: Iterable[KeptMigration]) -> dict[str, Any]:

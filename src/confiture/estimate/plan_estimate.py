@@ -48,7 +48,7 @@ class RehearsedSize:
     @property
     def most_rows(self) -> float:
         """Those of the largest table."""
-        return max((each.rows or 0.0 for each in self.here.relations.values()), default=0.0)
+        return max((relation.rows or 0.0 for relation in self.here.relations.values()), default=0.0)
 
 
 @frozen
@@ -105,7 +105,7 @@ def _forecast(
         alike = list(_collect_same(number, place, statement, sizes))
         statements.append(_explain_unknown(statement, sizes[-1], filled) or predict(alike, production, prior))
         filled = filled or _fills(statement)
-    hooks = [predict_hook(each, sizes[-1].here, production) for each in migration.hooks]
+    hooks = [predict_hook(hook, sizes[-1].here, production) for hook in migration.hooks]
     return Forecast(_add_predictions(migration, statements, hooks), tuple(statements))
 
 
@@ -115,7 +115,7 @@ def _add_predictions(
     """Return the migration with what is predicted of its steps, of all, and of the tables it blocks."""
     steps = [*_order_steps(migration, statements, hooks)]
     untold = _predict_unaccounted(migration)
-    whole = sum_predictions([*(each.prediction for each in steps), *([untold] if untold else [])])
+    whole = sum_predictions([*(step.prediction for step in steps), *([untold] if untold else [])])
     return evolve(
         migration,
         statements=tuple(
@@ -149,7 +149,7 @@ def _comes_before(hook: HookReport) -> bool:
 def _predict_unaccounted(migration: MigrationReport) -> Prediction | None:
     """Say that much of the time went by beside statements and hooks; ``None`` where it did not."""
     steps: list[StatementReport | HookReport] = [*migration.statements, *migration.hooks]
-    steps_ms = sum(each.duration_ms for each in steps)
+    steps_ms = sum(step.duration_ms for step in steps)
     untold_ms = (migration.duration_ms or 0.0) - steps_ms
     if untold_ms < max(_UNACCOUNTED_MS, _UNACCOUNTED_SHARE * (migration.duration_ms or 0.0)):
         return None

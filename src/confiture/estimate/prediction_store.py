@@ -87,7 +87,9 @@ class PredictionStore:
         """Keep what became of the predictions that were ``awaited``."""
         from confiture.estimate.own_history import add_outcome
 
-        applied = {each.version: each for each in report.migrations if each.outcome == "applied"}
+        applied = {
+            migration.version: migration for migration in report.migrations if migration.outcome == "applied"
+        }
         outcomes = {
             each.version: add_outcome(each, applied[each.version], rows, _format_now())
             for each in awaited

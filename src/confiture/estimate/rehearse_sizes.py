@@ -163,7 +163,7 @@ def _add_plan_estimates(
     attempts: list[RehearsedSize | Report], production: Production, store: PredictionStore
 ) -> Report:
     """Return the last report with its estimates, and what is to be said of them."""
-    sizes = [each for each in attempts if isinstance(each, RehearsedSize)]
+    sizes = [attempt for attempt in attempts if isinstance(attempt, RehearsedSize)]
     last = attempts[-1]
     old = describe_age(production.statistics, production.file)
     if isinstance(last, Report):
@@ -186,7 +186,7 @@ def _add_plan_estimates(
 def _describe_sizes(sizes: list[RehearsedSize]) -> tuple[str, ...]:
     if len(sizes) == 1:
         return ()
-    *first, last = (f"{each.sample_rows:,}" if each.sample_rows else "all" for each in sizes)
+    *first, last = (f"{size.sample_rows:,}" if size.sample_rows else "all" for size in sizes)
     return (f"rehearsed on {', '.join(first)} and {last} rows of each table for the estimates",)
 
 

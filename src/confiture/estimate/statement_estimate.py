@@ -129,22 +129,24 @@ def predict_hook(
 
 def sum_predictions(predictions: Sequence[Prediction]) -> Estimate:
     """Return what one after the other takes; errors are taken to go together, which is the wider sum."""
-    unknown = [each.estimate for each in predictions if not each.estimate.known]
-    waits = [each.estimate.lock_wait_ms for each in predictions]
+    unknown = [prediction.estimate for prediction in predictions if not prediction.estimate.known]
+    waits = [prediction.estimate.lock_wait_ms for prediction in predictions]
     wait_ms = None if None in waits else sum(wait for wait in waits if wait is not None)
     if unknown:
         return Estimate(
             known=False, reason=_describe_first(unknown), advice=unknown[0].advice, lock_wait_ms=wait_ms
         )
-    summed = tuple(map(sum, zip(*(each.quantiles_ms for each in predictions), strict=True)))
-    if all(each.is_bound for each in predictions):
+    summed = tuple(map(sum, zip(*(prediction.quantiles_ms for prediction in predictions), strict=True)))
+    if all(prediction.is_bound for prediction in predictions):
         return _estimate_bound(summed[-1] if summed else 0.0, wait_ms, reason=_describe_bounds(predictions))
-    scales = dict.fromkeys(each.estimate.scales_with for each in predictions if each.estimate.scales_with)
+    scales = dict.fromkeys(
+        prediction.estimate.scales_with for prediction in predictions if prediction.estimate.scales_with
+    )
     return _build_estimate(summed, ", ".join(scales), wait_ms)
 
 
 def _describe_bounds(bounds: Sequence[Prediction]) -> str:
-    said = {(each.estimate.reason or "").partition(":")[0] for each in bounds}
+    said = {(bound.estimate.reason or "").partition(":")[0] for bound in bounds}
     return said.pop() if len(said) == 1 else "does not grow with production's tables"
 
 

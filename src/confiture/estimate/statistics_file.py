@@ -146,7 +146,7 @@ def _make_builder(
 ) -> Callable[[Any, _FileLocation], _T]:
     """Return what makes a value of this shape, with every key that it has and no other."""
     hints = get_type_hints(shape)
-    names = [each.name for each in fields(shape)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(shape)]  # type: ignore[arg-type]
 
     def make(value: Any, at: _FileLocation) -> _T:
         document = _check_object(value, at)

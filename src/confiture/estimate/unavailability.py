@@ -42,7 +42,7 @@ def predict_unavailability(
 
 
 def _find_blocked(migration: MigrationReport, steps: Sequence[PredictedStep]) -> list[str]:
-    locks = {lock.relation for each in steps for lock in each.step.locks if lock.blocks}
+    locks = {lock.relation for step in steps for lock in step.step.locks if lock.blocks}
     return sorted(locks | {*migration.blocks.reads} | {*migration.blocks.writes})
 
 
@@ -67,7 +67,7 @@ def _find_blocking_steps(
     relation: str, access: str, migration: MigrationReport, steps: Sequence[PredictedStep]
 ) -> Iterator[tuple[int, bool]]:
     """Yield the steps that block it, and whether it stays blocked when they are done."""
-    own = [(number, lock) for number, each in enumerate(steps) for lock in each.step.locks]
+    own = [(number, lock) for number, step in enumerate(steps) for lock in step.step.locks]
     named = [(number, lock) for number, lock in own if lock.relation == relation and access in lock.blocks]
     if not named and relation in getattr(migration.blocks, access):
         # By a lock on something else: an index, or what it is a partition of; the first that there is.
@@ -80,4 +80,4 @@ def _outlasts_step(lock: Lock, number: int, steps: Sequence[PredictedStep]) -> b
     """Whether it was held beyond its step: without a transaction it is not."""
     if lock.transient or lock.held_ms is None:
         return not lock.transient
-    return lock.held_ms >= 0.5 * sum(each.step.duration_ms for each in steps[number + 1 :])
+    return lock.held_ms >= 0.5 * sum(step.step.duration_ms for step in steps[number + 1 :])

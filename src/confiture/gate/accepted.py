@@ -54,9 +54,13 @@ def select_acceptable(findings: Iterable[Finding]) -> tuple[AcceptedFinding, ...
     return tuple(
         sorted(
             {
-                AcceptedFinding(each.file, each.rule, each.relation or "", each.basis, each.fingerprint)
-                for each in findings
-                if not each.ignored and each.severity != "info" and not each.rule.startswith("limit-")
+                AcceptedFinding(
+                    finding.file, finding.rule, finding.relation or "", finding.basis, finding.fingerprint
+                )
+                for finding in findings
+                if not finding.ignored
+                and finding.severity != "info"
+                and not finding.rule.startswith("limit-")
             }
         )
     )
@@ -100,7 +104,7 @@ def parse_accepted(text: str, name: str) -> tuple[AcceptedFinding, ...]:
     try:
         entries = json.loads(text)["accepted"]
         return tuple(
-            AcceptedFinding(**{key: _read_text(each, key) for key in _ENTRY_KEYS}) for each in entries
+            AcceptedFinding(**{key: _read_text(entry, key) for key in _ENTRY_KEYS}) for entry in entries
         )
     except json.JSONDecodeError as error:
         why = f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}"

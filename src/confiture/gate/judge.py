@@ -45,7 +45,7 @@ def judge_report(
         if _was_rehearsed(report)
         else ()
     )
-    findings = tuple(_mark_ignored(each, scope, accepted) for each in (*report.findings, *over))
+    findings = tuple(_mark_ignored(finding, scope, accepted) for finding in (*report.findings, *over))
     marked = evolve(report, findings=findings, notes=(*report.notes, *_describe_scope(scope)))
     if report.outcome != "ok" or report.exit_code:
         return marked
@@ -60,7 +60,9 @@ def judge_report(
 def select_failures(findings: Collection[Finding], fail_on: FailOn) -> tuple[Finding, ...]:
     """Return the findings that fail a gate."""
     return tuple(
-        each for each in findings if each.severity in _FAILING_SEVERITIES[fail_on] and not each.ignored
+        finding
+        for finding in findings
+        if finding.severity in _FAILING_SEVERITIES[fail_on] and not finding.ignored
     )
 
 
@@ -78,7 +80,9 @@ def _was_rehearsed(report: Report) -> bool:
 
 def _select_migrations(report: Report, scope: Scope, files: Mapping[str, str]) -> tuple[MigrationReport, ...]:
     return tuple(
-        each for each in report.migrations if scope.includes(each.version, files.get(each.version, each.file))
+        migration
+        for migration in report.migrations
+        if scope.includes(migration.version, files.get(migration.version, migration.file))
     )
 
 
@@ -109,13 +113,13 @@ def build_verdict(
         )
     if policy.fail_on == "never":
         return Verdict(True, 'the gate fails on nothing: fail_on = "never"')
-    rest = [each for each in findings if not each.ignored and each.severity != "info"]
+    rest = [finding for finding in findings if not finding.ignored and finding.severity != "info"]
     beside = f", with {_count_by_severity(rest)}" if rest else ""
     return Verdict(True, f"the gate lets it pass{beside}")
 
 
 def _count_by_severity(findings: Collection[Finding]) -> str:
-    counts = Counter(each.severity for each in findings)
+    counts = Counter(finding.severity for finding in findings)
     said = [
         f"{counts[name]} {name}{'s' * (counts[name] != 1)}" for name in ("error", "warning") if counts[name]
     ]
@@ -137,7 +141,7 @@ def _suggest_next_step(failing: Sequence[Finding]) -> str:
     limits = [each for each in failing if each.rule.startswith("limit-")]
     others = [each for each in failing if each not in limits]
     steps = []
-    if any(each.recipe for each in others):
+    if any(other.recipe for other in others):
         steps.append('write what stands under "instead"')
     if others:
         steps.append(

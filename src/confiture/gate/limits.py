@@ -53,7 +53,7 @@ def find_exceeded(
         policy: The limits.
         files: The file of each version, as reports show it.
     """
-    found = [over for each in migrations for over in _check_migration(each, policy)]
+    found = [over for migration in migrations for over in _check_migration(migration, policy)]
     found += _check_totals(migrations, policy)
     return tuple(_build_finding(each, files) for each in found)
 
@@ -121,7 +121,7 @@ def _group_blocking_locks(migration: MigrationReport) -> dict[str, list[Lock]]:
 
 
 def _list_blocked_access(migration: MigrationReport, relation: str, locks: Iterable[Lock]) -> list[str]:
-    own = {each for lock in locks for each in lock.blocks}
+    own = {block for lock in locks for block in lock.blocks}
     own |= {"reads"} if relation in migration.blocks.reads else set()
     own |= {"writes"} if relation in migration.blocks.writes else set()
     return sorted(own)
@@ -179,7 +179,7 @@ def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iter
     ):
         if limit is None or not migrations:
             continue
-        amounts = [measured(each) for each in migrations]
+        amounts = [measured(migration) for migration in migrations]
         for each, (_, why, _) in zip(migrations, amounts, strict=True):
             if why:
                 yield _report_unknown(key, limit, each, why)
@@ -206,26 +206,34 @@ def _measure_duration(migration: MigrationReport) -> _Amount:
     why = _explain_unknown(migration) or (
         None if migration.duration_ms is not None else "it was not measured"
     )
-    longest = max(migration.statements, key=lambda each: each.duration_ms, default=None)
+    longest = max(migration.statements, key=lambda statement: statement.duration_ms, default=None)
     return migration.duration_ms or 0.0, why, longest
 
 
 def _measure_rewritten(migration: MigrationReport) -> _Amount:
-    told = {name for each in migration.statements for name in each.rewrites}
-    lost = [each for each in migration.statements if each.rewrites and each.rewritten_bytes is None]
+    told = {name for statement in migration.statements for name in statement.rewrites}
+    lost = [
+        statement
+        for statement in migration.statements
+        if statement.rewrites and statement.rewritten_bytes is None
+    ]
     why = _explain_unknown(migration)
     if unsized := sorted({*migration.rewrites} - told | {name for each in lost for name in each.rewrites}):
         why = why or f"the size of {unsized[0]}, which is rewritten, was not measured"
-    return _add_amounts([each.rewritten_bytes or 0 for each in migration.statements], migration, why)
+    return _add_amounts(
+        [statement.rewritten_bytes or 0 for statement in migration.statements], migration, why
+    )
 
 
 def _measure_wal(migration: MigrationReport) -> _Amount:
     steps: list[StatementReport | HookReport] = [*migration.statements, *migration.hooks]
     why = _explain_unknown(migration)
-    if any(each.wal_bytes is None for each in steps):
+    if any(step.wal_bytes is None for step in steps):
         why = why or "what a step of it wrote was not measured"
-    hooks = sum(each.wal_bytes or 0 for each in migration.hooks)
-    total, why, worst = _add_amounts([each.wal_bytes or 0 for each in migration.statements], migration, why)
+    hooks = sum(hook.wal_bytes or 0 for hook in migration.hooks)
+    total, why, worst = _add_amounts(
+        [statement.wal_bytes or 0 for statement in migration.statements], migration, why
+    )
     return total + hooks, why, worst
 
 
@@ -272,4 +280,4 @@ def _describe_unseen(unseen: NotSeen) -> str:
 
 
 def _find_not_rehearsed(migration: MigrationReport) -> StatementReport | None:
-    return next((each for each in migration.statements if each.not_rehearsed), None)
+    return next((statement for statement in migration.statements if statement.not_rehearsed), None)

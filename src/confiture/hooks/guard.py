@@ -101,7 +101,7 @@ class Guard:
         self._refuse_open()
         ((now,),) = fetch_rows(self.session.conn, render_set_local_sql(name, value))
         # In time for a hook inside a wrapper that asks for it; what an undone hook asked for is forgotten.
-        spelled = {each.lower(): each for each in GUARDED_SETTINGS}
+        spelled = {setting.lower(): setting for setting in GUARDED_SETTINGS}
         name = spelled.get(name.lower(), name)
         self.local_settings[name] = now
         if name in self._wanted_settings:

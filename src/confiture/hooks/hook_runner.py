@@ -70,7 +70,9 @@ class HookRunner:
         implementations = self._list_implementations(phase)
         if not implementations:
             return []
-        plain = sum(not (each.wrapper or each.hookwrapper) for each in implementations)
+        plain = sum(
+            not (implementation.wrapper or implementation.hookwrapper) for implementation in implementations
+        )
         guard = Guard(
             session,
             self.context,

@@ -48,9 +48,9 @@ def select_to_record(
     """
     known = {parse_version(entry.version) for entry in entries}
     lines = [
-        f"{each.state}: {each.version} {each.name}".rstrip()
-        for each in determine_statuses(scripts, entries)
-        if each.state in ("changed", "missing", "unfinished")
+        f"{status.state}: {status.version} {status.name}".rstrip()
+        for status in determine_statuses(scripts, entries)
+        if status.state in ("changed", "missing", "unfinished")
     ]
     above = [entry for entry in entries if entry.finished and parse_version(entry.version) > limit]
     lines += [f"applied above it: {entry.version} {entry.name}".rstrip() for entry in above]

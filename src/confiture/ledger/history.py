@@ -58,8 +58,8 @@ def _parse_record(
         duration_ms=duration_ms or None,
         transactional=transactional,
         baseline=not duration_ms,
-        plugins=tuple(_parse_plugin(each) for each in plugins),
-        hooks=tuple(_parse_hook(each) for each in hooks),
+        plugins=tuple(_parse_plugin(plugin) for plugin in plugins),
+        hooks=tuple(_parse_hook(hook) for hook in hooks),
     )
 
 

@@ -52,9 +52,9 @@ def read_repair(settings: Settings, version: str | None = None) -> Repair:
             if not entry.finished and wanted in (None, parse_version(entry.version))
         )
     disagreements = tuple(
-        each
-        for each in find_file_disagreements(scripts, entries)
-        if each.what != "unfinished" and wanted in (None, parse_version(each.version))
+        disagreement
+        for disagreement in find_file_disagreements(scripts, entries)
+        if disagreement.what != "unfinished" and wanted in (None, parse_version(disagreement.version))
     )
     return Repair(unfinished, disagreements)
 
@@ -126,7 +126,7 @@ def _resolve_version(
 
 def _find_script(scripts: tuple[MigrationFile, ...], entry: LedgerEntry) -> MigrationFile | None:
     return next(
-        (each for each in scripts if parse_version(each.version) == parse_version(entry.version)), None
+        (script for script in scripts if parse_version(script.version) == parse_version(entry.version)), None
     )
 
 
@@ -198,17 +198,17 @@ def _make_notes(
     elif script.kind == "python":
         done = sum(step.done_at is not None for step in progress.steps.values())
         notes.append(f"a Python migration starts over; statements that had run before it was stopped: {done}")
-    if any(each.state == "changed" for each in states) and script and script.kind == "sql":
+    if any(state.state == "changed" for state in states) and script and script.kind == "sql":
         notes.append(
             "what was done has another text now: restore that part of the file, and go on; or start over "
             f"from the top: confiture repair --forget {progress.entry.version}"
         )
-    if any(each.state == "begun" for each in states):
+    if any(state.state == "begun" for state in states):
         notes.append("whether the statement that was begun has ended is not recorded")
-    for each in leftover_indexes:
-        if each.builder_pid is not None:
+    for index in leftover_indexes:
+        if index.builder_pid is not None:
             notes.append(
-                f"pid {each.builder_pid} is still building {each.index}: wait until it has ended, "
+                f"pid {index.builder_pid} is still building {index.index}: wait until it has ended, "
                 "and look again"
             )
     return notes
@@ -220,9 +220,9 @@ def _list_commands(
     """Return the exact next commands, in order."""
     if script is None:
         return (f"confiture repair --forget {entry.version}",)
-    if any(each.builder_pid is not None for each in leftover_indexes):
+    if any(index.builder_pid is not None for index in leftover_indexes):
         return (f"confiture repair {entry.version}",)
-    drops = (f"DROP INDEX CONCURRENTLY {each.index};" for each in leftover_indexes)
+    drops = (f"DROP INDEX CONCURRENTLY {index.index};" for index in leftover_indexes)
     return (*drops, "confiture run" if entry.direction == "forward" else "confiture down")
 
 
@@ -274,7 +274,7 @@ def read_progress(conn: Connection[Any], ledger: Ledger, entry: LedgerEntry) -> 
     return RecordedProgress(
         entry,
         {step: RecordedStep(*recorded) for step, *recorded in steps},
-        tuple(HookProgress(*each) for each in hooks),
+        tuple(HookProgress(*hook) for hook in hooks),
     )
 
 
@@ -310,7 +310,7 @@ def _determine_state(statement: Statement, step: RecordedStep | None) -> Stateme
 
 def find_invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
     """Return the invalid indexes that these statements have left, and who is still building one."""
-    builds = [parse_build(each.sql) for each in statements if not each.in_transaction]
+    builds = [parse_build(statement.sql) for statement in statements if not statement.in_transaction]
     names = sorted({name for build in builds if build for name in build.find_invalid(conn)})
     return tuple(InvalidIndex(name, _find_builder(conn, name)) for name in names)
 

@@ -111,8 +111,8 @@ class Ledger:
         needs = {"ledger": "INSERT, DELETE", "progress": _WRITE_RIGHTS, "hook_progress": _WRITE_RIGHTS}
         rights = [
             f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
-            for table, each in needs.items()
-            for right in each.split(", ")
+            for table, need in needs.items()
+            for right in need.split(", ")
         ]
         newest = self._quote_table("hook_progress")
         return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"

@@ -207,7 +207,7 @@ def _build_encoding_fault(path: Path) -> MigrationFault:
 
 
 def _build_duplicate_fault(files: list[_MigrationFile]) -> MigrationFault:
-    names = [each.path.name for each in files]
+    names = [file.path.name for file in files]
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return MigrationFault(
         f"version {files[0].parsed_name.version} is there {len(files)} times: {listed}",

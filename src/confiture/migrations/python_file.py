@@ -75,7 +75,7 @@ def _find_migrations(module: ModuleType) -> list[type[Migration]]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Migration) and value.__module__ == module.__name__
     }
-    return sorted(classes, key=lambda each: each.__qualname__)
+    return sorted(classes, key=lambda class_: class_.__qualname__)
 
 
 def _build_count_fault(

@@ -43,7 +43,7 @@ def _call_hook(hook: pluggy.HookImpl) -> list[Reporter]:
         reporters = list(given or ())
     except Exception as error:
         raise _build_fault(hook.plugin_name, f"its hook raises {said(error)}") from error
-    if strange := [each for each in reporters if not isinstance(each, Reporter)]:
+    if strange := [reporter for reporter in reporters if not isinstance(reporter, Reporter)]:
         raise _build_fault(hook.plugin_name, f"a {type(strange[0]).__name__} is no Reporter")
     return reporters
 

@@ -119,7 +119,7 @@ def _describe_work(statement: StatementReport) -> list[str]:
 
 
 def _describe_index_builds(builds: Sequence[IndexBuild]) -> list[str]:
-    new, again = ([each for each in builds if each.new is new] for new in (True, False))
+    new, again = ([build for build in builds if build.new is new] for new in (True, False))
     parts = []
     if new:
         parts.append(
@@ -190,7 +190,7 @@ def _list_held_relations(migration: MigrationReport) -> list[str]:
 
 def _build_block(migration: MigrationReport, relation: str) -> RelationBlock:
     locks = [lock for lock in list_locks(migration) if lock.relation == relation and lock.blocks]
-    blocks = [each for lock in locks for each in lock.blocks]
+    blocks = [block for lock in locks for block in lock.blocks]
     blocks += ["reads"] * (relation in migration.blocks.reads)
     blocks += ["writes"] * (relation in migration.blocks.writes)
     held = [lock.held_ms for lock in locks if lock.held_ms is not None]
@@ -204,7 +204,7 @@ def _build_block(migration: MigrationReport, relation: str) -> RelationBlock:
 def _describe_long_work(migration: MigrationReport, relation: str) -> str:
     done = {
         "rewritten": relation in migration.rewrites,
-        "index-built": any(each.table == relation for each in migration.index_builds),
+        "index-built": any(build.table == relation for build in migration.index_builds),
         "scanned": relation in migration.scans,
     }
     return _join_with_and([word for word, true in done.items() if true] or ["worked on"])

@@ -78,10 +78,10 @@ def describe_production(migration: MigrationReport) -> Iterator[str]:
     yield format_estimate_line(migration.estimate)
     if drawn := draw_bar(migration.estimate):
         yield drawn
-    for each in list_blocked_tables(migration):
+    for table in list_blocked_tables(migration):
         yield (
-            f"in production {each.access} of {inert(each.relation)} blocked: "
-            f"{_format_blocked_time(each, migration)}"
+            f"in production {table.access} of {inert(table.relation)} blocked: "
+            f"{_format_blocked_time(table, migration)}"
         )
 
 
@@ -108,7 +108,7 @@ def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
 
 def find_longest_blocked(report: Report) -> BlockedTable | None:
     """Return what would be blocked longest; what is not known counts as longer than anything."""
-    found = [each for migration in report.migrations for each in list_blocked_tables(migration)]
+    found = [table for migration in report.migrations for table in list_blocked_tables(migration)]
     return max(found, key=lambda each: _rank_estimate(each.estimate), default=None)
 
 
@@ -120,7 +120,7 @@ def _rank_estimate(estimate: Estimate) -> float:
 
 def build_headline(report: Report) -> str | None:
     """Return the sentence that matters most; ``None`` where production was not asked for."""
-    if report.mode != "dry-run" or all(each.estimate is None for each in report.migrations):
+    if report.mode != "dry-run" or all(migration.estimate is None for migration in report.migrations):
         return None
     longest = find_longest_blocked(report)
     if longest is None:

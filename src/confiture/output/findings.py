@@ -33,10 +33,10 @@ def is_lint_report(report: Report) -> bool:
 def render_findings(report: Report) -> list[str]:
     """Return the findings one below the other, those that are ignored in one line."""
     lines: list[str] = []
-    for each in report.findings:
-        if not each.ignored:
-            lines += [*_render_finding(each), ""]
-    ignored = [each for each in report.findings if each.ignored]
+    for finding in report.findings:
+        if not finding.ignored:
+            lines += [*_render_finding(finding), ""]
+    ignored = [finding for finding in report.findings if finding.ignored]
     if ignored:
         rules = ", ".join(dict.fromkeys(inert(each.rule) for each in ignored))
         lines += [style_quiet(f"{format_count(len(ignored), 'finding')} ignored: {rules}"), ""]
@@ -77,7 +77,7 @@ def _render_finding(finding: Finding) -> list[str]:
 
 def render_counts(report: Report) -> str:
     """Return how many there are, in one line."""
-    counted = Counter(each.severity for each in report.findings if not each.ignored)
+    counted = Counter(finding.severity for finding in report.findings if not finding.ignored)
     files = format_count(len(report.migrations), "file")
     if not counted:
         return style_good(f"{files} read, nothing found")

@@ -89,7 +89,9 @@ def render(report: Report) -> str:
             longest=find_longest_block(report),
             production=build_headline(report),
             verdict=report.verdict if report.migrations or report.findings else None,
-            sections=[_build_section(number, each) for number, each in enumerate(report.migrations, 1)],
+            sections=[
+                _build_section(number, migration) for number, migration in enumerate(report.migrations, 1)
+            ],
             findings=_sort_findings(report.findings),
         )
     )
@@ -108,7 +110,7 @@ def _build_section(number: int, migration: MigrationReport) -> MigrationSection:
 
 
 def _sort_findings(findings: Sequence[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda each: (each.ignored, _SEVERITIES.index(each.severity)))
+    return sorted(findings, key=lambda finding: (finding.ignored, _SEVERITIES.index(finding.severity)))
 
 
 @cache

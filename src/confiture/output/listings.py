@@ -47,14 +47,14 @@ def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) 
     """Return a line a migration, and a line of counts."""
     rows = [
         (
-            _STATE_STYLES[each.state](each.state),
-            inert(each.version),
-            inert(each.name),
-            style_quiet(format_timestamp(each.applied_at or "")),
+            _STATE_STYLES[status.state](status.state),
+            inert(status.version),
+            inert(status.name),
+            style_quiet(format_timestamp(status.applied_at or "")),
         )
-        for each in statuses
+        for status in statuses
     ]
-    counts: Counter[str] = Counter(each.state for each in statuses)
+    counts: Counter[str] = Counter(status.state for status in statuses)
     summary = ", ".join(f"{counts[state]} {state}" for state in _STATE_STYLES if counts[state])
     return join_lines([*align_columns(rows), "", summary] if rows else ["no migrations"], colour)
 
@@ -178,8 +178,8 @@ def _build_history_row(record: HistoryRecord) -> tuple[str, ...]:
 
 
 def _render_participants(record: HistoryRecord) -> list[str]:
-    plugins = ", ".join(inert(f"{each.name} {each.version}") for each in record.plugins)
-    hooks = ", ".join(inert(f"{each.phase} {each.hook}") for each in record.hooks)
+    plugins = ", ".join(inert(f"{plugin.name} {plugin.version}") for plugin in record.plugins)
+    hooks = ", ".join(inert(f"{hook.phase} {hook.hook}") for hook in record.hooks)
     return [style_quiet(f"{what}: {text}") for what, text in (("plugins", plugins), ("hooks", hooks)) if text]
 
 
@@ -189,7 +189,9 @@ def render_verification(verification: Verification, *, colour: bool = False) -> 
         compared = format_count(verification.applied, "applied migration")
         compared += f" and {format_count(verification.plugins, 'plugin')}" if verification.plugins else ""
         return join_lines([style_good(f"ledger and files agree: {compared} compared")], colour)
-    lines = [line for each in verification.disagreements for line in _render_disagreement(each)]
+    lines = [
+        line for disagreement in verification.disagreements for line in _render_disagreement(disagreement)
+    ]
     count = format_count(len(verification.disagreements), "disagreement")
     return join_lines([*lines, "", style_bad(count)], colour)
 
@@ -206,7 +208,7 @@ def render_repair(repair: Repair, *, colour: bool = False) -> str:
     if repair.done:
         return join_lines([style_good(inert(each)) for each in repair.done], colour)
     lines = [line for each in repair.unfinished for line in _render_unfinished(each)]
-    lines += [line for each in repair.disagreements for line in _render_disagreement(each)]
+    lines += [line for disagreement in repair.disagreements for line in _render_disagreement(disagreement)]
     return join_lines(lines or [style_good("nothing to repair")], colour)
 
 
@@ -243,8 +245,8 @@ def _build_statement_row(statement: StatementProgress) -> tuple[str, ...]:
 
 def render_baseline(baseline: Baseline, *, colour: bool = False) -> str:
     """Return a line a migration, and how many are recorded."""
-    lines = align_columns([_build_baseline_row(each) for each in baseline.migrations])
-    new = sum(each.outcome != "applied" for each in baseline.migrations)
+    lines = align_columns([_build_baseline_row(migration) for migration in baseline.migrations])
+    new = sum(migration.outcome != "applied" for migration in baseline.migrations)
     word = "would be recorded" if baseline.dry_run else "recorded"
     summary = f"{format_count(new, 'migration')} {word} as applied, none was run" if new else "nothing to do"
     return join_lines([*lines, "", style_good(summary)], colour)

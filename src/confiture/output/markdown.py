@@ -36,8 +36,8 @@ def render(report: Report, context: RenderContext) -> str:
         text.try_append(_render_notice(each, recipe=True), _render_notice(each, recipe=False))
         for each in shown
     )
-    asked = any(each.estimate for each in report.migrations)
-    rows = [_render_row(each, with_estimate=asked) for each in report.migrations]
+    asked = any(migration.estimate for migration in report.migrations)
+    rows = [_render_row(migration, with_estimate=asked) for migration in report.migrations]
     if rows and text.try_append(_TABLE_HEAD_WITH_ESTIMATE if asked else _TABLE_HEAD):
         rows = [row for row in rows if not text.try_append(row)]
     return text.finish(_render_tail(len(told) - len(shown), len(shown) - listed, len(rows)))
@@ -51,7 +51,7 @@ class _LimitedText:
 
     def try_append(self, *choices: str) -> bool:
         """Add the first of ``choices`` that fits, and return whether one did."""
-        fitting = (each for each in choices if _measure_length(each) <= self.left and not self.full)
+        fitting = (choice for choice in choices if _measure_length(choice) <= self.left and not self.full)
         part = next(fitting, None)
         if part is None:
             self.full = True
@@ -73,7 +73,7 @@ def _render_head(report: Report, shown: Iterable[Notice]) -> str:
     counts = Counter(each.severity for each in shown)
     words = [format_count(counts[each], each) for each in ("error", "warning") if counts[each]]
     server = f" on PostgreSQL {escape_markdown(report.rehearsed_on or report.server_version)}"
-    done = Counter(each.outcome.replace("_", " ") for each in report.migrations)
+    done = Counter(migration.outcome.replace("_", " ") for migration in report.migrations)
     said = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or "no migrations"
     where = server if report.server_version else ""
     code = f"; exit code {report.exit_code}" if report.exit_code else ""

@@ -83,7 +83,7 @@ def _render_head(report: Report) -> list[str]:
 def _format_plugins(plugins: Sequence[PluginUse]) -> str:
     if not plugins:
         return "no plugins"
-    names = ", ".join(f"{inert(each.name)} {inert(each.version)}" for each in plugins)
+    names = ", ".join(f"{inert(plugin.name)} {inert(plugin.version)}" for plugin in plugins)
     return f"{'plugin' if len(plugins) == 1 else 'plugins'} {names}"
 
 
@@ -151,7 +151,10 @@ def _render_hooks(migration: MigrationReport, max_width: int | None) -> list[str
     for title, hook in zip(
         align_columns([_build_hook_row(each) for each in telling]) if telling else [], telling, strict=True
     ):
-        lines += [title, *(line for each in describe_effects(hook) for line in wrap_line(each, max_width, 2))]
+        lines += [
+            title,
+            *(line for effect in describe_effects(hook) for line in wrap_line(effect, max_width, 2)),
+        ]
     return lines + _render_quiet_hooks([each for each in migration.hooks if not _is_notable(each)])
 
 
@@ -193,7 +196,9 @@ def _render_blocking(migration: MigrationReport, mode: Mode, max_width: int | No
 def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) -> list[str]:
     """Return the relations that are blocked without a lock of their own in the list."""
     of = {"reads": migration.blocks.reads, "writes": migration.blocks.writes}
-    rest = dict.fromkeys(each for relations in of.values() for each in relations if each not in known)
+    rest = dict.fromkeys(
+        relation for relations in of.values() for relation in relations if relation not in known
+    )
     return describe_blocking(
         Lock(each, "table", "", tuple(what for what, relations in of.items() if each in relations))
         for each in rest
@@ -261,7 +266,7 @@ def _render_production_line(report: Report) -> list[str]:
     if (said := build_headline(report)) is not None:
         return [style_notable(said)]
     if report.mode == "dry-run" and any(
-        each.outcome == "rehearsed" and each.estimate is None for each in report.migrations
+        migration.outcome == "rehearsed" and migration.estimate is None for migration in report.migrations
     ):
         return [style_quiet("How long production would take is not known.")]
     return []
@@ -278,7 +283,7 @@ def render_table(migration: MigrationReport, max_width: int | None) -> list[str]
         migration: Whose statements.
         max_width: How many columns there are, ``None`` where nobody counts them.
     """
-    loud = [each for each in migration.statements if not is_quiet(each)]
+    loud = [statement for statement in migration.statements if not is_quiet(statement)]
     shown, rest = loud[:_MAX_STATEMENTS], loud[_MAX_STATEMENTS:]
     lines: list[str] = []
     for title, each in zip(_build_titles(shown, max_width), shown, strict=True):
@@ -286,14 +291,14 @@ def render_table(migration: MigrationReport, max_width: int | None) -> list[str]
     if rest:
         lines.append(f"and {format_count(len(rest), 'statement')} like these: --output html=FILE shows all")
     return lines + _render_quiet_statements(
-        [each for each in migration.statements if is_quiet(each)], bool(loud)
+        [statement for statement in migration.statements if is_quiet(statement)], bool(loud)
     )
 
 
 def _build_titles(statements: Sequence[StatementReport], max_width: int | None) -> list[str]:
     if not statements:
         return []
-    facts = [_build_facts(each) for each in statements]
+    facts = [_build_facts(statement) for statement in statements]
     beside = sum(max(measure_width(fact[column]) for fact in facts) + 2 for column in range(3))
     sql = max(MIN_COLUMNS, min(_SQL_COLUMNS, _SQL_COLUMNS if max_width is None else max_width - beside))
     return align_columns(
@@ -327,5 +332,5 @@ def _render_quiet_statements(statements: Sequence[StatementReport], beside_other
     """Return one line for those that nobody would notice; where all are, the title has said so."""
     if not statements or not beside_others:
         return []
-    took = duration(sum(each.duration_ms for each in statements))
+    took = duration(sum(statement.duration_ms for statement in statements))
     return [style_quiet(f"and {format_count(len(statements), 'quiet statement')}, {took}")]

@@ -126,7 +126,11 @@ def _build_failure(
 
 
 def _build_not_rehearsed(migration: MigrationReport, context: RenderContext) -> Iterator[Notice]:
-    left_out = [(each.line, each.not_rehearsed) for each in migration.statements if each.not_rehearsed]
+    left_out = [
+        (statement.line, statement.not_rehearsed)
+        for statement in migration.statements
+        if statement.not_rehearsed
+    ]
     if migration.outcome == "not_rehearsed" and not left_out:
         left_out = [(None, migration.reason or "not rehearsed")]
     for line, reason in left_out:

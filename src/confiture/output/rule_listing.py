@@ -30,18 +30,18 @@ def render(rules: Sequence[RuleExplanation], *, colour: bool = False) -> str:
 
 def render_json(rules: Sequence[RuleExplanation]) -> str:
     """Return the rules as JSON."""
-    return json.dumps({"schema_version": 1, "rules": [asdict(each) for each in rules]}, indent=2) + "\n"
+    return json.dumps({"schema_version": 1, "rules": [asdict(rule) for rule in rules]}, indent=2) + "\n"
 
 
 def _render_list(rules: Sequence[RuleExplanation]) -> list[str]:
     rows = [
         (
-            inert(each.rule),
-            _format_severity(each),
-            style_quiet(_BASIS_LABELS.get(each.by, inert(each.by))),
-            inert(each.summary),
+            inert(rule.rule),
+            _format_severity(rule),
+            style_quiet(_BASIS_LABELS.get(rule.by, inert(rule.by))),
+            inert(rule.summary),
         )
-        for each in rules
+        for rule in rules
     ]
     return align_columns(rows)
 

@@ -21,13 +21,13 @@ def render(report: Report, context: RenderContext) -> str:
     told = collect_notices(report, context)
     # Code scanning refuses a document with a result that is in no file.
     results = [each for each in told if each.file and each.kind != "unseen"]
-    rules = sorted({each.rule for each in results})
+    rules = sorted({result.rule for result in results})
     run = {
         "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _build_rules(rules)}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"confiture/{report.mode}/"},
         "invocations": [_build_invocation(report, [each for each in told if each not in results])],
-        "results": [_build_result(each, rules) for each in results],
+        "results": [_build_result(result, rules) for result in results],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 

@@ -16,11 +16,11 @@ def render_summary(report: Report) -> str:
         return _render_failure(report)
     if not report.migrations:
         return "nothing to do"
-    done = [each for each in report.migrations if each.outcome in DONE_OUTCOMES]
+    done = [migration for migration in report.migrations if migration.outcome in DONE_OUTCOMES]
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
     if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
         return f"{format_count(len(again), 'migration')} reverted and applied again"
-    took = duration(sum(each.duration_ms or 0 for each in report.migrations))
+    took = duration(sum(migration.duration_ms or 0 for migration in report.migrations))
     line = f"{format_count(len(done), 'migration')} {word} in {took}"
     left_out = len(report.migrations) - len(done)
     if report.mode == "dry-run":
@@ -34,11 +34,11 @@ def _render_failure(report: Report) -> str:
     if report.mode == "dry-run":
         return "the rehearsal failed, nothing kept"
     before = [
-        inert(f"{each.version} {each.name}".rstrip())
-        for each in report.migrations
-        if each.outcome in DONE_OUTCOMES
+        inert(f"{migration.version} {migration.name}".rstrip())
+        for migration in report.migrations
+        if migration.outcome in DONE_OUTCOMES
     ]
-    redoing = any(each.outcome == "reverted" for each in report.migrations)
+    redoing = any(migration.outcome == "reverted" for migration in report.migrations)
     word = "reverted" if report.mode == "down" or redoing else "applied"
     undone = "stopped" if _is_half_done(report) else "rolled back"
     if report.exit_code in _INTERRUPT_EXIT_CODES:
@@ -48,4 +48,4 @@ def _render_failure(report: Report) -> str:
 
 def _is_half_done(report: Report) -> bool:
     """Return whether a failed migration may have left something: the engine says so in its reason."""
-    return any(each.outcome == "failed" and each.reason for each in report.migrations)
+    return any(migration.outcome == "failed" and migration.reason for migration in report.migrations)

@@ -140,10 +140,10 @@ def _is_hook(placed: _TimedStep) -> bool:
 
 def _time_steps(migration: MigrationReport) -> Iterator[_TimedStep]:
     """Lay hooks and statements end to end in the order in which they ran; only durations are known."""
-    hooks = [(each, f"h{number}") for number, each in enumerate(migration.hooks, 1)]
-    statements = [(each, str(number)) for number, each in enumerate(migration.statements, 1)]
-    before = [each for each in hooks if each[0].phase.lower() in _PHASES_BEFORE]
-    after = [each for each in hooks if each[0].phase.lower() not in _PHASES_BEFORE]
+    hooks = [(hook, f"h{number}") for number, hook in enumerate(migration.hooks, 1)]
+    statements = [(statement, str(number)) for number, statement in enumerate(migration.statements, 1)]
+    before = [hook for hook in hooks if hook[0].phase.lower() in _PHASES_BEFORE]
+    after = [hook for hook in hooks if hook[0].phase.lower() not in _PHASES_BEFORE]
     begin_ms = 0.0
     for step, number in chain[tuple[Step, str]](before, statements, after):
         yield _TimedStep(step, number, begin_ms)
@@ -220,7 +220,7 @@ def _build_lanes(
     lanes: dict[str, list[_HeldInterval]] = {}
     for held in _list_held(migration, placed, total_ms):
         lanes.setdefault(held.lock.relation, []).append(held)
-    ordered = sorted(lanes.items(), key=lambda each: (each[0] not in migration.long_blocks, *_rank(each[1])))
+    ordered = sorted(lanes.items(), key=lambda lane: (lane[0] not in migration.long_blocks, *_rank(lane[1])))
     return tuple(
         _build_lane(relation, held, relation in migration.long_blocks, total_ms) for relation, held in ordered
     )

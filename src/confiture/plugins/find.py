@@ -46,14 +46,14 @@ def find() -> tuple[Found, ...]:
         for key, plugins in _read(distribution):
             # The first on sys.path is the one that gets imported; the same package again is not a second one.
             found.setdefault(key, plugins)
-    everything = (each for plugins in found.values() for each in plugins)
+    everything = (plugin for plugins in found.values() for plugin in plugins)
     return tuple(sorted(everything, key=lambda each: (each.name, each.distribution)))
 
 
 def _read(distribution: Distribution) -> Iterator[tuple[str, tuple[Found, ...]]]:
     """Yield the package's normalized name with its plugins, where it has any."""
     try:
-        ours = [each for each in distribution.entry_points if each.group == GROUP]
+        ours = [point for point in distribution.entry_points if point.group == GROUP]
         if not ours:
             return
         fields = distribution.metadata.json
@@ -61,7 +61,7 @@ def _read(distribution: Distribution) -> Iterator[tuple[str, tuple[Found, ...]]]
     except Exception:
         # Half an uninstall, or another project's broken file: it must not stop the plugins that work.
         return
-    yield _normalized(name), tuple(Found(each.name, name, version, each.value, each) for each in ours)
+    yield _normalized(name), tuple(Found(our.name, name, version, our.value, our) for our in ours)
 
 
 def _normalized(name: str) -> str:

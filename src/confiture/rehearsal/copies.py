@@ -138,7 +138,9 @@ def note_missing_rows(report: Report) -> Report:
     return evolve(
         report,
         migrations=tuple(
-            evolve(each, not_seen=(*each.not_seen, *unseen)) if each.outcome == "rehearsed" else each
-            for each in report.migrations
+            evolve(migration, not_seen=(*migration.not_seen, *unseen))
+            if migration.outcome == "rehearsed"
+            else migration
+            for migration in report.migrations
         ),
     )

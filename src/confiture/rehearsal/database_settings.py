@@ -72,13 +72,13 @@ def copy_settings(
 ) -> tuple[str, ...]:
     """Make them for another database; return in words what could not be made."""
     refused = []
-    for each in settings:
+    for setting in settings:
         try:
-            send(conn, each.render_sql(database))
+            send(conn, setting.render_sql(database))
         except psycopg.DatabaseError as error:
-            whose = f" of role {each.role}" if each.role else ""
+            whose = f" of role {setting.role}" if setting.role else ""
             why = error.diag.message_primary
-            refused.append(f"the setting {each.name}{whose} is not as in the database itself: {why}")
+            refused.append(f"the setting {setting.name}{whose} is not as in the database itself: {why}")
     return tuple(refused)
 
 

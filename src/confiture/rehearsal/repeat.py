@@ -25,7 +25,7 @@ def combine_reports(reports: Sequence[Report]) -> Report:
     middle = sorted(reports, key=_sum_durations_ms)[(len(reports) - 1) // 2]
     if len(reports) == 1 or not middle.migrations:
         return middle
-    alike = zip(*(each.migrations for each in reports), strict=True)
+    alike = zip(*(report.migrations for report in reports), strict=True)
     return evolve(
         middle,
         migrations=tuple(
@@ -36,7 +36,7 @@ def combine_reports(reports: Sequence[Report]) -> Report:
 
 
 def _sum_durations_ms(report: Report) -> float:
-    return sum(each.duration_ms or 0.0 for each in report.migrations)
+    return sum(migration.duration_ms or 0.0 for migration in report.migrations)
 
 
 def _combine_migration(middle: MigrationReport, repetitions: Sequence[MigrationReport]) -> MigrationReport:

@@ -89,8 +89,8 @@ def bare(command: Command, *dropped: str) -> Command:
     kept = [each.tree for each in constraints_of(column) if each.sort not in dropped]
     copies = [type(each).FromString(each.SerializeToString()) for each in kept]
     del column.constraints[:]
-    for each in copies:
-        column.constraints.add().constraint.CopyFrom(each)
+    for copy in copies:
+        column.constraints.add().constraint.CopyFrom(copy)
     return Command(command.sort, tree)
 
 
@@ -223,7 +223,7 @@ def _domain(piece: Piece) -> Iterator[Hit]:
 def _checked(table: Name, column: Any, domain: Domain) -> Iterator[Part]:
     """Add a column of the type below the domain, and the domain's CHECKs to the table."""
     name = quote_ident(column.colname)
-    checks = [re.sub(r"\bVALUE\b", name, each, flags=re.IGNORECASE) for each in domain.checks]
+    checks = [re.sub(r"\bVALUE\b", name, check, flags=re.IGNORECASE) for check in domain.checks]
     names = [quote_ident(derived(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))]
     yield part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
     added = (f"ADD CONSTRAINT {n} CHECK ({each}) NOT VALID" for n, each in zip(names, checks, strict=True))

@@ -20,17 +20,17 @@ _RENAME = "add the new name beside the old one, move the application over, and t
 def _drop_column(piece: Piece) -> Iterator[Hit]:
     table = name_of(piece.stmt.relation)
     if read_enum_name(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
-        for each in commands(piece.stmt):
-            if each.sort == "AT_DropColumn":
-                yield Hit(f"drops {table}.{quote_ident(each.tree.name)}, and what is in it", str(table))
+        for command in commands(piece.stmt):
+            if command.sort == "AT_DropColumn":
+                yield Hit(f"drops {table}.{quote_ident(command.tree.name)}, and what is in it", str(table))
 
 
 def _drop_not_null(piece: Piece) -> Iterator[Hit]:
     table = name_of(piece.stmt.relation)
-    for each in commands(piece.stmt):
-        if each.sort == "AT_DropNotNull" and not piece.is_new(table):
+    for command in commands(piece.stmt):
+        if command.sort == "AT_DropNotNull" and not piece.is_new(table):
             yield Hit(
-                f"lets {table}.{quote_ident(each.tree.name)} be NULL: is its reader ready for that?",
+                f"lets {table}.{quote_ident(command.tree.name)} be NULL: is its reader ready for that?",
                 str(table),
             )
 
@@ -92,8 +92,8 @@ def _rls(reading: Reading) -> Iterator[Hit]:
     policies = {name_of(each.stmt.table) for each in reading.pieces if each.kind == "create_policy_stmt"}
     for piece in reading.pieces:
         if piece.kind == "alter_table_stmt" and name_of(piece.stmt.relation) not in policies:
-            for each in commands(piece.stmt):
-                if each.sort == "AT_EnableRowSecurity":
+            for command in commands(piece.stmt):
+                if command.sort == "AT_EnableRowSecurity":
                     table = name_of(piece.stmt.relation)
                     yield Hit(
                         f"enables row security on {table}, and no policy lets anyone in",

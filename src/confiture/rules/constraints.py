@@ -34,9 +34,9 @@ def _added(piece: Piece, sort: str) -> Iterator[Constraint]:
     """Yield the constraints of a sort that are added, checked at once, to a table that is there."""
     if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE" or piece.is_new(name_of(piece.stmt.relation)):
         return
-    for each in added_constraints(piece.stmt):
-        if each.sort == sort and not each.tree.skip_validation and not each.tree.indexname:
-            yield each
+    for constraint in added_constraints(piece.stmt):
+        if constraint.sort == sort and not constraint.tree.skip_validation and not constraint.tree.indexname:
+            yield constraint
 
 
 def _check(piece: Piece) -> Iterator[Hit]:
@@ -97,8 +97,8 @@ def _indexed(piece: Piece, constraint: Constraint, label: str, name: str) -> tup
     index = IndexStmt(idxname=name, access_method="btree", unique=True, concurrent=True)
     index.relation.CopyFrom(piece.stmt.relation)
     index.nulls_not_distinct = constraint.tree.nulls_not_distinct
-    for each in keys(constraint):
-        index.index_params.add().index_elem.name = each
+    for key in keys(constraint):
+        index.index_params.add().index_elem.name = key
     for each in constraint.tree.including:
         index.index_including_params.add().index_elem.name = each.string.sval
     deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
@@ -134,14 +134,14 @@ def _primary(piece: Piece) -> Iterator[Hit]:
 def _primary_of_index(piece: Piece) -> Iterator[Hit]:
     if piece.is_new(name_of(piece.stmt.relation)):
         return
-    for each in added_constraints(piece.stmt):
-        if each.sort == "CONSTR_PRIMARY" and each.tree.indexname:
+    for constraint in added_constraints(piece.stmt):
+        if constraint.sort == "CONSTR_PRIMARY" and constraint.tree.indexname:
             table = name_of(piece.stmt.relation)
             yield Hit(
                 f"reads all of {table} while reads and writes of it wait: "
                 "a column of the index is not NOT NULL yet",
                 str(table),
-                recipe(*_filled_first(piece, each, table)),
+                recipe(*_filled_first(piece, constraint, table)),
             )
 
 
@@ -162,7 +162,7 @@ def _exclude(piece: Piece) -> Iterator[Hit]:
 def _set_not_null(piece: Piece) -> Iterator[Hit]:
     if piece.is_new(name_of(piece.stmt.relation)):
         return
-    columns = [each.tree.name for each in commands(piece.stmt) if each.sort == "AT_SetNotNull"]
+    columns = [command.tree.name for command in commands(piece.stmt) if command.sort == "AT_SetNotNull"]
     if columns:
         table = name_of(piece.stmt.relation)
         yield Hit(
@@ -212,7 +212,7 @@ def _new_table(piece: Piece) -> Iterator[Hit]:
 
 
 def _locks_named(hit: Hit, piece: Piece) -> bool:
-    return any(hit.relation and each.relation.endswith(hit.relation) for each in _locks(piece))
+    return any(hit.relation and lock.relation.endswith(hit.relation) for lock in _locks(piece))
 
 
 def _locks(piece: Piece) -> tuple[Any, ...]:
@@ -225,11 +225,11 @@ def _drop_foreign(piece: Piece) -> Iterator[Hit]:
     dropped = _dropped(piece)
     parents = _of_partitions(piece, dropped)
     others = [
-        each.relation
-        for each in _locks(piece)
+        lock.relation
+        for lock in _locks(piece)
         if dropped
-        and each.kind == "table"
-        and not any(name.is_rel(each.relation) for name in dropped + parents)
+        and lock.kind == "table"
+        and not any(name.is_rel(lock.relation) for name in dropped + parents)
     ]
     if others and (piece.kind == "drop_stmt" or _drops_constraint(piece)):
         yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
@@ -245,7 +245,7 @@ def _of_partitions(piece: Piece, dropped: list[Name]) -> list[Name]:
 
 
 def _drops_constraint(piece: Piece) -> bool:
-    return any(each.sort == "AT_DropConstraint" for each in commands(piece.stmt))
+    return any(command.sort == "AT_DropConstraint" for command in commands(piece.stmt))
 
 
 def _dropped(piece: Piece) -> list[Name]:

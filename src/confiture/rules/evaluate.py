@@ -57,15 +57,15 @@ class Book:
 
     @wide.default
     def _over(self) -> tuple[Rule, ...]:
-        return tuple(each for each in self.rules if each.check_migration)
+        return tuple(rule for rule in self.rules if rule.check_migration)
 
     def for_piece(self, piece: Piece) -> tuple[Rule, ...]:
         """Return the rules to ask of a statement, each list of them made once."""
         altered = piece.kind == "alter_table_stmt"
-        sorts = frozenset(each.sort for each in commands(piece.stmt)) if altered else None
+        sorts = frozenset(command.sort for command in commands(piece.stmt)) if altered else None
         asking = piece.kind, sorts, piece.report is not None, piece.inside
         if asking not in self._by_statement:
-            self._by_statement[asking] = tuple(each for each in self.rules if self._is_asked(each, *asking))
+            self._by_statement[asking] = tuple(rule for rule in self.rules if self._is_asked(rule, *asking))
         return self._by_statement[asking]
 
     def _is_asked(
@@ -130,32 +130,32 @@ def _worst(each: Sequence[Finding]) -> Iterator[Finding]:
 def fails(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
     """Whether one of the findings is as bad as what the gate is to fail on."""
     bad = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
-    return any(each.severity in bad and not each.ignored for each in findings)
+    return any(finding.severity in bad and not finding.ignored for finding in findings)
 
 
 def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) -> Iterator[Finding]:
     ignored = Ignored(reading, book.rules)
     counted = Counter[tuple[str, str]]()
     verdicts = sorted(_verdicts(reading, book, empty, ignored), key=_place)
-    for each in verdicts:
-        severity = book.severity(each.rule, each.hit)
+    for verdict in verdicts:
+        severity = book.severity(verdict.rule, verdict.hit)
         if severity == "off":
             continue
-        same = each.rule.id, normalised(each.piece.sql)
+        same = verdict.rule.id, normalised(verdict.piece.sql)
         counted[same] += 1
-        measured = each.basis == "measured"
+        measured = verdict.basis == "measured"
         yield Finding(
-            rule=each.rule.id,
+            rule=verdict.rule.id,
             severity=severity,
             migration=reading.version,
             file=reading.file,
-            line=each.hit.line or each.piece.line,
-            relation=relation_of(each.hit, each.piece) if measured else each.hit.relation,
-            message=told(each.hit, each.piece) if measured else each.hit.message,
-            recipe=each.hit.recipe,
-            basis=each.basis,
-            ignored=ignored.has(each.rule.id, each.piece),
-            fingerprint=fingerprint(each.rule.id, reading.file, each.piece.sql, counted[same]),
+            line=verdict.hit.line or verdict.piece.line,
+            relation=relation_of(verdict.hit, verdict.piece) if measured else verdict.hit.relation,
+            message=told(verdict.hit, verdict.piece) if measured else verdict.hit.message,
+            recipe=verdict.hit.recipe,
+            basis=verdict.basis,
+            ignored=ignored.has(verdict.rule.id, verdict.piece),
+            fingerprint=fingerprint(verdict.rule.id, reading.file, verdict.piece.sql, counted[same]),
         )
     if ignored.any:
         yield from ignored.findings(book.severities, strict=strict)

@@ -22,7 +22,9 @@ def index_name(stmt: Any) -> str:
     """Return the index's name, PostgreSQL's own where none is written."""
     if stmt.idxname:
         return str(stmt.idxname)
-    words = [each.index_elem.name or _first_column(each.index_elem) for each in stmt.index_params]
+    words = [
+        parameter.index_elem.name or _first_column(parameter.index_elem) for parameter in stmt.index_params
+    ]
     return derived(stmt.relation.relname, "_".join(words), "idx")
 
 
@@ -62,7 +64,7 @@ def _partitions_built(piece: Piece) -> tuple[str, ...]:
     """Return the other tables that indexes were built on: the partitions."""
     table = name_of(piece.stmt.relation)
     builds = piece.report.index_builds if piece.report else ()
-    return tuple(dict.fromkeys(each.table for each in builds if not table.is_rel(each.table)))
+    return tuple(dict.fromkeys(build.table for build in builds if not table.is_rel(build.table)))
 
 
 def _recurses(piece: Piece) -> Iterator[Hit]:
@@ -83,8 +85,8 @@ def _index_by_partition(stmt: Any, table: Name, partitions: tuple[str, ...]) -> 
     parent.idxname, parent.relation.inh = name, False
     whole = table.beside(name)
     builds, attaches = [], []
-    for each in partitions:
-        schema, _, bare = each.rpartition(".")
+    for partition in partitions:
+        schema, _, bare = partition.rpartition(".")
         copied = type(stmt)()
         copied.CopyFrom(stmt)
         copied.relation.schemaname, copied.relation.relname = schema.strip('"'), bare.strip('"')
@@ -104,7 +106,7 @@ def _drop(piece: Piece) -> Iterator[Hit]:
     if read_enum_name(stmt, "remove_type") != "OBJECT_INDEX" or stmt.concurrent:
         return
     names = [name_in(each.list.items) for each in stmt.objects]
-    there = [each for each in names if not piece.is_new(each)]
+    there = [name for name in names if not piece.is_new(name)]
     exists = "IF EXISTS " if stmt.missing_ok else ""
     if there:
         yield Hit(

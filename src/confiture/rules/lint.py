@@ -53,9 +53,17 @@ def reading_of(version: str, name: str, parsed: SqlScript, root: Path) -> Readin
         statement_timeout=parsed.statement_timeout,
         ignores=parsed.ignores,
     )
-    for index, each in enumerate(parsed.statements):
+    for index, statement in enumerate(parsed.statements):
         reading.pieces.append(
-            Piece(each.sql, each.line, each.kind, each.node, reading, index, ignores=each.ignores)
+            Piece(
+                statement.sql,
+                statement.line,
+                statement.kind,
+                statement.node,
+                reading,
+                index,
+                ignores=statement.ignores,
+            )
         )
     return reading
 
@@ -124,10 +132,10 @@ def lint(
         outcome="ok",
         exit_code=1 if fails(found, fail_on) else 0,
         migrations=tuple(
-            MigrationReport(each.version, each.name, "pending", NOT_REHEARSED) for each in scripts
+            MigrationReport(script.version, script.name, "pending", NOT_REHEARSED) for script in scripts
         ),
         findings=found,
-        plugins=tuple(each.use for each in plugins),
+        plugins=tuple(plugin.use for plugin in plugins),
         notes=_notes(sorted(undecided)),
     )
 
@@ -138,9 +146,9 @@ def _judged(
     """Return what is found in some of the files, and the rules that could not be judged there."""
     readings = read_all(scripts, settings.root)
     refuse_unknown(readings, book.known)
-    for each in readings:
-        each.lock_timeout = each.lock_timeout or settings.lock_timeout
-        each.statement_timeout = each.statement_timeout or settings.statement_timeout
+    for reading in readings:
+        reading.lock_timeout = reading.lock_timeout or settings.lock_timeout
+        reading.statement_timeout = reading.statement_timeout or settings.statement_timeout
     return findings(readings, book, strict=strict), frozenset(book.undecided)
 
 
@@ -160,11 +168,11 @@ def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) ->
 
 
 def _expanded(files: Sequence[Path]) -> Iterator[Path]:
-    for each in files:
-        if each.is_dir():
-            yield from sorted(filter(_is_up, each.iterdir()), key=lambda path: path.name)
+    for file in files:
+        if file.is_dir():
+            yield from sorted(filter(_is_up, file.iterdir()), key=lambda path: path.name)
         else:
-            yield each
+            yield file
 
 
 def _is_up(path: Path) -> bool:
@@ -205,7 +213,7 @@ def _outside(tree: ast.Module) -> bool:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
             if "transactional" in names and node.value.value is False:
                 return True
     return False

@@ -19,7 +19,7 @@ _TIMEOUTS = ("lock_timeout", "statement_timeout")
 
 
 def _blocking(locks: tuple[Lock, ...]) -> list[Lock]:
-    return [each for each in locks if each.blocks and not each.transient]
+    return [lock for lock in locks if lock.blocks and not lock.transient]
 
 
 def _after_lock(reading: Reading) -> Iterator[Hit]:
@@ -49,11 +49,11 @@ _BEFORE = ("before_validation", "before_ddl")
 
 def _steps(report: MigrationReport) -> Iterator[tuple[int, str, tuple[Lock, ...]]]:
     """Yield line, text and locks of hooks and statements, in the order in which they run."""
-    yield from (_of_hook(each) for each in report.hooks if each.phase in _BEFORE)
+    yield from (_of_hook(hook) for hook in report.hooks if hook.phase in _BEFORE)
     for statement in report.statements:
         yield statement.line or 0, _text(statement), statement.locks
     yield from (
-        _of_hook(each) for each in report.hooks if each.phase not in _BEFORE and each.phase != "on_error"
+        _of_hook(hook) for hook in report.hooks if hook.phase not in _BEFORE and hook.phase != "on_error"
     )
 
 
@@ -77,7 +77,7 @@ def _work_after_lock(piece: Piece) -> Iterator[Hit]:
 def _locks_itself(piece: Piece) -> bool:
     """Whether a statement would block others without what came before, though the lock is not new."""
     if piece.kind == "alter_table_stmt":
-        return {each.sort for each in commands(piece.stmt)} != {"AT_ValidateConstraint"}
+        return {command.sort for command in commands(piece.stmt)} != {"AT_ValidateConstraint"}
     return piece.kind in ("index_stmt", "reindex_stmt", "refresh_mat_view_stmt", "do_stmt", "cluster_stmt")
 
 
@@ -181,8 +181,8 @@ def _combine(piece: Piece) -> Iterator[Hit]:
 
 def _deferred(piece: Piece) -> bool:
     return any(
-        each.sort == "AT_AddConstraint" and each.definition.constraint.skip_validation
-        for each in commands(piece.stmt)
+        command.sort == "AT_AddConstraint" and command.definition.constraint.skip_validation
+        for command in commands(piece.stmt)
     )
 
 

@@ -15,7 +15,7 @@ def worked_on(piece: Piece) -> tuple[str, ...]:
     report = piece.report
     if report is None:
         return ()
-    builds = (each.table for each in report.index_builds)
+    builds = (build.table for build in report.index_builds)
     return tuple(dict.fromkeys((*report.rewrites, *builds, *report.scans)))
 
 
@@ -118,7 +118,7 @@ def _verb(piece: Piece, relation: str) -> str:
     assert report is not None
     if relation in report.rewrites:
         return "rewrites"
-    built = [each.index for each in report.index_builds if each.table == relation]
+    built = [build.index for build in report.index_builds if build.table == relation]
     return f"builds {', '.join(built)} on" if built else "reads all of"
 
 

@@ -48,7 +48,7 @@ def _full(piece: Piece) -> Iterator[Hit]:
     if piece.kind == "cluster_stmt":
         names = [name_of(stmt.relation)] if stmt.HasField("relation") else []
     elif stmt.is_vacuumcmd and is_option_on(stmt.options, "full", default=False):
-        names = [name_of(each.vacuum_relation.relation) for each in stmt.rels]
+        names = [name_of(rel.vacuum_relation.relation) for rel in stmt.rels]
     else:
         return
     said = ", ".join(map(str, names)) or "every table"
@@ -104,7 +104,7 @@ def _index_locked(_: Hit, piece: Piece) -> bool:
 def _lock_table(piece: Piece) -> Iterator[Hit]:
     if piece.stmt.mode < _SHARE:
         return
-    for table in _not_new(piece, (each.range_var for each in piece.stmt.relations)):
+    for table in _not_new(piece, (relation.range_var for relation in piece.stmt.relations)):
         what = "writes" if piece.stmt.mode < _ACCESS_EXCLUSIVE else "reads and writes"
         yield Hit(f"locks {table} until the end of the migration: {what} of it wait", str(table))
 
@@ -119,14 +119,14 @@ def _not_new(piece: Piece, relations: Iterable[Any]) -> Iterator[Name]:
 
 
 def _truncate(piece: Piece) -> Iterator[Hit]:
-    for table in _not_new(piece, (each.range_var for each in piece.stmt.relations)):
+    for table in _not_new(piece, (relation.range_var for relation in piece.stmt.relations)):
         yield Hit(f"empties {table} while reads and writes of it wait", str(table))
 
 
 def _truncate_cascade(piece: Piece) -> Iterator[Hit]:
     if read_enum_name(piece.stmt, "behavior") != "DROP_CASCADE":
         return
-    names = [name_of(each.range_var) for each in piece.stmt.relations]
+    names = [name_of(relation.range_var) for relation in piece.stmt.relations]
     locked = piece.report.locks if piece.report else ()
     others = [
         each.relation

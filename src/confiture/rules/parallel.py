@@ -82,13 +82,13 @@ def _answer(pid: int, pipe: int) -> Found | Exception:
 
 
 def _joined(answers: Sequence[Found | Exception]) -> Found:
-    errors = [each for each in answers if isinstance(each, Exception)]
-    faults = [each for error in errors for each in _faults(error)]
+    errors = [answer for answer in answers if isinstance(answer, Exception)]
+    faults = [fault for error in errors for fault in _faults(error)]
     if len(faults) > 1:
         raise MigrationFaults(faults)
     if errors:
         raise errors[0]
-    found = [each for each in answers if not isinstance(each, Exception)]
+    found = [answer for answer in answers if not isinstance(answer, Exception)]
     return (
         tuple(finding for findings, _ in found for finding in findings),
         frozenset().union(*(undecided for _, undecided in found)),

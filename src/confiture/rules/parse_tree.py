@@ -59,7 +59,7 @@ def _name(schema: str, name: str) -> Name:
 
 def name_in(strings: Iterable[Any]) -> Name:
     """Return the name that a list of strings spells."""
-    words = [each.string.sval for each in strings]
+    words = [string.string.sval for string in strings]
     schema = words[-2] if len(words) > 1 else None
     return Name(schema, words[-1], schema)
 
@@ -68,10 +68,10 @@ def derived(first: str, second: str, label: str) -> str:
     """Return the name that PostgreSQL makes of a table's, its columns' and a label, cut as it cuts."""
     parts = [first, second]
     fixed = len(label) + 1 + (1 if second else 0)
-    while sum(len(each.encode()) for each in parts) + fixed > _LONGEST_NAME_BYTES:
+    while sum(len(part.encode()) for part in parts) + fixed > _LONGEST_NAME_BYTES:
         longer = 0 if len(parts[0].encode()) > len(parts[1].encode()) else 1
         parts[longer] = parts[longer][:-1]
-    return "_".join(each for each in (*parts, label) if each)
+    return "_".join(part for part in (*parts, label) if part)
 
 
 @frozen
@@ -94,8 +94,8 @@ class Command:
 
 def commands(stmt: Any) -> Iterator[Command]:
     """Yield the parts of an ALTER TABLE."""
-    for each in stmt.cmds:
-        tree = each.alter_table_cmd
+    for cmd in stmt.cmds:
+        tree = cmd.alter_table_cmd
         yield Command(read_enum_name(tree, "subtype"), tree)
 
 
@@ -123,18 +123,18 @@ def added_columns(stmt: Any) -> Iterator[Any]:
 
 def constraints_of(column: Any) -> Iterator[Constraint]:
     """Yield the constraints behind a column."""
-    for each in column.constraints:
-        yield Constraint(read_enum_name(each.constraint, "contype"), each.constraint, column)
+    for constraint in column.constraints:
+        yield Constraint(read_enum_name(constraint.constraint, "contype"), constraint.constraint, column)
 
 
 def constraints_within(stmt: Any) -> Iterator[Any]:
     """Yield the trees of the constraints of a CREATE TABLE: its own, then those behind its columns."""
-    for each in stmt.table_elts:
-        if each.HasField("constraint"):
-            yield each.constraint
-    for each in stmt.table_elts:
-        if each.HasField("column_def"):
-            for one in each.column_def.constraints:
+    for elt in stmt.table_elts:
+        if elt.HasField("constraint"):
+            yield elt.constraint
+    for elt in stmt.table_elts:
+        if elt.HasField("column_def"):
+            for one in elt.column_def.constraints:
                 yield one.constraint
 
 

@@ -72,7 +72,7 @@ def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
 
     columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
     if bound.strategy == "l":
-        values = ", ".join(deparse_expression(each) for each in bound.listdatums)
+        values = ", ".join(deparse_expression(listdatum) for listdatum in bound.listdatums)
         return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
     if bound.strategy == "r" and len(bound.lowerdatums) == 1:
         column = quote_ident(columns[0])
@@ -94,7 +94,7 @@ def _child_scanned(_: Hit, piece: Piece) -> bool:
     """Whether the new partition is read, or one below it."""
     known = piece.reading.known
     defaults = [known.defaults.get(parent) for parent, *_ in _commands(piece, "AT_AttachPartition")]
-    return any(not any(each and each.is_rel(rel) for each in defaults) for rel in _scans(piece))
+    return any(not any(default and default.is_rel(rel) for default in defaults) for rel in _scans(piece))
 
 
 def _default_scanned(hit: Hit, piece: Piece) -> bool:

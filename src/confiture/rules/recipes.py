@@ -43,11 +43,11 @@ def recipe(*parts: Part) -> str:
         "\n".join(
             (
                 *((f"-- migration {number}",) if len(parts) > 1 else ()),
-                *(("-- confiture: no-transaction",) if each.outside else ()),
-                *each.lines,
+                *(("-- confiture: no-transaction",) if part.outside else ()),
+                *part.lines,
             )
         )
-        for number, each in enumerate(parts, 1)
+        for number, part in enumerate(parts, 1)
     )
 
 
@@ -56,8 +56,8 @@ def altered(stmt: Any, commands: Iterable[Command]) -> str:
     copied = type(stmt)()
     copied.CopyFrom(stmt)
     del copied.cmds[:]
-    for each in commands:
-        copied.cmds.add().alter_table_cmd.CopyFrom(each.tree)
+    for command in commands:
+        copied.cmds.add().alter_table_cmd.CopyFrom(command.tree)
     return f"{deparse_statement('alter_table_stmt', copied)};"
 
 
@@ -86,12 +86,12 @@ def _set(message: Any, name: str, value: str) -> None:
 
 def not_null(table: Name, *columns: str) -> tuple[Part, Part]:
     """Make columns NOT NULL: the rows are looked at under a lock that lets others read and write."""
-    names = [(each, quote_ident(derived(table.name, each, "filled"))) for each in columns]
+    names = [(column, quote_ident(derived(table.name, column, "filled"))) for column in columns]
     add = ", ".join(
         f"ADD CONSTRAINT {name} CHECK ({quote_ident(each)} IS NOT NULL) NOT VALID" for each, name in names
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for _, name in names)
-    required = ", ".join(f"ALTER COLUMN {quote_ident(each)} SET NOT NULL" for each in columns)
+    required = ", ".join(f"ALTER COLUMN {quote_ident(column)} SET NOT NULL" for column in columns)
     return (
         part(f"ALTER TABLE {table} {add};"),
         part(

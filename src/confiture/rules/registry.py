@@ -46,12 +46,12 @@ def _given(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
     manager.add_hookspecs(spec)
     manager.register(builtin, "confiture")
     yield "confiture", manager.hook.rules()[0]
-    for each in plugins:
-        if "rules" in each.phases:
+    for plugin in plugins:
+        if "rules" in plugin.phases:
             manager = pluggy.PluginManager("confiture")
             manager.add_hookspecs(spec)
-            manager.register(each.plugin, each.name)
-            yield each.name, _asked(each, manager)
+            manager.register(plugin.plugin, plugin.name)
+            yield plugin.name, _asked(plugin, manager)
 
 
 def _asked(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:

@@ -65,7 +65,7 @@ class Known:
             return self.checks.get(table, ())
         trees = constraints_within(self.made[table])
         return tuple(
-            _check(table, each) for each in trees if read_enum_name(each, "contype") == "CONSTR_CHECK"
+            _check(table, tree) for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"
         )
 
 
@@ -81,27 +81,27 @@ def _learn(known: Known, piece: Piece) -> None:
     stmt = piece.stmt
     if piece.kind == "index_stmt" and stmt.idxname:
         table = name_of(stmt.relation)
-        columns = tuple(each.index_elem.name for each in stmt.index_params)
+        columns = tuple(parameter.index_elem.name for parameter in stmt.index_params)
         known.indexes[table.beside(stmt.idxname)] = (table, columns)
     elif piece.kind == "create_stmt":
         _learn_table(known, piece)
     elif piece.kind == "create_domain_stmt":
-        trees = [each.constraint for each in stmt.constraints]
-        checks = [each.raw_expr for each in trees if read_enum_name(each, "contype") == "CONSTR_CHECK"]
+        trees = [constraint.constraint for constraint in stmt.constraints]
+        checks = [tree.raw_expr for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"]
         known.domains[name_in(stmt.domainname)] = Domain(
             deparse_type(stmt.type_name), tuple(map(deparse_expression, checks))
         )
     elif piece.kind == "alter_table_stmt":
-        for each in commands(stmt):
-            if each.sort == "AT_AttachPartition":
-                child = each.definition.partition_cmd
+        for command in commands(stmt):
+            if command.sort == "AT_AttachPartition":
+                child = command.definition.partition_cmd
                 _learn_partition(known, name_of(stmt.relation), name_of(child.name), child.bound.is_default)
 
 
 def _learn_table(known: Known, piece: Piece) -> None:
     stmt, table = piece.stmt, name_of(piece.stmt.relation)
     if stmt.HasField("partspec"):
-        params = (each.partition_elem.name for each in stmt.partspec.part_params)
+        params = (parameter.partition_elem.name for parameter in stmt.partspec.part_params)
         known.partition_keys[table] = tuple(filter(None, params))
     if stmt.HasField("partbound"):
         parent = name_of(stmt.inh_relations[0].range_var)

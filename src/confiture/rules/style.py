@@ -21,7 +21,7 @@ _TABLES = ("create_stmt", "alter_table_stmt")
 
 def _columns(piece: Piece) -> Iterator[Any]:
     if piece.kind == "create_stmt":
-        yield from (each.column_def for each in piece.stmt.table_elts if each.HasField("column_def"))
+        yield from (elt.column_def for elt in piece.stmt.table_elts if elt.HasField("column_def"))
     else:
         yield from added_columns(piece.stmt)
 
@@ -79,14 +79,14 @@ def _robust(piece: Piece) -> Iterator[Hit]:
 
 def _fk_index(piece: Piece) -> Iterator[Hit]:
     trees = [
-        each
-        for each in find_nodes(piece.node, "Constraint")
-        if read_enum_name(each, "contype") == "CONSTR_FOREIGN"
+        node
+        for node in find_nodes(piece.node, "Constraint")
+        if read_enum_name(node, "contype") == "CONSTR_FOREIGN"
     ]
     own = name_of(piece.stmt.relation)
     indexed = {columns[:1] for table, columns in piece.reading.known.indexes.values() if table == own}
-    for each in trees:
-        columns = _columns_of(piece, each)
+    for tree in trees:
+        columns = _columns_of(piece, tree)
         if columns and columns[:1] not in indexed:
             table = name_of(piece.stmt.relation)
             yield Hit(
@@ -97,7 +97,7 @@ def _fk_index(piece: Piece) -> Iterator[Hit]:
 
 def _columns_of(piece: Piece, tree: Any) -> tuple[str, ...]:
     if tree.fk_attrs:
-        return tuple(each.string.sval for each in tree.fk_attrs)
+        return tuple(attr.string.sval for attr in tree.fk_attrs)
     return next(
         (
             (column.colname,)

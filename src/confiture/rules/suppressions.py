@@ -34,7 +34,7 @@ class Ignored:
     @property
     def any(self) -> bool:
         """Whether anything is ignored."""
-        return bool(self.reading.ignores) or any(each.ignores for each in self.reading.pieces)
+        return bool(self.reading.ignores) or any(piece.ignores for piece in self.reading.pieces)
 
     def met(self, rule: str, piece: Piece) -> None:
         """Note that a rule has found something there."""
@@ -42,7 +42,7 @@ class Ignored:
 
     def has(self, rule: str, piece: Piece) -> bool:
         """Whether a rule is ignored there."""
-        return any(rule == each for each, _ in (*self.reading.ignores, *self._of(piece)))
+        return any(rule == ignore for ignore, _ in (*self.reading.ignores, *self._of(piece)))
 
     def _of(self, piece: Piece) -> tuple[tuple[str, str | None], ...]:
         return self.reading.pieces[piece.index].ignores if self.reading.pieces else ()
@@ -93,7 +93,7 @@ class Ignored:
 
 
 def _all_rehearsed(reading: Reading) -> bool:
-    return all(each.report is not None and not each.report.not_rehearsed for each in reading.pieces)
+    return all(piece.report is not None and not piece.report.not_rehearsed for piece in reading.pieces)
 
 
 def refuse_unknown(readings: Iterable[Reading], known: Collection[str]) -> None:

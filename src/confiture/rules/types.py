@@ -99,7 +99,7 @@ def _rechecked(piece: Piece) -> Iterator[Hit]:
 
 def _recheck_parts(table: Name, checks: list[Check], change: str) -> tuple[Part, Part]:
     """Take the CHECKs away, change the type, put them back untried, and try them later."""
-    names = [quote_ident(each.name) for each in checks]
+    names = [quote_ident(check.name) for check in checks]
     drop = ", ".join(f"DROP CONSTRAINT {name}" for name in names)
     add = ", ".join(
         f"ADD CONSTRAINT {name} CHECK ({each.expression}) NOT VALID"

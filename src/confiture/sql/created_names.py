@@ -28,7 +28,7 @@ def _find_names(kind: str, node: Any) -> Iterator[str]:
         yield statement.relation.relname
         yield from _find_element_names(statement.table_elts)
     elif kind == "alter_table_stmt":
-        yield from _find_element_names(getattr(each.alter_table_cmd, "def") for each in statement.cmds)
+        yield from _find_element_names(getattr(cmd.alter_table_cmd, "def") for cmd in statement.cmds)
     elif kind in ("view_stmt", "create_table_as_stmt"):
         yield statement.view.relname if kind == "view_stmt" else statement.into.rel.relname
     elif kind == "rename_stmt":

@@ -33,7 +33,7 @@ def use_plain_types(node: Any) -> str:
 
 
 def _make_plain(type_name: Any) -> None:
-    names = [each.string.sval for each in type_name.names]
+    names = [name.string.sval for name in type_name.names]
     if type_name.pct_type or (type_name.array_bounds and names[0] != "pg_catalog"):
         type_name.pct_type = False
         _rename(type_name, "text")

@@ -76,7 +76,7 @@ class ProceduralBody:
     @property
     def unknown(self) -> tuple[InnerStatement, ...]:
         """What could not be read, or is made while it runs."""
-        return tuple(each for each in self.statements if each.sql is None)
+        return tuple(statement for statement in self.statements if statement.sql is None)
 
 
 def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = False) -> ProceduralBody:
@@ -154,7 +154,7 @@ class _ProceduralReader:
         """Go into a DO block or the body of a function, ``sql`` being that statement alone."""
         (alone,) = parse(sql)
         stmt = getattr(alone.node, alone.kind)
-        options = {each.def_elem.defname: each.def_elem for each in _get_options(stmt)}
+        options = {option.def_elem.defname: option.def_elem for option in _get_options(stmt)}
         language = options["language"].arg.string.sval if "language" in options else "plpgsql"
         if "as" not in options:
             # BEGIN ATOMIC holds queries only, and they are in the tree.

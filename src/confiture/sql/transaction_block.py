@@ -85,7 +85,7 @@ def _check_reindex(stmt: Any) -> NotInTransaction:
 def _check_alter_table(stmt: Any) -> NotInTransaction | None:
     from postgast.pg_query_pb2 import AT_DetachPartition
 
-    for command in (each.alter_table_cmd for each in stmt.cmds):
+    for command in (cmd.alter_table_cmd for cmd in stmt.cmds):
         if command.subtype == AT_DetachPartition and getattr(command, "def").partition_cmd.concurrent:
             return NotInTransaction("ALTER TABLE … DETACH PARTITION CONCURRENTLY")
     return None
@@ -126,7 +126,9 @@ def _check_alter_subscription(stmt: Any) -> NotInTransaction:
 
 def _check_do(stmt: Any) -> NotInTransaction | None:
     """Tell a block that may commit by its words; another one is safer in a transaction, with its record."""
-    bodies = [each.def_elem.arg.string.sval for each in stmt.args if each.def_elem.defname == "as"]
+    bodies = [
+        argument.def_elem.arg.string.sval for argument in stmt.args if argument.def_elem.defname == "as"
+    ]
     return NotInTransaction("DO", always=False) if _MAY_COMMIT.search(" ".join(bodies)) else None
 
 

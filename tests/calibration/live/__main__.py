@@ -69,7 +69,7 @@ def _print(measured: Sequence[Measured], rows: Sequence[int]) -> None:
 def _steadiness(measured: Sequence[Measured]) -> str:
     """Return how well a rehearsal repeats itself here: no prediction can be nearer than that."""
     runs = [[one.adjusted.duration_ms for one in each.small[-1][1]] for each in measured]
-    ratios = sorted(max(each) / min(each) for each in runs if min(each) >= FEWEST_MS)
+    ratios = sorted(max(run) / min(run) for run in runs if min(run) >= FEWEST_MS)
     if not ratios:
         return "No rehearsal took long enough to say how well they repeat themselves."
     return (
@@ -118,10 +118,10 @@ def _speeds(measured: Sequence[Measured]) -> str:
 def _waited(measured: Sequence[Measured]) -> str:
     """Return how much the machine's other work has cost the large ones."""
     statements = [each.large[1] for each in measured]
-    if any(each.processor is None for each in statements):
+    if any(statement.processor is None for statement in statements):
         return "where the kernel tells it"
-    total_ms = sum(each.statement.duration_ms for each in statements)
-    left_ms = sum(each.adjusted.duration_ms for each in statements)
+    total_ms = sum(statement.statement.duration_ms for statement in statements)
+    left_ms = sum(statement.adjusted.duration_ms for statement in statements)
     return f"{100 * (1 - left_ms / total_ms):.0f} % of the time on the large one"
 
 

@@ -42,7 +42,7 @@ class Analyze:
 
     def __repr__(self) -> str:
         """As a rehearsal lists it."""
-        return f"ANALYZE {', '.join(each.name for each in self.relations)}"
+        return f"ANALYZE {', '.join(relation.name for relation in self.relations)}"
 
     def __call__(self) -> None:
         """Analyze each in a transaction of its own.
@@ -50,12 +50,12 @@ class Analyze:
         Raises:
             NotAnalyzed: The server did not analyze some of them.
         """
-        reasons = {each.name: why for each in self.relations if (why := self._one(each))}
+        reasons = {relation.name: why for relation in self.relations if (why := self._one(relation))}
         with self.conn.transaction():
             figures = self.look()
-        for each in self.relations:
-            after = of(figures, each)
-            self.entries[each.name] |= {"rows_after": after.rows, "bytes_after": after.size_bytes}
+        for relation in self.relations:
+            after = of(figures, relation)
+            self.entries[relation.name] |= {"rows_after": after.rows, "bytes_after": after.size_bytes}
         if reasons:
             raise NotAnalyzed(reasons)
 

@@ -39,7 +39,7 @@ def configured(config: Mapping[str, Any]) -> Configured:
         Misconfigured: Something is not usable; its key is named.
     """
     tables = config.get("tables", [])
-    if not isinstance(tables, list) or not all(isinstance(each, str) and each for each in tables):
+    if not isinstance(tables, list) or not all(isinstance(table, str) and table for table in tables):
         raise Misconfigured(f"{_PLACE}.tables is not usable", hint="expected is a list of names in quotes")
     exact = _flag(config, "exact_rows", False)
     if exact and not tables:

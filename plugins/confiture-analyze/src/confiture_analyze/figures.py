@@ -111,13 +111,13 @@ def from_catalog(conn: Connection[Any]) -> dict[int, Figures]:
 def measured(conn: Connection[Any], relations: Sequence[Relation], *, exact: bool) -> dict[int, Figures]:
     """Return rows as estimated, or counted where ``exact``, and the sizes of the files, by oid."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
-        found = cursor.execute(_MEASURED, [[each.oid for each in relations]]).fetchall()
+        found = cursor.execute(_MEASURED, [[relation.oid for relation in relations]]).fetchall()
         figures = {oid: Figures(rows, size) for oid, rows, size in found}
         if not exact:
             return figures
         return {
-            each.oid: Figures(_counted(cursor, each), figures.get(each.oid, Figures()).size_bytes)
-            for each in relations
+            relation.oid: Figures(_counted(cursor, relation), figures.get(relation.oid, Figures()).size_bytes)
+            for relation in relations
         }
 
 
@@ -133,7 +133,7 @@ def of(figures: Mapping[int, Figures], relation: Relation) -> Figures:
     parts = [figures[member] for member in relation.members if member in figures]
     if not parts:
         return Figures()
-    return Figures(_sum([each.rows for each in parts]), _sum([each.size_bytes for each in parts]))
+    return Figures(_sum([part.rows for part in parts]), _sum([part.size_bytes for part in parts]))
 
 
 def _sum(values: Sequence[int | None]) -> int | None:

@@ -51,7 +51,7 @@ class AnalyzeChanged:
         relations = named(conn, wanted.tables)
         figures = _figures(conn, wanted, relations, exact=wanted.exact_rows)
         context.data[_own(context)] = Noted(_began(conn)[0], figures)
-        tables = {each.name: _entry("", of(figures, each)) for each in relations}
+        tables = {relation.name: _entry("", of(figures, relation)) for relation in relations}
         return HookResult("BEFORE_DDL", "NoteSizes", stats={"tables": tables}) if tables else None
 
     @hookimpl(trylast=True)
@@ -129,9 +129,9 @@ def _entries(
     exact = wanted.exact_rows and context.dry_run
     now = measured(conn, relations, exact=exact) if wanted.tables else {}
     return {
-        each.name: _entry("_before", of(noted.figures, each))
-        | _entry("_after", _so_far(of(now, each), exact))
-        for each in relations
+        relation.name: _entry("_before", of(noted.figures, relation))
+        | _entry("_after", _so_far(of(now, relation), exact))
+        for relation in relations
     }
 
 

@@ -107,10 +107,10 @@ def _violations(conn: Connection[Any], constraint: Constraint) -> int | None:
 def refusal(doubts: tuple[Doubt, ...]) -> NotValidated:
     """Return the error where a NOT VALID constraint is one."""
     first = doubts[0].constraint
-    mend = "mend the rows that violate it, then " if any(each.violations for each in doubts) else ""
+    mend = "mend the rows that violate it, then " if any(doubt.violations for doubt in doubts) else ""
     return NotValidated(
         "; ".join(map(str, doubts)),
-        constraints=tuple(each.constraint.label for each in doubts),
+        constraints=tuple(doubt.constraint.label for doubt in doubts),
         hint=f"{mend}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; where it is to stay "
         "NOT VALID for now, name it in plugin.checks.not_valid_allowed",
     )

@@ -76,13 +76,13 @@ def _constraints(conn: Connection[Any], context: HookContext, wanted: Configured
     doubts = doubted(conn, found, count=wanted.count_violations)
     if doubts and wanted.constraints == "error":
         raise refusal(doubts)
-    for each in doubts:
+    for doubt in doubts:
         context.log.warning(
-            "constraint.not_valid", constraint=each.constraint.label, violations=each.violations
+            "constraint.not_valid", constraint=doubt.constraint.label, violations=doubt.violations
         )
     return {
         "relations": len(tables),
-        "not_valid": {each.constraint.label: each.violations for each in doubts},
+        "not_valid": {doubt.constraint.label: doubt.violations for doubt in doubts},
     }
 
 
@@ -104,11 +104,11 @@ def _queries(conn: Connection[Any], context: HookContext) -> dict[str, Any]:
 
 
 def _counts(conn: Connection[Any], context: HookContext, wanted: Configured) -> dict[str, Any]:
-    counts = [each for each in wanted.counts if _here(context, each.migration)]
+    counts = [count for count in wanted.counts if _here(context, count.migration)]
     if not counts:
         return {}
     with read_only(conn):
-        return {"counts": {each.name: _agreed(conn, each) for each in counts}}
+        return {"counts": {count.name: _agreed(conn, count) for count in counts}}
 
 
 def _agreed(conn: Connection[Any], count: Count) -> dict[str, int]:

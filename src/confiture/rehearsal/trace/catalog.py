@@ -75,7 +75,7 @@ class Catalog:
 
     @_oids_by_name.default
     def _index_by_name(self) -> dict[tuple[str, str], int]:
-        return {(each.schema, each.bare_name): oid for oid, each in self.relations.items()}
+        return {(relation.schema, relation.bare_name): oid for oid, relation in self.relations.items()}
 
     @classmethod
     def from_rows(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
@@ -104,7 +104,7 @@ class Catalog:
     def find_indexes(self, oids: Iterable[int]) -> tuple[int, ...]:
         """Return the indexes of these tables."""
         tables = set(oids)
-        return tuple(oid for oid, each in self.relations.items() if each.table_oid in tables)
+        return tuple(oid for oid, relation in self.relations.items() if relation.table_oid in tables)
 
     def find_ancestors(self, oid: int) -> Iterator[int]:
         """Yield the parents of a relation, and theirs."""

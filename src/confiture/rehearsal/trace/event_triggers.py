@@ -98,7 +98,7 @@ class EventTriggerTracer:
 
     def _render_sql(self) -> str:
         name = f"pg_temp.{self._token}"
-        facts = " || ',' || ".join(f"coalesce(({each})::text, '')" for each in FACT_COLUMNS)
+        facts = " || ',' || ".join(f"coalesce(({column})::text, '')" for column in FACT_COLUMNS)
         rewrite = (
             "pg_catalog.pg_event_trigger_table_rewrite_oid() || ',' || "
             "pg_catalog.pg_event_trigger_table_rewrite_reason()"

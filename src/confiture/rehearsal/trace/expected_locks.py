@@ -26,7 +26,7 @@ def collect_texts(sql: str, inner: Sequence[ReachedBody]) -> Iterator[str | None
     """Yield the statement and what runs inside it; ``None`` for what is put together while it runs."""
     yield sql
     for reached in inner:
-        yield from (each.sql for each in reached.body.statements)
+        yield from (statement.sql for statement in reached.body.statements)
 
 
 def find_held_before(

@@ -153,7 +153,7 @@ class Tracer:
         seen = {taken.relation.name for taken in step.acquired}
         inner = remove_ddl(self._inner_bodies) if self._event_triggers.saw_all() else self._inner_bodies
         self.migration_trace.note_unseen(find_all_not_seen(inner, seen))
-        if self._event_triggers.refusal and any(each.body.statements for each in self._inner_bodies):
+        if self._event_triggers.refusal and any(body.body.statements for body in self._inner_bodies):
             self.migration_trace.note_unseen((describe_refusal(self._event_triggers.refusal),))
         self._inner_bodies = ()
 
@@ -197,8 +197,8 @@ class Tracer:
         following = self.migration_trace
         following.steps.append(step)
         self._note_held_before(step, sql, since_ms)
-        for each in (*self._event_triggers.take_snapshots(), *snapshots):
-            following.compare(step, each, sql, since_ms + waited_ms, ended_ms)
+        for snapshot in (*self._event_triggers.take_snapshots(), *snapshots):
+            following.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
         following.note_rewrite_reasons(step, self._event_triggers.take_reasons())
         with self._pause_clock():
             new = frozenset().union(*map(following.take_unknown, snapshots))

@@ -58,9 +58,9 @@ def _expect_index(stmt: Any) -> Iterator[ExpectedLock]:
 
 def _expect_create(stmt: Any) -> Iterator[ExpectedLock]:
     new = (stmt.relation.schemaname, stmt.relation.relname)
-    columns = [each.column_def for each in stmt.table_elts if each.HasField("column_def")]
+    columns = [elt.column_def for elt in stmt.table_elts if elt.HasField("column_def")]
     constraints = [each.constraint for column in columns for each in column.constraints]
-    constraints += [each.constraint for each in stmt.table_elts if each.HasField("constraint")]
+    constraints += [elt.constraint for elt in stmt.table_elts if elt.HasField("constraint")]
     for constraint in constraints:
         if (constraint.pktable.schemaname, constraint.pktable.relname) != new:
             yield from expect_references([constraint])
@@ -101,7 +101,7 @@ def _expect_drop(stmt: Any) -> Iterator[ExpectedLock]:
 
 
 def _read_names(node: Any) -> list[str]:
-    return [each.string.sval for each in node.list.items]
+    return [item.string.sval for item in node.list.items]
 
 
 def _expect_named(names: list[str], mode: str, **more: Any) -> ExpectedLock:

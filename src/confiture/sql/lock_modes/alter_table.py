@@ -97,7 +97,7 @@ _OTHER_LOCKS = {
 def expect_alter_table(stmt: Any) -> Iterator[ExpectedLock]:
     """Yield what an ALTER of a table, view, index, materialized view, sequence or foreign table locks."""
     kind = KINDS.get(read_enum_name(stmt, "objtype"))
-    for command in (each.alter_table_cmd for each in stmt.cmds):
+    for command in (cmd.alter_table_cmd for cmd in stmt.cmds):
         subtype = read_enum_name(command, "subtype")
         if kind is None:
             yield from _expect_cascade(command)
@@ -119,7 +119,7 @@ def _find_mode(command: Any, subtype: str) -> str | None:
     definition = getattr(command, "def")
     if subtype in _WEAK or (subtype == "AT_DetachPartition" and definition.partition_cmd.concurrent):
         return None
-    if subtype in _STORAGE and all(_is_weak(each.def_elem.defname) for each in definition.list.items):
+    if subtype in _STORAGE and all(_is_weak(item.def_elem.defname) for item in definition.list.items):
         return None
     foreign = (
         subtype == "AT_AddConstraint" and read_enum_name(definition.constraint, "contype") == "CONSTR_FOREIGN"
@@ -158,16 +158,20 @@ def _rebuilds(command: Any, subtype: str) -> bool | None:
 
 def _new_column_rebuilds(column: Any) -> bool | None:
     """Whether a new column rewrites the table, and with it every index."""
-    names = [each.string.sval for each in column.type_name.names]
-    constraints = [each.constraint for each in column.constraints]
-    kinds = {read_enum_name(each, "contype") for each in constraints}
-    stored = any(each.generated_kind == "s" for each in constraints)
+    names = [name.string.sval for name in column.type_name.names]
+    constraints = [constraint.constraint for constraint in column.constraints]
+    kinds = {read_enum_name(constraint, "contype") for constraint in constraints}
+    stored = any(constraint.generated_kind == "s" for constraint in constraints)
     if names[-1] in _SERIAL_TYPES or "CONSTR_IDENTITY" in kinds or stored:
         return True
     if names[0] != "pg_catalog" and not (len(names) == 1 and names[0] in _PLAIN_TYPES):
         return None
-    defaults = [each.raw_expr for each in constraints if read_enum_name(each, "contype") == "CONSTR_DEFAULT"]
-    return False if all(_is_constant(each) for each in defaults) else None
+    defaults = [
+        constraint.raw_expr
+        for constraint in constraints
+        if read_enum_name(constraint, "contype") == "CONSTR_DEFAULT"
+    ]
+    return False if all(_is_constant(default) for default in defaults) else None
 
 
 def _is_constant(expression: Any) -> bool:
@@ -179,7 +183,9 @@ def _is_constant(expression: Any) -> bool:
 def _expect_others(command: Any, subtype: str, kind: RelationKind) -> Iterator[ExpectedLock]:
     definition = getattr(command, "def")
     if subtype == "AT_AddColumn":
-        yield from expect_references(each.constraint for each in definition.column_def.constraints)
+        yield from expect_references(
+            constraint.constraint for constraint in definition.column_def.constraints
+        )
     elif subtype == "AT_AddConstraint":
         yield from expect_references([definition.constraint])
     elif definition.HasField("partition_cmd") and definition.partition_cmd.HasField("name"):
