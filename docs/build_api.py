@@ -30,7 +30,7 @@ MODULES = {
 # What these modules define for the rest of Confiture only.
 INTERNAL = {
     "confiture.rules.parsed_migration": ("Ignores", "together"),
-    "confiture.output.reporters": ("NOTHING", "BUILT_IN", "built_in"),
+    "confiture.output.reporters": ("NO_APPENDED", "BUILTIN_FORMATS", "load_builtin_reporter"),
 }
 _WIDTH = 80
 

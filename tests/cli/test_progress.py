@@ -26,8 +26,8 @@ def test_quiet_has_no_progress():
 def test_a_stderr_that_takes_nothing_more_does_not_stop_the_work():
     script = """
 from confiture.cli.flags import Flags
-from confiture.cli.progress import progress
-with progress(Flags()) as tell:
+from confiture.cli.progress import open_progress
+with open_progress(Flags()) as tell:
     tell("1 jam: applied")
 print("went on")
 """

@@ -51,7 +51,7 @@ def test_an_unknown_env_is_two_and_names_those_there_are(project, command):
     answer = project(command, "--env", "stagign")
 
     assert answer.code == 2
-    assert "there are staging" in answer.err
+    assert "it has staging" in answer.err
 
 
 def test_wait_waits_for_a_server_that_starts_late(project):

@@ -18,7 +18,7 @@ END $$;
 
 def texts(each):
     """Return each function with the statements in it."""
-    return {one.function: [inner.sql for inner in one.found.statements] for one in each}
+    return {one.function: [inner.sql for inner in one.body.statements] for one in each}
 
 
 def test_functions_are_followed_to_the_bottom(database):

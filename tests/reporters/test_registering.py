@@ -62,8 +62,8 @@ def test_a_built_in_format_imports_no_plugin_and_no_other_format(folder):
     code = (
         "import sys\n"
         "from confiture.cli.flags import Flags\n"
-        "from confiture.cli.outputs import outputs\n"
-        "with outputs(Flags(output=('sarif=o', 'github'))) as out: pass\n"
+        "from confiture.cli.outputs import open_outputs\n"
+        "with open_outputs(Flags(output=('sarif=o', 'github'))) as out: pass\n"
         "print([each for each in sys.modules if each.startswith('confiture.plugins')"
         " or each in ('psycopg', 'rich', 'confiture.output.junit', 'confiture.output.html')])\n"
     )

@@ -178,7 +178,7 @@ def servers(project: Path) -> list[int]:
 def _python_of(account: Account) -> str | None:
     """Return a Python that this user can run and that finds all of ours."""
     plain = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin")
-    words = ["-c", "import confiture.server, psycopg; confiture.server.binaries()"]
+    words = ["-c", "import confiture.server, psycopg; confiture.server.find_binaries()"]
     for python in filter(None, (sys.executable, plain)):
         with contextlib.suppress(PermissionError):
             env = {"PYTHONPATH": IMPORTS}

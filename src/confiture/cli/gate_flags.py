@@ -72,7 +72,7 @@ def add_gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_flags(
         *flags: Any, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any
     ) -> Any:
-        return command(*flags, gating=GateOptions(no_gate, since, strict, allow_empty), **rest)
+        return command(*flags, gate_options=GateOptions(no_gate, since, strict, allow_empty), **rest)
 
     decorated: Callable[..., Any] = NO_GATE(SINCE(STRICT(ALLOW_EMPTY(with_flags))))
     return decorated

@@ -146,7 +146,7 @@ def _measure_width(kind: OutputKind) -> dict[str, int]:
     """Return how wide a terminal is; what goes elsewhere is never wrapped, so that it can be searched."""
     if kind != "report" or not sys.stdout.isatty():
         return {}
-    return {"room": shutil.get_terminal_size().columns}
+    return {"max_width": shutil.get_terminal_size().columns}
 
 
 def _parse_output(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:

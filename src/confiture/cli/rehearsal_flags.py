@@ -146,7 +146,7 @@ def add_rehearsal_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         **rest: Any,
     ) -> Any:
         how = RehearsalOptions(place, sample, explain, repeat, production, estimate_budget)
-        return command(*flags, rehearsing=how, **rest)
+        return command(*flags, rehearsal_options=how, **rest)
 
     decorated: Callable[..., Any] = with_flags
     for option in (_BUDGET, _PRODUCTION, _REPEAT, _EXPLAIN, _SAMPLE, _IN):
