@@ -42,7 +42,7 @@ def test_a_trigger_is_there_and_those_of_foreign_keys_are_not(statistics):
 
 def test_partitions_add_up(statistics):
     assert statistics.relations["public.events_old"].parent == "public.events"
-    assert statistics.rows("public.events") == 200
+    assert statistics.count_rows("public.events") == 200
     assert len(statistics.leaves("public.events")) == 2
 
 
