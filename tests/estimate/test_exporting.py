@@ -43,7 +43,7 @@ def test_a_trigger_is_there_and_those_of_foreign_keys_are_not(statistics):
 def test_partitions_add_up(statistics):
     assert statistics.relations["public.events_old"].parent == "public.events"
     assert statistics.count_rows("public.events") == 200
-    assert len(statistics.leaves("public.events")) == 2
+    assert len(statistics.find_leaves("public.events")) == 2
 
 
 def test_names_are_quoted_where_postgresql_would(statistics):
