@@ -14,8 +14,8 @@ class ConfitureError(Exception):
     """Something a user can mend.
 
     Attributes:
-        hint: The next step, or ``None`` where the message already says it.
-        exit_code: What the command ends with.
+        hint: The next step, or ``None`` if the message already says it.
+        exit_code: The command's exit code.
     """
 
     exit_code: ClassVar[int] = 4
@@ -85,9 +85,9 @@ class MigrationFault(ConfitureError):
     """A migration file is faulty: unreadable, duplicate, not SQL, or not to be run this way.
 
     Attributes:
-        file: The file, where one is known.
-        line: 1-based, where known.
-        column: 1-based, in characters, where known.
+        file: The file, if known.
+        line: 1-based, if known.
+        column: 1-based, in characters, if known.
     """
 
     exit_code = 4
@@ -120,7 +120,7 @@ class MigrationFaults(ConfitureError):
 
 
 class RightsFault(ConfitureError):
-    """The role may not do what is needed, or the database is read-only."""
+    """The role lacks a privilege, or the database is read-only."""
 
     exit_code = 4
 

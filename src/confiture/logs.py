@@ -15,7 +15,7 @@ _is_configured_here = False
 
 
 def set_threshold(level: int) -> None:
-    """Leave out what is less severe than ``level``."""
+    """Drop log lines less severe than ``level``."""
     global _threshold
     _threshold = level
 
@@ -29,7 +29,7 @@ def set_format(format: str) -> None:
 
 
 def is_json() -> bool:
-    """Whether stderr is for machines."""
+    """Return True if stderr carries JSON."""
     return _writes_json
 
 
@@ -61,7 +61,7 @@ def _configure() -> None:
 
 
 def _drop_below_threshold(_logger: Any, method: str, event: Any) -> Any:
-    """Let progress be told beside warnings: what lasts long is news, though nothing is wrong."""
+    """Drop events below the threshold, but keep progress events: they show that a long step is alive."""
     from structlog.exceptions import DropEvent
 
     level = _LEVELS.get(method, ERROR)

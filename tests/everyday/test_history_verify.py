@@ -53,7 +53,7 @@ def test_the_history_is_ordered_by_when_and_not_by_version(shop):
 def test_the_history_of_a_new_database_is_empty(project):
     answer = project("history")
 
-    assert (answer.code, answer.out) == (0, "nothing was applied yet\n")
+    assert (answer.code, answer.out) == (0, "no migration has been applied yet\n")
 
 
 def test_verify_agrees_and_ends_with_zero(shop):

@@ -74,7 +74,7 @@ def test_what_is_gone_is_dropped_when_asked(old):
     before = rules(old)
     old.write("2_day.sql", "SELECT 1;\n")
 
-    assert "no longer found: confiture accept --prune drops" in old("accept", "--static").out
+    assert "no longer found: remove them with confiture accept --prune" in old("accept", "--static").out
     assert rules(old) == before
     assert old("accept", "--static", "--prune").code == 0
     assert ("migrations/2_day.sql", "index-not-concurrent") not in rules(old)

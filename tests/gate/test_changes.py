@@ -109,7 +109,7 @@ def test_a_folder_in_no_repository_is_an_error(folder, git):
     with pytest.raises(UsageFault, match="not a git repository") as caught:
         changed(folder)
 
-    assert "nothing is judged" in (caught.value.hint or "")
+    assert "leave out --since" in (caught.value.hint or "")
 
 
 def test_without_git_there_is_no_answer(repository, monkeypatch):

@@ -43,8 +43,8 @@ class TestRehearsal:
 
         assert answer.code == 1
         assert answer.out.splitlines()[-2:] == [
-            "the gate says no: 1 error: index-not-concurrent at migrations/1_day.sql:2",
-            'next: write what stands under "instead"; or say above the statement why it may pass: '
+            "gate: failed (1 error): index-not-concurrent at migrations/1_day.sql:2",
+            'next: use the SQL under "instead"; or suppress the finding above the statement: '
             '-- confiture: ignore index-not-concurrent reason="…"',
         ]
 
@@ -60,7 +60,7 @@ class TestRehearsal:
         answer = project("dry-run")
 
         assert answer.code == 0
-        assert "\nthe gate lets it pass" in answer.out
+        assert "\ngate: passed" in answer.out
 
     def test_the_report_says_that_a_rehearsal_went_well_and_the_gate_said_no(self, project, orders):
         project.write("1_day.sql", INDEX)
@@ -72,7 +72,7 @@ class TestRehearsal:
         assert answer.code == 1
         assert (answer.json["outcome"], answer.json["exit_code"]) == ("ok", 1)
         assert ElementTree.parse(project.folder / "out.xml").findall(".//failure")
-        assert "the gate says no" in (project.folder / "out.txt").read_text()
+        assert "gate: failed" in (project.folder / "out.txt").read_text()
 
     def test_without_the_gate_it_only_reports(self, project, orders):
         project.write("1_day.sql", INDEX)
@@ -81,7 +81,7 @@ class TestRehearsal:
 
         assert (answer.code, answer.json["exit_code"]) == (0, 0)
         assert errors(answer.json) == [("index-not-concurrent", "migrations/1_day.sql", 1)]
-        assert "\nthe gate would say no: 1 error" in project("dry-run", "--no-gate").out
+        assert "\ngate: would fail (1 error)" in project("dry-run", "--no-gate").out
 
     def test_what_fails_fails_with_its_own_code(self, project, orders):
         project.write("1_day.sql", INDEX)
@@ -224,7 +224,7 @@ class TestLimits:
         answer = project("dry-run", "--plugins", "jam", "--output", "json")
 
         found = {each["rule"]: each["message"] for each in answer.json["findings"] if not each["ignored"]}
-        assert "the size of public.orders, which is rewritten, was not measured" in found["limit-rewritten"]
+        assert "the size of the rewritten public.orders was not measured" in found["limit-rewritten"]
         assert "the write-ahead log grew by" in found["limit-wal"]
 
     def test_a_slow_hook_exceeds_its_limit(self, project, orders):
@@ -251,7 +251,7 @@ class TestLimits:
         answer = project("dry-run")
 
         assert answer.code == 1
-        assert "max_block = 1h could not be judged, and what is not known counts as too much" in answer.out
+        assert "cannot check max_block = 1h (unknown counts as exceeded)" in answer.out
 
     def test_a_copy_without_rows_shows_nothing_of_how_long_it_takes(self, project, orders):
         project.write("1_note.sql", "ALTER TABLE orders ADD note text;\n")
@@ -328,7 +328,7 @@ class TestRun:
         answer = project("run", "--gate", "--plugins", "jam")
 
         assert answer.code == 2
-        assert "the migrations changed while they were rehearsed: nothing was applied" in answer.err
+        assert "the migrations changed during the rehearsal: nothing was applied" in answer.err
         assert tables(orders) == ["public.orders"]
 
     def test_nothing_to_do_is_done(self, project, orders):

@@ -84,7 +84,7 @@ def test_only_changed_files_are_judged_and_those_whose_companions_changed():
     report = judge_report(rehearsal(findings=(one, two, three)), policy(), scope=scope)
 
     assert [each.ignored for each in report.findings] == [True, False, False]
-    assert report.notes == ("judged: migrations changed since main",)
+    assert report.notes == ("checked only migrations changed since main",)
 
 
 def test_a_rehearsal_that_failed_keeps_its_code():
@@ -102,7 +102,7 @@ def test_without_the_gate_the_verdict_is_told_and_the_code_stays():
 
     assert report.exit_code == 0
     assert report.verdict is not None
-    assert report.verdict.sentence.startswith("the gate would say no: 1 error: ")
+    assert report.verdict.sentence.startswith("gate: would fail (1 error): ")
 
 
 def test_the_verdict_names_what_failed_and_the_next_step():
@@ -112,25 +112,25 @@ def test_the_verdict_names_what_failed_and_the_next_step():
 
     assert verdict is not None
     assert verdict.sentence == (
-        "the gate says no: 2 errors: index-not-concurrent at migrations/1_jam.sql:3, "
+        "gate: failed (2 errors): index-not-concurrent at migrations/1_jam.sql:3, "
         "drop-table at migrations/1_jam.sql:8"
     )
     assert verdict.next_step is not None
-    assert verdict.next_step.startswith('write what stands under "instead"; or say above the statement')
+    assert verdict.next_step.startswith('use the SQL under "instead"; or suppress the finding above the statement')
 
 
 def test_a_limit_is_told_to_be_raised_and_not_to_be_ignored():
     report = judge_report(rehearsal(migration(statement())), policy(max_duration="5ms"))
 
     assert report.verdict is not None
-    assert report.verdict.next_step == "do less at a time, or raise the limit in [tool.confiture.gate]"
+    assert report.verdict.next_step == "split the migration, or raise the limit in [tool.confiture.gate]"
 
 
 def test_what_passes_with_warnings_says_so():
     verdict = judge_report(rehearsal(findings=(finding(severity="warning"),)), policy()).verdict
 
     assert verdict is not None
-    assert verdict.sentence == "the gate lets it pass, with 1 warning"
+    assert verdict.sentence == "gate: passed (1 warning)"
 
 
 def test_a_limit_is_never_accepted():

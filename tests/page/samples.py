@@ -185,7 +185,7 @@ def everyday() -> Report:
         left_out,
         verdict=Verdict(
             False,
-            "the gate says no: 1 error: change-type-rewrite at migrations/0002_placed_at.sql:5",
+            "gate: failed (1 error): change-type-rewrite at migrations/0002_placed_at.sql:5",
             "do less at a time",
         ),
         plugins=(

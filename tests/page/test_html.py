@@ -133,7 +133,7 @@ def test_hooks_findings_recipes_residue_and_what_was_not_seen_are_there():
         "notify.send_mail",
         "CREATE INDEX CONCURRENTLY cannot run inside a transaction",
         "All migrations of a rehearsal see one now().",
-        "The gate says no: 1 error: change-type-rewrite at migrations/0002_placed_at.sql:5. Next: do less at a time",
+        "Gate: failed (1 error): change-type-rewrite at migrations/0002_placed_at.sql:5. Next: do less at a time",
     ):
         assert fact in said
 

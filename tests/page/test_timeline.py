@@ -51,7 +51,7 @@ def test_a_lock_of_no_known_time_says_so():
     (lane,) = drawn(locks=(exclusive("public.t", None),)).lanes
 
     assert lane.bars[0].vague
-    assert lane.bars[0].title.endswith("since when is not measured")
+    assert lane.bars[0].title.endswith("start not measured")
 
 
 def test_a_lock_that_is_strengthened_is_two_bars_in_one_lane_the_strongest_on_top():

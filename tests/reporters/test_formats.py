@@ -309,11 +309,11 @@ def test_nothing_to_say_says_nothing_wrong():
 
 
 def test_a_comment_says_what_the_gate_says_and_the_next_step():
-    verdict = Verdict(False, "the gate says no: 1 error: rename-column at migrations/2_fig.sql:7", "do less")
+    verdict = Verdict(False, "gate: failed (1 error): rename-column at migrations/2_fig.sql:7", "do less")
 
     text = rendered("markdown", report(finding(), verdict=verdict))
 
-    assert "**the gate says no: 1 error: rename-column at migrations/2\\_fig.sql:7.** Next: do less\n" in text
+    assert "**gate: failed (1 error): rename-column at migrations/2\\_fig.sql:7.** Next: do less\n" in text
 
 
 def test_a_comment_says_how_long_production_would_take_where_that_was_asked_for():

@@ -166,7 +166,7 @@ def test_a_plugin_whose_formats_cannot_be_used_is_refused(fake_distribution, bod
 
 
 @pytest.mark.parametrize(
-    "body, fault", [("1 / 0", "ZeroDivisionError: division by zero"), ("7", "a int is no text")]
+    "body, fault", [("1 / 0", "ZeroDivisionError: division by zero"), ("7", "a int is not text")]
 )
 def test_a_format_that_fails_is_a_fault_and_the_others_are_written(project, body, fault):
     source = (

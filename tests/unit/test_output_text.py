@@ -129,7 +129,7 @@ def test_a_rehearsal_says_that_nothing_is_kept_and_what_was_left_out():
     assert "reason: line 4 cannot run inside a transaction" in text
     assert "1 migration rehearsed in 5.0 ms, 1 not rehearsed; nothing kept" in text
     assert "after the commit, not called now: notify" in text
-    assert last(text) == "How long production would take is not known."
+    assert last(text) == "Time in production: unknown."
 
 
 def test_a_statement_that_was_not_rehearsed_says_why():

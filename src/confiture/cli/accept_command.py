@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 @click.command("accept")
 @run_options
 @add_rehearsal_flags
-@click.option("--static", is_flag=True, help="What lint finds; needs no server.")
-@click.option("--add", is_flag=True, help="Let the file grow.")
-@click.option("--prune", is_flag=True, help="Drop what is no longer found.")
+@click.option("--static", is_flag=True, help="Accept what lint finds; needs no server.")
+@click.option("--add", is_flag=True, help="Allow new findings in the file.")
+@click.option("--prune", is_flag=True, help="Remove findings that no longer occur.")
 @STRICT
 def command(
     flags: Flags, rehearsal_options: RehearsalOptions, static: bool, add: bool, prune: bool, strict: bool
 ) -> int:
-    """Accept the findings there are: they fail the gate no more."""
+    """Accept current findings so that they no longer fail the gate."""
     rehearsal_options.check(rehearses=not static)
     wanted, gating = AcceptOptions(static, add, prune), GateOptions(strict=strict, ignores_accepted=True)
     if static:
@@ -86,12 +86,12 @@ def _rehearse_and_accept(
 
 @frozen
 class AcceptOptions:
-    """What the flags say.
+    """The options of ``accept``.
 
     Attributes:
         static: Findings of the files' text alone.
-        add: Whether the file may grow.
-        prune: Whether it is to shrink.
+        add: True if the file may grow.
+        prune: True to remove findings that no longer occur.
     """
 
     static: bool = False
@@ -107,7 +107,7 @@ def accept_findings(
     Args:
         settings: Where the file lies.
         report: Of a rehearsal that went well, or of files that were read; nothing accepted in it yet.
-        options: What the flags say.
+        options: The options of ``accept``.
         lint_report: Beside a rehearsal: what the files' text alone tells, which is still there too.
 
     Raises:
@@ -159,7 +159,9 @@ def _complete_report(
     notes = list(report.notes)
     if change.gone:
         gone = f"{_format_count(len(change.gone))} of {FILE} no longer found"
-        notes.append(f"{gone}: dropped" if options.prune else f"{gone}: confiture accept --prune drops them")
+        notes.append(
+            f"{gone}: dropped" if options.prune else f"{gone}: remove them with confiture accept --prune"
+        )
     return evolve(
         report,
         findings=findings,
@@ -176,14 +178,14 @@ def _build_refusal(change: AcceptedChange) -> Verdict:
     return Verdict(
         False,
         f"{found} not accepted: {FILE} may only shrink",
-        "mend them; or let it grow: confiture accept --add",
+        "fix the findings, or accept them too: confiture accept --add",
     )
 
 
 def _describe_outcome(change: AcceptedChange, after: Collection[str], *, grows: bool) -> str:
     if grows and change.new:
-        return f"accepted {_format_count(len(change.new))}: {FILE} holds {len(after)}"
-    return f"nothing new to accept: {FILE} holds {len(after)}" if after else "nothing to accept"
+        return f"accepted {_format_count(len(change.new))} ({len(after)} in {FILE})"
+    return f"nothing new to accept ({len(after)} in {FILE})" if after else "nothing to accept"
 
 
 def _format_count(count: int) -> str:

@@ -12,11 +12,11 @@ from confiture.cli.outputs import open_outputs
 @click.command("baseline")
 @ledger_options
 @click.argument("version", metavar="V")
-@click.option("--dry-run", is_flag=True, help="Say what would be recorded, and record nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be recorded; record nothing.")
 def command(flags: Flags, version: str, dry_run: bool) -> int:
     """Record migrations as applied without running them.
 
-    All of them up to and including V: for a database that has their changes already.
+    Records every migration up to and including V, for a database that already has their changes.
     """
     from confiture.ledger.baseline import record_baseline
     from confiture.postgres.signals import raise_on_signals

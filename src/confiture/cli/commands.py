@@ -14,20 +14,20 @@ COMMANDS = {
     "status": "Show which migrations are applied and which are pending.",
     "plan": "Show what would run, in order, with its SQL and hooks.",
     "run": "Apply the pending migrations.",
-    "dry-run": "Rehearse the pending migrations: run it all, keep nothing.",
+    "dry-run": "Rehearse the pending migrations: run them, then roll back.",
     "down": "Undo the last migration, or several.",
     "redo": "Undo the last migration and apply it again.",
     "verify": "Compare the ledger with the files and the installed plugins.",
     "baseline": "Record migrations as applied without running them.",
-    "repair": "Show what is unfinished, and the exact next command.",
+    "repair": "Show unfinished migrations and the exact next command.",
     "history": "Show what was applied when, by whom, with which hooks and plugins.",
-    "dump": "Write the schema as SQL that can be committed and reviewed.",
-    "stats": "Export what estimates need to know of production; no row data.",
-    "estimates": "Show how good predictions were so far.",
-    "completion": "Print what completes the commands in a shell.",
-    "lint": "Judge migration files by their text alone; needs no server.",
-    "accept": "Accept the findings there are: they fail the gate no more.",
-    "rules": "List the rules that migrations are judged by, or explain one.",
+    "dump": "Write the schema as SQL to commit and review.",
+    "stats": "Export the statistics that estimates need from production; no row data.",
+    "estimates": "Show how accurate predictions have been.",
+    "completion": "Print the completion script for a shell.",
+    "lint": "Check migration files without a server.",
+    "accept": "Accept current findings so that they no longer fail the gate.",
+    "rules": "List the rules that check migrations, or explain one.",
     "plugins": "List the installed plugins.",
 }
 
@@ -52,7 +52,7 @@ class CommandGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called, or say which one is nearest."""
         known = not args or args[0] in COMMANDS or args[0].startswith("-")
-        # While a shell completes a line, what is not yet a command is no mistake.
+        # During shell completion the command may be incomplete, so an unknown word is not an error.
         if not known and not ctx.resilient_parsing:
             raise click.UsageError(f"there is no command {args[0]!r}{_suggest_nearest(args[0])}", ctx)
         return super().resolve_command(ctx, args)

@@ -12,10 +12,10 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.command("completion")
 @click.argument("shell", type=click.Choice(_SHELLS))
 def command(shell: str) -> int:
-    """Print what completes the commands in a shell.
+    """Print the completion script for a shell.
 
-    In bash: source <(confiture completion bash), for good in ~/.bashrc. In zsh the same in ~/.zshrc.
-    In fish: confiture completion fish > ~/.config/fish/completions/confiture.fish
+    In bash, add to ~/.bashrc: source <(confiture completion bash). In zsh, the same in ~/.zshrc.
+    In fish, run: confiture completion fish > ~/.config/fish/completions/confiture.fish
     """
     from click.shell_completion import get_completion_class
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("down")
 @down_options
-@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many to undo; 1 if not given.")
+@click.option("--steps", type=click.IntRange(min=1), metavar="N", help="How many migrations to undo (1).")
 def command(flags: Flags, steps: int | None) -> int:
     """Undo the last migration, or several."""
     if steps is not None and flags.to is not None:

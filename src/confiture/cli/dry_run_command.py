@@ -15,6 +15,6 @@ from confiture.cli.run_command import rehearse
 @add_rehearsal_flags
 @add_gate_flags
 def command(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: GateOptions) -> int:
-    """Rehearse the pending migrations: run it all, keep nothing."""
+    """Rehearse the pending migrations: run them, then roll back."""
     rehearsal_options.check(rehearses=True)
     return rehearse(flags, rehearsal_options, gate_options)

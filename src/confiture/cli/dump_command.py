@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 @database_options
 @click.argument("file", metavar="[FILE]", required=False)
 def command(flags: Flags, file: str | None) -> int:
-    """Write the schema as SQL that can be committed and reviewed.
+    """Write the schema as SQL to commit and review.
 
-    To schema.sql beside the configuration where no FILE is given; - is stdout.
+    Without FILE, writes schema.sql in the configuration's folder; - is stdout.
     """
     if file == "-" and "json" in flags.output:
-        raise click.UsageError("stdout cannot take both the schema and a report: --output json=FILE")
+        raise click.UsageError("stdout cannot take both the schema and a report: use --output json=FILE")
     with open_outputs(flags) as out:
         with open_server(read_settings(flags)) as settings:
             dump = _dump_to_stdout(settings) if file == "-" else _dump_to_file(settings, file)

@@ -1,4 +1,4 @@
-"""Every error becomes words on stderr and an exit code: here, and nowhere else."""
+"""Turn an exception into a message on stderr and an exit code; no other module does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def report_error(error: BaseException) -> int:
     """Say what went wrong and return the exit code.
 
     Raises:
-        BaseException: The error itself, where it is a fault of confiture's own.
+        BaseException: The error itself, if it is a bug in confiture.
     """
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
@@ -38,7 +38,7 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
     """Return what to say about ``error``, and the exit code.
 
     Raises:
-        BaseException: The error itself, where it is a fault of confiture's own.
+        BaseException: The error itself, if it is a bug in confiture.
     """
     if isinstance(error, ConfitureError):
         return _explain_fault(error), error.exit_code
@@ -116,7 +116,7 @@ def _format_hint(text: str | None) -> list[str]:
 
 
 def shorten_path(path: str) -> str:
-    """Return ``path`` relative to the working directory where it lies below."""
+    """Return ``path`` relative to the working directory if it is inside it."""
     with contextlib.suppress(OSError):
         return path.removeprefix(f"{os.getcwd()}{os.sep}")
     return path

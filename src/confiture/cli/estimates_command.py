@@ -12,9 +12,9 @@ from confiture.cli.outputs import open_outputs
 @click.command("estimates")
 @database_options
 def command(flags: Flags) -> int:
-    """Show how good predictions were so far.
+    """Show how accurate predictions have been.
 
-    What runs took, beside what was said before: read from a file beside the configuration.
+    Compares predicted with actual times, from a file in the configuration's folder.
     """
     from confiture.estimate.prediction_store import read_calibration
 

@@ -1,4 +1,4 @@
-"""What ``run``, ``dry-run`` and ``down`` share: plugins, a server, the work, its report, the exit code."""
+"""Run one executing command: load plugins, reach the server, do the work, write the report."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
 
     # Of a connection that is lost the driver warns as it tidies up; the report says it, once.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    # What hooks and migrations print is not the report: stdout is for that alone.
+    # Hooks and migrations may print. Stdout carries only the report, which a machine may parse.
     with raise_on_signals(), open_progress(flags) as tell, redirect_stdout(sys.stderr):
         settings = read_settings(flags)
         with load_plugins(settings, flags) as plugins, open_server(settings) as there:
@@ -65,7 +65,7 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
 
 
 def _write_report(out: Outputs, report: Report) -> None:
-    """Write the report; where that fails too, what failed first decides the exit code."""
+    """Write the report; if the run had already failed, its exit code wins over a write error."""
     try:
         out.write("report", report)
     except (ConfitureError, OSError) as error:
@@ -112,7 +112,7 @@ def rehearse_pending(
     rehearsal_options: RehearsalOptions,
     gate_options: GateOptions,
 ) -> Report:
-    """Rehearse what is pending, and return the report with the gate's verdict.
+    """Rehearse the pending migrations and return the report with the gate's verdict.
 
     Raises:
         ConfitureError: Nothing was begun.

@@ -23,11 +23,11 @@ ALL_INSTALLED = "*"
 
 @frozen
 class Flags:
-    """What the shared flags of a command say.
+    """The values of the flags that commands share.
 
     Attributes:
         to: ``--to``.
-        plugins: ``--plugins``: names, ``ALL_INSTALLED`` without names, ``None`` where not given.
+        plugins: ``--plugins``: names, ``ALL_INSTALLED`` without names, ``None`` if not given.
         no_plugins: ``--no-plugins``.
         locked: ``--locked``.
         output: ``--output``, each as written.
@@ -117,14 +117,14 @@ _REPORT = click.option(
     help=f"Report as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, to stdout or a file; repeatable.",
 )
 _VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
-_QUIET = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 _LOG_FORMAT = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     callback=_set_log_format,
     expose_value=False,
     is_eager=True,
-    help="Write what goes to stderr as text, or as one JSON object a line.",
+    help="Write stderr as text, or as one JSON object per line.",
 )
 _ENV = click.option("--env", metavar="NAME", help="Use the [env.NAME] table of the configuration.")
 _MIGRATIONS = click.option("--migrations", metavar="DIR", help="The folder of the migrations.")
@@ -133,7 +133,10 @@ _DATABASE = (
     _MIGRATIONS,
     _ENV,
     click.option(
-        "--wait", callback=_parse_seconds, metavar="SECONDS", help="Wait for a server still starting."
+        "--wait",
+        callback=_parse_seconds,
+        metavar="SECONDS",
+        help="Wait this long for a server that is starting.",
     ),
     _LOG_FORMAT,
 )
@@ -145,7 +148,7 @@ _PLUGINS = (
         flag_value=ALL_INSTALLED,
         default=None,
         metavar="[A,B]",
-        help="Use these plugins, in this order; without names, all that are installed.",
+        help="Use these plugins, in this order; without names, all installed plugins.",
     ),
     _NO_PLUGINS,
     click.option("--locked", is_flag=True, help="Refuse plugins other than those pinned."),
@@ -153,10 +156,13 @@ _PLUGINS = (
 _ORDER = click.option(
     "--allow-out-of-order", is_flag=True, default=None, help="Apply a pending version below an applied one."
 )
-_TO = click.option("--to", metavar="V", help="Up to this version, itself included.")
-_DOWN_TO = click.option("--to", metavar="V", help="Undo down to this version, which stays applied.")
+_TO = click.option("--to", metavar="V", help="Stop after this version.")
+_DOWN_TO = click.option("--to", metavar="V", help="Undo every migration after this version.")
 _LOCK_WAIT = click.option(
-    "--lock-wait", callback=_parse_seconds, metavar="SECONDS", help="Wait for another run to end (30)."
+    "--lock-wait",
+    callback=_parse_seconds,
+    metavar="SECONDS",
+    help="Wait this long for the migration lock (30).",
 )
 _LOCK = (
     _LOCK_WAIT,

@@ -1,4 +1,4 @@
-"""The gate as commands are told of it: its flags, what they choose, and the judging of a report."""
+"""Define the gate's flags and apply the gate to a report."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
     from confiture.gate.scope import Scope
     from confiture.plugins.load import Loaded
 
-NO_GATE = click.option("--no-gate", is_flag=True, help="Report only; nothing found changes the exit code.")
+NO_GATE = click.option(
+    "--no-gate", is_flag=True, help="Report findings, but do not let them change the exit code."
+)
 SINCE = click.option(
     "--since",
     metavar="GITREF",
-    help="Judge only what changed since HEAD's branch left this commit; all is rehearsed.",
+    help="Check only what changed since HEAD's branch left this commit; everything is rehearsed.",
 )
 STRICT = click.option("--strict", is_flag=True, help="Every ignore needs a reason.")
-ALLOW_EMPTY = click.option("--allow-empty", is_flag=True, help="That there is no file to judge is no error.")
+ALLOW_EMPTY = click.option("--allow-empty", is_flag=True, help="Exit 0 if there are no files to check.")
 
 
 @frozen
 class GateOptions:
-    """What the flags say of the gate.
+    """The values of the gate's flags.
 
     Attributes:
         no_gate: Only report.
         since: ``--since``.
-        strict: Whether an ignore needs a reason.
-        allow_empty: Whether there need not be anything to judge.
-        ignores_accepted: Whether what was accepted counts too.
+        strict: True if every ignore needs a reason.
+        allow_empty: True if having no file to check is not an error.
+        ignores_accepted: True to count accepted findings like any other.
     """
 
     no_gate: bool = False
@@ -49,7 +51,7 @@ class GateOptions:
     ignores_accepted: bool = False
 
     def check(self, *, judges: bool) -> None:
-        """Refuse the flags where nothing is judged.
+        """Refuse the gate's flags if the command runs no gate.
 
         Raises:
             click.UsageError: One was given.
@@ -66,7 +68,7 @@ class GateOptions:
 
 
 def add_gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags to a command, which gets them as one value, ``gating``."""
+    """Add the flags to a command, which gets them as one value, ``gate_options``."""
 
     @wraps(command)
     def with_flags(
@@ -114,7 +116,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
     if not (changed or gate_options.allow_empty):
         raise UsageFault(
             f"--since {gate_options.since}: no migration has changed",
-            hint="where that is to pass, add --allow-empty",
+            hint="to exit 0 in this case, add --allow-empty",
         )
     named = [found for each in changed if (found := parse_filename(each.name))]
     return Scope(
@@ -129,7 +131,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
     """Judge a report by the configuration's policy and by what was accepted.
 
     Raises:
-        ConfigurationFault: What was accepted cannot be read.
+        ConfigurationFault: The file of accepted findings cannot be read.
     """
     from confiture.gate.judge import judge_report
     from confiture.rules.lint import shown
@@ -150,7 +152,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
 
 
 def read_accepted(settings: Settings) -> tuple[AcceptedFinding, ...]:
-    """Return the findings that were accepted, none where there is no such file.
+    """Return the accepted findings, none if the file does not exist.
 
     Raises:
         ConfigurationFault: It cannot be read.

@@ -13,7 +13,7 @@ from confiture.config.settings import load_settings
 _CONFIGURATION_TEMPLATE = """\
 # Settings of confiture. Everything here may be left out; flags and CONFITURE_DATABASE_URL go first.
 
-# url = "postgresql://${USER}@localhost/app"   # or "embedded:", a server of its own
+# url = "postgresql://${USER}@localhost/app"   # or "embedded:", confiture's own server
 # migrations = "migrations"
 # plugins = ["backfill", "guard==0.1.0"]
 # lock_timeout = "5s"
@@ -31,7 +31,7 @@ def command() -> int:
     """Write a configuration file and a migrations folder."""
     here = Path.cwd()
     if (file := read_in(here)) is not None:
-        click.echo(f"{file.path.name} is already here and stays as it is")
+        click.echo(f"{file.path.name} already exists; not changed")
     else:
         with (here / "confiture.toml").open("x", encoding="utf-8") as new:
             new.write(_CONFIGURATION_TEMPLATE)
@@ -44,7 +44,7 @@ def _make_folder() -> None:
     folder = load_settings(environ={}).migrations
     shown = shorten_path(str(folder))
     if folder.is_dir():
-        click.echo(f"{shown}/ is already here and stays as it is")
+        click.echo(f"{shown}/ already exists; not changed")
         return
     folder.mkdir(parents=True)
     click.echo(f"made {shown}/, for your migrations; the first one: confiture new NAME")

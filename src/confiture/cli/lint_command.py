@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @add_gate_flags
 def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) -> int:
-    """Judge migration files by their text alone; needs no server."""
-    # A command that ends soon: what the collector would look through a hundred times goes with it.
+    """Check migration files without a server."""
+    # Lint ends soon and exits, so collecting its parse trees would only cost time.
     gc.disable()
     with open_outputs(flags) as out:
         settings = read_settings(flags)
@@ -38,7 +38,7 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
             out.drop_text().write("report", build_refused_report("dry-run", fault))
             raise
         out.write("report", report)
-    # Python's last collection, on its way out, is not kept from what is disabled, but from what is frozen.
+    # Python runs one more collection at exit even if gc is disabled; frozen objects are exempt from it.
     gc.freeze()
     return report.exit_code
 

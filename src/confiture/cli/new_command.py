@@ -55,14 +55,14 @@ def make_safe_name(name: str) -> str:
         UsageFault: Nothing is left of it, or it would be taken for a path or for a version.
     """
     if "/" in name or os.sep in name or "\\" in name:
-        raise UsageFault(f"{name!r} is a path", hint="give a name only; --migrations says which folder")
+        raise UsageFault(f"{name!r} is a path", hint="give only a name; choose the folder with --migrations")
     safe = re.sub(r"[^\w-]+", "_", name).strip("_")
     if not safe:
         raise UsageFault(f"{name!r} is no name for a file", hint="use letters: confiture new create_orders")
     if re.match(r"\d+(_|$)", safe):
         raise UsageFault(
-            f"{name!r} begins with a number, which would be read as a part of the version",
-            hint="put a word first",
+            f"{name!r} begins with a number, which would become part of the version",
+            hint="begin the name with a word",
         )
     return safe
 

@@ -44,7 +44,7 @@ class OutputTarget:
         return self.format == "text" or bool(self.reporter and self.reporter.lines)
 
     def is_compatible_with(self, other: OutputTarget) -> bool:
-        """Return whether ``other`` leaves room for this one: a file of its own, or lines beside text."""
+        """Return True if both targets can be written: different files, or line formats sharing stdout."""
         if self.file is None and other.file is None:
             return self._is_shareable and other._is_shareable and self.format != other.format
         return self._real_path != other._real_path
@@ -77,12 +77,12 @@ class Outputs:
 
     @property
     def on_screen(self) -> bool:
-        """Whether a person reads the text at a terminal."""
+        """True if the text report goes to a terminal."""
         shown = any(target.format == "text" and target.file is None for target in self.targets)
         return shown and not self.quiet and sys.stdout.isatty()
 
     def write(self, kind: OutputKind, value: object) -> None:
-        """Write ``value`` everywhere it was asked for.
+        """Write ``value`` to every target.
 
         Raises:
             UsageFault: A file cannot be written after all.
@@ -143,14 +143,14 @@ def _open_target(
 
 
 def _measure_width(kind: OutputKind) -> dict[str, int]:
-    """Return how wide a terminal is; what goes elsewhere is never wrapped, so that it can be searched."""
+    """Return the terminal's width; text for a file or pipe is not wrapped, so that grep works."""
     if kind != "report" or not sys.stdout.isatty():
         return {}
     return {"max_width": shutil.get_terminal_size().columns}
 
 
 def _parse_output(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
-    """Return the format, the file, and who writes it where that is no module of ``text`` and ``json``."""
+    """Parse one ``--output`` value; the reporter is ``None`` for text, json and html."""
     format, equals, file = wanted.partition("=")
     by = None if format in FORMATS else find_plugin_reporter(wanted, format, flags)
     if format in BUILTIN_FORMATS:
@@ -231,7 +231,7 @@ def call_reporter(format: str, render: Render, value: Any) -> str:
     Raises:
         PluginFault: It raises, or returns something else than text.
     """
-    hint = "mend the plugin that brings the format"
+    hint = "fix the plugin that provides this format, or use another format"
     try:
         text = render(value, build_render_context())
     except Exception as error:
@@ -239,12 +239,12 @@ def call_reporter(format: str, render: Render, value: Any) -> str:
             raise
         raise PluginFault(f"--output {format}: {type(error).__name__}: {error}", hint=hint) from error
     if not isinstance(text, str):
-        raise PluginFault(f"--output {format}: a {type(text).__name__} is no text", hint=hint)
+        raise PluginFault(f"--output {format}: a {type(text).__name__} is not text", hint=hint)
     return text
 
 
 def build_render_context() -> RenderContext:
-    """Return where this is: the repository around the working directory, which paths are relative to."""
+    """Return the repository around the working directory; reports give paths relative to it."""
     here = Path.cwd()
     root = next((parent for parent in (here, *here.parents) if (parent / ".git").exists()), here)
     return RenderContext(root.as_posix(), here.as_posix())

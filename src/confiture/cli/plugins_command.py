@@ -17,12 +17,12 @@ from confiture.exceptions import UsageFault
 
 @click.group("plugins", invoke_without_command=True)
 @plugin_options
-@click.option("--order", "in_order", is_flag=True, help="Show the hooks of each phase in their real order.")
+@click.option("--order", "in_order", is_flag=True, help="Show the hooks of each phase in call order.")
 def command(flags: Flags, in_order: bool) -> int:
     """List the installed plugins."""
     if click.get_current_context().invoked_subcommand:
         if flags != Flags() or in_order:
-            raise UsageFault("flags of plugins say what to list, not what to write", hint="leave them out")
+            raise UsageFault("plugins new takes no flags of plugins", hint="leave them out")
         return 0
     return _list_plugins(flags, in_order)
 
@@ -40,7 +40,7 @@ def _list_plugins(flags: Flags, in_order: bool) -> int:
 
 
 def _read_hook_order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str, ...]]:
-    """Return the order of the hooks that a run with these flags calls; where none are configured, of all."""
+    """Return the hooks in call order; those of all installed plugins if none are configured."""
     from confiture.plugins.order import order
 
     if settings.plugins is None and flags.plugins is None and not flags.no_plugins:
@@ -52,7 +52,7 @@ def _read_hook_order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str
 @command.command("new")
 @click.argument("name")
 def new(name: str) -> int:
-    """Write a plugin's package: one hook, its test, all that pip needs."""
+    """Create a plugin package: one hook, its test, and pyproject.toml."""
     from confiture.plugins.scaffold import files_of, new_plugin, write
 
     plugin = new_plugin(name)

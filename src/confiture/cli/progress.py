@@ -1,4 +1,4 @@
-"""What happens right now, on stderr: live at a terminal, plain lines elsewhere, objects for machines."""
+"""Show progress on stderr: live at a terminal, plain lines elsewhere, JSON for machines."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ProgressDisplay(Protocol):
-    """What takes note of the work."""
+    """Receives the progress of a run."""
 
     def __call__(self, line: str) -> None:
         """Take a line for a person."""
@@ -41,7 +41,7 @@ class ProgressDisplay(Protocol):
 
 @contextmanager
 def open_progress(flags: Flags) -> Iterator[ProgressDisplay | None]:
-    """Lend what takes note of the work, and choose what is logged beside it."""
+    """Yield the progress listener that fits stderr, and set the log threshold."""
     set_threshold(_choose_threshold(flags))
     if flags.quiet:
         yield None
@@ -144,10 +144,10 @@ _LIVE_AFTER_MS = 1000.0
 
 @define
 class LiveDisplay:
-    """Looks at what runs, from a thread of its own, and draws it on stderr.
+    """Draws the current activity on stderr, from a separate thread.
 
     Attributes:
-        read_activity: Tells what runs, ``None`` where nothing does.
+        read_activity: Returns the current activity, ``None`` if nothing runs.
     """
 
     read_activity: Callable[[], Activity | None]
@@ -204,7 +204,7 @@ def _build_display() -> Any:
 
     # The passing line may still stand there.
     sys.stderr.write("\r\x1b[K")
-    # What else is printed goes where it went: redirecting is not a thread's to do.
+    # sys.stdout and sys.stderr are global; a thread must not redirect them under the main thread.
     return Display(
         console=Console(stderr=True),
         auto_refresh=False,
@@ -215,7 +215,7 @@ def _build_display() -> Any:
 
 
 def render_activity(activity: Activity) -> list[str]:
-    """Return what is drawn: the migration and its time, the statement, and who it waits for."""
+    """Return the lines to draw: the migration and its time, the statement, and its blocker."""
     lines = [f"{inert(activity.label)}: {inert(activity.stage)}, {duration(activity.elapsed_ms)}"]
     if activity.sql is not None:
         where = "" if activity.line is None else f"line {activity.line}: "

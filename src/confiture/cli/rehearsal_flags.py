@@ -1,4 +1,4 @@
-"""Where to rehearse, as ``dry-run`` and ``run --dry-run`` are told it."""
+"""Define the flags that choose where and how to rehearse."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ _IN = click.option(
     type=click.Choice(["transaction", "clone", "embedded"]),
     default=None,
     help="Rehearse in one transaction that is rolled back (the default), in a clone of the database on its "
-    "server, or in a copy of its schema on a server of our own.",
+    "server, or in a copy of its schema on the embedded server.",
 )
 _SAMPLE = click.option(
     "--sample",
     type=click.IntRange(min=1),
     default=None,
     metavar="ROWS",
-    help="With --in embedded: copy so many rows of each table too, and all that they refer to.",
+    help="With --in embedded, also copy ROWS rows per table and every row they reference.",
 )
 
 _EXPLAIN = click.option(
-    "--explain", is_flag=True, help="Ask for the plan of each INSERT, UPDATE, DELETE and MERGE."
+    "--explain", is_flag=True, help="Include the query plan of each INSERT, UPDATE, DELETE and MERGE."
 )
 _REPEAT = click.option(
     "--repeat",
     type=click.IntRange(min=1),
     default=None,
     metavar="N",
-    help="Rehearse N times, and tell how times vary.",
+    help="Rehearse N times and show how the times vary.",
 )
 _PRODUCTION = click.option(
     "--production",
     type=click.Path(path_type=Path),
     default=None,
     metavar="FILE",
-    help="Say how long it would take in production, of which `confiture stats export` wrote this file.",
+    help="Estimate the time in production, from a file written there by `confiture stats export`.",
 )
 _BUDGET = click.option(
     "--estimate-budget",
     default=None,
     metavar="TIME",
     callback=_parse_budget,
-    help="With --production, --in clone or embedded: rehearse on samples of several sizes for so long (60s).",
+    help="With --production and --in clone or embedded, rehearse at several sizes for up to TIME (60s).",
 )
 
 
@@ -73,9 +73,9 @@ class RehearsalOptions:
     Attributes:
         place: Which of the three places.
         sample_rows: How many rows of each table to copy; ``None``: none.
-        explain: Whether plans are asked for.
+        explain: True to include query plans.
         repeat: How many times.
-        production: The file of production's statistics, where estimates are wanted.
+        production: The file of production's statistics; ``None`` without estimates.
         budget_s: For rehearsing at several sizes, in seconds.
     """
 
@@ -104,13 +104,13 @@ class RehearsalOptions:
         if alone and not rehearses:
             raise click.UsageError(f"{alone} is for a rehearsal: add --dry-run")
         if self.sample_rows is not None and self.place != "embedded":
-            raise click.UsageError("--sample copies rows to a server of our own: add --in embedded")
+            raise click.UsageError("--sample copies rows to the embedded server: add --in embedded")
         if self.budget_s is not None and not self.production:
             raise click.UsageError("--estimate-budget is for estimates: add --production FILE")
 
     @property
     def run_arguments(self) -> dict[str, Any]:
-        """What ``operations.run`` takes of it.
+        """The keyword arguments for ``operations.run``.
 
         Raises:
             StatisticsFault: The file of production's statistics cannot be used.
@@ -132,7 +132,7 @@ class RehearsalOptions:
 
 
 def add_rehearsal_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags to a command, which gets them as one value, ``rehearsing``."""
+    """Add the flags to a command, which gets them as one value, ``rehearsal_options``."""
 
     @wraps(command)
     def with_flags(

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 @click.command("repair")
 @ledger_options
 @click.argument("version", metavar="[V]", required=False)
-@click.option("--accept-changed", metavar="V", help="Take the file of an applied migration as it is now.")
-@click.option("--forget", metavar="V", help="Take a missing or unfinished migration out of the ledger.")
+@click.option("--accept-changed", metavar="V", help="Accept the current file of an applied migration.")
+@click.option("--forget", metavar="V", help="Remove a missing or unfinished migration from the ledger.")
 def command(flags: Flags, version: str | None, accept_changed: str | None, forget: str | None) -> int:
-    """Show what is unfinished, and the exact next command.
+    """Show unfinished migrations and the exact next command.
 
-    Changes nothing without a flag.
+    Without a flag, changes nothing.
     """
     if sum(each is not None for each in (version, accept_changed, forget)) > 1:
         raise click.UsageError("give one of V, --accept-changed V and --forget V")

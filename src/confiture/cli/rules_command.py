@@ -14,7 +14,7 @@ from confiture.exceptions import UsageFault
 @plugin_options
 @click.argument("name", required=False)
 def command(flags: Flags, name: str | None) -> int:
-    """List the rules that migrations are judged by, or explain one."""
+    """List the rules that check migrations, or explain one."""
     from confiture.did_you_mean import did_you_mean
     from confiture.rules.explain import explained
     from confiture.rules.registry import gathered

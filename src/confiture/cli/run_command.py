@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @run_options
-@click.option("--dry-run", is_flag=True, help="Rehearse: run it all, keep nothing.")
+@click.option("--dry-run", is_flag=True, help="Rehearse: run everything, then roll back.")
 @add_rehearsal_flags
-@click.option("--gate", is_flag=True, help="Rehearse first, and apply only what the gate lets pass.")
+@click.option("--gate", is_flag=True, help="Rehearse first, and apply only if the gate passes.")
 @add_gate_flags
-@click.option("--dump", is_flag=True, help="Then write schema.sql, as confiture dump does.")
+@click.option("--dump", is_flag=True, help="Afterwards, write schema.sql, as confiture dump does.")
 def command(
     flags: Flags,
     dry_run: bool,
@@ -55,7 +55,7 @@ def command(
 
 
 def rehearse(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: GateOptions) -> int:
-    """Rehearse and judge what is pending, and return the exit code."""
+    """Rehearse the pending migrations, apply the gate and return the exit code."""
     work = partial(
         rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
     )
@@ -87,7 +87,7 @@ def _apply_gated(
     progress: ProgressDisplay | None,
     to: str | None,
 ) -> Report:
-    """Apply what the gate lets pass, and exactly that."""
+    """Rehearse first, and apply exactly the rehearsed files if the gate passes."""
     before = _read_checksums(settings)
     rehearsal = rehearse_first(settings, plugins, progress)
     if rehearsal.exit_code:
@@ -96,7 +96,7 @@ def _apply_gated(
         return evolve(rehearsal, mode="run")
     if _read_checksums(settings) != before:
         raise UsageFault(
-            "the migrations changed while they were rehearsed: nothing was applied", hint="run it again"
+            "the migrations changed during the rehearsal: nothing was applied", hint="run it again"
         )
     report = _apply(settings, plugins, progress, to)
     return evolve(report, findings=rehearsal.findings, verdict=rehearsal.verdict)
@@ -117,7 +117,7 @@ def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
     try:
         return frozenset((each.version, each.checksum) for each in read_folder(settings.migrations))
     except SourceFault:
-        # Whether that is an error is for the rehearsal to say.
+        # The rehearsal that follows reports the fault.
         return frozenset()
 
 
@@ -131,7 +131,7 @@ def _check_pg_dump(settings: Settings) -> None:
 
 
 def _add_dump(settings: Settings, report: Report) -> Report:
-    """Add the dump to the report; where it fails, what was applied stays applied."""
+    """Add the dump to the report; if it fails, the applied migrations stay applied."""
     from confiture.postgres.dump import write_schema
 
     try:

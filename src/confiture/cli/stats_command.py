@@ -11,13 +11,13 @@ from confiture.cli.outputs import open_outputs
 
 @click.group("stats")
 def command() -> None:
-    """Export what estimates need to know of production; no row data."""
+    """Export the statistics that estimates need from production; no row data."""
 
 
 @command.command("export")
 @database_options
 def export(flags: Flags) -> int:
-    """Write sizes, shapes and settings of a database as JSON; no row data, nothing is changed.
+    """Write a database's sizes, statistics and settings as JSON. Read-only; no row data.
 
     confiture stats export --url PRODUCTION > production.json
     """

@@ -11,7 +11,7 @@ from confiture.cli.outputs import open_outputs
 
 @click.command("status")
 @database_options
-@click.option("--exit-code", is_flag=True, help="End with 1 where something is pending.")
+@click.option("--exit-code", is_flag=True, help="Exit 1 if a migration is pending.")
 def command(flags: Flags, exit_code: bool) -> int:
     """Show which migrations are applied and which are pending."""
     from confiture.api.operations import read_status

@@ -14,7 +14,7 @@ from confiture.cli.outputs import open_outputs
 def command(flags: Flags) -> int:
     """Compare the ledger with the files and the installed plugins.
 
-    Reads only. Ends with 7 where anything disagrees.
+    Read-only. Exits with 7 if anything disagrees.
     """
     from confiture.ledger.verify import verify
 

@@ -25,7 +25,7 @@ from confiture.estimate.statistics import (
 from confiture.exceptions import UsageFault
 
 _T = TypeVar("_T")
-_EXPORT_HINT = "write it anew: confiture stats export --url PRODUCTION"
+_EXPORT_HINT = "check the path, or export the file again: confiture stats export --url PRODUCTION > FILE"
 _TYPE_WORDS = {
     str: "text",
     bool: "true or false",

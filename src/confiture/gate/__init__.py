@@ -6,4 +6,4 @@ migrations are judged at all, ``accepted`` which findings were let in before, ``
 """
 
 ACCEPTED_FILE = ".confiture-accepted.json"
-"""The findings that were let in before; lies beside the configuration."""
+"""The file of accepted findings, in the configuration's folder."""

@@ -1,4 +1,4 @@
-"""The findings that were let in before the gate was there: a file that may only shrink."""
+"""Read and write the file of accepted findings, which may only shrink."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class AcceptedFinding:
 
     Attributes:
         file: As reports show it.
-        relation: Empty where the finding names none.
+        relation: Empty if the finding names none.
         basis: ``measured`` or ``static``: what found it.
-        fingerprint: What tells it from others, lines added above it or not.
+        fingerprint: Identifies the finding even if lines are added above it.
     """
 
     file: str
@@ -33,12 +33,12 @@ class AcceptedFinding:
 
 @frozen
 class AcceptedChange:
-    """What becomes of the file.
+    """How the file of accepted findings changes.
 
     Attributes:
-        kept: What it is to hold.
-        new: Findings that it does not hold, and may only hold if it is to grow.
-        gone: What it held, and is not found any more.
+        kept: Findings to keep in the file.
+        new: Findings not in the file; added only if it may grow.
+        gone: Findings in the file that no longer occur.
     """
 
     kept: tuple[AcceptedFinding, ...]
@@ -47,9 +47,9 @@ class AcceptedChange:
 
 
 def select_acceptable(findings: Iterable[Finding]) -> tuple[AcceptedFinding, ...]:
-    """Return what can be accepted of these: errors and warnings that nothing else lets pass.
+    """Return the findings that can be accepted: errors and warnings that are not ignored.
 
-    A limit is not: it is raised in the configuration, where one reads how far.
+    An exceeded limit cannot be accepted; raise the limit in the configuration, which shows by how much.
     """
     return tuple(
         sorted(
@@ -71,11 +71,11 @@ def compare_accepted(
     found: Collection[AcceptedFinding],
     examined: Collection[AcceptedFinding],
 ) -> AcceptedChange:
-    """Compare what is accepted with what is found now.
+    """Compare the accepted findings with the current ones.
 
     Args:
-        before: What the file holds.
-        found: What there is.
+        before: The findings in the file.
+        found: The current findings.
         examined: Of ``before``, what would have been found if it were still there.
     """
     there = {each.fingerprint for each in found}
@@ -110,7 +110,9 @@ def parse_accepted(text: str, name: str) -> tuple[AcceptedFinding, ...]:
         why = f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}"
     except (KeyError, TypeError, AttributeError, RecursionError):
         why = f'{name} is not a list of findings under "accepted", each with {", ".join(_ENTRY_KEYS)}'
-    raise ConfigurationFault(why, hint="restore it from the repository, or write it anew: confiture accept")
+    raise ConfigurationFault(
+        why, hint="restore it from the repository, or delete it and run confiture accept"
+    )
 
 
 def _read_text(entry: dict[str, object], key: str) -> str:

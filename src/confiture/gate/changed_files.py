@@ -14,7 +14,7 @@ _FETCH_HINT = "fetch the whole history: git fetch --unshallow, or fetch-depth: 0
 def list_changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
     """Return the files at ``places`` that differ from where HEAD's branch left ``since``, absolute.
 
-    What is not committed yet counts, files that git does not know included.
+    Uncommitted and untracked files count as changed.
 
     Raises:
         UsageFault: git cannot tell.
@@ -75,6 +75,6 @@ def _run_git(folder: Path, since: str, *arguments: str) -> str:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise UsageFault(
             f"--since {since}: git {arguments[0]} failed: {said[0] if said else f'code {done.returncode}'}",
-            hint="where git cannot tell what changed, nothing is judged: mend that, or leave --since out",
+            hint="solve the problem with git, or leave out --since to check all migrations",
         )
     return done.stdout.decode("utf-8", "surrogateescape")

@@ -27,19 +27,19 @@ def judge_report(
     files: Mapping[str, str] = NO_FILES,
     only_report: bool = False,
 ) -> Report:
-    """Return the report with what is over a limit, what does not count, the verdict and the exit code.
+    """Add the exceeded limits, the ignored findings, the verdict and the exit code to a report.
 
-    A report that ended otherwise than well keeps its code: what failed comes first.
+    A report that already failed keeps its exit code: the failure matters more than the gate.
 
     Args:
-        report: Of a rehearsal, or of files that were read.
-        policy: What the gate fails on.
-        scope: Which migrations are judged.
-        accepted: The fingerprints of findings that were let in before.
-        files: The file of each version, as findings name it.
-        only_report: Whether the exit code stays, whatever the gate says.
+        report: The result of a rehearsal or of lint.
+        policy: The severities and limits that fail the gate.
+        scope: The migrations to check.
+        accepted: The fingerprints of accepted findings.
+        files: The file of each version, spelled as in findings.
+        only_report: True if the verdict must not change the exit code.
     """
-    # Of a rehearsal that failed nothing is known of what it did not reach.
+    # A failed rehearsal measured only the part that ran, so its totals cannot be held against limits.
     over = (
         _find_exceeded(_select_migrations(report, scope, files), policy, files)
         if _was_rehearsed(report)
@@ -94,7 +94,7 @@ def _mark_ignored(finding: Finding, scope: Scope, accepted: Collection[str]) -> 
 
 
 def _describe_scope(scope: Scope) -> tuple[str, ...]:
-    return (f"judged: migrations {scope.description}",) if scope.description else ()
+    return (f"checked only migrations {scope.description}",) if scope.description else ()
 
 
 _MAX_PLACES = 3
@@ -103,33 +103,33 @@ _MAX_PLACES = 3
 def build_verdict(
     findings: Collection[Finding], failing: Sequence[Finding], policy: Policy, *, only_report: bool = False
 ) -> Verdict:
-    """Return what the gate says, and what its reader does now."""
+    """Return the gate's verdict and the user's next step."""
     if failing:
-        says = "the gate would say no" if only_report else "the gate says no"
+        result = "would fail" if only_report else "failed"
         return Verdict(
             False,
-            f"{says}: {_count_by_severity(failing)}: {_list_places(failing)}",
+            f"gate: {result} ({_count_by_severity(failing)}): {_list_places(failing)}",
             _suggest_next_step(failing),
         )
     if policy.fail_on == "never":
-        return Verdict(True, 'the gate fails on nothing: fail_on = "never"')
+        return Verdict(True, 'gate: passed (fail_on = "never")')
     rest = [finding for finding in findings if not finding.ignored and finding.severity != "info"]
-    beside = f", with {_count_by_severity(rest)}" if rest else ""
-    return Verdict(True, f"the gate lets it pass{beside}")
+    counts = f" ({_count_by_severity(rest)})" if rest else ""
+    return Verdict(True, f"gate: passed{counts}")
 
 
 def _count_by_severity(findings: Collection[Finding]) -> str:
     counts = Counter(finding.severity for finding in findings)
-    said = [
+    parts = [
         f"{counts[name]} {name}{'s' * (counts[name] != 1)}" for name in ("error", "warning") if counts[name]
     ]
-    return " and ".join(said)
+    return " and ".join(parts)
 
 
 def _list_places(failing: Sequence[Finding]) -> str:
-    said = list(dict.fromkeys(f"{each.rule} at {_format_place(each)}" for each in failing))
-    rest = len(said) - _MAX_PLACES
-    return ", ".join(said[:_MAX_PLACES]) + (f" and {rest} more" if rest > 0 else "")
+    places = list(dict.fromkeys(f"{finding.rule} at {_format_place(finding)}" for finding in failing))
+    rest = len(places) - _MAX_PLACES
+    return ", ".join(places[:_MAX_PLACES]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _format_place(finding: Finding) -> str:
@@ -138,15 +138,15 @@ def _format_place(finding: Finding) -> str:
 
 
 def _suggest_next_step(failing: Sequence[Finding]) -> str:
-    limits = [each for each in failing if each.rule.startswith("limit-")]
-    others = [each for each in failing if each not in limits]
+    limits = [finding for finding in failing if finding.rule.startswith("limit-")]
+    others = [finding for finding in failing if finding not in limits]
     steps = []
     if any(other.recipe for other in others):
-        steps.append('write what stands under "instead"')
+        steps.append('use the SQL under "instead"')
     if others:
         steps.append(
-            f'say above the statement why it may pass: -- confiture: ignore {others[0].rule} reason="…"'
+            f'suppress the finding above the statement: -- confiture: ignore {others[0].rule} reason="…"'
         )
     if limits:
-        steps.append("do less at a time, or raise the limit in [tool.confiture.gate]")
+        steps.append("split the migration, or raise the limit in [tool.confiture.gate]")
     return "; or ".join(steps)

@@ -1,4 +1,4 @@
-"""Hold what was measured against the limits; what could not be measured counts as too much."""
+"""Compare the measurements with the limits; an unknown value counts as exceeded."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class _LimitBreach:
 
     Attributes:
         key: The limit's key.
-        message: What was measured, against what; or why it is not known.
-        statement: The one to blame, where it is one.
+        message: The measured value and the limit, or why the value is unknown.
+        statement: The statement responsible, if there is one.
         known: ``False``: it could not be measured.
     """
 
@@ -46,7 +46,7 @@ class _LimitBreach:
 def find_exceeded(
     migrations: Sequence[MigrationReport], policy: Policy, files: Mapping[str, str]
 ) -> tuple[Finding, ...]:
-    """Return what is over a limit, as findings.
+    """Return a finding for each exceeded limit.
 
     Args:
         migrations: Those that are judged, as they were rehearsed.
@@ -192,7 +192,7 @@ def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iter
 
 _TOTAL_PHRASES = {
     "max_duration": "the migrations took",
-    "max_rewritten": "the tables and indexes written anew have",
+    "max_rewritten": "rewritten tables and indexes total",
     "max_wal": "the write-ahead log grew by",
 }
 _Amount = tuple[float, str | None, StatementReport | None]
@@ -204,7 +204,7 @@ def _format_size(amount: float) -> str:
 
 def _measure_duration(migration: MigrationReport) -> _Amount:
     why = _explain_unknown(migration) or (
-        None if migration.duration_ms is not None else "it was not measured"
+        None if migration.duration_ms is not None else "its duration was not measured"
     )
     longest = max(migration.statements, key=lambda statement: statement.duration_ms, default=None)
     return migration.duration_ms or 0.0, why, longest
@@ -219,7 +219,7 @@ def _measure_rewritten(migration: MigrationReport) -> _Amount:
     ]
     why = _explain_unknown(migration)
     if unsized := sorted({*migration.rewrites} - told | {name for each in lost for name in each.rewrites}):
-        why = why or f"the size of {unsized[0]}, which is rewritten, was not measured"
+        why = why or f"the size of the rewritten {unsized[0]} was not measured"
     return _add_amounts(
         [statement.rewritten_bytes or 0 for statement in migration.statements], migration, why
     )
@@ -229,7 +229,7 @@ def _measure_wal(migration: MigrationReport) -> _Amount:
     steps: list[StatementReport | HookReport] = [*migration.statements, *migration.hooks]
     why = _explain_unknown(migration)
     if any(step.wal_bytes is None for step in steps):
-        why = why or "what a step of it wrote was not measured"
+        why = why or "the WAL of one of its steps was not measured"
     hooks = sum(hook.wal_bytes or 0 for hook in migration.hooks)
     total, why, worst = _add_amounts(
         [statement.wal_bytes or 0 for statement in migration.statements], migration, why
@@ -242,7 +242,7 @@ def _add_amounts(amounts: Sequence[int], migration: MigrationReport, why: str | 
     return sum(amounts), why, None if index is None else migration.statements[index]
 
 
-# What is not known.
+# Unknown values.
 
 
 def _report_unknown(
@@ -254,7 +254,7 @@ def _report_unknown(
     statement: StatementReport | None = None,
 ) -> _LimitBreach:
     name = f"{key} = {limit.written}" if limit else key
-    said = f"{name} could not be judged, and what is not known counts as too much: {why}"
+    said = f"cannot check {name} (unknown counts as exceeded): {why}"
     return _LimitBreach(
         key, said, migration, relation, statement or _find_not_rehearsed(migration), known=False
     )

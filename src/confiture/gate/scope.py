@@ -9,7 +9,7 @@ from confiture.migrations.version import parse_version
 
 @frozen
 class Scope:
-    """What is to be judged; everything else is only reported.
+    """The migrations that the gate checks; all others are only reported.
 
     Attributes:
         after: Versions above this one.
@@ -24,7 +24,7 @@ class Scope:
     versions: frozenset[tuple[int, ...]] = frozenset()
 
     def includes(self, version: str, file: str | None) -> bool:
-        """Whether a migration is judged."""
+        """Return True if the gate checks this migration."""
         return self._is_new(version) and self._has_changed(version, file)
 
     def _is_new(self, version: str) -> bool:
@@ -38,7 +38,7 @@ class Scope:
 
     @property
     def description(self) -> str | None:
-        """What is judged, in words; ``None``: everything."""
+        """The scope in words; ``None`` if it is everything."""
         parts = [f"newer than {self.after}"] if self.after else []
         parts += [f"changed since {self.since}"] if self.since else []
         return " and ".join(parts) or None

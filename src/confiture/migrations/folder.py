@@ -74,7 +74,9 @@ def read_text(path: Path) -> str:
     except OSError as error:
         reason = error.strerror or str(error)
         raise MigrationFault(
-            f"{path.name} cannot be read: {reason}", hint="mend its permissions or its link", file=path
+            f"{path.name} cannot be read: {reason}",
+            hint="check that the file exists and that you may read it",
+            file=path,
         ) from None
     try:
         text = data.removeprefix(_BOM).decode()
@@ -104,7 +106,7 @@ def _list_files(folder: Path) -> list[Path]:
     except OSError as error:
         raise SourceFault(
             f"the migrations folder {folder} cannot be read: {error.strerror}",
-            hint="mend its permissions, or name another with --migrations DIR",
+            hint="check that you may read it, or name another folder: --migrations DIR",
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""Frozen values: what a migration is, what is planned, what happened. Nothing here has an effect."""
+"""Frozen values for migrations, plans, reports and the ledger; nothing here has side effects."""

@@ -1,4 +1,4 @@
-"""What is in the ledger, and what is read out of it: the history, what disagrees, what is unfinished."""
+"""The ledger's values: history, disagreements, unfinished migrations and repairs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HistoryRecord:
     Attributes:
         applied_at: ISO 8601 with time zone.
         applied_by: The role.
-        duration_ms: In milliseconds; ``None`` where it was not run.
+        duration_ms: In milliseconds; ``None`` if it was not run.
         transactional: ``False``: statement by statement.
         baseline: Recorded as applied without running.
         plugins: Those that took part.
@@ -58,17 +58,17 @@ class HistoryRecord:
 
 @frozen
 class Disagreement:
-    """Something that the ledger says and the files, or what is installed, do not.
+    """A difference between the ledger and the files or installed plugins.
 
     Attributes:
-        what: What sort of disagreement.
+        what: The kind of disagreement.
         version: Of the migration, as written.
         name: Of the migration.
-        message: What is wrong.
+        message: The problem.
         hint: The next step.
         plugin: The plugin concerned, else ``None``.
-        recorded: What the ledger has: a checksum, or a plugin's version.
-        found: What there is instead; ``None`` where it is gone.
+        recorded: The value in the ledger: a checksum, or a plugin's version.
+        found: The current value; ``None`` if it is gone.
     """
 
     what: DisagreementKind
@@ -83,10 +83,10 @@ class Disagreement:
 
 @frozen
 class Verification:
-    """What ``verify`` found.
+    """The result of ``verify``.
 
     Attributes:
-        exit_code: 7 where anything disagrees.
+        exit_code: 7 if anything disagrees.
         applied: How many migrations were compared.
         plugins: How many plugins were compared.
     """
@@ -102,8 +102,8 @@ class StatementProgress:
     """One statement of an unfinished migration.
 
     Attributes:
-        line: 1-based; ``None`` where the file no longer says.
-        sql: Its text; empty where the file no longer says.
+        line: 1-based; ``None`` if the statement is no longer in the file.
+        sql: Its text; empty if the statement is no longer in the file.
         state: ``begun``: whether it ended is not recorded; ``changed``: done, with another text.
         at: When it ended, or was begun; ISO 8601.
     """
@@ -116,7 +116,7 @@ class StatementProgress:
 
 @frozen
 class HookProgress:
-    """What a generator hook yielded last."""
+    """The last value that a generator hook yielded."""
 
     phase: str
     plugin: str
@@ -142,12 +142,12 @@ class UnfinishedMigration:
     """An unfinished migration, and the way on.
 
     Attributes:
-        direction: ``backward`` where it is its down.
-        file: ``None`` where it is missing.
+        direction: ``backward`` if its down is unfinished.
+        file: ``None`` if it is missing.
         statements: All of the file's, in order.
-        hooks: What its generator hooks yielded last.
+        hooks: The last progress of its generator hooks.
         invalid_indexes: Left by it.
-        notes: What a person must know before going on.
+        notes: Facts to know before continuing.
         commands: The exact next commands, in order; those that end in a semicolon are SQL.
     """
 
@@ -164,12 +164,12 @@ class UnfinishedMigration:
 
 @frozen
 class Repair:
-    """What ``repair`` found, or did.
+    """The result of ``repair``.
 
     Attributes:
         unfinished: One each.
         disagreements: Changed and missing files.
-        done: What was changed in the ledger.
+        done: The changes made to the ledger.
     """
 
     unfinished: tuple[UnfinishedMigration, ...] = ()
@@ -188,7 +188,7 @@ class BaselineStep:
 
 @frozen
 class Baseline:
-    """What ``baseline`` recorded, or would record."""
+    """The result of ``baseline``, or of its dry run."""
 
     dry_run: bool
     migrations: tuple[BaselineStep, ...] = ()
@@ -200,7 +200,7 @@ class Dump:
 
     Attributes:
         file: Where; ``-`` for stdout.
-        changed: Whether the file is another one now.
+        changed: True if the file's content changed.
         server_version: ``"18.1"``.
         pg_dump_version: Of the program that wrote it.
     """
@@ -218,11 +218,11 @@ class LedgerEntry:
     Attributes:
         version: As written when it was applied.
         name: The same.
-        checksum: Of its text; ``None`` where it was applied from a class without a file.
+        checksum: Of its text; ``None`` if it was applied from a class without a file.
         applied_at: ISO 8601 with time zone; ``None`` while unfinished.
         done: The SHA-256 of each statement recorded of an unfinished migration, in order.
         begun: The SHA-256 of the statement that was begun and not recorded as done, if any.
-        direction: ``"backward"`` where what is unfinished is its ``down``.
+        direction: ``"backward"`` if its ``down`` is unfinished.
     """
 
     version: str
@@ -235,13 +235,13 @@ class LedgerEntry:
 
     @property
     def finished(self) -> bool:
-        """Whether all of it was applied."""
+        """True if the whole migration was applied."""
         return self.applied_at is not None
 
 
 @frozen
 class LedgerRow:
-    """What a finished migration leaves in the ledger."""
+    """The ledger row of a finished migration."""
 
     version: str
     name: str

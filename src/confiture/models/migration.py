@@ -1,4 +1,4 @@
-"""What a migration is: the class a Python migration derives from, and a file as it was found."""
+"""Define the base class of Python migrations, and the values of a migration file."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ class MigrationFile:
 
     Attributes:
         version: As written in the file's name.
-        name: As written, empty where the name is missing.
+        name: As written, empty if the name is missing.
         kind: ``"sql"`` or ``"python"``.
         path: The file with the *up* part.
         text: Its text: decoded, without BOM, line ends as LF.
         checksum: SHA-256 of ``text``, in hexadecimal.
-        down_path: The file with the *down* part, where it is a file of its own.
+        down_path: The file with the *down* part, if it is a separate file.
         down_text: Its text.
     """
 
@@ -96,9 +96,9 @@ class Statement:
         line: 1-based, in the file.
         column: 1-based, in characters.
         kind: The parser's name of its node, ``"index_stmt"``.
-        in_transaction: Whether PostgreSQL runs it inside a transaction block.
-        copy_data: What follows a ``COPY … FROM STDIN``, else ``None``.
-        ignores: Rules ignored here, each with its reason (``None`` where none was given).
+        in_transaction: True if PostgreSQL can run it inside a transaction block.
+        copy_data: The data of a ``COPY … FROM STDIN``, else ``None``.
+        ignores: Rules ignored here, each with its reason (``None`` if none was given).
         node: The parser's tree of it.
     """
 

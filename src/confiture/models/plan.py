@@ -1,4 +1,4 @@
-"""What would run: the pending migrations, in order, each with its statements."""
+"""The plan: the pending migrations in order, each with its statements."""
 
 from __future__ import annotations
 

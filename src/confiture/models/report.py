@@ -1,4 +1,4 @@
-"""What happened: one frozen report for run, rehearsal and down, the same to every reporter.
+"""The report of a run, a rehearsal or a down: one frozen value for every reporter.
 
 The field names are the keys of the JSON report.
 """
@@ -21,11 +21,11 @@ class Lock:
     """The strongest lock that was held on one relation.
 
     Attributes:
-        relation: Schema-qualified, quoted only where PostgreSQL would.
-        kind: What sort of relation.
+        relation: Schema-qualified, quoted only if PostgreSQL would quote it.
+        kind: The kind of relation.
         mode: PostgreSQL's name, ``AccessExclusiveLock``.
         blocks: ``"reads"``, ``"writes"``: what another session would wait for.
-        held_ms: How long it was held, in milliseconds; ``None`` where not measured.
+        held_ms: How long it was held, in milliseconds; ``None`` if not measured.
         transient: Gone before the migration's end.
         seen: How it was found out.
     """
@@ -64,7 +64,7 @@ class Spread:
     Attributes:
         runs: How many.
         duration_ms: Of the time they took, in milliseconds.
-        held_ms: Of the longest time that a lock was held; ``None`` where none was.
+        held_ms: Of the longest time that a lock was held; ``None`` if none was.
     """
 
     runs: int
@@ -93,7 +93,7 @@ class Unavailable:
 
     Attributes:
         relation: Its name.
-        reads: How long reads would wait; ``None`` where they would not.
+        reads: How long reads would wait; ``None`` if they would not.
         writes: The same of writes.
     """
 
@@ -104,17 +104,17 @@ class Unavailable:
 
 @frozen
 class StatementReport:
-    """What one statement did.
+    """The effects of one statement.
 
     Attributes:
-        line: 1-based, in the file; of the call in a Python migration; ``None`` where not known.
+        line: 1-based, in the file; of the call in a Python migration; ``None`` if not known.
         sql: Its text.
         duration_ms: Wall-clock time, in milliseconds.
-        lock_wait_ms: The part of it spent waiting for locks; ``None`` where not measured.
+        lock_wait_ms: The part of it spent waiting for locks; ``None`` if not measured.
         rows: The command tag's count for INSERT, UPDATE, DELETE, MERGE, COPY, else ``None``.
-        wal_bytes: Written to the WAL meanwhile, cluster-wide; ``None`` where not measured.
+        wal_bytes: WAL written by the whole cluster during the step; ``None`` if not measured.
         not_rehearsed: Why it could not be rehearsed, else ``None``.
-        reasons: Why relations were rewritten, by name, where PostgreSQL says so.
+        reasons: Why relations were rewritten, by name, if PostgreSQL reports it.
         plan: PostgreSQL's JSON, with ``--explain``.
         spread: With ``--repeat``.
         rewritten_bytes: Of the new files of what it rewrote, indexes and TOAST included; ``None`` where it
@@ -144,17 +144,17 @@ class StatementReport:
 
     @property
     def work_ms(self) -> float:
-        """What it took without waiting for locks or for a CPU, as far as that was seen."""
+        """Its time without the observed waits for locks and for a CPU."""
         waited_ms = (self.lock_wait_ms or 0.0) + (self.cpu_wait_ms or 0.0)
         return max(self.duration_ms - waited_ms, 1e-3)
 
 
 @frozen
 class HookReport:
-    """What one hook did; ``undone`` says that its savepoint was rolled back.
+    """The effects of one hook; ``undone`` means that its savepoint was rolled back.
 
     Attributes:
-        wal_bytes: Written to the WAL meanwhile, cluster-wide; ``None`` where not measured.
+        wal_bytes: WAL written by the whole cluster during the step; ``None`` if not measured.
     """
 
     phase: str
@@ -194,14 +194,14 @@ class Fault:
 
 @frozen
 class MigrationReport:
-    """What one migration did.
+    """The result of one migration.
 
     Attributes:
-        warnings: Said to the reader beside the measurements: settings put back, a hook left out.
+        warnings: Warnings for the user: settings put back, a hook left out.
         on_commit: The callbacks that a rehearsal listed and did not call.
         source_line: The faulty line of the file, for the caret.
         spread: With ``--repeat``.
-        file: Where it was read from; ``None`` where it is no file.
+        file: The file it was read from; ``None`` if there is none.
         unavailable: With ``--production``: each table that would be blocked, with how long.
     """
 
@@ -258,12 +258,12 @@ class Finding:
 
 @frozen
 class Verdict:
-    """What the gate says of it all.
+    """The gate's verdict on a report.
 
     Attributes:
-        passed: Whether nothing failed it.
-        sentence: What failed it, or that nothing did.
-        next_step: What to do now; ``None`` where there is nothing to do.
+        passed: True if nothing failed the gate.
+        sentence: The verdict in words, with the findings that failed the gate.
+        next_step: The user's next step; ``None`` if there is none.
     """
 
     passed: bool
@@ -287,11 +287,11 @@ class Report:
 
     Attributes:
         outcome: ``refused``: nothing was begun.
-        exit_code: What the command ends with.
-        server_version: ``"18.1"``; ``None`` where no server was reached.
+        exit_code: The command's exit code.
+        server_version: ``"18.1"``; ``None`` if no server was reached.
         rehearsed_on: The version the rehearsal ran on, ``None`` for a run.
-        fault: What stopped everything outside any one migration, else ``None``.
-        verdict: Of the gate; ``None`` where nothing was judged.
+        fault: The error that stopped the command outside any migration, else ``None``.
+        verdict: The gate's verdict; ``None`` if the gate did not run.
     """
 
     mode: Mode

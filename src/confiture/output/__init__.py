@@ -58,9 +58,9 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
     "html": {"report": "html.render"},
 }
 LISTING_FORMATS = tuple(_RENDERERS)
-"""What everything that is no report of a run can be had as."""
+"""The formats of listings: every document that is not a run's report."""
 FORMATS = (*_RENDERERS, *BUILTIN_FORMATS)
-"""What ``--output`` knows without any plugin."""
+"""The formats that ``--output`` accepts without a plugin."""
 
 
 def load_renderer(format: str, kind: OutputKind) -> Callable[..., str]:

@@ -31,11 +31,11 @@ def _render_figures(calibration: Calibration) -> list[str]:
     if not calibration.migrations:
         waiting = format_count(calibration.waiting, "migration")
         return [
-            f"nothing was run yet of which something was predicted; {waiting} predicted and not run",
-            "predict with confiture dry-run --production FILE, then run",
+            f"no predicted migration has run yet; {waiting} predicted and not run",
+            "to predict, confiture dry-run --production FILE; then confiture run",
         ]
     lines = [
-        f"{format_count(calibration.migrations, 'migration')} run that had been predicted, "
+        f"{format_count(calibration.migrations, 'migration')} predicted and run, "
         f"{calibration.waiting} waiting"
     ]
     if calibration.predictions:

@@ -1,4 +1,4 @@
-"""What a statement or a hook does to relations, in words: blocks, rewrites, builds, scans."""
+"""Describe the effects of a statement or hook: blocks, rewrites, index builds, scans."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def describe_effects(step: Step) -> list[str]:
 
 
 def describe_spread(measured: Spread | None) -> list[str]:
-    """Return in one line how several rehearsals differ, where there were several."""
+    """Return one line on how repeated rehearsals differ, none if there was only one."""
     if measured is None:
         return []
     parts = (("took", measured.duration_ms), ("held locks for", measured.held_ms))
@@ -83,7 +83,7 @@ def format_blocked(blocks: Sequence[str]) -> str:
 
 
 def format_held_time(lock: Lock) -> str:
-    """Return how long a lock is held, as far as that is known, and what is special about it."""
+    """Return how long a lock was held, if known, and how it was observed."""
     held = f" for {duration(lock.held_ms)}" if lock.held_ms is not None else ""
     if lock.transient:
         return f"{held}, gone before the end"
@@ -91,7 +91,7 @@ def format_held_time(lock: Lock) -> str:
 
 
 def _describe_other_locks(locks: Sequence[Lock]) -> list[str]:
-    """Return in one line what is locked and makes no ``SELECT`` or ``DELETE`` wait."""
+    """Return one line for the locks that block no ``SELECT`` or ``DELETE``."""
     counts = Counter(lock.kind for lock in locks)
     if not counts:
         return []
@@ -150,8 +150,8 @@ class RelationBlock:
     Attributes:
         relation: Its name.
         blocks: ``reads and writes``, ``reads`` or ``writes``.
-        held_ms: For how long, in milliseconds; ``None`` where not measured.
-        long_work: What happens to it under the lock that takes long: ``rewritten``, ``scanned``…, else none.
+        held_ms: For how long, in milliseconds; ``None`` if not measured.
+        long_work: The long operation under the lock: ``rewritten``, ``scanned``…, or empty.
         migration: The one that holds the lock.
     """
 

@@ -1,4 +1,4 @@
-"""What is said of production: an interval in words and as a bar, a bound, or that it is not known."""
+"""Render production estimates: an interval as text and as a bar, a bound, or *not known*."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def format_estimate(estimate: Estimate) -> str:
 def _format_lock_wait(estimate: Estimate) -> str:
     if not estimate.lock_wait_ms:
         return ""
-    return f"; beside waiting for locks, roughly {duration(estimate.lock_wait_ms)} at most"
+    return f"; plus waiting for locks, roughly {duration(estimate.lock_wait_ms)} at most"
 
 
 def draw_bar(estimate: Estimate) -> str | None:
-    """Return the intervals as a bar from zero on; ``None`` where there is none."""
+    """Return the intervals as a bar that starts at zero; ``None`` if there are none."""
     if estimate.p50_ms is None or estimate.interval90_ms is None:
         return None
     most, half = estimate.interval90_ms, estimate.interval50_ms or estimate.interval90_ms
@@ -72,7 +72,7 @@ def draw_bar(estimate: Estimate) -> str | None:
 
 
 def describe_production(migration: MigrationReport) -> Iterator[str]:
-    """Yield what is said of a migration: how long it takes, and which tables it makes wait."""
+    """Yield a migration's estimate: its duration and the tables it blocks."""
     if migration.estimate is None:
         return
     yield format_estimate_line(migration.estimate)
@@ -87,14 +87,14 @@ def describe_production(migration: MigrationReport) -> Iterator[str]:
 
 def _format_blocked_time(blocked: BlockedTable, migration: MigrationReport) -> str:
     return (
-        "as long as the whole"
+        "as long as the whole migration"
         if blocked.estimate == migration.estimate
         else format_estimate(blocked.estimate).removesuffix(_format_lock_wait(blocked.estimate))
     )
 
 
 def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
-    """Return each table that would be blocked, reads and writes together where they are for the same time."""
+    """Return each table that would be blocked; equal times of reads and writes are merged."""
     found: list[BlockedTable] = []
     for each in migration.unavailable:
         if each.reads is not None and each.reads == each.writes:
@@ -107,7 +107,7 @@ def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
 
 
 def find_longest_blocked(report: Report) -> BlockedTable | None:
-    """Return what would be blocked longest; what is not known counts as longer than anything."""
+    """Return the table blocked longest; an unknown time counts as longest."""
     found = [table for migration in report.migrations for table in list_blocked_tables(migration)]
     return max(found, key=lambda each: _rank_estimate(each.estimate), default=None)
 
@@ -119,12 +119,12 @@ def _rank_estimate(estimate: Estimate) -> float:
 
 
 def build_headline(report: Report) -> str | None:
-    """Return the sentence that matters most; ``None`` where production was not asked for."""
+    """Return the most important estimate as a sentence; ``None`` without estimates."""
     if report.mode != "dry-run" or all(migration.estimate is None for migration in report.migrations):
         return None
     longest = find_longest_blocked(report)
     if longest is None:
-        return "in production nobody's reads or writes would be blocked, as far as was seen"
+        return "no blocked reads or writes expected in production"
     who = inert(f"{longest.migration.version} {longest.migration.name}".rstrip())
     if not longest.estimate.known:
         return (

@@ -26,7 +26,7 @@ _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
 
 
 def is_lint_report(report: Report) -> bool:
-    """Whether a report is of files that were read: no server was asked."""
+    """Return True if the report comes from lint, which asks no server."""
     return report.mode == "dry-run" and report.outcome == "ok" and report.server_version is None
 
 
@@ -44,7 +44,7 @@ def render_findings(report: Report) -> list[str]:
 
 
 def render_lint_report(report: Report, max_width: int | None = None) -> list[str]:
-    """Return what was found in files that were only read, how much, and what the gate says."""
+    """Return lint's findings, their counts and the gate's verdict."""
     return [
         *render_findings(report),
         *map(inert, report.notes),
@@ -54,7 +54,7 @@ def render_lint_report(report: Report, max_width: int | None = None) -> list[str
 
 
 def render_verdict(report: Report, max_width: int | None = None) -> list[str]:
-    """Return what the gate says, and the next step; nothing where there was nothing to judge."""
+    """Return the verdict and the next step; nothing if there was nothing to check."""
     verdict = report.verdict
     if verdict is None or not (report.migrations or report.findings):
         return []

@@ -12,7 +12,7 @@ from confiture.units import duration as duration
 from confiture.units import size as size
 
 MIN_COLUMNS = 12
-"""Columns that a text is given even where there is no room for it."""
+"""The least number of columns a text gets, even on a narrow terminal."""
 
 _GLUE_CHARACTER = "\ue000"
 _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
@@ -85,7 +85,7 @@ def keep_units_together(text: str, glue: str = "\N{NO-BREAK SPACE}") -> str:
 
 
 def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
-    """Return a line without colours, ``spaces`` to the right, as several where there is no room for one."""
+    """Wrap an uncoloured line and indent it by ``spaces``."""
     lead = " " * spaces
     if max_width is None:
         return [f"{lead}{line}"]
@@ -103,7 +103,7 @@ def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
 
 
 def join_names(names: Iterable[str], max_names: int = 5) -> str:
-    """Return the names in a row, cut short where there are very many."""
+    """Join the names, and cut the list if it is long."""
     each = list(dict.fromkeys(map(inert, names)))
     rest = len(each) - max_names
     return ", ".join(each) if rest < 2 else f"{', '.join(each[:max_names])} and {rest:,} more"

@@ -11,7 +11,7 @@ from confiture.output.reporters import RenderContext, Reporter
 
 _COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
 _TEXT_ESCAPES = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
-# What GitHub takes as one annotation ends at 64 KB.
+# GitHub cuts an annotation at 64 KB.
 _MAX_MESSAGE_CHARS = 8_000
 _PROPERTY_ESCAPES = _TEXT_ESCAPES | str.maketrans({":": "%3A", ",": "%2C"})
 

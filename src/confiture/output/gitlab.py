@@ -1,4 +1,4 @@
-"""GitLab: the Code Quality report that a merge request shows beside its changes."""
+"""GitLab: the Code Quality report that a merge request shows next to its changes."""
 
 from __future__ import annotations
 

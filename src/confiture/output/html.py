@@ -72,7 +72,7 @@ class MigrationSection:
 
     @property
     def longest(self) -> str:
-        """What would be waited for longest, in words."""
+        """The longest block, in words."""
         block = find_longest_block(Report("dry-run", "ok", 0, migrations=(self.migration,)))
         return block.description if block else ""
 
@@ -166,7 +166,7 @@ def _render_source(migration: MigrationReport) -> str:
 
 
 def _compute_scale(estimate: Estimate) -> dict[str, Any] | None:
-    """Return where an estimate and its intervals stand, in percent of the widest."""
+    """Return the positions of an estimate and its intervals, in percent of the widest."""
     if not estimate.known or estimate.p50_ms is None:
         return None
     half, most = estimate.interval50_ms, estimate.interval90_ms

@@ -12,7 +12,7 @@ from confiture.models import report as model
 from confiture.models.plan import MigrationStatus, Plan, PluginStatus
 from confiture.models.report import Report
 
-# Written out, and not taken from the classes: what is published does not change with a field.
+# Written out, not derived from the classes: renaming a field must not change the published schema.
 _KEYS: Mapping[type, str] = {
     Report: (
         "schema_version mode outcome exit_code server_version rehearsed_on"
@@ -53,7 +53,7 @@ _KEYS: Mapping[type, str] = {
     read.UnfinishedMigration: ("version name direction file statements hooks invalid_indexes notes commands"),
     read.BaselineStep: "version name outcome",
 }
-# Only where there is something to say: asked for with a flag, or rarely known.
+# Left out if empty: they need a flag or are rarely known.
 _OPTIONAL: Mapping[type, str] = {
     model.StatementReport: "reasons plan spread rewritten_bytes estimate",
     model.HookReport: "estimate",
@@ -123,7 +123,7 @@ def render_verification(verification: read.Verification) -> str:
 
 
 def render_repair(repair: read.Repair) -> str:
-    """Return what is unfinished, changed or missing, and what was done about it, as JSON."""
+    """Return the result of ``repair`` as JSON."""
     return _dump_document(
         {
             "schema_version": 1,
@@ -142,7 +142,7 @@ def render_baseline(baseline: read.Baseline) -> str:
 
 
 def render_dump(dump: read.Dump) -> str:
-    """Return where the schema was written to as JSON."""
+    """Return the result of ``dump`` as JSON."""
     return _dump_document(
         {
             "schema_version": 1,

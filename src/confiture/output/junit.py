@@ -1,4 +1,4 @@
-"""JUnit XML: each migration a test case, and each finding one that fails, or is skipped where it need not."""
+"""JUnit XML: a test case per migration and per finding, failed or skipped by severity."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _TestCase:
     """One test case.
 
     Attributes:
-        tag: ``failure``, ``error`` or ``skipped``; empty where it passed.
+        tag: ``failure``, ``error`` or ``skipped``; empty if it passed.
     """
 
     name: str
@@ -65,7 +65,7 @@ def _build_cases(report: Report, context: RenderContext) -> Iterator[_TestCase]:
     rest = [each for each in told if not (each.kind == "failure" and each.migration in named)]
     yield from map(_build_notice_case, rest)
     if report.exit_code and not any(each.severity == "error" and not each.ignored for each in told):
-        # A policy may say no where no single notice is an error; a green report would hide that.
+        # The gate can fail although no notice is an error (fail_on), which a green report would hide.
         yield _TestCase("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
 
 

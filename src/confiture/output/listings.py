@@ -1,4 +1,4 @@
-"""What ``status``, ``plan`` and ``plugins`` show, for a person at a terminal."""
+"""Render every listing (status, plan, plugins, history…) for a terminal."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _render_step_title(step: PlannedStep) -> str:
 
 def _render_step_body(step: PlannedStep) -> list[str]:
     if step.kind == "python":
-        return [style_quiet("Python: what it does is known when it runs; rehearse it: confiture dry-run")]
+        return [style_quiet("Python: no preview; to see what it does, rehearse it: confiture dry-run")]
     return [line for _, sql in step.statements for line in _render_statement(sql)]
 
 
@@ -113,7 +113,7 @@ def render_order(order: Mapping[str, Sequence[str]], *, colour: bool = False) ->
 
 
 def render_plugins(plugins: Sequence[PluginStatus], *, colour: bool = False) -> str:
-    """Return a line a plugin, and beneath a broken one what is wrong with it."""
+    """Return one line per plugin, followed by the faults of a broken one."""
     if not plugins:
         return join_lines(["no plugins installed"], colour)
     titles = align_columns([_build_plugin_row(each) for each in plugins])
@@ -134,7 +134,7 @@ def _build_plugin_row(plugin: PluginStatus) -> tuple[str, ...]:
 
 
 def join_lines(lines: Sequence[str], colour: bool) -> str:
-    """Return the lines as one text, in colour where asked for."""
+    """Join the lines, in colour if requested."""
     text = "\n".join(lines) + "\n"
     return text if colour else click.unstyle(text)
 
@@ -155,7 +155,7 @@ _BASELINE_LABELS = {
 def render_history(history: Sequence[HistoryRecord], *, colour: bool = False) -> str:
     """Return a line a migration, newest last, and beneath it its plugins and hooks."""
     if not history:
-        return join_lines(["nothing was applied yet"], colour)
+        return join_lines(["no migration has been applied yet"], colour)
     lines: list[str] = []
     for title, record in zip(
         align_columns([_build_history_row(each) for each in history]), history, strict=True
@@ -257,10 +257,10 @@ def _build_baseline_row(step: BaselineStep) -> tuple[str, ...]:
 
 
 def render_dump(dump: Dump, *, colour: bool = False) -> str:
-    """Return where the schema was written to; nothing where it went to stdout itself."""
+    """Return the dump's file name; nothing if the schema went to stdout."""
     if dump.file == "-":
         return ""
     return join_lines(
-        [style_good(f"wrote {inert(dump.file)}") if dump.changed else f"{inert(dump.file)} is as it was"],
+        [style_good(f"wrote {inert(dump.file)}") if dump.changed else f"{inert(dump.file)} is unchanged"],
         colour,
     )

@@ -21,7 +21,7 @@ _TABLE_HEAD_WITH_ESTIMATE = (
     "\n| migration | | time | rows | blocks | in production |\n|---|---|---:|---:|---|---|\n"
 )
 _MARKS = {"error": "🛑 error", "warning": "⚠️ warning", "info": "info"}
-# No line begins with a text of somebody's: what is special only there is left as it is.
+# No line starts with foreign text, so characters special only at a line start need no escape.
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_{}\[\]<>&#!|~$]")
 # Escaped or not, GitHub makes links of these; a joiner that nobody sees keeps them apart.
 _REFERENCES = re.compile(r"(?<=[@#!&~$%^])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)")

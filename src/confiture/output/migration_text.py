@@ -1,4 +1,4 @@
-"""What became of the migrations of a run, a rehearsal or a down, for a person at a terminal."""
+"""Render the migrations of a run, a rehearsal or a down for a terminal."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _render_hooks(migration: MigrationReport, max_width: int | None) -> list[str
 
 
 def _is_notable(hook: HookReport) -> bool:
-    """Whether a hook has more to tell than that it ran: most have nothing to do in most migrations."""
+    """Return True if a hook deserves a line: most hooks do nothing in most migrations."""
     return hook.outcome == "undone" or bool(hook.rows_affected or hook.stats or hook.locks)
 
 
@@ -184,7 +184,7 @@ def _build_hook_row(hook: HookReport) -> tuple[str, ...]:
 
 
 def _render_blocking(migration: MigrationReport, mode: Mode, max_width: int | None) -> list[str]:
-    """Return what the migration blocks, without what its statements and hooks have told already."""
+    """Return the migration's blocks that its statements and hooks do not list already."""
     steps: list[Step] = [*(migration.statements if mode == "dry-run" else ()), *migration.hooks]
     told = {lock.relation for step in steps for lock in step.locks}
     locks = [each for each in migration.locks if each.blocks and each.relation not in told]
@@ -214,7 +214,7 @@ def _render_not_seen(migration: MigrationReport) -> list[str]:
 
 
 def render_error(error: Fault, source_line: str | None = None) -> list[str]:
-    """Return an error: the message, where it is, the line with a caret, and what the server adds."""
+    """Return an error: message, place, source line with a caret, and the server's details."""
     message, *rest = inert_lines(error.message)
     lines = [f"{style_bad('error:')} {message}", *indent_lines(rest, 7)]
     if error.file:
@@ -252,7 +252,7 @@ def _render_residue(residue: Sequence[Residue]) -> list[str]:
 
 
 def _render_longest_block(report: Report, max_width: int | None) -> list[str]:
-    """Return what would be waited for longest, where there is more than one migration to look through."""
+    """Return the longest block if the report has several migrations."""
     block = find_longest_block(report) if report.mode == "dry-run" and len(report.migrations) > 1 else None
     if block is None:
         return []
@@ -268,7 +268,7 @@ def _render_production_line(report: Report) -> list[str]:
     if report.mode == "dry-run" and any(
         migration.outcome == "rehearsed" and migration.estimate is None for migration in report.migrations
     ):
-        return [style_quiet("How long production would take is not known.")]
+        return [style_quiet("Time in production: unknown.")]
     return []
 
 
@@ -281,7 +281,7 @@ def render_table(migration: MigrationReport, max_width: int | None) -> list[str]
 
     Args:
         migration: Whose statements.
-        max_width: How many columns there are, ``None`` where nobody counts them.
+        max_width: Columns to wrap at, ``None`` not to wrap.
     """
     loud = [statement for statement in migration.statements if not is_quiet(statement)]
     shown, rest = loud[:_MAX_STATEMENTS], loud[_MAX_STATEMENTS:]
@@ -329,7 +329,7 @@ def _render_statement_details(
 
 
 def _render_quiet_statements(statements: Sequence[StatementReport], beside_others: bool) -> list[str]:
-    """Return one line for those that nobody would notice; where all are, the title has said so."""
+    """Return one line for the quiet statements; none if all are quiet, as the title says so."""
     if not statements or not beside_others:
         return []
     took = duration(sum(statement.duration_ms for statement in statements))

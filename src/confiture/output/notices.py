@@ -1,4 +1,4 @@
-"""What a report has to tell at a place in a file: findings, failures, and what nobody could see."""
+"""Collect a report's notices: findings, failures, and effects that could not be observed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _RANKS = {"error": 0, "warning": 1, "info": 2}
 
 @frozen
 class Notice:
-    """One thing to be told; none of its texts holds anything that a reader would obey.
+    """One message of a report; its texts hold no terminal or CI commands.
 
     Attributes:
         kind: ``unseen``: something could not be rehearsed or observed.
         rule: Of a finding; else ``migration-failed``, ``hook-failed``, ``refused``, ``stopped``,
             ``not-rehearsed`` or ``not-seen``.
-        message: What is the matter, on one line or several.
+        message: The problem, on one or more lines.
         migration: Version and name; empty for what concerns them all.
-        file: Relative to the repository; ``None`` where it is in no file.
-        line: 1-based; ``None`` where not known.
+        file: Relative to the repository; ``None`` if it concerns no file.
+        line: 1-based; ``None`` if not known.
         column: The same, in characters.
         recipe: SQL to write instead.
         basis: ``measured`` or ``static``, of a finding.
-        fingerprint: The same wherever it is told, as long as it is the same thing.
+        fingerprint: Equal in every report format as long as the notice is the same.
     """
 
     kind: Literal["finding", "failure", "unseen"]
@@ -57,7 +57,7 @@ class Notice:
 
 
 def collect_notices(report: Report, context: RenderContext) -> tuple[Notice, ...]:
-    """Return everything there is to tell, the worst first, what is ignored last."""
+    """Return all notices, the worst first and the ignored last."""
     told = sorted(_list_notices(report, context), key=_rank_notice)
     times: Counter[str] = Counter()
     return tuple(each if each.fingerprint else _add_fingerprint(each, times) for each in told)

@@ -1,4 +1,4 @@
-"""What a reporter is: a name for ``--output``, and a function from the report to words."""
+"""Define a reporter: a name for ``--output`` and a function from the report to text."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class RenderContext:
     """Where a report is read: what makes a path one that its readers know.
 
     Attributes:
-        root: The repository's top folder, absolute; empty where paths stay as they are.
-        folder: What the relative paths of the report are relative to, absolute.
+        root: The repository's top folder, absolute; empty if paths stay as they are.
+        folder: The folder that the report's paths are relative to, absolute.
     """
 
     root: str = ""
@@ -45,7 +45,7 @@ class Reporter:
         name: As ``--output`` gives it.
         render: Returns the whole text; it must neither print nor connect.
         appended: Further texts, by the environment variable that names the file to append each to.
-        lines: Whether its text may stand on stdout among others', as lines that name themselves.
+        lines: True if its lines identify themselves, so that they can share stdout with text.
     """
 
     name: str

@@ -17,7 +17,7 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 
 def render(report: Report, context: RenderContext) -> str:
-    """Return one run: findings and failures are its results, what is at no place its notifications."""
+    """Return one SARIF run: notices with a file are results, the others notifications."""
     told = collect_notices(report, context)
     # Code scanning refuses a document with a result that is in no file.
     results = [each for each in told if each.file and each.kind != "unseen"]

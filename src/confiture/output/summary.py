@@ -1,4 +1,4 @@
-"""What became of it all, in one sentence."""
+"""Summarize a report in one sentence."""
 
 from __future__ import annotations
 

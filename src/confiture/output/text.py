@@ -9,12 +9,12 @@ from confiture.output.findings import is_lint_report, render_lint_report
 
 
 def render(report: Report, *, colour: bool = False, max_width: int | None = None) -> str:
-    """Return the report as lines to read, in colour where asked for.
+    """Render the report for a terminal, in colour if requested.
 
     Args:
         report: What happened.
-        colour: Whether to colour it.
-        max_width: How many columns there are, ``None`` where nobody counts them.
+        colour: True to colour it.
+        max_width: Columns to wrap at, ``None`` not to wrap.
     """
     text = "\n".join(_render_lines(report, max_width)) + "\n"
     return text if colour else click.unstyle(text)

@@ -29,7 +29,7 @@ class Segment:
         number: As in the list below the timeline: ``3``, ``h1``.
         x: Where it begins, in percent.
         width: How long it took, in percent.
-        label_x: Where its number stands, ``None`` where there is no room.
+        label_x: The position of its number, ``None`` if there is no room.
         title: Hover text.
     """
 
@@ -45,7 +45,7 @@ class Bar:
     """One lock, from its acquisition to its end.
 
     Attributes:
-        tone: ``both``, ``reads``, ``writes`` or ``nothing``: what is blocked.
+        tone: The blocked access: ``both``, ``reads``, ``writes`` or ``nothing``.
         vague: It is not known when it began.
     """
 
@@ -61,7 +61,7 @@ class Lane:
     """The locks of one relation.
 
     Attributes:
-        description: What is blocked, and for how long.
+        description: The blocked access and its duration.
         tone: Of its strongest lock.
         long: It is worked on for long while blocked.
     """
@@ -95,7 +95,7 @@ class Timeline:
 
     @property
     def vague(self) -> bool:
-        """Whether it is not known of every lock when it began."""
+        """True if the start of some lock is not known."""
         return any(bar.vague for lane in self.lanes for bar in lane.bars)
 
 
@@ -119,7 +119,7 @@ class _HeldInterval:
 
 
 def build_timeline(migration: MigrationReport) -> Timeline | None:
-    """Return the timeline of a migration, ``None`` where there is nothing to draw."""
+    """Return the timeline of a migration, ``None`` if there is nothing to draw."""
     placed = list(_time_steps(migration))
     total_ms = _compute_total_ms(migration, placed)
     if not total_ms or not (placed or migration.locks):
@@ -198,7 +198,7 @@ def _format_title(placed: _TimedStep) -> str:
 
 
 def _add_label(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
-    """Give a segment its number where that touches no other; called with the longest first."""
+    """Number a segment if its label touches no other; call it with the longest segment first."""
     half = 50 * (len(segment.number) * _DIGIT_PX + 2) / _TRACK_PX
     x = min(max(segment.x + segment.width / 2, half), 100 - half)
     if any(x - half < end and begin < x + half for begin, end in taken):
@@ -216,7 +216,7 @@ def _compute_span(begin_ms: float, end_ms: float, total_ms: float) -> tuple[floa
 def _build_lanes(
     migration: MigrationReport, placed: Sequence[_TimedStep], total_ms: float
 ) -> tuple[Lane, ...]:
-    """Return a lane a relation: long blocks first, then by what is blocked and for how long."""
+    """Return one lane per relation, sorted by long blocks, blocked access and duration."""
     lanes: dict[str, list[_HeldInterval]] = {}
     for held in _list_held(migration, placed, total_ms):
         lanes.setdefault(held.lock.relation, []).append(held)
@@ -288,7 +288,7 @@ def _build_bar(held: _HeldInterval, total_ms: float) -> Bar:
     lock = held.lock
     lines = [lock.relation, lock.mode, f"blocks {format_blocked(lock.blocks)}{format_held_time(lock)}"]
     if held.vague:
-        lines.append("since when is not measured")
+        lines.append("start not measured")
     return Bar(x, width, choose_tone(lock), "\n".join(lines), held.vague)
 
 

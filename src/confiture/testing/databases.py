@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _URL_HINT = (
-    f"{TEST_URL_VARIABLE} names a server and a role that may create databases; without it there is our own"
+    f"set {TEST_URL_VARIABLE} to a server and a role that may create databases; "
+    "without it, confiture starts a server"
 )
 _numbers = itertools.count(1)
 
@@ -33,7 +34,7 @@ def confiture_server() -> Iterator[AnyServer]:
         with open_test_server() as server:
             yield server
     except ServerFault as fault:
-        pytest.fail(f"there is no server to test on: {fault}\n{fault.hint}\n{_URL_HINT}", pytrace=False)
+        pytest.fail(f"cannot start or find a test server: {fault}\n{fault.hint}\n{_URL_HINT}", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +60,7 @@ def _connect_to_maintenance(server: AnyServer) -> Connection[Any]:
         return psycopg.connect(server.conninfo("postgres"), autocommit=True)
     except psycopg.Error as error:
         # A test that cannot begin is no test that failed: no traceback of ours, and the next step.
-        pytest.fail(f"the server to test on cannot be used: {error}\n{_URL_HINT}", pytrace=False)
+        pytest.fail(f"cannot use the test server: {error}\n{_URL_HINT}", pytrace=False)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def run_hook(
 ) -> list[HookResult]:
     """Run one phase of ``plugin`` as a run does, guard included, and return what its hooks report.
 
-    On an idle connection the phase has a transaction of its own, which is committed, and then the
+    On an idle connection the phase runs in a new transaction, which is committed, and then the
     ``on_commit`` callbacks are called; with ``context.dry_run`` it is rolled back and none is. On one
     already in a transaction its end is the test's: what ``context.set_local`` set can be looked at there.
 
@@ -37,9 +37,9 @@ def run_hook(
         plugin: The module or object that the entry point names.
         phase: Which phase.
         conn: A real connection.
-        context: What the hooks are told; the forward direction of a migration ``1 test`` without it.
+        context: The hooks' context; by default a forward migration ``1 test``.
         config: The plugin's table of the configuration.
-        name: What the entry point is called.
+        name: The entry point's name.
         transactional: ``False`` as in a no-transaction migration: each yield of a generator commits.
         resume: With that, what the generator yielded last before the crash.
         more: For ``on_error`` the ``error``.
@@ -83,9 +83,7 @@ def _run_in_batches(
     from confiture.hooks.checkpoints import CheckpointedTransaction
 
     if session.nested:
-        raise UsageFault(
-            "transactional=False needs a connection that is in no transaction", hint="commit first"
-        )
+        raise UsageFault("transactional=False needs an idle connection", hint="commit first")
     with CheckpointedTransaction(
         session.transaction, lambda _: resume, lambda _ref, _stored: None
     ) as stretches:

@@ -50,7 +50,7 @@ class FakeDistribution(Protocol):
 
 @pytest.fixture
 def confiture_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder that packages can be installed into; what is imported from it is forgotten again."""
+    """An empty folder to install packages into; modules imported from it are unloaded afterwards."""
     folder = tmp_path / "site"
     folder.mkdir()
     before = set(sys.modules)
@@ -96,11 +96,11 @@ def confiture_fake_distribution(confiture_site: Path) -> FakeDistribution:
 
 @define
 class PackageInstaller:
-    """Builds packages and installs them, each once, in a folder of its own.
+    """Builds and installs packages, each once and in a separate folder.
 
     Attributes:
-        folders: Where to build and where to install.
-        installed: The folders by what is in them.
+        folders: Creates the build and install folders.
+        installed: The install folder by a hash of the package's content.
     """
 
     folders: pytest.TempPathFactory
@@ -133,7 +133,7 @@ class PackageInstaller:
         if done.returncode:
             raise PluginFault(
                 f"the package in {project} cannot be installed:\n{done.stderr.strip()}",
-                hint="it is built without network: have its build-backend installed, as hatchling",
+                hint="pip builds it without network: install its build backend first, for example hatchling",
             )
         return target
 

@@ -77,7 +77,7 @@ def open_test_server() -> Iterator[AnyServer]:
 
 
 def _choose_fast_folder() -> Path:
-    """Memory where there is room, else the disk."""
+    """Return the memory file system if it has room, else the temporary folder."""
     if (
         _MEMORY_FOLDER.is_dir()
         and os.access(_MEMORY_FOLDER, os.W_OK)
