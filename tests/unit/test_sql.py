@@ -392,7 +392,7 @@ def test_an_ignore_above_a_statement_is_that_statements():
             "keep one",
         ),
         ("SELECT 1;\n-- confiture: no-transaction\nSELECT 2", (2, 1), "stands too low", "above the first"),
-        ("SELECT 1; -- confiture: ignore a\nSELECT 2", (1, 11), "out of place", "line of its own"),
+        ("SELECT 1; -- confiture: ignore a\nSELECT 2", (1, 11), "out of place", "alone on a line"),
         ("SELECT 1\n-- confiture: ignore a\n+ 1", (2, 1), "out of place", "above any statement"),
         ("SELECT 1;\n-- confiture: ignore a\n", (2, 1), "out of place", "above any statement"),
     ],
@@ -589,7 +589,7 @@ def test_harmless_lines_of_psql_are_passed_over():
 def test_other_commands_of_psql_are_refused(text, where, command):
     fault = refused(text)
 
-    assert fault.message == f"{command} is a command of psql, not SQL"
+    assert fault.message == f"{command} is a psql command, not SQL"
     assert place(fault) == where
     assert fault.hint
 
@@ -608,7 +608,7 @@ def test_other_commands_of_psql_are_refused(text, where, command):
 def test_variables_of_psql_are_refused(text, column, variable):
     fault = refused(text)
 
-    assert fault.message == f"{variable} is a variable of psql, not SQL"
+    assert fault.message == f"{variable} is a psql variable, not SQL"
     assert place(fault) == (1, column)
 
 
