@@ -262,7 +262,7 @@ def test_an_unknown_text_in_a_block_with_exception_is_reported_with_its_reason()
     )
 
     assert missed.relation is None
-    assert "made while it runs" in missed.reason
+    assert "built at run time" in missed.reason
 
 
 def test_a_body_in_another_language_may_have_rolled_back_locks():
