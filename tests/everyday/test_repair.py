@@ -188,11 +188,11 @@ def test_the_last_missing_file_can_be_forgotten_too(project, database):
     "arguments, words",
     [
         (("--forget", "1"), "nothing to forget"),
-        (("--forget", "9"), "the ledger knows no version '9'"),
+        (("--forget", "9"), "version '9' is not in the ledger"),
         (("--forget", "two"), "'two' is not a version"),
         (("--accept-changed", "2"), "is not applied"),
         (("--accept-changed", "9"), "no migration of version '9'"),
-        (("9",), "neither the ledger nor the folder knows version '9'"),
+        (("9",), "version '9' is neither in the ledger nor in the migrations folder"),
         (("1", "--forget", "1"), "give one of"),
     ],
 )
