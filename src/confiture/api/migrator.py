@@ -1,4 +1,4 @@
-"""The Python API: apply, undo or rehearse one migration on an application's connection."""
+"""The Python API to apply, undo or rehearse one migration on an application's connection."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class DeferredConstraintFault(Exception):
-    """The caller's own transaction holds rows that violate a deferred constraint; nothing was run."""
+    """The caller's transaction contains rows that violate a deferred constraint; nothing was run."""
 
 
 class Migrator:
     """Applies migrations on a connection that the application opened.
 
-    On an idle connection each call has a transaction of its own. On one already in a transaction it
-    uses savepoints and leaves the end to the caller.
+    On an idle connection, each call is one transaction. On a connection already in a transaction, it uses
+    savepoints and leaves commit or rollback to the caller.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Migrator:
         self.plugins = plugins
 
     def apply(self, migration: Migration) -> MigrationResult:
-        """Apply ``migration`` and record it; do nothing where it is applied already.
+        """Apply ``migration`` and record it; do nothing if it is already applied.
 
         Raises:
             HookError: A hook failed.
@@ -65,7 +65,7 @@ class Migrator:
         return self._run(migration, "forward")
 
     def rollback(self, migration: Migration) -> MigrationResult:
-        """Undo ``migration`` by its ``down()``; do nothing where it is not applied. Raises like ``apply``."""
+        """Undo ``migration`` with its ``down()``; do nothing if it is not applied. Raises like ``apply``."""
         return self._run(migration, "backward")
 
     def dry_run(self, migration: Migration, *, production: Production | Path | None = None) -> DryRunResult:
@@ -89,12 +89,13 @@ class Migrator:
     def _prepare_estimate(
         self, production: Production | Path
     ) -> Callable[[MigrationResult], MigrationResult]:
-        """Look at the database before a rehearsal; return what adds the estimates to it afterwards."""
+        """Export statistics before a rehearsal; return a function that adds estimates to its result."""
         from confiture.estimate.export import export_from
         from confiture.estimate.rehearse_sizes import Production, add_estimates
 
         asked = production if isinstance(production, Production) else Production.read(production)
-        # On a connection of its own: the caller's may be in a transaction, which one snapshot cannot be.
+        # On another connection: the export begins a transaction for one consistent snapshot, and the caller's
+        # connection may already be in one.
         with closing(connect_like(read_parameters(self.connection))) as conn:
             here = export_from(conn, self.settings.schema, sampled_s=0.0)
         return lambda ran: evolve(ran, report=add_estimates(ran.report, here, asked))
@@ -147,23 +148,27 @@ class Migrator:
 
 
 def _check_connection(session: Session, work: PreparedMigration) -> None:
-    """Refuse a connection on which this migration cannot run, before anything does."""
+    """Raise a fault if this migration cannot run on this connection."""
     if session.conn.info.transaction_status == TransactionStatus.INERROR:
         raise UsageFault("the connection's transaction has failed already", hint="roll it back first")
     if session.nested and not work.transactional:
         raise UsageFault(
-            f"migration {work.label} runs outside a transaction, and the connection is inside one",
-            hint="commit first, or hand in an idle connection",
+            f"migration {work.label} runs outside a transaction, but the connection is inside one",
+            hint="commit first, or pass an idle connection",
         )
 
 
 def _check_callers_constraints(conn: Connection[Any]) -> None:
-    """Check the caller's deferred rows in a savepoint that is rolled back: their time has not come."""
+    """Raise a fault if the caller's rows violate a deferred constraint.
+
+    Otherwise the migration's own check would fail on them. The savepoint is rolled back, so that the caller's
+    constraints stay deferred.
+    """
     try:
         with conn.transaction(force_rollback=True):
             send(conn, "SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.OperationalError:
-        raise  # the connection, or a lock: not what the rows say
+        raise  # a lost connection or a lock timeout says nothing about the rows
     except psycopg.DatabaseError as error:
         raise DeferredConstraintFault(
             f"the caller's own transaction violates a deferred constraint: {error}"
