@@ -29,18 +29,18 @@ EMBEDDED = """
 import signal
 import sys
 from pathlib import Path
-from confiture.server import embedded
+from confiture.server import open_embedded_server
 # A test run in the background of a shell has it ignored, and so would its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-with embedded(Path(sys.argv[1])) as url:
+with open_embedded_server(Path(sys.argv[1])) as url:
     print(url, flush=True)
     sys.stdin.readline()
 """
 TEMPORARY = """
 import sys
 from pathlib import Path
-from confiture.server import temporary
-with temporary(Path(sys.argv[1])) as server:
+from confiture.server import open_temporary_server
+with open_temporary_server(Path(sys.argv[1])) as server:
     print(server.conninfo("postgres"), flush=True)
     sys.stdin.readline()
 """
