@@ -25,7 +25,7 @@ def inert_lines(text: object) -> list[str]:
     return [_COMMAND.sub(r"\1\\x3a\\x3a", line) for line in plain.split("\n")]
 
 
-def _escaped(found: re.Match[str]) -> str:
-    if found[0] == "##":
+def _escaped(match: re.Match[str]) -> str:
+    if match[0] == "##":
         return r"#\x23"
-    return found[0].encode("unicode_escape").decode("ascii")
+    return match[0].encode("unicode_escape").decode("ascii")

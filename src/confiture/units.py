@@ -16,10 +16,10 @@ def milliseconds(text: str, *, bare_unit: str = "ms") -> float:
     Raises:
         ValueError: PostgreSQL would reject it, or it is longer than a timeout can be.
     """
-    found = _SHAPE.fullmatch(text)
-    if found is None:
+    match = _SHAPE.fullmatch(text)
+    if match is None:
         raise ValueError(f"{text!r} is not a time; write 5s, 250ms or 10min")
-    ms = float(found[1]) * _MS[found[2] or bare_unit]
+    ms = float(match[1]) * _MS[match[2] or bare_unit]
     if ms > _LONGEST_MS:
         raise ValueError(f"{text!r} is longer than PostgreSQL's longest timeout, 24 days")
     return ms
@@ -59,14 +59,14 @@ def size_bytes(text: str) -> int:
     Raises:
         ValueError: It is not a size.
     """
-    found = _SIZE_SHAPE.fullmatch(text)
-    unit = (found[2] or "b").lower() if found else "ib"
+    match = _SIZE_SHAPE.fullmatch(text)
+    unit = (match[2] or "b").lower() if match else "ib"
     # The pattern accepts "ib", a binary unit without its prefix.
-    if found is None or unit == "ib":
+    if match is None or unit == "ib":
         raise ValueError(f"{text!r} is not a size; write 500MB, 1GB or 64KiB")
     prefix = unit.removesuffix("b").removesuffix("i")
     thousand = 1_024 if "i" in unit else 1_000
-    return round(float(found[1]) * float(thousand ** _POWERS[prefix]))
+    return round(float(match[1]) * float(thousand ** _POWERS[prefix]))
 
 
 def size(count_bytes: int) -> str:

@@ -92,25 +92,27 @@ class Executor:
         from confiture.estimate.rehearse_sizes import RehearsalResult
         from confiture.rehearsal.repeat import repeat_rehearsal
 
-        here: list[Statistics] = []
-        runs: list[Report] = []
+        statistics: list[Statistics] = []
+        reports: list[Report] = []
 
         def take_statistics(settings: Settings) -> None:
-            here.append(export(settings, sampled_s=0.0))
+            statistics.append(export(settings, sampled_s=0.0))
 
         def rehearse_once() -> Report:
             # Every repetition starts from the same statistics, and exporting them costs a query per table.
-            executor = evolve(self, before_run=take_statistics) if with_statistics and not here else self
+            executor = (
+                evolve(self, before_run=take_statistics) if with_statistics and not statistics else self
+            )
             report = (
                 executor.rehearse_in_copy(place, sample_rows)
                 if place != "transaction"
                 else executor.execute()
             )
-            runs.append(report)
+            reports.append(report)
             return report
 
         report = repeat_rehearsal(rehearse_once, repeat)
-        return RehearsalResult(report, tuple(runs), here[0] if here else None)
+        return RehearsalResult(report, tuple(reports), statistics[0] if statistics else None)
 
     def rehearse_in_copy(self, place: RehearsalTarget, sample_rows: int | None) -> Report:
         """Rehearse in a copy of the database, where each migration is committed."""
@@ -139,21 +141,26 @@ class Executor:
         scripts = read_folder(self.settings.migrations)
         with open_connection(self.settings) as conn:
             version = read_server_version(conn)
+            # Before taking the lock: faults are reported without waiting for it, and a run with nothing to do
+            # does not need it.
             works = self._prepare_migrations(conn, scripts, ready)
             if not works:
                 return self._make_report(version, ())
             if self.before_run:
                 self.before_run(self.settings)
-            with self._open_session(conn, works) as own, self._open_runner(own, works) as runner:
+            with (
+                self._open_session(conn, works) as run_conn,
+                self._open_runner(run_conn, works) as runner,
+            ):
                 # Another run may have applied some of them while we waited for the lock.
-                works = self._prepare_migrations(own, scripts, works)
+                works = self._prepare_migrations(run_conn, scripts, works)
                 if (self.mode != "dry-run" or self.copy) and works:
                     self._refuse_pooler(runner, works)
-                    self.ledger.create(own)
-                before = self._take_snapshot(own, works)
+                    self.ledger.create(run_conn)
+                before = self._take_snapshot(run_conn, works)
                 report = self._make_report(version, *self._run_all(runner, works), works)
-                report = self._add_residue(own, before, report)
-                return self.judge(own, report, works) if self.judge else report
+                report = self._add_residue(run_conn, before, report)
+                return self.judge(run_conn, report, works) if self.judge else report
 
     def _take_snapshot(
         self, conn: Connection[Any], works: tuple[PreparedMigration, ...]

@@ -69,22 +69,22 @@ class Migrator:
         return self._run(migration, "backward")
 
     def dry_run(self, migration: Migration, *, production: Production | Path | None = None) -> DryRunResult:
-        """Run ``migration`` for real, roll it back, and return what was seen.
+        """Run ``migration``, roll it back, and return the findings.
 
-        With ``production``, the file of ``confiture stats export``, say how long it would take there.
+        With ``production``, the file that ``confiture stats export`` wrote, estimate its time there.
 
         Raises:
             DryRunError: It failed.
             LockFault: Another run holds the migration lock.
-            StatisticsFault: The file of production's statistics cannot be used.
+            StatisticsFault: The file with production's statistics is unusable.
         """
         work = prepare_instance(migration, "forward")
-        asked = self._prepare_estimate(production) if production is not None else None
+        estimate = self._prepare_estimate(production) if production is not None else None
         with self._open_runner(work, ExecutionMode.REHEARSE) as runner:
-            (ran,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
-        if ran.error:
-            raise DryRunError(work.name, ran.error) from ran.error
-        return DryRunResult.from_result(asked(ran) if asked else ran)
+            (result,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
+        if result.error:
+            raise DryRunError(work.name, result.error) from result.error
+        return DryRunResult.from_result(estimate(result) if estimate else result)
 
     def _prepare_estimate(
         self, production: Production | Path
@@ -93,12 +93,12 @@ class Migrator:
         from confiture.estimate.export import export_from
         from confiture.estimate.rehearse_sizes import Production, add_estimates
 
-        asked = production if isinstance(production, Production) else Production.read(production)
+        target = production if isinstance(production, Production) else Production.read(production)
         # On another connection: the export begins a transaction for one consistent snapshot, and the caller's
         # connection may already be in one.
         with closing(connect_like(read_parameters(self.connection))) as conn:
-            here = export_from(conn, self.settings.schema, sampled_s=0.0)
-        return lambda ran: evolve(ran, report=add_estimates(ran.report, here, asked))
+            statistics = export_from(conn, self.settings.schema, sampled_s=0.0)
+        return lambda result: evolve(result, report=add_estimates(result.report, statistics, target))
 
     def _run(self, migration: Migration, direction: Direction) -> MigrationResult:
         work = prepare_instance(migration, direction)
@@ -112,15 +112,17 @@ class Migrator:
                 return MigrationResult(
                     MigrationReport(work.version, work.name, outcome, "there was nothing to do")
                 )
-            ran = runner.run(work)
-        if ran.stopped_by:
-            raise ran.stopped_by
-        return ran
+            result = runner.run(work)
+        if result.stopped_by:
+            raise result.stopped_by
+        return result
 
     def _is_done(self, work: PreparedMigration, ledger: Ledger) -> bool:
         with self.connection.transaction():
-            known = {parse_version(entry.version) for entry in ledger.read(self.connection) if entry.finished}
-        return (parse_version(work.version) in known) is (work.direction == "forward")
+            applied = {
+                parse_version(entry.version) for entry in ledger.read(self.connection) if entry.finished
+            }
+        return (parse_version(work.version) in applied) is (work.direction == "forward")
 
     @contextmanager
     def _open_runner(
@@ -128,8 +130,9 @@ class Migrator:
     ) -> Iterator[Runner]:
         session = Session.adopt(self.connection)
         _check_connection(session, work)
-        known = read_parameters(self.connection)
+        parameters = read_parameters(self.connection)
         manager = GuardedPluginManager(self.settings.plugin_tables)
+        # pluggy calls the plugin that was registered last first.
         for name, plugin in reversed(self.plugins):
             manager.register(plugin, name)
         with open_runner(
@@ -138,8 +141,8 @@ class Migrator:
             (work,),
             mode=mode,
             manager=manager,
-            connect=lambda: connect_like(known),
-            connect_observer=lambda: closing(connect_like(known)),
+            connect=lambda: connect_like(parameters),
+            connect_observer=lambda: closing(connect_like(parameters)),
         ) as runner:
             if session.nested:
                 _check_callers_constraints(self.connection)

@@ -55,14 +55,15 @@ def open_runner(
         ConnectionFault: There is no second connection.
     """
     rehearses = mode is not ExecutionMode.RUN
+    # The lock comes first, so that it is released last.
     with (
         take_migration_lock(connect(), settings.schema, settings.lock_wait_s) as keeper,
         session.keep_idle(),
-        open_monitor_connection(keeper, works, connect_observer) as asked,
-        LockWaitMonitor(asked, session.conn, measures_waits=rehearses) as blockers,
+        open_monitor_connection(keeper, works, connect_observer) as monitor_conn,
+        LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearses) as blockers,
     ):
         observer, step_observer = _make_observers(session, keeper, blockers, mode, copy, explain=explain)
-        engine = RunContext(
+        run_context = RunContext(
             session=session,
             migration_lock=keeper,
             ledger=Ledger(settings.schema),
@@ -76,7 +77,7 @@ def open_runner(
             mode=mode,
             refuse_call=copy.refuse_call if copy else None,
         )
-        yield Runner(engine, settings.lock_retries, connect, blockers)
+        yield Runner(run_context, settings.lock_retries, connect, blockers)
 
 
 def _make_observers(

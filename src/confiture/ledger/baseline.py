@@ -47,7 +47,7 @@ def select_to_record(
         LedgerFault: A migration above ``limit`` is applied, or an applied one has changed, is missing or is
             unfinished.
     """
-    known = {parse_version(entry.version) for entry in entries}
+    recorded = {parse_version(entry.version) for entry in entries}
     lines = [
         f"{status.state}: {status.version} {status.name}".rstrip()
         for status in determine_statuses(scripts, entries)
@@ -63,7 +63,7 @@ def select_to_record(
     return tuple(
         script
         for script in scripts
-        if parse_version(script.version) <= limit and parse_version(script.version) not in known
+        if parse_version(script.version) <= limit and parse_version(script.version) not in recorded
     )
 
 

@@ -146,11 +146,11 @@ def _describe_unfinished(
     entry = progress.entry
     statements, unreadable = _read_statements(script, entry)
     states = determine_statement_progress(statements, progress.steps)
-    left = find_invalid_indexes(conn, statements)
+    leftover_indexes = find_invalid_indexes(conn, statements)
     notes = (
         *([f"a run is in progress: {running}"] if running else []),
         *([f"its file cannot be read: {unreadable}"] if unreadable else []),
-        *_make_notes(progress, script, states, left),
+        *_make_notes(progress, script, states, leftover_indexes),
     )
     return UnfinishedMigration(
         version=entry.version,
@@ -160,9 +160,9 @@ def _describe_unfinished(
         # The statements of a Python migration are known only when it runs; the notes count them.
         statements=states if statements else (),
         hooks=progress.hooks,
-        invalid_indexes=left,
+        invalid_indexes=leftover_indexes,
         notes=notes,
-        commands=_list_commands(entry, script, left),
+        commands=_list_commands(entry, script, leftover_indexes),
     )
 
 
@@ -290,13 +290,13 @@ def determine_statement_progress(
     statements: Sequence[Statement], steps: Mapping[int, RecordedStep]
 ) -> tuple[StatementProgress, ...]:
     """Return the state of each statement in the file, and of recorded ones that the file no longer has."""
-    known = [_determine_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
-    gone = [
+    in_file = [_determine_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
+    removed = [
         StatementProgress(None, "", "changed", step.done_at)
         for number, step in sorted(steps.items())
         if number >= len(statements) and step.done_at
     ]
-    return (*known, *gone)
+    return (*in_file, *removed)
 
 
 def _determine_state(statement: Statement, step: RecordedStep | None) -> StatementProgress:

@@ -163,6 +163,8 @@ class Ledger:
     def render_insert_sql(self, row: LedgerRow) -> str:
         """Return SQL that records a migration as applied and deletes its progress."""
         q = quote_ident(self.schema)
+        # clock_timestamp(), because now() is the same for all migrations in one transaction; session_user,
+        # because the migration may have changed current_user with SET ROLE.
         values = ", ".join(
             (
                 quote_literal(row.version),
@@ -207,6 +209,7 @@ class Ledger:
     def render_begin_step_sql(self, entry: LedgerEntry, step: int, sql: str) -> str:
         """Return SQL that records that a statement of a no-transaction migration is about to run."""
         checksum = "NULL" if entry.checksum is None else quote_literal(entry.checksum)
+        # The row exists already if the statement failed or was interrupted before.
         return (
             f"INSERT INTO {quote_ident(self.schema)}.progress VALUES ({quote_literal(entry.version)}, "
             f"{quote_literal(entry.direction)}, {step}, {quote_literal(entry.name)}, {checksum}, "

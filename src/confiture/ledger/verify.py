@@ -100,7 +100,7 @@ def find_late_disagreements(
     scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]
 ) -> tuple[Disagreement, ...]:
     """Return each pending migration below an applied one."""
-    known = {parse_version(entry.version) for entry in entries}
+    in_ledger = {parse_version(entry.version) for entry in entries}
     applied = [parse_version(entry.version) for entry in entries if entry.finished]
     return tuple(
         Disagreement(
@@ -113,7 +113,7 @@ def find_late_disagreements(
         )
         for script in scripts
         if applied
-        and parse_version(script.version) not in known
+        and parse_version(script.version) not in in_ledger
         and parse_version(script.version) < max(applied)
     )
 

@@ -35,6 +35,7 @@ def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
         MigrationFault: A file is faulty.
         MigrationFaults: Several files are faulty.
     """
+    # Collect all faults, so that one run reports every file to correct.
     faults: list[MigrationFault] = []
     found = _recognize_files(_list_files(folder), faults)
     scripts = []

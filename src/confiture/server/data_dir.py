@@ -139,9 +139,10 @@ def _write_note(path: Path, content: dict[str, str]) -> None:
     text = json.dumps(content, indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    making = path.with_name(f".{NOTE_FILE}-{os.getpid()}")
-    making.write_text(text, encoding="utf-8")
-    making.replace(path)
+    # Renaming is atomic: another command never reads half a note.
+    new = path.with_name(f".{NOTE_FILE}-{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
 
 
 def make_state_folder() -> Path:
@@ -158,13 +159,13 @@ def make_state_folder() -> Path:
 def make_private_folder(path: Path, account: Account) -> Path:
     """Return a folder that only the server's user and root may enter; create it if it is missing."""
     if not path.exists():
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
-        account.give(making)
+        unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
+        account.give(unfinished)
         try:
-            making.rename(path)
+            unfinished.rename(path)
         except OSError:
             # Another command has created it first, and already put something in.
-            shutil.rmtree(making, ignore_errors=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
     owner = read_owner(path)
     if owner.uid == 0 or not owner.has_access("-x", path):
         raise ServerFault(

@@ -57,14 +57,14 @@ class Token:
 
 def read_token(text: str, start: int) -> Token:
     """Return the token that begins at ``start``; an unclosed quote or comment extends to the end."""
-    found = _TOKEN.match(text, start)
-    assert found is not None
-    kind, end = found.lastgroup, found.end()
+    match = _TOKEN.match(text, start)
+    assert match is not None
+    kind, end = match.lastgroup, match.end()
     if kind == "nested":
         # PostgreSQL nests /* */ comments, which no regular expression can match.
         return Token("comment", start, _find_comment_end(text, end))
     if kind == "dollar":
-        close = text.find(found.group(), end)
+        close = text.find(match.group(), end)
         return Token("quoted", start, len(text) if close < 0 else close + end - start)
     return Token(kind, start, end)  # type: ignore[arg-type]
 
@@ -81,9 +81,9 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> Iterator[Toke
 def find_statement_start(text: str, start: int = 0) -> int | None:
     """Return the offset of the first statement at or after ``start``; ``None`` if none follows."""
     at = start
-    while found := _NO_STATEMENT.match(text, at):
-        at = found.end()
-        if not found["nested"]:
+    while match := _NO_STATEMENT.match(text, at):
+        at = match.end()
+        if not match["nested"]:
             break
         at = _find_comment_end(text, at)
     return at if at < len(text) else None
@@ -107,13 +107,13 @@ def blank_out(text: str) -> str:
 
     Offsets and line numbers after it stay valid.
     """
-    return re.sub(r"[^\n]+", lambda found: " " * len(found.group()), text)
+    return re.sub(r"[^\n]+", lambda match: " " * len(match.group()), text)
 
 
 def _find_comment_end(text: str, start: int) -> int:
     depth = 1
-    for found in _NESTED.finditer(text, start):
-        depth += 1 if found.group() == "/*" else -1
+    for match in _NESTED.finditer(text, start):
+        depth += 1 if match.group() == "/*" else -1
         if depth == 0:
-            return found.end()
+            return match.end()
     return len(text)

@@ -43,8 +43,8 @@ def find_transaction_words(kind: str, node: Node, sql: str) -> str | None:
     if kind != "transaction_stmt":
         return None
     # The tree does not tell COMMIT from END, nor ROLLBACK from ABORT: report the word as written.
-    written = re.match(r"[A-Za-z]+", sql)
-    first = written.group().upper() if written else "COMMIT"
+    word_match = re.match(r"[A-Za-z]+", sql)
+    first = word_match.group().upper() if word_match else "COMMIT"
     stmt = node.transaction_stmt
     if stmt.gid:
         return f"{first} {'TRANSACTION' if first == 'PREPARE' else 'PREPARED'}"
