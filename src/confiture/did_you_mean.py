@@ -1,4 +1,4 @@
-"""The word that was probably meant."""
+"""Suggest a known word for a misspelled one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``"did you mean 'before_ddl'?"``, or nothing where no known word is near."""
+    """Return ``"did you mean 'before_ddl'?"``, or an empty string if no known word is similar."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, list(known), n=1)

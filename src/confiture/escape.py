@@ -1,31 +1,31 @@
-"""Escape what a terminal or a CI log would obey: names and messages may come from a hostile file."""
+"""Escape terminal sequences and CI workflow commands: a hostile file may put them into names and messages."""
 
 from __future__ import annotations
 
 import re
 
 # Control characters, terminal escapes, bidirectional overrides, surrogates that cannot be encoded, and
-# the `##[` that GitHub obeys anywhere in a line.
+# `##[`, which GitHub Actions runs as a command anywhere in a line.
 _HOSTILE = re.compile(
     "##(?=\\[)|[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x0b-\x1f"))
-# GitHub obeys a line that begins with two colons, whatever white space stands before them.
+# GitHub Actions runs a line that begins with two colons as a command, also after whitespace.
 _COMMAND = re.compile(r"^(\s*)::")
 
 
 def inert(text: object) -> str:
-    """Return ``text`` on one line, with nothing in it that a terminal would obey."""
+    """Return ``text`` on one line, with everything escaped that a terminal or a CI log would act on."""
     return _HOSTILE.sub(_escaped, str(text))
 
 
 def inert_lines(text: object) -> list[str]:
-    """Return the lines of ``text``, none of them with anything that a terminal or GitHub would obey."""
+    """Return the lines of ``text``, with everything escaped that a terminal or a CI log would act on."""
     plain = _HOSTILE_IN_TEXT.sub(_escaped, str(text).replace("\r\n", "\n")).expandtabs(4)
     return [_COMMAND.sub(r"\1\\x3a\\x3a", line) for line in plain.split("\n")]
 
 
-def _escaped(found: re.Match[str]) -> str:
-    if found[0] == "##":
+def _escaped(match: re.Match[str]) -> str:
+    if match[0] == "##":
         return r"#\x23"
-    return found[0].encode("unicode_escape").decode("ascii")
+    return match[0].encode("unicode_escape").decode("ascii")

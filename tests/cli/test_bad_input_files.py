@@ -30,7 +30,7 @@ def test_no_migrations_folder_is_two_and_names_the_folder(project, database, com
 
     assert answer.code == 2
     assert "there is no migrations folder migrations" in answer.err
-    assert "hint: confiture init makes one; --migrations DIR names another" in answer.err
+    assert "hint: create it: confiture init; or name another: --migrations DIR" in answer.err
     assert answer.out == ""
     assert tables(database) == []
 
@@ -64,7 +64,7 @@ def test_two_files_of_one_version_are_both_named(project, database, other):
     answer = project("run")
 
     assert answer.code == 4
-    assert "is there 2 times" in answer.err
+    assert "is used 2 times" in answer.err
     assert "1_a.sql" in answer.err
     assert other in answer.err
     assert tables(database) == []
@@ -89,7 +89,7 @@ def test_a_file_in_utf16_is_told_how_to_be_converted(refused):
 def test_an_empty_file_is_named(refused, text):
     said = refused("2_faulty.sql", text)
 
-    assert "2_faulty.sql is empty: it holds no statement" in said
+    assert "2_faulty.sql is empty: it contains no statement" in said
     assert "hint: " in said
 
 
@@ -128,7 +128,7 @@ def test_a_psql_variable_is_shown_where_it_is(refused, variable):
     said = refused("2_faulty.sql", f"SELECT 1;\nSELECT {variable};\n")
 
     assert "migrations/2_faulty.sql:2:8" in said
-    assert "variable of psql" in said
+    assert "psql variable" in said
 
 
 def test_a_syntax_error_shows_file_line_column_and_a_caret_below(refused):

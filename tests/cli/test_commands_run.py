@@ -53,7 +53,7 @@ def test_a_new_sql_migration_asks_to_be_filled_in(project, flags):
 
     assert answer.code == 4
     assert f"{path}: " in answer.err
-    assert "is empty: it holds no statement" in answer.err
+    assert "is empty: it contains no statement" in answer.err
 
 
 def test_status_shows_what_is_applied_and_pending(shop):

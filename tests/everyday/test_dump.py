@@ -181,7 +181,7 @@ def test_a_bindir_without_pg_dump_is_two(shop, tmp_path):
     answer = shop("dump")
 
     assert answer.code == 2
-    assert "holds no pg_dump" in answer.err
+    assert "contains no pg_dump" in answer.err
 
 
 def test_the_pg_dump_of_the_servers_own_major_version_goes_first(tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_a_file_that_cannot_be_written_is_two(shop):
     answer = shop("dump", "nowhere/schema.sql")
 
     assert answer.code == 2
-    assert "cannot be written" in answer.err
+    assert "cannot write the schema to" in answer.err
 
 
 def test_a_role_that_may_not_read_a_table_is_told_what_pg_dump_said(shop, database, database_url):
@@ -264,7 +264,7 @@ def test_run_dump_that_cannot_be_written_says_that_the_run_went_well(project, da
 
     assert answer.code == 2
     assert "1 migration applied" in answer.out
-    assert "cannot be written" in answer.err
+    assert "cannot write the schema to" in answer.err
     assert database.execute("SELECT to_regclass('jam')").fetchone() == ("jam",)
 
 

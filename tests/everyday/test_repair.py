@@ -64,7 +64,7 @@ def test_a_finished_part_that_changed_is_shown(broken):
     (found,) = broken("repair", "--output", "json").json["unfinished"]
 
     assert [each["state"] for each in found["statements"]] == ["done", "changed", "begun", "pending"]
-    assert any("restore that part" in note for note in found["notes"])
+    assert any("start over" in note for note in found["notes"])
 
 
 def test_an_unfinished_migration_whose_file_is_gone_can_be_forgotten(broken, database):
@@ -170,7 +170,7 @@ def test_forget_takes_a_missing_migration_out_of_the_ledger(project, database):
     answer = project("repair", "--forget", "02")
 
     assert answer.code == 0
-    assert "still there" in answer.out
+    assert "its changes in the database remain" in answer.out
     assert applied(database) == ["1"]
     assert project("verify").code == 0
 
@@ -188,11 +188,11 @@ def test_the_last_missing_file_can_be_forgotten_too(project, database):
     "arguments, words",
     [
         (("--forget", "1"), "nothing to forget"),
-        (("--forget", "9"), "the ledger knows no version '9'"),
+        (("--forget", "9"), "version '9' is not in the ledger"),
         (("--forget", "two"), "'two' is not a version"),
         (("--accept-changed", "2"), "is not applied"),
         (("--accept-changed", "9"), "no migration of version '9'"),
-        (("9",), "neither the ledger nor the folder knows version '9'"),
+        (("9",), "version '9' is neither in the ledger nor in the migrations folder"),
         (("1", "--forget", "1"), "give one of"),
     ],
 )

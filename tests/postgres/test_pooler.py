@@ -113,7 +113,7 @@ def test_a_pool_of_one_is_an_error_and_no_hang(settings, pooler, monkeypatch):
     url = f"host={pooler} port=6432 user=postgres dbname=one"
     one = Settings(root=settings.root, url=url, migrations=settings.migrations)
 
-    with pytest.raises(ConnectionFault, match="no second connection") as caught:
+    with pytest.raises(ConnectionFault, match="could not get a second connection") as caught:
         run(one)
 
     assert caught.value.exit_code == 3

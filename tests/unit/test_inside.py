@@ -134,20 +134,20 @@ def test_a_text_that_is_made_while_it_runs_is_unknown_and_says_so(text):
     (found,) = parse_body(block(f"EXECUTE {text};", "DECLARE n text;")).statements
 
     assert (found.sql, found.dynamic) == (None, True)
-    assert found.reason == f"its text is made while it runs: EXECUTE {text}"
+    assert found.reason == f"its text is built at run time: EXECUTE {text}"
 
 
 @pytest.mark.parametrize(
     "sql, reason",
     [
-        ("DO $$ BEGIN LOCK tabel a; END $$", "it cannot be read"),
-        ("DO $$ BEGIN IF; END $$", "it cannot be read"),
-        ("DO $$ this is no block $$", "it cannot be read"),
+        ("DO $$ BEGIN LOCK tabel a; END $$", "it does not parse"),
+        ("DO $$ BEGIN IF; END $$", "it does not parse"),
+        ("DO $$ this is no block $$", "it does not parse"),
         ("DO LANGUAGE plpython3u $$ plpy.execute('LOCK a') $$", "it is written in plpython3u"),
         ("CREATE FUNCTION f() RETURNS int LANGUAGE c AS 'lib', 'f'", "it is written in c"),
-        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT FROM WHERE'", "it cannot be read"),
-        (block("EXECUTE 'LOCK tabel a';"), "it cannot be read"),
-        ("DO $$ unfinished", "it cannot be read"),
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT FROM WHERE'", "it does not parse"),
+        (block("EXECUTE 'LOCK tabel a';"), "it does not parse"),
+        ("DO $$ unfinished", "it does not parse"),
     ],
 )
 def test_what_cannot_be_read_is_unknown_with_its_reason(sql, reason):
@@ -262,7 +262,7 @@ def test_an_unknown_text_in_a_block_with_exception_is_reported_with_its_reason()
     )
 
     assert missed.relation is None
-    assert "made while it runs" in missed.reason
+    assert "built at run time" in missed.reason
 
 
 def test_a_body_in_another_language_may_have_rolled_back_locks():

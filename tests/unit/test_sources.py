@@ -122,7 +122,7 @@ def test_two_files_of_one_version_are_both_named(folder, names):
     for name in names:
         add(folder, name)
 
-    with pytest.raises(MigrationFault, match="is there 2 times") as caught:
+    with pytest.raises(MigrationFault, match="is used 2 times") as caught:
         read_folder(folder)
 
     assert all(name in caught.value.message for name in names)

@@ -206,7 +206,7 @@ def test_an_unclosed_quote_does_not_print_the_rest_of_the_file():
 
 @pytest.mark.parametrize("text", ["", "-- nothing\n", ";;"])
 def test_a_migration_without_a_statement_is_refused(text):
-    assert "holds no statement" in refused(text).message
+    assert "contains no statement" in refused(text).message
 
 
 # Transactions
@@ -391,8 +391,13 @@ def test_an_ignore_above_a_statement_is_that_statements():
             "given twice",
             "keep one",
         ),
-        ("SELECT 1;\n-- confiture: no-transaction\nSELECT 2", (2, 1), "stands too low", "above the first"),
-        ("SELECT 1; -- confiture: ignore a\nSELECT 2", (1, 11), "out of place", "line of its own"),
+        (
+            "SELECT 1;\n-- confiture: no-transaction\nSELECT 2",
+            (2, 1),
+            "below its first statement",
+            "above the first",
+        ),
+        ("SELECT 1; -- confiture: ignore a\nSELECT 2", (1, 11), "out of place", "alone on a line"),
         ("SELECT 1\n-- confiture: ignore a\n+ 1", (2, 1), "out of place", "above any statement"),
         ("SELECT 1;\n-- confiture: ignore a\n", (2, 1), "out of place", "above any statement"),
     ],
@@ -464,7 +469,9 @@ def test_markers_out_of_order_are_refused(text, where):
 
 
 def test_an_empty_up_is_refused_and_an_empty_down_is_none():
-    assert "holds no statement" in refused("-- migrate:up\n-- migrate:down\nSELECT 1;", divided=True).message
+    assert (
+        "contains no statement" in refused("-- migrate:up\n-- migrate:down\nSELECT 1;", divided=True).message
+    )
     assert (
         read_sql_text("-- migrate:up\nSELECT 1;\n-- migrate:down\n", FILE, "backward", divided=True) is None
     )
@@ -589,7 +596,7 @@ def test_harmless_lines_of_psql_are_passed_over():
 def test_other_commands_of_psql_are_refused(text, where, command):
     fault = refused(text)
 
-    assert fault.message == f"{command} is a command of psql, not SQL"
+    assert fault.message == f"{command} is a psql command, not SQL"
     assert place(fault) == where
     assert fault.hint
 
@@ -608,7 +615,7 @@ def test_other_commands_of_psql_are_refused(text, where, command):
 def test_variables_of_psql_are_refused(text, column, variable):
     fault = refused(text)
 
-    assert fault.message == f"{variable} is a variable of psql, not SQL"
+    assert fault.message == f"{variable} is a psql variable, not SQL"
     assert place(fault) == (1, column)
 
 

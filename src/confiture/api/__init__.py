@@ -1,1 +1,1 @@
-"""What the commands and the Python API call: run, rehearse, undo, and the migrator."""
+"""The operations behind the commands and the Python API: run, rehearse, undo, and the migrator."""

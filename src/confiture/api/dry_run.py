@@ -1,4 +1,4 @@
-"""The Python API of a rehearsal: run one migration for real on a connection, and roll it back."""
+"""The Python API for a rehearsal: run one migration on a connection and roll it back."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class DryRunError(Exception):
-    """A rehearsed migration failed; nothing of it is left.
+    """A rehearsed migration failed and was rolled back.
 
     Attributes:
-        migration_name: Which one.
-        error: What was raised, also ``__cause__``.
+        migration_name: Its name.
+        error: The exception it raised, also in ``__cause__``.
     """
 
     def __init__(self, migration_name: str, error: BaseException) -> None:
@@ -33,17 +33,17 @@ class DryRunError(Exception):
 
 @frozen
 class DryRunResult:
-    """What a rehearsal of one migration found.
+    """The findings of a rehearsal of one migration.
 
     Attributes:
-        success: Whether it ran to its end.
-        execution_time_ms: Wall-clock time of all of it, hooks included, in milliseconds.
-        rows_affected: By INSERT, UPDATE, DELETE, MERGE and COPY of the migration, not of hooks.
-        locked_tables: Schema-qualified, locked with Share or stronger.
-        estimated_production_time_ms: As likely too short as too long; ``None``: not known, or not asked for.
-        confidence_percent: How probably production is within 15 % of that; ``None``: not known.
-        warnings: What the guards had to say.
-        stats: What hooks set.
+        success: True if it ran to its end.
+        execution_time_ms: Wall-clock time, hooks included, in milliseconds.
+        rows_affected: Rows changed by INSERT, UPDATE, DELETE, MERGE and COPY of the migration, without hooks.
+        locked_tables: Schema-qualified names of tables locked with Share or stronger.
+        estimated_production_time_ms: The median estimate; ``None`` if unknown or not requested.
+        confidence_percent: The probability that production is within 15 % of it; ``None`` if unknown.
+        warnings: Warnings of the guards.
+        stats: Values that hooks set.
     """
 
     migration_name: str
@@ -59,7 +59,7 @@ class DryRunResult:
 
     @classmethod
     def from_result(cls, result: MigrationResult) -> DryRunResult:
-        """Return what ``result`` says, in the words of the Python API."""
+        """Return ``result`` in the form of the Python API."""
         report = result.report
         unseen = [f"not rehearsed: {report.reason}"] if report.outcome == "not_rehearsed" else []
         return cls(
@@ -84,12 +84,12 @@ class DryRunExecutor:
     def run(
         self, conn: Connection[Any], migration: Migration, *, production: Production | Path | None = None
     ) -> DryRunResult:
-        """Run ``migration`` for real, roll it back, and return what was seen.
+        """Run ``migration``, roll it back, and return the findings.
 
-        With ``production``, the file of ``confiture stats export``, say how long it would take there.
+        With ``production``, the file that ``confiture stats export`` wrote, estimate its time there.
 
         Raises:
-            DryRunError: It failed; ``error`` is what was raised.
+            DryRunError: It failed; ``error`` is the exception.
             LockFault: Another run holds the migration lock.
         """
         from confiture.api.migrator import Migrator

@@ -1,4 +1,7 @@
-"""One command that executes: choose what to run, hold the lock, run or rehearse it, and report."""
+"""Run one command from start to finish.
+
+Selects migrations, takes the migration lock, applies or rehearses them and builds the report.
+"""
 
 from __future__ import annotations
 
@@ -40,21 +43,21 @@ Judge = Callable[["Connection[Any]", "Report", "tuple[PreparedMigration, ...]"],
 
 @frozen
 class Executor:
-    """One command that executes: what to run, and how.
+    """Runs one command from start to finish: selects, locks, applies or rehearses, and reports.
 
     Attributes:
-        settings: Which database and migrations.
-        mode: As the report names it.
-        choose: Returns what is to be run, of all migrations and the ledger's entries.
-        plugins: Whose hooks run.
-        report_progress: Gets a line for each migration that has ended.
-        listener: Is told of each, and may ask what runs now.
-        directions: Each is gone through for all that is chosen.
-        copy: Where it is rehearsed, ``None`` on the database itself.
-        explain: Whether DML is explained.
-        judge: Adds its findings to the report.
-        before_run: Looks at the database before anything runs.
-        ledger: Where it is recorded.
+        settings: The settings, with the database and the migrations folder.
+        mode: The mode in the report.
+        choose: Selects the migrations to run from all migrations and the ledger's entries.
+        plugins: The plugins whose hooks run.
+        report_progress: Receives a line of text for each migration that has ended.
+        listener: Receives a report for each, and may ask what is running now.
+        directions: All selected migrations run in the first direction, then in the next.
+        copy: The copy to rehearse in; ``None`` for the database itself.
+        explain: True to run EXPLAIN for DML.
+        judge: Adds the gate's findings to the report.
+        before_run: Called before anything runs, if there is something to run.
+        ledger: The ledger that records them.
     """
 
     settings: Settings
@@ -80,37 +83,39 @@ class Executor:
         """Rehearse ``repeat`` times.
 
         Args:
-            place: Where.
-            sample_rows: How many rows of each table to copy there; ``None``: all, or none in an empty copy.
-            repeat: How many times.
-            with_statistics: Whether to export the statistics of the database before the first rehearsal.
+            place: Where to rehearse.
+            sample_rows: Rows to copy per table; ``None`` for all, or for none in an empty copy.
+            repeat: The number of rehearsals.
+            with_statistics: True to export the database's statistics before the first rehearsal.
         """
         from confiture.estimate.export import export
         from confiture.estimate.rehearse_sizes import RehearsalResult
         from confiture.rehearsal.repeat import repeat_rehearsal
 
-        here: list[Statistics] = []
-        runs: list[Report] = []
+        statistics: list[Statistics] = []
+        reports: list[Report] = []
 
         def take_statistics(settings: Settings) -> None:
-            here.append(export(settings, sampled_s=0.0))
+            statistics.append(export(settings, sampled_s=0.0))
 
-        def once() -> Report:
-            # They are the same before every repetition, and cost a query for each table.
-            executor = evolve(self, before_run=take_statistics) if with_statistics and not here else self
+        def rehearse_once() -> Report:
+            # Every repetition starts from the same statistics, and exporting them costs a query per table.
+            executor = (
+                evolve(self, before_run=take_statistics) if with_statistics and not statistics else self
+            )
             report = (
                 executor.rehearse_in_copy(place, sample_rows)
                 if place != "transaction"
                 else executor.execute()
             )
-            runs.append(report)
+            reports.append(report)
             return report
 
-        report = repeat_rehearsal(once, repeat)
-        return RehearsalResult(report, tuple(runs), here[0] if here else None)
+        report = repeat_rehearsal(rehearse_once, repeat)
+        return RehearsalResult(report, tuple(reports), statistics[0] if statistics else None)
 
     def rehearse_in_copy(self, place: RehearsalTarget, sample_rows: int | None) -> Report:
-        """Rehearse in a copy of the database, each migration committed there."""
+        """Rehearse in a copy of the database, where each migration is committed."""
         from confiture.rehearsal.copies import add_copy_notes, note_missing_rows, open_copy
 
         scripts = read_folder(self.settings.migrations)
@@ -119,6 +124,7 @@ class Executor:
             works = self._prepare_migrations(conn, scripts)
         if not works:
             return self._make_report(version, ())
+        # Our connection is closed by now: PostgreSQL copies a database only while nobody is connected to it.
         with open_copy(self.settings, place, works, sample_rows) as copy:
             executor = evolve(self, settings=copy.settings, copy=copy)
             report = add_copy_notes(executor.execute(works), copy)
@@ -127,34 +133,39 @@ class Executor:
         return evolve(report, server_version=version)
 
     def execute(self, ready: tuple[PreparedMigration, ...] = ()) -> Report:
-        """Run what is chosen, or rehearse it, on the database itself; what is ``ready`` is not parsed again.
+        """Apply or rehearse the selected migrations; those in ``ready`` are not parsed again.
 
         Raises:
-            ConfitureError: Nothing was begun.
+            ConfitureError: Nothing was started.
         """
         scripts = read_folder(self.settings.migrations)
         with open_connection(self.settings) as conn:
             version = read_server_version(conn)
+            # Before taking the lock: faults are reported without waiting for it, and a run with nothing to do
+            # does not need it.
             works = self._prepare_migrations(conn, scripts, ready)
             if not works:
                 return self._make_report(version, ())
             if self.before_run:
                 self.before_run(self.settings)
-            with self._open_session(conn, works) as own, self._open_runner(own, works) as runner:
-                # Another run may have been at it while we waited for the lock.
-                works = self._prepare_migrations(own, scripts, works)
+            with (
+                self._open_session(conn, works) as run_conn,
+                self._open_runner(run_conn, works) as runner,
+            ):
+                # Another run may have applied some of them while we waited for the lock.
+                works = self._prepare_migrations(run_conn, scripts, works)
                 if (self.mode != "dry-run" or self.copy) and works:
                     self._refuse_pooler(runner, works)
-                    self.ledger.create(own)
-                before = self._take_snapshot(own, works)
+                    self.ledger.create(run_conn)
+                before = self._take_snapshot(run_conn, works)
                 report = self._make_report(version, *self._run_all(runner, works), works)
-                report = self._add_residue(own, before, report)
-                return self.judge(own, report, works) if self.judge else report
+                report = self._add_residue(run_conn, before, report)
+                return self.judge(run_conn, report, works) if self.judge else report
 
     def _take_snapshot(
         self, conn: Connection[Any], works: tuple[PreparedMigration, ...]
     ) -> ResidueSnapshot | None:
-        """Return what a rollback would not put back, where there is something to rehearse."""
+        """Return the state that a rollback does not restore; ``None`` if there is nothing to rehearse."""
         if self.mode != "dry-run" or self.copy or not works:
             return None
         from confiture.rehearsal.residue import take_residue_snapshot
@@ -168,14 +179,17 @@ class Executor:
         from confiture.rehearsal.residue import describe_comparison, find_residue, take_residue_snapshot
 
         after = take_residue_snapshot(conn)
-        said = (*report.notes, *collect_notes(report.migrations), *describe_comparison(before, after))
-        return evolve(report, residue=find_residue(before, after), notes=said)
+        notes = (*report.notes, *collect_notes(report.migrations), *describe_comparison(before, after))
+        return evolve(report, residue=find_residue(before, after), notes=notes)
 
     @contextmanager
     def _open_session(
         self, conn: Connection[Any], works: tuple[PreparedMigration, ...]
     ) -> Iterator[Connection[Any]]:
-        """Lend the connection to run on: past the pooler, where one of them needs a session of its own."""
+        """Yield the connection to run on: one past the pooler if a no-transaction migration needs a session.
+
+        Session settings such as lock_timeout do not survive in a transaction pooler between statements.
+        """
         if self.settings.direct_url and not all(work.transactional for work in works):
             with open_connection(self.settings, direct=True) as direct:
                 yield direct
@@ -188,7 +202,7 @@ class Executor:
         scripts: tuple[MigrationFile, ...],
         ready: tuple[PreparedMigration, ...] = (),
     ) -> tuple[PreparedMigration, ...]:
-        """Return what is to be run, in order; what is ``ready`` is not parsed again."""
+        """Return the selected migrations, in order; those in ``ready`` are not parsed again."""
         from confiture.migrations.prepare import prepare
 
         entries = self.ledger.read(conn)
@@ -237,23 +251,23 @@ class Executor:
     def _run_all(
         self, runner: Runner, works: tuple[PreparedMigration, ...]
     ) -> tuple[tuple[MigrationResult, ...], BaseException | None]:
-        """Run them until the first failure or signal; return what became of each, and what stopped it."""
-        each: list[MigrationResult] = []
+        """Run migrations until the first failure or signal; return their results and what stopped them."""
+        results: list[MigrationResult] = []
 
-        def tell(ran: MigrationResult) -> None:
-            each.append(ran)
-            self._report_progress(ran)
+        def add_result(result: MigrationResult) -> None:
+            results.append(result)
+            self._report_progress(result)
 
         try:
             if self.mode == "dry-run" and self.copy is None:
                 from confiture.rehearsal.transaction import Rehearsal
 
-                Rehearsal(runner).run(works, tell)
+                Rehearsal(runner).run(works, add_result)
             else:
-                self._run_one_by_one(runner, works, tell)
+                self._run_one_by_one(runner, works, add_result)
         except KeyboardInterrupt as signal:
-            return tuple(each), signal
-        return tuple(each), next((ran.stopped_by for ran in each if ran.stopped_by), None)
+            return tuple(results), signal
+        return tuple(results), next((result.stopped_by for result in results if result.stopped_by), None)
 
     def _run_one_by_one(
         self,
@@ -263,26 +277,26 @@ class Executor:
     ) -> None:
         with runner.run_context.observer.listen():
             for work in works:
-                ran = runner.run(work)
-                report_result(ran)
-                if ran.stopped_by:
+                result = runner.run(work)
+                report_result(result)
+                if result.stopped_by:
                     break
 
     def _refuse_pooler(self, runner: Runner, works: tuple[PreparedMigration, ...]) -> None:
-        """Ask for a session of one's own where a transaction pooler stands between.
+        """Raise a fault if a no-transaction migration would run through a transaction pooler.
 
-        A pooler makes up the process id it gives a client; the server's own is another.
+        A pooler invents the process id that it reports to a client, so it differs from the server's.
         """
         outside = [work for work in works if not work.transactional]
         if outside and runner.run_context.session.conn.info.backend_pid != runner.lock_monitor.pid:
             raise ConfigurationFault(
-                f"migration {outside[0].label} runs outside a transaction and needs a session of its own, "
-                "and there is a transaction pooler between",
+                f"migration {outside[0].label} runs outside a transaction and needs a session, "
+                "but the connection goes through a transaction pooler",
                 hint="set direct_url to the server itself",
             )
 
-    def _report_progress(self, ran: MigrationResult) -> None:
-        report = ran.report
+    def _report_progress(self, result: MigrationResult) -> None:
+        report = result.report
         took = "" if report.duration_ms is None else f" in {report.duration_ms:.0f} ms"
         label = f"{report.version} {report.name}".rstrip()
         self.report_progress(f"{label}: {report.outcome.replace('_', ' ')}{took}")
@@ -295,15 +309,16 @@ class Executor:
     def _make_report(
         self,
         version: str,
-        ran: tuple[MigrationResult, ...],
+        results: tuple[MigrationResult, ...],
         stopped: BaseException | None = None,
         works: tuple[PreparedMigration, ...] = (),
     ) -> Report:
         from confiture.models.report import Fault, MigrationReport, Report
 
         outcome: Outcome = "failed" if stopped else "ok"
-        between = isinstance(stopped, KeyboardInterrupt) and not any(each.error for each in ran)
-        not_reached = works[len(ran) :]
+        # A signal during a migration is reported as that migration's error.
+        between = isinstance(stopped, KeyboardInterrupt) and not any(result.error for result in results)
+        not_reached = works[len(results) :]
         return Report(
             mode=self.mode,
             outcome=outcome,
@@ -313,7 +328,7 @@ class Executor:
             plugins=self._list_plugin_uses(),
             fault=Fault("interrupted between two migrations") if between else None,
             migrations=(
-                *(each.report for each in ran),
+                *(result.report for result in results),
                 *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),
             ),
         )

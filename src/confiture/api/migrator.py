@@ -1,4 +1,4 @@
-"""The Python API: apply, undo or rehearse one migration on an application's connection."""
+"""The Python API to apply, undo or rehearse one migration on an application's connection."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class DeferredConstraintFault(Exception):
-    """The caller's own transaction holds rows that violate a deferred constraint; nothing was run."""
+    """The caller's transaction contains rows that violate a deferred constraint; nothing was run."""
 
 
 class Migrator:
     """Applies migrations on a connection that the application opened.
 
-    On an idle connection each call has a transaction of its own. On one already in a transaction it
-    uses savepoints and leaves the end to the caller.
+    On an idle connection, each call is one transaction. On a connection already in a transaction, it uses
+    savepoints and leaves commit or rollback to the caller.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Migrator:
         self.plugins = plugins
 
     def apply(self, migration: Migration) -> MigrationResult:
-        """Apply ``migration`` and record it; do nothing where it is applied already.
+        """Apply ``migration`` and record it; do nothing if it is already applied.
 
         Raises:
             HookError: A hook failed.
@@ -65,39 +65,40 @@ class Migrator:
         return self._run(migration, "forward")
 
     def rollback(self, migration: Migration) -> MigrationResult:
-        """Undo ``migration`` by its ``down()``; do nothing where it is not applied. Raises like ``apply``."""
+        """Undo ``migration`` with its ``down()``; do nothing if it is not applied. Raises like ``apply``."""
         return self._run(migration, "backward")
 
     def dry_run(self, migration: Migration, *, production: Production | Path | None = None) -> DryRunResult:
-        """Run ``migration`` for real, roll it back, and return what was seen.
+        """Run ``migration``, roll it back, and return the findings.
 
-        With ``production``, the file of ``confiture stats export``, say how long it would take there.
+        With ``production``, the file that ``confiture stats export`` wrote, estimate its time there.
 
         Raises:
             DryRunError: It failed.
             LockFault: Another run holds the migration lock.
-            StatisticsFault: The file of production's statistics cannot be used.
+            StatisticsFault: The file with production's statistics is unusable.
         """
         work = prepare_instance(migration, "forward")
-        asked = self._prepare_estimate(production) if production is not None else None
+        estimate = self._prepare_estimate(production) if production is not None else None
         with self._open_runner(work, ExecutionMode.REHEARSE) as runner:
-            (ran,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
-        if ran.error:
-            raise DryRunError(work.name, ran.error) from ran.error
-        return DryRunResult.from_result(asked(ran) if asked else ran)
+            (result,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
+        if result.error:
+            raise DryRunError(work.name, result.error) from result.error
+        return DryRunResult.from_result(estimate(result) if estimate else result)
 
     def _prepare_estimate(
         self, production: Production | Path
     ) -> Callable[[MigrationResult], MigrationResult]:
-        """Look at the database before a rehearsal; return what adds the estimates to it afterwards."""
+        """Export statistics before a rehearsal; return a function that adds estimates to its result."""
         from confiture.estimate.export import export_from
         from confiture.estimate.rehearse_sizes import Production, add_estimates
 
-        asked = production if isinstance(production, Production) else Production.read(production)
-        # On a connection of its own: the caller's may be in a transaction, which one snapshot cannot be.
+        target = production if isinstance(production, Production) else Production.read(production)
+        # On another connection: the export begins a transaction for one consistent snapshot, and the caller's
+        # connection may already be in one.
         with closing(connect_like(read_parameters(self.connection))) as conn:
-            here = export_from(conn, self.settings.schema, sampled_s=0.0)
-        return lambda ran: evolve(ran, report=add_estimates(ran.report, here, asked))
+            statistics = export_from(conn, self.settings.schema, sampled_s=0.0)
+        return lambda result: evolve(result, report=add_estimates(result.report, statistics, target))
 
     def _run(self, migration: Migration, direction: Direction) -> MigrationResult:
         work = prepare_instance(migration, direction)
@@ -111,15 +112,17 @@ class Migrator:
                 return MigrationResult(
                     MigrationReport(work.version, work.name, outcome, "there was nothing to do")
                 )
-            ran = runner.run(work)
-        if ran.stopped_by:
-            raise ran.stopped_by
-        return ran
+            result = runner.run(work)
+        if result.stopped_by:
+            raise result.stopped_by
+        return result
 
     def _is_done(self, work: PreparedMigration, ledger: Ledger) -> bool:
         with self.connection.transaction():
-            known = {parse_version(entry.version) for entry in ledger.read(self.connection) if entry.finished}
-        return (parse_version(work.version) in known) is (work.direction == "forward")
+            applied = {
+                parse_version(entry.version) for entry in ledger.read(self.connection) if entry.finished
+            }
+        return (parse_version(work.version) in applied) is (work.direction == "forward")
 
     @contextmanager
     def _open_runner(
@@ -127,8 +130,9 @@ class Migrator:
     ) -> Iterator[Runner]:
         session = Session.adopt(self.connection)
         _check_connection(session, work)
-        known = read_parameters(self.connection)
+        parameters = read_parameters(self.connection)
         manager = GuardedPluginManager(self.settings.plugin_tables)
+        # pluggy calls the plugin that was registered last first.
         for name, plugin in reversed(self.plugins):
             manager.register(plugin, name)
         with open_runner(
@@ -137,8 +141,8 @@ class Migrator:
             (work,),
             mode=mode,
             manager=manager,
-            connect=lambda: connect_like(known),
-            connect_observer=lambda: closing(connect_like(known)),
+            connect=lambda: connect_like(parameters),
+            connect_observer=lambda: closing(connect_like(parameters)),
         ) as runner:
             if session.nested:
                 _check_callers_constraints(self.connection)
@@ -147,23 +151,27 @@ class Migrator:
 
 
 def _check_connection(session: Session, work: PreparedMigration) -> None:
-    """Refuse a connection on which this migration cannot run, before anything does."""
+    """Raise a fault if this migration cannot run on this connection."""
     if session.conn.info.transaction_status == TransactionStatus.INERROR:
         raise UsageFault("the connection's transaction has failed already", hint="roll it back first")
     if session.nested and not work.transactional:
         raise UsageFault(
-            f"migration {work.label} runs outside a transaction, and the connection is inside one",
-            hint="commit first, or hand in an idle connection",
+            f"migration {work.label} runs outside a transaction, but the connection is inside one",
+            hint="commit first, or pass an idle connection",
         )
 
 
 def _check_callers_constraints(conn: Connection[Any]) -> None:
-    """Check the caller's deferred rows in a savepoint that is rolled back: their time has not come."""
+    """Raise a fault if the caller's rows violate a deferred constraint.
+
+    Otherwise the migration's own check would fail on them. The savepoint is rolled back, so that the caller's
+    constraints stay deferred.
+    """
     try:
         with conn.transaction(force_rollback=True):
             send(conn, "SET CONSTRAINTS ALL IMMEDIATE")
     except psycopg.OperationalError:
-        raise  # the connection, or a lock: not what the rows say
+        raise  # a lost connection or a lock timeout says nothing about the rows
     except psycopg.DatabaseError as error:
         raise DeferredConstraintFault(
             f"the caller's own transaction violates a deferred constraint: {error}"

@@ -1,4 +1,4 @@
-"""Put together lock, observers, plugins and runner, for commands and for the Python API alike."""
+"""Build a runner from the migration lock, observers and plugins, for commands and the Python API."""
 
 from __future__ import annotations
 
@@ -36,33 +36,34 @@ def open_runner(
     copy: DatabaseCopy | None = None,
     explain: bool = False,
 ) -> Iterator[Runner]:
-    """Take the migration lock and return a runner for ``works``; let everything go at the end.
+    """Take the migration lock and yield a runner for ``works``; release everything at the end.
 
     Args:
         settings: Timeouts, retries and the ledger's schema.
-        session: Where the migrations run.
-        works: What will be run: if one is no-transaction, its observer needs a connection of its own.
-        mode: Whether they are applied or rehearsed.
+        session: The session in which the migrations run.
+        works: The migrations to run; a no-transaction one needs a separate connection to observe it.
+        mode: Apply or rehearse.
         manager: The plugins.
         connect: Opens another connection to the same database.
-        connect_observer: The same, past a transaction pooler.
-        plugins: As the ledger names them.
-        copy: The copy that they are rehearsed in.
-        explain: Whether DML is explained in a rehearsal.
+        connect_observer: Opens another connection past a transaction pooler.
+        plugins: The plugins as the ledger records them.
+        copy: The copy to rehearse in.
+        explain: True to run EXPLAIN for DML in a rehearsal.
 
     Raises:
         LockFault: Another run holds the migration lock.
-        ConnectionFault: A second connection cannot be had.
+        ConnectionFault: There is no second connection.
     """
     rehearses = mode is not ExecutionMode.RUN
+    # The lock comes first, so that it is released last.
     with (
         take_migration_lock(connect(), settings.schema, settings.lock_wait_s) as keeper,
         session.keep_idle(),
-        open_monitor_connection(keeper, works, connect_observer) as asked,
-        LockWaitMonitor(asked, session.conn, measures_waits=rehearses) as blockers,
+        open_monitor_connection(keeper, works, connect_observer) as monitor_conn,
+        LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearses) as blockers,
     ):
         observer, step_observer = _make_observers(session, keeper, blockers, mode, copy, explain=explain)
-        engine = RunContext(
+        run_context = RunContext(
             session=session,
             migration_lock=keeper,
             ledger=Ledger(settings.schema),
@@ -76,7 +77,7 @@ def open_runner(
             mode=mode,
             refuse_call=copy.refuse_call if copy else None,
         )
-        yield Runner(engine, settings.lock_retries, connect, blockers)
+        yield Runner(run_context, settings.lock_retries, connect, blockers)
 
 
 def _make_observers(
@@ -94,5 +95,5 @@ def _make_observers(
     from confiture.rehearsal.transaction import create_tracer
 
     trace = create_tracer(session.conn, blockers, explain=explain)
-    # Without a copy everything runs in one transaction: the step observer is never asked.
+    # Without a copy everything runs in one transaction, and the step observer is never called.
     return trace, CopyObserver(session.conn, trace, copy.sampler) if copy else LocksOfSteps(keeper.conn)

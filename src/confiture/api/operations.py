@@ -1,4 +1,4 @@
-"""What the commands do: read the status, make a plan, run it, rehearse it, undo it."""
+"""Read the status, make a plan, run or rehearse it, and undo migrations."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
-    """Return the state of every migration; read rights are enough, no lock is taken."""
+    """Return the state of every migration. Needs only read rights and takes no lock."""
     scripts = read_folder(settings.migrations)
     with open_connection(settings) as conn:
         return determine_statuses(scripts, Ledger(settings.schema).read(conn))
 
 
 def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Loaded] = ()) -> Plan:
-    """Return what a run would do, in order; read only."""
+    """Return what a run would do, in order. Needs only read rights and takes no lock."""
     from confiture.migrations.prepare import prepare
     from confiture.models.plan import Plan
     from confiture.plugins.order import order
@@ -84,13 +84,13 @@ def run(
     judge: Judge | None = None,
     production: Production | None = None,
 ) -> Report:
-    """Apply what is pending, or rehearse it in ``place``; stop at the first failure.
+    """Apply the pending migrations, or rehearse them in ``place``; stop at the first failure.
 
-    A rehearsal may ``explain`` its DML, ``repeat`` itself to see how times vary, be judged by ``judge``, and
-    say how long it all would take in ``production``.
+    A rehearsal can ``explain`` its DML, ``repeat`` to measure how times vary, pass its report to ``judge``,
+    and estimate the times in ``production``.
 
     Raises:
-        ConfitureError: Nothing was begun.
+        ConfitureError: Nothing was started.
     """
 
     def choose(
@@ -98,7 +98,7 @@ def run(
     ) -> tuple[MigrationFile, ...]:
         return select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
 
-    errand = Executor(
+    executor = Executor(
         settings,
         "dry-run" if dry_run else "run",
         choose,
@@ -110,8 +110,8 @@ def run(
     if not dry_run:
         from confiture.estimate.prediction_store import run_and_keep_outcomes
 
-        return run_and_keep_outcomes(settings, errand.execute)
-    rehearsal = evolve(errand, explain=explain)
+        return run_and_keep_outcomes(settings, executor.execute)
+    rehearsal = evolve(executor, explain=explain)
     if production is None:
         return rehearsal.rehearse(place, sample_rows, repeat).report
     from confiture.estimate.rehearse_sizes import rehearse_with_estimates
@@ -129,10 +129,10 @@ def undo(
     on_progress: ProgressCallback | None = None,
     watcher: ProgressListener | None = None,
 ) -> Report:
-    """Undo what was applied last, ``steps`` of them or all above ``to``.
+    """Undo the last ``steps`` applied migrations, or all above ``to``.
 
     Raises:
-        ConfitureError: Nothing was begun.
+        ConfitureError: Nothing was started.
     """
 
     def choose(
@@ -154,10 +154,10 @@ def redo(
     on_progress: ProgressCallback | None = None,
     watcher: ProgressListener | None = None,
 ) -> Report:
-    """Undo what was applied last and apply it again, under one lock.
+    """Undo the last applied migration and apply it again, under one lock.
 
     Raises:
-        ConfitureError: Nothing was begun.
+        ConfitureError: Nothing was started.
     """
 
     def choose(
@@ -166,7 +166,7 @@ def redo(
         chosen = select_to_undo(scripts, entries, steps=1)
         again = {parse_version(script.version) for script in chosen}
         rest = tuple(entry for entry in entries if parse_version(entry.version) not in again)
-        # What would refuse it afterwards refuses it now, while nothing is undone.
+        # Raise now what would refuse to apply it again, while nothing has been undone.
         select_pending(scripts, rest, out_of_order=settings.allow_out_of_order)
         return chosen
 

@@ -1,6 +1,6 @@
 """The public Python API: ``from confiture.core import Hook, Migrator``.
 
-Names load when first asked for, so that ``confiture --help`` does not import the driver.
+Each name is imported on first use, so that ``confiture --help`` does not import psycopg.
 """
 
 from __future__ import annotations

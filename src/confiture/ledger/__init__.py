@@ -1,1 +1,1 @@
-"""The ledger in the target database: its table, its lock, and everything that compares files with it."""
+"""Read, write, lock, verify and repair the ledger of applied migrations in the target database."""

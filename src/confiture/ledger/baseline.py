@@ -1,4 +1,4 @@
-"""Record migrations as applied that are in the database already, without running them."""
+"""Record migrations as applied without running them, for a database that already contains them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from confiture.postgres.connect import open_connection
 
 
 def record_baseline(settings: Settings, version: str, *, dry_run: bool = False) -> Baseline:
-    """Record everything up to and including ``version`` as applied; with ``dry_run`` only say what would be.
+    """Record all migrations up to and including ``version`` as applied; with ``dry_run``, write nothing.
 
     Raises:
         UsageFault: There is no migration of this version.
-        LedgerFault: What is applied already does not fit.
+        LedgerFault: The applied migrations contradict the baseline.
         LockFault: Another run holds the migration lock.
     """
     scripts = read_folder(settings.migrations)
@@ -31,22 +31,23 @@ def record_baseline(settings: Settings, version: str, *, dry_run: bool = False) 
         with open_connection(settings) as conn:
             new = select_to_record(scripts, ledger.read(conn), limit)
     else:
-        with open_ledger_writer(settings) as recording:
-            new = select_to_record(scripts, recording.read_entries(), limit)
+        with open_ledger_writer(settings) as writer:
+            new = select_to_record(scripts, writer.read_entries(), limit)
             if new:
-                recording.write(" ".join(ledger.render_insert_sql(_make_row(script)) for script in new))
+                writer.write(" ".join(ledger.render_insert_sql(_make_row(script)) for script in new))
     return Baseline(dry_run, _make_steps(scripts, limit, new, dry_run))
 
 
 def select_to_record(
     scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry], limit: tuple[int, ...]
 ) -> tuple[MigrationFile, ...]:
-    """Return the migrations up to ``limit`` that the ledger lacks, in order.
+    """Return the migrations up to ``limit`` that are not in the ledger, in order.
 
     Raises:
-        LedgerFault: Something above is applied, or something applied is changed, missing or unfinished.
+        LedgerFault: A migration above ``limit`` is applied, or an applied one has changed, is missing or is
+            unfinished.
     """
-    known = {parse_version(entry.version) for entry in entries}
+    recorded = {parse_version(entry.version) for entry in entries}
     lines = [
         f"{status.state}: {status.version} {status.name}".rstrip()
         for status in determine_statuses(scripts, entries)
@@ -56,19 +57,18 @@ def select_to_record(
     lines += [f"applied above it: {entry.version} {entry.name}".rstrip() for entry in above]
     if lines:
         raise LedgerFault(
-            "a baseline is for what confiture has not applied, and the ledger says otherwise\n  "
-            + "\n  ".join(lines),
-            hint="look: confiture verify; and confiture repair shows the way on",
+            "cannot record a baseline: it contradicts the ledger\n  " + "\n  ".join(lines),
+            hint="see what is wrong: confiture verify; and what to do about it: confiture repair",
         )
     return tuple(
         script
         for script in scripts
-        if parse_version(script.version) <= limit and parse_version(script.version) not in known
+        if parse_version(script.version) <= limit and parse_version(script.version) not in recorded
     )
 
 
 def _make_row(script: MigrationFile) -> LedgerRow:
-    # It was not run: it took no time, and that is how the history knows it.
+    # A duration of 0 marks a baseline in the history: a migration that ran always took some time.
     return LedgerRow(script.version, script.name, script.checksum, 0.0, True, (), ())
 
 

@@ -1,4 +1,4 @@
-"""What was applied when, by whom, with which hooks and plugins: read out of the ledger."""
+"""Read from the ledger what was applied when, by whom, and with which hooks and plugins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from confiture.sql.quote import quote_ident
 
 
 def read_history(settings: Settings) -> tuple[HistoryRecord, ...]:
-    """Return what was applied, newest last; read rights are enough, no lock is taken.
+    """Return the applied migrations, newest last. Needs only read rights and takes no lock.
 
     Raises:
         ConfitureError: The server cannot be reached, or the role may not read the ledger.
@@ -24,7 +24,7 @@ def read_history(settings: Settings) -> tuple[HistoryRecord, ...]:
 
 
 def render_history_sql(schema: str) -> str:
-    """Return SQL that reads all that the ledger knows of what was applied."""
+    """Return SQL that reads all columns of the applied migrations."""
     return f"""
         SELECT version, name,
             to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
@@ -34,9 +34,9 @@ def render_history_sql(schema: str) -> str:
 
 
 def parse_records(found: list[tuple[Any, ...]]) -> tuple[HistoryRecord, ...]:
-    """Return the rows as records, newest last; what was recorded in one moment goes by version."""
-    each = [_parse_record(*row) for row in found]
-    return tuple(sorted(each, key=lambda record: (record.applied_at, parse_version(record.version))))
+    """Return the rows as records, newest last, and by version if recorded at the same moment."""
+    records = [_parse_record(*row) for row in found]
+    return tuple(sorted(records, key=lambda record: (record.applied_at, parse_version(record.version))))
 
 
 def _parse_record(
@@ -54,7 +54,7 @@ def _parse_record(
         name=name,
         applied_at=applied_at,
         applied_by=applied_by,
-        # No migration takes no time at all: this one was never run.
+        # A duration of 0 marks a baseline: no migration that ran takes exactly 0 ms.
         duration_ms=duration_ms or None,
         transactional=transactional,
         baseline=not duration_ms,

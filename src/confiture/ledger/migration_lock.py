@@ -1,7 +1,12 @@
-"""One run at a time: a second connection holds an advisory lock in a transaction of its own.
+"""Allow one run at a time: a second connection, the keeper, holds an advisory lock during the run.
 
-In a transaction, so that it holds through a pooler in transaction mode; READ COMMITTED and idle, so that
-it keeps no snapshot and CREATE INDEX CONCURRENTLY need not wait for it.
+The lock belongs to a transaction and not to the session: a pooler in transaction mode shares sessions, and
+behind PgBouncer two clients both got the same session lock. The transaction is READ COMMITTED and idle, so
+it holds no snapshot. A REPEATABLE READ transaction would, and CREATE INDEX CONCURRENTLY, REINDEX CONCURRENTLY
+and DETACH PARTITION CONCURRENTLY would wait for it until the run ends, which waits for them.
+
+The keeper may be disconnected during a run. Each migration therefore checks in ``pg_locks``, just before its
+commit, that the lock is still held.
 """
 
 from __future__ import annotations
@@ -22,12 +27,12 @@ from confiture.postgres.session import fetch_rows, send
 
 @frozen
 class MigrationLock:
-    """The connection that holds the migration lock.
+    """The held migration lock and the connection that holds it, the keeper.
 
     Attributes:
-        conn: In a read-only transaction that ends with the run.
-        pid: Of its server process.
-        key: The lock's, as ``pg_locks`` shows it: high and low half.
+        conn: The keeper, in a read-only transaction that ends with the run.
+        pid: The process id of its server process.
+        key: The lock's key as ``pg_locks`` shows it: ``classid`` and ``objid``.
     """
 
     conn: Connection[Any]
@@ -35,16 +40,17 @@ class MigrationLock:
     key: tuple[int, int]
 
     def render_condition(self) -> str:
-        """Return the condition that finds the lock among ``pg_locks``, while it is held."""
+        """Return an SQL condition on ``pg_locks`` that is true for this lock while it is held."""
+        # With the pid: if the keeper is gone, another run may hold the same key by now.
         return f"granted AND pid = {self.pid} AND {_render_key_condition(self.key)}"
 
 
 @contextmanager
 def take_migration_lock(conn: Connection[Any], schema: str, wait_s: float) -> Iterator[MigrationLock]:
-    """Hold the migration lock of this database and schema on ``conn``, which is closed afterwards.
+    """Hold the migration lock of this database and schema on ``conn`` during the block, then close ``conn``.
 
     Raises:
-        LockFault: Another run holds it until the deadline.
+        LockFault: Another run still holds it after ``wait_s``.
     """
     key = _derive_key(schema)
     try:
@@ -54,10 +60,10 @@ def take_migration_lock(conn: Connection[Any], schema: str, wait_s: float) -> It
 
 
 def build_lock_lost_fault() -> LockFault:
-    """The fault of a run whose keeper is gone."""
+    """Return the fault for a run whose keeper is gone."""
     return LockFault(
         "the migration lock was lost: the connection that held it is gone; rolled back",
-        hint="run again; if this repeats, look for what ends idle connections (a proxy, a pooler)",
+        hint="run again; if it happens again, find out what closes idle connections (a proxy, a pooler)",
     )
 
 
@@ -67,6 +73,7 @@ def _derive_key(schema: str) -> tuple[int, int]:
 
 
 def _render_key_condition(key: tuple[int, int]) -> str:
+    # objsubid is 1 for a lock with one 64-bit key, and 2 for one with two 32-bit keys.
     return f"locktype = 'advisory' AND classid = {key[0]} AND objid = {key[1]} AND objsubid = 1"
 
 
@@ -75,7 +82,11 @@ _THIS_DATABASE_SQL = "database = (SELECT oid FROM pg_database WHERE datname = cu
 
 def _acquire(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> int:
     signed = int.from_bytes(key[0].to_bytes(4) + key[1].to_bytes(4), signed=True)
+    # Poll instead of blocking in pg_advisory_xact_lock: a blocked query holds a snapshot, so the other run's
+    # CREATE INDEX CONCURRENTLY would wait for us while we wait for its lock: a deadlock.
     attempt = f"SELECT pg_try_advisory_xact_lock({signed}), pg_backend_pid()"
+    # The isolation level is explicit because default_transaction_isolation may be REPEATABLE READ. Without
+    # the timeouts set to 0, the server could end the idle keeper during a long migration.
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; " + "".join(
         f"SET LOCAL {name} = 0; " for name in _list_timeouts(conn)
     )
@@ -84,42 +95,43 @@ def _acquire(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> int:
     while not granted:
         if time.monotonic() >= deadline:
             raise _build_busy_fault(conn, key, wait_s)
+        # Random, so that several waiting runs do not all try at the same moment.
         time.sleep(min(0.1 + random.random() / 5, max(0.0, deadline - time.monotonic())))
         granted, pid = fetch_rows(conn, attempt)[0]
     return int(pid)
 
 
 def _list_timeouts(conn: Connection[Any]) -> tuple[str, ...]:
-    each = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-    return (*each, "transaction_timeout") if conn.info.server_version >= 170000 else each
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    return (*names, "transaction_timeout") if conn.info.server_version >= 170000 else names
 
 
 def _build_busy_fault(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> LockFault:
     holder = _find_holder(conn, key) or "a session that has just ended"
     return LockFault(
         f"another run holds the migration lock: {holder}; waited {wait_s:g} s",
-        hint="wait for it to end, or give it longer: --lock-wait SECONDS",
+        hint="wait until it has ended, or wait longer for the lock: --lock-wait SECONDS",
     )
 
 
 def find_lock_holder(conn: Connection[Any], schema: str) -> str | None:
-    """Return who holds the migration lock of this database and schema, ``None`` where nobody does."""
+    """Return a description of the session that holds the migration lock; ``None`` if nobody holds it."""
     return _find_holder(conn, _derive_key(schema))
 
 
 def _find_holder(conn: Connection[Any], key: tuple[int, int]) -> str | None:
-    who = fetch_rows(
+    holders = fetch_rows(
         conn,
         f"SELECT pid FROM pg_locks WHERE granted AND {_render_key_condition(key)} AND {_THIS_DATABASE_SQL}",
     )
-    return describe_sessions(conn, [pid for (pid,) in who]) if who else None
+    return describe_sessions(conn, [pid for (pid,) in holders]) if holders else None
 
 
 def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:
-    """Return what a person needs to find the sessions: pid, user, program, host, since when, doing what."""
-    each = fetch_rows(
+    """Return what a person needs to find the sessions: pid, user, program, host, state and age."""
+    sessions = fetch_rows(
         conn,
-        # Within a transaction the activity is a snapshot, taken at the first look.
+        # In a transaction pg_stat_activity keeps the rows of its first read; clear them to see the present.
         "SELECT pg_stat_clear_snapshot();"
         "SELECT pid, usename, application_name, coalesce(host(client_addr), 'local socket'), state,"
         " round(extract(epoch FROM clock_timestamp() - coalesce(xact_start, backend_start)))"
@@ -128,12 +140,12 @@ def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:
     return "; ".join(
         f"pid {pid} (user {user}, {program or 'no application_name'}, {host}, {state or 'state not visible'}"
         f"{'' if age is None else f', for {age} s'})"
-        for pid, user, program, host, state, age in each
+        for pid, user, program, host, state, age in sessions
     ) or ", ".join(f"pid {pid}" for pid in pids)
 
 
 def is_lock_held(lock: MigrationLock) -> bool:
-    """Whether the keeper's own connection still answers."""
+    """Return True if the keeper's connection still answers and holds the lock."""
     try:
         return bool(fetch_rows(lock.conn, f"SELECT 1 FROM pg_locks WHERE {lock.render_condition()}"))
     except Error:

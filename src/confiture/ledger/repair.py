@@ -1,4 +1,4 @@
-"""The ways on where the ledger is not what it should be: show them, and change the ledger when told to."""
+"""Show how to continue if the ledger and the files disagree, and change the ledger on request."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from confiture.sql.quote import quote_ident
 
 
 def read_repair(settings: Settings, version: str | None = None) -> Repair:
-    """Return what is unfinished, changed or missing, and the way on; of one version where one is given.
+    """Return the unfinished, changed and missing migrations and the next steps; only ``version``, if given.
 
     Raises:
-        UsageFault: There is no such version, neither in the folder nor in the ledger.
+        UsageFault: Neither the folder nor the ledger has this version.
     """
     scripts = _read_scripts(settings)
     ledger = Ledger(settings.schema)
@@ -60,47 +60,47 @@ def read_repair(settings: Settings, version: str | None = None) -> Repair:
 
 
 def accept_changed(settings: Settings, version: str) -> Repair:
-    """Write the checksum of a file, as it is now, into the ledger.
+    """Record the checksum of a changed file in the ledger.
 
     Raises:
-        UsageFault: There is no such file, or it was not applied.
+        UsageFault: There is no such migration, or it is not applied.
         LockFault: Another run holds the migration lock.
     """
     script = find_script(read_folder(settings.migrations), version)
-    with open_ledger_writer(settings) as recording:
-        entry = _find_applied(recording.read_entries(), script)
+    with open_ledger_writer(settings) as writer:
+        entry = _find_applied(writer.read_entries(), script)
         if entry.checksum in (None, script.checksum):
             return Repair(done=(f"{script.label} has not changed: nothing to do",))
-        recording.write(recording.ledger.render_accept_sql(entry.version, script.checksum))
+        writer.write(writer.ledger.render_accept_sql(entry.version, script.checksum))
     return Repair(done=(f"the file of {script.label} is accepted as it is now",))
 
 
 def forget(settings: Settings, version: str) -> Repair:
-    """Take a migration out of the ledger whose file is missing, or that is unfinished.
+    """Remove a migration from the ledger if its file is missing or it is unfinished.
 
     Raises:
-        UsageFault: The ledger does not know it, or there is nothing wrong with it.
+        UsageFault: It is not in the ledger, or it is applied and its file exists.
         LockFault: Another run holds the migration lock.
     """
     scripts = _read_scripts(settings)
-    with open_ledger_writer(settings) as recording:
-        entries = recording.read_entries()
+    with open_ledger_writer(settings) as writer:
+        entries = writer.read_entries()
         wanted = _resolve_version(version, (), entries)
-        those = [entry for entry in entries if parse_version(entry.version) == wanted]
-        if all(entry.finished for entry in those) and _find_script(scripts, those[0]):
+        # An unfinished down has two entries: its progress and the row of the applied migration.
+        matching = [entry for entry in entries if parse_version(entry.version) == wanted]
+        label = _format_label(matching[0])
+        if all(entry.finished for entry in matching) and _find_script(scripts, matching[0]):
             raise UsageFault(
-                f"{_format_label(those[0])} is applied and its file is there: nothing to forget",
+                f"{label} is applied and its file exists: nothing to forget",
                 hint="undo it: confiture down",
             )
-        written = dict.fromkeys(entry.version for entry in those)
-        recording.write(" ".join(map(recording.ledger.render_delete_sql, written)))
-    return Repair(
-        done=(f"{_format_label(those[0])} is forgotten; what it did in the database is still there",)
-    )
+        versions = dict.fromkeys(entry.version for entry in matching)
+        writer.write(" ".join(map(writer.ledger.render_delete_sql, versions)))
+    return Repair(done=(f"{label} is forgotten; its changes in the database remain",))
 
 
 def _read_scripts(settings: Settings) -> tuple[MigrationFile, ...]:
-    """Return the scripts; a folder that is empty is no reason not to repair."""
+    """Return the scripts; none if the folder is empty, because the ledger can still be repaired."""
     try:
         return read_folder(settings.migrations)
     except SourceFault:
@@ -116,9 +116,9 @@ def _resolve_version(
     versions = (*(script.version for script in scripts), *(entry.version for entry in entries))
     if wanted not in map(parse_version, versions):
         raise UsageFault(
-            f"neither the ledger nor the folder knows version {version!r}"
+            f"version {version!r} is neither in the ledger nor in the migrations folder"
             if scripts
-            else f"the ledger knows no version {version!r}",
+            else f"version {version!r} is not in the ledger",
             hint="list them: confiture status",
         )
     return wanted
@@ -136,7 +136,7 @@ def _find_applied(entries: tuple[LedgerEntry, ...], script: MigrationFile) -> Le
             return entry
     raise UsageFault(
         f"{script.label} is not applied: there is no checksum to replace",
-        hint="list what is: confiture status",
+        hint="list the applied versions: confiture status",
     )
 
 
@@ -146,23 +146,23 @@ def _describe_unfinished(
     entry = progress.entry
     statements, unreadable = _read_statements(script, entry)
     states = determine_statement_progress(statements, progress.steps)
-    left = find_invalid_indexes(conn, statements)
+    leftover_indexes = find_invalid_indexes(conn, statements)
     notes = (
-        *([f"a run is at work right now: {running}"] if running else []),
+        *([f"a run is in progress: {running}"] if running else []),
         *([f"its file cannot be read: {unreadable}"] if unreadable else []),
-        *_make_notes(progress, script, states, left),
+        *_make_notes(progress, script, states, leftover_indexes),
     )
     return UnfinishedMigration(
         version=entry.version,
         name=script.name if script else entry.name,
         direction=entry.direction,
         file=str(_choose_file(script, entry)) if script else None,
-        # A Python migration tells its statements when it runs; they are counted in the notes.
+        # The statements of a Python migration are known only when it runs; the notes count them.
         statements=states if statements else (),
         hooks=progress.hooks,
-        invalid_indexes=left,
+        invalid_indexes=leftover_indexes,
         notes=notes,
-        commands=_list_commands(entry, script, left),
+        commands=_list_commands(entry, script, leftover_indexes),
     )
 
 
@@ -174,7 +174,7 @@ def _choose_file(script: MigrationFile, entry: LedgerEntry) -> Any:
 def _read_statements(
     script: MigrationFile | None, entry: LedgerEntry
 ) -> tuple[tuple[Statement, ...], str | None]:
-    """Return the statements of the file, and why there are none where it is faulty."""
+    """Return the statements of the file, and the reason if the file is faulty and there are none."""
     from confiture.sql.script import read_sql
 
     if script is None or script.kind == "python":
@@ -194,22 +194,22 @@ def _make_notes(
 ) -> list[str]:
     notes = []
     if script is None:
-        notes.append("its file is missing: restore it, and go on with a run; or forget the migration")
+        notes.append("its file is missing: restore it and run again, or forget the migration")
     elif script.kind == "python":
         done = sum(step.done_at is not None for step in progress.steps.values())
         notes.append(f"a Python migration starts over; statements that had run before it was stopped: {done}")
     if any(state.state == "changed" for state in states) and script and script.kind == "sql":
         notes.append(
-            "what was done has another text now: restore that part of the file, and go on; or start over "
-            f"from the top: confiture repair --forget {progress.entry.version}"
+            "statements that have already run were changed in the file: restore them and run again, or "
+            f"start over: confiture repair --forget {progress.entry.version}"
         )
     if any(state.state == "begun" for state in states):
-        notes.append("whether the statement that was begun has ended is not recorded")
+        notes.append("a statement was started, and the ledger does not record whether it finished")
     for index in leftover_indexes:
         if index.builder_pid is not None:
             notes.append(
                 f"pid {index.builder_pid} is still building {index.index}: wait until it has ended, "
-                "and look again"
+                "then check again"
             )
     return notes
 
@@ -232,12 +232,12 @@ def _format_label(entry: LedgerEntry) -> str:
 
 @frozen
 class RecordedStep:
-    """One statement as the ledger has recorded it.
+    """The ledger's record of one statement.
 
     Attributes:
-        sha256: Of its text.
+        sha256: The checksum of its text.
         begun_at: ISO 8601.
-        done_at: The same; ``None`` where it is not known to have ended.
+        done_at: ISO 8601; ``None`` if it is not known to have ended.
     """
 
     sha256: str
@@ -247,12 +247,12 @@ class RecordedStep:
 
 @frozen
 class RecordedProgress:
-    """All that the ledger has recorded of an unfinished migration.
+    """The ledger's record of an unfinished migration.
 
     Attributes:
         entry: The migration.
-        steps: Its statements, by their number from 0.
-        hooks: What its generator hooks yielded last.
+        steps: Its statements, by number from 0.
+        hooks: The last progress that each generator hook yielded.
     """
 
     entry: LedgerEntry
@@ -261,7 +261,7 @@ class RecordedProgress:
 
 
 def read_progress(conn: Connection[Any], ledger: Ledger, entry: LedgerEntry) -> RecordedProgress:
-    """Return what is recorded of ``entry``; read rights are enough."""
+    """Return the recorded progress of ``entry``. Needs only read rights."""
     q, which = quote_ident(ledger.schema), _render_where(entry)
     steps = ledger.select(
         conn,
@@ -289,14 +289,14 @@ def _render_time(column: str) -> str:
 def determine_statement_progress(
     statements: Sequence[Statement], steps: Mapping[int, RecordedStep]
 ) -> tuple[StatementProgress, ...]:
-    """Return the state of each statement of the file, and of those that it no longer has."""
-    known = [_determine_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
-    gone = [
+    """Return the state of each statement in the file, and of recorded ones that the file no longer has."""
+    in_file = [_determine_state(statement, steps.get(number)) for number, statement in enumerate(statements)]
+    removed = [
         StatementProgress(None, "", "changed", step.done_at)
         for number, step in sorted(steps.items())
         if number >= len(statements) and step.done_at
     ]
-    return (*known, *gone)
+    return (*in_file, *removed)
 
 
 def _determine_state(statement: Statement, step: RecordedStep | None) -> StatementProgress:
@@ -309,14 +309,17 @@ def _determine_state(statement: Statement, step: RecordedStep | None) -> Stateme
 
 
 def find_invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
-    """Return the invalid indexes that these statements have left, and who is still building one."""
+    """Return the invalid indexes that these statements left, and the session still building each."""
     builds = [parse_build(statement.sql) for statement in statements if not statement.in_transaction]
     names = sorted({name for build in builds if build for name in build.find_invalid(conn)})
     return tuple(InvalidIndex(name, _find_builder(conn, name)) for name in names)
 
 
 def _find_builder(conn: Connection[Any], index: str) -> int | None:
-    """Return the session that builds it: a client that was killed leaves its server process at work."""
+    """Return the pid of the session that builds ``index``; ``None`` if there is none.
+
+    By default a server process notices that its client was killed only when it sends to it: it builds on.
+    """
     found = fetch_rows(
         conn,
         "SELECT pid FROM pg_stat_progress_create_index"

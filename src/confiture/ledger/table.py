@@ -1,8 +1,8 @@
-"""The ledger: what was applied, in the target database, in a schema of its own.
+"""The ledger of applied migrations: three tables in a separate schema of the target database.
 
-``ledger``: a row a migration, written in the transaction that applies it. ``progress`` and
-``hook_progress``: what a no-transaction migration has done, a row a statement, and what its generator
-hooks yielded last, until its ledger row is written.
+``ledger`` has one row per migration, written in the transaction that applies it. For an unfinished
+no-transaction migration, ``progress`` has one row per statement, and ``hook_progress`` the last value that
+each generator hook yielded; both are deleted when the ledger row is written.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class Versioned(Protocol):
 
 @frozen
 class Ledger:
-    """The ledger of one schema; its methods return SQL where it travels with other messages."""
+    """The ledger in one schema; the ``render`` methods return SQL that callers send with other statements."""
 
     schema: str
 
     def read(self, conn: Connection[Any]) -> tuple[LedgerEntry, ...]:
-        """Return all entries; none where there is no ledger yet. Needs read rights only, takes no lock.
+        """Return all entries; none if there is no ledger yet. Needs only read rights and takes no lock.
 
         Raises:
             RightsFault: The role may not read it.
@@ -56,7 +56,7 @@ class Ledger:
         )
 
     def select(self, conn: Connection[Any], query: str) -> list[tuple[Any, ...]]:
-        """Return the rows of a query on the ledger's tables; none where there is no ledger yet.
+        """Return the rows of a query on the ledger's tables; none if there is no ledger yet.
 
         Raises:
             RightsFault: The role may not read it.
@@ -85,11 +85,12 @@ class Ledger:
         """
 
     def create(self, conn: Connection[Any]) -> None:
-        """Create the schema and its tables where they are missing.
+        """Create the schema and its missing tables.
 
         Raises:
-            RightsFault: The role may not, or the database is read-only.
+            RightsFault: The role may not create or write them, or the database is read-only.
         """
+        # Check first: CREATE … IF NOT EXISTS needs the CREATE privilege even if everything exists.
         try:
             with conn.transaction():
                 ((writable,),) = fetch_rows(conn, self._render_writable_sql())
@@ -107,13 +108,14 @@ class Ledger:
             )
 
     def _render_writable_sql(self) -> str:
-        """Return a query: whether the role may write the tables, NULL where they are not all there yet."""
+        """Return a query for whether the role may write the tables; NULL if they do not all exist yet."""
         needs = {"ledger": "INSERT, DELETE", "progress": _WRITE_RIGHTS, "hook_progress": _WRITE_RIGHTS}
         rights = [
             f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
             for table, need in needs.items()
             for right in need.split(", ")
         ]
+        # hook_progress is created last: if it exists, the others do.
         newest = self._quote_table("hook_progress")
         return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
 
@@ -159,8 +161,10 @@ class Ledger:
         """
 
     def render_insert_sql(self, row: LedgerRow) -> str:
-        """Return SQL that records a migration as applied, and forgets its progress."""
+        """Return SQL that records a migration as applied and deletes its progress."""
         q = quote_ident(self.schema)
+        # clock_timestamp(), because now() is the same for all migrations in one transaction; session_user,
+        # because the migration may have changed current_user with SET ROLE.
         values = ", ".join(
             (
                 quote_literal(row.version),
@@ -178,14 +182,14 @@ class Ledger:
         return f"{forget} INSERT INTO {q}.ledger VALUES ({values});"
 
     def render_delete_sql(self, version: str) -> str:
-        """Return SQL that forgets a migration."""
+        """Return SQL that deletes a migration and its progress."""
         q, v = quote_ident(self.schema), quote_literal(version)
         return f"{self._render_forget_progress_sql(version)} DELETE FROM {q}.ledger WHERE version = {v};"
 
     def _render_forget_progress_sql(self, version: str) -> str:
         q, v = quote_ident(self.schema), quote_literal(version)
         return "".join(
-            f"DELETE FROM {q}.{each} WHERE version = {v};" for each in ("progress", "hook_progress")
+            f"DELETE FROM {q}.{table} WHERE version = {v};" for table in ("progress", "hook_progress")
         )
 
     def render_accept_sql(self, version: str, checksum: str) -> str:
@@ -196,15 +200,16 @@ class Ledger:
         )
 
     def render_start_over_sql(self, work: Versioned) -> str:
-        """Return SQL that forgets the statements of an unfinished migration."""
+        """Return SQL that deletes the statement records of an unfinished migration."""
         return (
             f"DELETE FROM {quote_ident(self.schema)}.progress WHERE "
             f"(version, direction) = ({quote_literal(work.version)}, {quote_literal(work.direction)});"
         )
 
     def render_begin_step_sql(self, entry: LedgerEntry, step: int, sql: str) -> str:
-        """Return SQL that notes that a statement of a no-transaction migration is about to run."""
+        """Return SQL that records that a statement of a no-transaction migration is about to run."""
         checksum = "NULL" if entry.checksum is None else quote_literal(entry.checksum)
+        # The row exists already if the statement failed or was interrupted before.
         return (
             f"INSERT INTO {quote_ident(self.schema)}.progress VALUES ({quote_literal(entry.version)}, "
             f"{quote_literal(entry.direction)}, {step}, {quote_literal(entry.name)}, {checksum}, "
@@ -214,7 +219,7 @@ class Ledger:
         )
 
     def render_end_step_sql(self, entry: LedgerEntry, step: int) -> str:
-        """Return SQL that notes that it has run."""
+        """Return SQL that records that a statement has run."""
         return (
             f"UPDATE {quote_ident(self.schema)}.progress SET done_at = clock_timestamp() WHERE "
             f"(version, direction, step) = ({quote_literal(entry.version)}, "
@@ -222,7 +227,7 @@ class Ledger:
         )
 
     def render_forget_step_sql(self, entry: LedgerEntry, step: int) -> str:
-        """Return SQL that forgets a statement that failed and left nothing behind."""
+        """Return SQL that deletes the record of a statement that failed and changed nothing."""
         return (
             f"DELETE FROM {quote_ident(self.schema)}.progress WHERE done_at IS NULL AND "
             f"(version, direction, step) = ({quote_literal(entry.version)}, "
@@ -230,14 +235,14 @@ class Ledger:
         )
 
     def render_resume_sql(self, work: Versioned) -> str:
-        """Return SQL that finds what the hooks of an unfinished migration yielded last."""
+        """Return SQL that reads the last progress of each generator hook of an unfinished migration."""
         return (
             f"SELECT phase, plugin, hook, progress FROM {quote_ident(self.schema)}.hook_progress WHERE "
             f"(version, direction) = ({quote_literal(work.version)}, {quote_literal(work.direction)})"
         )
 
     def render_store_progress_sql(self, work: Versioned, hook: tuple[str, str, str], progress: str) -> str:
-        """Return SQL that stores what a generator hook yielded, as JSON."""
+        """Return SQL that stores the progress that a generator hook yielded, as JSON."""
         values = ", ".join(map(quote_literal, (work.version, work.direction, *hook, progress)))
         return (
             f"INSERT INTO {quote_ident(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
@@ -248,13 +253,13 @@ class Ledger:
     def _build_rights_fault(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
         return RightsFault(
             f"role {conn.info.user!r} may not {what} in database {conn.info.dbname!r}",
-            hint=f"{grant} to it, or connect as a role that may",
+            hint=f"{grant} to it, or connect as a role that has these rights",
         )
 
 
 def build_read_only_fault(error: psycopg.Error) -> RightsFault:
-    """The fault of a database that takes no writes."""
+    """Return the fault for a database that accepts no writes."""
     return RightsFault(
         f"the database is read-only: {error.diag.message_primary}",
-        hint="is this a replica, or is default_transaction_read_only on? point --url at the primary",
+        hint="point --url at the primary if this is a replica, or turn default_transaction_read_only off",
     )

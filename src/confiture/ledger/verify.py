@@ -1,4 +1,4 @@
-"""Compare the ledger with the files, and with the plugins that are installed. Nothing is written."""
+"""Compare the ledger with the migration files and the installed plugins, without writing anything."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LastUse:
 
 
 def verify(settings: Settings, *, plugins: bool = True) -> Verification:
-    """Return what disagrees; read rights are enough, no lock is taken.
+    """Return the disagreements. Needs only read rights and takes no lock.
 
-    Without ``plugins`` those are left out.
+    Without ``plugins``, does not compare plugins.
 
     Raises:
         ConfitureError: The files, the server or the ledger cannot be read.
@@ -76,7 +76,10 @@ _FILE_MESSAGES = {
         "applied, but its file is missing: {label}",
         "restore the file, or: confiture repair --forget {version}",
     ),
-    "unfinished": ("unfinished: {label}", "see what was done, and the way on: confiture repair {version}"),
+    "unfinished": (
+        "unfinished: {label}",
+        "see what was done and how to continue: confiture repair {version}",
+    ),
 }
 
 
@@ -97,7 +100,7 @@ def find_late_disagreements(
     scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]
 ) -> tuple[Disagreement, ...]:
     """Return each pending migration below an applied one."""
-    known = {parse_version(entry.version) for entry in entries}
+    in_ledger = {parse_version(entry.version) for entry in entries}
     applied = [parse_version(entry.version) for entry in entries if entry.finished]
     return tuple(
         Disagreement(
@@ -105,18 +108,18 @@ def find_late_disagreements(
             script.version,
             script.name,
             f"out of order, pending below an applied one: {script.label}",
-            "give it a newer version, or apply it all the same: confiture run --allow-out-of-order",
+            "give it a newer version, or apply it anyway: confiture run --allow-out-of-order",
             found=script.checksum,
         )
         for script in scripts
         if applied
-        and parse_version(script.version) not in known
+        and parse_version(script.version) not in in_ledger
         and parse_version(script.version) < max(applied)
     )
 
 
 def find_last_uses(history: Iterable[HistoryRecord]) -> tuple[LastUse, ...]:
-    """Return for each plugin where it took part last: what it was before that is past."""
+    """Return the last migration each plugin took part in; earlier versions do not matter."""
     uses = {
         plugin.name: LastUse(plugin.name, plugin.version, record)
         for record in history
@@ -128,7 +131,7 @@ def find_last_uses(history: Iterable[HistoryRecord]) -> tuple[LastUse, ...]:
 def find_plugin_disagreements(
     uses: Iterable[LastUse], installed: Mapping[str, frozenset[str]]
 ) -> tuple[Disagreement, ...]:
-    """Return each plugin that is gone, or installed in another version than the one that took part last."""
+    """Return each plugin that is not installed in the version that took part in its last migration."""
     return tuple(
         _describe_plugin_disagreement(use, installed.get(use.plugin, frozenset()))
         for use in uses
@@ -138,14 +141,14 @@ def find_plugin_disagreements(
 
 def _describe_plugin_disagreement(use: LastUse, installed: frozenset[str]) -> Disagreement:
     record = use.migration
-    now = f"installed is {', '.join(sorted(installed))}" if installed else "it is not installed"
+    now = f"{', '.join(sorted(installed))} is installed" if installed else "it is not installed"
     return Disagreement(
         "plugin-changed" if installed else "plugin-missing",
         record.version,
         record.name,
         f"plugin {use.plugin} {use.plugin_version} took part in "
         f"{_format_label(record.version, record.name)}; {now}",
-        "install that version, or leave plugins out of it: confiture verify --no-plugins",
+        "install that version, or do not compare plugins: confiture verify --no-plugins",
         plugin=use.plugin,
         recorded=use.plugin_version,
         found=", ".join(sorted(installed)) or None,
@@ -156,7 +159,10 @@ def _find_installed() -> dict[str, frozenset[str]]:
     from confiture.plugins.find import find
 
     found = find()
-    return {each.name: frozenset(one.version for one in found if one.name == each.name) for each in found}
+    return {
+        name: frozenset(plugin.version for plugin in found if plugin.name == name)
+        for name in {plugin.name for plugin in found}
+    }
 
 
 def _format_label(version: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Change what the ledger says, and nothing else: under the migration lock, in one transaction."""
+"""Change only the ledger, in one transaction and under the migration lock."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from confiture.postgres.session import Session, send
 
 @frozen
 class LedgerWriter:
-    """Writes to the ledger, as long as it holds the migration lock.
+    """Writes to the ledger while it holds the migration lock.
 
     Attributes:
         conn: The connection that writes.
-        ledger: Where to.
-        lock: Who holds the lock.
+        ledger: The ledger.
+        lock: The migration lock.
     """
 
     conn: Connection[Any]
@@ -39,24 +39,24 @@ class LedgerWriter:
     lock: MigrationLock
 
     def read_entries(self) -> tuple[LedgerEntry, ...]:
-        """Return what the ledger knows now that nobody else writes to it."""
+        """Return the ledger's entries; under the lock nobody else changes them."""
         return self.ledger.read(self.conn)
 
     def write(self, sql: str) -> None:
-        """Send these changes in one transaction.
+        """Run SQL in one transaction.
 
         Raises:
-            RightsFault: The role may not, or the database is read-only.
+            RightsFault: The role may not write, or the database is read-only.
             LockFault: The migration lock was lost; nothing is changed.
         """
 
-        def committing() -> None:
+        def check_lock() -> None:
             if not is_lock_held(self.lock):
                 raise build_lock_lost_fault()
 
         self.ledger.create(self.conn)
         try:
-            with Session(self.conn, owned=True).transaction(before_commit=committing):
+            with Session(self.conn, owned=True).transaction(before_commit=check_lock):
                 send(self.conn, sql)
         except psycopg.errors.InsufficientPrivilege as error:
             raise _build_rights_fault(self.conn, self.ledger.schema) from error
@@ -66,7 +66,7 @@ class LedgerWriter:
 
 @contextmanager
 def open_ledger_writer(settings: Settings) -> Iterator[LedgerWriter]:
-    """Hold the migration lock, and lend what writes to the ledger.
+    """Hold the migration lock during the block, and yield a writer.
 
     Raises:
         ConnectionFault: The server cannot be reached.

@@ -1,1 +1,1 @@
-"""A folder of files becomes prepared migrations, and those become a plan."""
+"""Read migration files, prepare migrations and choose which of them to run."""

@@ -1,4 +1,4 @@
-"""Decide what is to be run: files against ledger. Pure; it asks nobody anything."""
+"""Choose which migrations to run or undo by comparing files with ledger entries. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from confiture.models.plan import MigrationStatus
 def determine_statuses(
     scripts: Sequence[MigrationFile], entries: Iterable[LedgerEntry]
 ) -> tuple[MigrationStatus, ...]:
-    """Return one status a migration, known from its file, the ledger or both, by version."""
-    known = _index_by_version(entries)
+    """Return one status per migration in the files or the ledger, in order of version."""
+    by_version = _index_by_version(entries)
     files = {parse_version(script.version): script for script in scripts}
     return tuple(
-        _determine_status(files.get(version), known.get(version)) for version in sorted({*files, *known})
+        _determine_status(files.get(version), by_version.get(version))
+        for version in sorted({*files, *by_version})
     )
 
 
 def _index_by_version(entries: Iterable[LedgerEntry]) -> dict[tuple[int, ...], LedgerEntry]:
-    known: dict[tuple[int, ...], LedgerEntry] = {}
-    # An unfinished down stands beside the row of what was applied, and says more.
+    by_version: dict[tuple[int, ...], LedgerEntry] = {}
+    # While a down is unfinished, the ledger has its progress and the row of the applied migration.
+    # Finished entries sort first, so the unfinished one replaces the row and keeps its checksum.
     for entry in sorted(entries, key=lambda entry: entry.finished, reverse=True):
-        before = known.get(parse_version(entry.version))
+        before = by_version.get(parse_version(entry.version))
         checksum = before.checksum if before else entry.checksum
-        known[parse_version(entry.version)] = LedgerEntry(
+        by_version[parse_version(entry.version)] = LedgerEntry(
             entry.version, entry.name, checksum, entry.applied_at, entry.done, entry.direction, entry.begun
         )
-    return known
+    return by_version
 
 
 def _determine_status(script: MigrationFile | None, entry: LedgerEntry | None) -> MigrationStatus:
@@ -53,24 +55,24 @@ def select_pending(
     to: str | None = None,
     out_of_order: bool = False,
 ) -> tuple[MigrationFile, ...]:
-    """Return what is to be applied, in order, the unfinished included.
+    """Return the migrations to apply, in order, unfinished ones included.
 
     Raises:
-        UsageFault: ``to`` is no version that is known.
-        LedgerFault: Applied files are changed or missing, or a pending one lies below an applied one.
+        UsageFault: ``to`` is not a known version.
+        LedgerFault: An applied file has changed or is missing, or a pending version is below an applied one.
     """
     limit = parse_version(find_script(scripts, to).version) if to is not None else None
     _refuse_disagreement(scripts, entries)
-    known = _index_by_version(entries)
-    applied = [version for version, entry in known.items() if entry.finished]
-    chosen = tuple(script for script in scripts if _is_pending(known.get(parse_version(script.version))))
+    by_version = _index_by_version(entries)
+    applied = [version for version, entry in by_version.items() if entry.finished]
+    chosen = tuple(script for script in scripts if _is_pending(by_version.get(parse_version(script.version))))
     late = [script for script in chosen if applied and parse_version(script.version) < max(applied)]
-    late = [script for script in late if parse_version(script.version) not in known]
+    late = [script for script in late if parse_version(script.version) not in by_version]
     if late and not out_of_order:
         raise LedgerFault(
             f"out of order: {_format_labels(late)} {'is' if len(late) == 1 else 'are'} pending below version "
-            f"{_get_written_version(known, max(applied))}, which is applied",
-            hint="give it a newer version, or apply it all the same: --allow-out-of-order",
+            f"{_get_written_version(by_version, max(applied))}, which is applied",
+            hint="give it a newer version, or apply it anyway: --allow-out-of-order",
         )
     return tuple(script for script in chosen if limit is None or parse_version(script.version) <= limit)
 
@@ -79,14 +81,14 @@ def _is_pending(entry: LedgerEntry | None) -> bool:
     return entry is None or (not entry.finished and entry.direction == "forward")
 
 
-def _get_written_version(known: dict[tuple[int, ...], LedgerEntry], version: tuple[int, ...]) -> str:
-    return known[version].version
+def _get_written_version(by_version: dict[tuple[int, ...], LedgerEntry], version: tuple[int, ...]) -> str:
+    return by_version[version].version
 
 
 def _refuse_disagreement(scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]) -> None:
-    each = determine_statuses(scripts, entries)
-    changed = [status for status in each if status.state == "changed"]
-    missing = [status for status in each if status.state == "missing"]
+    statuses = determine_statuses(scripts, entries)
+    changed = [status for status in statuses if status.state == "changed"]
+    missing = [status for status in statuses if status.state == "missing"]
     lines = [f"changed since it was applied: {_format_label(status)}" for status in changed]
     lines += [f"applied, but its file is missing: {_format_label(status)}" for status in missing]
     half_undone = [entry for entry in entries if not entry.finished and entry.direction == "backward"]
@@ -124,7 +126,7 @@ def find_script(scripts: Sequence[MigrationFile], version: str) -> MigrationFile
     """Return the script of a version, which may be written without leading zeros.
 
     Raises:
-        UsageFault: There is none, or it is no version.
+        UsageFault: There is no such migration, or ``version`` is not a version.
     """
     wanted = _parse_version(version)
     for script in scripts:
@@ -149,26 +151,30 @@ def select_to_undo(
     steps: int | None = None,
     to: str | None = None,
 ) -> tuple[MigrationFile, ...]:
-    """Return what is to be undone, newest first: ``steps`` of them, or all above ``to``.
+    """Return the migrations to undo, newest first: the last ``steps``, or all above ``to``.
 
     Raises:
         UsageFault: ``to`` is not applied.
-        LedgerFault: One of them has changed or is missing, or a migration is unfinished.
+        LedgerFault: The file of one of them has changed or is missing, or a migration is unfinished.
     """
-    known = _index_by_version(entries)
-    undoable = {v for v, entry in known.items() if entry.finished or entry.direction == "backward"}
+    by_version = _index_by_version(entries)
+    undoable = {
+        version for version, entry in by_version.items() if entry.finished or entry.direction == "backward"
+    }
     newest_first = sorted(undoable, reverse=True)
     if to is not None:
         target = _parse_version(to)
-        if target not in known or not known[target].finished:
-            raise UsageFault(f"version {to!r} is not applied", hint="list what is: confiture status")
+        if target not in by_version or not by_version[target].finished:
+            raise UsageFault(
+                f"version {to!r} is not applied", hint="list the applied versions: confiture status"
+            )
         chosen = [version for version in newest_first if version > target]
     else:
         chosen = newest_first[: 1 if steps is None else steps]
     files = {parse_version(script.version): script for script in scripts}
     _refuse_unfinished(entries)
     for version in chosen:
-        status = _determine_status(files.get(version), known[version])
+        status = _determine_status(files.get(version), by_version[version])
         if status.state in ("changed", "missing"):
             raise LedgerFault(
                 f"cannot undo {_format_label(status)}: its file is {status.state} since it was applied",
@@ -187,7 +193,7 @@ def _refuse_unfinished(entries: Iterable[LedgerEntry]) -> None:
 
 
 def find_unfinished(entries: Iterable[LedgerEntry], version: str, direction: Direction) -> LedgerEntry | None:
-    """Return what the ledger has recorded of a migration that is unfinished in this direction."""
+    """Return the ledger entry of a migration that is unfinished in this direction; ``None`` if it is not."""
     for entry in entries:
         same = parse_version(entry.version) == parse_version(version) and entry.direction == direction
         if same and not entry.finished:

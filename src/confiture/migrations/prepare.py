@@ -1,4 +1,4 @@
-"""One migration made ready to run: found, parsed and checked, before anything touches the database."""
+"""Parse and check migrations before anything touches the database."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class PreparedMigration:
         version: As written.
         name: As written.
         direction: ``"forward"`` or ``"backward"``.
-        checksum: Of its file; ``None`` without one.
-        file: Where its statements are.
-        make: Makes a fresh migration on a connection; a retry needs one.
+        checksum: The checksum of its file; ``None`` without a file.
+        file: The file with its statements.
+        make: Creates a new migration object on a connection; each retry needs a new one.
         script: Its statements, for an SQL migration.
-        transactional: Whether it runs in a transaction.
-        recorded: What the ledger has recorded of it, where it is unfinished.
+        transactional: True if it runs in a transaction.
+        recorded: Its ledger entry, if it is unfinished.
     """
 
     version: str
@@ -46,22 +46,22 @@ class PreparedMigration:
 
     @property
     def label(self) -> str:
-        """Version and name as a person reads them."""
+        """Version and name, for people."""
         return f"{self.version} {self.name}".rstrip()
 
 
 def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[PreparedMigration, ...]:
-    """Make each script ready.
+    """Return the scripts as migrations that are ready to run.
 
     Raises:
-        MigrationFault: One is faulty.
-        MigrationFaults: Several are.
+        MigrationFault: A file is faulty.
+        MigrationFaults: Several files are faulty.
     """
-    works: list[PreparedMigration] = []
+    prepared: list[PreparedMigration] = []
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
-            works.append(
+            prepared.append(
                 _prepare_python(script, direction)
                 if script.kind == "python"
                 else _prepare_sql(script, direction)
@@ -74,18 +74,19 @@ def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[P
         raise MigrationFaults(faults)
     if faults:
         raise faults[0]
-    return tuple(works)
+    return tuple(prepared)
 
 
 def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigration:
-    """Make a migration that an application hands in ready; the first attempt uses the very object."""
-    given: list[Migration] = [migration]
+    """Prepare a migration object that an application passes in; the first attempt uses that object."""
+    unused: list[Migration] = [migration]
 
     def make(conn: Connection[Any]) -> Migration:
-        made = given.pop() if given else type(migration)(connection=conn)
-        # However it was made: what it does elsewhere would be neither locked nor rolled back.
-        made.connection = conn
-        return made
+        instance = unused.pop() if unused else type(migration)(connection=conn)
+        # The application may have built it on another connection; changes made there would not be protected
+        # by the lock, and not rolled back.
+        instance.connection = conn
+        return instance
 
     script = _find_script(type(migration))
     return PreparedMigration(
@@ -100,16 +101,16 @@ def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigr
 
 
 def _find_script(migration: type[Migration]) -> MigrationFile | None:
-    """Return the migration file that a class was imported from; ``None`` where it is in no such file."""
+    """Return the migration file that defines a class; ``None`` if its file is not a migration file."""
     try:
         path = Path(inspect.getfile(migration))
     except (TypeError, OSError):
         return None
-    named = parse_filename(path.name)
-    if named is None or not path.is_file():
+    file_name = parse_filename(path.name)
+    if file_name is None or not path.is_file():
         return None
     text = read_text(path)
-    return MigrationFile(named.version, named.name, "python", path, text, hash_text(text))
+    return MigrationFile(file_name.version, file_name.name, "python", path, text, hash_text(text))
 
 
 def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigration:
@@ -156,7 +157,7 @@ def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigr
 
 
 def build_no_down_fault(script: MigrationFile) -> MigrationFault:
-    """The fault of a migration that cannot be undone."""
+    """Return the fault for a migration that cannot be undone."""
     return MigrationFault(
         f"migration {script.label} has no down part",
         hint=f"write {script.path.name.split('.')[0]}.down.sql, a `-- migrate:down` part, or a down() method",

@@ -1,4 +1,4 @@
-"""A Python file becomes its one ``Migration`` class."""
+"""Load the ``Migration`` class of a Python file."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from confiture.sql.position import extract_line
 def load_migration(script: MigrationFile) -> type[Migration]:
     """Run a Python file and return the migration it defines, with version and name set.
 
-    It runs from the text that was read, so that the checksum is of what ran, and leaves no
+    Runs the text that was read before, so that the checksum is that of the code that runs. Leaves no
     ``__pycache__`` behind.
 
     Raises:
-        MigrationFault: It fails to import, or does not define one ``Migration`` that fits its name.
+        MigrationFault: It fails to import, or does not define exactly one ``Migration`` matching its name.
     """
     tree = _parse_python(script)
     module = _run_module(script, tree)
     found = _find_migrations(module)
-    usable = [each for each in found if not inspect.isabstract(each)]
+    usable = [migration for migration in found if not inspect.isabstract(migration)]
     if len(usable) != 1:
         raise _build_count_fault(script, tree, found, usable)
     return _assign_name(script, tree, usable[0])
 
 
 def has_down(migration: type[Migration]) -> bool:
-    """Return whether a migration says how to undo itself."""
+    """Return True if a migration defines ``down()``."""
     return migration.down is not Migration.down
 
 
@@ -52,9 +52,10 @@ def _run_module(script: MigrationFile, tree: ast.Module) -> ModuleType:
     module = ModuleType(_make_module_name(script.path))
     module.__file__ = str(script.path)
     module.__package__ = ""
-    # dataclasses and attrs look a class's module up there.
+    # dataclasses and attrs look up a class's module in sys.modules.
     sys.modules[module.__name__] = module
     try:
+        # Without dont_inherit this module's own `from __future__ import annotations` would apply to it.
         exec(compile(tree, str(script.path), "exec", dont_inherit=True), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
@@ -70,6 +71,7 @@ def _make_module_name(path: Path) -> str:
 
 
 def _find_migrations(module: ModuleType) -> list[type[Migration]]:
+    # By __module__, to leave out imported classes; a set, because one class may have several names.
     classes = {
         value
         for value in vars(module).values()
@@ -82,13 +84,13 @@ def _build_count_fault(
     script: MigrationFile, tree: ast.Module, found: list[type[Migration]], usable: list[type[Migration]]
 ) -> MigrationFault:
     if usable:
-        lines = {each.__name__: _find_class_line(tree, each) for each in usable}
+        lines = {migration.__name__: _find_class_line(tree, migration) for migration in usable}
         listed = ", ".join(f"{name} (line {line})" for name, line in lines.items())
         return _build_fault(
             script,
             f"{script.path.name} defines {len(usable)} migrations: {listed}",
             max(line or 0 for line in lines.values()) or None,
-            hint="one file holds one Migration; move the others to files of their own",
+            hint="define one Migration per file; move the others to separate files",
         )
     if found:
         missing = ", ".join(sorted(f"{name}()" for name in found[0].__abstractmethods__))
@@ -130,7 +132,7 @@ def _build_mismatch_fault(
         script,
         f"the {attribute} in {script.path.name} is {written!r}, its file name says {named!r}",
         line,
-        hint=f"take {attribute} out of the class, or make the two agree",
+        hint=f"remove {attribute} from the class, or make the two equal",
     )
 
 
@@ -149,12 +151,12 @@ def _build_import_fault(script: MigrationFile, error: BaseException) -> Migratio
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == str(script.path)
     ]
-    said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     return _build_fault(
         script,
-        f"{script.path.name} fails to import: {said}",
+        f"{script.path.name} fails to import: {reason}",
         lines[-1] if lines else None,
-        hint="mend that line, or install what it needs beside confiture",
+        hint="correct that line, or install the packages it needs next to confiture",
     )
 
 

@@ -1,4 +1,4 @@
-"""One direction of a migration that is read from SQL files."""
+"""Run one direction of an SQL migration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class SqlMigration(Migration):
 
     Attributes:
         script: The statements.
-        run_statement: Runs one of them; set by the engine for each attempt.
+        run_statement: Runs one statement; the engine sets it for each attempt.
     """
 
     def __init__(self, connection: Any, script: SqlScript) -> None:
@@ -27,4 +27,5 @@ class SqlMigration(Migration):
         for statement in self.script.statements:
             self.run_statement(statement)
 
+    # The script holds one direction only, so both methods run all of it.
     down = up

@@ -1,4 +1,4 @@
-"""Versions and the file names they are written in. Versions compare number by number."""
+"""Parse versions and the names of migration files. Versions compare number by number."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ _SUFFIXES: tuple[tuple[str, Part], ...] = (
 
 @frozen
 class FileName:
-    """What the name of a migration file says.
+    """The parts of a migration file's name.
 
     Attributes:
         version: As written.
-        name: As written, empty where there is none.
-        part: What the file holds: ``"whole"``, ``"up"``, ``"down"``, ``"python"``, or a plugin's.
+        name: As written; empty if there is none.
+        part: What the file contains: ``"whole"``, ``"up"``, ``"down"`` or ``"python"``; for a plugin's file
+            ``"check"`` or ``"backfill"``.
     """
 
     version: str
@@ -43,40 +44,42 @@ class FileName:
 
 
 def parse_version(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, to sort and compare by.
+    """Return the numbers of a version, for sorting and comparing.
 
     Raises:
-        UsageFault: It is not written as a version.
+        UsageFault: It is not a version.
     """
     if not _WRITTEN.fullmatch(version):
         raise UsageFault(
             f"{version!r} is not a version",
-            hint="a version is numbers joined by '.' or '_', as in 20260131120000 or 03.04.00_01",
+            hint="write numbers joined by '.' or '_', as in 20260131120000 or 03.04.00_01",
         )
     return tuple(int(number) for number in re.split("[._]", version))
 
 
 def parse_filename(name: str) -> FileName | None:
-    """Return what a file name says, ``None`` where it is not the name of a migration file."""
+    """Return the parts of a migration file's name; ``None`` if it is not a migration file's name."""
     for suffix, part in _SUFFIXES:
         if name.endswith(suffix):
-            found = _STEM.fullmatch(name.removesuffix(suffix))
-            return FileName(found["version"], found["name"] or "", part) if found else None
+            match = _STEM.fullmatch(name.removesuffix(suffix))
+            return FileName(match["version"], match["name"] or "", part) if match else None
     return None
 
 
 def choose_next_version(existing: Iterable[str], now: datetime) -> str:
     """Return the version of a new migration: UTC time, or the next number in a numbered folder."""
-    known = list(existing)
-    if known and all(map(_is_plain_number, known)):
-        last = max(known, key=int)
+    versions = list(existing)
+    # A folder that counts 0001, 0002 keeps counting, with as many digits.
+    if versions and all(map(_is_plain_number, versions)):
+        last = max(versions, key=int)
         return str(int(last) + 1).zfill(len(last))
-    taken = {parse_version(version) for version in known}
-    at = now.astimezone(UTC)
-    while parse_version(at.strftime(_TIMESTAMP)) in taken:
-        at += timedelta(seconds=1)
-    return at.strftime(_TIMESTAMP)
+    taken = {parse_version(version) for version in versions}
+    moment = now.astimezone(UTC)
+    while parse_version(moment.strftime(_TIMESTAMP)) in taken:
+        moment += timedelta(seconds=1)
+    return moment.strftime(_TIMESTAMP)
 
 
 def _is_plain_number(version: str) -> bool:
+    # 14 digits are a timestamp, which must not be counted up by one.
     return version.isdecimal() and len(version) != len("YYYYMMDDHHMMSS")

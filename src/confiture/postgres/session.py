@@ -1,8 +1,8 @@
-"""Whose connection it is, and whose transaction: decided here once, asked everywhere.
+"""Decide whose connection and whose transaction it is, and restore a caller's connection.
 
-*Ours*: confiture opened the connection; everything on it may be reset. *The caller's*: an application
-handed it in; its settings, cursors and temporary tables are put back one by one, and a transaction
-that it had begun stays its own. *Lost*: the connection is gone or in the middle of something.
+*Ours*: confiture opened the connection and may reset everything on it. *The caller's*: an application
+passed it in; its settings, cursors and temporary tables are restored one by one, and a transaction that it
+began is left for it to end. *Lost*: the connection is closed, broken or in the middle of a command.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from confiture.sql.quote import quote_ident
 
 Row = tuple[Any, ...]
 
-# Put back in this order: who one is decides what one may set.
+# Restore in this order: the session user decides which roles may be set, and setting it resets the role.
 _IDENTITY = ("session_authorization", "role")
 
 
 def send(conn: Connection[Any], message: str) -> list[list[Row]]:
-    """Send one message of one or more statements; return the rows of each that returns rows at all.
+    """Send statements in one message, and return the rows of each statement that returns rows.
 
-    One round trip, whatever row factory or cursor the connection was given.
+    Takes one round trip, and ignores the connection's row factory and cursor class.
     """
+    # Without parameters psycopg uses the simple query protocol, which accepts several statements.
     with Cursor(conn, row_factory=tuple_row) as cursor:
         cursor.execute(message.encode(), prepare=False)
         return [result.fetchall() for result in cursor.results() if result.description]
@@ -45,7 +46,7 @@ def fetch_rows(conn: Connection[Any], message: str) -> list[Row]:
 def quote_literal(value: str) -> str:
     """Quote a string as an SQL literal.
 
-    ``E''`` where there is a backslash, so that it reads the same whatever standard_conforming_strings says.
+    A string with a backslash becomes ``E''``, which does not depend on standard_conforming_strings.
     """
     quoted = "'" + value.replace("'", "''") + "'"
     return " E" + quoted.replace("\\", "\\\\") if "\\" in value else quoted
@@ -53,7 +54,7 @@ def quote_literal(value: str) -> str:
 
 @define
 class CallerState:
-    """What a caller's connection looked like before a migration touched it."""
+    """The state of a caller's connection before a migration."""
 
     settings: dict[str, str]
     identity: dict[str, str]
@@ -63,12 +64,12 @@ class CallerState:
 
 @define
 class Session:
-    """One connection, and what may be done with it.
+    """A connection on which migrations run.
 
     Attributes:
         conn: The psycopg connection.
-        owned: Whether confiture opened it.
-        nested: Whether its owner had begun a transaction.
+        owned: True if confiture opened it.
+        nested: True if the caller had already begun a transaction.
     """
 
     conn: Connection[Any]
@@ -78,12 +79,12 @@ class Session:
 
     @classmethod
     def adopt(cls, conn: Connection[Any]) -> Session:
-        """Take a connection as an application hands it in."""
+        """Return the session of a connection that an application passes in."""
         return cls(conn, owned=False, nested=conn.info.transaction_status != TransactionStatus.IDLE)
 
     @property
     def lost(self) -> bool:
-        """Whether nothing more can be sent."""
+        """True if nothing more can be sent."""
         return self.conn.closed or self.conn.info.transaction_status in (
             TransactionStatus.UNKNOWN,
             TransactionStatus.ACTIVE,
@@ -97,10 +98,10 @@ class Session:
         before_commit: Callable[[], None] | None = None,
         after_commit: Callable[[], None] | None = None,
     ) -> Iterator[None]:
-        """Begin and end a transaction, or a savepoint in one; without ``keep`` it is rolled back.
+        """Run the block in a transaction, or in a savepoint if one is open; without ``keep``, roll it back.
 
-        ``before_commit`` is called just before the commit, and may still prevent it by raising. A signal
-        waits for the commit's answer, and for ``after_commit``, which is called then.
+        Calls ``before_commit`` just before the commit, which it prevents by raising. Holds back signals until
+        the commit has been answered and ``after_commit`` has run.
         """
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
@@ -109,10 +110,12 @@ class Session:
             if before_commit:
                 before_commit()
         except BaseException as error:
+            # With a COPY left open, ROLLBACK would wait forever. A failed rollback must not hide the error.
             end_copy(self.conn)
             with contextlib.suppress(psycopg.Error):
                 block.__exit__(type(error), error, error.__traceback__)
             raise
+        # Interrupting a COMMIT leaves nobody knowing whether it happened.
         with hold_signals():
             block.__exit__(None, None, None)
             if after_commit:
@@ -120,7 +123,7 @@ class Session:
 
     @contextmanager
     def keep_idle(self) -> Iterator[None]:
-        """Keep an idle connection idle between transactions: autocommit is on meanwhile, then put back."""
+        """Turn autocommit on for the block, so that no statement opens a transaction implicitly."""
         before = self.conn.autocommit
         if not self.nested:
             self.conn.autocommit = True
@@ -131,7 +134,7 @@ class Session:
                 self.conn.autocommit = before
 
     def remember(self) -> None:
-        """Note what a caller's connection looks like, once, before a migration."""
+        """Record the state of a caller's connection, once, before a migration."""
         if self.owned:
             return
         settings, identity, temporary, cursors = send(self.conn, _STATE_SQL)
@@ -143,25 +146,26 @@ class Session:
         )
 
     def get_caller_settings(self) -> dict[str, str]:
-        """Return the settings to which a caller's transaction goes back, where there is one.
+        """Return the settings to restore between migrations in a caller's transaction; else nothing.
 
-        On his idle connection what a migration set is the session's, until ``put_back``.
+        On a caller's idle connection, a migration's settings stay in the session until ``restore``.
         """
         if self._before is None or not self.nested:
             return {}
         return dict(self._before.settings)
 
     def render_reset_sql(self) -> str:
-        """Return SQL that leaves nothing of a migration on a connection of ours, else nothing."""
+        """Return SQL that removes what a migration left on a connection of ours; empty for a caller's."""
         if not self.owned:
             return ""
+        # Not DISCARD ALL: it cannot run inside a transaction block, nor in a message with other statements.
         return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP;"
 
     def restore(self, local: Mapping[str, str] | None = None) -> None:
-        """Put a caller's settings, temporary tables and cursors back to what they were.
+        """Restore a caller's settings, and drop new temporary tables and cursors.
 
-        ``local`` are the settings that confiture itself made with SET LOCAL: one that still has that
-        value goes back in the same way, so that what the caller's session has comes after its commit.
+        ``local`` are the settings that confiture made with SET LOCAL. One that still has that value is
+        restored with SET LOCAL too, so that the caller's session value applies again after its commit.
         """
         if self._before is None or self.lost:
             return
@@ -180,7 +184,7 @@ class Session:
     def _render_identity_sql(self, now: dict[str, str]) -> list[str]:
         assert self._before is not None
         before = self._before.identity
-        # Changing the session's user resets the role, so both are sent where one differs.
+        # SET SESSION AUTHORIZATION resets the role, so send both if either differs.
         return (
             [_render_set_config(name, before[name], local=False) for name in _IDENTITY]
             if now != before
@@ -214,7 +218,7 @@ def _render_set_config(name: str, value: str, *, local: bool) -> str:
 
 
 def has_open_copy(conn: Connection[Any]) -> bool:
-    """Whether a COPY, a result or a pipeline is still open on ``conn``."""
+    """Return True if a COPY, a streamed result or a pipeline is still open on ``conn``."""
     if conn.closed:
         return False
     piping = conn.pgconn.pipeline_status != PipelineStatus.OFF
@@ -222,9 +226,10 @@ def has_open_copy(conn: Connection[Any]) -> bool:
 
 
 def end_copy(conn: Connection[Any]) -> None:
-    """Leave ``conn`` with a status that can be asked for: in error after a COPY, closed where that fails.
+    """End an open COPY, so that its transaction fails and can be rolled back; close ``conn`` if that fails.
 
-    A result still being streamed holds psycopg's own lock on the connection: nothing but closing helps.
+    A result that is still streamed holds psycopg's lock on the connection, and any call would wait for it
+    forever. Then close the connection.
     """
     if conn.closed:
         return

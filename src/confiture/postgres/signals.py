@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM roll back and report; while a commit is under way they wait for its answer."""
+"""Turn SIGINT and SIGTERM into an exception that rolls back, but hold them back during a commit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import FrameType
 
 from confiture.exceptions import Interrupted
 
+# 128 plus the signal's number, as a shell reports it.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _depth = 0
 _pending_signal: int | None = None
@@ -17,7 +18,8 @@ _pending_signal: int | None = None
 
 @contextmanager
 def raise_on_signals() -> Iterator[None]:
-    """Turn both signals into :class:`Interrupted`, in the main thread."""
+    """Raise :class:`Interrupted` on either signal; does nothing outside the main thread."""
+    # Python allows signal handlers only in the main thread.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -31,7 +33,7 @@ def raise_on_signals() -> Iterator[None]:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Hold a signal back until the block has ended."""
+    """Delay a signal until the block has ended."""
     global _depth
     _depth += 1
     try:

@@ -1,14 +1,14 @@
-"""The embedded PostgreSQL: started by the first command, stopped by the last one out.
+"""The embedded PostgreSQL: the first command starts it, and the last one stops it.
 
-A folder of the project's own holds the data; a private Unix socket is the only way in. Who starts,
-shares and stops it is decided by file locks alone, which the kernel gives back when a process dies:
+The data is in a folder of the project, and a private Unix socket is the only way to connect. File locks
+decide who starts, shares and stops the server, because the kernel releases them when a process dies:
 
-- *gate*: held by whoever is arriving or leaving, for that moment only;
+- *gate*: held by a command while it joins or leaves, so that only one does so at a time;
 - *users*: shared by every command while it works;
-- *steward*: held by the process that started the server, as long as it lives.
+- *steward*: held by the supervisor, the process that started the server, as long as it lives.
 
-The steward waits for *users* to be free, which also happens when the last command was killed, and
-stops the server then.
+The supervisor stops the server when nobody holds *users*, which also happens if the last command was
+killed with SIGKILL.
 """
 
 from confiture.server.binaries import find_binaries

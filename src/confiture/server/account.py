@@ -1,4 +1,8 @@
-"""Who the server runs as: never root, never somebody made up for it."""
+"""Choose the user that the server runs as: never root, and always an existing user.
+
+PostgreSQL refuses to run as root, as it would in most containers. Adding a system user would change the
+machine, so root switches to ``postgres`` or ``nobody`` for the server's processes.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,19 @@ from attrs import frozen
 from confiture.exceptions import ServerFault
 
 _UNPRIVILEGED_USERS = ("postgres", "nobody")
+# PG* are settings for libpq and the server; LC_* and LANG choose the language of messages and the locale.
 _FOREIGN_PREFIXES = ("PG", "LC_", "LANG")
 
 
 @frozen
 class Account:
-    """The user a server runs as.
+    """The user that a server runs as.
 
     Attributes:
-        uid: Its number.
-        gid: Its group's number.
-        name: As a person knows it.
-        drops_privileges: Whether we are root and become this user for the server only.
+        uid: The user id.
+        gid: The group id.
+        name: The user name.
+        drops_privileges: True if we are root and switch to this user for the server's processes.
     """
 
     uid: int
@@ -35,16 +40,18 @@ class Account:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What ``subprocess`` needs to run something as this user."""
+        """The arguments with which ``subprocess`` runs a program as this user."""
+        # Without extra_groups=[] the program would keep root's supplementary groups.
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.drops_privileges else {}
 
     def run(
         self, command: Sequence[str | Path], *, stdin: str = "", keep: Collection[int] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as this user, in ``/``, without the caller's PostgreSQL and language settings.
+        """Run a program as this user, without the caller's PostgreSQL and language variables.
 
-        It inherits the open files in ``keep``, and nothing else of ours.
+        The program inherits the file descriptors in ``keep`` and no others.
         """
+        # In /, because this user may not be allowed to enter the current directory.
         return subprocess.run(
             [os.fspath(word) for word in command],
             input=stdin,
@@ -60,20 +67,21 @@ class Account:
         )
 
     def has_access(self, test: str, path: Path) -> bool:
-        """Tell whether this user can do to ``path`` what ``test -r``, ``-w`` or ``-x`` asks."""
+        """Return True if ``test -r``, ``-w`` or ``-x`` succeeds on ``path`` for this user."""
+        # Mode bits are not enough: ACLs and the folders above decide too.
         return self.run(["/bin/sh", "-c", f'test {test} "$0"', path]).returncode == 0
 
     def give(self, path: Path) -> None:
-        """Hand over something we just made."""
+        """Make this user the owner of a file or folder that we just created."""
         if self.drops_privileges:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 
 
 def choose_server_account() -> Account:
-    """Return the user for a new server: ourselves, or as root ``postgres``, else ``nobody``.
+    """Return the user for a new server: the current one, or for root ``postgres``, else ``nobody``.
 
     Raises:
-        ServerFault: We are root and there is neither.
+        ServerFault: We are root and neither user exists.
     """
     if os.geteuid() != 0:
         return get_current_account()
@@ -85,17 +93,17 @@ def choose_server_account() -> Account:
         return Account(entry.pw_uid, entry.pw_gid, name, drops_privileges=True)
     raise ServerFault(
         "PostgreSQL does not run as root, and this machine has neither a user 'postgres' nor 'nobody'",
-        hint="run confiture as an ordinary user, or use a server of your own with --url",
+        hint="run confiture as an ordinary user, or connect to another server with --url",
     )
 
 
 def get_current_account() -> Account:
-    """Return the user who runs this."""
+    """Return the user that runs this process."""
     return Account(os.geteuid(), os.getegid(), _read_user_name(os.geteuid()), drops_privileges=False)
 
 
 def read_owner(path: Path) -> Account:
-    """Return the user whom ``path`` belongs to."""
+    """Return the owner of ``path``."""
     found = path.lstat()
     return Account(
         found.st_uid, found.st_gid, _read_user_name(found.st_uid), drops_privileges=os.geteuid() == 0
@@ -110,5 +118,5 @@ def _read_user_name(uid: int) -> str:
 
 
 def build_clean_environment() -> dict[str, str]:
-    """Return the environment without what would change how PostgreSQL behaves or speaks."""
+    """Return the environment without variables that change PostgreSQL's behaviour or language."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_PREFIXES)}

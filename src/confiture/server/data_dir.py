@@ -1,4 +1,4 @@
-"""Where a project's data lies: beside its configuration, or where the server's user can reach it."""
+"""Choose where a project's data is stored: next to its configuration, or where the server's user can go."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ NOTE_FILE = "embedded.json"
 
 @frozen
 class ServerFiles:
-    """Where one server's files are.
+    """The files of one server.
 
     Attributes:
-        home: The folder of them all.
-        data: The data folder, ``pgNN`` in it.
-        log: What the server says, beside the data.
-        account: Whom the data belongs to.
-        fsync: Whether what is committed survives a power cut.
-        is_temporary: Whether ``home`` is deleted with the server's end.
+        home: The folder that contains all of them.
+        data: The data folder, ``pgNN`` in ``home``.
+        log: The server's log, in ``home``.
+        account: The owner of the data.
+        fsync: True if committed data survives a power failure.
+        is_temporary: True if ``home`` is deleted when the server ends.
     """
 
     home: Path
@@ -42,15 +42,15 @@ class ServerFiles:
     is_temporary: bool = False
 
     def lock_path(self, name: str) -> Path:
-        """Return the path of one of the lock files."""
+        """Return the path of the lock file ``name``: ``gate``, ``users`` or ``steward``."""
         return self.home / f"embedded.{name}"
 
 
 def locate_files(root: Path, major: int) -> ServerFiles:
-    """Return where the data of the project in ``root`` is, or is to be.
+    """Return the files of the project in ``root``, existing or to be created.
 
     Raises:
-        ServerFault: It cannot be anywhere, or is another major version's.
+        ServerFault: No suitable folder can be created, or the data is of another major version.
     """
     folder = root.resolve() / PROJECT_FOLDER
     _make_folder(folder)
@@ -78,23 +78,24 @@ def _make_folder(folder: Path) -> None:
 
 
 def _choose_data_account(data: Path, account: Account) -> Account:
-    """Return whom existing data belongs to; root may become any of them, others must be it."""
+    """Return the owner of existing data: root may switch to it, any other user must be the owner."""
     if not data.exists():
         return account
     owner = read_owner(data)
     if owner.uid != 0 and (account.drops_privileges or owner.uid == account.uid):
         return owner
     raise ServerFault(
-        f"the embedded server's data in {data} belongs to {owner.name}, and the server would run as "
+        f"the embedded server's data in {data} belongs to {owner.name}, but the server would run as "
         f"{account.name}",
         hint=f"run confiture as {owner.name} or as root, or delete {data}"
         if owner.uid
-        else f"chown -R {account.name} {data}, or delete it",
+        else f"make {account.name} the owner: chown -R {account.name} {data}; or delete it",
     )
 
 
 def _is_reachable(folder: Path, account: Account) -> bool:
-    """Try it: a folder in there, handed over, must be usable for the server's user."""
+    """Return True if the server's user can use a new folder in ``folder``."""
+    # Try it: mode bits do not show ACLs, mount options or a closed folder further up.
     probe = Path(tempfile.mkdtemp(prefix=".probe-", dir=folder))
     try:
         account.give(probe)
@@ -106,21 +107,21 @@ def _is_reachable(folder: Path, account: Account) -> bool:
 
 
 def _read_note(folder: Path) -> str | None:
-    """Return the name of the private folder that an earlier command wrote down."""
+    """Return the name of the private folder that an earlier command recorded; ``None`` if there is none."""
     try:
         data = Path(json.loads((folder / NOTE_FILE).read_text(encoding="utf-8"))["data"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise ServerFault(
-            f"{folder / NOTE_FILE} does not say where the embedded server's data is: {error}",
+            f"{folder / NOTE_FILE} does not name the embedded server's data folder: {error}",
             hint=f"delete {folder / NOTE_FILE}; the data is in a folder of {STATE_FOLDER}",
         ) from None
-    # The file lies in the project: it may choose among our own folders, and none else.
+    # Whoever can write to the project can change this file, and root acts on it: accept only our own folders.
     if data.parent.parent != STATE_FOLDER or data.parent.name == "..":
         raise ServerFault(
             f"{folder / NOTE_FILE} names {data}, which is not in {STATE_FOLDER}",
-            hint=f"delete {folder / NOTE_FILE}, and an empty server is made",
+            hint=f"delete {folder / NOTE_FILE}; the next command creates an empty server",
         )
     return data.parent.name
 
@@ -138,46 +139,47 @@ def _write_note(path: Path, content: dict[str, str]) -> None:
     text = json.dumps(content, indent=2) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    making = path.with_name(f".{NOTE_FILE}-{os.getpid()}")
-    making.write_text(text, encoding="utf-8")
-    making.replace(path)
+    # Renaming is atomic: another command never reads half a note.
+    new = path.with_name(f".{NOTE_FILE}-{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
 
 
 def make_state_folder() -> Path:
-    """Return root's folder for what an unprivileged server must reach, making it where it is missing."""
+    """Return root's folder for what an unprivileged server must reach; create it if it is missing."""
     try:
         STATE_FOLDER.mkdir()
     except FileExistsError:
         return STATE_FOLDER
-    # Ours and new: whatever the umask, the server's user must be able to walk through.
+    # Despite a strict umask, the server's user must be able to pass through it.
     STATE_FOLDER.chmod(0o755)
     return STATE_FOLDER
 
 
 def make_private_folder(path: Path, account: Account) -> Path:
-    """Return a folder that only the server's user (and root) may enter, making it where it is missing."""
+    """Return a folder that only the server's user and root may enter; create it if it is missing."""
     if not path.exists():
-        making = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
-        account.give(making)
+        unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
+        account.give(unfinished)
         try:
-            making.rename(path)
+            unfinished.rename(path)
         except OSError:
-            # Another command made it meanwhile, and has already put something in.
-            shutil.rmtree(making, ignore_errors=True)
+            # Another command has created it first, and already put something in.
+            shutil.rmtree(unfinished, ignore_errors=True)
     owner = read_owner(path)
     if owner.uid == 0 or not owner.has_access("-x", path):
         raise ServerFault(
-            f"the user {owner.name!r}, whom the embedded server runs as, cannot reach {path}",
-            hint=f"see the rights of {path} and of the folders above it",
+            f"the embedded server runs as {owner.name!r}, who cannot reach {path}",
+            hint=f"check the permissions of {path} and of the folders above it",
         )
     return path
 
 
 def refuse_other_majors(home: Path, major: int) -> None:
-    """Leave data alone that only another major version can read.
+    """Raise a fault if the only data is of another major version, which our server cannot read.
 
     Raises:
-        ServerFault: There is some, and none of our version.
+        ServerFault: There is such data, and none of our version.
     """
     found = home / f"pg{major}"
     others = [found] if found.exists() else sorted(home.glob("pg*"))
@@ -195,14 +197,13 @@ def _read_version(data: Path) -> str | None:
 
 
 class _OtherMajorFault(ServerFault):
-    """The data can only be read by another major version of PostgreSQL."""
+    """Only another major version of PostgreSQL can read the data."""
 
     def __init__(self, data: Path, version: str, major: int) -> None:
         super().__init__(
-            f"the embedded server's data in {data} is PostgreSQL {version}'s, and the server programs are "
-            f"PostgreSQL {major}'s",
-            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL {version} to go on with "
-            f"it; or dump it "
-            f"with that version's pg_dump, move {data} away and load the dump into the new server; "
-            "or delete it if nothing in it matters",
+            f"the embedded server's data in {data} is from PostgreSQL {version}, but the server programs are "
+            f"PostgreSQL {major}",
+            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL {version} to keep using it; or "
+            f"dump it with that version's pg_dump, move {data} away and load the dump into the new server; "
+            "or delete it if you do not need it",
         )

@@ -1,4 +1,4 @@
-"""An extension that the embedded PostgreSQL comes without: which one, and the way on."""
+"""Recognize the error for an extension that the embedded PostgreSQL lacks, and suggest what to do."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import psycopg
 
+# Newer versions raise feature_not_supported with the first message; older ones fail to open the control file
+# (undefined_file).
 _SQLSTATES = ("0A000", "58P01")
 _MESSAGES = (
     re.compile(r'extension "(?P<name>[^"]+)" is not available'),
@@ -16,12 +18,12 @@ _MESSAGES = (
 
 
 def explain_missing_extension(error: psycopg.Error) -> str | None:
-    """Return the hint for an extension that the embedded server lacks, ``None`` for any other error."""
+    """Return the hint for an extension that the embedded server lacks; ``None`` for any other error."""
     return build_extension_hint(error.sqlstate, error.diag.message_primary or str(error))
 
 
 def build_extension_hint(sqlstate: str | None, message: str) -> str | None:
-    """Return the same of what is left of an error in a report."""
+    """Return the same hint from an error's SQLSTATE and message, which is what a report keeps."""
     if sqlstate not in _SQLSTATES:
         return None
     found = next(filter(None, (pattern.search(message) for pattern in _MESSAGES)), None)
@@ -30,6 +32,6 @@ def build_extension_hint(sqlstate: str | None, message: str) -> str | None:
 
 def _format_hint(name: str) -> str:
     return (
-        f"the embedded PostgreSQL comes without the extension {name!r}; set CONFITURE_PG_BINDIR to the bin "
-        "folder of a PostgreSQL that has it, or use a server of your own with --url"
+        f"the embedded PostgreSQL does not include the extension {name!r}; set CONFITURE_PG_BINDIR to the "
+        "bin folder of a PostgreSQL that has it, or connect to another server with --url"
     )

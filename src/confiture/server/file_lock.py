@@ -1,4 +1,4 @@
-"""File locks, which the kernel gives back however their holder ends."""
+"""File locks, which the kernel releases when their holder ends, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ _POLL_S = 0.01
 
 
 class FileLock:
-    """One open file and the lock on it.
+    """An open file and the lock on it.
 
     Attributes:
-        fd: The open file; a child that inherits it holds the lock with us, and after us.
+        path: The file.
+        fd: Its descriptor. flock() belongs to the open file, so a child that inherits it keeps the lock
+            even after we have ended.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,25 +28,26 @@ class FileLock:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
     def share(self, deadline_s: float) -> None:
-        """Hold it beside other sharers."""
+        """Take the shared lock; wait while another process holds the exclusive one."""
         self._wait_for_lock(fcntl.LOCK_SH, deadline_s)
 
     def take(self, deadline_s: float) -> None:
-        """Hold it alone."""
+        """Take the exclusive lock; wait while another process holds any."""
         self._wait_for_lock(fcntl.LOCK_EX, deadline_s)
 
     def try_take(self) -> bool:
-        """Hold it alone if that is possible at once; what was held before is given back either way."""
-        # Changing a shared lock into an exclusive one is two steps to the kernel; so it is here.
+        """Take the exclusive lock if it is free; a lock held before is released in either case."""
+        # flock() is not atomic when it turns a shared lock into an exclusive one: it releases the old lock
+        # first, and loses it if the new one is not available. Do the same in all cases.
         self.release()
         return self._try_lock(fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give it back and close the file."""
+        """Release the lock and close the file."""
         os.close(self.fd)
 
     def _try_lock(self, kind: int) -> bool:
@@ -60,14 +63,14 @@ class FileLock:
             if time.monotonic() > end:
                 raise ServerFault(
                     f"{self.path} has been locked by another command for {deadline_s:.0f} s",
-                    hint=f"see who holds it (fuser {self.path}), end that command, and try again",
+                    hint=f"find its holder (fuser {self.path}), end that command, and try again",
                 )
             time.sleep(_POLL_S)
 
 
 @contextmanager
 def open_lock(path: Path) -> Iterator[FileLock]:
-    """Lend a lock; it is free again at the end."""
+    """Open a lock file for the block; afterwards close it, which releases the lock."""
     lock = FileLock(path)
     try:
         yield lock
@@ -76,6 +79,6 @@ def open_lock(path: Path) -> Iterator[FileLock]:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether somebody holds the lock of ``path`` alone."""
+    """Return True if another process holds a lock on ``path``."""
     with open_lock(path) as lock:
         return not lock.try_take()

@@ -1,4 +1,4 @@
-"""Arriving at a server, which starts it where it does not run, and leaving it, which may stop it."""
+"""Join the embedded server, starting it if necessary, and leave it, stopping it after the last command."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ _POLL_S = 0.01
 
 @contextmanager
 def open_embedded_server(root: Path) -> Iterator[str]:
-    """Lend the embedded server of the project in ``root``: started by the first, stopped by the last one out.
+    """Run the embedded server of the project in ``root`` for the block, sharing it with other commands.
 
-    The value is the URL of the database ``app``, which is made with the data, as the superuser
-    ``postgres``, over a private Unix socket.
+    Yields the URL of the database ``app`` as the superuser ``postgres``, over a private Unix socket. The
+    database is created together with the data.
 
     Raises:
-        ServerFault: The server cannot be had; the message says what it said last.
+        ServerFault: The server cannot be started; the message contains the end of its log.
     """
     with contextlib.ExitStack() as stack:
         with _convert_os_errors(root):
@@ -63,10 +63,10 @@ def open_embedded_server(root: Path) -> Iterator[str]:
 
 @contextmanager
 def open_temporary_server(parent: Path, *, fsync: bool = False) -> Iterator[Server]:
-    """Lend a server with a new, empty data folder in ``parent``, which goes when the server does.
+    """Run a server with a new, empty data folder in ``parent`` for the block, then delete the folder.
 
     Raises:
-        ServerFault: The server cannot be had.
+        ServerFault: The server cannot be started.
     """
     with contextlib.ExitStack() as stack:
         with _convert_os_errors(parent):
@@ -76,8 +76,8 @@ def open_temporary_server(parent: Path, *, fsync: bool = False) -> Iterator[Serv
             account.give(home)
             stack.callback(shutil.rmtree, home, ignore_errors=True)
             data = home / f"pg{read_major(bindir)}"
-            fleeting = ServerFiles(home, data, home / "server.log", account, fsync=fsync, is_temporary=True)
-            server = stack.enter_context(_open_server(fleeting, bindir))
+            files = ServerFiles(home, data, home / "server.log", account, fsync=fsync, is_temporary=True)
+            server = stack.enter_context(_open_server(files, bindir))
         yield server
 
 
@@ -88,13 +88,14 @@ def _convert_os_errors(where: Path) -> Iterator[None]:
     except OSError as error:
         raise ServerFault(
             f"the embedded server of {where} cannot be started: {error.strerror}: {error.filename or where}",
-            hint="its data goes to .confiture beside the configuration: you must be able to write there",
+            hint="check that you may write to .confiture next to the configuration file: its data goes there",
         ) from error
 
 
 @contextmanager
 def _open_server(files: ServerFiles, bindir: Path) -> Iterator[Server]:
     with open_lock(files.lock_path("gate")) as gate, open_lock(files.lock_path("users")) as users:
+        # The gate comes first, so that nobody leaves and stops the server while we join it.
         gate.take(_READY_TIMEOUT_S)
         alone = users.try_take()
         users.share(_READY_TIMEOUT_S)
@@ -109,22 +110,28 @@ def _open_server(files: ServerFiles, bindir: Path) -> Iterator[Server]:
 
 @frozen
 class RunningServer:
-    """Where the server is, and the steward's process where it is our child."""
+    """A running server.
+
+    Attributes:
+        socket: The folder of its socket.
+        steward_pid: The supervisor's process id, if it is our child.
+    """
 
     socket: Path
     steward_pid: int | None = None
 
 
 def _join_or_start(files: ServerFiles, bindir: Path, gate: FileLock, *, alone: bool) -> RunningServer:
-    """Find the running server; start it where it does not run."""
+    """Return the running server; start it if it does not run."""
     life = files.lock_path("steward")
     if is_held(life):
         socket = _wait_until_ready(files, lambda: not is_held(life))
     elif alone:
-        # Its steward was killed with the last command: nobody would stop it.
+        # Its supervisor was killed together with the last command, so nobody else would stop it.
         _stop_orphan(files)
         socket = None
     else:
+        # Only the supervisor was killed. Other commands still use the server, so join them.
         socket = _wait_until_ready(files, lambda: _find_running(files) is None)
     return RunningServer(socket) if socket else _start_server(files, bindir, gate)
 
@@ -143,7 +150,7 @@ def _start_server(files: ServerFiles, bindir: Path, gate: FileLock) -> RunningSe
 
 
 def _build_spec(files: ServerFiles, programs: Path) -> dict[str, Any]:
-    """Return what the steward is told."""
+    """Return the supervisor's instructions: see its ``main``."""
     open_log(files.log)
     socket = choose_socket_folder(files)
     remove = [
@@ -161,7 +168,12 @@ def _build_spec(files: ServerFiles, programs: Path) -> dict[str, Any]:
 
 
 def _spawn_steward(spec: str, log: Path) -> int:
-    """Start the steward apart from us: what ends this command must not end it, nor hold our output open."""
+    """Start the supervisor in a new session, and return its process id.
+
+    A signal to this command's process group must not reach it, and it must not keep our stdout open, or a
+    caller who reads our output through a pipe would wait for it.
+    """
+    # -I and -S: it needs only the standard library, and starts faster without site-packages.
     null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0)
     out = (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, 0)
     return os.posix_spawn(
@@ -174,7 +186,7 @@ def _spawn_steward(spec: str, log: Path) -> int:
 
 
 def _wait_until_ready(files: ServerFiles, has_ended: Callable[[], bool]) -> Path | None:
-    """Return the socket's folder once the server answers, ``None`` once its steward is over."""
+    """Return the socket's folder when the server answers; ``None`` when ``has_ended`` returns True."""
     end = time.monotonic() + _READY_TIMEOUT_S
     while time.monotonic() < end:
         running = _find_running(files)
@@ -184,16 +196,17 @@ def _wait_until_ready(files: ServerFiles, has_ended: Callable[[], bool]) -> Path
             return None
         time.sleep(_POLL_S)
     raise ServerFault(
-        f"the embedded server with the data in {files.data} runs and does not answer; "
+        f"the embedded server with the data in {files.data} runs but does not answer; "
         f"the end of {files.log}:\n{read_last_lines(files.log)}",
         hint=f"end the process that {files.data / 'postmaster.pid'} names, and try again",
     )
 
 
 def _release_server(files: ServerFiles, users: FileLock, steward_pid: int | None) -> None:
-    """Give the server back; the last one out waits until it is gone."""
+    """Stop using the server; the last command waits until it has stopped."""
     if not users.try_take():
-        # Others use it, and this is at once; or its steward is stopping it, and this waits.
+        # Other commands share the lock, and we get it at once; or the supervisor holds it while it stops the
+        # server, and we wait for that.
         users.share(_READY_TIMEOUT_S)
         return
     users.release()
@@ -212,13 +225,13 @@ def _has_ended(pid: int, *, wait: bool = False) -> bool:
 
 
 def _find_running(files: ServerFiles) -> Postmaster | None:
-    """Return the server of this place, if its postmaster.pid is to be believed."""
+    """Return the server of this data folder if its ``postmaster.pid`` is not stale."""
     found = read_postmaster(files.data)
     return found if found and is_alive(found, files.data) else None
 
 
 def _stop_orphan(files: ServerFiles) -> None:
-    """Stop the server that runs without a steward, if there is one."""
+    """Stop the server if it still runs without a supervisor."""
     running = _find_running(files)
     if running:
         steward.stop(running.pid, lambda: not is_alive(running, files.data))

@@ -1,4 +1,4 @@
-"""A server that runs: what its postmaster.pid says, whether to believe it, and how to reach it."""
+"""Read ``postmaster.pid``, check that it is not stale, and connect to a running server."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ANSWER_TIMEOUT_S = 5.0
 
 @frozen
 class Server:
-    """A server that answers.
+    """A server that accepts connections.
 
     Attributes:
-        bindir: Its programs, and ``psql`` and ``pg_dump`` beside them.
-        socket: The private folder with its socket.
+        bindir: The folder of its programs, including ``psql`` and ``pg_dump``.
+        socket: The private folder of its socket.
     """
 
     bindir: Path
@@ -31,19 +31,19 @@ class Server:
 
     def conninfo(self, dbname: str) -> str:
         """Return the URL of one of its databases."""
-        # An empty hostaddr keeps PGHOSTADDR from leading elsewhere.
+        # An empty hostaddr overrides PGHOSTADDR, which would otherwise take precedence over the host.
         where = urlencode({"host": self.socket, "port": PORT, "hostaddr": ""}, quote_via=quote, safe="")
         return f"postgresql://{SUPERUSER}@/{quote(dbname, safe='')}?{where}"
 
 
 @frozen
 class Postmaster:
-    """What a postmaster.pid says.
+    """The content of a ``postmaster.pid``.
 
     Attributes:
-        pid: Its process.
-        socket: The folder of its socket, ``None`` where it has none yet.
-        ready: Whether it says that it takes connections.
+        pid: The process id.
+        socket: The folder of its socket; ``None`` if it has none yet.
+        ready: True if its status is *ready*.
     """
 
     pid: int
@@ -52,7 +52,7 @@ class Postmaster:
 
 
 def read_postmaster(data: Path) -> Postmaster | None:
-    """Return what the postmaster.pid in ``data`` says, ``None`` where there is none for this folder."""
+    """Return the content of ``postmaster.pid`` in ``data``; ``None`` if there is none for this folder."""
     try:
         text = os.fsdecode((data / "postmaster.pid").read_bytes())
     except FileNotFoundError:
@@ -67,13 +67,17 @@ def read_postmaster(data: Path) -> Postmaster | None:
 
 
 def is_alive(postmaster: Postmaster, data: Path) -> bool:
-    """Tell whether its process is there and is a server of this very folder, not a stranger's number."""
+    """Return True if the process exists and is a server of this data folder.
+
+    After a crash or a reboot, another process may have the same pid.
+    """
     try:
         os.kill(postmaster.pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return False
+    # Without /proc, as on macOS, the pid must be enough.
     process = Path("/proc", str(postmaster.pid))
     if not process.exists():
         return not Path("/proc/self").exists()
@@ -85,7 +89,8 @@ def is_alive(postmaster: Postmaster, data: Path) -> bool:
 
 
 def accepts_connections(postmaster: Postmaster) -> bool:
-    """Tell whether the server lets us in, asked as any client asks."""
+    """Return True if the server accepts a connection."""
+    # Send the start-up packet ourselves, so that psycopg need not be imported for it.
     if not postmaster.ready or postmaster.socket is None:
         return False
     words = f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()

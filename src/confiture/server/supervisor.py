@@ -1,7 +1,7 @@
-"""The small process that starts a server, waits until nobody uses it, and stops it.
+"""A small process that starts a server, waits until nobody uses it, and stops it.
 
-Run by its path, with the standard library alone, apart from the command's process group and
-terminal: it outlives a command that was killed. Its one argument is JSON: see :func:`main`.
+It runs as a script with only the standard library, in a session separate from the command's: it must
+survive when the command is killed, to stop the server then. Its one argument is JSON: see :func:`main`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from collections.abc import Callable
 from typing import Any
 
 _POLL_S = 0.02
-# Fast shutdown first; then without a checkpoint; then the hard way, so that nothing stays for ever.
+# PostgreSQL's fast shutdown first, then immediate shutdown without a checkpoint, and at last SIGKILL.
 _SHUTDOWNS = ((signal.SIGINT, 120.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 
 
 def main(spec: dict[str, Any]) -> None:
-    """Start what ``spec`` says and stay until it is no longer wanted.
+    """Run the server that ``spec`` describes until nobody uses it.
 
-    Keys: ``command``, ``identity`` (as ``subprocess`` takes it), ``log``; ``life`` and ``users``, the
-    lock files; ``remove``, folders to delete at the end.
+    The keys of ``spec``: ``command``; ``identity``, arguments for ``subprocess``; ``log``; ``life`` and
+    ``users``, the lock files; ``remove``, folders to delete at the end.
     """
+    # An inherited descriptor would keep the command's locks and pipes open.
     os.closerange(3, 4096)
     os.chdir("/")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit)
+    # Locks that end with this process, also by SIGKILL: the next command then sees that nobody watches.
     life = os.open(spec["life"], os.O_RDWR | os.O_NOFOLLOW)
     users = os.open(spec["users"], os.O_RDWR | os.O_NOFOLLOW)
     fcntl.flock(life, fcntl.LOCK_EX)
@@ -47,7 +49,7 @@ def main(spec: dict[str, Any]) -> None:
 def _serve(spec: dict[str, Any], users: int) -> None:
     server = _start_postgres(spec)
     try:
-        # A server that ends by itself ends this too, so that the next command may start another.
+        # If the server ends by itself, end too, so that the next command can start another.
         while server.poll() is None and not _is_unused(users):
             time.sleep(_POLL_S)
     finally:
@@ -81,7 +83,7 @@ def _exit(*_: object) -> None:
 
 
 def stop(pid: int, has_ended: Callable[[], bool]) -> bool:
-    """Stop a server as gently as it allows; tell whether it has ended."""
+    """Stop a server, at last by SIGKILL; return True if it has ended."""
     for number, patience_s in _SHUTDOWNS:
         if not has_ended():
             with contextlib.suppress(ProcessLookupError):

@@ -1,1 +1,1 @@
-"""SQL as text, without a server: lexer, parser, scripts, directives and the locks a statement takes."""
+"""Read SQL text without a server: lexer, parser, scripts, directives and expected locks."""

@@ -1,4 +1,4 @@
-"""What SQL text creates, by its parse tree."""
+"""Find the names that SQL text creates, from its parse tree."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from confiture.sql.parser import ParseError, parse
 
 
 def find_created_names(sql: str) -> frozenset[str] | None:
-    """Return the unqualified names of all that ``sql`` creates; ``None`` where it cannot be read.
+    """Return the unqualified names of all objects that ``sql`` creates; ``None`` if it does not parse.
 
-    Tables, columns, constraints, indexes, views, sequences, types, domains, functions, triggers,
-    schemas, extensions, and what is renamed.
+    Covers tables, columns, constraints, indexes, views, sequences, types, domains, functions, triggers,
+    schemas, extensions, and the new names of renamed objects.
     """
     try:
         return frozenset(
@@ -28,6 +28,7 @@ def _find_names(kind: str, node: Any) -> Iterator[str]:
         yield statement.relation.relname
         yield from _find_element_names(statement.table_elts)
     elif kind == "alter_table_stmt":
+        # The field is called ``def``, which is a Python keyword.
         yield from _find_element_names(getattr(cmd.alter_table_cmd, "def") for cmd in statement.cmds)
     elif kind in ("view_stmt", "create_table_as_stmt"):
         yield statement.view.relname if kind == "view_stmt" else statement.into.rel.relname

@@ -1,4 +1,4 @@
-"""Comments that speak to confiture: ``-- confiture: no-transaction``, and dbmate's division of a file."""
+"""Read directives from comments: ``-- confiture: no-transaction``, and dbmate's ``-- migrate:up``."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _EXAMPLES = {
 
 @frozen
 class Directives:
-    """What the comments of a part say.
+    """The directives of one direction of a migration.
 
     Attributes:
         transactional: ``False`` with ``no-transaction``.
-        lock_timeout: As written, ``None`` where not given.
-        statement_timeout: The same.
-        ignores: Rules ignored in the whole part.
+        lock_timeout: As written; ``None`` if not given.
+        statement_timeout: As written; ``None`` if not given.
+        ignores: Rules ignored in all statements, each with its reason.
         statement_ignores: Rules ignored in one statement, by its index.
     """
 
@@ -56,10 +56,10 @@ class Directives:
 
 @frozen
 class DirectionSection:
-    """A direction's part of a divided file.
+    """One direction of a file with ``-- migrate:up`` and ``-- migrate:down``.
 
     Attributes:
-        text: As long as the file, with blanks where the other direction stands.
+        text: As long as the file, with blanks in place of the other direction.
         transactional: ``False`` with dbmate's ``transaction:false``.
     """
 
@@ -68,10 +68,10 @@ class DirectionSection:
 
 
 def read_directives(source: SourceFile, text: str, spans: Sequence[tuple[int, int]]) -> Directives:
-    """Return what the directives of a part say; ``spans`` are its statements, ``text`` is plain SQL.
+    """Return the directives in ``text``, which is plain SQL; ``spans`` are the offsets of its statements.
 
     Raises:
-        MigrationFault: An unknown or malformed directive, or one in the wrong place.
+        MigrationFault: A directive is unknown, malformed or in the wrong place.
     """
     found = Directives()
     if not _MAYBE_DIRECTIVE.search(text):
@@ -85,12 +85,12 @@ def read_directives(source: SourceFile, text: str, spans: Sequence[tuple[int, in
 
 
 def read_section(source: SourceFile, text: str, direction: Direction) -> DirectionSection | None:
-    """Return what stands below ``-- migrate:up`` or ``-- migrate:down``; ``None`` where neither is there.
+    """Return the SQL below ``-- migrate:up`` or ``-- migrate:down``; ``None`` if the file has neither.
 
-    Comments above the first marker are kept: they speak of both directions.
+    Comments above the first marker are kept for both directions.
 
     Raises:
-        MigrationFault: The markers are not in order, or SQL stands above the first.
+        MigrationFault: The markers are not in order, or there is SQL above the first one.
     """
     marks = _find_markers(text) if _MAYBE_MARKER.search(text) else []
     if not marks:
@@ -127,14 +127,14 @@ def _check_order(source: SourceFile, text: str, marks: list[tuple[int, str]]) ->
         raise source.build_fault(
             f"-- migrate:{wrong[1]} is out of place",
             wrong[0],
-            hint="one -- migrate:up, and below its statements at most one -- migrate:down",
+            hint="write one -- migrate:up, and below its statements at most one -- migrate:down",
         )
     for token in tokenize(text, 0, marks[0][0]):
         if not token.trivial:
             raise source.build_fault(
-                "SQL stands above -- migrate:up",
+                "there is SQL above -- migrate:up",
                 token.start,
-                hint="move it below -- migrate:up; only comments may stand above",
+                hint="move it below -- migrate:up; only comments may be above it",
             )
 
 
@@ -146,12 +146,12 @@ def _parse_transaction_option(source: SourceFile, at: int, options: str | None) 
     raise source.build_fault(
         f"{options!r} is not an option of a -- migrate: line",
         at,
-        hint="transaction:false and transaction:true are",
+        hint="write transaction:false or transaction:true",
     )
 
 
 def _find_statement_below(source: SourceFile, at: int, spans: Sequence[tuple[int, int]]) -> int:
-    """Return the index of the statement that a directive stands above; its line must be its own."""
+    """Return the index of the statement below a directive, which must be alone on its line."""
     for index, (start, end) in enumerate(spans):
         if at < start and _has_own_line(source.text, at):
             return index
@@ -160,7 +160,7 @@ def _find_statement_below(source: SourceFile, at: int, spans: Sequence[tuple[int
     raise source.build_fault(
         "a directive is out of place",
         at,
-        hint="give it a line of its own above the first statement; an ignore may stand above any statement",
+        hint="put it alone on a line above the first statement; an ignore may be above any statement",
     )
 
 
@@ -173,7 +173,7 @@ def _add_directive(source: SourceFile, found: Directives, at: int, body: str, in
         return evolve(found, statement_ignores=(*found.statement_ignores, (index, ignores)))
     if index > 0 and _parse_name(body) in _DIRECTIVE_NAMES:
         raise source.build_fault(
-            f"{_parse_name(body)} concerns the whole migration and stands too low",
+            f"{_parse_name(body)} applies to the whole migration and is below its first statement",
             at,
             hint="move it above the first statement",
         )
@@ -183,7 +183,7 @@ def _add_directive(source: SourceFile, found: Directives, at: int, body: str, in
     if timeout is None:
         raise _build_unknown_fault(source, at, body)
     if getattr(found, timeout["name"]) is not None:
-        raise source.build_fault(f"{timeout['name']} is given twice", at, hint="keep one of them")
+        raise source.build_fault(f"{timeout['name']} is given twice", at, hint="keep one of the two")
     if timeout["name"] == "lock_timeout":
         return evolve(found, lock_timeout=timeout["value"])
     return evolve(found, statement_timeout=timeout["value"])
@@ -201,6 +201,7 @@ def _build_unknown_fault(source: SourceFile, at: int, body: str) -> MigrationFau
         )
     import difflib
 
+    # Names are written with hyphens or with underscores: try both spellings.
     near = difflib.get_close_matches(name.lower().replace("_", "-"), _DIRECTIVE_NAMES, n=1, cutoff=0.5) or (
         difflib.get_close_matches(name.lower(), _DIRECTIVE_NAMES, n=1, cutoff=0.5)
     )

@@ -1,6 +1,7 @@
-"""PostgreSQL's quotes and comments, as far as needed to know what stands outside them.
+"""Split SQL into quotes, comments and the rest, as PostgreSQL's lexer does.
 
-The parser proper knows neither psql's lines nor the data of a COPY; this finds them, and comments.
+libpg_query refuses a file with COPY data or psql's backslash commands, and drops comments. This lexer runs
+before it: it finds a backslash or a COPY outside quotes and comments, and comments with directives.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from attrs import frozen
 
 TokenKind = Literal["comment", "space", "newline", "quoted", "word", "backslash", "semicolon", "other"]
 
-# Whitespace is PostgreSQL's six characters: to it a no-break space is part of a name, as is all that is
-# not ASCII. That is said by what it is not: a range up to U+10FFFF takes three milliseconds to compile.
+# PostgreSQL knows six whitespace characters. It takes a no-break space, like every character outside ASCII,
+# for part of a name. `[^\x00-\x7f]` says so because a range up to U+10FFFF takes 3 ms to compile.
+# The possessive quantifiers (`++`, `*+`) keep an unclosed quote or comment from backtracking.
 _TOKEN = re.compile(
     r"""
     (?P<newline>\n)
@@ -49,25 +51,26 @@ class Token:
 
     @property
     def trivial(self) -> bool:
-        """Whether the parser does not see it."""
+        """True if the parser ignores this token: a comment or whitespace."""
         return self.kind in _TRIVIA
 
 
 def read_token(text: str, start: int) -> Token:
-    """Return the token that begins at ``start``; an unclosed one reaches to the end."""
-    found = _TOKEN.match(text, start)
-    assert found is not None
-    kind, end = found.lastgroup, found.end()
+    """Return the token that begins at ``start``; an unclosed quote or comment extends to the end."""
+    match = _TOKEN.match(text, start)
+    assert match is not None
+    kind, end = match.lastgroup, match.end()
     if kind == "nested":
+        # PostgreSQL nests /* */ comments, which no regular expression can match.
         return Token("comment", start, _find_comment_end(text, end))
     if kind == "dollar":
-        close = text.find(found.group(), end)
+        close = text.find(match.group(), end)
         return Token("quoted", start, len(text) if close < 0 else close + end - start)
     return Token(kind, start, end)  # type: ignore[arg-type]
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> Iterator[Token]:
-    """Yield the tokens from ``start``, up to the first that begins at ``end`` or after."""
+    """Yield the tokens that begin at ``start`` or after it, and before ``end``."""
     stop = len(text) if end is None else end
     while start < stop:
         token = read_token(text, start)
@@ -76,19 +79,20 @@ def tokenize(text: str, start: int = 0, end: int | None = None) -> Iterator[Toke
 
 
 def find_statement_start(text: str, start: int = 0) -> int | None:
-    """Return where the first statement from ``start`` on begins, ``None`` where none follows."""
+    """Return the offset of the first statement at or after ``start``; ``None`` if none follows."""
     at = start
-    while found := _NO_STATEMENT.match(text, at):
-        at = found.end()
-        if not found["nested"]:
+    while match := _NO_STATEMENT.match(text, at):
+        at = match.end()
+        if not match["nested"]:
             break
         at = _find_comment_end(text, at)
     return at if at < len(text) else None
 
 
 def strip_trailing_comments(sql: str) -> str:
-    """Return a statement without the blanks and comments that follow it."""
+    """Return a statement without the whitespace and comments after it."""
     bare = sql.rstrip(" \t\r\f\v\n")
+    # Most statements end without a comment: look at the last line before lexing the whole statement.
     if "--" not in bare[bare.rfind("\n") + 1 :] and not bare.endswith("*/"):
         return bare
     end = 0
@@ -99,14 +103,17 @@ def strip_trailing_comments(sql: str) -> str:
 
 
 def blank_out(text: str) -> str:
-    """Return blanks in place of a text, of the same length and with the same line ends."""
-    return re.sub(r"[^\n]+", lambda found: " " * len(found.group()), text)
+    """Return a text of the same length and the same lines with every other character a blank.
+
+    Offsets and line numbers after it stay valid.
+    """
+    return re.sub(r"[^\n]+", lambda match: " " * len(match.group()), text)
 
 
 def _find_comment_end(text: str, start: int) -> int:
     depth = 1
-    for found in _NESTED.finditer(text, start):
-        depth += 1 if found.group() == "/*" else -1
+    for match in _NESTED.finditer(text, start):
+        depth += 1 if match.group() == "/*" else -1
         if depth == 0:
-            return found.end()
+            return match.end()
     return len(text)

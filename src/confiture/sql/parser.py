@@ -1,7 +1,7 @@
-"""PostgreSQL's own parser: the statements of a text, where each stands, or where it stops.
+"""Parse SQL with PostgreSQL's own parser, libpg_query: statements and their offsets, or the error's offset.
 
-postgast is asked here and nowhere else; it costs a tenth of a second to import, hence only when there
-is something to parse.
+No other module imports postgast, so that another binding can replace it. It takes a tenth of a second to
+import; functions import it when they have something to parse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST_NEAR_CHARACTERS = 60
 
 @frozen
 class RawStatement:
-    """One statement as the parser sees it; ``start`` and ``end`` count characters."""
+    """One parsed statement; ``start`` and ``end`` are offsets in characters."""
 
     start: int
     end: int
@@ -34,7 +34,7 @@ class RawStatement:
 
 
 class ParseError(Exception):
-    """The parser refuses; ``offset`` counts characters from 0, ``None`` where it does not say."""
+    """The parser rejects the text; ``offset`` counts characters from 0, ``None`` if it reports none."""
 
     def __init__(self, message: str, offset: int | None) -> None:
         super().__init__(message)
@@ -46,11 +46,12 @@ def parse(text: str) -> list[RawStatement]:
     """Return the statements of a text.
 
     Raises:
-        Unreadable: The parser refuses the text.
+        ParseError: The parser rejects the text.
     """
     import postgast
     from google.protobuf.message import DecodeError
 
+    # libpg_query takes a C string, and would ignore everything after the NUL.
     if "\0" in text:
         raise ParseError("a NUL character", text.index("\0"))
     try:
@@ -58,19 +59,19 @@ def parse(text: str) -> list[RawStatement]:
     except postgast.PgQueryError as error:
         raise ParseError(_shorten_message(error.message), _find_offset(error)) from None
     except UnicodeEncodeError as error:
-        raise ParseError("a character that UTF-8 has not", error.start) from None
+        raise ParseError("a character that UTF-8 cannot encode", error.start) from None
     except DecodeError:
         tree = _parse_deep(text)
     return _locate_statements(text, tree)
 
 
 def load_parser() -> None:
-    """Import the parser now: what several processes are to use is not loaded by each of them."""
+    """Import the parser before forking, so that the worker processes share it and need not import it."""
     import_module("postgast")
 
 
 def read_enum_name(message: Any, name: str) -> str:
-    """Return a field's value as PostgreSQL's source calls it, ``"AT_AddColumn"``."""
+    """Return the name of an enum field's value in PostgreSQL's source, ``"AT_AddColumn"``."""
     return _look_up_enum_name(message.DESCRIPTOR, name, getattr(message, name))
 
 
@@ -80,22 +81,23 @@ def _look_up_enum_name(descriptor: Any, name: str, number: int) -> str:
 
 
 def find_nodes(message: Any, kind: str) -> Iterator[Any]:
-    """Yield the nodes of a kind in a tree, itself included, ``"FuncCall"``; outer ones first."""
-    waiting = [message]
-    while waiting:
-        each = waiting.pop()
-        if each.DESCRIPTOR.name == kind:
-            yield each
-        for descriptor, value in reversed(each.ListFields()):
+    """Yield the nodes of a kind, ``"FuncCall"``, in a tree, the root included; outer nodes first."""
+    # A stack, because a long chain of || would exceed Python's recursion limit.
+    stack = [message]
+    while stack:
+        node = stack.pop()
+        if node.DESCRIPTOR.name == kind:
+            yield node
+        for descriptor, value in reversed(node.ListFields()):
             if descriptor.message_type is not None:
-                waiting += [value] if hasattr(value, "ListFields") else reversed(value)
+                stack += [value] if hasattr(value, "ListFields") else reversed(value)
 
 
 def parse_plpgsql(text: str) -> list[dict[str, Any]]:
-    """Return the bodies of a DO block or of a CREATE FUNCTION in PL/pgSQL, as libpg_query's JSON has them.
+    """Return the bodies of a DO block or a CREATE FUNCTION in PL/pgSQL, as libpg_query's JSON.
 
     Raises:
-        Unreadable: PL/pgSQL's own parser refuses it, or libpg_query lacks something it needs.
+        ParseError: PL/pgSQL's own parser rejects it, or it needs a catalog that libpg_query does not have.
     """
     import postgast
 
@@ -108,7 +110,7 @@ def parse_plpgsql(text: str) -> list[dict[str, Any]]:
 
 
 def deparse(node: Node) -> str:
-    """Return a statement's tree as text again."""
+    """Return a statement's tree as SQL."""
     import postgast
     from postgast.pg_query_pb2 import ParseResult, RawStmt
 
@@ -116,20 +118,23 @@ def deparse(node: Node) -> str:
 
 
 def rewrite_assignment(text: str) -> str:
-    """Return an assignment in PL/pgSQL as what may stand after SELECT: ``a := f(1)`` is ``a , f(1)``."""
+    """Return a PL/pgSQL assignment as a SELECT list: ``a := f(1)`` becomes ``a , f(1)``.
+
+    The SQL parser has no assignment, but the SELECT list holds the same expressions and function calls.
+    """
     depth = 0
-    for piece, start, end in scan_tokens(text):
-        depth += (piece in "([") - (piece in ")]")
-        if piece in ("=", ":=") and not depth:
+    for token, start, end in scan_tokens(text):
+        depth += (token in "([") - (token in ")]")
+        if token in ("=", ":=") and not depth:
             return f"{text[:start]},{text[end:]}"
     return text
 
 
 def scan_tokens(text: str) -> list[tuple[str, int, int]]:
-    """Return the words and signs of a text, each with its start and end in characters.
+    """Return the tokens of a text, each with its start and end in characters.
 
     Raises:
-        Unreadable: A quote is not closed, or the like.
+        ParseError: The scanner rejects the text, for example at an unclosed quote.
     """
     import postgast
 
@@ -138,12 +143,13 @@ def scan_tokens(text: str) -> list[tuple[str, int, int]]:
         found = postgast.scan(text).tokens
     except postgast.PgQueryError as error:
         raise ParseError(_shorten_message(error.message), None) from None
-    places = [(len(data[: each.start].decode()), len(data[: each.end].decode())) for each in found]
-    return [(text[start:end], start, end) for start, end in places]
+    # The scanner counts bytes.
+    spans = [(len(data[: token.start].decode()), len(data[: token.end].decode())) for token in found]
+    return [(text[start:end], start, end) for start, end in spans]
 
 
 def _repair_json(error: json.JSONDecodeError) -> list[dict[str, Any]]:
-    """Read what libpg_query says of a trigger function: each of its variables has a brace too many."""
+    """Return libpg_query's JSON of a trigger function without the extra brace after each variable."""
     doc = error.doc
     while error.pos < len(doc) and doc[error.pos] == "}":
         doc = doc[: error.pos] + doc[error.pos + 1 :]
@@ -151,11 +157,11 @@ def _repair_json(error: json.JSONDecodeError) -> list[dict[str, Any]]:
             return list(json.loads(doc))
         except json.JSONDecodeError as next_error:
             error = next_error
-    raise ParseError("the parser's answer cannot be read", None)
+    raise ParseError("the PL/pgSQL parser returned invalid JSON", None)
 
 
 def deparse_statement(kind: str, stmt: Any) -> str:
-    """Return a statement's tree as SQL, in PostgreSQL's own spelling."""
+    """Return a statement's tree of this kind as SQL, in PostgreSQL's spelling."""
     import postgast
     from postgast.pg_query_pb2 import ParseResult
 
@@ -177,6 +183,7 @@ def deparse_type(type_name: Any) -> str:
     """Return a type as SQL, ``numeric(10, 2)``."""
     from postgast.pg_query_pb2 import Node
 
+    # libpg_query deparses statements only, so wrap the type as SELECT NULL::type.
     cast = Node()
     cast.type_cast.arg.a_const.isnull = True
     cast.type_cast.type_name.CopyFrom(type_name)
@@ -184,30 +191,31 @@ def deparse_type(type_name: Any) -> str:
 
 
 def _parse_deep(text: str) -> ParseResult:
-    """Parse what is nested deeper than protobuf reads by default: fifty ``||`` in a row are enough."""
+    """Parse text that is nested deeper than protobuf allows by default; 50 ``||`` in a row are enough."""
     import postgast
     from google.protobuf.message import DecodeError
 
     try:
         from google._upb._message import SetAllowOversizeProtos
     except ImportError:
-        raise ParseError("an expression is nested too deep to be read", None) from None
+        raise ParseError("an expression is nested too deeply to parse", None) from None
     SetAllowOversizeProtos(True)
     try:
         return postgast.parse(text)
     except DecodeError:
-        raise ParseError("an expression is nested too deep to be read", None) from None
+        raise ParseError("an expression is nested too deeply to parse", None) from None
     finally:
+        # The switch is global to the process: other users of protobuf keep their limit.
         SetAllowOversizeProtos(False)
 
 
 def _find_offset(error: PgQueryError) -> int | None:
-    # postgast's documentation says bytes; libpg_query counts characters, as the server does.
+    # postgast documents bytes, but libpg_query counts characters from 1, as the server does.
     return error.cursorpos - 1 if error.cursorpos > 0 else None
 
 
 def _shorten_message(message: str) -> str:
-    """Cut what stands after *at or near*: for an unclosed quote that is the rest of the file."""
+    """Cut the token after *at or near* to one line; for an unclosed quote it is the rest of the file."""
     words, near, token = message.partition(' at or near "')
     if not near:
         return message
@@ -217,6 +225,7 @@ def _shorten_message(message: str) -> str:
 
 def _locate_statements(text: str, tree: ParseResult) -> list[RawStatement]:
     found = []
+    # libpg_query's offsets are bytes. In ASCII they equal characters, and nothing has to be decoded.
     data = b"" if text.isascii() else text.encode()
     done_bytes = done = 0
     for raw in tree.stmts:
@@ -227,8 +236,10 @@ def _locate_statements(text: str, tree: ParseResult) -> list[RawStatement]:
             end = start + len(data[start_bytes : start_bytes + length_bytes].decode())
         else:
             start, end = start_bytes, start_bytes + length_bytes
+        # libpg_query lets a statement begin right after the last semicolon, before any comment.
         begins = find_statement_start(text, start)
         assert begins is not None
         kind = raw.stmt.WhichOneof("node") or ""
+        # A length of 0 means that no semicolon ends the statement.
         found.append(RawStatement(begins, end if length_bytes else len(text), kind, raw.stmt))
     return found

@@ -1,7 +1,7 @@
-"""Types that PL/pgSQL's parser knows without a server, in place of those that only a server knows.
+"""Replace types that libpg_query's PL/pgSQL parser does not know with types that it does.
 
-libpg_query stops at a type of another schema, at an array of a type of one's own, and at a field of a
-``%ROWTYPE``. Which statements stand in a body does not depend on any of them.
+libpg_query stops at a type in another schema, at an array of a user-defined type, and at a field of a
+``%ROWTYPE``. The statements in a body do not depend on any of these.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from confiture.sql.parser import deparse, find_nodes, read_enum_name, scan_token
 
 
 def use_plain_types(node: Any) -> str:
-    """Return a DO block or a CREATE FUNCTION with plain types; lines of its body stay where they are.
+    """Return a DO block or a CREATE FUNCTION with plain types; the lines of its body do not move.
 
     Raises:
-        Unreadable: The body cannot even be divided into words.
+        ParseError: The scanner rejects the body.
     """
     changed = type(node)()
     changed.CopyFrom(node)
-    for each in find_nodes(changed, "TypeName"):
-        _make_plain(each)
-    for each in find_nodes(changed, "FunctionParameter"):
-        # libpg_query takes no array for one.
-        if read_enum_name(each, "mode") == "FUNC_PARAM_VARIADIC":
-            each.ClearField("mode")
-    for option in (each for each in find_nodes(changed, "DefElem") if each.defname == "as"):
+    for type_name in find_nodes(changed, "TypeName"):
+        _make_plain(type_name)
+    for parameter in find_nodes(changed, "FunctionParameter"):
+        # libpg_query refuses the array type that a VARIADIC parameter must have.
+        if read_enum_name(parameter, "mode") == "FUNC_PARAM_VARIADIC":
+            parameter.ClearField("mode")
+    for option in find_nodes(changed, "DefElem"):
+        if option.defname != "as":
+            continue
         body = option.arg.list.items[0].string if option.arg.HasField("list") else option.arg.string
         body.sval = _replace_declared_types(body.sval)
     return deparse(changed)
@@ -47,7 +49,8 @@ def _rename(type_name: Any, name: str) -> None:
 
 
 def _replace_declared_types(body: str) -> str:
-    """Replace the types that variables are declared with, from the last one to the first."""
+    """Return the body with plain types in its variable declarations."""
+    # From the last to the first, so that earlier offsets stay valid.
     for start, end, plain in reversed(list(_find_replacements(scan_tokens(body)))):
         lines = "\n" * body.count("\n", start, end)
         body = f"{body[:start]}{plain}{lines}{body[end:]}"
@@ -55,8 +58,8 @@ def _replace_declared_types(body: str) -> str:
 
 
 def _find_replacements(found: list[tuple[str, int, int]]) -> Iterator[tuple[int, int, str]]:
-    """Yield where a type stands that has to go, and what goes there."""
-    words = [piece.lower() for piece, _, _ in found]
+    """Yield the start and end of each type to replace, and its replacement."""
+    words = [token.lower() for token, _, _ in found]
     declaring = False
     for at, previous in enumerate(["", *words[:-1]]):
         if words[at] in ("declare", "begin") and previous in (
@@ -78,7 +81,7 @@ def _find_replacements(found: list[tuple[str, int, int]]) -> Iterator[tuple[int,
 
 
 def _parse_type(words: list[str], first: int) -> tuple[int, str | None]:
-    """Return where the type ends that begins at ``first``, and its plain one, ``None`` where it may stay."""
+    """Return the end of the type that begins at word ``first``, and its replacement or ``None``."""
     last = first + 1
     while words[last : last + 1] == ["."]:
         last += 2

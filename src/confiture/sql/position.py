@@ -1,4 +1,4 @@
-"""Where in a file something stands: lines and columns, 1-based, in characters."""
+"""Convert offsets to lines and columns of a file; both count from 1, columns in characters."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from confiture.models.migration import Statement
 
 
 def locate_offset(text: str, offset: int) -> tuple[int, int]:
-    """Return line and column of a character."""
+    """Return the line and column of the character at ``offset``."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def extract_line(text: str, line: int) -> str | None:
-    """Return a line as it is written, ``None`` where the text is shorter."""
+    """Return a line of a text; ``None`` if the text has fewer lines."""
+    # Not splitlines(): it also splits at form feeds and Unicode separators, which PostgreSQL does not count.
     lines = text.split("\n")
     return lines[line - 1] if 0 < line <= len(lines) else None
 
 
 def locate_server_position(statement: Statement, server_position: int) -> tuple[int, int]:
-    """Return line and column in the file for the position that PostgreSQL reports.
+    """Return the line and column in the file of an error position that PostgreSQL reports.
 
-    ``server_position`` counts characters of the statement as it was sent, from 1.
+    ``server_position`` counts characters of the statement that was sent, from 1.
     """
     line, column = locate_offset(statement.sql, server_position - 1)
     if line == 1:
@@ -34,11 +35,11 @@ def locate_server_position(statement: Statement, server_position: int) -> tuple[
 
 @frozen
 class SourceFile:
-    """A file and the text that was read from it.
+    """A file and its text.
 
     Attributes:
-        file: Where it was read.
-        text: Line ends as LF.
+        file: The path it was read from.
+        text: Its text, with LF at line ends.
     """
 
     file: Path
@@ -47,7 +48,7 @@ class SourceFile:
     def build_fault(
         self, message: str, offset: int | None = None, *, hint: str | None = None
     ) -> MigrationFault:
-        """Return a fault that points at a character, or at the file alone."""
+        """Return a fault that points at the character at ``offset``, or only at the file."""
         if offset is None:
             return MigrationFault(message, hint=hint, file=self.file)
         line, column = locate_offset(self.text, offset)

@@ -1,7 +1,7 @@
-"""What stands inside procedural text: the statements of a DO block or a function, and what they call.
+"""Find the statements in a DO block or a function, and the functions that they call.
 
-Found by PL/pgSQL's own parser, not by looking for words: which of them an EXCEPTION clause may roll
-back, and which are strings that are made while it runs.
+Uses PL/pgSQL's own parser, because a search for keywords cannot tell which statements an EXCEPTION clause
+may roll back, nor which are strings that are built at run time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from confiture.sql.parser import (
 )
 from confiture.sql.plpgsql_types import use_plain_types
 
-# How libpg_query says what an expression is: a whole statement, the right of SELECT, an assignment.
+# libpg_query's parseMode of an expression: 0 a statement, 2 what follows SELECT, above 2 an assignment.
 _STATEMENT, _EXPRESSION = 0, 2
 _DYNAMIC_QUERY_KEYS = {
     "PLpgSQL_stmt_dynexecute": "query",
@@ -35,16 +35,16 @@ _LONGEST_SHOWN_CHARACTERS = 60
 
 @frozen
 class InnerStatement:
-    """One statement that stands inside.
+    """One statement in a DO block or a function.
 
     Attributes:
-        sql: Its text; ``None`` where that is not known: see ``reason``.
-        line: 1-based, in the text that was read; ``None`` where not known.
-        in_exception: Whether an EXCEPTION clause may roll it back, and its locks with it.
-        dynamic: Whether it is a string that EXECUTE runs.
-        reason: Why the text is not known, else ``None``.
-        kind: The parser's name of its node; empty where the text is not known.
-        node: That node, so that nobody parses the text again.
+        sql: Its text; ``None`` if unknown: see ``reason``.
+        line: 1-based, in the text that was read; ``None`` if unknown.
+        in_exception: True if an EXCEPTION clause may roll it back, which also releases its locks.
+        dynamic: True if it is a string that EXECUTE runs.
+        reason: Why the text is unknown, else ``None``.
+        kind: The parser's name of its node; empty if the text is unknown.
+        node: That node, so that callers need not parse the text again.
     """
 
     sql: str | None
@@ -58,7 +58,7 @@ class InnerStatement:
 
 @frozen
 class FunctionCall:
-    """A function or procedure that is called, as it is written."""
+    """A call of a function or procedure; ``schema`` and ``name`` as written."""
 
     schema: str | None
     name: str
@@ -68,24 +68,24 @@ class FunctionCall:
 
 @frozen
 class ProceduralBody:
-    """What was found, in the order of the text."""
+    """The statements and calls found, in the order of the text."""
 
     statements: tuple[InnerStatement, ...] = ()
     calls: tuple[FunctionCall, ...] = ()
 
     @property
     def unknown(self) -> tuple[InnerStatement, ...]:
-        """What could not be read, or is made while it runs."""
+        """The statements that do not parse, or whose text is built at run time."""
         return tuple(statement for statement in self.statements if statement.sql is None)
 
 
 def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = False) -> ProceduralBody:
-    """Return what a text runs from inside, and which functions it calls.
+    """Return the statements inside a text, and the functions that it calls.
 
-    ``lines_from_body``: count a function's lines from the first of its body, as PostgreSQL's CONTEXT does.
+    Reads the body of a DO block and of a CREATE FUNCTION or PROCEDURE. Creating a function does not run its
+    body, so pass the definitions of called functions. For any other statement, finds only its calls.
 
-    A DO block is gone into, and a CREATE FUNCTION or PROCEDURE for its body: creating one runs nothing
-    of it, so pass those that are called. Of any other statement only the calls are found.
+    ``lines_from_body``: count lines from the first line of a function's body, as PostgreSQL's CONTEXT does.
     """
     reader = _ProceduralReader(lines_from_body)
     reader.read(sql, _TextPosition(1, in_exception), top=True)
@@ -94,12 +94,12 @@ def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = 
 
 @frozen
 class _TextPosition:
-    """Where in the text one is.
+    """The place of a text inside the text around it.
 
     Attributes:
-        line: Of the text that is read, its first line.
-        in_exception: Whether a block with EXCEPTION is round it.
-        dynamic: Whether it is a string that EXECUTE runs, all of it on one line.
+        line: The line of its first line in the outermost text; ``None`` if unknown.
+        in_exception: True if a block with an EXCEPTION clause contains it.
+        dynamic: True if EXECUTE runs it; all its lines then count as the line of that EXECUTE.
     """
 
     line: int | None
@@ -107,27 +107,27 @@ class _TextPosition:
     dynamic: bool = False
 
     def shift_line(self, lines: int) -> int | None:
-        """Return the line that is so many lines further down."""
+        """Return the line ``lines`` further down."""
         return self.line if self.line is None or self.dynamic else self.line + lines
 
 
 @define
 class _ProceduralReader:
-    """Reads texts, and the texts in them."""
+    """Collects statements and calls from a text, and from the texts nested in it."""
 
     lines_from_body: bool
     statements: list[InnerStatement] = field(factory=list)
     calls: list[FunctionCall] = field(factory=list)
 
     def read(self, text: str, place: _TextPosition, *, top: bool = False) -> None:
-        """Read statements; at the top they are not inside of anything themselves."""
+        """Read statements; those at the ``top`` are not collected, only what is inside them."""
         try:
             found = parse(text)
         except ParseError as error:
-            self._note_unknown(place, place.line, f"it cannot be read: {error.message}")
+            self._note_unknown(place, place.line, f"it does not parse: {error.message}")
             return
-        for each in found:
-            self._read_statement(text, each, place, top=top)
+        for parsed in found:
+            self._read_statement(text, parsed, place, top=top)
 
     def _read_statement(self, text: str, parsed: RawStatement, place: _TextPosition, *, top: bool) -> None:
         line = place.shift_line(text.count("\n", 0, parsed.start))
@@ -145,19 +145,19 @@ class _ProceduralReader:
 
     def _collect_calls(self, node: Any, line: int | None, place: _TextPosition) -> None:
         for call in find_nodes(node, "FuncCall"):
-            names = [each.string.sval for each in call.funcname]
+            names = [part.string.sval for part in call.funcname]
             if names[0] != "pg_catalog":
                 schema = names[-2] if len(names) > 1 else None
                 self.calls.append(FunctionCall(schema, names[-1], line, place.in_exception))
 
     def _read_body(self, sql: str, place: _TextPosition) -> None:
-        """Go into a DO block or the body of a function, ``sql`` being that statement alone."""
+        """Read the body of a DO block or a function; ``sql`` is that one statement."""
         (alone,) = parse(sql)
         stmt = getattr(alone.node, alone.kind)
         options = {option.def_elem.defname: option.def_elem for option in _get_options(stmt)}
         language = options["language"].arg.string.sval if "language" in options else "plpgsql"
         if "as" not in options:
-            # BEGIN ATOMIC holds queries only, and they are in the tree.
+            # A BEGIN ATOMIC body is part of the tree, and contains only queries.
             self._collect_calls(stmt, place.line, place)
             return
         from_body = self.lines_from_body and alone.kind == "create_function_stmt"
@@ -174,14 +174,14 @@ class _ProceduralReader:
         try:
             functions = _parse_functions(sql, node)
         except ParseError as error:
-            self._note_opaque_body(place, f"it cannot be read: {error.message}")
+            self._note_opaque_body(place, f"it does not parse: {error.message}")
             return
         for function in functions:
             self._walk(function, 1, place)
 
     def _walk(self, node: Any, line: int, place: _TextPosition) -> None:
-        for each in node if isinstance(node, list) else ():
-            self._walk(each, line, place)
+        for item in node if isinstance(node, list) else ():
+            self._walk(item, line, place)
         for key, value in node.items() if isinstance(node, dict) else ():
             if key == "PLpgSQL_expr":
                 self._read_expression(value, line, place)
@@ -200,7 +200,7 @@ class _ProceduralReader:
         self._walk({name: part for name, part in value.items() if name != dynamic}, line, place)
 
     def _walk_block(self, block: dict[str, Any], place: _TextPosition) -> None:
-        """Go into BEGIN … END; what EXCEPTION rolls back is its body, not its handlers."""
+        """Read BEGIN … END. An EXCEPTION clause rolls back the block's body, but not its handlers."""
         line = block.get("lineno", 1)
         guarded = evolve(place, in_exception=place.in_exception or "exceptions" in block)
         self._walk(block.get("body", []), line, guarded)
@@ -215,28 +215,28 @@ class _ProceduralReader:
         try:
             found = parse("SELECT " + (query if mode == _EXPRESSION else rewrite_assignment(query)))
         except ParseError as error:
-            self._note_unknown(here, here.line, f"it cannot be read: {error.message}")
+            self._note_unknown(here, here.line, f"it does not parse: {error.message}")
             return
-        for each in found:
-            self._collect_calls(each.node, here.line, here)
+        for parsed in found:
+            self._collect_calls(parsed.node, here.line, here)
 
     def _read_execute(self, query: str, line: int, place: _TextPosition) -> None:
-        """Read what EXECUTE runs, where it is a constant."""
+        """Read the statements that EXECUTE runs, if its string is a constant."""
         here = evolve(place, line=place.shift_line(line - 1), dynamic=True)
         try:
             found = parse("SELECT " + query)
         except ParseError as error:
-            self._note_unknown(here, here.line, f"it cannot be read: {error.message}")
+            self._note_unknown(here, here.line, f"it does not parse: {error.message}")
             return
         self._collect_calls(found[0].node, here.line, here)
         text = _evaluate_constant(found[0].node.select_stmt.target_list[0].res_target.val)
         if text is None:
-            self._note_unknown(here, here.line, f"its text is made while it runs: EXECUTE {_shorten(query)}")
+            self._note_unknown(here, here.line, f"its text is built at run time: EXECUTE {_shorten(query)}")
         else:
             self.read(text, here)
 
     def _note_opaque_body(self, place: _TextPosition, reason: str) -> None:
-        """Note a body that cannot be gone into: there may be an EXCEPTION clause in it."""
+        """Note a body that cannot be read, and assume that it has an EXCEPTION clause."""
         self._note_unknown(evolve(place, in_exception=True), place.line, reason)
 
     def _note_unknown(self, place: _TextPosition, line: int | None, reason: str) -> None:
@@ -244,13 +244,14 @@ class _ProceduralReader:
 
 
 def _parse_functions(sql: str, node: Any) -> list[dict[str, Any]]:
-    """Parse PL/pgSQL, with plain types where the parser stops at one that it does not know."""
+    """Parse PL/pgSQL; if the parser stops at an unknown type, parse it again with plain types."""
     try:
         return parse_plpgsql(sql)
     except ParseError as error:
         try:
             return parse_plpgsql(use_plain_types(node))
         except ParseError:
+            # The first error is about what the user wrote.
             raise error from None
 
 
@@ -265,25 +266,26 @@ def _get_body_text(argument: Any) -> str:
 
 
 def _count_lines_above(sql: str, location_bytes: int) -> int | None:
-    """Return how many lines stand above a body; ``None`` where its own are not those of the text."""
+    """Return the number of lines above a body; ``None`` if the body's lines are not lines of the text."""
     start = len(sql.encode()[:location_bytes].decode())
     if sql[start : start + 2].lower() == "as":
         start = find_statement_start(sql, start + 2) or start
+    # An E'' string may spell its line ends \n, so its lines are not those of the file.
     return sql.count("\n", 0, start) if sql[start] in "$'" else None
 
 
 def _evaluate_constant(value: Any) -> str | None:
-    """Return the string that an expression of constants makes, else ``None``."""
+    """Return the value of a constant string expression; ``None`` if it is not constant."""
     kind = value.WhichOneof("node")
     if kind == "a_const" and value.a_const.WhichOneof("val") == "sval":
         return str(value.a_const.sval.sval)
     if kind == "type_cast":
         return _evaluate_constant(value.type_cast.arg)
     if kind == "a_expr" and read_enum_name(value.a_expr, "kind") == "AEXPR_OP":
-        if [each.string.sval for each in value.a_expr.name] != ["||"]:
+        if [part.string.sval for part in value.a_expr.name] != ["||"]:
             return None
-        both = (_evaluate_constant(value.a_expr.lexpr), _evaluate_constant(value.a_expr.rexpr))
-        return None if None in both else "".join(each or "" for each in both)
+        left, right = _evaluate_constant(value.a_expr.lexpr), _evaluate_constant(value.a_expr.rexpr)
+        return None if left is None or right is None else left + right
     return None
 
 

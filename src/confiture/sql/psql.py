@@ -1,4 +1,4 @@
-"""What psql understands and PostgreSQL's parser does not: backslash commands, COPY data, variables."""
+"""Remove what psql understands and PostgreSQL's parser does not: backslash commands and COPY data."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from confiture.exceptions import MigrationFault
 from confiture.sql.lexer import Token, blank_out, read_token
 from confiture.sql.position import SourceFile
 
+# pg_dump writes \restrict and \unrestrict since its releases of August 2025; \echo and ON_ERROR_STOP change
+# nothing in the database. Any other command would make the file mean something else than it does in psql.
 _HARMLESS = re.compile(r"\\(?:echo(?![^\s\\])|(?:un)?restrict[ \t]+\S|set[ \t]+ON_ERROR_STOP\b)[^\n]*")
 _COMMAND = re.compile(r"\\(?:[A-Za-z_]+\+?|[^\sA-Za-z_]|)")
 _QUOTED = re.compile(r"'(?:[^'\\\n]|\\.|'')*'|\"[^\"\n]*\"")
 _VARIABLE = re.compile(r""":(?:[A-Za-z0-9_]+|'[A-Za-z0-9_]+'|"[A-Za-z0-9_]+"|\{\?[A-Za-z0-9_]+\})""")
 _END_OF_DATA = re.compile(r"^\\\.$", re.MULTILINE)
 _HINTS = {
-    r"\connect": "a migration runs in the database of --url; take the line out",
-    r"\i": "put the text of that file here, or make it a migration of its own",
-    r"\copy": "write COPY … FROM STDIN; with the data below it and \\. on a line of its own",
-    r"\.": "it ends the data of a COPY … FROM STDIN; no such COPY stands before it",
+    r"\connect": "remove the line: a migration runs in the database of --url",
+    r"\i": "copy the text of that file to this place, or make it a separate migration",
+    r"\copy": "write COPY … FROM STDIN; with the data below it and \\. alone on the last line",
+    r"\.": "remove it, or write the COPY … FROM STDIN; whose data it ends above the data",
     r"\set": "write the value in place of the variable",
-    r"\gexec": "write the statements out, or use EXECUTE in a DO block",
+    r"\gexec": "write out the statements, or use EXECUTE in a DO block",
     r"\if": "use a DO block, or a Python migration",
 }
 _ALIASES = {
@@ -38,11 +40,11 @@ _ALIASES = {
 
 @frozen
 class PlainSql:
-    """SQL that the parser can read: the same length, the same lines, without what is psql's.
+    """SQL that the parser can read, with blanks in place of psql's commands and COPY data.
 
     Attributes:
-        text: The SQL.
-        copy_data: Data by the place where its COPY begins.
+        text: The SQL, as long as the file, so that offsets and lines stay the same.
+        copy_data: The data of each COPY, by the offset at which the COPY begins.
     """
 
     text: str
@@ -50,18 +52,18 @@ class PlainSql:
 
 
 def strip_psql(source: SourceFile) -> PlainSql:
-    """Blank out COPY data and psql's harmless lines.
+    """Blank out COPY data and harmless psql commands.
 
     Raises:
-        MigrationFault: Another backslash command, or COPY data without its end.
+        MigrationFault: The text contains another backslash command, or COPY data without its end.
     """
-    # Neither a backslash nor STDIN: there is nothing of psql's to look for.
+    # Most files have neither a backslash nor STDIN: skip the lexer. COPY FROM STDOUT means STDIN too.
     needed = "\\" in source.text or "std" in source.text.lower()
     return _PsqlReader(source).read() if needed else PlainSql(source.text)
 
 
 class _PsqlReader:
-    """Walks a text once; remembers what to blank out."""
+    """Reads a text once and collects the spans to blank out."""
 
     def __init__(self, source: SourceFile) -> None:
         self.source = source
@@ -105,13 +107,14 @@ class _PsqlReader:
 
     def _end_statement(self, token: Token) -> None:
         if _reads_stdin(self.words):
+            # Several COPYs may share a line: the data of the second follows the data of the first.
             begin = self.data_span[1] if self.data_span else self._find_next_line(token.end)
             found = _END_OF_DATA.search(self.text, begin)
             if found is None:
                 raise self.source.build_fault(
                     "COPY … FROM STDIN without the end of its data",
                     self.copy_start,
-                    hint="the data begins on the next line; end it with \\. on a line of its own",
+                    hint="begin the data on the next line and end it with \\. alone on a line",
                 )
             self.copy_data[self.copy_start] = self.text[begin : found.start()]
             self.gaps.append((begin, found.end()))
@@ -143,7 +146,7 @@ def _skip_command(source: SourceFile, start: int) -> int:
     found = _HARMLESS.match(source.text, start)
     if found is None:
         raise build_command_fault(source, start)
-    # psql ends an argument at a backslash, and what follows it is a command again.
+    # In psql a backslash ends the argument and begins another command on the same line.
     arguments = _QUOTED.sub(lambda quoted: "x" * len(quoted.group()), found.group())
     another = arguments.find("\\", 1)
     if another > 0:
@@ -152,23 +155,23 @@ def _skip_command(source: SourceFile, start: int) -> int:
 
 
 def build_command_fault(source: SourceFile, start: int) -> MigrationFault:
-    """Return the fault of a backslash command."""
+    """Return the fault for a backslash command."""
     found = _COMMAND.match(source.text, start)
     command = found.group() if found else "\\"
     return source.build_fault(
-        f"{command} is a command of psql, not SQL",
+        f"{command} is a psql command, not SQL",
         start,
-        hint=_HINTS.get(_ALIASES.get(command, command), "take it out, or write it as SQL"),
+        hint=_HINTS.get(_ALIASES.get(command, command), "remove it, or write it as SQL"),
     )
 
 
 def find_variable_fault(source: SourceFile, start: int) -> MigrationFault | None:
-    """Return the fault of a psql variable where one stands, else ``None``."""
+    """Return the fault for a psql variable at ``start``; ``None`` if there is no variable."""
     found = _VARIABLE.match(source.text, start)
     if found is None:
         return None
     return source.build_fault(
-        f"{found.group()} is a variable of psql, not SQL",
+        f"{found.group()} is a psql variable, not SQL",
         start,
-        hint="write the value itself, or use a Python migration for what differs between databases",
+        hint="write the value itself, or use a Python migration if it differs between databases",
     )

@@ -1,13 +1,13 @@
-"""Quotes an identifier where PostgreSQL would, so that every name is spelled as PostgreSQL spells it."""
+"""Quote identifiers exactly as PostgreSQL's ``quote_ident`` does, so that names compare equal."""
 
 from __future__ import annotations
 
 import re
 
-# quote_ident() leaves exactly these alone; a dollar sign may stand in a name, and is quoted.
+# quote_ident() leaves exactly these unquoted. A dollar sign is legal in a name, but quote_ident() quotes it.
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-# Keywords that quote_ident() quotes: all but the unreserved ones. They are listed here because the parser,
-# which knows them too, takes a tenth of a second to import, and most commands quote without parsing.
+# Keywords that quote_ident() quotes: all except the unreserved ones. The parser knows them too, but takes a
+# tenth of a second to import, and most commands quote names without parsing SQL.
 _RESERVED_WORDS = """
     all analyse analyze and any array as asc asymmetric authorization between bigint binary bit
     boolean both case cast char character check coalesce collate collation column concurrently
@@ -28,12 +28,12 @@ _RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 def quote_ident(name: str) -> str:
-    """Return a name as SQL, in quotes if PostgreSQL's ``quote_ident`` would put them."""
+    """Return a name as SQL, quoted if PostgreSQL's ``quote_ident`` would quote it."""
     if _PLAIN.fullmatch(name) and name not in _RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def quote_name(*parts: str | None) -> str:
-    """Return a qualified name as SQL; parts that are empty or ``None`` are left out."""
+    """Return a qualified name as SQL, without the parts that are empty or ``None``."""
     return ".".join(quote_ident(part) for part in parts if part)

@@ -1,6 +1,6 @@
-"""SQL files become statements that are known to parse and to be allowed where they will run.
+"""Read SQL files into statements that parse and may run in a migration.
 
-Whatever a user can get wrong in one ends here, with its place, before anything is applied.
+Reports every mistake in a file with its line and column, before anything is applied.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ _MAY_CONTROL = (
 
 
 def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool = False) -> SqlScript | None:
-    """Return one direction of an SQL migration, ``None`` where it has no way back.
+    """Return one direction of an SQL migration; ``None`` if it has no backward direction.
 
-    ``keep_refused``: what cannot run as a migration is kept, for the rules to name.
+    With ``keep_refused``, statements that cannot run as a migration are kept, so that rules can report them.
 
     Raises:
-        MigrationFault: The file does not parse, or holds what cannot run as a migration.
+        MigrationFault: The file does not parse, or a statement cannot run as a migration.
     """
     if direction == "backward" and script.down_path is not None:
         return read_sql_text(script.down_text or "", script.down_path, direction, keep_refused=keep_refused)
+    # Only a single file may contain both directions.
     paired = script.down_path is not None or script.path.name.endswith(".up.sql")
     if direction == "backward" and paired:
         return None
@@ -62,14 +63,13 @@ def read_sql_text(
     divided: bool = False,
     keep_refused: bool = False,
 ) -> SqlScript | None:
-    """Return the statements of a text; ``None`` where there are none and the direction is backward.
+    """Return the statements of a text; ``None`` if the direction is backward and there are none.
 
-    ``divided``: ``-- migrate:up`` and ``-- migrate:down`` say which part is whose, and without
-    them all of it is forward. ``keep_refused``: keep statements that a migration may not hold; rules name
-    them.
+    With ``divided``, ``-- migrate:up`` and ``-- migrate:down`` divide the text; without these markers all of
+    it is forward. With ``keep_refused``, statements that cannot run as a migration are kept for the rules.
 
     Raises:
-        MigrationFault: The text does not parse, or holds what cannot run as a migration.
+        MigrationFault: The text does not parse, or a statement cannot run as a migration.
     """
     source = SourceFile(file, text)
     plain = strip_psql(source)
@@ -83,39 +83,39 @@ def read_sql_text(
         return None
     if not found:
         raise _build_empty_fault(source)
-    directives = read_directives(source, plain.text, [(each.start, each.end) for each in found])
+    directives = read_directives(source, plain.text, [(parsed.start, parsed.end) for parsed in found])
     if part is not None and not part.transactional:
         directives = evolve(directives, transactional=False)
     return _build_script(source, plain, found, directives, keep_refused)
 
 
 def split_statements(sql: str) -> tuple[str, ...]:
-    """Return the statements of a text one by one; the text as it is where it does not parse."""
+    """Return the statements of a text; the whole text as one if it does not parse."""
     if ";" not in sql.rstrip("; \t\r\f\v\n"):
         return (sql,)
     try:
         found = parse(sql)
     except ParseError:
         return (sql,)
-    return tuple(_extract_sql(sql, each) for each in found) or (sql,)
+    return tuple(_extract_sql(sql, parsed) for parsed in found) or (sql,)
 
 
 def find_transaction_control(sql: str) -> str | None:
-    """Return the words of the first statement that begins or ends a transaction, else ``None``."""
+    """Return the first command in a text that begins or ends a transaction; else ``None``."""
     if not re.search(_MAY_CONTROL, sql, re.IGNORECASE):
         return None
     try:
         found = parse(sql)
     except ParseError:
         return None
-    words = (find_transaction_words(each.kind, each.node, sql[each.start :]) for each in found)
+    words = (find_transaction_words(parsed.kind, parsed.node, sql[parsed.start :]) for parsed in found)
     return next(filter(None, words), None)
 
 
 def _build_empty_fault(source: SourceFile) -> MigrationFault:
     return source.build_fault(
-        f"{source.file.name} holds no statement to apply",
-        hint="write one, or take the file away; SELECT 1; is a migration that does nothing",
+        f"{source.file.name} contains no statement to apply",
+        hint="write one, or delete the file; SELECT 1; is a migration that does nothing",
     )
 
 
@@ -126,12 +126,12 @@ def _build_script(
     for index, ignores in directives.statement_ignores:
         by_statement[index] = by_statement.get(index, ()) + ignores
     if not keep_refused:
-        for each in found:
-            _refuse(source, each, directives.transactional)
+        for parsed in found:
+            _refuse(source, parsed, directives.transactional)
     places = _locate_statements(plain.text, found)
     statements = tuple(
-        _build_statement(source, plain, each, place, directives.transactional, by_statement.get(index, ()))
-        for index, (each, place) in enumerate(zip(found, places, strict=True))
+        _build_statement(source, plain, parsed, place, directives.transactional, by_statement.get(index, ()))
+        for index, (parsed, place) in enumerate(zip(found, places, strict=True))
     )
     return SqlScript(
         file=source.file,
@@ -165,14 +165,14 @@ def _build_statement(
 
 
 def _refuse(source: SourceFile, parsed: RawStatement, transactional: bool) -> None:
-    """Refuse what cannot run as a migration."""
+    """Raise a fault if a statement cannot run as a migration."""
     words = find_transaction_words(parsed.kind, parsed.node, source.text[parsed.start : parsed.end])
     if words:
         raise source.build_fault(
             f"{words} in a migration: confiture begins and ends the transaction itself",
             parsed.start,
-            hint=f"take {words} out; what must be committed apart goes into a migration of its own, "
-            "or run each statement by itself with -- confiture: no-transaction",
+            hint=f"remove {words}; to commit statements separately, put them into separate migrations, "
+            "or run each outside a transaction with -- confiture: no-transaction",
         )
     outside = find_transaction_refusal(parsed.kind, parsed.node)
     if outside and outside.always and transactional:
@@ -193,7 +193,7 @@ def _find_copy_data(source: SourceFile, plain: PlainSql, parsed: RawStatement) -
         raise source.build_fault(
             "COPY … FROM STDIN without its data",
             parsed.start,
-            hint="end the statement with a semicolon and the data below it with \\. on a line of its own",
+            hint="end the statement with a semicolon, and the data below it with \\. alone on a line",
         )
     return plain.copy_data[parsed.start]
 
@@ -203,14 +203,15 @@ def _extract_sql(text: str, parsed: RawStatement) -> str:
 
 
 def _locate_statements(text: str, found: list[RawStatement]) -> Iterator[tuple[int, int]]:
-    """Yield line and column of each statement; counts every line once."""
+    """Yield line and column of each statement."""
+    # Count on from the statement before, so that the time grows with the file and not with its square.
     line, line_start, done = 1, 0, 0
-    for each in found:
-        breaks = text.count("\n", done, each.start)
+    for parsed in found:
+        breaks = text.count("\n", done, parsed.start)
         if breaks:
-            line, line_start = line + breaks, text.rfind("\n", done, each.start) + 1
-        done = each.start
-        yield line, each.start - line_start + 1
+            line, line_start = line + breaks, text.rfind("\n", done, parsed.start) + 1
+        done = parsed.start
+        yield line, parsed.start - line_start + 1
 
 
 def _parse_file(source: SourceFile, text: str) -> list[RawStatement]:
@@ -225,4 +226,5 @@ def _build_syntax_fault(source: SourceFile, error: ParseError) -> MigrationFault
         return source.build_fault(error.message)
     if source.text.startswith("\\", error.offset):
         return build_command_fault(source, error.offset)
+    # The parser stops at the colon of a psql variable with a plain syntax error.
     return find_variable_fault(source, error.offset) or source.build_fault(error.message, error.offset)

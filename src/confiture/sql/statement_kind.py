@@ -1,4 +1,4 @@
-"""What kind of statement a text is, decided once, by the parser."""
+"""Classify a statement by its parse tree, once per text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import frozen
 
 from confiture.sql.parser import ParseError, RawStatement, find_nodes, parse, read_enum_name
 
-# Utility statements that run no function somebody wrote; any other statement may.
+# Prefixes of utility statements that run no user-defined function; any other statement may run one.
 _RUN_NO_FUNCTIONS = (
     "alter_",
     "create_",
@@ -58,23 +58,23 @@ _VERBS = _CHANGE_ROWS | {
 }
 _TRANSACTION_TIMES = ("now", "transaction_timestamp")
 _TIME_KEYWORDS = ("SVFOP_CURRENT_TIME", "SVFOP_CURRENT_DATE", "SVFOP_LOCALTIME")
-# What psycopg replaces; the parser knows only the server's own $1.
+# psycopg's placeholders: it replaces them with $1 before sending, and the parser knows only $1.
 _PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[sbt]|%%")
 
 
 @frozen
 class StatementKind:
-    """What the parse tree says of a statement, without the tree.
+    """The facts that the rules need from a parse tree, without the tree.
 
     Attributes:
         node: The parser's name, ``"index_stmt"``; empty if it cannot be parsed.
-        verb: Its keyword, ``"TRUNCATE"``, if it is one whose verb decides how it is judged; else empty.
-        changes_rows: INSERT, UPDATE, DELETE or MERGE, also in a WITH clause.
-        is_query: A query, or a statement that changes rows only.
-        may_run_functions: Whether it may run a function or procedure, which may take locks and release them.
-        fills_relation: CREATE TABLE AS, or CREATE or REFRESH MATERIALIZED VIEW.
-        concurrent: Whether CONCURRENTLY stands in it.
-        reads_rows: Of an INSERT or COPY: whether what it writes depends on rows that are there.
+        verb: Its keyword, ``"TRUNCATE"``, if a rule depends on it; else empty.
+        changes_rows: True for INSERT, UPDATE, DELETE and MERGE, also in a WITH clause.
+        is_query: True for a query or a statement that only changes rows.
+        may_run_functions: True if it may run a function or procedure, which may take and release locks.
+        fills_relation: True for CREATE TABLE AS, and for CREATE or REFRESH MATERIALIZED VIEW.
+        concurrent: True if it says CONCURRENTLY.
+        reads_rows: For INSERT and COPY: False if it writes only the values given in its text or data.
     """
 
     node: str = ""
@@ -87,11 +87,11 @@ class StatementKind:
     reads_rows: bool = True
 
 
-# A statement is asked about before and after it runs, and again when its report is read. The values are
-# small: the trees, which are not, are dropped.
+# Each statement is classified before it runs, after it, and again for its report: the cache parses it once.
+# It keeps these small values and drops the trees, which are large.
 @lru_cache(maxsize=4096)
 def statement_kind(sql: str) -> StatementKind:
-    """Return the kind of the first statement of a text; of several statements, none is a mere query."""
+    """Return the kind of the first statement of a text; ``is_query`` is False if the text has several."""
     found = parse_leniently(sql)
     if not found:
         return StatementKind()
@@ -102,7 +102,7 @@ def statement_kind(sql: str) -> StatementKind:
 
 
 def parse_leniently(sql: str) -> list[RawStatement]:
-    """Return the statements of a text that may hold psycopg's placeholders; none if it cannot be parsed."""
+    """Return the statements of a text that may contain psycopg's placeholders; none if it does not parse."""
     try:
         return parse(sql)
     except ParseError:
@@ -114,18 +114,18 @@ def parse_leniently(sql: str) -> list[RawStatement]:
 
 
 def adds_enum_value(sql: str, value: str) -> bool:
-    """Whether a statement of the text is ALTER TYPE … ADD VALUE with this value."""
+    """Return True if the text contains ALTER TYPE … ADD VALUE with this value."""
     for parsed in parse_leniently(sql):
         if parsed.kind == "alter_enum_stmt":
             statement = parsed.node.alter_enum_stmt
-            # RENAME VALUE is the same node; only it names an old value.
+            # RENAME VALUE parses to the same node; only RENAME VALUE has an old value.
             if statement.new_val == value and not statement.old_val:
                 return True
     return False
 
 
 def reads_transaction_time(sql: str) -> bool:
-    """Whether a text asks for the time when its transaction began, as ``now()`` does."""
+    """Return True if a text reads the start time of its transaction, as ``now()`` does."""
     from confiture.sql.procedural import parse_body
 
     body = parse_body(sql)
@@ -179,7 +179,7 @@ def _is_concurrent(statement: Any) -> bool:
         return True
     if any(getattr(command, "concurrent", False) for command in find_nodes(statement, "PartitionCmd")):
         return True
-    # REINDEX keeps it among its options.
+    # REINDEX has no field for it: CONCURRENTLY is one of its options.
     return statement.DESCRIPTOR.name == "ReindexStmt" and any(
         option.def_elem.defname == "concurrently" for option in statement.params
     )

@@ -1,4 +1,4 @@
-"""Which statements PostgreSQL refuses inside a transaction block, and which begin or end one."""
+"""Recognize statements that cannot run inside a transaction block, and those that begin or end one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from postgast.pg_query_pb2 import Node
 
 _FALSE = frozenset({"false", "off", "0", "no"})
-# In any language: COMMIT, plpy.commit(), spi_rollback(), a CALL of what may do so.
+# Matches a DO block in any language: COMMIT, plpy.commit(), spi_rollback(), or a CALL to a procedure that
+# may commit.
 _MAY_COMMIT = re.compile("commit|rollback|call", re.I)
 _SET_TRANSACTION_WORDS = {
     "TRANSACTION": "SET TRANSACTION",
@@ -23,11 +24,12 @@ _SET_TRANSACTION_WORDS = {
 
 @frozen
 class NotInTransaction:
-    """A statement that belongs outside a transaction block.
+    """A statement that must, or may have to, run outside a transaction block.
 
     Attributes:
-        words: What it is, ``"CREATE INDEX CONCURRENTLY"``.
-        always: Whether PostgreSQL always refuses it inside; else it depends on what it meets.
+        words: The command, ``"CREATE INDEX CONCURRENTLY"``.
+        always: True if PostgreSQL always refuses it in a transaction block; False if that depends on the
+            objects it is given.
     """
 
     words: str
@@ -35,13 +37,14 @@ class NotInTransaction:
 
 
 def find_transaction_words(kind: str, node: Node, sql: str) -> str | None:
-    """Return the words of a statement that begins, ends or divides a transaction, else ``None``."""
+    """Return the command if it begins, ends or divides a transaction, ``"ROLLBACK"``; else ``None``."""
     if kind == "variable_set_stmt":
         return _SET_TRANSACTION_WORDS.get(node.variable_set_stmt.name)
     if kind != "transaction_stmt":
         return None
-    written = re.match(r"[A-Za-z]+", sql)
-    first = written.group().upper() if written else "COMMIT"
+    # The tree does not tell COMMIT from END, nor ROLLBACK from ABORT: report the word as written.
+    word_match = re.match(r"[A-Za-z]+", sql)
+    first = word_match.group().upper() if word_match else "COMMIT"
     stmt = node.transaction_stmt
     if stmt.gid:
         return f"{first} {'TRANSACTION' if first == 'PREPARE' else 'PREPARED'}"
@@ -51,7 +54,7 @@ def find_transaction_words(kind: str, node: Node, sql: str) -> str | None:
 
 
 def find_transaction_refusal(kind: str, node: Node) -> NotInTransaction | None:
-    """Return why a statement cannot, or may not, run inside a transaction block; else ``None``."""
+    """Return the refusal of a statement that cannot run in a transaction block, or may not; else ``None``."""
     judge = _CHECKS.get(kind)
     return judge(getattr(node, kind)) if judge else None
 
@@ -78,7 +81,7 @@ def _check_reindex(stmt: Any) -> NotInTransaction:
     object_type = ReindexObjectType.Name(stmt.kind).removeprefix("REINDEX_OBJECT_")
     if is_option_on(stmt.params, "concurrently", default=False):
         return NotInTransaction(f"REINDEX {object_type} CONCURRENTLY")
-    # Of a partitioned table or index it cannot, and the text does not say which it is.
+    # PostgreSQL refuses it for a partitioned table or index; the text does not say whether it is one.
     return NotInTransaction(f"REINDEX {object_type}", always=object_type in ("SCHEMA", "SYSTEM", "DATABASE"))
 
 
@@ -96,6 +99,7 @@ def _check_vacuum(stmt: Any) -> NotInTransaction | None:
 
 
 def _check_cluster(stmt: Any) -> NotInTransaction:
+    # Without a table CLUSTER commits after each one. With a partitioned table it does too.
     return NotInTransaction("CLUSTER", always=not stmt.HasField("relation"))
 
 
@@ -112,6 +116,7 @@ def _check_alter_database(stmt: Any) -> NotInTransaction | None:
 
 def _check_create_subscription(stmt: Any) -> NotInTransaction | None:
     connects = is_option_on(stmt.options, "connect", default=True)
+    # Creating a replication slot on the publisher cannot be rolled back; that alone is refused.
     makes_slot = is_option_on(stmt.options, "create_slot", default=connects)
     return NotInTransaction("CREATE SUBSCRIPTION with a replication slot") if makes_slot else None
 
@@ -125,7 +130,10 @@ def _check_alter_subscription(stmt: Any) -> NotInTransaction:
 
 
 def _check_do(stmt: Any) -> NotInTransaction | None:
-    """Tell a block that may commit by its words; another one is safer in a transaction, with its record."""
+    """Return a refusal if the block's text contains *commit*, *rollback* or *call*.
+
+    Any other block stays in a transaction, so that its changes and its progress record commit together.
+    """
     bodies = [
         argument.def_elem.arg.string.sval for argument in stmt.args if argument.def_elem.defname == "as"
     ]
@@ -133,9 +141,9 @@ def _check_do(stmt: Any) -> NotInTransaction | None:
 
 
 def is_option_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
-    """Whether an option in parentheses is on: given bare or with a true value; the last one counts."""
+    """Return True if a parenthesized option is on: bare or with a true value. The last occurrence counts."""
     on = default
-    for option in (each.def_elem for each in options):
+    for option in (node.def_elem for node in options):
         if option.defname.lower() == name:
             on = _is_true(option.arg) if option.HasField("arg") else True
     return on

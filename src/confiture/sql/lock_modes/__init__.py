@@ -1,9 +1,9 @@
-"""What locks a statement's text says it takes, Share and stronger.
+"""Predict from a statement's text which locks it takes, Share and stronger.
 
-In a rehearsal of several migrations in one transaction a lock that an earlier one already holds in the
-same mode shows nowhere as new: then the text is asked. It cannot tell everything: what the server looks
-up by itself (the other table of a foreign key that goes, what CASCADE finds) is *unnamed*, with words
-for it. Functions and DO blocks are read by ``inside``.
+A rehearsal may run several migrations in one transaction. ``pg_locks`` then does not show that a migration
+takes a lock which an earlier one already holds in the same mode, but the text does. Relations that only the
+server can look up (the other table of a dropped foreign key, what CASCADE finds) become *unnamed* locks
+with a description. ``confiture.sql.procedural`` finds the statements in functions and DO blocks.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from confiture.sql.transaction_block import is_option_on
 
 __all__ = ["ExpectedLock", "find_expected_locks"]
 
+# LOCK TABLE's mode is a number in the tree: PostgreSQL's own, from storage/lockdefs.h.
 _MODES = {5: SHARE, 6: SHARE_ROW_EXCLUSIVE, 7: EXCLUSIVE, 8: ACCESS_EXCLUSIVE}
 _DEPENDENTS = "what depends on it"
 _OF_A_TABLE = ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY")
 
 
 def find_expected_locks(sql: str) -> tuple[ExpectedLock, ...]:
-    """Return what the statements of a text lock on relations that are there, each once.
+    """Return the locks that a text takes on existing relations, one per relation.
 
-    Nothing where the text does not parse, or where a statement locks nothing as strong as Share.
+    Returns nothing if the text does not parse, or if all its locks are weaker than Share.
     """
     try:
         found = parse(sql)
     except ParseError:
         return ()
-    return merge_expected_locks(lock for each in found for lock in _expect_statement(each.node))
+    return merge_expected_locks(lock for parsed in found for lock in _expect_statement(parsed.node))
 
 
 def _expect_statement(node: Any) -> Iterator[ExpectedLock]:
@@ -52,6 +53,7 @@ def _expect_statement(node: Any) -> Iterator[ExpectedLock]:
 
 
 def _expect_index(stmt: Any) -> Iterator[ExpectedLock]:
+    # CONCURRENTLY takes ShareUpdateExclusive, which is weaker than Share.
     if not stmt.concurrent:
         yield expect_lock(stmt.relation, SHARE, children=stmt.relation.inh)
 
@@ -59,15 +61,16 @@ def _expect_index(stmt: Any) -> Iterator[ExpectedLock]:
 def _expect_create(stmt: Any) -> Iterator[ExpectedLock]:
     new = (stmt.relation.schemaname, stmt.relation.relname)
     columns = [elt.column_def for elt in stmt.table_elts if elt.HasField("column_def")]
-    constraints = [each.constraint for column in columns for each in column.constraints]
+    constraints = [node.constraint for column in columns for node in column.constraints]
     constraints += [elt.constraint for elt in stmt.table_elts if elt.HasField("constraint")]
     for constraint in constraints:
+        # A new table that references itself locks nobody else's table.
         if (constraint.pktable.schemaname, constraint.pktable.relname) != new:
             yield from expect_references([constraint])
     if stmt.HasField("partbound"):
         yield expect_lock(stmt.inh_relations[0].range_var, ACCESS_EXCLUSIVE)
         yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "the default partition")
-        yield expect_unnamed_lock(SHARE_ROW_EXCLUSIVE, "the tables its parent refers to")
+        yield expect_unnamed_lock(SHARE_ROW_EXCLUSIVE, "the tables its parent references")
 
 
 def _expect_create_foreign(stmt: Any) -> Iterator[ExpectedLock]:
@@ -81,8 +84,9 @@ def _expect_create_schema(stmt: Any) -> Iterator[ExpectedLock]:
 
 def _expect_drop(stmt: Any) -> Iterator[ExpectedLock]:
     sort = read_enum_name(stmt, "remove_type")
-    for names in (_read_names(each) for each in stmt.objects):
+    for names in (_read_names(node) for node in stmt.objects):
         if sort in _OF_A_TABLE:
+            # The table comes first, the trigger, rule or policy last.
             yield _expect_named(names[:-1], ACCESS_EXCLUSIVE, kind=None, children=None)
         elif sort == "OBJECT_INDEX":
             table_mode = None if stmt.concurrent else ACCESS_EXCLUSIVE
@@ -94,7 +98,7 @@ def _expect_drop(stmt: Any) -> Iterator[ExpectedLock]:
             )
     if sort == "OBJECT_TABLE":
         yield expect_unnamed_lock(
-            ACCESS_EXCLUSIVE, "the other tables of its foreign keys, its parent, its own sequences"
+            ACCESS_EXCLUSIVE, "the other tables of its foreign keys, its parent, and the sequences it owns"
         )
     if read_enum_name(stmt, "behavior") == "DROP_CASCADE" or sort == "OBJECT_EXTENSION":
         yield expect_unnamed_lock(ACCESS_EXCLUSIVE, _DEPENDENTS)
@@ -104,8 +108,8 @@ def _read_names(node: Any) -> list[str]:
     return [item.string.sval for item in node.list.items]
 
 
-def _expect_named(names: list[str], mode: str, **more: Any) -> ExpectedLock:
-    return ExpectedLock(names[-2] if len(names) > 1 else None, names[-1], mode, **more)
+def _expect_named(names: list[str], mode: str, **details: Any) -> ExpectedLock:
+    return ExpectedLock(names[-2] if len(names) > 1 else None, names[-1], mode, **details)
 
 
 def _expect_rename(stmt: Any) -> Iterator[ExpectedLock]:
@@ -142,7 +146,7 @@ def _expect_reindex(stmt: Any) -> Iterator[ExpectedLock]:
     elif sort == "REINDEX_OBJECT_INDEX":
         yield expect_lock(stmt.relation, ACCESS_EXCLUSIVE, "index", children=None, table_mode=SHARE)
     else:
-        yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every index there, with Share on its table")
+        yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every index in it, with Share on the index's table")
 
 
 def _expect_trigger(stmt: Any) -> Iterator[ExpectedLock]:
@@ -158,6 +162,7 @@ def _expect_policy(stmt: Any) -> Iterator[ExpectedLock]:
 
 
 def _expect_view(stmt: Any) -> Iterator[ExpectedLock]:
+    # A view that does not exist yet cannot be locked; CREATE OR REPLACE may find one.
     if stmt.replace:
         yield expect_lock(stmt.view, ACCESS_EXCLUSIVE, "view")
 
@@ -171,31 +176,31 @@ def _expect_cluster(stmt: Any) -> Iterator[ExpectedLock]:
     if stmt.HasField("relation"):
         yield expect_lock(stmt.relation, ACCESS_EXCLUSIVE, also_indexes=True, children=None)
     else:
-        yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every table that was clustered before")
+        yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every table that has been clustered before")
 
 
 def _expect_vacuum(stmt: Any) -> Iterator[ExpectedLock]:
     if not (stmt.is_vacuumcmd and is_option_on(stmt.options, "full", default=False)):
         return
-    for each in (one.vacuum_relation.relation for one in stmt.rels):
-        yield expect_lock(each, ACCESS_EXCLUSIVE, also_indexes=True, children=each.inh)
+    for relation in (node.vacuum_relation.relation for node in stmt.rels):
+        yield expect_lock(relation, ACCESS_EXCLUSIVE, also_indexes=True, children=relation.inh)
     if not stmt.rels:
         yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every table of the database")
 
 
 def _expect_truncate(stmt: Any) -> Iterator[ExpectedLock]:
-    for each in (one.range_var for one in stmt.relations):
-        yield expect_lock(each, ACCESS_EXCLUSIVE, also_indexes=True, children=each.inh)
+    for relation in (node.range_var for node in stmt.relations):
+        yield expect_lock(relation, ACCESS_EXCLUSIVE, also_indexes=True, children=relation.inh)
     if read_enum_name(stmt, "behavior") == "DROP_CASCADE":
-        yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "the tables that refer to it")
+        yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "the tables that reference it")
     if stmt.restart_seqs:
         yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "the sequences that its columns own", "sequence")
 
 
 def _expect_lock_table(stmt: Any) -> Iterator[ExpectedLock]:
     if stmt.mode in _MODES:
-        for each in (one.range_var for one in stmt.relations):
-            yield expect_lock(each, _MODES[stmt.mode], children=each.inh)
+        for relation in (node.range_var for node in stmt.relations):
+            yield expect_lock(relation, _MODES[stmt.mode], children=relation.inh)
 
 
 def _expect_sequence(stmt: Any) -> Iterator[ExpectedLock]:
@@ -203,22 +208,23 @@ def _expect_sequence(stmt: Any) -> Iterator[ExpectedLock]:
 
 
 def _expect_domain(stmt: Any) -> Iterator[ExpectedLock]:
+    # O: SET NOT NULL, V: VALIDATE CONSTRAINT, C: ADD CONSTRAINT. Each scans the tables that use the domain.
     checked = stmt.subtype in ("O", "V") or (
         stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation
     )
     if checked:
-        name = ".".join(each.string.sval for each in stmt.type_name)
-        yield expect_unnamed_lock(SHARE, f"every table with a column of the domain {name}")
+        name = ".".join(part.string.sval for part in stmt.type_name)
+        yield expect_unnamed_lock(SHARE, f"every table with a column of domain {name}")
     if read_enum_name(stmt, "behavior") == "DROP_CASCADE":
         yield expect_unnamed_lock(ACCESS_EXCLUSIVE, _DEPENDENTS)
 
 
 def _expect_move_all(_: Any) -> Iterator[ExpectedLock]:
-    yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "everything in that tablespace")
+    yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every relation in that tablespace")
 
 
 def _expect_owned(_: Any) -> Iterator[ExpectedLock]:
-    yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "what belongs to that role")
+    yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "every relation that the role owns")
 
 
 def _expect_explain(stmt: Any) -> Iterator[ExpectedLock]:

@@ -1,6 +1,6 @@
-"""What ALTER TABLE locks: every subcommand has a mode of its own, and the strongest wins.
+"""Predict what ALTER TABLE locks: each subcommand has a lock mode, and the strongest one wins.
 
-PostgreSQL decides it in ``AlterTableGetLockLevel``; the same here, measured on 15 and 18.
+Follows PostgreSQL's ``AlterTableGetLockLevel``, and was measured on PostgreSQL 15 and 18.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _INTO_CHILDREN = _split_words(
     "AT_AddColumn AT_AlterColumnType AT_ColumnDefault AT_SetNotNull AT_SetStorage"
     " AT_SetExpression AT_DropExpression"
 )
-# Those that have the constraint, the trigger or the identity; partitions only, or only since some version.
+# Subcommands that lock only some of the children: those with the same constraint, trigger or identity, only
+# partitions, or any at all only since some version of PostgreSQL.
 _INTO_SOME = _TRIGGERS | _split_words(
     "AT_DropNotNull AT_DropConstraint AT_AlterConstraint AT_AddIndexConstraint AT_AddIdentity"
     " AT_SetIdentity AT_DropIdentity"
@@ -65,16 +66,17 @@ _MAY_REBUILD = _split_words(
 )
 
 _SERIAL_TYPES = _split_words("serial bigserial smallserial serial2 serial4 serial8")
-# Without these every plain type outside PostgreSQL's grammar might be a domain with a CHECK.
+# The grammar does not know these types, so a column of one might be of a domain with the same name and a
+# CHECK, which rewrites the table. Assume that nobody names a domain like a built-in type.
 _PLAIN_TYPES = _split_words(
     "text uuid json jsonb date bytea inet cidr macaddr xml money int2 int4 int8 float4 float8 numeric"
     " varchar bpchar bool timestamp timestamptz time timetz interval tsvector tsquery oid name"
 )
 
 _OTHER_LOCKS = {
-    "AT_DropConstraint": expect_unnamed_lock(ACCESS_EXCLUSIVE, "the other table, where it is a foreign key"),
+    "AT_DropConstraint": expect_unnamed_lock(ACCESS_EXCLUSIVE, "the other table if it is a foreign key"),
     "AT_DropColumn": expect_unnamed_lock(
-        ACCESS_EXCLUSIVE, "the other table of a foreign key, a sequence of its own"
+        ACCESS_EXCLUSIVE, "the other table of a foreign key, the sequences that the column owns"
     ),
     "AT_AlterColumnType": expect_unnamed_lock(
         ACCESS_EXCLUSIVE, "the other table of a foreign key on the column"
@@ -86,16 +88,16 @@ _OTHER_LOCKS = {
     "AT_SetLogged": expect_unnamed_lock(ACCESS_EXCLUSIVE, "the sequences that its columns own", "sequence"),
     "AT_SetUnLogged": expect_unnamed_lock(ACCESS_EXCLUSIVE, "the sequences that its columns own", "sequence"),
     "AT_AttachPartition": expect_unnamed_lock(
-        ACCESS_EXCLUSIVE, "the default partition, the tables its parent refers to"
+        ACCESS_EXCLUSIVE, "the default partition, the tables its parent references"
     ),
     "AT_DetachPartition": expect_unnamed_lock(
-        ACCESS_EXCLUSIVE, "the default partition, the tables its parent refers to"
+        ACCESS_EXCLUSIVE, "the default partition, the tables its parent references"
     ),
 }
 
 
 def expect_alter_table(stmt: Any) -> Iterator[ExpectedLock]:
-    """Yield what an ALTER of a table, view, index, materialized view, sequence or foreign table locks."""
+    """Yield the locks of an ALTER of a table, view, index, materialized view, sequence or foreign table."""
     kind = KINDS.get(read_enum_name(stmt, "objtype"))
     for command in (cmd.alter_table_cmd for cmd in stmt.cmds):
         subtype = read_enum_name(command, "subtype")
@@ -110,7 +112,7 @@ def expect_alter_table(stmt: Any) -> Iterator[ExpectedLock]:
 
 
 def _expect_cascade(command: Any) -> Iterator[ExpectedLock]:
-    # Also ALTER TYPE of a composite type: its own relation is not one that is listed.
+    # ALTER TYPE of a composite type gets here too; the type's own relation is never listed as locked.
     if read_enum_name(command, "behavior") == "DROP_CASCADE":
         yield expect_unnamed_lock(ACCESS_EXCLUSIVE, "what depends on it")
 
@@ -132,14 +134,14 @@ def _is_weak(option: str) -> bool:
 
 
 def _find_reach(relation: Any, command: Any, subtype: str, kind: RelationKind) -> dict[str, bool | None]:
-    """Say how far beyond the table itself a subcommand reaches."""
+    """Return whether a subcommand also locks the table's children and indexes."""
     children: bool | None = relation.inh and subtype in _INTO_CHILDREN and kind in ("table", "foreign")
     if subtype == "AT_AddConstraint":
         children = relation.inh and _constraint_reaches(getattr(command, "def").constraint)
     elif subtype in _INTO_SOME:
         children = None if relation.inh else False
     elif subtype == "AT_DropColumn":
-        # With ONLY the children keep the column, as their own: that is written down there.
+        # With ONLY, the children keep the column; PostgreSQL marks it there as their own, under a lock.
         children = relation.inh or None
     indexed = kind in ("table", "matview")
     return {"children": children, "also_indexes": indexed and _rebuilds(command, subtype)}
@@ -157,7 +159,7 @@ def _rebuilds(command: Any, subtype: str) -> bool | None:
 
 
 def _new_column_rebuilds(column: Any) -> bool | None:
-    """Whether a new column rewrites the table, and with it every index."""
+    """Return True if a new column rewrites the table and every index; ``None`` if only the server knows."""
     names = [name.string.sval for name in column.type_name.names]
     constraints = [constraint.constraint for constraint in column.constraints]
     kinds = {read_enum_name(constraint, "contype") for constraint in constraints}
@@ -197,7 +199,7 @@ def _expect_others(command: Any, subtype: str, kind: RelationKind) -> Iterator[E
 
 
 def expect_references(constraints: Any) -> Iterator[ExpectedLock]:
-    """Yield the tables that foreign keys refer to."""
+    """Yield the locks on the tables that foreign keys reference."""
     for constraint in constraints:
         if read_enum_name(constraint, "contype") == "CONSTR_FOREIGN":
             yield expect_lock(constraint.pktable, SHARE_ROW_EXCLUSIVE, children=None)

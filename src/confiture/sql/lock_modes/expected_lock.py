@@ -1,4 +1,4 @@
-"""What a statement's text says that it locks: a frozen value, and the order of the modes."""
+"""The value for a lock that a statement's text predicts, and how two of them merge."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from attrs import evolve, frozen
 from confiture.models.lock_mode import STRONG_MODES, LockMode
 from confiture.models.report import RelationKind
 
-# What is weaker than these is never listed.
+# Weaker modes block neither reads nor writes, and are never listed.
 SHARE, SHARE_ROW_EXCLUSIVE, EXCLUSIVE, ACCESS_EXCLUSIVE = STRONG_MODES
 
 
 @frozen
 class ExpectedLock:
-    """One relation that a statement locks with Share or stronger, as far as its text tells.
+    """A lock of Share or stronger that a statement takes on a relation, as far as its text shows.
 
     Attributes:
-        schema: As written; ``None`` where it is found by the search path.
-        relation: As written, without quotes; ``None`` where the text does not name it: see ``reason``.
-        mode: PostgreSQL's name, ``AccessExclusiveLock``; of an unnamed one the strongest it may be.
-        kind: A hint: ALTER TABLE may be said of a view, an index or a sequence.
-        also_indexes: Its indexes are locked too, with AccessExclusive, those of a partitioned table as far
-            as they have files; ``None`` where only the server knows.
-        children: Its partitions and heirs are locked too, in the same mode, and what a view reads for a
-            LOCK of the view; ``None``: those of them that have what is changed.
-        table_mode: Of an index: the mode on the table that it stands on, and on that table's partitions;
-            ``None`` below Share.
-        reason: What the unnamed relation is, in words.
+        schema: As written; ``None`` if the search path finds it.
+        relation: As written, without quotes; ``None`` if the text does not name it: see ``reason``.
+        mode: PostgreSQL's name, ``AccessExclusiveLock``; for an unnamed relation the strongest possible mode.
+        kind: The kind that the statement names. It is a hint: ALTER TABLE also accepts a view, an index or
+            a sequence.
+        also_indexes: True if its indexes are locked too, with AccessExclusive (for a partitioned table,
+            those that have files); ``None`` if only the server knows.
+        children: True if its partitions and inheritance children are locked too, in the same mode, and for
+            LOCK of a view the tables it reads; ``None``: only the children that have the changed object.
+        table_mode: For an index: the mode on its table and on that table's partitions; ``None`` if weaker
+            than Share.
+        reason: A description of the unnamed relation.
     """
 
     schema: str | None
@@ -42,22 +43,24 @@ class ExpectedLock:
     reason: str | None = None
 
 
-def expect_lock(relation: Any, mode: str, kind: RelationKind | None = "table", **more: Any) -> ExpectedLock:
-    """Return what is expected on a relation that the text names."""
-    return ExpectedLock(relation.schemaname or None, relation.relname, mode, kind, **more)
+def expect_lock(
+    relation: Any, mode: str, kind: RelationKind | None = "table", **details: Any
+) -> ExpectedLock:
+    """Return the expected lock on a relation that the text names."""
+    return ExpectedLock(relation.schemaname or None, relation.relname, mode, kind, **details)
 
 
 def expect_unnamed_lock(mode: str, reason: str, kind: RelationKind | None = None) -> ExpectedLock:
-    """Return what is expected on a relation that the text does not name."""
+    """Return the expected lock on a relation that the text does not name."""
     return ExpectedLock(None, None, mode, kind, also_indexes=None, children=None, reason=reason)
 
 
 def merge_expected_locks(locks: Iterable[ExpectedLock]) -> tuple[ExpectedLock, ...]:
-    """Return each relation once, with its strongest mode; the unnamed ones as they are."""
+    """Return one lock per relation, with the strongest mode; unnamed ones merge by their reason."""
     found: dict[tuple[str | None, ...], ExpectedLock] = {}
-    for one in locks:
-        key = (one.schema, one.relation, one.reason)
-        found[key] = _merge_two(found[key], one) if key in found else one
+    for lock in locks:
+        key = (lock.schema, lock.relation, lock.reason)
+        found[key] = _merge_two(found[key], lock) if key in found else lock
     return tuple(found.values())
 
 
