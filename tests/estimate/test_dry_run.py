@@ -208,7 +208,7 @@ def test_time_that_went_by_beside_the_statements_makes_it_unknown(predict, monke
     migration = only(predict(REWRITE))
 
     assert not migration.estimate.known
-    assert "went by beside its statements and hooks" in migration.estimate.reason
+    assert "passed outside its statements and hooks" in migration.estimate.reason
     assert migration.statements[0].estimate.known
 
 

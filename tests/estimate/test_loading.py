@@ -48,7 +48,7 @@ def _relation(**changes):
         (
             lambda document: document["relations"].append(document["relations"][0]),
             "relations[7].name",
-            "there twice",
+            "appears twice",
         ),
         (
             lambda document: document["transactions"].update(ages_s=[1, "x"]),
