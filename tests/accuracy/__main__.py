@@ -51,15 +51,15 @@ def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...]
     with laboratory() as templates:
         click.echo(f"PostgreSQL {templates.conn.info.server_version // 10000}, {len(cases)} cases")
         outcomes = [
-            each
+            outcome
             for number, case in enumerate(cases)
-            for each in outcomes_of(templates, case, places or _usual(number))
+            for outcome in outcomes_of(templates, case, places or _usual(number))
         ]
         priced = costs(templates) if (not only if cost is None else cost) else ()
     good = _show(outcomes, () if places else A_SHARE)
     if priced:
         click.echo(table("\nwhat it costs", priced))
-    sys.exit(0 if good and all(each.good for each in priced) else 1)
+    sys.exit(0 if good and all(outcome.good for outcome in priced) else 1)
 
 
 def _usual(number: int) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ def _show(outcomes: Sequence[Outcome], parts: Collection[str]) -> bool:
             click.echo(str(wrong))
     good = True
     for place in PLACES:
-        if here := [each for each in outcomes if each.place == place]:
+        if here := [outcome for outcome in outcomes if outcome.place == place]:
             lines = figures(here, part=place in parts)
             click.echo(table(f"\nin {place}: {len(here)} cases", lines))
             good = good and all(line.good for line in lines)

@@ -124,8 +124,8 @@ def _modes(words: Iterable[str]) -> dict[str, str]:
 
 def _differing(text: str) -> Iterable[tuple[int, dict[str, Any]]]:
     """Read ``14:tables={}/br=[]/error=… ; 15:…``."""
-    for each in [] if text == "-" else text.split(" ; "):
-        major, _, rest = each.partition(":")
+    for difference in [] if text == "-" else text.split(" ; "):
+        major, _, rest = difference.partition(":")
         parts = (part.partition("=") for part in re.split(r"/(?=[a-z]+=)", rest))
         yield int(major), {key: value if key == "error" else _literal(value) for key, _, value in parts}
 

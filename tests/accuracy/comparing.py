@@ -122,7 +122,7 @@ def _long(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:
 
 
 def _error(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:
-    expected, got = (each.split()[0] if each else "none" for each in (truth.error, answer.facts.error))
+    expected, got = (error.split()[0] if error else "none" for error in (truth.error, answer.facts.error))
     return _different(case, answer, "error", expected, got) if expected != got else ()
 
 

@@ -89,10 +89,10 @@ def _everyone(_: Outcome) -> bool:
 
 
 def _none_wrong(
-    outcomes: Sequence[Outcome], name: str, of: set[str], counted: Callable[[Outcome], bool] = _everyone
+    outcomes: Sequence[Outcome], name: str, names: set[str], counted: Callable[[Outcome], bool] = _everyone
 ) -> Figure:
     among = [outcome for outcome in outcomes if counted(outcome)]
-    wrong = sum(any(fault.figure in of for fault in each.wrong) for each in among)
+    wrong = sum(any(fault.figure in names for fault in outcome.wrong) for outcome in among)
     return Figure(name, f"{wrong} of {len(among)} cases wrong", "0", wrong == 0)
 
 

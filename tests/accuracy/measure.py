@@ -146,7 +146,7 @@ class Subject:
 
     def _step(self, statement: str) -> None:
         counts, files = self._counts(), self._files()
-        self.observer.seen = {each for each in self.observer.seen if each[1] in STRONG}
+        self.observer.seen = {lock for lock in self.observer.seen if lock[1] in STRONG}
         with self.observer.watching():
             self.conn.execute(statement.encode())
         truncates = statement.lstrip().upper().startswith("TRUNCATE")
@@ -291,12 +291,12 @@ def measured(templates: TemplateDatabases, case: Case) -> Measured:
     if case.mode == "tx":
         return _once(templates, case)
     # What is held for a moment is not seen each time.
-    each = [_once(templates, case) for _ in range(_TRIES_OUTSIDE)]
+    runs = [_once(templates, case) for _ in range(_TRIES_OUTSIDE)]
     held: dict[str, str] = {}
-    for name, mode in (pair for one in each for pair in one.transient.items()):
+    for name, mode in (pair for run in runs for pair in run.transient.items()):
         if _MODES.index(mode) > _MODES.index(held.get(name, _MODES[0])):
             held[name] = mode
-    return _outside(each[0], held)
+    return _outside(runs[0], held)
 
 
 def _outside(one: Measured, held: Mapping[str, str]) -> Measured:

@@ -68,7 +68,7 @@ def _rehearsed(case: Case, url: str, place: str) -> tuple[Facts, Any, str | None
         except ConfitureError as error:
             return Facts(error=f"refused: {error}"), (), str(error), frozenset()
     (migration,) = report.migrations
-    unseen = tuple((each.relation, each.what) for each in migration.not_seen)
+    unseen = tuple((unseen_effect.relation, unseen_effect.what) for unseen_effect in migration.not_seen)
     if migration.outcome == "not_rehearsed":
         unseen = (*unseen, (None, f"not rehearsed: {migration.reason}"))
     return said(migration), unseen, None, _declared(report)
@@ -84,7 +84,7 @@ def rehearse(settings: Settings, place: str) -> Report:
 
 def _declared(report: Report) -> frozenset[str]:
     """Return the relations that a report says it could not leave as they were, as SQL spells them."""
-    names = {each.relation for each in report.residue if each.what.startswith("sequence")}
+    names = {leftover.relation for leftover in report.residue if leftover.what.startswith("sequence")}
     return frozenset(names | {name.removeprefix("public.") for name in names})
 
 

@@ -46,7 +46,7 @@ def says_long(case: Case) -> bool | None:
         return None
     assert parsed is not None
     found = findings([reading_of("1", "case", parsed, root)], open_book(_RULES.values()))
-    return any(each.severity == "error" and each.rule not in _FAILS for each in found)
+    return any(finding.severity == "error" and finding.rule not in _FAILS for finding in found)
 
 
 def measured(cases: Iterable[Case]) -> tuple[list[str], int, int, int]:
@@ -87,7 +87,7 @@ def main() -> None:
         click.echo(line)
     reached = figures(*counts)
     click.echo(table(f"lint, by the text alone: {len(cases)} cases of rules that the text can tell", reached))
-    sys.exit(0 if all(each.good for each in reached) else 1)
+    sys.exit(0 if all(figure.good for figure in reached) else 1)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_one_wrong_answer_spoils_its_figure(change, figure):
     outcome = judged(evolve(TRUTH, **change))
 
     assert figure in {wrong.figure for wrong in outcome.wrong}
-    assert not all(each.good for each in figures([outcome]))
+    assert not all(item.good for item in figures([outcome]))
 
 
 def test_the_third_session_is_believed_over_the_table():
@@ -121,7 +121,7 @@ def test_names_are_spelled_as_a_report_spells_them():
 
 
 def test_a_version_that_differs_has_its_own_truth():
-    (case,) = (each for each in read_cases("locks.tsv") if each.id == "C107")
+    (case,) = (item for item in read_cases("locks.tsv") if item.id == "C107")
 
     old, new = case.truth(14), case.truth(18)
 
@@ -131,7 +131,7 @@ def test_a_version_that_differs_has_its_own_truth():
 
 
 def test_nothing_is_known_of_a_version_that_nobody_looked_at():
-    (case,) = (each for each in read_cases("locks.tsv") if each.id == "C001")
+    (case,) = (item for item in read_cases("locks.tsv") if item.id == "C001")
 
     assert case.truth(99) is None
 

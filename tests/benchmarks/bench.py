@@ -88,14 +88,14 @@ class Bench:
             conn.execute("CREATE DATABASE bench")
         yield self.server.conninfo("bench")
 
-    def migrations(self, number: int) -> Path:
+    def migrations(self, count: int) -> Path:
         """Return a folder of so many migrations, a CREATE TABLE and a CREATE INDEX each."""
-        folder = self.folder / f"migrations_{number}"
+        folder = self.folder / f"migrations_{count}"
         if not folder.exists():
             folder.mkdir()
-            for each in range(1, number + 1):
-                text = f"CREATE TABLE t{each} (id integer PRIMARY KEY, jam text);\nCREATE INDEX ON t{each} (jam);\n"
-                (folder / f"{each:05d}_t{each}.sql").write_text(text)
+            for number in range(1, count + 1):
+                text = f"CREATE TABLE t{number} (id integer PRIMARY KEY, jam text);\nCREATE INDEX ON t{number} (jam);\n"
+                (folder / f"{number:05d}_t{number}.sql").write_text(text)
         return folder
 
 
@@ -219,8 +219,10 @@ def status_figure(bench: Bench) -> None:
             [*CONFITURE, "status", "--url", url, "--migrations", folder],
             [sys.executable, "-c", PLAIN_STATUS, url],
         )
-    a, b = (statistics.median(each.wall_ms for each in side) for side in (ours, theirs))
-    print(f"\nnothing to do, status: {a:.0f} ms, plain psycopg process {b:.0f} ms: x {a / b:.2f}")
+    ours_ms, theirs_ms = (statistics.median(spent.wall_ms for spent in side) for side in (ours, theirs))
+    print(
+        f"\nnothing to do, status: {ours_ms:.0f} ms, plain psycopg process {theirs_ms:.0f} ms: x {ours_ms / theirs_ms:.2f}"
+    )
 
 
 def help_figure() -> None:
@@ -228,8 +230,10 @@ def help_figure() -> None:
     ours, theirs = _interleaved(
         [*CONFITURE, "--help"], [sys.executable, "-c", "import click, attrs, pluggy"], times=20
     )
-    a, b = (statistics.median(each.cpu_ms for each in side) for side in (ours, theirs))
-    print(f"--help: {a:.0f} ms CPU, import click, attrs, pluggy {b:.0f} ms: x {a / b:.2f}")
+    ours_ms, theirs_ms = (statistics.median(spent.cpu_ms for spent in side) for side in (ours, theirs))
+    print(
+        f"--help: {ours_ms:.0f} ms CPU, import click, attrs, pluggy {theirs_ms:.0f} ms: x {ours_ms / theirs_ms:.2f}"
+    )
 
 
 def _interleaved(ours: list[str], theirs: list[str], times: int = 15) -> tuple[list[Cost], list[Cost]]:

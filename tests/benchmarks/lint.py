@@ -59,14 +59,16 @@ def main() -> None:
             (seconds(ours, environment), seconds(peers, environment) if peers else None)
             for _ in range(ROUNDS)
         ]
-    mine = min(each for each, _ in rounds)
-    sys.stdout.write(f"confiture lint, {FILES} files: {mine:.2f} s\n")
-    others = [each for _, each in rounds if each is not None]
-    if not others:
+    ours_s = min(elapsed_s for elapsed_s, _ in rounds)
+    sys.stdout.write(f"confiture lint, {FILES} files: {ours_s:.2f} s\n")
+    squawk_s = [elapsed_s for _, elapsed_s in rounds if elapsed_s is not None]
+    if not squawk_s:
         sys.stdout.write("squawk is not installed: nothing to compare with\n")
         return
-    share = mine / min(others)
-    sys.stdout.write(f"squawk, {FILES} files: {min(others):.2f} s; confiture takes {share:.2f} times as long")
+    share = ours_s / min(squawk_s)
+    sys.stdout.write(
+        f"squawk, {FILES} files: {min(squawk_s):.2f} s; confiture takes {share:.2f} times as long"
+    )
     sys.stdout.write(f", to reach: {LIMIT} at most\n")
     sys.exit(0 if share <= LIMIT else 1)
 

@@ -34,7 +34,7 @@ def main() -> None:
     cases = read(file)
     print(f"# Calibration on {file.name}: {len(cases)} cases, each judged by what the others teach")
     for design in DESIGNS:
-        judged = [each for each in leaving_one_out(cases, design) if each.prediction.nominal]
+        judged = [judgement for judgement in leaving_one_out(cases, design) if judgement.prediction.nominal]
         _print_design(design, judged, aims=design == DESIGNS[0])
     _print_catalog(cases)
     if file.resolve() == FILE.resolve():
@@ -52,21 +52,26 @@ def _print_machines(one: Cases, other: Cases) -> None:
             f"{_HEAD.replace('predicted at', 'cases of | judged by')}\n|---|---|---|---|---|---|---|---|---|"
         )
         pooled = leaving_one_out({**one, **other}, (runs, sizes))
-        for file, its, learned in ((FILE, one, other), (OTHER, other, one)):
+        for file, machine_cases, other_cases in ((FILE, one, other), (OTHER, other, one)):
             judged = {
-                "its own others": leaving_one_out(its, (runs, sizes)),
-                "the other machine's": by_prior(its, (runs, sizes), learn(learned)),
-                "all others": [each for each in pooled if each.case in its],
+                "its own others": leaving_one_out(machine_cases, (runs, sizes)),
+                "the other machine's": by_prior(machine_cases, (runs, sizes), learn(other_cases)),
+                "all others": [judgement for judgement in pooled if judgement.case in machine_cases],
             }
-            for label, several in judged.items():
-                _print_row(f"{file.name} | {label}", [each for each in several if each.prediction.nominal])
+            for label, judgements in judged.items():
+                _print_row(
+                    f"{file.name} | {label}",
+                    [judgement for judgement in judgements if judgement.prediction.nominal],
+                )
 
 
 def _print_by_prior(cases: Cases) -> None:
     new = {name: cases[name] for name in cases.keys() - both().keys()}
     print(f"\n# The same by the prior that is shipped, which knows nothing of {len(new)} of these cases")
     for design in DESIGNS:
-        judged = [each for each in by_prior(new, design, load_shipped()) if each.prediction.nominal]
+        judged = [
+            judgement for judgement in by_prior(new, design, load_shipped()) if judgement.prediction.nominal
+        ]
         _print_design(design, judged, aims=design == DESIGNS[0])
 
 
@@ -74,14 +79,19 @@ def _print_design(design: tuple[int, int], judged: Sequence[Judged], *, aims: bo
     runs, sizes = design
     print(f"\n## {_number(runs, 'run')} at each of {_number(sizes, 'size')}")
     for crosses, setting in SETTINGS.items():
-        its = [each for each in judged if each.prediction.residual.regime.crosses == crosses]
+        regime_judged = [
+            judgement for judgement in judged if judgement.prediction.residual.regime.crosses == crosses
+        ]
         print(f"\n{setting}\n\n{_HEAD}\n|---|---|---|---|---|---|---|---|")
-        _print_row("all", its)
+        _print_row("all", regime_judged)
         for times in TIMES:
-            _print_row(f"{times} ×", [each for each in its if each.prediction.nominal == times])
+            _print_row(
+                f"{times} ×",
+                [judgement for judgement in regime_judged if judgement.prediction.nominal == times],
+            )
         if aims:
-            _print_aims(crosses, [each for each in its if each.answered])
-    _print_reliability([each for each in judged if each.answered], aims=aims)
+            _print_aims(crosses, [judgement for judgement in regime_judged if judgement.answered])
+    _print_reliability([judgement for judgement in judged if judgement.answered], aims=aims)
 
 
 def _number(count: int, noun: str) -> str:
@@ -89,14 +99,14 @@ def _number(count: int, noun: str) -> str:
 
 
 def _print_row(label: str, judged: Sequence[Judged]) -> None:
-    answered = [each for each in judged if each.answered]
+    answered = [judgement for judgement in judged if judgement.answered]
     if not answered:
         print(f"| {label} | 0 of {len(judged)} | | | | | | |")
         return
-    low, high = clustered(answered, lambda each: coverage(each, 0.9))
+    low, high = clustered(answered, lambda judgement: coverage(judgement, 0.9))
     cells = (
         f"{len(answered)} of {len(judged)}",
-        str(len({each.case for each in answered})),
+        str(len({judgement.case for judgement in answered})),
         *(f"{100 * coverage(answered, share):.1f}" for share in (0.5, 0.8)),
         f"{100 * coverage(answered, 0.9):.1f} ({100 * low:.0f} to {100 * high:.0f})",
         f"×/÷ {median_width(answered):.2f}",
@@ -108,7 +118,7 @@ def _print_row(label: str, judged: Sequence[Judged]) -> None:
 def _print_aims(crosses: bool, judged: Sequence[Judged]) -> None:
     if not judged:
         return
-    low, high = clustered(judged, lambda each: coverage(each, 0.9))
+    low, high = clustered(judged, lambda judgements: coverage(judgements, 0.9))
     aims = {
         "90 % coverage at least 85 %": coverage(judged, 0.9) >= 0.85,
         "90 % within its range": low <= 0.9 <= high,
@@ -124,13 +134,15 @@ def _print_reached(aims: dict[str, bool]) -> None:
 
 def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
     bins: dict[int, list[Judged]] = defaultdict(list)
-    for each in judged:
-        bins[int(each.sure.compute_near_percent() // 10)].append(each)
+    for judgement in judged:
+        bins[int(judgement.sure.compute_near_percent() // 10)].append(judgement)
     print("\n| confidence_percent | predictions | stated | true within 15 % |\n|---|---|---|---|")
-    for tenth, its in sorted(bins.items()):
-        print(f"| {10 * tenth} to {10 * tenth + 10} | {len(its)} | {_stated(its):.0f} | {_hits(its):.0f} |")
+    for tenth, bin_judged in sorted(bins.items()):
+        print(
+            f"| {10 * tenth} to {10 * tenth + 10} | {len(bin_judged)} | {_stated(bin_judged):.0f} | {_hits(bin_judged):.0f} |"
+        )
     if judged:
-        off = {tenth: abs(_stated(its) - _hits(its)) for tenth, its in bins.items()}
+        off = {tenth: abs(_stated(bin_judged) - _hits(bin_judged)) for tenth, bin_judged in bins.items()}
         mean = sum(len(bins[tenth]) * off[tenth] for tenth in bins) / len(judged)
         print(f"\nweighted mean difference: {mean:.1f} points")
         if aims:
@@ -139,11 +151,11 @@ def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
 
 
 def _stated(judged: Sequence[Judged]) -> float:
-    return fmean(each.sure.compute_near_percent() for each in judged)
+    return fmean(judgement.sure.compute_near_percent() for judgement in judged)
 
 
 def _hits(judged: Sequence[Judged]) -> float:
-    return 100 * fmean(each.hit for each in judged)
+    return 100 * fmean(judgement.hit for judgement in judged)
 
 
 def _print_catalog(cases: Cases) -> None:
@@ -151,9 +163,9 @@ def _print_catalog(cases: Cases) -> None:
     if len(pairs) < 2:
         return
     kept = []
-    for name, its in pairs.items():
+    for name, case_pairs in pairs.items():
         bound = learn_catalog({other: cases[other] for other in cases if other != name})
-        kept += [true <= bound.compute_bound_ms(rehearsed) for rehearsed, true in its]
+        kept += [true <= bound.compute_bound_ms(rehearsed) for rehearsed, true in case_pairs]
     print(
         f"\n## Catalog only\n\n{len(pairs)} cases, {len(kept)} predictions: {100 * fmean(kept):.1f} % within the bound"
     )

@@ -42,9 +42,9 @@ def _rounded(value: object) -> object:
         case float():
             return round(value, 4)
         case dict():
-            return {key: _rounded(each) for key, each in value.items()}
+            return {key: _rounded(item) for key, item in value.items()}
         case list() | tuple():
-            return [_rounded(each) for each in value]
+            return [_rounded(item) for item in value]
     return value
 
 

@@ -46,7 +46,7 @@ def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabase
     changes = [change for change in CHANGES if change.name in names]
 
     measured = measure(templates, SIZES, changes, runs=1, probed_s=0.0, tell=lambda _: None)
-    answers = [each.judged(adjusted=True) for each in measured]
+    answers = [change.judged(adjusted=True) for change in measured]
 
     assert [answer.change.work for answer in answers] == [
         "catalog",
@@ -102,7 +102,7 @@ def test_the_sum_tells_settings_apart():
     bound = Estimate(known=True, interval90_ms=(0.0, 3.0))
     unknown = Estimate(known=False, reason="too few")
 
-    said = summary(
+    text = summary(
         [
             judged(110.0),
             judged(300.0),
@@ -112,7 +112,7 @@ def test_the_sum_tells_settings_apart():
         ]
     )
 
-    assert said.splitlines() == [
+    assert text.splitlines() == [
         "- answered 4 of 5; catalog only: 1 of 1 within their bound",
         "- within memory: 1 of 2 inside 90 %, 1 inside 50 %, median error 105.0 %, median width ×/÷ 2.00",
         "- crossing a memory threshold: 1 of 1 inside 90 %, 1 inside 50 %, median error 10.0 %, median width ×/÷ 2.00",
@@ -126,10 +126,10 @@ def test_the_picture_draws_what_has_an_interval_and_numbers_it_as_the_table_does
 
     drawn = ElementTree.fromstring(picture([judged(2.0, estimate=bound), judged(120.0)], "Tried"))
 
-    assert [each.text for each in drawn.findall(f"{SVG}g/{SVG}title")] == [
+    assert [element.text for element in drawn.findall(f"{SVG}g/{SVG}title")] == [
         "index time: predicted 100 ms, actual 120 ms"
     ]
-    assert "2" in [each.text for each in drawn.findall(f"{SVG}text")]
+    assert "2" in [element.text for element in drawn.findall(f"{SVG}text")]
 
 
 def test_a_true_prediction_stands_on_the_line():

@@ -94,13 +94,13 @@ def both() -> dict[str, Case]:
 def predictions(cases: Cases, design: tuple[int, int]) -> list[Prediction]:
     """Return all predictions that count as answerable, for one way to rehearse."""
     return [
-        each
+        prediction
         for case in cases.values()
         if case.kind != CATALOG
         for rows in case.sizes
         for target in case.sizes
         if 1 <= target / rows <= FARTHEST and rows >= FEWEST_ROWS
-        for each in _counting_once(list(_of(case, design, rows, target)))
+        for prediction in _counting_once(list(_of(case, design, rows, target)))
     ]
 
 
@@ -132,8 +132,10 @@ def _middle(ms: Sequence[float], first: int, runs: int) -> float:
     return median([*ms[first % len(ms) :], *ms[: first % len(ms)]][:runs])
 
 
-def _counting_once(several: list[Prediction]) -> list[Prediction]:
-    return [evolve(each, residual=evolve(each.residual, weight=1 / len(several))) for each in several]
+def _counting_once(same: list[Prediction]) -> list[Prediction]:
+    return [
+        evolve(prediction, residual=evolve(prediction.residual, weight=1 / len(same))) for prediction in same
+    ]
 
 
 def catalog_pairs(cases: Cases) -> dict[str, list[tuple[float, float]]]:

@@ -27,9 +27,9 @@ def test_a_rehearsed_statement_is_classed_by_what_it_did(shop, settings, sql, wo
     project.write("1_one.sql", sql)
 
     (migration,) = project.rehearse().migrations
-    its = classify(migration.statements[0])
+    statement_class = classify(migration.statements[0])
 
-    assert (its.work_class, its.relations) == (work, relations)
+    assert (statement_class.work_class, statement_class.relations) == (work, relations)
 
 
 def test_a_real_rehearsal_predicts_a_larger_database(database, settings):

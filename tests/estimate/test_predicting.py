@@ -62,8 +62,8 @@ def test_more_runs_and_sizes_narrow_the_interval():
 
     often = estimated([large, small], production)
 
-    def width(each):
-        return each.interval90_ms[1] / each.interval90_ms[0]
+    def width(estimate):
+        return estimate.interval90_ms[1] / estimate.interval90_ms[0]
 
     assert width(often) < width(once)
 
@@ -289,13 +289,13 @@ def test_waiting_for_locks_in_the_rehearsal_is_no_work():
 
 def test_a_migration_takes_what_its_statements_take():
     production = holding(table(1_000_000))
-    one: Any = predict([rehearsed()], production)
+    single: Any = predict([rehearsed()], production)
 
-    both: Any = sum_predictions([one, one])
+    both: Any = sum_predictions([single, single])
 
-    assert both.p50_ms == pytest.approx(2 * one.estimate.p50_ms)
-    assert both.interval90_ms[1] == pytest.approx(2 * one.estimate.interval90_ms[1])
-    assert both.confidence_percent == pytest.approx(one.estimate.confidence_percent)
+    assert both.p50_ms == pytest.approx(2 * single.estimate.p50_ms)
+    assert both.interval90_ms[1] == pytest.approx(2 * single.estimate.interval90_ms[1])
+    assert both.confidence_percent == pytest.approx(single.estimate.confidence_percent)
 
 
 def test_a_migration_with_an_unknown_part_is_unknown():
@@ -308,11 +308,11 @@ def test_a_migration_with_an_unknown_part_is_unknown():
 
 def test_bounds_add_up_to_a_bound():
     ran = rehearsed(ran=statement("ALTER TABLE orders ADD x int", ms=0.4, locks=(LOCKED,)))
-    one: Any = predict([ran], holding(table(1_000_000)))
+    single: Any = predict([ran], holding(table(1_000_000)))
 
-    both: Any = sum_predictions([one, one])
+    both: Any = sum_predictions([single, single])
 
-    assert both.interval90_ms[1] == pytest.approx(2 * one.estimate.interval90_ms[1])
+    assert both.interval90_ms[1] == pytest.approx(2 * single.estimate.interval90_ms[1])
     assert both.confidence_percent is None
 
 

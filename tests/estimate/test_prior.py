@@ -85,14 +85,16 @@ def test_no_case_is_judged_by_what_it_taught():
     """Without a case's own residuals its law is another than with them."""
     cases = read(FILE)
     judged = leaving_one_out(cases, (3, 2))
-    own = {each.prediction.residual.regime for each in judged}
+    regimes = {judgement.prediction.residual.regime for judgement in judged}
 
-    assert own == {WITHIN, CROSSING}
+    assert regimes == {WITHIN, CROSSING}
     assert all(
-        each.law
+        judgement.law
         != load_shipped().find_law(
-            each.prediction.residual.kind, each.prediction.residual.regime, each.prediction.residual.times
+            judgement.prediction.residual.kind,
+            judgement.prediction.residual.regime,
+            judgement.prediction.residual.times,
         )
-        for each in judged
-        if each.prediction.residual.times > 1
+        for judgement in judged
+        if judgement.prediction.residual.times > 1
     )

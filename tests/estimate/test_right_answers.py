@@ -25,8 +25,8 @@ def ask(project: Any, settings: Any, orders: Any) -> Ask:
     """Rehearse SQL on the database as it is now; return the estimate of it, and what was noted."""
 
     def asked(sql: str, change: Callable[[Statistics], Statistics], *before: str) -> Any:
-        for each in before:
-            orders.execute(each)
+        for sql_before in before:
+            orders.execute(sql_before)
         (project.folder / "p.json").write_text(json.dumps(to_json(change(exported(settings)))))
         project.write("1_it.sql", sql)
         done = project("dry-run", "--no-gate", "--production", "p.json", "--output", "json=r.json")
@@ -91,13 +91,13 @@ def partitioned(here: Statistics) -> Statistics:
     ids=["million", "never-analysed", "missing", "schema", "columns", "partitions", "toast", "indexes"],
 )
 def test_a_production_that_was_not_rehearsed_is_unknown_with_a_way_on(ask, change, words):
-    estimate, said = ask(REWRITE, change)
+    estimate, output = ask(REWRITE, change)
 
     assert estimate["known"] is False
     assert words in estimate["reason"]
     assert estimate["advice"]
     assert (estimate["p50_ms"], estimate["confidence_percent"]) == (None, None)
-    assert "not known" in said
+    assert "not known" in output
 
 
 @pytest.mark.parametrize(
@@ -194,18 +194,18 @@ def test_partitions_on_both_sides_are_known(ask):
 def test_an_old_file_says_how_old_it_is(ask):
     month_ago = datetime.now(UTC) - timedelta(days=30)
 
-    _, said = ask(REWRITE, lambda here: evolve(ten_times(here), taken_at=month_ago))
+    _, output = ask(REWRITE, lambda here: evolve(ten_times(here), taken_at=month_ago))
 
-    assert "p.json is 30 days old" in said
+    assert "p.json is 30 days old" in output
 
 
 def test_another_server_is_said(ask):
     def large(here: Statistics) -> Statistics:
         return grown(here, 2, settings={**here.settings, "maintenance_work_mem": 2**40})
 
-    _, said = ask(REWRITE, large)
+    _, output = ask(REWRITE, large)
 
-    assert "intervals are wider" in said
+    assert "intervals are wider" in output
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"stats_version": 1}', '{"stats_version": 7}', "\0\1"])

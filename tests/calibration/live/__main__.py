@@ -56,19 +56,19 @@ def main(rows: Sequence[int], runs: int, svg: Path) -> None:
 
 
 def _print(measured: Sequence[Measured], rows: Sequence[int]) -> None:
-    adjusted = [each.judged(adjusted=True) for each in measured]
+    adjusted = [change.judged(adjusted=True) for change in measured]
     print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
-    same = [each.judged(adjusted=True, probed=False) for each in measured]
+    same = [change.judged(adjusted=True, probed=False) for change in measured]
     print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
     print(f"\n{_steadiness(measured)}\n{_growth(measured, rows)}")
-    alone = [each.judged(adjusted=True, shifted=False) for each in measured]
+    alone = [change.judged(adjusted=True, shifted=False) for change in measured]
     print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{summary(alone)}")
     print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
 
 
 def _steadiness(measured: Sequence[Measured]) -> str:
     """Return how well a rehearsal repeats itself here: no prediction can be nearer than that."""
-    runs = [[one.adjusted.duration_ms for one in each.small[-1][1]] for each in measured]
+    runs = [[timed.adjusted.duration_ms for timed in change.small[-1][1]] for change in measured]
     ratios = sorted(max(run) / min(run) for run in runs if min(run) >= FEWEST_MS)
     if not ratios:
         return "No rehearsal took long enough to say how well they repeat themselves."
@@ -80,24 +80,24 @@ def _steadiness(measured: Sequence[Measured]) -> str:
 
 def _growth(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     """Return how times grew from the largest rehearsed size to the predicted one."""
-    grown = [
-        each.large[1].adjusted.duration_ms / before
-        for each in measured
-        if (before := median(one.adjusted.duration_ms for one in each.small[-1][1])) >= FEWEST_MS
+    ratios = [
+        change.large[1].adjusted.duration_ms / before
+        for change in measured
+        if (before := median(timed.adjusted.duration_ms for timed in change.small[-1][1])) >= FEWEST_MS
     ]
-    if not grown:
+    if not ratios:
         return "Nothing took long enough to say how it grew."
     return (
-        f"{rows[-1] / rows[-2]:g} × the rows took {median(grown):.1f} × the time in the middle "
-        f"({min(grown):.1f} to {max(grown):.1f}); n·log2 n grows {compute_work(rows[-1]) / compute_work(rows[-2]):.1f} ×."
+        f"{rows[-1] / rows[-2]:g} × the rows took {median(ratios):.1f} × the time in the middle "
+        f"({min(ratios):.1f} to {max(ratios):.1f}); n·log2 n grows {compute_work(rows[-1]) / compute_work(rows[-2]):.1f} ×."
         + _faults(measured, rows)
     )
 
 
 def _faults(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     """Return how often memory was touched that was new to the process, for the same number of rows."""
-    here = [one.processor.faults for each in measured for one in each.small[-1][1] if one.processor]
-    there = [each.large[1].processor.faults for each in measured if each.large[1].processor]
+    here = [timed.processor.faults for change in measured for timed in change.small[-1][1] if timed.processor]
+    there = [change.large[1].processor.faults for change in measured if change.large[1].processor]
     if not here or not there:
         return ""
     per = [1000 / size for size in (rows[-2], rows[-1])]
@@ -111,13 +111,14 @@ def _speeds(measured: Sequence[Measured]) -> str:
     """Return what the probe found, on one and the same machine, before each size."""
     first = measured[0]
     return ", ".join(
-        f"{here.probe.ns_per_row:.0f}" for here in (*(each for each, _ in first.small), first.large[0])
+        f"{here.probe.ns_per_row:.0f}"
+        for here in (*(statistics for statistics, _ in first.small), first.large[0])
     )
 
 
 def _waited(measured: Sequence[Measured]) -> str:
     """Return how much the machine's other work has cost the large ones."""
-    statements = [each.large[1] for each in measured]
+    statements = [change.large[1] for change in measured]
     if any(statement.processor is None for statement in statements):
         return "where the kernel tells it"
     total_ms = sum(statement.statement.duration_ms for statement in statements)
@@ -127,7 +128,7 @@ def _waited(measured: Sequence[Measured]) -> str:
 
 def _drawn(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     title = f"Rehearsed on up to {rows[-2]:,} rows, run on {rows[-1]:,}"
-    return picture([each.judged(adjusted=True) for each in measured], title)
+    return picture([change.judged(adjusted=True) for change in measured], title)
 
 
 def roomy() -> Path:

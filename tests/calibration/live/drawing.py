@@ -51,23 +51,23 @@ class Axes:
 
 def picture(judged: Sequence[Judged], title: str) -> str:
     """Return an SVG of those that have an interval, numbered as in the table."""
-    numbered = [(number, each) for number, each in enumerate(judged, 1) if is_answered(each)]
-    axes = _axes([each for _, each in numbered])
+    numbered = [(number, answer) for number, answer in enumerate(judged, 1) if is_answered(answer)]
+    axes = _axes([answer for _, answer in numbered])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
         f"<title>{title}</title><style>{_STYLE}</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
         _text(_LEFT, 28, title, "title"),
         *_ground(axes),
-        *(_whisker(axes, number, each) for number, each in numbered),
-        *_legend([each.change.work for _, each in numbered]),
+        *(_whisker(axes, number, answer) for number, answer in numbered),
+        *_legend([answer.change.work for _, answer in numbered]),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
 def _axes(judged: Sequence[Judged]) -> Axes:
-    times = [ms for each in judged for ms in (each.actual_ms, *_interval(each))] or [1.0, 10.0]
+    times = [ms for answer in judged for ms in (answer.actual_ms, *_interval(answer))] or [1.0, 10.0]
     low, high = math.log10(min(times) * 0.8), math.log10(max(times) * 1.25)
     return Axes(low, high)
 

@@ -152,7 +152,8 @@ def measure(
         measured = []
         for change in changes:
             rehearsed = tuple(
-                (each.statistics, timed(templates, each, change, rehearsals=runs)) for each in small
+                (database.statistics, timed(templates, database, change, rehearsals=runs))
+                for database in small
             )
             (true,) = timed(templates, large, change)
             tell(f"{change.name}: {true.statement.duration_ms:,.0f} ms")

@@ -15,7 +15,7 @@ _HEAD = "| | statement | class | predicted | 90 % interval | confidence | actual
 def table(judged: Sequence[Judged]) -> str:
     """Return a line for each statement."""
     lines = [_HEAD, "|---|---|---|---|---|---|---|---|---|"]
-    lines += [f"| {number} | {_line(each)} |" for number, each in enumerate(judged, 1)]
+    lines += [f"| {number} | {_line(answer)} |" for number, answer in enumerate(judged, 1)]
     return "\n".join(lines)
 
 
@@ -46,20 +46,20 @@ def _answer(judged: Judged) -> tuple[str, ...]:
 
 def summary(judged: Sequence[Judged]) -> str:
     """Return how good the answers were, one line a setting."""
-    bounded = [each for each in judged if is_bounded(each)]
-    unknown = sum(not each.prediction.estimate.known for each in judged)
+    bounded = [answer for answer in judged if is_bounded(answer)]
+    unknown = sum(not answer.prediction.estimate.known for answer in judged)
     lines = [
         f"answered {len(judged) - unknown} of {len(judged)}; "
         f"catalog only: {sum(map(inside, bounded))} of {len(bounded)} within their bound"
     ]
     for crosses, setting in ((False, "within memory"), (True, "crossing a memory threshold")):
-        if its := [each for each in judged if is_answered(each) and each.crosses == crosses]:
-            lines.append(f"{setting}: {_figures(its)}")
-    if its := [each for each in judged if is_answered(each)]:
-        stated = fmean(each.prediction.estimate.confidence_percent or 0.0 for each in its)
+        if answered := [answer for answer in judged if is_answered(answer) and answer.crosses == crosses]:
+            lines.append(f"{setting}: {_figures(answered)}")
+    if answered := [answer for answer in judged if is_answered(answer)]:
+        stated = fmean(answer.prediction.estimate.confidence_percent or 0.0 for answer in answered)
         lines.append(
-            f"both: {_figures(its)}; confidence {stated:.0f} % stated, {_hits(its):.0f} % within 15 %; "
-            f"in the middle the truth is {median(1 + off(each) for each in its):.2f} × the prediction"
+            f"both: {_figures(answered)}; confidence {stated:.0f} % stated, {_hits(answered):.0f} % within 15 %; "
+            f"in the middle the truth is {median(1 + off(answer) for answer in answered):.2f} × the prediction"
         )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -67,7 +67,7 @@ def summary(judged: Sequence[Judged]) -> str:
 def _figures(judged: Sequence[Judged]) -> str:
     return (
         f"{sum(map(inside, judged))} of {len(judged)} inside 90 %, {sum(map(_in_half, judged))} inside 50 %, "
-        f"median error {100 * median(abs(off(each)) for each in judged):.1f} %, "
+        f"median error {100 * median(abs(off(answer)) for answer in judged):.1f} %, "
         f"median width ×/÷ {median(map(_width, judged)):.2f}"
     )
 
@@ -104,7 +104,7 @@ def _width(judged: Judged) -> float:
 
 
 def _hits(judged: Sequence[Judged]) -> float:
-    return 100 * fmean(NEAR_FACTORS[0] - 1 < off(each) < NEAR_FACTORS[1] - 1 for each in judged)
+    return 100 * fmean(NEAR_FACTORS[0] - 1 < off(answer) < NEAR_FACTORS[1] - 1 for answer in judged)
 
 
 def in_words(ms: float) -> str:
