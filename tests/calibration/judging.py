@@ -13,7 +13,7 @@ from attrs import frozen
 from confiture.estimate.error_law import NEAR_FACTORS, ErrorLaw
 from confiture.estimate.fit import fit
 from confiture.estimate.prior import Prior
-from tests.calibration.timings import Cases, Prediction, predictions
+from tests.calibration.timings import Cases, Prediction, predict_all
 
 WIDEST = 3.0
 _RESAMPLED = 2000
@@ -46,7 +46,7 @@ class Judged:
         """Whether the truth was within 15 %."""
         return math.log(NEAR_FACTORS[0]) < self._off < math.log(NEAR_FACTORS[1])
 
-    def covered(self, share: float) -> bool:
+    def covers(self, share: float) -> bool:
         """Whether the truth was inside the interval of this probability."""
         low, high = (
             self.sure.find_quantile(share_below) for share_below in (0.5 - share / 2, 0.5 + share / 2)
@@ -64,9 +64,9 @@ class Judged:
         return self.prediction.residual.value - self.sure.median
 
 
-def leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
+def judge_leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
     """Judge each case by what all others teach."""
-    everything = predictions(cases, design)
+    everything = predict_all(cases, design)
     judged = []
     for name in cases:
         groups = fit(prediction.residual for prediction in everything if prediction.residual.case != name)
@@ -80,16 +80,18 @@ def leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
     return judged
 
 
-def by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
+def judge_by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
-    pairs = ((prediction, prediction.residual) for prediction in predictions(cases, design))
+    pairs = ((prediction, prediction.residual) for prediction in predict_all(cases, design))
     return [
         Judged(prediction, prior.find_law(residual.kind, residual.regime, residual.times))
         for prediction, residual in pairs
     ]
 
 
-def clustered(judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], float]) -> tuple[float, float]:
+def resample_range(
+    judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], float]
+) -> tuple[float, float]:
     """Return the 90 % range of a measure when whole cases are drawn again and again."""
     by_case = defaultdict(list)
     for judgement in judged:
@@ -103,16 +105,16 @@ def clustered(judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], fl
     return found[len(found) // 20], found[-len(found) // 20]
 
 
-def coverage(judged: Sequence[Judged], share: float) -> float:
+def compute_coverage(judged: Sequence[Judged], share: float) -> float:
     """Return how often the truth was inside the interval of this probability."""
-    return fmean(judgement.covered(share) for judgement in judged)
+    return fmean(judgement.covers(share) for judgement in judged)
 
 
-def median_error(judged: Sequence[Judged]) -> float:
+def compute_median_error(judged: Sequence[Judged]) -> float:
     """Return the median absolute error, relative to the estimate."""
     return median(judgement.error for judgement in judged)
 
 
-def median_width(judged: Sequence[Judged]) -> float:
+def compute_median_width(judged: Sequence[Judged]) -> float:
     """Return the median width of the 90 % interval, as a factor."""
     return median(judgement.sure.width for judgement in judged)
