@@ -58,17 +58,21 @@ def compare(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> O
     unequal = _find_unequal(case, answer)
     if answer.refused:
         return _build_refused(case, truth, answer, unequal)
-    said = answer.facts
+    facts = answer.facts
     hidden = {name for name, what in answer.not_seen if what != "scans"}
     true = {lock for lock in truth.locks.items() if not ({None, lock[0]} & hidden)}
-    told = set(said.locks.items())
+    reported = set(facts.locks.items())
     return Outcome(
         case.id,
         answer.place,
         (
             *unequal,
             *_build_difference(
-                case, answer, "locks", _join_words(true - told), _join_words(told - set(truth.locks.items()))
+                case,
+                answer,
+                "locks",
+                _join_words(true - reported),
+                _join_words(reported - set(truth.locks.items())),
             ),
             *_compare_sets(case, truth, answer),
             *_compare_blocks(case, truth, answer, real),
@@ -76,10 +80,10 @@ def compare(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> O
             *_compare_errors(case, truth, answer),
         ),
         true_locks=len(true),
-        found_locks=len(true & told),
-        said_locks=len(told),
+        found_locks=len(true & reported),
+        said_locks=len(reported),
         declared=bool(hidden),
-        long=(truth.long, said.long),
+        long=(truth.long, facts.long),
         tried=real is not None,
     )
 
@@ -108,15 +112,15 @@ def _compare_blocks(case: Case, truth: Facts, answer: Answer, real: Waiting | No
     # What is locked for a moment blocks for a moment: whoever looks at the end does not see it.
     brief = truth.transient | answer.facts.transient
     for name in ("reads", "writes"):
-        said = getattr(answer.facts, name) - brief
+        reported = getattr(answer.facts, name) - brief
         expected = getattr(truth, name) - brief
-        if said != expected:
+        if reported != expected:
             yield from _build_difference(
-                case, answer, f"blocks {name}", _join_words(expected), _join_words(said)
+                case, answer, f"blocks {name}", _join_words(expected), _join_words(reported)
             )
-        if real is not None and said != getattr(real, name) - brief:
+        if real is not None and reported != getattr(real, name) - brief:
             waited = _join_words(getattr(real, name) - brief)
-            yield from _build_difference(case, answer, f"really blocks {name}", waited, _join_words(said))
+            yield from _build_difference(case, answer, f"really blocks {name}", waited, _join_words(reported))
 
 
 def _compare_long_block(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:

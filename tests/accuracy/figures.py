@@ -40,7 +40,7 @@ def compute_figures(outcomes: Sequence[Outcome], *, part: bool = False) -> tuple
             outcomes,
             "blocks, really tried",
             {"really blocks reads", "really blocks writes"},
-            lambda each: each.tried,
+            lambda outcome: outcome.tried,
         ),
         *_compute_long_figures(outcomes),
         _build_none_wrong(outcomes, "errors and refusals", {"error", "refused"}),
@@ -49,7 +49,7 @@ def compute_figures(outcomes: Sequence[Outcome], *, part: bool = False) -> tuple
 
 
 def _compute_lock_figures(outcomes: Sequence[Outcome], part: bool) -> tuple[Figure, ...]:
-    true, found, said, declared = (
+    true, found, reported, declared = (
         sum(getattr(outcome, name) for outcome in outcomes)
         for name in ("true_locks", "found_locks", "said_locks", "declared")
     )
@@ -57,7 +57,7 @@ def _compute_lock_figures(outcomes: Sequence[Outcome], part: bool) -> tuple[Figu
     most = max(int(part), len(outcomes) // DECLARED_IN)
     return (
         Figure("locks: recall", _format_share(found, true), "1.00", found == true),
-        Figure("locks: precision", _format_share(found, said), "1.00", found == said),
+        Figure("locks: precision", _format_share(found, reported), "1.00", found == reported),
         Figure(
             "locks: cases with some not seen",
             f"{declared} of {len(outcomes)}",

@@ -136,7 +136,7 @@ class Subject:
             self.found,
             tables=self._locks(end, "rpmvf"),
             indexes=self._locks(end, "iI"),
-            index_names=self._names({oid for oid, each in self.known.items() if each.kind in "iI"}),
+            index_names=self._names({oid for oid, relation in self.known.items() if relation.kind in "iI"}),
             transient={
                 self._name(oid): mode
                 for oid, mode in strongest.items()
@@ -163,7 +163,7 @@ class Subject:
         )
 
     def _counts(self) -> dict[int, tuple[int, int]]:
-        oids = [oid for oid, each in self.known.items() if each.kind in "rm"]
+        oids = [oid for oid, relation in self.known.items() if relation.kind in "rm"]
         rows = self.conn.execute(_COUNTS, (oids,))
         return {oid: (scans, returned) for oid, scans, returned in rows}
 
@@ -211,13 +211,15 @@ class Subject:
         strong = {oid for oid, mode in self.observer.seen if mode in STRONG}
         return {
             oid
-            for oid, each in self.known.items()
-            if each.name in names or (oid in strong and each.kind in "rp")
+            for oid, relation in self.known.items()
+            if relation.name in names or (oid in strong and relation.kind in "rp")
         }
 
     def _try(self) -> Any:
         held = {oid for oid, mode in self.observer.look() if mode in STRONG}
-        views = {each.name for oid, each in self.known.items() if oid in held and each.kind == "v"}
+        views = {
+            relation.name for oid, relation in self.known.items() if oid in held and relation.kind == "v"
+        }
         return find_waiting(self.third, self.known, frozenset(views))
 
     def _blocks(self) -> None:
@@ -268,18 +270,18 @@ def _collect_rewrites(setting_up: Connection[Any], conn: Connection[Any]) -> set
     rewritten: set[int] = set()
     setting_up.execute(_ON_REWRITE)
 
-    def told(notice: psycopg.errors.Diagnostic) -> None:
-        said = notice.message_primary or ""
-        if said.startswith(_REWRITTEN):
-            rewritten.add(int(said.removeprefix(_REWRITTEN)))
+    def collect(notice: psycopg.errors.Diagnostic) -> None:
+        message = notice.message_primary or ""
+        if message.startswith(_REWRITTEN):
+            rewritten.add(int(message.removeprefix(_REWRITTEN)))
 
-    conn.add_notice_handler(told)
+    conn.add_notice_handler(collect)
     return rewritten
 
 
 def _count_rows(conn: Connection[Any], known: Mapping[int, Known], only: str = "") -> dict[int, int]:
     """Return how many rows each table has, those of its partitions and children included."""
-    counted = {oid: each.name for oid, each in known.items() if each.kind in "rpm"}
+    counted = {oid: relation.name for oid, relation in known.items() if relation.kind in "rpm"}
     return {
         oid: conn.execute(f"SELECT count(*) FROM {only} {name}".encode()).fetchall()[0][0]
         for oid, name in counted.items()
@@ -299,19 +301,19 @@ def measure(templates: TemplateDatabases, case: Case) -> Measured:
     return _replace_transient(runs[0], held)
 
 
-def _replace_transient(one: Measured, held: Mapping[str, str]) -> Measured:
+def _replace_transient(measured: Measured, held: Mapping[str, str]) -> Measured:
     """Return what a statement did that ended its own transaction: its scans are not to be had."""
-    indexes = {build for build in held if build in one.index_names}
+    indexes = {build for build in held if build in measured.index_names}
     tables = {name: mode for name, mode in held.items() if name not in indexes}
     return evolve(
-        one,
+        measured,
         tables=tables,
         indexes={name: held[name] for name in indexes},
         transient={},
         scan=frozenset(),
         br=frozenset(name for name, mode in tables.items() if mode == STRONG[-1]),
         bw=frozenset(tables),
-        long=bool(one.rewrite & frozenset(tables)),
+        long=bool(measured.rewrite & frozenset(tables)),
     )
 
 
@@ -339,9 +341,11 @@ def _measure_once(templates: TemplateDatabases, case: Case) -> Measured:
 def build_row(case: Case, by_major: Mapping[int, Measured]) -> dict[str, str]:
     """Return the case's row with what was measured put in."""
     base_major, base = next(iter(by_major.items()))
-    agrees = sorted(number for number, each in by_major.items() if each == base)
+    agrees = sorted(number for number, measured in by_major.items() if measured == base)
     differs = [
-        f"{number}:{_describe_difference(base, each)}" for number, each in by_major.items() if each != base
+        f"{number}:{_describe_difference(base, measured)}"
+        for number, measured in by_major.items()
+        if measured != base
     ]
     all_locks = {**base.tables, **{f"index {name}": mode for name, mode in base.indexes.items()}}
     top = max((_MODES.index(mode) for mode in all_locks.values()), default=0)

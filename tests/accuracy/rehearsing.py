@@ -76,10 +76,10 @@ def _rehearse_case(case: Case, url: str, place: str) -> tuple[Facts, Any, str | 
 
 def rehearse(settings: Settings, place: str) -> Report:
     """Rehearse what is pending in one of the three places."""
-    more: dict[str, Any] = {"place": place}
+    options: dict[str, Any] = {"place": place}
     if place == "embedded":
-        more["sample_rows"] = ALL_ROWS
-    return operations.run(settings, dry_run=True, **more)
+        options["sample_rows"] = ALL_ROWS
+    return operations.run(settings, dry_run=True, **options)
 
 
 def _read_declared(report: Report) -> frozenset[str]:

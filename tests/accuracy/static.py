@@ -54,13 +54,13 @@ def compare_all(cases: Iterable[Case]) -> tuple[list[str], int, int, int]:
     wrong: list[str] = []
     right = made_up = missed = 0
     for case in cases:
-        truth, said = case.truth(ON), lints_as_long(case)
-        if truth is None or said is None:
+        truth, reported = case.truth(ON), lints_as_long(case)
+        if truth is None or reported is None:
             continue
-        right += truth.long and said
-        made_up += said and not truth.long
-        missed += truth.long and not said
-        if truth.long != said:
+        right += truth.long and reported
+        made_up += reported and not truth.long
+        missed += truth.long and not reported
+        if truth.long != reported:
             wrong.append(f"{case.id}: {'missed' if truth.long else 'made up'}: {case.migration}")
     return wrong, right, made_up, missed
 

@@ -187,10 +187,10 @@ def find_contenders() -> dict[str, Contender]:
 
 def print_apply_figures(bench: Bench) -> None:
     """Print the cost of a migration: 1,000 less 100, median of the rounds."""
-    each = find_contenders()
-    costs: dict[str, list[Cost]] = {name: [] for name in each}
+    contenders = find_contenders()
+    costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
-        for name, contender in each.items():
+        for name, contender in contenders.items():
             few, many = (_measure_apply(bench, contender, number) for number in (FEW, MANY))
             per = MANY - FEW
             costs[name].append(Cost((many.wall_ms - few.wall_ms) / per, (many.cpu_ms - few.cpu_ms) / per))

@@ -54,16 +54,16 @@ def main() -> None:
         _print_by_prior(cases)
 
 
-def _print_machines(one: Cases, other: Cases) -> None:
+def _print_machines(ours: Cases, theirs: Cases) -> None:
     """Print how good estimates are on a machine that the timings are not of, and what pooling both gives."""
-    print(f"\n# Two machines: {FILE.name} with {len(one)} cases, {OTHER.name} with {len(other)}")
+    print(f"\n# Two machines: {FILE.name} with {len(ours)} cases, {OTHER.name} with {len(theirs)}")
     for runs, sizes in ONE_AND_SEVERAL:
         print(f"\n{_count(runs, 'run')} at each of {_count(sizes, 'size')}\n")
         print(
             f"{_HEAD.replace('predicted at', 'cases of | judged by')}\n|---|---|---|---|---|---|---|---|---|"
         )
-        pooled = judge_leaving_one_out({**one, **other}, (runs, sizes))
-        for file, machine_cases, other_cases in ((FILE, one, other), (OTHER, other, one)):
+        pooled = judge_leaving_one_out({**ours, **theirs}, (runs, sizes))
+        for file, machine_cases, other_cases in ((FILE, ours, theirs), (OTHER, theirs, ours)):
             judged = {
                 "its own others": judge_leaving_one_out(machine_cases, (runs, sizes)),
                 "the other machine's": judge_by_prior(machine_cases, (runs, sizes), learn(other_cases)),

@@ -23,8 +23,8 @@ def learn(cases: Cases) -> Prior:
 
 def learn_catalog(cases: Cases) -> CatalogBound:
     """Return the bound that all but one in a hundred catalog-only statements kept."""
-    several = pair_catalog_times(cases).values()
-    pairs = [(rehearsed, true, 1 / len(pairs)) for pairs in several for rehearsed, true in pairs]
+    pairs_by_case = pair_catalog_times(cases).values()
+    pairs = [(rehearsed, true, 1 / len(pairs)) for pairs in pairs_by_case for rehearsed, true in pairs]
     (times,) = compute_weighted_quantiles(
         [(true / rehearsed, weight) for rehearsed, true, weight in pairs], (_SURE,)
     )

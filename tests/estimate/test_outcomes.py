@@ -82,10 +82,10 @@ def test_bounds_count_by_themselves():
 def test_one_run_moves_predictions_a_little_and_many_move_them_far():
     slow = [build_migration(build_kept(200.0), version=str(number)) for number in range(40)]
 
-    one, many = learn_from_runs(slow[:1]), learn_from_runs(slow)
+    once, often = learn_from_runs(slow[:1]), learn_from_runs(slow)
 
-    assert 0 < one.shift < 0.1
-    assert many.shift == pytest.approx(0.8 * math.log(2))
+    assert 0 < once.shift < 0.1
+    assert often.shift == pytest.approx(0.8 * math.log(2))
 
 
 def test_runs_that_are_as_predicted_sharpen_the_intervals():

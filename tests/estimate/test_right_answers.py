@@ -66,8 +66,8 @@ def move_orders(here: Statistics) -> Statistics:
 
 
 def add_column(here: Statistics) -> Statistics:
-    more = Column("more", "text", 8, -1.0, 0.0)
-    return change_orders(columns=(*here.relations[ORDERS].columns, more))(here)
+    column = Column("more", "text", 8, -1.0, 0.0)
+    return change_orders(columns=(*here.relations[ORDERS].columns, column))(here)
 
 
 def partition_orders(here: Statistics) -> Statistics:
