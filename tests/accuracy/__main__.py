@@ -9,29 +9,29 @@ import click
 
 from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.cases import TABLES, Case, read_cases
-from tests.accuracy.comparing import Outcome, compared
-from tests.accuracy.cost import costs
-from tests.accuracy.figures import figures, table
-from tests.accuracy.laboratory import laboratory, major, prepared
-from tests.accuracy.rehearsing import rehearsed, tried
+from tests.accuracy.comparing import Outcome, compare
+from tests.accuracy.cost import measure_costs
+from tests.accuracy.figures import compute_figures, render_table
+from tests.accuracy.laboratory import open_laboratory, prepare, read_major
+from tests.accuracy.rehearsing import answer_case, try_case
 
 PLACES = ("transaction", "clone", "embedded")
 # Each embedded rehearsal starts a server of its own.
 A_SHARE = {"embedded": 10}
 
 
-def outcomes_of(templates: TemplateDatabases, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
+def compare_case(templates: TemplateDatabases, case: Case, places: Sequence[str]) -> Iterator[Outcome]:
     """Rehearse a case in each place, and compare."""
-    truth = case.truth(major(templates.conn))
+    truth = case.truth(read_major(templates.conn))
     if truth is None:
         return
-    with prepared(templates, case) as url:
-        real = tried(case, url) if "transaction" in places else None
+    with prepare(templates, case) as url:
+        real = try_case(case, url) if "transaction" in places else None
         for place in places:
             if case.mode == "notx" and place == "transaction":
                 continue
-            answer = rehearsed(case, url, place)
-            yield compared(case, truth, answer, real)
+            answer = answer_case(case, url, place)
+            yield compare(case, truth, answer, real)
 
 
 @click.command()
@@ -48,21 +48,21 @@ def outcomes_of(templates: TemplateDatabases, case: Case, places: Sequence[str])
 def main(only: tuple[str, ...], tables: tuple[str, ...], places: tuple[str, ...], cost: bool | None) -> None:
     """Print how well a rehearsal sees; exit 1 where a figure is not reached."""
     cases = [case for case in read_cases(*tables) if not only or case.id in only]
-    with laboratory() as templates:
+    with open_laboratory() as templates:
         click.echo(f"PostgreSQL {templates.conn.info.server_version // 10000}, {len(cases)} cases")
         outcomes = [
-            each
+            outcome
             for number, case in enumerate(cases)
-            for each in outcomes_of(templates, case, places or _usual(number))
+            for outcome in compare_case(templates, case, places or _choose_places(number))
         ]
-        priced = costs(templates) if (not only if cost is None else cost) else ()
+        priced = measure_costs(templates) if (not only if cost is None else cost) else ()
     good = _show(outcomes, () if places else A_SHARE)
     if priced:
-        click.echo(table("\nwhat it costs", priced))
-    sys.exit(0 if good and all(each.good for each in priced) else 1)
+        click.echo(render_table("\nwhat it costs", priced))
+    sys.exit(0 if good and all(outcome.good for outcome in priced) else 1)
 
 
-def _usual(number: int) -> tuple[str, ...]:
+def _choose_places(number: int) -> tuple[str, ...]:
     return tuple(place for place in PLACES if number % A_SHARE.get(place, 1) == 0)
 
 
@@ -75,9 +75,9 @@ def _show(outcomes: Sequence[Outcome], parts: Collection[str]) -> bool:
             click.echo(str(wrong))
     good = True
     for place in PLACES:
-        if here := [each for each in outcomes if each.place == place]:
-            lines = figures(here, part=place in parts)
-            click.echo(table(f"\nin {place}: {len(here)} cases", lines))
+        if here := [outcome for outcome in outcomes if outcome.place == place]:
+            lines = compute_figures(here, part=place in parts)
+            click.echo(render_table(f"\nin {place}: {len(here)} cases", lines))
             good = good and all(line.good for line in lines)
     return good
 

@@ -53,9 +53,9 @@ class Case:
     def truth(self, major: int) -> Facts | None:
         """Return what is true on this version, ``None`` where nobody has looked."""
         if str(major) in self.row["agrees_on_pg"].split(","):
-            return _facts(self.row)
-        differs = dict(_differing(self.row["pg_diffs"]))
-        return _differing_facts(_facts(self.row), differs[major]) if major in differs else None
+            return _build_facts(self.row)
+        differs = dict(_parse_differences(self.row["pg_diffs"]))
+        return _apply_differences(_build_facts(self.row), differs[major]) if major in differs else None
 
 
 def read_cases(*tables: str) -> tuple[Case, ...]:
@@ -71,86 +71,91 @@ def read_table(name: str) -> tuple[Case, ...]:
     return tuple(Case(row["id"], row["txmode"], row["setup_sql"], row["migration_sql"], row) for row in rows)
 
 
-def spelled(name: str) -> str:
+def spell_name(name: str) -> str:
     """Return a relation as a report spells it: with its schema, quoted only where PostgreSQL would."""
     schema, dot, relation = name.rpartition(".")
-    return f"{_quoted(schema if dot else 'public')}.{_quoted(relation)}"
+    return f"{_quote(schema if dot else 'public')}.{_quote(relation)}"
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     return word if _PLAIN.fullmatch(word) else '"' + word.replace('"', '""') + '"'
 
 
-def _facts(row: Mapping[str, str]) -> Facts:
-    transient = _modes(_listed(row["transient_only_locks"]))
-    locks = {**_modes(_listed(row["locks_on_tables"])), **_modes(_listed(row["locks_on_indexes"]))}
+def _build_facts(row: Mapping[str, str]) -> Facts:
+    transient = _parse_modes(_parse_list(row["transient_only_locks"]))
+    locks = {
+        **_parse_modes(_parse_list(row["locks_on_tables"])),
+        **_parse_modes(_parse_list(row["locks_on_indexes"])),
+    }
     return Facts(
-        locks=strong({**transient, **locks}),
-        rewrites=_named(_listed(row["rewrite"].removeprefix("yes:"))),
-        builds=built(_listed(row["index_rebuilt_or_built_on"])),
-        scans=_named(_listed(row["full_scan_of"])),
-        reads=_named(_listed(row["blocks_reads_of"])),
-        writes=_named(_listed(row["blocks_writes_of"])),
+        locks=select_strong({**transient, **locks}),
+        rewrites=_spell_names(_parse_list(row["rewrite"].removeprefix("yes:"))),
+        builds=parse_builds(_parse_list(row["index_rebuilt_or_built_on"])),
+        scans=_spell_names(_parse_list(row["full_scan_of"])),
+        reads=_spell_names(_parse_list(row["blocks_reads_of"])),
+        writes=_spell_names(_parse_list(row["blocks_writes_of"])),
         long=row["long_block"] == "yes",
         transient=frozenset(transient),
         error=None if row["error"] == "-" else row["error"],
     )
 
 
-def strong(modes: Mapping[str, str]) -> dict[str, str]:
+def select_strong(modes: Mapping[str, str]) -> dict[str, str]:
     """Return those of Share or stronger."""
     return {relation: mode for relation, mode in modes.items() if mode in STRONG}
 
 
-def built(words: Iterable[str]) -> frozenset[str]:
+def parse_builds(words: Iterable[str]) -> frozenset[str]:
     """Return the builds with every name spelled out."""
     return frozenset(
-        f"new@{spelled(word[4:])}" if word.startswith("new@") else spelled(word) for word in words
+        f"new@{spell_name(word[4:])}" if word.startswith("new@") else spell_name(word) for word in words
     )
 
 
-def _listed(text: str) -> list[str]:
+def _parse_list(text: str) -> list[str]:
     return [] if text in ("none", "no", "-") else text.split(",")
 
 
-def _named(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(spelled(name) for name in names)
+def _spell_names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(spell_name(name) for name in names)
 
 
-def _modes(words: Iterable[str]) -> dict[str, str]:
+def _parse_modes(words: Iterable[str]) -> dict[str, str]:
     pairs = (word.rpartition(":") for word in words)
-    return {spelled(name): mode for name, _, mode in pairs}
+    return {spell_name(name): mode for name, _, mode in pairs}
 
 
-def _differing(text: str) -> Iterable[tuple[int, dict[str, Any]]]:
+def _parse_differences(text: str) -> Iterable[tuple[int, dict[str, Any]]]:
     """Read ``14:tables={}/br=[]/error=… ; 15:…``."""
-    for each in [] if text == "-" else text.split(" ; "):
-        major, _, rest = each.partition(":")
+    for difference in [] if text == "-" else text.split(" ; "):
+        major, _, rest = difference.partition(":")
         parts = (part.partition("=") for part in re.split(r"/(?=[a-z]+=)", rest))
-        yield int(major), {key: value if key == "error" else _literal(value) for key, _, value in parts}
+        yield int(major), {key: value if key == "error" else _parse_literal(value) for key, _, value in parts}
 
 
-def _literal(text: str) -> Any:
+def _parse_literal(text: str) -> Any:
     return ast.literal_eval(text)
 
 
 _LISTS = {"rewrite": "rewrites", "scan": "scans", "br": "reads", "bw": "writes"}
 
 
-def _differing_facts(facts: Facts, differs: Mapping[str, Any]) -> Facts:
+def _apply_differences(facts: Facts, differs: Mapping[str, Any]) -> Facts:
     """Return the facts with what differs on a version put in."""
-    changes: dict[str, Any] = {field: _named(differs[key]) for key, field in _LISTS.items() if key in differs}
+    changes: dict[str, Any] = {
+        field: _spell_names(differs[key]) for key, field in _LISTS.items() if key in differs
+    }
     if "error" in differs:
         changes["error"] = None if differs["error"] == "-" else differs["error"]
     if "builds" in differs:
-        changes["builds"] = built(differs["builds"])
+        changes["builds"] = parse_builds(differs["builds"])
     if "long" in differs:
         changes["long"] = differs["long"]
     if "tables" in differs:
         # A difference tells all the locks anew, those on indexes under a key of their own.
         named = {**differs["tables"], **differs.get("indexes", {}), **differs.get("transient", {})}
-        changes["locks"] = strong({spelled(name): mode for name, mode in named.items()})
-        changes["transient"] = frozenset(spelled(name) for name in differs.get("transient", {}))
+        changes["locks"] = select_strong({spell_name(name): mode for name, mode in named.items()})
+        changes["transient"] = frozenset(spell_name(name) for name in differs.get("transient", {}))
     if changes.get("error"):
         return Facts(error=changes["error"])
     return evolve(facts, **changes)

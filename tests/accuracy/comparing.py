@@ -53,39 +53,45 @@ class Outcome:
     tried: bool = False
 
 
-def compared(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> Outcome:
+def compare(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> Outcome:
     """Compare what was said of a case with what is true of it."""
-    unequal = _unequal(case, answer)
+    unequal = _find_unequal(case, answer)
     if answer.refused:
-        return _refused(case, truth, answer, unequal)
-    said = answer.facts
+        return _build_refused(case, truth, answer, unequal)
+    facts = answer.facts
     hidden = {name for name, what in answer.not_seen if what != "scans"}
     true = {lock for lock in truth.locks.items() if not ({None, lock[0]} & hidden)}
-    told = set(said.locks.items())
+    reported = set(facts.locks.items())
     return Outcome(
         case.id,
         answer.place,
         (
             *unequal,
-            *_different(case, answer, "locks", _words(true - told), _words(told - set(truth.locks.items()))),
-            *_sets(case, truth, answer),
-            *_blocks(case, truth, answer, real),
-            *_long(case, truth, answer),
-            *_error(case, truth, answer),
+            *_build_difference(
+                case,
+                answer,
+                "locks",
+                _join_words(true - reported),
+                _join_words(reported - set(truth.locks.items())),
+            ),
+            *_compare_sets(case, truth, answer),
+            *_compare_blocks(case, truth, answer, real),
+            *_compare_long_block(case, truth, answer),
+            *_compare_errors(case, truth, answer),
         ),
         true_locks=len(true),
-        found_locks=len(true & told),
-        said_locks=len(told),
+        found_locks=len(true & reported),
+        said_locks=len(reported),
         declared=bool(hidden),
-        long=(truth.long, said.long),
+        long=(truth.long, facts.long),
         tried=real is not None,
     )
 
 
-def _refused(case: Case, truth: Facts, answer: Answer, unequal: tuple[Wrong, ...]) -> Outcome:
+def _build_refused(case: Case, truth: Facts, answer: Answer, unequal: tuple[Wrong, ...]) -> Outcome:
     """Nothing ran: right where the migration is faulty, by the server's word or by our contract."""
     faulty = truth.error or case.mode == "own" or _controls_transactions(case)
-    wrong = () if faulty else _different(case, answer, "refused", "a rehearsal", answer.refused or "")
+    wrong = () if faulty else _build_difference(case, answer, "refused", "a rehearsal", answer.refused or "")
     return Outcome(case.id, answer.place, (*unequal, *wrong), refused=answer.refused)
 
 
@@ -94,50 +100,52 @@ def _controls_transactions(case: Case) -> bool:
     return bool(words & {"BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "START", "END", "ABORT"})
 
 
-def _sets(case: Case, truth: Facts, answer: Answer) -> Iterable[Wrong]:
+def _compare_sets(case: Case, truth: Facts, answer: Answer) -> Iterable[Wrong]:
     unseen = {what for _, what in answer.not_seen}
     for name in SETS:
         expected, got = getattr(truth, name), getattr(answer.facts, name)
         if expected != got and name not in unseen:
-            yield from _different(case, answer, name, _words(expected), _words(got))
+            yield from _build_difference(case, answer, name, _join_words(expected), _join_words(got))
 
 
-def _blocks(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> Iterable[Wrong]:
+def _compare_blocks(case: Case, truth: Facts, answer: Answer, real: Waiting | None) -> Iterable[Wrong]:
     # What is locked for a moment blocks for a moment: whoever looks at the end does not see it.
     brief = truth.transient | answer.facts.transient
     for name in ("reads", "writes"):
-        said = getattr(answer.facts, name) - brief
+        reported = getattr(answer.facts, name) - brief
         expected = getattr(truth, name) - brief
-        if said != expected:
-            yield from _different(case, answer, f"blocks {name}", _words(expected), _words(said))
-        if real is not None and said != getattr(real, name) - brief:
-            waited = _words(getattr(real, name) - brief)
-            yield from _different(case, answer, f"really blocks {name}", waited, _words(said))
+        if reported != expected:
+            yield from _build_difference(
+                case, answer, f"blocks {name}", _join_words(expected), _join_words(reported)
+            )
+        if real is not None and reported != getattr(real, name) - brief:
+            waited = _join_words(getattr(real, name) - brief)
+            yield from _build_difference(case, answer, f"really blocks {name}", waited, _join_words(reported))
 
 
-def _long(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:
+def _compare_long_block(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:
     if truth.long == answer.facts.long:
         return ()
-    return _different(case, answer, "long block", str(truth.long), str(answer.facts.long))
+    return _build_difference(case, answer, "long block", str(truth.long), str(answer.facts.long))
 
 
-def _error(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:
-    expected, got = (each.split()[0] if each else "none" for each in (truth.error, answer.facts.error))
-    return _different(case, answer, "error", expected, got) if expected != got else ()
+def _compare_errors(case: Case, truth: Facts, answer: Answer) -> tuple[Wrong, ...]:
+    expected, got = (error.split()[0] if error else "none" for error in (truth.error, answer.facts.error))
+    return _build_difference(case, answer, "error", expected, got) if expected != got else ()
 
 
-def _unequal(case: Case, answer: Answer) -> tuple[Wrong, ...]:
+def _find_unequal(case: Case, answer: Answer) -> tuple[Wrong, ...]:
     if not answer.unequal:
         return ()
-    return _different(case, answer, "afterwards", "all as before", _words(answer.unequal))
+    return _build_difference(case, answer, "afterwards", "all as before", _join_words(answer.unequal))
 
 
-def _different(case: Case, answer: Answer, figure: str, expected: str, got: str) -> tuple[Wrong, ...]:
+def _build_difference(case: Case, answer: Answer, figure: str, expected: str, got: str) -> tuple[Wrong, ...]:
     if figure == "locks" and expected == got == "none":
         return ()
     return (Wrong(case.id, answer.place, figure, expected, got),)
 
 
-def _words(things: Iterable[object]) -> str:
+def _join_words(things: Iterable[object]) -> str:
     words = sorted(" ".join(thing) if isinstance(thing, tuple) else str(thing) for thing in things)
     return ", ".join(words) or "none"

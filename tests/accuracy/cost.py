@@ -52,10 +52,10 @@ class Took:
     shortest_ms: float
 
 
-def costs(templates: TemplateDatabases) -> tuple[Figure, ...]:
+def measure_costs(templates: TemplateDatabases) -> tuple[Figure, ...]:
     """Return what a rehearsal costs as figures."""
-    slow = took(templates, _BIG, _SLOW)
-    cheap = took(templates, _MANY, _HOLDING)
+    slow = measure_cost(templates, _BIG, _SLOW)
+    cheap = measure_cost(templates, _MANY, _HOLDING)
     ratio = slow.rehearsing_ms / slow.applying_ms
     added_ms = (cheap.rehearsing_ms - cheap.applying_ms) / len(_HOLDING)
     if slow.shortest_ms < SLOW_MS:
@@ -78,19 +78,19 @@ def costs(templates: TemplateDatabases) -> tuple[Figure, ...]:
     )
 
 
-def took(templates: TemplateDatabases, setup: str, statements: Sequence[str]) -> Took:
+def measure_cost(templates: TemplateDatabases, setup: str, statements: Sequence[str]) -> Took:
     """Apply and rehearse the same plan in turns, each on a fresh database."""
     template = templates.get_template(setup + " ANALYZE;")
     applying, rehearsing, shortest = [], [], []
     for _ in range(ROUNDS):
-        applying.append(_one(templates, template, statements, dry_run=False)[0])
-        each_ms, report = _one(templates, template, statements, dry_run=True)
+        applying.append(_measure_once(templates, template, statements, dry_run=False)[0])
+        each_ms, report = _measure_once(templates, template, statements, dry_run=True)
         rehearsing.append(each_ms)
         shortest.append(min(line.duration_ms for line in report.migrations[0].statements))
     return Took(median(applying), median(rehearsing), median(shortest))
 
 
-def _one(
+def _measure_once(
     templates: TemplateDatabases, template: str, statements: Sequence[str], *, dry_run: bool
 ) -> tuple[float, Report]:
     name = templates.copy(template)

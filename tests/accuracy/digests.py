@@ -22,26 +22,28 @@ _TABLES = (
 _ROW = {"S": "(last_value, is_called)::text"}
 
 
-def digests(conn: Connection[Any]) -> dict[str, str]:
+def read_digests(conn: Connection[Any]) -> dict[str, str]:
     """Return a checksum of every catalog and of every table's rows, by name; sequences are tables too."""
-    catalogs = [_catalog(name) for (name,) in conn.execute(_CATALOGS)]
-    tables = [_checksum(name, name, _ROW.get(kind, "t::text")) for name, kind in conn.execute(_TABLES)]
+    catalogs = [_build_catalog_query(name) for (name,) in conn.execute(_CATALOGS)]
+    tables = [
+        _build_checksum_query(name, name, _ROW.get(kind, "t::text")) for name, kind in conn.execute(_TABLES)
+    ]
     return dict(conn.execute(" UNION ALL ".join([*catalogs, *tables]).encode()).fetchall())
 
 
-def differing(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+def find_differences(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
     """Return what is not as it was, by name."""
     return tuple(sorted(name for name in {*before, *after} if before.get(name) != after.get(name)))
 
 
-def _catalog(name: str) -> str:
+def _build_catalog_query(name: str) -> str:
     row = "t::text"
     if name in IN_PLACE:
         row = f"(to_jsonb(t) - '{{{','.join(IN_PLACE[name])}}}'::text[])::text"
-    return _checksum(name, f"pg_catalog.{name}", row)
+    return _build_checksum_query(name, f"pg_catalog.{name}", row)
 
 
-def _checksum(name: str, relation: str, row: str) -> str:
+def _build_checksum_query(name: str, relation: str, row: str) -> str:
     literal = name.replace("'", "''")
     return (
         f"SELECT '{literal}', md5(string_agg(line, E'\\n' ORDER BY line COLLATE \"C\"))"

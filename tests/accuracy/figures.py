@@ -30,34 +30,34 @@ class Figure:
     good: bool
 
 
-def figures(outcomes: Sequence[Outcome], *, part: bool = False) -> tuple[Figure, ...]:
+def compute_figures(outcomes: Sequence[Outcome], *, part: bool = False) -> tuple[Figure, ...]:
     """Return the figures of these outcomes, which are of a part of the cases only or of all."""
     return (
-        *_locks(outcomes, part),
-        *(_none_wrong(outcomes, name, {name}) for name in ("rewrites", "builds", "scans")),
-        _none_wrong(outcomes, "blocks", {"blocks reads", "blocks writes"}),
-        _none_wrong(
+        *_compute_lock_figures(outcomes, part),
+        *(_build_none_wrong(outcomes, name, {name}) for name in ("rewrites", "builds", "scans")),
+        _build_none_wrong(outcomes, "blocks", {"blocks reads", "blocks writes"}),
+        _build_none_wrong(
             outcomes,
             "blocks, really tried",
             {"really blocks reads", "really blocks writes"},
-            lambda each: each.tried,
+            lambda outcome: outcome.tried,
         ),
-        *_long(outcomes),
-        _none_wrong(outcomes, "errors and refusals", {"error", "refused"}),
-        _none_wrong(outcomes, "all as before", {"afterwards"}),
+        *_compute_long_figures(outcomes),
+        _build_none_wrong(outcomes, "errors and refusals", {"error", "refused"}),
+        _build_none_wrong(outcomes, "all as before", {"afterwards"}),
     )
 
 
-def _locks(outcomes: Sequence[Outcome], part: bool) -> tuple[Figure, ...]:
-    true, found, said, declared = (
+def _compute_lock_figures(outcomes: Sequence[Outcome], part: bool) -> tuple[Figure, ...]:
+    true, found, reported, declared = (
         sum(getattr(outcome, name) for outcome in outcomes)
         for name in ("true_locks", "found_locks", "said_locks", "declared")
     )
     # One case in 50; a part that has fewer may have one of them.
     most = max(int(part), len(outcomes) // DECLARED_IN)
     return (
-        Figure("locks: recall", _share(found, true), "1.00", found == true),
-        Figure("locks: precision", _share(found, said), "1.00", found == said),
+        Figure("locks: recall", _format_share(found, true), "1.00", found == true),
+        Figure("locks: precision", _format_share(found, reported), "1.00", found == reported),
         Figure(
             "locks: cases with some not seen",
             f"{declared} of {len(outcomes)}",
@@ -67,36 +67,39 @@ def _locks(outcomes: Sequence[Outcome], part: bool) -> tuple[Figure, ...]:
     )
 
 
-def _long(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
+def _compute_long_figures(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
     counts = Counter(outcome.long for outcome in outcomes if outcome.long is not None)
     right, missed, made_up = counts[True, True], counts[True, False], counts[False, True]
     return (
-        _at_least("long block: recall", right, right + missed),
-        _at_least("long block: precision", right, right + made_up),
+        _build_minimum("long block: recall", right, right + missed),
+        _build_minimum("long block: precision", right, right + made_up),
     )
 
 
-def _at_least(name: str, part: int, whole: int) -> Figure:
-    return Figure(name, _share(part, whole), f"{LONG:.2f} at least", part >= LONG * whole)
+def _build_minimum(name: str, part: int, whole: int) -> Figure:
+    return Figure(name, _format_share(part, whole), f"{LONG:.2f} at least", part >= LONG * whole)
 
 
-def _share(part: int, whole: int) -> str:
+def _format_share(part: int, whole: int) -> str:
     return f"{part / whole if whole else 1:.3f} ({part} of {whole})"
 
 
-def _everyone(_: Outcome) -> bool:
+def _count_every_outcome(_: Outcome) -> bool:
     return True
 
 
-def _none_wrong(
-    outcomes: Sequence[Outcome], name: str, of: set[str], counted: Callable[[Outcome], bool] = _everyone
+def _build_none_wrong(
+    outcomes: Sequence[Outcome],
+    name: str,
+    names: set[str],
+    counted: Callable[[Outcome], bool] = _count_every_outcome,
 ) -> Figure:
     among = [outcome for outcome in outcomes if counted(outcome)]
-    wrong = sum(any(fault.figure in of for fault in each.wrong) for each in among)
+    wrong = sum(any(fault.figure in names for fault in outcome.wrong) for outcome in among)
     return Figure(name, f"{wrong} of {len(among)} cases wrong", "0", wrong == 0)
 
 
-def table(title: str, lines: Sequence[Figure]) -> str:
+def render_table(title: str, lines: Sequence[Figure]) -> str:
     """Return the figures as words under each other."""
     widths = [
         max(len(word) for word in column)

@@ -15,18 +15,18 @@ from tests.accuracy.cases import Case
 
 
 @contextmanager
-def laboratory() -> Iterator[TemplateDatabases]:
+def open_laboratory() -> Iterator[TemplateDatabases]:
     """Lend a server, and the databases that those of the cases are copied from."""
     with (
         open_test_server() as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
-        quiet(conn),
+        disable_autovacuum(conn),
     ):
         yield TemplateDatabases(server, conn)
 
 
 @contextmanager
-def quiet(conn: Connection[Any]) -> Iterator[None]:
+def disable_autovacuum(conn: Connection[Any]) -> Iterator[None]:
     """Keep the server from vacuuming: that would look like something that a rehearsal left behind."""
     conn.execute("ALTER SYSTEM SET autovacuum = off")
     conn.execute("SELECT pg_reload_conf()")
@@ -38,7 +38,7 @@ def quiet(conn: Connection[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def prepared(templates: TemplateDatabases, case: Case) -> Iterator[str]:
+def prepare(templates: TemplateDatabases, case: Case) -> Iterator[str]:
     """Lend a database with the case's setup in it."""
     name = templates.copy(templates.get_template(f"{case.setup.rstrip().rstrip(';')}; ANALYZE;"))
     try:
@@ -47,6 +47,6 @@ def prepared(templates: TemplateDatabases, case: Case) -> Iterator[str]:
         templates.drop(name)
 
 
-def major(conn: Connection[Any]) -> int:
+def read_major(conn: Connection[Any]) -> int:
     """Return the server's major version."""
     return conn.info.server_version // 10000

@@ -34,17 +34,17 @@ class Waiting:
     writes: frozenset[str]
 
 
-def known_before(conn: Connection[Any]) -> dict[int, Known]:
+def read_relations(conn: Connection[Any]) -> dict[int, Known]:
     """Return the user's relations by oid: the map that locks are read against."""
     rows = conn.execute(_RELATIONS)
     return {oid: Known(f"{schema}.{name}", kind) for oid, schema, name, kind in rows}
 
 
-def waiting(third: Connection[Any], known: Mapping[int, Known], locked_views: frozenset[str]) -> Waiting:
+def find_waiting(third: Connection[Any], known: Mapping[int, Known], locked_views: frozenset[str]) -> Waiting:
     """Try every relation from ``third``, which is in autocommit, and return what waited."""
     third.execute(f"SET lock_timeout = {PATIENCE_MS}")
-    tables = {each.name for each in known.values() if each.kind in "rp"}
-    read = tables | {each.name for each in known.values() if each.kind == "m"} | locked_views
+    tables = {relation.name for relation in known.values() if relation.kind in "rp"}
+    read = tables | {relation.name for relation in known.values() if relation.kind == "m"} | locked_views
     return Waiting(
         reads=frozenset(name for name in read if _waits(third, f"SELECT * FROM {name} LIMIT 0")),
         writes=frozenset(name for name in tables if _waits(third, f"DELETE FROM {name} WHERE false")),

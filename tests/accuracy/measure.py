@@ -27,8 +27,8 @@ from psycopg import Connection
 
 from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.cases import DATA, STRONG, Case, read_table
-from tests.accuracy.laboratory import laboratory, major, prepared
-from tests.accuracy.live import Known, known_before, waiting
+from tests.accuracy.laboratory import open_laboratory, prepare, read_major
+from tests.accuracy.live import Known, find_waiting, read_relations
 
 TABLE = "locks_more.tsv"
 _PAUSE = "PERFORM pg_sleep(0.15);"
@@ -91,7 +91,7 @@ class Observer:
         return now
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watch(self) -> Iterator[None]:
         """Look all the while."""
         self.over.clear()
         thread = threading.Thread(target=self._watch)
@@ -129,14 +129,14 @@ class Subject:
                 self._step(statement)
         except psycopg.Error as error:
             return Measured(error=f"{error.sqlstate} {error.diag.message_primary}")
-        strongest = _strongest(self.observer.seen)
-        end = _strongest(self.observer.look())
+        strongest = _find_strongest(self.observer.seen)
+        end = _find_strongest(self.observer.look())
         self._blocks()
         return evolve(
             self.found,
             tables=self._locks(end, "rpmvf"),
             indexes=self._locks(end, "iI"),
-            index_names=self._names({oid for oid, each in self.known.items() if each.kind in "iI"}),
+            index_names=self._names({oid for oid, relation in self.known.items() if relation.kind in "iI"}),
             transient={
                 self._name(oid): mode
                 for oid, mode in strongest.items()
@@ -146,8 +146,8 @@ class Subject:
 
     def _step(self, statement: str) -> None:
         counts, files = self._counts(), self._files()
-        self.observer.seen = {each for each in self.observer.seen if each[1] in STRONG}
-        with self.observer.watching():
+        self.observer.seen = {lock for lock in self.observer.seen if lock[1] in STRONG}
+        with self.observer.watch():
             self.conn.execute(statement.encode())
         truncates = statement.lstrip().upper().startswith("TRUNCATE")
         scans = self._scans(counts, truncates)
@@ -163,7 +163,7 @@ class Subject:
         )
 
     def _counts(self) -> dict[int, tuple[int, int]]:
-        oids = [oid for oid, each in self.known.items() if each.kind in "rm"]
+        oids = [oid for oid, relation in self.known.items() if relation.kind in "rm"]
         rows = self.conn.execute(_COUNTS, (oids,))
         return {oid: (scans, returned) for oid, scans, returned in rows}
 
@@ -178,7 +178,7 @@ class Subject:
         }
 
     def _files(self) -> Files:
-        return _files_of(self.conn)
+        return _read_files(self.conn)
 
     def _changed(self, then: Files, now: Files) -> tuple[set[int], frozenset[str], set[int]]:
         """Return what was rewritten, the builds, and the tables with a build."""
@@ -211,21 +211,23 @@ class Subject:
         strong = {oid for oid, mode in self.observer.seen if mode in STRONG}
         return {
             oid
-            for oid, each in self.known.items()
-            if each.name in names or (oid in strong and each.kind in "rp")
+            for oid, relation in self.known.items()
+            if relation.name in names or (oid in strong and relation.kind in "rp")
         }
 
     def _try(self) -> Any:
         held = {oid for oid, mode in self.observer.look() if mode in STRONG}
-        views = {each.name for oid, each in self.known.items() if oid in held and each.kind == "v"}
-        return waiting(self.third, self.known, frozenset(views))
+        views = {
+            relation.name for oid, relation in self.known.items() if oid in held and relation.kind == "v"
+        }
+        return find_waiting(self.third, self.known, frozenset(views))
 
     def _blocks(self) -> None:
         waits = self._try()
         self.found = evolve(
             self.found,
-            br=frozenset(_short(name) for name in waits.reads),
-            bw=frozenset(_short(name) for name in waits.writes),
+            br=frozenset(_shorten(name) for name in waits.reads),
+            bw=frozenset(_shorten(name) for name in waits.writes),
         )
 
     def _populated(self, oid: int) -> bool:
@@ -242,15 +244,15 @@ class Subject:
         return frozenset(self._name(oid) for oid in oids)
 
     def _name(self, oid: int) -> str:
-        return _short(self.known[oid].name)
+        return _shorten(self.known[oid].name)
 
 
-def _short(name: str) -> str:
+def _shorten(name: str) -> str:
     """Return a relation as the tables spell it: no quotes, no ``public.``."""
     return name.replace('"', "").removeprefix("public.")
 
 
-def _strongest(held: set[tuple[int, str]]) -> dict[int, str]:
+def _find_strongest(held: set[tuple[int, str]]) -> dict[int, str]:
     modes: dict[int, str] = {}
     for oid, mode in held:
         if _MODES.index(mode) >= _MODES.index(modes.get(oid, _MODES[0])):
@@ -258,65 +260,65 @@ def _strongest(held: set[tuple[int, str]]) -> dict[int, str]:
     return modes
 
 
-def _files_of(conn: Connection[Any]) -> Files:
+def _read_files(conn: Connection[Any]) -> Files:
     files = {oid: (file, kind) for oid, file, kind in conn.execute(_FILES)}
     return Files(files, dict(conn.execute(_INDEXES).fetchall()))
 
 
-def _told_of_rewrites(setting_up: Connection[Any], conn: Connection[Any]) -> set[int]:
+def _collect_rewrites(setting_up: Connection[Any], conn: Connection[Any]) -> set[int]:
     """Return a set that the server puts every rewritten table into."""
     rewritten: set[int] = set()
     setting_up.execute(_ON_REWRITE)
 
-    def told(notice: psycopg.errors.Diagnostic) -> None:
-        said = notice.message_primary or ""
-        if said.startswith(_REWRITTEN):
-            rewritten.add(int(said.removeprefix(_REWRITTEN)))
+    def collect(notice: psycopg.errors.Diagnostic) -> None:
+        message = notice.message_primary or ""
+        if message.startswith(_REWRITTEN):
+            rewritten.add(int(message.removeprefix(_REWRITTEN)))
 
-    conn.add_notice_handler(told)
+    conn.add_notice_handler(collect)
     return rewritten
 
 
-def _rows_of(conn: Connection[Any], known: Mapping[int, Known], only: str = "") -> dict[int, int]:
+def _count_rows(conn: Connection[Any], known: Mapping[int, Known], only: str = "") -> dict[int, int]:
     """Return how many rows each table has, those of its partitions and children included."""
-    counted = {oid: each.name for oid, each in known.items() if each.kind in "rpm"}
+    counted = {oid: relation.name for oid, relation in known.items() if relation.kind in "rpm"}
     return {
         oid: conn.execute(f"SELECT count(*) FROM {only} {name}".encode()).fetchall()[0][0]
         for oid, name in counted.items()
     }
 
 
-def measured(templates: TemplateDatabases, case: Case) -> Measured:
+def measure(templates: TemplateDatabases, case: Case) -> Measured:
     """Measure one case."""
     if case.mode == "tx":
-        return _once(templates, case)
+        return _measure_once(templates, case)
     # What is held for a moment is not seen each time.
-    each = [_once(templates, case) for _ in range(_TRIES_OUTSIDE)]
+    runs = [_measure_once(templates, case) for _ in range(_TRIES_OUTSIDE)]
     held: dict[str, str] = {}
-    for name, mode in (pair for one in each for pair in one.transient.items()):
+    for name, mode in (pair for run in runs for pair in run.transient.items()):
         if _MODES.index(mode) > _MODES.index(held.get(name, _MODES[0])):
             held[name] = mode
-    return _outside(each[0], held)
+    return _replace_transient(runs[0], held)
 
 
-def _outside(one: Measured, held: Mapping[str, str]) -> Measured:
+def _replace_transient(measured: Measured, held: Mapping[str, str]) -> Measured:
     """Return what a statement did that ended its own transaction: its scans are not to be had."""
-    indexes = {build for build in held if build in one.index_names}
+    indexes = {build for build in held if build in measured.index_names}
     tables = {name: mode for name, mode in held.items() if name not in indexes}
     return evolve(
-        one,
+        measured,
         tables=tables,
         indexes={name: held[name] for name in indexes},
         transient={},
         scan=frozenset(),
         br=frozenset(name for name, mode in tables.items() if mode == STRONG[-1]),
         bw=frozenset(tables),
-        long=bool(one.rewrite & frozenset(tables)),
+        long=bool(measured.rewrite & frozenset(tables)),
     )
 
 
-def _once(templates: TemplateDatabases, case: Case) -> Measured:
-    with prepared(templates, case) as url:
+def _measure_once(templates: TemplateDatabases, case: Case) -> Measured:
+    with prepare(templates, case) as url:
         outside = case.mode == "notx"
         with (
             psycopg.connect(url, autocommit=outside) as conn,
@@ -325,36 +327,42 @@ def _once(templates: TemplateDatabases, case: Case) -> Measured:
         ):
             conn.execute("SET max_parallel_workers_per_gather = 0")
             conn.execute("SET max_parallel_maintenance_workers = 0")
-            known = known_before(third)
-            rows, own = _rows_of(third, known), _rows_of(third, known, "ONLY")
-            rewritten = _told_of_rewrites(third, conn)
+            known = read_relations(third)
+            rows, own = _count_rows(third, known), _count_rows(third, known, "ONLY")
+            rewritten = _collect_rewrites(third, conn)
             observer = Observer(watching, conn.info.backend_pid)
-            subject = Subject(conn, third, observer, known, rows, own, _files_of(third), rewritten)
+            subject = Subject(conn, third, observer, known, rows, own, _read_files(third), rewritten)
             found = subject.run(case)
             if not outside:
                 conn.rollback()
             return found
 
 
-def row(case: Case, by_major: Mapping[int, Measured]) -> dict[str, str]:
+def build_row(case: Case, by_major: Mapping[int, Measured]) -> dict[str, str]:
     """Return the case's row with what was measured put in."""
     base_major, base = next(iter(by_major.items()))
-    agrees = sorted(number for number, each in by_major.items() if each == base)
-    differs = [f"{number}:{_difference(base, each)}" for number, each in by_major.items() if each != base]
+    agrees = sorted(number for number, measured in by_major.items() if measured == base)
+    differs = [
+        f"{number}:{_describe_difference(base, measured)}"
+        for number, measured in by_major.items()
+        if measured != base
+    ]
     all_locks = {**base.tables, **{f"index {name}": mode for name, mode in base.indexes.items()}}
     top = max((_MODES.index(mode) for mode in all_locks.values()), default=0)
     return {
         **case.row,
-        "max_lock": _modes({name: mode for name, mode in all_locks.items() if _MODES.index(mode) == top}),
-        "locks_on_tables": _modes(base.tables),
-        "locks_on_indexes": _modes(base.indexes),
-        "rewrite": f"yes:{_list(base.rewrite)}" if base.rewrite else "no",
-        "index_rebuilt_or_built_on": _list(base.builds),
-        "full_scan_of": _list(base.scan),
-        "blocks_reads_of": _list(base.br),
-        "blocks_writes_of": _list(base.bw),
+        "max_lock": _format_modes(
+            {name: mode for name, mode in all_locks.items() if _MODES.index(mode) == top}
+        ),
+        "locks_on_tables": _format_modes(base.tables),
+        "locks_on_indexes": _format_modes(base.indexes),
+        "rewrite": f"yes:{_format_names(base.rewrite)}" if base.rewrite else "no",
+        "index_rebuilt_or_built_on": _format_names(base.builds),
+        "full_scan_of": _format_names(base.scan),
+        "blocks_reads_of": _format_names(base.br),
+        "blocks_writes_of": _format_names(base.bw),
         "long_block": "yes" if base.long else "no",
-        "transient_only_locks": _modes(base.transient),
+        "transient_only_locks": _format_modes(base.transient),
         "error": base.error,
         "pg_version": str(base_major),
         "agrees_on_pg": ",".join(map(str, agrees)),
@@ -362,7 +370,7 @@ def row(case: Case, by_major: Mapping[int, Measured]) -> dict[str, str]:
     }
 
 
-def _difference(base: Measured, other: Measured) -> str:
+def _describe_difference(base: Measured, other: Measured) -> str:
     """Return what differs, as :meth:`tests.accuracy.cases.Case.truth` reads it."""
     parts = []
     locks = ("tables", "indexes", "transient")
@@ -376,11 +384,11 @@ def _difference(base: Measured, other: Measured) -> str:
     return "/".join(parts)
 
 
-def _modes(modes: Mapping[str, str]) -> str:
+def _format_modes(modes: Mapping[str, str]) -> str:
     return ",".join(f"{name}:{mode}" for name, mode in sorted(modes.items())) or "none"
 
 
-def _list(names: frozenset[str]) -> str:
+def _format_names(names: frozenset[str]) -> str:
     return ",".join(sorted(names)) or "none"
 
 
@@ -394,11 +402,11 @@ def main(bindirs: tuple[str, ...], only: tuple[str, ...]) -> None:
     found: dict[str, dict[int, Measured]] = {case.id: {} for case in chosen}
     for bindir in bindirs:
         os.environ["CONFITURE_PG_BINDIR"] = bindir
-        with laboratory() as templates:
+        with open_laboratory() as templates:
             for case in chosen:
-                found[case.id][major(templates.conn)] = measured(templates, case)
-            click.echo(f"PostgreSQL {major(templates.conn)}: {len(chosen)} cases", err=True)
-    _write([row(case, found[case.id]) if case.id in found else dict(case.row) for case in cases])
+                found[case.id][read_major(templates.conn)] = measure(templates, case)
+            click.echo(f"PostgreSQL {read_major(templates.conn)}: {len(chosen)} cases", err=True)
+    _write([build_row(case, found[case.id]) if case.id in found else dict(case.row) for case in cases])
 
 
 def _write(rows: Sequence[Mapping[str, str]]) -> None:

@@ -13,9 +13,9 @@ from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfitureError
 from confiture.models.report import MigrationReport, Report
-from tests.accuracy.cases import Case, Facts, strong
-from tests.accuracy.digests import differing, digests
-from tests.accuracy.live import Waiting, known_before, waiting
+from tests.accuracy.cases import Case, Facts, select_strong
+from tests.accuracy.digests import find_differences, read_digests
+from tests.accuracy.live import Waiting, find_waiting, read_relations
 
 # More than any case has: all of a table is its sample.
 ALL_ROWS = 100_000
@@ -45,19 +45,19 @@ class Answer:
     unequal: tuple[str, ...] = ()
 
 
-def rehearsed(case: Case, url: str, place: str) -> Answer:
+def answer_case(case: Case, url: str, place: str) -> Answer:
     """Rehearse a case, and compare the database before and after."""
     with psycopg.connect(url, autocommit=True) as conn:
-        before = digests(conn)
-    answer = _rehearsed(case, url, place)
+        before = read_digests(conn)
+    answer = _rehearse_case(case, url, place)
     with psycopg.connect(url, autocommit=True) as conn:
-        after = digests(conn)
+        after = read_digests(conn)
     facts, not_seen, refused, declared = answer
-    unequal = tuple(name for name in differing(before, after) if name not in declared)
+    unequal = tuple(name for name in find_differences(before, after) if name not in declared)
     return Answer(place, facts, not_seen, refused, unequal)
 
 
-def _rehearsed(case: Case, url: str, place: str) -> tuple[Facts, Any, str | None, frozenset[str]]:
+def _rehearse_case(case: Case, url: str, place: str) -> tuple[Facts, Any, str | None, frozenset[str]]:
     with tempfile.TemporaryDirectory() as folder:
         migrations = Path(folder, "migrations")
         migrations.mkdir()
@@ -68,31 +68,31 @@ def _rehearsed(case: Case, url: str, place: str) -> tuple[Facts, Any, str | None
         except ConfitureError as error:
             return Facts(error=f"refused: {error}"), (), str(error), frozenset()
     (migration,) = report.migrations
-    unseen = tuple((each.relation, each.what) for each in migration.not_seen)
+    unseen = tuple((unseen_effect.relation, unseen_effect.what) for unseen_effect in migration.not_seen)
     if migration.outcome == "not_rehearsed":
         unseen = (*unseen, (None, f"not rehearsed: {migration.reason}"))
-    return said(migration), unseen, None, _declared(report)
+    return read_facts(migration), unseen, None, _read_declared(report)
 
 
 def rehearse(settings: Settings, place: str) -> Report:
     """Rehearse what is pending in one of the three places."""
-    more: dict[str, Any] = {"place": place}
+    options: dict[str, Any] = {"place": place}
     if place == "embedded":
-        more["sample_rows"] = ALL_ROWS
-    return operations.run(settings, dry_run=True, **more)
+        options["sample_rows"] = ALL_ROWS
+    return operations.run(settings, dry_run=True, **options)
 
 
-def _declared(report: Report) -> frozenset[str]:
+def _read_declared(report: Report) -> frozenset[str]:
     """Return the relations that a report says it could not leave as they were, as SQL spells them."""
-    names = {each.relation for each in report.residue if each.what.startswith("sequence")}
+    names = {leftover.relation for leftover in report.residue if leftover.what.startswith("sequence")}
     return frozenset(names | {name.removeprefix("public.") for name in names})
 
 
-def said(migration: MigrationReport) -> Facts:
+def read_facts(migration: MigrationReport) -> Facts:
     """Return what a report says of a migration, in the words of the tables."""
     locks = [lock for lock in migration.locks if lock.kind in _KINDS]
     return Facts(
-        locks=strong({lock.relation: lock.mode for lock in locks}),
+        locks=select_strong({lock.relation: lock.mode for lock in locks}),
         rewrites=frozenset(migration.rewrites),
         builds=frozenset(
             f"new@{build.table}" if build.new else build.index for build in migration.index_builds
@@ -102,24 +102,24 @@ def said(migration: MigrationReport) -> Facts:
         writes=frozenset(migration.blocks.writes),
         long=bool(migration.long_blocks),
         transient=frozenset(lock.relation for lock in locks if lock.transient),
-        error=_error(migration),
+        error=_read_error(migration),
     )
 
 
-def _error(migration: MigrationReport) -> str | None:
+def _read_error(migration: MigrationReport) -> str | None:
     if migration.error is None:
         return None
     return f"{migration.error.sqlstate} {migration.error.message}"
 
 
-def tried(case: Case, url: str) -> Waiting | None:
+def try_case(case: Case, url: str) -> Waiting | None:
     """Run a case in an open transaction while another session tries; ``None`` where that cannot be."""
     if case.mode != "tx":
         return None
     with psycopg.connect(url) as conn, psycopg.connect(url, autocommit=True) as third:
-        known = known_before(third)
+        known = read_relations(third)
         # As a session in the midst of its work: what it learned of a partition it need not ask again.
-        waiting(third, known, frozenset())
+        find_waiting(third, known, frozenset())
         try:
             conn.execute(case.migration.encode())
         except psycopg.Error:
@@ -128,6 +128,6 @@ def tried(case: Case, url: str) -> Waiting | None:
         held = {oid for (oid,) in third.execute(_VIEWS, (conn.info.backend_pid,))}
         views = {known[oid].name for oid in held if oid in known and known[oid].kind == "v"}
         try:
-            return waiting(third, known, frozenset(views))
+            return find_waiting(third, known, frozenset(views))
         finally:
             conn.rollback()

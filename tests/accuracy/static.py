@@ -14,7 +14,7 @@ from confiture.rules.lint import reading_of
 from confiture.rules.registry import gathered
 from confiture.sql.script import read_sql_text
 from tests.accuracy.cases import Case, read_cases
-from tests.accuracy.figures import Figure, table
+from tests.accuracy.figures import Figure, render_table
 from tests.accuracy.rehearsing import OUTSIDE
 
 PRECISION, RECALL = 0.90, 0.85
@@ -30,13 +30,13 @@ _FAILS = (
 )
 
 
-def told_by_text(case: Case) -> bool:
+def is_visible_in_text(case: Case) -> bool:
     """Whether one of the rules that a case is of can be told from the text, or it is of none."""
     labels = case.row["expected_rule_ids"].split(",")
     return any(_RULES[label].basis != "measured" for label in labels if label in _RULES)
 
 
-def says_long(case: Case) -> bool | None:
+def lints_as_long(case: Case) -> bool | None:
     """Whether lint says that a case blocks for long; ``None`` where the text cannot be read."""
     text = f"{OUTSIDE if case.mode == 'notx' else ''}{case.migration}\n"
     root = Path.cwd()
@@ -46,34 +46,34 @@ def says_long(case: Case) -> bool | None:
         return None
     assert parsed is not None
     found = findings([reading_of("1", "case", parsed, root)], open_book(_RULES.values()))
-    return any(each.severity == "error" and each.rule not in _FAILS for each in found)
+    return any(finding.severity == "error" and finding.rule not in _FAILS for finding in found)
 
 
-def measured(cases: Iterable[Case]) -> tuple[list[str], int, int, int]:
+def compare_all(cases: Iterable[Case]) -> tuple[list[str], int, int, int]:
     """Return what was wrong, and how many were rightly told, made up, and missed."""
     wrong: list[str] = []
     right = made_up = missed = 0
     for case in cases:
-        truth, said = case.truth(ON), says_long(case)
-        if truth is None or said is None:
+        truth, reported = case.truth(ON), lints_as_long(case)
+        if truth is None or reported is None:
             continue
-        right += truth.long and said
-        made_up += said and not truth.long
-        missed += truth.long and not said
-        if truth.long != said:
+        right += truth.long and reported
+        made_up += reported and not truth.long
+        missed += truth.long and not reported
+        if truth.long != reported:
             wrong.append(f"{case.id}: {'missed' if truth.long else 'made up'}: {case.migration}")
     return wrong, right, made_up, missed
 
 
-def figures(right: int, made_up: int, missed: int) -> tuple[Figure, Figure]:
+def compute_figures(right: int, made_up: int, missed: int) -> tuple[Figure, Figure]:
     """Return precision and recall."""
     return (
-        _figure("long block: precision", right, right + made_up, PRECISION),
-        _figure("long block: recall", right, right + missed, RECALL),
+        _build_figure("long block: precision", right, right + made_up, PRECISION),
+        _build_figure("long block: recall", right, right + missed, RECALL),
     )
 
 
-def _figure(name: str, part: int, whole: int, wanted: float) -> Figure:
+def _build_figure(name: str, part: int, whole: int, wanted: float) -> Figure:
     share = part / whole if whole else 1.0
     return Figure(name, f"{share:.3f} ({part} of {whole})", f"{wanted:.2f} at least", share >= wanted)
 
@@ -81,13 +81,15 @@ def _figure(name: str, part: int, whole: int, wanted: float) -> Figure:
 @click.command()
 def main() -> None:
     """Print how well the text alone tells long blocks; exit 1 where that is not enough."""
-    cases = [case for case in read_cases() if told_by_text(case)]
-    wrong, *counts = measured(cases)
+    cases = [case for case in read_cases() if is_visible_in_text(case)]
+    wrong, *counts = compare_all(cases)
     for line in wrong:
         click.echo(line)
-    reached = figures(*counts)
-    click.echo(table(f"lint, by the text alone: {len(cases)} cases of rules that the text can tell", reached))
-    sys.exit(0 if all(each.good for each in reached) else 1)
+    reached = compute_figures(*counts)
+    click.echo(
+        render_table(f"lint, by the text alone: {len(cases)} cases of rules that the text can tell", reached)
+    )
+    sys.exit(0 if all(figure.good for figure in reached) else 1)
 
 
 if __name__ == "__main__":

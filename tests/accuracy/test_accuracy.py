@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from confiture.testing.databases import TemplateDatabases
-from tests.accuracy.__main__ import outcomes_of
+from tests.accuracy.__main__ import compare_case
 from tests.accuracy.cases import Case, read_cases
 from tests.accuracy.figures import DECLARED_IN
-from tests.accuracy.laboratory import major, quiet
+from tests.accuracy.laboratory import disable_autovacuum, read_major
 
 pytestmark = pytest.mark.slow
 
@@ -25,15 +25,15 @@ NOT_SEEN = {"M059", "M060"}
 @pytest.fixture(scope="module")
 def templates(_confiture_templates: TemplateDatabases) -> Iterator[TemplateDatabases]:
     """Databases on a server that does nothing by itself."""
-    with quiet(_confiture_templates.conn):
+    with disable_autovacuum(_confiture_templates.conn):
         yield _confiture_templates
 
 
 @pytest.mark.parametrize("case", [case for case in USUAL if case.mode == "tx"], ids=lambda case: case.id)
 def test_a_rehearsal_says_what_is_true(templates: TemplateDatabases, case: Case):
-    assert case.truth(major(templates.conn)) is not None
+    assert case.truth(read_major(templates.conn)) is not None
 
-    outcomes = list(outcomes_of(templates, case, ["transaction"]))
+    outcomes = list(compare_case(templates, case, ["transaction"]))
 
     assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []
     # An observer may have caught one of those: that is chance.
@@ -42,7 +42,7 @@ def test_a_rehearsal_says_what_is_true(templates: TemplateDatabases, case: Case)
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.mode == "notx"], ids=lambda case: case.id)
 def test_outside_a_transaction_a_clone_says_what_is_true(templates: TemplateDatabases, case: Case):
-    outcomes = list(outcomes_of(templates, case, ["clone"]))
+    outcomes = list(compare_case(templates, case, ["clone"]))
 
     assert outcomes
     assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []
@@ -52,7 +52,7 @@ def test_outside_a_transaction_a_clone_says_what_is_true(templates: TemplateData
 def test_the_other_places_say_the_same_and_leave_the_source_as_it_was(
     templates: TemplateDatabases, case: Case
 ):
-    outcomes = list(outcomes_of(templates, case, ["clone", "embedded"]))
+    outcomes = list(compare_case(templates, case, ["clone", "embedded"]))
 
     assert outcomes
     assert [str(wrong) for outcome in outcomes for wrong in outcome.wrong] == []

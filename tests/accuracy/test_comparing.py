@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from tests.accuracy.cases import Case, Facts, read_cases, spelled
-from tests.accuracy.comparing import Outcome, compared
-from tests.accuracy.digests import differing
-from tests.accuracy.figures import figures
+from tests.accuracy.cases import Case, Facts, read_cases, spell_name
+from tests.accuracy.comparing import Outcome, compare
+from tests.accuracy.digests import find_differences
+from tests.accuracy.figures import compute_figures
 from tests.accuracy.live import Waiting
 from tests.accuracy.rehearsing import Answer
 
@@ -25,7 +25,7 @@ REAL = Waiting(reads=frozenset(), writes=JAM)
 
 
 def judged(facts: Facts = TRUTH, truth: Facts = TRUTH, **more) -> Outcome:
-    return compared(CASE, truth, Answer("transaction", facts, **more), REAL)
+    return compare(CASE, truth, Answer("transaction", facts, **more), REAL)
 
 
 def test_the_truth_is_not_wrong():
@@ -33,7 +33,7 @@ def test_the_truth_is_not_wrong():
 
     assert outcome.wrong == ()
     assert (outcome.true_locks, outcome.found_locks, outcome.said_locks) == (1, 1, 1)
-    assert all(figure.good for figure in figures([outcome]))
+    assert all(figure.good for figure in compute_figures([outcome]))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_one_wrong_answer_spoils_its_figure(change, figure):
     outcome = judged(evolve(TRUTH, **change))
 
     assert figure in {wrong.figure for wrong in outcome.wrong}
-    assert not all(each.good for each in figures([outcome]))
+    assert not all(item.good for item in compute_figures([outcome]))
 
 
 def test_the_third_session_is_believed_over_the_table():
@@ -68,7 +68,7 @@ def test_what_is_declared_not_seen_is_not_missed_but_counted():
     outcome = judged(evolve(TRUTH, locks={}), not_seen=(("public.jam", "lock"),))
 
     assert (outcome.true_locks, outcome.wrong, outcome.declared) == (0, (), True)
-    assert [figure.name for figure in figures([outcome]) if not figure.good] == [
+    assert [figure.name for figure in compute_figures([outcome]) if not figure.good] == [
         "locks: cases with some not seen"
     ]
 
@@ -76,8 +76,8 @@ def test_what_is_declared_not_seen_is_not_missed_but_counted():
 def test_a_part_of_the_cases_may_have_one_with_locks_that_are_not_seen():
     outcome = judged(evolve(TRUTH, locks={}), not_seen=(("public.jam", "lock"),))
 
-    assert all(figure.good for figure in figures([outcome], part=True))
-    assert not all(figure.good for figure in figures([outcome, outcome], part=True))
+    assert all(figure.good for figure in compute_figures([outcome], part=True))
+    assert not all(figure.good for figure in compute_figures([outcome, outcome], part=True))
 
 
 def test_scans_declared_not_seen_are_no_declared_lock():
@@ -108,20 +108,20 @@ def test_a_refusal_is_right_where_the_migration_is_faulty():
 
 def test_what_is_left_behind_is_wrong():
     outcome = judged(
-        unequal=differing({"pg_class": "a", "jam": "b"}, {"pg_class": "a", "jam": "c", "tea": "d"})
+        unequal=find_differences({"pg_class": "a", "jam": "b"}, {"pg_class": "a", "jam": "c", "tea": "d"})
     )
 
     assert [str(wrong) for wrong in outcome.wrong] == ["X1: afterwards: expected all as before, got jam, tea"]
 
 
 def test_names_are_spelled_as_a_report_spells_them():
-    names = [spelled(name) for name in ("jam", "app.jam", "Odd Table")]
+    names = [spell_name(name) for name in ("jam", "app.jam", "Odd Table")]
 
     assert names == ["public.jam", "app.jam", 'public."Odd Table"']
 
 
 def test_a_version_that_differs_has_its_own_truth():
-    (case,) = (each for each in read_cases("locks.tsv") if each.id == "C107")
+    (case,) = (item for item in read_cases("locks.tsv") if item.id == "C107")
 
     old, new = case.truth(14), case.truth(18)
 
@@ -131,7 +131,7 @@ def test_a_version_that_differs_has_its_own_truth():
 
 
 def test_nothing_is_known_of_a_version_that_nobody_looked_at():
-    (case,) = (each for each in read_cases("locks.tsv") if each.id == "C001")
+    (case,) = (item for item in read_cases("locks.tsv") if item.id == "C001")
 
     assert case.truth(99) is None
 

@@ -60,7 +60,7 @@ class Cost:
     cpu_ms: float
 
 
-def cost(command: list[str], **environment: str) -> Cost:
+def measure_cost(command: list[str], **environment: str) -> Cost:
     """Run a process and return what it cost."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
@@ -88,14 +88,14 @@ class Bench:
             conn.execute("CREATE DATABASE bench")
         yield self.server.conninfo("bench")
 
-    def migrations(self, number: int) -> Path:
+    def migrations(self, count: int) -> Path:
         """Return a folder of so many migrations, a CREATE TABLE and a CREATE INDEX each."""
-        folder = self.folder / f"migrations_{number}"
+        folder = self.folder / f"migrations_{count}"
         if not folder.exists():
             folder.mkdir()
-            for each in range(1, number + 1):
-                text = f"CREATE TABLE t{each} (id integer PRIMARY KEY, jam text);\nCREATE INDEX ON t{each} (jam);\n"
-                (folder / f"{each:05d}_t{each}.sql").write_text(text)
+            for number in range(1, count + 1):
+                text = f"CREATE TABLE t{number} (id integer PRIMARY KEY, jam text);\nCREATE INDEX ON t{number} (jam);\n"
+                (folder / f"{number:05d}_t{number}.sql").write_text(text)
         return folder
 
 
@@ -103,25 +103,25 @@ class Bench:
 Contender = Callable[[Bench, str, int], list[str]]
 
 
-def plain(bench: Bench, url: str, number: int) -> list[str]:
+def build_plain_command(bench: Bench, url: str, number: int) -> list[str]:
     """Apply with psycopg alone: one transaction and one history row a migration."""
     return [sys.executable, "-c", PLAIN, url, str(bench.migrations(number))]
 
 
-def confiture(bench: Bench, url: str, number: int) -> list[str]:
+def build_confiture_command(bench: Bench, url: str, number: int) -> list[str]:
     """Apply with confiture."""
     return [*CONFITURE, "run", "-q", "--url", url, "--migrations", str(bench.migrations(number))]
 
 
-def yoyo(bench: Bench, url: str, number: int) -> list[str]:
+def build_yoyo_command(bench: Bench, url: str, number: int) -> list[str]:
     """Apply with yoyo-migrations."""
     parts = conninfo_to_dict(url)
     source = bench.migrations(number)
     target = f"postgresql+psycopg://postgres@/{parts['dbname']}?host={parts['host']}&port={parts['port']}"
-    return [_script("yoyo"), "apply", "--batch", "--no-config-file", "--database", target, str(source)]
+    return [_find_script("yoyo"), "apply", "--batch", "--no-config-file", "--database", target, str(source)]
 
 
-def dbmate(bench: Bench, url: str, number: int) -> list[str]:
+def build_dbmate_command(bench: Bench, url: str, number: int) -> list[str]:
     """Apply with dbmate."""
     source = bench.folder / f"dbmate_{number}"
     if not source.exists():
@@ -132,10 +132,10 @@ def dbmate(bench: Bench, url: str, number: int) -> list[str]:
     target = (
         f"postgres://postgres@/{parts['dbname']}?host={parts['host']}&port={parts['port']}&sslmode=disable"
     )
-    return [_dbmate(), "--url", target, "-d", str(source), "--no-dump-schema", "migrate"]
+    return [_find_dbmate(), "--url", target, "-d", str(source), "--no-dump-schema", "migrate"]
 
 
-def alembic(bench: Bench, url: str, number: int) -> list[str]:
+def build_alembic_command(bench: Bench, url: str, number: int) -> list[str]:
     """Apply with alembic, a transaction a migration."""
     source = bench.folder / f"alembic_{number}"
     if not source.exists():
@@ -150,7 +150,7 @@ def alembic(bench: Bench, url: str, number: int) -> list[str]:
             (source / "versions" / f"{file.stem}.py").write_text(text)
             before = file.stem
         (source / "alembic.ini").write_text(f"[alembic]\nscript_location = {source}\n")
-    return [_script("alembic"), "-c", str(source / "alembic.ini"), "-x", f"url={url}", "upgrade", "head"]
+    return [_find_script("alembic"), "-c", str(source / "alembic.ini"), "-x", f"url={url}", "upgrade", "head"]
 
 
 ALEMBIC_ENV = """
@@ -165,33 +165,33 @@ with engine.connect() as connection:
 """
 
 
-def _script(name: str) -> str:
+def _find_script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _dbmate() -> str:
+def _find_dbmate() -> str:
     return str(Path(os.environ.get("BENCH_NODE", "node_modules")) / ".bin" / "dbmate")
 
 
-def contenders() -> dict[str, Contender]:
+def find_contenders() -> dict[str, Contender]:
     """Return who can be measured here: the two that always can, and the peers that are installed."""
-    found: dict[str, Contender] = {"plain psycopg": plain, "confiture": confiture}
-    if Path(_dbmate()).exists():
-        found["dbmate"] = dbmate
+    found: dict[str, Contender] = {"plain psycopg": build_plain_command, "confiture": build_confiture_command}
+    if Path(_find_dbmate()).exists():
+        found["dbmate"] = build_dbmate_command
     if importlib.util.find_spec("yoyo"):
-        found["yoyo-migrations"] = yoyo
+        found["yoyo-migrations"] = build_yoyo_command
     if importlib.util.find_spec("alembic"):
-        found["alembic"] = alembic
+        found["alembic"] = build_alembic_command
     return found
 
 
-def apply_figures(bench: Bench) -> None:
+def print_apply_figures(bench: Bench) -> None:
     """Print the cost of a migration: 1,000 less 100, median of the rounds."""
-    each = contenders()
-    costs: dict[str, list[Cost]] = {name: [] for name in each}
+    contenders = find_contenders()
+    costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
-        for name, contender in each.items():
-            few, many = (_applied(bench, contender, number) for number in (FEW, MANY))
+        for name, contender in contenders.items():
+            few, many = (_measure_apply(bench, contender, number) for number in (FEW, MANY))
             per = MANY - FEW
             costs[name].append(Cost((many.wall_ms - few.wall_ms) / per, (many.cpu_ms - few.cpu_ms) / per))
     base = statistics.median(cost.wall_ms for cost in costs["plain psycopg"])
@@ -205,39 +205,45 @@ def apply_figures(bench: Bench) -> None:
         print(f"{name:18}{wall_ms:9.2f}{cpu_ms:15.2f}{wall_ms / base:14.2f}")
 
 
-def _applied(bench: Bench, contender: Contender, number: int) -> Cost:
+def _measure_apply(bench: Bench, contender: Contender, number: int) -> Cost:
     with bench.database() as url:
-        return cost(contender(bench, url, number))
+        return measure_cost(contender(bench, url, number))
 
 
-def status_figure(bench: Bench) -> None:
+def print_status_figure(bench: Bench) -> None:
     """Print what ``status`` costs where there is nothing to do, against reading the ledger."""
     with bench.database() as url:
-        cost(confiture(bench, url, FEW))
+        measure_cost(build_confiture_command(bench, url, FEW))
         folder = str(bench.migrations(FEW))
-        ours, theirs = _interleaved(
+        ours, theirs = _measure_interleaved(
             [*CONFITURE, "status", "--url", url, "--migrations", folder],
             [sys.executable, "-c", PLAIN_STATUS, url],
         )
-    a, b = (statistics.median(each.wall_ms for each in side) for side in (ours, theirs))
-    print(f"\nnothing to do, status: {a:.0f} ms, plain psycopg process {b:.0f} ms: x {a / b:.2f}")
+    ours_ms, theirs_ms = (statistics.median(spent.wall_ms for spent in side) for side in (ours, theirs))
+    print(
+        f"\nnothing to do, status: {ours_ms:.0f} ms, plain psycopg process {theirs_ms:.0f} ms: x {ours_ms / theirs_ms:.2f}"
+    )
 
 
-def help_figure() -> None:
+def print_help_figure() -> None:
     """Print the user CPU of ``--help``, against importing what it stands on."""
-    ours, theirs = _interleaved(
+    ours, theirs = _measure_interleaved(
         [*CONFITURE, "--help"], [sys.executable, "-c", "import click, attrs, pluggy"], times=20
     )
-    a, b = (statistics.median(each.cpu_ms for each in side) for side in (ours, theirs))
-    print(f"--help: {a:.0f} ms CPU, import click, attrs, pluggy {b:.0f} ms: x {a / b:.2f}")
+    ours_ms, theirs_ms = (statistics.median(spent.cpu_ms for spent in side) for side in (ours, theirs))
+    print(
+        f"--help: {ours_ms:.0f} ms CPU, import click, attrs, pluggy {theirs_ms:.0f} ms: x {ours_ms / theirs_ms:.2f}"
+    )
 
 
-def _interleaved(ours: list[str], theirs: list[str], times: int = 15) -> tuple[list[Cost], list[Cost]]:
-    pairs = [(cost(ours), cost(theirs)) for _ in range(times)]
+def _measure_interleaved(
+    ours: list[str], theirs: list[str], times: int = 15
+) -> tuple[list[Cost], list[Cost]]:
+    pairs = [(measure_cost(ours), measure_cost(theirs)) for _ in range(times)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def round_trip_figures(bench: Bench) -> None:
+def print_round_trip_figures(bench: Bench) -> None:
     """Print what ten hooks of a phase cost in round trips, and in time through a slow line."""
     from confiture.hooks.api import Hook, HookContext, HookPhase
     from confiture.hooks.hook_runner import HookExecutor
@@ -269,14 +275,14 @@ def round_trip_figures(bench: Bench) -> None:
         )
 
 
-def memory_figure(bench: Bench) -> None:
+def print_memory_figure(bench: Bench) -> None:
     """Print the peak memory of a run of 100 migrations."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     with bench.database() as url:
-        command = [sys.executable, "-c", code, *confiture(bench, url, FEW)]
+        command = [sys.executable, "-c", code, *build_confiture_command(bench, url, FEW)]
         peak_kib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(f"peak memory at {FEW} migrations: {peak_kib / 1024:.0f} MiB")
 
@@ -293,11 +299,11 @@ def main() -> None:
             print(
                 f"{version.stdout.strip()}, fsync on, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
             )
-            apply_figures(bench)
-            status_figure(bench)
-            help_figure()
-            round_trip_figures(bench)
-            memory_figure(bench)
+            print_apply_figures(bench)
+            print_status_figure(bench)
+            print_help_figure()
+            print_round_trip_figures(bench)
+            print_memory_figure(bench)
     finally:
         shutil.rmtree(folder)
 

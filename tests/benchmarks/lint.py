@@ -20,7 +20,7 @@ FILES, ROUNDS, LIMIT = 1000, 5, 1.5
 _BIN = Path(sys.executable).parent
 
 
-def write(folder: Path) -> None:
+def write_migrations(folder: Path) -> None:
     """Write the files."""
     cases = read_cases()
     for number in range(FILES):
@@ -29,13 +29,13 @@ def write(folder: Path) -> None:
         (folder / f"{number:04}_case.sql").write_text(text, encoding="utf-8")
 
 
-def as_installed(folder: str) -> dict[str, str]:
+def build_environment(folder: str) -> dict[str, str]:
     """Return an environment in which our modules are compiled, as pip leaves them; from the second round on."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": folder}
 
 
-def seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
+def measure_seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
     """Return how long a command takes; that it finds something to say is no failure."""
     began = time.perf_counter()
     done = subprocess.run(
@@ -50,23 +50,25 @@ def main() -> None:
     """Print both times; exit 1 where ours is too long."""
     squawk = shutil.which("squawk", path=str(_BIN)) or shutil.which("squawk")
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as compiled:
-        folder, environment = Path(name), as_installed(compiled)
-        write(folder)
+        folder, environment = Path(name), build_environment(compiled)
+        write_migrations(folder)
         ours = [sys.executable, "-m", "confiture", "lint", str(folder)]
         peers = [squawk, *map(str, sorted(folder.iterdir()))] if squawk else None
         # Turn and turn about, so that what else the machine does meets both.
         rounds = [
-            (seconds(ours, environment), seconds(peers, environment) if peers else None)
+            (measure_seconds(ours, environment), measure_seconds(peers, environment) if peers else None)
             for _ in range(ROUNDS)
         ]
-    mine = min(each for each, _ in rounds)
-    sys.stdout.write(f"confiture lint, {FILES} files: {mine:.2f} s\n")
-    others = [each for _, each in rounds if each is not None]
-    if not others:
+    ours_s = min(elapsed_s for elapsed_s, _ in rounds)
+    sys.stdout.write(f"confiture lint, {FILES} files: {ours_s:.2f} s\n")
+    squawk_s = [elapsed_s for _, elapsed_s in rounds if elapsed_s is not None]
+    if not squawk_s:
         sys.stdout.write("squawk is not installed: nothing to compare with\n")
         return
-    share = mine / min(others)
-    sys.stdout.write(f"squawk, {FILES} files: {min(others):.2f} s; confiture takes {share:.2f} times as long")
+    share = ours_s / min(squawk_s)
+    sys.stdout.write(
+        f"squawk, {FILES} files: {min(squawk_s):.2f} s; confiture takes {share:.2f} times as long"
+    )
     sys.stdout.write(f", to reach: {LIMIT} at most\n")
     sys.exit(0 if share <= LIMIT else 1)
 

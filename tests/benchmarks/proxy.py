@@ -38,8 +38,8 @@ class CountingProxy:
 
     def __exit__(self, *_: object) -> None:
         """Close everything."""
-        for each in self._open:
-            each.close()
+        for connection in self._open:
+            connection.close()
         shutil.rmtree(self.folder)
 
     def _accept(self) -> None:

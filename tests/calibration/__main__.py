@@ -11,15 +11,24 @@ from statistics import fmean
 from confiture.estimate.prior import load_shipped
 from tests.calibration.judging import (
     Judged,
-    by_prior,
-    clustered,
-    coverage,
-    leaving_one_out,
-    median_error,
-    median_width,
+    compute_coverage,
+    compute_median_error,
+    compute_median_width,
+    judge_by_prior,
+    judge_leaving_one_out,
+    resample_range,
 )
 from tests.calibration.learn import learn, learn_catalog
-from tests.calibration.timings import DESIGNS, FILE, OTHER, TIMES, Cases, both, catalog_pairs, read
+from tests.calibration.timings import (
+    DESIGNS,
+    FILE,
+    OTHER,
+    TIMES,
+    Cases,
+    pair_catalog_times,
+    read_both,
+    read_cases,
+)
 
 SETTINGS = {False: "same host, within memory", True: "crossing a memory threshold"}
 ONE_AND_SEVERAL = ((1, 1), DESIGNS[0])
@@ -31,76 +40,90 @@ _HEAD = "| predicted at | answered | cases | 50 % | 80 % | 90 % (cases redrawn) 
 def main() -> None:
     """Print the tables."""
     file = Path(os.environ.get("TIMINGS") or FILE)
-    cases = read(file)
+    cases = read_cases(file)
     print(f"# Calibration on {file.name}: {len(cases)} cases, each judged by what the others teach")
     for design in DESIGNS:
-        judged = [each for each in leaving_one_out(cases, design) if each.prediction.nominal]
+        judged = [
+            judgement for judgement in judge_leaving_one_out(cases, design) if judgement.prediction.nominal
+        ]
         _print_design(design, judged, aims=design == DESIGNS[0])
     _print_catalog(cases)
     if file.resolve() == FILE.resolve():
-        _print_machines(cases, read(OTHER))
+        _print_machines(cases, read_cases(OTHER))
     else:
         _print_by_prior(cases)
 
 
-def _print_machines(one: Cases, other: Cases) -> None:
+def _print_machines(ours: Cases, theirs: Cases) -> None:
     """Print how good estimates are on a machine that the timings are not of, and what pooling both gives."""
-    print(f"\n# Two machines: {FILE.name} with {len(one)} cases, {OTHER.name} with {len(other)}")
+    print(f"\n# Two machines: {FILE.name} with {len(ours)} cases, {OTHER.name} with {len(theirs)}")
     for runs, sizes in ONE_AND_SEVERAL:
-        print(f"\n{_number(runs, 'run')} at each of {_number(sizes, 'size')}\n")
+        print(f"\n{_count(runs, 'run')} at each of {_count(sizes, 'size')}\n")
         print(
             f"{_HEAD.replace('predicted at', 'cases of | judged by')}\n|---|---|---|---|---|---|---|---|---|"
         )
-        pooled = leaving_one_out({**one, **other}, (runs, sizes))
-        for file, its, learned in ((FILE, one, other), (OTHER, other, one)):
+        pooled = judge_leaving_one_out({**ours, **theirs}, (runs, sizes))
+        for file, machine_cases, other_cases in ((FILE, ours, theirs), (OTHER, theirs, ours)):
             judged = {
-                "its own others": leaving_one_out(its, (runs, sizes)),
-                "the other machine's": by_prior(its, (runs, sizes), learn(learned)),
-                "all others": [each for each in pooled if each.case in its],
+                "its own others": judge_leaving_one_out(machine_cases, (runs, sizes)),
+                "the other machine's": judge_by_prior(machine_cases, (runs, sizes), learn(other_cases)),
+                "all others": [judgement for judgement in pooled if judgement.case in machine_cases],
             }
-            for label, several in judged.items():
-                _print_row(f"{file.name} | {label}", [each for each in several if each.prediction.nominal])
+            for label, judgements in judged.items():
+                _print_row(
+                    f"{file.name} | {label}",
+                    [judgement for judgement in judgements if judgement.prediction.nominal],
+                )
 
 
 def _print_by_prior(cases: Cases) -> None:
-    new = {name: cases[name] for name in cases.keys() - both().keys()}
+    new = {name: cases[name] for name in cases.keys() - read_both().keys()}
     print(f"\n# The same by the prior that is shipped, which knows nothing of {len(new)} of these cases")
     for design in DESIGNS:
-        judged = [each for each in by_prior(new, design, load_shipped()) if each.prediction.nominal]
+        judged = [
+            judgement
+            for judgement in judge_by_prior(new, design, load_shipped())
+            if judgement.prediction.nominal
+        ]
         _print_design(design, judged, aims=design == DESIGNS[0])
 
 
 def _print_design(design: tuple[int, int], judged: Sequence[Judged], *, aims: bool) -> None:
     runs, sizes = design
-    print(f"\n## {_number(runs, 'run')} at each of {_number(sizes, 'size')}")
+    print(f"\n## {_count(runs, 'run')} at each of {_count(sizes, 'size')}")
     for crosses, setting in SETTINGS.items():
-        its = [each for each in judged if each.prediction.residual.regime.crosses == crosses]
+        regime_judged = [
+            judgement for judgement in judged if judgement.prediction.residual.regime.crosses == crosses
+        ]
         print(f"\n{setting}\n\n{_HEAD}\n|---|---|---|---|---|---|---|---|")
-        _print_row("all", its)
+        _print_row("all", regime_judged)
         for times in TIMES:
-            _print_row(f"{times} ×", [each for each in its if each.prediction.nominal == times])
+            _print_row(
+                f"{times} ×",
+                [judgement for judgement in regime_judged if judgement.prediction.nominal == times],
+            )
         if aims:
-            _print_aims(crosses, [each for each in its if each.answered])
-    _print_reliability([each for each in judged if each.answered], aims=aims)
+            _print_aims(crosses, [judgement for judgement in regime_judged if judgement.answered])
+    _print_reliability([judgement for judgement in judged if judgement.answered], aims=aims)
 
 
-def _number(count: int, noun: str) -> str:
+def _count(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' if count > 1 else ''}"
 
 
 def _print_row(label: str, judged: Sequence[Judged]) -> None:
-    answered = [each for each in judged if each.answered]
+    answered = [judgement for judgement in judged if judgement.answered]
     if not answered:
         print(f"| {label} | 0 of {len(judged)} | | | | | | |")
         return
-    low, high = clustered(answered, lambda each: coverage(each, 0.9))
+    low, high = resample_range(answered, lambda judgement: compute_coverage(judgement, 0.9))
     cells = (
         f"{len(answered)} of {len(judged)}",
-        str(len({each.case for each in answered})),
-        *(f"{100 * coverage(answered, share):.1f}" for share in (0.5, 0.8)),
-        f"{100 * coverage(answered, 0.9):.1f} ({100 * low:.0f} to {100 * high:.0f})",
-        f"×/÷ {median_width(answered):.2f}",
-        f"{100 * median_error(answered):.1f} %",
+        str(len({judgement.case for judgement in answered})),
+        *(f"{100 * compute_coverage(answered, share):.1f}" for share in (0.5, 0.8)),
+        f"{100 * compute_coverage(answered, 0.9):.1f} ({100 * low:.0f} to {100 * high:.0f})",
+        f"×/÷ {compute_median_width(answered):.2f}",
+        f"{100 * compute_median_error(answered):.1f} %",
     )
     print(f"| {label} | {' | '.join(cells)} |")
 
@@ -108,12 +131,13 @@ def _print_row(label: str, judged: Sequence[Judged]) -> None:
 def _print_aims(crosses: bool, judged: Sequence[Judged]) -> None:
     if not judged:
         return
-    low, high = clustered(judged, lambda each: coverage(each, 0.9))
+    low, high = resample_range(judged, lambda judgements: compute_coverage(judgements, 0.9))
     aims = {
-        "90 % coverage at least 85 %": coverage(judged, 0.9) >= 0.85,
+        "90 % coverage at least 85 %": compute_coverage(judged, 0.9) >= 0.85,
         "90 % within its range": low <= 0.9 <= high,
-        f"width at most ×/÷ {WIDTHS[crosses]}": median_width(judged) <= WIDTHS[crosses],
-        f"median error at most {100 * ERRORS[crosses]:.0f} %": median_error(judged) <= ERRORS[crosses],
+        f"width at most ×/÷ {WIDTHS[crosses]}": compute_median_width(judged) <= WIDTHS[crosses],
+        f"median error at most {100 * ERRORS[crosses]:.0f} %": compute_median_error(judged)
+        <= ERRORS[crosses],
     }
     _print_reached(aims)
 
@@ -124,13 +148,18 @@ def _print_reached(aims: dict[str, bool]) -> None:
 
 def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
     bins: dict[int, list[Judged]] = defaultdict(list)
-    for each in judged:
-        bins[int(each.sure.compute_near_percent() // 10)].append(each)
+    for judgement in judged:
+        bins[int(judgement.sure.compute_near_percent() // 10)].append(judgement)
     print("\n| confidence_percent | predictions | stated | true within 15 % |\n|---|---|---|---|")
-    for tenth, its in sorted(bins.items()):
-        print(f"| {10 * tenth} to {10 * tenth + 10} | {len(its)} | {_stated(its):.0f} | {_hits(its):.0f} |")
+    for tenth, bin_judged in sorted(bins.items()):
+        print(
+            f"| {10 * tenth} to {10 * tenth + 10} | {len(bin_judged)} | {_compute_stated(bin_judged):.0f} | {_compute_hits(bin_judged):.0f} |"
+        )
     if judged:
-        off = {tenth: abs(_stated(its) - _hits(its)) for tenth, its in bins.items()}
+        off = {
+            tenth: abs(_compute_stated(bin_judged) - _compute_hits(bin_judged))
+            for tenth, bin_judged in bins.items()
+        }
         mean = sum(len(bins[tenth]) * off[tenth] for tenth in bins) / len(judged)
         print(f"\nweighted mean difference: {mean:.1f} points")
         if aims:
@@ -138,22 +167,22 @@ def _print_reliability(judged: Sequence[Judged], *, aims: bool) -> None:
             _print_reached({"mean at most 5 points": mean <= 5, "bins of 100 or more within 10": large})
 
 
-def _stated(judged: Sequence[Judged]) -> float:
-    return fmean(each.sure.compute_near_percent() for each in judged)
+def _compute_stated(judged: Sequence[Judged]) -> float:
+    return fmean(judgement.sure.compute_near_percent() for judgement in judged)
 
 
-def _hits(judged: Sequence[Judged]) -> float:
-    return 100 * fmean(each.hit for each in judged)
+def _compute_hits(judged: Sequence[Judged]) -> float:
+    return 100 * fmean(judgement.hit for judgement in judged)
 
 
 def _print_catalog(cases: Cases) -> None:
-    pairs = catalog_pairs(cases)
+    pairs = pair_catalog_times(cases)
     if len(pairs) < 2:
         return
     kept = []
-    for name, its in pairs.items():
+    for name, case_pairs in pairs.items():
         bound = learn_catalog({other: cases[other] for other in cases if other != name})
-        kept += [true <= bound.compute_bound_ms(rehearsed) for rehearsed, true in its]
+        kept += [true <= bound.compute_bound_ms(rehearsed) for rehearsed, true in case_pairs]
     print(
         f"\n## Catalog only\n\n{len(pairs)} cases, {len(kept)} predictions: {100 * fmean(kept):.1f} % within the bound"
     )

@@ -13,7 +13,7 @@ from attrs import frozen
 from confiture.estimate.error_law import NEAR_FACTORS, ErrorLaw
 from confiture.estimate.fit import fit
 from confiture.estimate.prior import Prior
-from tests.calibration.timings import Cases, Prediction, predictions
+from tests.calibration.timings import Cases, Prediction, predict_all
 
 WIDEST = 3.0
 _RESAMPLED = 2000
@@ -46,9 +46,11 @@ class Judged:
         """Whether the truth was within 15 %."""
         return math.log(NEAR_FACTORS[0]) < self._off < math.log(NEAR_FACTORS[1])
 
-    def covered(self, share: float) -> bool:
+    def covers(self, share: float) -> bool:
         """Whether the truth was inside the interval of this probability."""
-        low, high = (self.sure.find_quantile(each) for each in (0.5 - share / 2, 0.5 + share / 2))
+        low, high = (
+            self.sure.find_quantile(share_below) for share_below in (0.5 - share / 2, 0.5 + share / 2)
+        )
         return low <= self.prediction.residual.value <= high
 
     @property
@@ -62,50 +64,57 @@ class Judged:
         return self.prediction.residual.value - self.sure.median
 
 
-def leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
+def judge_leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
     """Judge each case by what all others teach."""
-    everything = predictions(cases, design)
+    everything = predict_all(cases, design)
     judged = []
     for name in cases:
-        groups = fit(each.residual for each in everything if each.residual.case != name)
-        for each in everything:
-            if each.residual.case == name:
-                residual = each.residual
+        groups = fit(prediction.residual for prediction in everything if prediction.residual.case != name)
+        for prediction in everything:
+            if prediction.residual.case == name:
+                residual = prediction.residual
                 group = groups.get(residual.regime)
-                judged.append(Judged(each, group.find_law(residual.kind, residual.times) if group else None))
+                judged.append(
+                    Judged(prediction, group.find_law(residual.kind, residual.times) if group else None)
+                )
     return judged
 
 
-def by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
+def judge_by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
-    each_residual = ((prediction, prediction.residual) for prediction in predictions(cases, design))
-    return [Judged(each, prior.find_law(its.kind, its.regime, its.times)) for each, its in each_residual]
+    pairs = ((prediction, prediction.residual) for prediction in predict_all(cases, design))
+    return [
+        Judged(prediction, prior.find_law(residual.kind, residual.regime, residual.times))
+        for prediction, residual in pairs
+    ]
 
 
-def clustered(judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], float]) -> tuple[float, float]:
+def resample_range(
+    judged: Sequence[Judged], measure: Callable[[Sequence[Judged]], float]
+) -> tuple[float, float]:
     """Return the 90 % range of a measure when whole cases are drawn again and again."""
     by_case = defaultdict(list)
-    for each in judged:
-        by_case[each.case].append(each)
+    for judgement in judged:
+        by_case[judgement.case].append(judgement)
     draw = random.Random(6)
     names = sorted(by_case)
     found = sorted(
-        measure([each for name in draw.choices(names, k=len(names)) for each in by_case[name]])
+        measure([judgement for name in draw.choices(names, k=len(names)) for judgement in by_case[name]])
         for _ in range(_RESAMPLED)
     )
     return found[len(found) // 20], found[-len(found) // 20]
 
 
-def coverage(judged: Sequence[Judged], share: float) -> float:
+def compute_coverage(judged: Sequence[Judged], share: float) -> float:
     """Return how often the truth was inside the interval of this probability."""
-    return fmean(each.covered(share) for each in judged)
+    return fmean(judgement.covers(share) for judgement in judged)
 
 
-def median_error(judged: Sequence[Judged]) -> float:
+def compute_median_error(judged: Sequence[Judged]) -> float:
     """Return the median absolute error, relative to the estimate."""
-    return median(each.error for each in judged)
+    return median(judgement.error for judgement in judged)
 
 
-def median_width(judged: Sequence[Judged]) -> float:
+def compute_median_width(judged: Sequence[Judged]) -> float:
     """Return the median width of the 90 % interval, as a factor."""
-    return median(each.sure.width for each in judged)
+    return median(judgement.sure.width for judgement in judged)

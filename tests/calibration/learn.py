@@ -9,7 +9,7 @@ from confiture import estimate
 from confiture.estimate.error_law import compute_weighted_quantiles
 from confiture.estimate.fit import fit
 from confiture.estimate.prior import CatalogBound, Prior, to_json
-from tests.calibration.timings import DESIGNS, Cases, both, catalog_pairs, predictions
+from tests.calibration.timings import DESIGNS, Cases, pair_catalog_times, predict_all, read_both
 
 PRIOR = Path(estimate.__file__).with_name("prior.json")
 _SURE = 0.99
@@ -17,14 +17,14 @@ _SURE = 0.99
 
 def learn(cases: Cases) -> Prior:
     """Return all that these cases teach."""
-    residuals = [prediction.residual for design in DESIGNS for prediction in predictions(cases, design)]
+    residuals = [prediction.residual for design in DESIGNS for prediction in predict_all(cases, design)]
     return Prior(fit(residuals), learn_catalog(cases))
 
 
 def learn_catalog(cases: Cases) -> CatalogBound:
     """Return the bound that all but one in a hundred catalog-only statements kept."""
-    several = catalog_pairs(cases).values()
-    pairs = [(rehearsed, true, 1 / len(pairs)) for pairs in several for rehearsed, true in pairs]
+    pairs_by_case = pair_catalog_times(cases).values()
+    pairs = [(rehearsed, true, 1 / len(pairs)) for pairs in pairs_by_case for rehearsed, true in pairs]
     (times,) = compute_weighted_quantiles(
         [(true / rehearsed, weight) for rehearsed, true, weight in pairs], (_SURE,)
     )
@@ -32,21 +32,21 @@ def learn_catalog(cases: Cases) -> CatalogBound:
     return CatalogBound(times, least_ms)
 
 
-def text(prior: Prior) -> str:
+def render_prior(prior: Prior) -> str:
     """Return a prior as the package keeps it."""
-    return json.dumps(_rounded(to_json(prior)), indent=1) + "\n"
+    return json.dumps(_round(to_json(prior)), indent=1) + "\n"
 
 
-def _rounded(value: object) -> object:
+def _round(value: object) -> object:
     match value:
         case float():
             return round(value, 4)
         case dict():
-            return {key: _rounded(each) for key, each in value.items()}
+            return {key: _round(item) for key, item in value.items()}
         case list() | tuple():
-            return [_rounded(each) for each in value]
+            return [_round(item) for item in value]
     return value
 
 
 if __name__ == "__main__":
-    PRIOR.write_text(text(learn(both())))
+    PRIOR.write_text(render_prior(learn(read_both())))

@@ -19,9 +19,9 @@ from psycopg import Connection
 
 from confiture.server import open_temporary_server
 from confiture.testing.databases import TemplateDatabases
-from tests.accuracy.laboratory import quiet
-from tests.calibration.live.__main__ import roomy
-from tests.calibration.live.measuring import processor
+from tests.accuracy.laboratory import disable_autovacuum
+from tests.calibration.live.__main__ import find_data_folder
+from tests.calibration.live.measuring import read_processor
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000)
 RUNS = 4
@@ -97,20 +97,20 @@ def main() -> None:
     out = csv.writer(sys.stdout)
     out.writerow(COLUMNS)
     with (
-        open_temporary_server(roomy()) as server,
+        open_temporary_server(find_data_folder()) as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
-        quiet(conn),
+        disable_autovacuum(conn),
     ):
-        out.writerows(taken(TemplateDatabases(server, conn), SIZES))
+        out.writerows(take_timings(TemplateDatabases(server, conn), SIZES))
 
 
-def taken(templates: TemplateDatabases, sizes: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+def take_timings(templates: TemplateDatabases, sizes: Sequence[int]) -> Iterator[tuple[Any, ...]]:
     """Yield a line for each run of each case at each size."""
     for rows in sizes:
         name = templates.copy("template0")
-        pages = _filled(templates.server.conninfo(name), rows)
+        pages = _fill(templates.server.conninfo(name), rows)
         for case, work, sql in CASES:
-            with _lent(templates, name, several=work == "dml") as url:
+            with _open_database(templates, name, several=work == "dml") as url:
                 for repeat in range(RUNS):
                     run = _run(url(), sql)
                     seconds = (run.seconds, run.adj_s, run.cpu_s, run.runq_wait_s)
@@ -118,7 +118,7 @@ def taken(templates: TemplateDatabases, sizes: Sequence[int]) -> Iterator[tuple[
         templates.drop(name)
 
 
-def _filled(url: str, rows: int) -> int:
+def _fill(url: str, rows: int) -> int:
     with psycopg.connect(url, autocommit=True) as conn:
         for sql in _TABLES:
             conn.execute(sql)
@@ -130,7 +130,7 @@ def _filled(url: str, rows: int) -> int:
 
 
 @contextmanager
-def _lent(templates: TemplateDatabases, name: str, *, several: bool) -> Iterator[Any]:
+def _open_database(templates: TemplateDatabases, name: str, *, several: bool) -> Iterator[Any]:
     """Lend what returns a database to run in: one for all runs, or a copy for each that leaves dead rows."""
     copies: list[str] = []
 
@@ -150,9 +150,9 @@ def _run(url: str, sql: LiteralString) -> Run:
     with psycopg.connect(url, autocommit=True) as conn:
         _warm(conn)
         conn.execute("BEGIN")
-        before, began = processor(conn.info.backend_pid), time.perf_counter()
+        before, began = read_processor(conn.info.backend_pid), time.perf_counter()
         conn.execute(sql)
-        seconds, after = time.perf_counter() - began, processor(conn.info.backend_pid)
+        seconds, after = time.perf_counter() - began, read_processor(conn.info.backend_pid)
         conn.execute("ROLLBACK")
     if before is None or after is None:
         raise SystemExit("the kernel does not say how long a process has waited for a CPU")

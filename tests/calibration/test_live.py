@@ -10,10 +10,10 @@ import pytest
 from confiture.estimate.statement_estimate import Prediction
 from confiture.models.report import Estimate, StatementReport
 from confiture.testing.databases import TemplateDatabases
-from tests.calibration.live.drawing import picture
+from tests.calibration.live.drawing import draw_picture
 from tests.calibration.live.measuring import Judged, Processor, Timed, measure
 from tests.calibration.live.parcels import CHANGES, Change, fill
-from tests.calibration.live.telling import in_words, summary, table
+from tests.calibration.live.telling import format_ms, render_summary, render_table
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabase
     changes = [change for change in CHANGES if change.name in names]
 
     measured = measure(templates, SIZES, changes, runs=1, probed_s=0.0, tell=lambda _: None)
-    answers = [each.judged(adjusted=True) for each in measured]
+    answers = [change.judge(adjusted=True) for change in measured]
 
     assert [answer.change.work for answer in answers] == [
         "catalog",
@@ -58,9 +58,9 @@ def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabase
     ]
     assert all(answer.actual_ms > 0 and answer.prediction.estimate.known for answer in answers)
     assert [answer.prediction.estimate.p50_ms is None for answer in answers] == [True, *[False] * 5]
-    assert len(table(answers).splitlines()) == 2 + len(changes)
-    assert "answered 6 of 6" in summary(answers)
-    drawn = ElementTree.fromstring(picture(answers, "Tried"))
+    assert len(render_table(answers).splitlines()) == 2 + len(changes)
+    assert "answered 6 of 6" in render_summary(answers)
+    drawn = ElementTree.fromstring(draw_picture(answers, "Tried"))
     assert len(drawn.findall(f"{SVG}g/{SVG}circle")) == 5
 
 
@@ -81,7 +81,7 @@ def test_the_same_size_is_the_same_database(templates: TemplateDatabases):
 
 
 def test_a_line_says_what_was_predicted_and_what_came():
-    line = table([judged(120.0)]).splitlines()[-1]
+    line = render_table([judged(120.0)]).splitlines()[-1]
 
     assert line == (
         "| 1 | `CREATE INDEX ON seen (at)` | index | 100 ms | 50 ms to 200 ms | 60 % | 120 ms | yes | +20 % |"
@@ -89,20 +89,22 @@ def test_a_line_says_what_was_predicted_and_what_came():
 
 
 def test_a_miss_is_said_to_be_one():
-    assert "| 1.2 s | NO | +1100 % |" in table([judged(1200.0)])
+    assert "| 1.2 s | NO | +1100 % |" in render_table([judged(1200.0)])
 
 
 def test_what_was_not_known_says_why_and_what_it_took():
     unknown = Estimate(known=False, reason="it took 1.8 ms here")
 
-    assert "| unknown: it took 1.8 ms here |  |  | 120 ms |  |  |" in table([judged(120.0, estimate=unknown)])
+    assert "| unknown: it took 1.8 ms here |  |  | 120 ms |  |  |" in render_table(
+        [judged(120.0, estimate=unknown)]
+    )
 
 
 def test_the_sum_tells_settings_apart():
     bound = Estimate(known=True, interval90_ms=(0.0, 3.0))
     unknown = Estimate(known=False, reason="too few")
 
-    said = summary(
+    text = render_summary(
         [
             judged(110.0),
             judged(300.0),
@@ -112,7 +114,7 @@ def test_the_sum_tells_settings_apart():
         ]
     )
 
-    assert said.splitlines() == [
+    assert text.splitlines() == [
         "- answered 4 of 5; catalog only: 1 of 1 within their bound",
         "- within memory: 1 of 2 inside 90 %, 1 inside 50 %, median error 105.0 %, median width ×/÷ 2.00",
         "- crossing a memory threshold: 1 of 1 inside 90 %, 1 inside 50 %, median error 10.0 %, median width ×/÷ 2.00",
@@ -124,16 +126,16 @@ def test_the_sum_tells_settings_apart():
 def test_the_picture_draws_what_has_an_interval_and_numbers_it_as_the_table_does():
     bound = Estimate(known=True, interval90_ms=(0.0, 3.0))
 
-    drawn = ElementTree.fromstring(picture([judged(2.0, estimate=bound), judged(120.0)], "Tried"))
+    drawn = ElementTree.fromstring(draw_picture([judged(2.0, estimate=bound), judged(120.0)], "Tried"))
 
-    assert [each.text for each in drawn.findall(f"{SVG}g/{SVG}title")] == [
+    assert [element.text for element in drawn.findall(f"{SVG}g/{SVG}title")] == [
         "index time: predicted 100 ms, actual 120 ms"
     ]
-    assert "2" in [each.text for each in drawn.findall(f"{SVG}text")]
+    assert "2" in [element.text for element in drawn.findall(f"{SVG}text")]
 
 
 def test_a_true_prediction_stands_on_the_line():
-    drawn = ElementTree.fromstring(picture([judged(100.0)], "Tried"))
+    drawn = ElementTree.fromstring(draw_picture([judged(100.0)], "Tried"))
 
     (point,) = drawn.findall(f"{SVG}g/{SVG}circle")
     (line,) = drawn.findall(f"{SVG}line[@class='true']")
@@ -142,7 +144,7 @@ def test_a_true_prediction_stands_on_the_line():
 
 
 def test_nothing_answered_is_a_picture_too():
-    assert ElementTree.fromstring(picture([], "Tried")).tag == f"{SVG}svg"
+    assert ElementTree.fromstring(draw_picture([], "Tried")).tag == f"{SVG}svg"
 
 
 @pytest.mark.parametrize(
@@ -164,4 +166,4 @@ def test_waiting_for_a_cpu_is_taken_out(processor, left_ms):
     [(0.42, "0.42 ms"), (12.34, "12.3 ms"), (412.2, "412 ms"), (3141.5, "3.14 s"), (123456.0, "123 s")],
 )
 def test_times_have_three_figures(ms, words):
-    assert in_words(ms) == words
+    assert format_ms(ms) == words

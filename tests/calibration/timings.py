@@ -73,7 +73,7 @@ class Prediction:
         return next((times for times in TIMES if 0.9 < self.target / self.rows / times < 1.15), None)
 
 
-def read(file: Path) -> dict[str, Case]:
+def read_cases(file: Path) -> dict[str, Case]:
     """Return the cases of a file."""
     ms: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     pages: dict[str, dict[int, int]] = defaultdict(dict)
@@ -86,57 +86,59 @@ def read(file: Path) -> dict[str, Case]:
     return {case: Case(case, kinds[case], ms[case], pages[case]) for case in ms}
 
 
-def both() -> dict[str, Case]:
+def read_both() -> dict[str, Case]:
     """Return the cases of both machines."""
-    return {**read(FILE), **read(OTHER)}
+    return {**read_cases(FILE), **read_cases(OTHER)}
 
 
-def predictions(cases: Cases, design: tuple[int, int]) -> list[Prediction]:
+def predict_all(cases: Cases, design: tuple[int, int]) -> list[Prediction]:
     """Return all predictions that count as answerable, for one way to rehearse."""
     return [
-        each
+        prediction
         for case in cases.values()
         if case.kind != CATALOG
         for rows in case.sizes
         for target in case.sizes
         if 1 <= target / rows <= FARTHEST and rows >= FEWEST_ROWS
-        for each in _counting_once(list(_of(case, design, rows, target)))
+        for prediction in _share_weight(list(_predict(case, design, rows, target)))
     ]
 
 
-def _of(case: Case, design: tuple[int, int], rows: int, target: int) -> Iterator[Prediction]:
+def _predict(case: Case, design: tuple[int, int], rows: int, target: int) -> Iterator[Prediction]:
     runs, sizes = design
     known = [size for size in case.sizes if size <= rows][-sizes:]
     if len(known) < sizes:
         return
     crosses = case.pages[rows] <= SHARED_BUFFERS_PAGES < case.pages[target]
     for first in range(len(case.ms[rows])):
-        points = [Point(size, _middle(case.ms[size], first, runs)) for size in known]
+        points = [Point(size, _compute_median(case.ms[size], first, runs)) for size in known]
         if points[-1].ms < FEWEST_MS:
             continue
         expected = fit_curve(points).predict_ms(target)
-        for true in _others(case.ms[target], first, runs if target == rows else 0):
+        for true in _select_other_runs(case.ms[target], first, runs if target == rows else 0):
             residual = Residual(
                 case.name, case.kind, Regime(runs, sizes, crosses), target / rows, math.log(true / expected)
             )
             yield Prediction(residual, rows, target)
 
 
-def _others(ms: Sequence[float], first: int, used: int) -> Sequence[float]:
+def _select_other_runs(ms: Sequence[float], first: int, used: int) -> Sequence[float]:
     """Return the runs that a prediction of the same size was not made from."""
     return [*ms[first:], *ms[:first]][used:]
 
 
-def _middle(ms: Sequence[float], first: int, runs: int) -> float:
+def _compute_median(ms: Sequence[float], first: int, runs: int) -> float:
     """Return the median of so many runs from the first on, and round."""
     return median([*ms[first % len(ms) :], *ms[: first % len(ms)]][:runs])
 
 
-def _counting_once(several: list[Prediction]) -> list[Prediction]:
-    return [evolve(each, residual=evolve(each.residual, weight=1 / len(several))) for each in several]
+def _share_weight(same: list[Prediction]) -> list[Prediction]:
+    return [
+        evolve(prediction, residual=evolve(prediction.residual, weight=1 / len(same))) for prediction in same
+    ]
 
 
-def catalog_pairs(cases: Cases) -> dict[str, list[tuple[float, float]]]:
+def pair_catalog_times(cases: Cases) -> dict[str, list[tuple[float, float]]]:
     """Return what catalog-only cases took when rehearsed, and at other sizes, by case."""
     return {
         case.name: [

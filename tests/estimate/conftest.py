@@ -11,7 +11,7 @@ import pytest
 
 from confiture.config.settings import Settings
 from confiture.estimate.statistics import Statistics, to_json
-from tests.estimate.production import exported
+from tests.estimate.production import export_quickly
 from tests.project import Project
 
 ROWS = 60_000
@@ -49,7 +49,7 @@ def shop(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 @pytest.fixture
 def statistics(shop: psycopg.Connection[Any], settings: Settings) -> Statistics:
     """The export of the shop."""
-    return exported(settings)
+    return export_quickly(settings)
 
 
 @pytest.fixture
@@ -79,4 +79,4 @@ def orders(database: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
 @pytest.fixture
 def here(settings: Settings, orders: psycopg.Connection[Any]) -> Statistics:
     """What the small database's own export says."""
-    return exported(settings)
+    return export_quickly(settings)

@@ -26,12 +26,12 @@ ORDERS = "public.orders"
 LOCKED = Lock(ORDERS, "table", "AccessExclusiveLock", ("reads", "writes"))
 
 
-def exported(settings: Settings) -> Statistics:
+def export_quickly(settings: Settings) -> Statistics:
     """Return an export whose samples and probe take no time."""
     return export(settings, sampled_s=0.0, probed_s=0.0)
 
 
-def table(rows: float | None, name: str = ORDERS, **more: Any) -> RelationStatistics:
+def build_table(rows: float | None, name: str = ORDERS, **more: Any) -> RelationStatistics:
     """Return a table of forty rows a page."""
     shape = {
         "kind": "table",
@@ -40,25 +40,25 @@ def table(rows: float | None, name: str = ORDERS, **more: Any) -> RelationStatis
         "pages": int((rows or 0) / 40),
         "toast_bytes": 0,
         "analyzed_at": None,
-        "indexes": (index("orders_pkey"),),
+        "indexes": (build_index("orders_pkey"),),
         "columns": (Column("id", "integer", 4, -1.0, 0.0),),
     }
     return RelationStatistics(name, **{**shape, **more})
 
 
-def index(name: str) -> Index:
+def build_index(name: str) -> Index:
     """Return an index by that name."""
     return Index(
         name, f"CREATE INDEX {name} ON public.orders USING btree (id)", "btree", 8192, False, False, False
     )
 
 
-def trigger(per_row: bool = True, enabled: bool = True) -> Trigger:
+def build_trigger(per_row: bool = True, enabled: bool = True) -> Trigger:
     """Return a trigger of updates."""
     return Trigger("each_order", ("update",), per_row, enabled)
 
 
-def holding(
+def build_statistics(
     *relations: RelationStatistics, ages_s: tuple[float, ...] = (), hidden: int = 0, **settings: Any
 ) -> Statistics:
     """Return a database of these relations."""
@@ -73,7 +73,7 @@ def holding(
     )
 
 
-def statement(
+def build_statement(
     sql: str = "ALTER TABLE orders ALTER id TYPE bigint", ms: float = 500.0, **seen: Any
 ) -> StatementReport:
     """Return a statement that was rehearsed: a rewrite where nothing else is said of it."""
@@ -82,22 +82,22 @@ def statement(
     return StatementReport(1, sql, ms, 0.0, **seen)
 
 
-def rehearsed(
+def build_rehearsal(
     rows: float | None = 100_000, ran: StatementReport | None = None, **more: Any
 ) -> RehearsedStatement:
     """Return a statement's rehearsal on so many orders."""
-    return RehearsedStatement(holding(table(rows, **more)), (ran or statement(),))
+    return RehearsedStatement(build_statistics(build_table(rows, **more)), (ran or build_statement(),))
 
 
-def building() -> StatementReport:
+def build_index_statement() -> StatementReport:
     """Return an index build of orders."""
     builds = (IndexBuild("public.by_id", ORDERS, True),)
-    return statement(
+    return build_statement(
         "CREATE INDEX by_id ON orders (id)", index_builds=builds, scans=(ORDERS,), locks=(LOCKED,)
     )
 
 
-def grown(here: Statistics, times: float, **changes: Any) -> Statistics:
+def grow(here: Statistics, times: float, **changes: Any) -> Statistics:
     """Return a database of the same shape with so many times the rows."""
     relations = {
         name: evolve(

@@ -5,7 +5,7 @@ from attrs import evolve
 
 from confiture.estimate.statement_estimate import RehearsedStatement, predict
 from confiture.estimate.work_classes import classify
-from tests.estimate.production import exported
+from tests.estimate.production import export_quickly
 from tests.project import Project
 
 
@@ -27,16 +27,16 @@ def test_a_rehearsed_statement_is_classed_by_what_it_did(shop, settings, sql, wo
     project.write("1_one.sql", sql)
 
     (migration,) = project.rehearse().migrations
-    its = classify(migration.statements[0])
+    statement_class = classify(migration.statements[0])
 
-    assert (its.work_class, its.relations) == (work, relations)
+    assert (statement_class.work_class, statement_class.relations) == (work, relations)
 
 
 def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
     database.execute("CREATE TABLE orders (id int, note text)")
     database.execute("INSERT INTO orders SELECT i, repeat('x', 100) FROM generate_series(1, 60000) i")
     database.execute("ANALYZE")
-    small = exported(settings)
+    small = export_quickly(settings)
     project = Project(settings.root, settings.url)
     project.write("1_one.sql", "UPDATE orders SET note = note || 'y'")
 
@@ -44,7 +44,7 @@ def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
     database.execute("INSERT INTO orders SELECT * FROM orders")
     database.execute("VACUUM FULL ANALYZE orders")
     # The same machine, whatever else it does at this moment.
-    large = evolve(exported(settings), probe=small.probe)
+    large = evolve(export_quickly(settings), probe=small.probe)
     estimate = predict([RehearsedStatement(small, migration.statements)], large).estimate
 
     assert estimate.known

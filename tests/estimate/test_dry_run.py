@@ -20,7 +20,7 @@ from confiture.estimate.statistics import Statistics, to_json
 from confiture.models.migration import Migration
 from confiture.models.report import Report, StatementReport
 from confiture.output.html import render
-from tests.estimate.production import grown
+from tests.estimate.production import grow
 from tests.project import Project, plugin
 
 pytestmark = pytest.mark.slow
@@ -41,18 +41,18 @@ def predict(settings: Settings, project: Project, here: Statistics) -> Predict:
 
     def predicted(sql: str, times: float = 10, of: Statistics = here, **more: Any) -> Report:
         project.write("1_it.sql", sql)
-        return run(settings, dry_run=True, production=Production(grown(of, times)), **more)
+        return run(settings, dry_run=True, production=Production(grow(of, times)), **more)
 
     return predicted
 
 
-def only(report: Report) -> Any:
+def get_only_migration(report: Report) -> Any:
     (migration,) = report.migrations
     return migration
 
 
 def test_a_rewrite_has_an_interval_and_says_what_it_scales_with(predict):
-    migration = only(predict(REWRITE))
+    migration = get_only_migration(predict(REWRITE))
 
     estimate = migration.estimate
     (statement,) = migration.statements
@@ -66,7 +66,7 @@ def test_a_rewrite_has_an_interval_and_says_what_it_scales_with(predict):
 
 
 def test_what_changes_the_catalog_has_a_bound_and_no_percentage(predict):
-    estimate = only(predict("ALTER TABLE orders ADD x int;")).estimate
+    estimate = get_only_migration(predict("ALTER TABLE orders ADD x int;")).estimate
 
     assert estimate.known
     assert estimate.interval90_ms[0] == 0
@@ -75,7 +75,9 @@ def test_what_changes_the_catalog_has_a_bound_and_no_percentage(predict):
 
 def test_a_table_is_blocked_from_its_lock_to_the_migrations_end(predict):
     """The index build comes under the lock that ADD took, the first index before it."""
-    migration = only(predict("CREATE INDEX a ON orders (customer); ALTER TABLE orders ADD x int; " + REWRITE))
+    migration = get_only_migration(
+        predict("CREATE INDEX a ON orders (customer); ALTER TABLE orders ADD x int; " + REWRITE)
+    )
 
     (blocked,) = migration.unavailable
     assert blocked.relation == "public.orders"
@@ -86,14 +88,14 @@ def test_a_table_is_blocked_from_its_lock_to_the_migrations_end(predict):
 def test_without_production_nothing_is_said(settings, project):
     project.write("1_it.sql", REWRITE)
 
-    migration = only(run(settings, dry_run=True))
+    migration = get_only_migration(run(settings, dry_run=True))
 
     assert (migration.estimate, migration.unavailable) == (None, ())
     assert migration.statements[0].estimate is None
 
 
 def test_the_command_reads_the_file_and_shows_the_interval_first(project, here):
-    (project.folder / "production.json").write_text(json.dumps(to_json(grown(here, 10))))
+    (project.folder / "production.json").write_text(json.dumps(to_json(grow(here, 10))))
     project.write("1_it.sql", REWRITE)
 
     words = project("dry-run", "--no-gate", "--production", "production.json", "--output", "json=r.json")
@@ -109,7 +111,7 @@ def test_the_command_reads_the_file_and_shows_the_interval_first(project, here):
 def test_a_hook_that_did_nothing_leaves_the_rest_known(predict):
     idle = plugin("idle", after_ddl=lambda conn: None)
 
-    migration = only(predict(REWRITE, plugins=(idle,)))
+    migration = get_only_migration(predict(REWRITE, plugins=(idle,)))
 
     assert migration.hooks[0].estimate.known
     assert migration.hooks[0].estimate.p50_ms is None
@@ -119,7 +121,7 @@ def test_a_hook_that_did_nothing_leaves_the_rest_known(predict):
 def test_a_hook_that_did_something_makes_the_migration_unknown(predict):
     busy = plugin("busy", after_ddl=lambda conn: HookResult("after_ddl", "busy", rows_affected=7))
 
-    migration = only(predict(REWRITE, plugins=(busy,)))
+    migration = get_only_migration(predict(REWRITE, plugins=(busy,)))
 
     assert not migration.hooks[0].estimate.known
     assert "is code" in migration.estimate.reason
@@ -127,20 +129,20 @@ def test_a_hook_that_did_something_makes_the_migration_unknown(predict):
 
 def test_several_sizes_are_rehearsed_by_itself_where_that_pays(settings, project, here):
     project.write("1_it.sql", REWRITE)
-    production = Production(grown(here, 10), budget_s=600)
+    production = Production(grow(here, 10), budget_s=600)
 
     report = run(settings, dry_run=True, place="embedded", production=production)
 
     # All sixty thousand orders are in the third sample, so there is no larger one.
     assert any("10,000, 30,000 and 100,000 rows" in note for note in report.notes)
-    assert only(report).estimate.known
-    assert only(report).not_seen == ()
+    assert get_only_migration(report).estimate.known
+    assert get_only_migration(report).not_seen == ()
 
 
 def test_a_budget_that_is_spent_leaves_the_first_size(settings, project, here):
     project.write("1_it.sql", REWRITE)
 
-    report = run(settings, dry_run=True, place="embedded", production=Production(grown(here, 10), budget_s=0))
+    report = run(settings, dry_run=True, place="embedded", production=Production(grow(here, 10), budget_s=0))
 
     assert not any("for the estimates" in note for note in report.notes)
     assert any("a sample of 10000 rows" in note for note in report.notes)
@@ -150,13 +152,13 @@ def test_a_clone_is_rehearsed_with_fewer_rows_too_where_production_has_more(
     settings, project, here, database
 ):
     project.write("1_it.sql", REWRITE)
-    production = Production(grown(here, 10), budget_s=600)
+    production = Production(grow(here, 10), budget_s=600)
     database.close()
 
     report = run(settings, dry_run=True, place="clone", production=production)
 
     assert any("rehearsed on 10,000, 30,000 and all rows of each table" in note for note in report.notes)
-    assert only(report).estimate.known
+    assert get_only_migration(report).estimate.known
     assert any("rehearsed in a clone of" in note for note in report.notes)
     with psycopg.connect(settings.url) as conn:
         assert conn.execute(
@@ -173,11 +175,11 @@ def test_a_clone_is_rehearsed_once_where_more_does_not_pay(
     database.close()
 
     report = run(
-        settings, dry_run=True, place="clone", production=Production(grown(here, times), budget_s=budget_s)
+        settings, dry_run=True, place="clone", production=Production(grow(here, times), budget_s=budget_s)
     )
 
     assert not any("for the estimates" in note for note in report.notes)
-    assert only(report).estimate.known
+    assert get_only_migration(report).estimate.known
 
 
 def test_who_may_not_thin_a_clone_out_is_told_what_all_rows_say(settings, project, here, database):
@@ -189,26 +191,24 @@ def test_who_may_not_thin_a_clone_out_is_told_what_all_rows_say(settings, projec
     theirs = evolve(settings, url=make_conninfo(settings.url, user="thin", password="thin"))
 
     try:
-        report = run(
-            theirs, dry_run=True, place="clone", production=Production(grown(here, 10), budget_s=600)
-        )
+        report = run(theirs, dry_run=True, place="clone", production=Production(grow(here, 10), budget_s=600))
     finally:
         with psycopg.connect(settings.url, autocommit=True) as conn:
             conn.execute("REASSIGN OWNED BY thin TO CURRENT_USER; DROP OWNED BY thin; DROP ROLE thin")
 
     assert report.outcome == "ok"
     assert not any("for the estimates" in note for note in report.notes)
-    assert only(report).estimate.known
+    assert get_only_migration(report).estimate.known
 
 
 def test_time_that_went_by_beside_the_statements_makes_it_unknown(predict, monkeypatch):
     monkeypatch.setattr("confiture.estimate.plan_estimate._UNACCOUNTED_MS", 0.0)
     monkeypatch.setattr("confiture.estimate.plan_estimate._UNACCOUNTED_SHARE", 0.0)
 
-    migration = only(predict(REWRITE))
+    migration = get_only_migration(predict(REWRITE))
 
     assert not migration.estimate.known
-    assert "went by beside its statements and hooks" in migration.estimate.reason
+    assert "passed outside its statements and hooks" in migration.estimate.reason
     assert migration.statements[0].estimate.known
 
 
@@ -216,7 +216,7 @@ def test_what_fails_has_no_estimate(predict):
     report = predict("SELECT 1 / 0;")
 
     assert report.outcome == "failed"
-    assert only(report).estimate is None
+    assert get_only_migration(report).estimate is None
 
 
 class Widen(Migration):
@@ -229,9 +229,7 @@ class Widen(Migration):
 
 
 def test_the_python_api_says_what_is_known(orders, here):
-    asked: Any = DryRunExecutor().run(
-        orders, Widen(connection=orders), production=Production(grown(here, 10))
-    )
+    asked: Any = DryRunExecutor().run(orders, Widen(connection=orders), production=Production(grow(here, 10)))
     silent = DryRunExecutor().run(orders, Widen(connection=orders))
 
     assert asked.estimated_production_time_ms > 0
@@ -251,7 +249,7 @@ def test_the_page_shows_the_headline_and_each_estimate(predict):
     ("sql", "limit", "code"), [(REWRITE, "1h", 0), (REWRITE, "1ms", 1), ("SELECT 1;", "1h", 1)]
 )
 def test_the_gate_limits_the_upper_end_and_unknown_fails_it(project, here, sql, limit, code):
-    (project.folder / "p.json").write_text(json.dumps(to_json(grown(here, 10))))
+    (project.folder / "p.json").write_text(json.dumps(to_json(grow(here, 10))))
     (project.folder / "confiture.toml").write_text(
         f'[gate]\nmax_estimated = "{limit}"\nseverity = {{ change-type-rewrite = "off" }}\n'
     )

@@ -9,7 +9,7 @@ from confiture.estimate.statistics import describe_age
 from confiture.estimate.statistics_file import StatisticsFault, load_statistics
 
 
-def written(tmp_path, document):
+def write_document(tmp_path, document):
     """Write a document as a file."""
     path = tmp_path / "production.json"
     path.write_text(json.dumps(document))
@@ -17,7 +17,7 @@ def written(tmp_path, document):
 
 
 def test_what_was_written_is_read_back(tmp_path, document, statistics):
-    assert load_statistics(written(tmp_path, document)) == statistics
+    assert load_statistics(write_document(tmp_path, document)) == statistics
 
 
 def _remove(key):
@@ -48,7 +48,7 @@ def _relation(**changes):
         (
             lambda document: document["relations"].append(document["relations"][0]),
             "relations[7].name",
-            "there twice",
+            "appears twice",
         ),
         (
             lambda document: document["transactions"].update(ages_s=[1, "x"]),
@@ -62,7 +62,7 @@ def test_what_was_edited_by_hand_is_named_with_its_place(tmp_path, document, cha
     change(document)
 
     with pytest.raises(StatisticsFault, match=words) as raised:
-        load_statistics(written(tmp_path, document))
+        load_statistics(write_document(tmp_path, document))
 
     assert raised.value.key == key
     assert "production.json" in raised.value.message

@@ -21,14 +21,14 @@ from confiture.estimate.own_history import (
 from confiture.estimate.prediction_store import PREDICTIONS_FILE, read_calibration
 from confiture.estimate.prior import OwnHistory, load_shipped
 from confiture.estimate.rehearse_sizes import Production
-from tests.estimate.production import grown
+from tests.estimate.production import grow
 
 pytestmark = pytest.mark.slow
 
 INDEX = "CREATE INDEX by_customer ON orders (customer);"
 
 
-def kept(actual_ms: float | None = 130.0, **changes: Any) -> KeptStatement:
+def build_kept(actual_ms: float | None = 130.0, **changes: Any) -> KeptStatement:
     """Return a statement that was predicted to take 100 ms on a million orders."""
     known: dict[str, Any] = {
         "line": 1,
@@ -45,14 +45,18 @@ def kept(actual_ms: float | None = 130.0, **changes: Any) -> KeptStatement:
     return KeptStatement(**(known | changes))
 
 
-def migration(*statements: KeptStatement, version: str = "1", ran_at: str | None = "then") -> KeptMigration:
+def build_migration(
+    *statements: KeptStatement, version: str = "1", ran_at: str | None = "then"
+) -> KeptMigration:
     return KeptMigration(version, "it", "c", "before", ran_at, statements)
 
 
 def test_coverage_and_error_are_of_what_was_run():
-    inside, outside = kept(110.0), kept(200.0)
+    inside, outside = build_kept(110.0), build_kept(200.0)
 
-    found = compute_calibration([migration(inside, outside), migration(kept(None), version="2", ran_at=None)])
+    found = compute_calibration(
+        [build_migration(inside, outside), build_migration(build_kept(None), version="2", ran_at=None)]
+    )
 
     assert (found.migrations, found.waiting, found.predictions) == (1, 1, 2)
     assert (found.coverage50_percent, found.coverage90_percent) == (50, 50)
@@ -60,39 +64,41 @@ def test_coverage_and_error_are_of_what_was_run():
 
 
 def test_what_ran_on_tables_of_another_size_does_not_count():
-    found = compute_calibration([migration(kept(1.0, actual_rows=1000.0), kept(1.0, actual_rows=None))])
+    found = compute_calibration(
+        [build_migration(build_kept(1.0, actual_rows=1000.0), build_kept(1.0, actual_rows=None))]
+    )
 
     assert (found.predictions, found.elsewhere, found.coverage90_percent) == (0, 2, None)
 
 
 def test_bounds_count_by_themselves():
-    bound = kept(3.0, relation=None, rows=None, kind=None, p50_ms=None, interval50_ms=None)
+    bound = build_kept(3.0, relation=None, rows=None, kind=None, p50_ms=None, interval50_ms=None)
 
-    found = compute_calibration([migration(evolve(bound, interval90_ms=(0.0, 4.0)))])
+    found = compute_calibration([build_migration(evolve(bound, interval90_ms=(0.0, 4.0)))])
 
     assert (found.predictions, found.bounds, found.bounds_kept_percent) == (0, 1, 100)
 
 
 def test_one_run_moves_predictions_a_little_and_many_move_them_far():
-    slow = [migration(kept(200.0), version=str(number)) for number in range(40)]
+    slow = [build_migration(build_kept(200.0), version=str(number)) for number in range(40)]
 
-    one, many = learn_from_runs(slow[:1]), learn_from_runs(slow)
+    once, often = learn_from_runs(slow[:1]), learn_from_runs(slow)
 
-    assert 0 < one.shift < 0.1
-    assert many.shift == pytest.approx(0.8 * math.log(2))
+    assert 0 < once.shift < 0.1
+    assert often.shift == pytest.approx(0.8 * math.log(2))
 
 
 def test_runs_that_are_as_predicted_sharpen_the_intervals():
-    exact = [migration(kept(100.0), version=str(number)) for number in range(40)]
+    exact = [build_migration(build_kept(100.0), version=str(number)) for number in range(40)]
 
     assert learn_from_runs(exact).spread < 0.6
     assert learn_from_runs([]) == OwnHistory()
 
 
 def test_what_is_learned_is_not_learned_again_from_predictions_that_know_it():
-    knowing = kept(200.0, own=OwnHistory(math.log(2), 1.0, 9))
+    knowing = build_kept(200.0, own=OwnHistory(math.log(2), 1.0, 9))
 
-    assert learn_from_runs([migration(knowing)]).shift == pytest.approx(2 * math.log(2) / 11)
+    assert learn_from_runs([build_migration(knowing)]).shift == pytest.approx(2 * math.log(2) / 11)
 
 
 def test_what_is_learned_shifts_and_stretches_the_law():
@@ -107,14 +113,14 @@ def test_what_is_learned_shifts_and_stretches_the_law():
 
 
 def test_a_file_holds_what_was_kept():
-    everything = (migration(kept(own=OwnHistory(0.1, 0.9, 2))),)
+    everything = (build_migration(build_kept(own=OwnHistory(0.1, 0.9, 2))),)
 
     assert from_json(json.loads(json.dumps(to_json(everything)))) == everything
 
 
 def test_a_run_is_kept_beside_its_prediction(project, settings, here, orders):
     project.write("1_it.sql", f"{INDEX}\nALTER TABLE orders ADD secret text DEFAULT 'hush-hush';")
-    run(settings, dry_run=True, production=Production(grown(here, 1)))
+    run(settings, dry_run=True, production=Production(grow(here, 1)))
 
     run(settings)
 
@@ -126,7 +132,7 @@ def test_a_run_is_kept_beside_its_prediction(project, settings, here, orders):
 
 def test_a_run_elsewhere_does_not_count(project, settings, here):
     project.write("1_it.sql", INDEX)
-    run(settings, dry_run=True, production=Production(grown(here, 50)))
+    run(settings, dry_run=True, production=Production(grow(here, 50)))
 
     run(settings)
 
@@ -136,7 +142,7 @@ def test_a_run_elsewhere_does_not_count(project, settings, here):
 
 def test_a_migration_that_was_changed_since_is_another(project, settings, here):
     project.write("1_it.sql", INDEX)
-    run(settings, dry_run=True, production=Production(grown(here, 1)))
+    run(settings, dry_run=True, production=Production(grow(here, 1)))
     project.write("1_it.sql", f"-- changed\n{INDEX}")
 
     run(settings)
@@ -147,7 +153,7 @@ def test_a_migration_that_was_changed_since_is_another(project, settings, here):
 def test_a_rehearsal_keeps_nothing_in_the_database(project, settings, here, orders):
     project.write("1_it.sql", INDEX)
 
-    run(settings, dry_run=True, production=Production(grown(here, 10)))
+    run(settings, dry_run=True, production=Production(grow(here, 10)))
 
     assert orders.execute("SELECT to_regnamespace('confiture')").fetchone() == (None,)
 
@@ -157,26 +163,26 @@ def test_a_file_that_is_not_as_it_was_written_stops_no_run(project, settings, he
     (project.folder / PREDICTIONS_FILE).write_text("{}")
     project.write("1_it.sql", INDEX)
 
-    report = run(settings, dry_run=True, production=Production(grown(here, 10)))
+    report = run(settings, dry_run=True, production=Production(grow(here, 10)))
 
     assert any("estimates.json cannot be read" in note for note in report.notes)
     assert run(settings).outcome == "ok"
     assert (project.folder / PREDICTIONS_FILE).read_text() == "{}"
-    said = project("estimates")
-    assert said.code == 2
-    assert "Traceback" not in said.err
+    answer = project("estimates")
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
 
 
 def test_the_command_shows_the_figures(project, settings, here):
     empty = project("estimates")
     project.write("1_it.sql", INDEX)
-    run(settings, dry_run=True, production=Production(grown(here, 1)))
+    run(settings, dry_run=True, production=Production(grow(here, 1)))
     run(settings)
 
     words = project("estimates")
     figures = json.loads(project("estimates", "--output", "json").out)
 
-    assert "nothing was run yet" in empty.out
+    assert "run yet" in empty.out
     assert "1 interval:" in words.out
     assert figures["predictions"] == 1
     assert figures["statements"][0]["relation"] == "public.orders"

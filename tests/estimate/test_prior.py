@@ -4,21 +4,21 @@ import pytest
 
 from confiture.estimate.fit import FEWEST_CASES, Residual, fit
 from confiture.estimate.prior import CatalogBound, Prior, Regime, load_shipped
-from tests.calibration.judging import leaving_one_out
-from tests.calibration.learn import PRIOR, learn, text
-from tests.calibration.timings import DESIGNS, FILE, both, read
+from tests.calibration.judging import judge_leaving_one_out
+from tests.calibration.learn import PRIOR, learn, render_prior
+from tests.calibration.timings import DESIGNS, FILE, read_both, read_cases
 
 WITHIN, CROSSING = Regime(3, 2, False), Regime(3, 2, True)
 KINDS = ("scan", "rewrite", "index", "dml", "matview")
 
 
-def residuals(kind: str, values: list[float], regime: Regime = WITHIN) -> list[Residual]:
+def build_residuals(kind: str, values: list[float], regime: Regime = WITHIN) -> list[Residual]:
     """Return one residual of each of several cases."""
     return [Residual(f"{kind}{number}", kind, regime, 10.0, value) for number, value in enumerate(values)]
 
 
 def test_what_is_shipped_is_what_the_timings_teach():
-    assert PRIOR.read_text() == text(learn(both()))
+    assert PRIOR.read_text() == render_prior(learn(read_both()))
 
 
 def test_every_way_to_rehearse_is_known():
@@ -53,12 +53,14 @@ def test_at_the_same_size_nothing_is_shifted_by_class():
 
 
 def test_too_few_cases_teach_nothing():
-    assert fit(residuals("index", [0.1] * (FEWEST_CASES - 1))) == {}
+    assert fit(build_residuals("index", [0.1] * (FEWEST_CASES - 1))) == {}
     assert Prior({}, CatalogBound(2.0, 1.0)).find_law("index", WITHIN, 10) is None
 
 
 def test_a_class_that_differs_is_shifted_towards_its_own_mean():
-    learned = fit([*residuals("dml", [0.5, 0.52, 0.48, 0.5]), *residuals("index", [0.0, 0.02, -0.02, 0.0])])
+    learned = fit(
+        [*build_residuals("dml", [0.5, 0.52, 0.48, 0.5]), *build_residuals("index", [0.0, 0.02, -0.02, 0.0])]
+    )
 
     kinds = learned[WITHIN].kinds
 
@@ -67,7 +69,9 @@ def test_a_class_that_differs_is_shifted_towards_its_own_mean():
 
 
 def test_classes_that_do_not_differ_share_one_shift():
-    learned = fit([*residuals("dml", [0.4, -0.4, 0.3, -0.2]), *residuals("index", [0.3, -0.3, -0.2, 0.4])])
+    learned = fit(
+        [*build_residuals("dml", [0.4, -0.4, 0.3, -0.2]), *build_residuals("index", [0.3, -0.3, -0.2, 0.4])]
+    )
 
     kinds = learned[WITHIN].kinds
 
@@ -83,16 +87,18 @@ def test_a_catalog_change_has_a_bound_and_never_less_than_the_least():
 @pytest.mark.slow
 def test_no_case_is_judged_by_what_it_taught():
     """Without a case's own residuals its law is another than with them."""
-    cases = read(FILE)
-    judged = leaving_one_out(cases, (3, 2))
-    own = {each.prediction.residual.regime for each in judged}
+    cases = read_cases(FILE)
+    judged = judge_leaving_one_out(cases, (3, 2))
+    regimes = {judgement.prediction.residual.regime for judgement in judged}
 
-    assert own == {WITHIN, CROSSING}
+    assert regimes == {WITHIN, CROSSING}
     assert all(
-        each.law
+        judgement.law
         != load_shipped().find_law(
-            each.prediction.residual.kind, each.prediction.residual.regime, each.prediction.residual.times
+            judgement.prediction.residual.kind,
+            judgement.prediction.residual.regime,
+            judgement.prediction.residual.times,
         )
-        for each in judged
-        if each.prediction.residual.times > 1
+        for judgement in judged
+        if judgement.prediction.residual.times > 1
     )

@@ -11,7 +11,7 @@ import pytest
 from attrs import evolve
 
 from confiture.estimate.statistics import Column, RelationStatistics, Statistics, to_json
-from tests.estimate.production import exported, grown
+from tests.estimate.production import export_quickly, grow
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +25,9 @@ def ask(project: Any, settings: Any, orders: Any) -> Ask:
     """Rehearse SQL on the database as it is now; return the estimate of it, and what was noted."""
 
     def asked(sql: str, change: Callable[[Statistics], Statistics], *before: str) -> Any:
-        for each in before:
-            orders.execute(each)
-        (project.folder / "p.json").write_text(json.dumps(to_json(change(exported(settings)))))
+        for sql_before in before:
+            orders.execute(sql_before)
+        (project.folder / "p.json").write_text(json.dumps(to_json(change(export_quickly(settings)))))
         project.write("1_it.sql", sql)
         done = project("dry-run", "--no-gate", "--production", "p.json", "--output", "json=r.json")
         assert done.code == 0, done.err
@@ -37,15 +37,15 @@ def ask(project: Any, settings: Any, orders: Any) -> Ask:
     return asked
 
 
-def ten_times(here: Statistics) -> Statistics:
-    return grown(here, 10)
+def grow_ten_times(here: Statistics) -> Statistics:
+    return grow(here, 10)
 
 
-def orders_with(**changes: Any) -> Callable[[Statistics], Statistics]:
+def change_orders(**changes: Any) -> Callable[[Statistics], Statistics]:
     """Return what makes a production whose orders differ, ten times as many else."""
 
     def changed(here: Statistics) -> Statistics:
-        there = grown(here, 10)
+        there = grow(here, 10)
         return evolve(
             there, relations={**there.relations, ORDERS: evolve(there.relations[ORDERS], **changes)}
         )
@@ -53,25 +53,25 @@ def orders_with(**changes: Any) -> Callable[[Statistics], Statistics]:
     return changed
 
 
-def without_orders(here: Statistics) -> Statistics:
+def drop_orders(here: Statistics) -> Statistics:
     return evolve(
         here, relations={name: relation for name, relation in here.relations.items() if name != ORDERS}
     )
 
 
-def elsewhere(here: Statistics) -> Statistics:
+def move_orders(here: Statistics) -> Statistics:
     """The same table in another schema."""
     moved = evolve(here.relations[ORDERS], name="shop.orders")
     return evolve(here, relations={moved.name: moved})
 
 
-def with_column(here: Statistics) -> Statistics:
-    more = Column("more", "text", 8, -1.0, 0.0)
-    return orders_with(columns=(*here.relations[ORDERS].columns, more))(here)
+def add_column(here: Statistics) -> Statistics:
+    column = Column("more", "text", 8, -1.0, 0.0)
+    return change_orders(columns=(*here.relations[ORDERS].columns, column))(here)
 
 
-def partitioned(here: Statistics) -> Statistics:
-    part = evolve(grown(here, 10).relations[ORDERS], name="public.orders_1", parent=ORDERS)
+def partition_orders(here: Statistics) -> Statistics:
+    part = evolve(grow(here, 10).relations[ORDERS], name="public.orders_1", parent=ORDERS)
     parent: RelationStatistics = evolve(here.relations[ORDERS], kind="partitioned", pages=0)
     return evolve(here, relations={ORDERS: parent, part.name: part})
 
@@ -79,25 +79,25 @@ def partitioned(here: Statistics) -> Statistics:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda here: grown(here, 1_000_000), "1,000,000 times"),
-        (orders_with(rows=None), "never analysed"),
-        (without_orders, "not in production's statistics"),
-        (elsewhere, "not in production's statistics"),
-        (with_column, "other columns"),
-        (partitioned, "partitioned in production only"),
-        (orders_with(toast_bytes=10**10), "in TOAST in production"),
-        (orders_with(indexes=()), "other indexes"),
+        (lambda here: grow(here, 1_000_000), "1,000,000 times"),
+        (change_orders(rows=None), "never analyzed"),
+        (drop_orders, "not in production's statistics"),
+        (move_orders, "not in production's statistics"),
+        (add_column, "different columns"),
+        (partition_orders, "partitioned in production only"),
+        (change_orders(toast_bytes=10**10), "in TOAST in production"),
+        (change_orders(indexes=()), "different indexes"),
     ],
     ids=["million", "never-analysed", "missing", "schema", "columns", "partitions", "toast", "indexes"],
 )
 def test_a_production_that_was_not_rehearsed_is_unknown_with_a_way_on(ask, change, words):
-    estimate, said = ask(REWRITE, change)
+    estimate, output = ask(REWRITE, change)
 
     assert estimate["known"] is False
     assert words in estimate["reason"]
     assert estimate["advice"]
     assert (estimate["p50_ms"], estimate["confidence_percent"]) == (None, None)
-    assert "not known" in said
+    assert "not known" in output
 
 
 @pytest.mark.parametrize(
@@ -108,24 +108,24 @@ def test_a_production_that_was_not_rehearsed_is_unknown_with_a_way_on(ask, chang
     ],
 )
 def test_code_is_unknown(ask, sql, words):
-    estimate, _ = ask(sql, ten_times)
+    estimate, _ = ask(sql, grow_ten_times)
 
     assert estimate["known"] is False
     assert words in estimate["reason"]
 
 
 def test_what_works_on_a_table_that_the_plan_makes_and_fills_is_unknown(ask, project):
-    ask("CREATE TABLE big AS SELECT * FROM orders; CREATE INDEX i ON big (id);", ten_times)
+    ask("CREATE TABLE big AS SELECT * FROM orders; CREATE INDEX i ON big (id);", grow_ten_times)
 
     (migration,) = json.loads((project.folder / "r.json").read_text())["migrations"]
 
-    assert "that this plan makes" in migration["statements"][1]["estimate"]["reason"]
+    assert "created by this plan" in migration["statements"][1]["estimate"]["reason"]
 
 
 def test_a_trigger_for_each_row_makes_an_update_unknown(ask):
     estimate, _ = ask(
         "UPDATE orders SET customer = 1;",
-        ten_times,
+        grow_ten_times,
         "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
         "CREATE TRIGGER each_one BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION f()",
     )
@@ -149,7 +149,7 @@ def test_a_table_that_is_empty_here_and_full_there_is_unknown(ask):
 def test_a_table_never_analysed_here_is_unknown(ask):
     estimate, _ = ask(
         "ALTER TABLE jam ALTER id TYPE bigint;",
-        lambda here: orders_with()(
+        lambda here: change_orders()(
             evolve(
                 here,
                 relations={name: evolve(relation, rows=1e5) for name, relation in here.relations.items()},
@@ -160,7 +160,7 @@ def test_a_table_never_analysed_here_is_unknown(ask):
         "INSERT INTO jam SELECT generate_series(1, 30000)",
     )
 
-    assert "never analysed here" in estimate["reason"]
+    assert "never analyzed here" in estimate["reason"]
 
 
 def test_rows_that_came_since_the_last_analyze_count(ask, settings):
@@ -173,13 +173,13 @@ def test_rows_that_came_since_the_last_analyze_count(ask, settings):
     )
 
     assert estimate["known"] is True
-    assert exported(settings).count_rows(ORDERS) == pytest.approx(180_000, rel=0.1)
+    assert export_quickly(settings).count_rows(ORDERS) == pytest.approx(180_000, rel=0.1)
 
 
 def test_partitions_on_both_sides_are_known(ask):
     estimate, _ = ask(
         "ALTER TABLE events ALTER what TYPE bigint;",
-        ten_times,
+        grow_ten_times,
         "CREATE TABLE events (at int, what int) PARTITION BY RANGE (at)",
         "CREATE TABLE events_old PARTITION OF events FOR VALUES FROM (0) TO (50000)",
         "CREATE TABLE events_new PARTITION OF events FOR VALUES FROM (50000) TO (100000)",
@@ -194,18 +194,18 @@ def test_partitions_on_both_sides_are_known(ask):
 def test_an_old_file_says_how_old_it_is(ask):
     month_ago = datetime.now(UTC) - timedelta(days=30)
 
-    _, said = ask(REWRITE, lambda here: evolve(ten_times(here), taken_at=month_ago))
+    _, output = ask(REWRITE, lambda here: evolve(grow_ten_times(here), taken_at=month_ago))
 
-    assert "p.json is 30 days old" in said
+    assert "p.json is 30 days old" in output
 
 
 def test_another_server_is_said(ask):
     def large(here: Statistics) -> Statistics:
-        return grown(here, 2, settings={**here.settings, "maintenance_work_mem": 2**40})
+        return grow(here, 2, settings={**here.settings, "maintenance_work_mem": 2**40})
 
-    _, said = ask(REWRITE, large)
+    _, output = ask(REWRITE, large)
 
-    assert "intervals are wider" in said
+    assert "intervals are wider" in output
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"stats_version": 1}', '{"stats_version": 7}', "\0\1"])

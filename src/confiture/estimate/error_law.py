@@ -1,4 +1,7 @@
-"""How far the truth is from a prediction, as quantiles of the logarithm of their ratio."""
+"""The distribution of an estimate's error, as quantiles of ``ln(true time / predicted time)``.
+
+Logarithms because errors are factors: twice as long and half as long are equally wrong.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from statistics import NormalDist
 from attrs import frozen
 
 SHARES = tuple(percent / 100 for percent in range(1, 100))
-"""The shares of which a law keeps the quantiles."""
+"""The probabilities whose quantiles an error law stores: 0.01 to 0.99."""
 NEAR_FACTORS = (0.85, 1.15)
-"""What counts as right: the truth is within 15 % of the prediction."""
+"""A prediction counts as right if true / predicted is between these: within 15 %."""
 
 
 @frozen
 class ErrorLaw:
-    """The logarithm of true over predicted time.
+    """The distribution of ``ln(true / predicted)``; 0 means exact, 0.1 about 10 % too low an estimate.
 
     Attributes:
         quantiles: One for each of ``SHARES``, ascending.
@@ -27,20 +30,21 @@ class ErrorLaw:
 
     @property
     def median(self) -> float:
-        """As often above as below."""
+        """The median of ``ln(true / predicted)``."""
         return self.quantiles[len(SHARES) // 2]
 
     @property
     def width(self) -> float:
-        """The 90 % interval as a factor: ×/÷ this."""
+        """Half the 90 % interval as a factor: 1.5 if it reaches from median / 1.5 to median · 1.5."""
         return math.exp((self.find_quantile(0.95) - self.find_quantile(0.05)) / 2)
 
     def find_quantile(self, share: float) -> float:
-        """Return the value below which the truth is with this probability."""
+        """Return the value of ``ln(true / predicted)`` that is not exceeded with this probability."""
         return interpolate(SHARES, self.quantiles, share)
 
     def find_probability_below(self, value: float) -> float:
-        """Return the probability that the truth is below; beyond the last quantile it is nearly sure."""
+        """Return the probability that ``ln(true / predicted)`` is below ``value``."""
+        # Beyond the stored quantiles nothing is known but that 1 % is left: half of it is assumed.
         if value <= self.quantiles[0]:
             return SHARES[0] / 2
         if value >= self.quantiles[-1]:
@@ -48,12 +52,19 @@ class ErrorLaw:
         return interpolate(self.quantiles, SHARES, value)
 
     def compute_near_percent(self) -> float:
-        """Return the probability that the truth is within 15 % of the median, in percent."""
+        """Return the probability that the true time is within 15 % of the median estimate, in percent.
+
+        Reports show it as ``confidence_percent``.
+        """
         low, high = (self.find_probability_below(self.median + math.log(factor)) for factor in NEAR_FACTORS)
         return 100 * max(0.0, high - low)
 
     def widen(self, spread: float) -> ErrorLaw:
-        """Return the law with an independent error of this standard deviation added."""
+        """Return the law with an independent normal error of this standard deviation added.
+
+        The median stays. The distances of a quantile from it add up as ``√(a² + b²)``, which is exact if
+        both errors are normal.
+        """
         middle = self.median
         return ErrorLaw(
             tuple(
@@ -64,17 +75,20 @@ class ErrorLaw:
         )
 
     def widen_to(self, other: ErrorLaw) -> ErrorLaw:
-        """Return the law, nowhere nearer to its median than the other is to its own."""
+        """Return the law, widened if needed so that it is nowhere narrower than ``other``.
+
+        The median stays; each quantile keeps the larger distance from its median.
+        """
         return ErrorLaw(
             tuple(
-                self.median + max(mine - self.median, its - other.median, key=abs)
-                for mine, its in zip(self.quantiles, other.quantiles, strict=True)
+                self.median + max(value - self.median, other_value - other.median, key=abs)
+                for value, other_value in zip(self.quantiles, other.quantiles, strict=True)
             )
         )
 
 
 def interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
-    """Return ``y`` at ``x`` on the line through ascending points; beyond the ends, that of the end."""
+    """Return ``y`` at ``x`` by linear interpolation; ``xs`` ascend, and beyond them the end value holds."""
     if x <= xs[0]:
         return ys[0]
     if x >= xs[-1]:
@@ -87,12 +101,15 @@ def interpolate(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
 def compute_weighted_quantiles(
     values: Sequence[tuple[float, float]], shares: Sequence[float] = SHARES
 ) -> tuple[float, ...]:
-    """Return the quantiles of ``(value, weight)`` pairs, each weight spread about its value."""
+    """Return the quantiles of ``(value, weight)`` pairs.
+
+    Each value sits in the middle of its weight: of two equal weights, at 0.25 and 0.75.
+    """
     ordered = sorted(values)
     total = sum(weight for _, weight in ordered)
-    middles, so_far = [], 0.0
+    middles, weight_before = [], 0.0
     for _, weight in ordered:
-        middles.append((so_far + weight / 2) / total)
-        so_far += weight
-    found = [value for value, _ in ordered]
-    return tuple(interpolate(middles, found, share) for share in shares)
+        middles.append((weight_before + weight / 2) / total)
+        weight_before += weight
+    sorted_values = [value for value, _ in ordered]
+    return tuple(interpolate(middles, sorted_values, share) for share in shares)

@@ -1,7 +1,8 @@
-"""Write down what estimates need to know of production: read only, in one snapshot, without row data.
+"""Exports the statistics of production that estimates need: read only, in one snapshot, without row data.
 
-Statistics of columns are their width, the number of distinct values and the share of nulls; common
-values and histogram bounds are never asked for. What definitions hold of constants is left out.
+Of each column it reads the width, the number of distinct values and the share of nulls, but never common
+values and histogram bounds, which are row data. It replaces constants in the definitions of indexes,
+which may be row data too.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ from confiture.postgres.connect import open_connection, read_server_version
 from confiture.postgres.session import fetch_rows, quote_literal, send
 
 SAMPLED_S = 3.0
+"""How long to sample the ages of transactions, in seconds."""
 _SAMPLES = 7
 PROBED_S = 0.5
-# Few enough to be done before the scheduler takes the CPU away.
+"""How long to repeat the speed probe, in seconds."""
+# Few enough that a run usually ends before the scheduler takes the CPU away.
 _PROBED_ROWS = 2_000
 _ROUND_TRIPS = 50
 _COMPUTATIONS = 20
@@ -68,6 +71,7 @@ _SETTINGS = (
     "work_mem",
 )
 _UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "ms": 1, "s": 1000, "min": 60_000}
+# Bits of pg_trigger.tgtype.
 _EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
 _PER_ROW = 1
 
@@ -86,7 +90,7 @@ _RELATIONS_SQL = f"""
             WHEN c.reltuples < 0 OR (c.relpages = 0 AND c.relkind <> 'p' AND pg_relation_size(c.oid) > 0)
                 THEN NULL
             WHEN c.relpages > 0 AND c.relkind <> 'p'
-                -- As the planner has it: what came since the last ANALYZE shows in the file's size.
+                -- The planner's formula: rows since the last ANALYZE show only in the size of the file.
                 THEN round(c.reltuples::float8 / c.relpages * (pg_relation_size(c.oid)
                     / current_setting('block_size')::int))
             ELSE c.reltuples::float8
@@ -126,7 +130,8 @@ _PROBE_SQL = (
     f"SELECT sum(length(md5(i::text))) FROM generate_series(1, {_PROBED_ROWS}) i"
 )
 
-# A quoted name, kept; or a constant, not kept.
+# A quoted name (group 1), which is kept, or a string or number, which is replaced. Names come first because
+# they may contain quotes and digits.
 _CONSTANT = re.compile(
     r"""("(?:[^"]|"")*") | (?:\bE)?'(?:[^'\\]|''|\\.)*' | (?<![\w$])\d[\d.]*(?:e[+-]?\d+)?\b""",
     re.VERBOSE | re.DOTALL,
@@ -134,11 +139,16 @@ _CONSTANT = re.compile(
 
 
 def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S) -> Statistics:
-    """Return the statistics of a database, as one snapshot sees it.
+    """Return the statistics of a database, from one snapshot.
+
+    Args:
+        settings: The database and confiture's schema in it, which is left out.
+        sampled_s: How long to sample the ages of transactions, in seconds.
+        probed_s: How long to repeat the speed probe, in seconds.
 
     Raises:
-        LockFault: A table is locked against even looking at its size.
-        ConnectionFault: The server cannot be reached.
+        LockFault: If another session holds a lock that prevents reading the size of a table.
+        ConnectionFault: If the server cannot be reached.
     """
     with open_connection(settings) as conn:
         return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
@@ -147,16 +157,18 @@ def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float 
 def export_from(
     conn: Connection[Any], schema: str, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S
 ) -> Statistics:
-    """Return the statistics of the database at the end of an idle connection; raises like ``export``."""
+    """Return the statistics of the database of an idle connection; raises like ``export``."""
+    # Before the snapshot: pg_stat_activity does not change within a transaction, and a snapshot that is open
+    # for seconds would hold back vacuum.
     probe = _probe_speed(conn, probed_s)
     transactions = _sample_transactions(conn, sampled_s)
     with _open_snapshot(conn):
         relations = _read_relations(conn, quote_literal(schema))
-        known = _read_settings(conn)
+        server_settings = _read_settings(conn)
     return Statistics(
         taken_at=datetime.now(UTC).replace(microsecond=0),
         server=ServerFacts(read_server_version(conn), _read_block_bytes(conn)),
-        settings=known,
+        settings=server_settings,
         relations=relations,
         transactions=transactions,
         probe=probe,
@@ -165,7 +177,8 @@ def export_from(
 
 @contextmanager
 def _open_snapshot(conn: Connection[Any]) -> Iterator[None]:
-    # pg_relation_size waits behind whoever has a table to himself; nobody shall wait behind us.
+    # pg_relation_size waits for ACCESS EXCLUSIVE locks, and later sessions would queue behind a waiting
+    # lock: give up after five seconds.
     send(
         conn,
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL lock_timeout = '5s'; SET LOCAL jit = off",
@@ -174,8 +187,8 @@ def _open_snapshot(conn: Connection[Any]) -> Iterator[None]:
         yield
     except psycopg.errors.LockNotAvailable as error:
         raise LockFault(
-            "a table is locked by somebody who changes it, and its size cannot be seen",
-            hint="export again when that has ended",
+            "the size of a table cannot be read: another session holds an ACCESS EXCLUSIVE lock on it",
+            hint="wait until that session ends its transaction, then export again",
         ) from error
     finally:
         if not conn.closed:
@@ -183,12 +196,12 @@ def _open_snapshot(conn: Connection[Any]) -> Iterator[None]:
 
 
 def replace_constants(definition: str) -> str:
-    """Return a definition whose constants, which somebody wrote about his data, are question marks."""
+    """Return a definition with question marks instead of constants, which may be row data."""
     return _CONSTANT.sub(lambda found: found[1] or "?", definition)
 
 
 def _read_relations(conn: Connection[Any], ledger: str) -> dict[str, RelationStatistics]:
-    found, indexes, columns, triggers = send(
+    relations, indexes, columns, triggers = send(
         conn,
         ";".join(
             query.format(ledger=ledger)
@@ -199,14 +212,14 @@ def _read_relations(conn: Connection[Any], ledger: str) -> dict[str, RelationSta
     indexes_of = _group_by_relation(indexes, _build_index)
     columns_of = _group_by_relation(columns, Column)
     triggers_of = _group_by_relation(triggers, _build_trigger)
-    names = {oid: name for oid, name, *_ in found}
+    names = {oid: name for oid, name, *_ in relations}
     return {
         name: RelationStatistics(
             name,
             kind,
             names.get(parent),
             tuples,
-            # NULL: dropped since the snapshot was taken.
+            # pg_relation_size returns NULL for a table that was dropped after the snapshot was taken.
             (size or 0) // block_bytes,
             toast_bytes,
             analyzed_at,
@@ -214,7 +227,7 @@ def _read_relations(conn: Connection[Any], ledger: str) -> dict[str, RelationSta
             columns_of[oid],
             triggers_of[oid],
         )
-        for oid, name, kind, parent, tuples, size, toast_bytes, analyzed_at in found
+        for oid, name, kind, parent, tuples, size, toast_bytes, analyzed_at in relations
     }
 
 
@@ -247,8 +260,10 @@ def _convert_setting(value: str, unit: str | None, kind: str) -> SettingValue:
     if kind not in ("integer", "real"):
         return value
     number = int(value) if kind == "integer" else float(value)
+    # Negative values are special: -1 means "automatic" or "off" and has no unit.
     if not unit or number < 0:
         return number
+    # Units may have a factor: shared_buffers is counted in "8kB".
     count, name = re.fullmatch(r"(\d*)(\w+)", unit).groups()  # type: ignore[union-attr]
     return number * int(count or 1) * _UNITS.get(name, 1)
 
@@ -258,20 +273,20 @@ def _read_block_bytes(conn: Connection[Any]) -> int:
 
 
 def _sample_transactions(conn: Connection[Any], sampled_s: float) -> Transactions:
-    """Look at the transactions of others again and again."""
+    """Sample the ages of other sessions' transactions several times."""
     ages: list[float] = []
     hidden = 0
     for sample in range(_SAMPLES):
         if sample:
             time.sleep(sampled_s / (_SAMPLES - 1))
-        found = fetch_rows(conn, _TRANSACTIONS_SQL)
-        ages += [round(max(age, 0.0), 3) for age, _ in found if age is not None]
-        hidden = max(hidden, sum(unseen for _, unseen in found))
+        sessions = fetch_rows(conn, _TRANSACTIONS_SQL)
+        ages += [round(max(age, 0.0), 3) for age, _ in sessions if age is not None]
+        hidden = max(hidden, sum(is_hidden for _, is_hidden in sessions))
     return Transactions(sampled_s, tuple(sorted(ages)), hidden)
 
 
 def _probe_speed(conn: Connection[Any], probed_s: float) -> Probe:
-    """Run the same small computation again and again; the fastest was disturbed the least."""
+    """Repeat a small computation and keep the fastest time: it was disturbed the least."""
     began = time.perf_counter()
     round_trip_s = min(_measure_query_s(conn, "SELECT 1") for _ in range(_ROUND_TRIPS))
     fastest_ms = min(_measure_computation_ms(conn) for _ in range(_COMPUTATIONS))
@@ -281,7 +296,7 @@ def _probe_speed(conn: Connection[Any], probed_s: float) -> Probe:
 
 
 def _measure_computation_ms(conn: Connection[Any]) -> float:
-    """Return what it took by the server's own clock: the way there and back is another matter."""
+    """Return the time of the computation by the server's clock, without the network, in milliseconds."""
     ((answer,),) = fetch_rows(conn, _PROBE_SQL)
     (explained,) = json.loads(answer) if isinstance(answer, str | bytes) else answer
     return float(explained["Execution Time"])

@@ -1,7 +1,9 @@
-"""Learn from residuals how far off predictions are: a shift and a spread for each class, and quantiles.
+"""Learns the error of predictions from residuals: a shift and a spread for each class, and quantiles.
 
-Classes have few cases each, so what one says counts by how many it has against how much cases differ
-within classes; residuals are always those of a case that its own shift was not learned from.
+Each class has few cases, so its shift and spread are shrunk towards those of all classes; the fewer
+cases it has and the more they differ among themselves, the more. Spreads and quantiles come from
+leave-one-out residuals: a case is never judged by a shift that it helped to learn, which would make
+the intervals too narrow.
 """
 
 from __future__ import annotations
@@ -20,29 +22,33 @@ from confiture.estimate.prior import Regime, RegimeGroup, WorkClassShift, comput
 _Key = TypeVar("_Key")
 
 FEWEST_CASES = 3
-"""With fewer a regime teaches nothing about migrations not seen before."""
+"""A regime with fewer cases is dropped: it says nothing about migrations not seen before."""
 FAR_TIMES = 9.0
-"""From this many times the rows on a prediction is an extrapolation, which shifts and quantiles are
-learned from; nearer ones only tell how errors grow with the distance."""
+"""Shifts and quantiles are learned from residuals at this many times the rehearsed rows or more.
+
+Nearer residuals only show how errors grow with the distance.
+"""
 _GROWTHS = tuple(tenth / 10 for tenth in range(31))
-# How many cases' worth the spread of all classes counts against a class's own.
+# The spread of all classes together counts as this many cases of a class.
 _POOLED_CASES = 2.0
-# What another regime's residual counts for the quantiles: each has too few cases for ends of its own.
+# The weight of a residual from the other regime: one regime has too few cases for the tails.
 _OTHER_REGIME = 0.5
+# Standardized residuals are divided by the spread: it must not become zero.
 _SMALLEST_SPREAD = 0.02
 
 
 @frozen
 class Residual:
-    """How far off one prediction was.
+    """The error of one prediction.
 
     Attributes:
-        case: Of which migration.
-        kind: Its class.
-        regime: How it was predicted.
-        times: The predicted rows over the largest rehearsed ones.
-        value: The logarithm of true over predicted time.
-        weight: How much it counts; all of one prediction together count as one.
+        case: Name of the migration.
+        kind: Class of the statement.
+        regime: The regime of the prediction.
+        times: Predicted rows divided by the largest rehearsed rows.
+        value: ``ln(true / predicted)``.
+        weight: Its weight; those of one case, rehearsed size and predicted size add up to 1, so that
+            repeated runs do not count more.
     """
 
     case: str
@@ -54,44 +60,56 @@ class Residual:
 
 
 LeftOver = tuple[Residual, float]
-"""A residual with what the shifts leave of it."""
+"""A residual, and its value minus the shift learned from the other cases."""
 
 
 @frozen
 class _Shifts:
+    """Mean errors: of each regime, and the deviation of each class from it."""
+
     regimes: Mapping[Regime, float]
     kinds: Mapping[str, float]
 
     def find_shift(self, residual: Residual) -> float:
         shift = self.regimes[residual.regime] + self.kinds.get(residual.kind, 0.0)
+        # At the rehearsed size there is no extrapolation, so nothing to shift.
         return compute_distance(residual.times) * shift
 
 
 def fit(residuals: Iterable[Residual]) -> dict[Regime, RegimeGroup]:
-    """Return what these residuals say about each regime that has cases enough."""
+    """Return the errors of each regime that has at least ``FEWEST_CASES`` cases."""
     designs: dict[tuple[int, int], list[Residual]] = defaultdict(list)
     for residual in residuals:
         designs[residual.regime.runs, residual.regime.sizes].append(residual)
     groups: dict[Regime, RegimeGroup] = {}
-    for several in designs.values():
-        groups |= _fit_design(several)
+    for design_residuals in designs.values():
+        groups |= _fit_design(design_residuals)
     return groups
 
 
 def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
-    """Return the groups of one way to rehearse; its regimes share what classes and growth do."""
+    """Return the errors for one number of runs and sizes.
+
+    Its two regimes, within memory and crossing its limit, share the shifts of classes and the growth:
+    alone each has too few cases.
+    """
     far = [residual for residual in residuals if residual.times >= FAR_TIMES]
-    cases = {regime: {each.case for each in its} for regime, its in _group_by(far, _get_regime).items()}
-    regimes = {regime for regime, its in cases.items() if len(its) >= FEWEST_CASES}
-    enough = [residual for residual in residuals if residual.regime in regimes]
-    if not enough:
-        return {}
-    left = _subtract_shifts(enough)
-    growth, shifts, near = _learn_growth(left), _learn_shifts(enough), _compute_near_quantiles(enough)
-    groups = {
-        regime: _build_group(_select_far(left, regime), growth, shifts, near) for regime in sorted(regimes)
+    cases = {
+        regime: {residual.case for residual in regime_residuals}
+        for regime, regime_residuals in _group_by(far, _get_regime).items()
     }
-    scaled = {regime: _scale(_select_far(left, regime), group) for regime, group in groups.items()}
+    regimes = {regime for regime, names in cases.items() if len(names) >= FEWEST_CASES}
+    usable = [residual for residual in residuals if residual.regime in regimes]
+    if not usable:
+        return {}
+    left_over = _subtract_shifts(usable)
+    growth, shifts = _learn_growth(left_over), _learn_shifts(usable)
+    near = _compute_near_quantiles(usable)
+    groups = {
+        regime: _build_group(_select_far(left_over, regime), growth, shifts, near)
+        for regime in sorted(regimes)
+    }
+    scaled = {regime: _scale(_select_far(left_over, regime), group) for regime, group in groups.items()}
     return {
         regime: evolve(group, quantiles=_compute_quantiles(scaled, regime))
         for regime, group in groups.items()
@@ -99,7 +117,7 @@ def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
 
 
 def _compute_near_quantiles(residuals: Sequence[Residual]) -> tuple[float, ...]:
-    """Return the quantiles of what a repetition at the same size is off; nothing where none was timed."""
+    """Return the error quantiles of repetitions at the same size; empty if none was timed."""
     same = [(residual.value, residual.weight) for residual in residuals if residual.times == 1]
     return compute_weighted_quantiles(same) if same else ()
 
@@ -108,34 +126,46 @@ def _get_regime(residual: Residual) -> Regime:
     return residual.regime
 
 
-def _select_far(left: Sequence[LeftOver], regime: Regime) -> list[LeftOver]:
-    return [(each, value) for each, value in left if each.regime == regime and each.times >= FAR_TIMES]
+def _select_far(left_over: Sequence[LeftOver], regime: Regime) -> list[LeftOver]:
+    return [
+        (residual, value)
+        for residual, value in left_over
+        if residual.regime == regime and residual.times >= FAR_TIMES
+    ]
 
 
 def _subtract_shifts(residuals: Sequence[Residual]) -> list[LeftOver]:
-    """Return each residual with what of it the other cases' shifts do not explain."""
-    left = []
-    for case, several in _group_by(residuals, lambda each: each.case).items():
+    """Return each residual minus the shift estimated from the other cases (leave-one-out)."""
+    left_over = []
+    for case, case_residuals in _group_by(residuals, lambda residual: residual.case).items():
         others = _learn_shifts([residual for residual in residuals if residual.case != case])
-        left += [
-            (each, each.value - others.find_shift(each)) for each in several if each.regime in others.regimes
+        left_over += [
+            (residual, residual.value - others.find_shift(residual))
+            for residual in case_residuals
+            if residual.regime in others.regimes
         ]
-    return left
+    return left_over
 
 
 def _learn_shifts(residuals: Sequence[Residual]) -> _Shifts:
-    """Return the mean of each regime, and by how much each class differs, drawn towards nothing."""
+    """Return the mean of each regime and the deviation of each class from it, shrunk towards zero.
+
+    The deviation is ``sum / (cases + k)``, with ``k`` from ``_count_cases_to_draw``.
+    """
     far = [residual for residual in residuals if residual.times >= FAR_TIMES]
-    means = {key: _compute_mean(several) for key, several in _group_by(far, _get_cell).items()}
+    # First the mean of a case: otherwise one that was timed more often would count more.
+    means = {
+        cell: _compute_mean(cell_residuals) for cell, cell_residuals in _group_by(far, _get_cell).items()
+    }
     regimes = {
-        regime: fmean(mean for (its, _, _), mean in means.items() if its == regime)
+        regime: fmean(mean for (cell_regime, _, _), mean in means.items() if cell_regime == regime)
         for regime in {regime for regime, _, _ in means}
     }
-    kinds: dict[str, list[float]] = defaultdict(list)
+    deviations: dict[str, list[float]] = defaultdict(list)
     for (regime, kind, _), mean in means.items():
-        kinds[kind].append(mean - regimes[regime])
-    drawn = _count_cases_to_draw(list(kinds.values()))
-    return _Shifts(regimes, {kind: sum(each) / (len(each) + drawn) for kind, each in kinds.items()})
+        deviations[kind].append(mean - regimes[regime])
+    drawn = _count_cases_to_draw(list(deviations.values()))
+    return _Shifts(regimes, {kind: sum(found) / (len(found) + drawn) for kind, found in deviations.items()})
 
 
 def _get_cell(residual: Residual) -> tuple[Regime, str, str]:
@@ -143,54 +173,71 @@ def _get_cell(residual: Residual) -> tuple[Regime, str, str]:
 
 
 def _count_cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
-    """Return how many cases' worth zero counts: the variance within classes over that between them."""
-    several = [kind for kind in kinds if len(kind) > 1]
+    """Return how many cases the prior mean zero counts as: variance within classes / variance between.
+
+    The empirical Bayes weight of a one-way random effects model, with its variances by the ANOVA (moment)
+    estimator. If classes do not differ noticeably, zero counts as all cases together.
+    """
+    repeated = [kind for kind in kinds if len(kind) > 1]
     total = sum(map(len, kinds))
-    if not several or len(kinds) < 2:
+    if not repeated or len(kinds) < 2:
         return float(total)
-    freedom = sum(len(each) - 1 for each in several)
-    within = sum(variance(each) * (len(each) - 1) for each in several) / freedom
+    freedom = sum(len(kind) - 1 for kind in repeated)
+    within = sum(variance(kind) * (len(kind) - 1) for kind in repeated) / freedom
     middle = sum(map(sum, kinds)) / total
     between = sum(len(kind) * (fmean(kind) - middle) ** 2 for kind in kinds) - (len(kinds) - 1) * within
     between /= total - sum(len(kind) ** 2 for kind in kinds) / total
     return within / between if between > within / total else float(total)
 
 
-def _learn_growth(left: Sequence[LeftOver]) -> float:
-    """Return how errors grow with the extrapolation: the likeliest, if they are Laplace's."""
-    weight = sum(each.weight for each, _ in left)
+def _learn_growth(left_over: Sequence[LeftOver]) -> float:
+    """Return the growth with the greatest likelihood if errors follow a Laplace distribution.
 
-    def unlikely(growth: float) -> float:
-        scales = [compute_stretch(growth, each.times) for each, _ in left]
-        errors = sum(each.weight * abs(value) / s for (each, value), s in zip(left, scales, strict=True))
-        logs = sum(each.weight * math.log(s) for (each, _), s in zip(left, scales, strict=True))
+    Its scale is ``compute_stretch`` times a constant; the constant's best value is the mean of the
+    standardized errors, so only the growth is searched for.
+    """
+    weight = sum(residual.weight for residual, _ in left_over)
+
+    def compute_negative_likelihood(growth: float) -> float:
+        scales = [compute_stretch(growth, residual.times) for residual, _ in left_over]
+        errors = sum(
+            residual.weight * abs(value) / scale
+            for (residual, value), scale in zip(left_over, scales, strict=True)
+        )
+        logs = sum(
+            residual.weight * math.log(scale) for (residual, _), scale in zip(left_over, scales, strict=True)
+        )
+        # At least 1e-9: the logarithm of a perfect fit does not exist.
         return logs / weight + math.log(max(errors / weight, 1e-9))
 
-    return min(_GROWTHS, key=unlikely)
+    return min(_GROWTHS, key=compute_negative_likelihood)
 
 
 def _build_group(
-    left: Sequence[LeftOver], growth: float, shifts: _Shifts, near: tuple[float, ...]
+    left_over: Sequence[LeftOver], growth: float, shifts: _Shifts, near: tuple[float, ...]
 ) -> RegimeGroup:
     errors: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for each, value in left:
-        size = abs(value) / compute_stretch(growth, each.times)
-        errors[each.kind][each.case].append((size, each.weight))
+    for residual, value in left_over:
+        size = abs(value) / compute_stretch(growth, residual.times)
+        errors[residual.kind][residual.case].append((size, residual.weight))
     by_kind = {
         kind: [_compute_weighted_mean(sizes) for sizes in cases.values()] for kind, cases in errors.items()
     }
     spreads = _learn_spreads(by_kind, shifts.kinds)
-    shift = shifts.regimes[left[0][0].regime]
+    shift = shifts.regimes[left_over[0][0].regime]
     kinds = {kind: WorkClassShift(shift + shifts.kinds[kind], spreads[kind]) for kind in shifts.kinds}
     other = WorkClassShift(shift, _pool_sizes(by_kind))
     return RegimeGroup(sum(map(len, by_kind.values())), kinds, other, growth, near=near)
 
 
-def _scale(left: Sequence[LeftOver], group: RegimeGroup) -> list[tuple[float, float]]:
-    """Return the residuals with the differences between classes, regimes and distances taken out."""
+def _scale(left_over: Sequence[LeftOver], group: RegimeGroup) -> list[tuple[float, float]]:
+    """Return the standardized errors, divided by spread and growth, with their weights."""
     return [
-        (value / (group.kinds[each.kind].spread * compute_stretch(group.growth, each.times)), each.weight)
-        for each, value in left
+        (
+            value / (group.kinds[residual.kind].spread * compute_stretch(group.growth, residual.times)),
+            residual.weight,
+        )
+        for residual, value in left_over
     ]
 
 
@@ -199,20 +246,20 @@ def _compute_quantiles(
 ) -> tuple[float, ...]:
     return compute_weighted_quantiles(
         [
-            (value, weight if its == regime else weight * _OTHER_REGIME)
-            for its, several in scaled.items()
-            for value, weight in several
+            (value, weight if value_regime == regime else weight * _OTHER_REGIME)
+            for value_regime, values in scaled.items()
+            for value, weight in values
         ]
     )
 
 
 def _pool_sizes(sizes: Mapping[str, Sequence[float]]) -> float:
-    """Return the mean size of all cases' errors."""
-    return max(fmean(size for several in sizes.values() for size in several), _SMALLEST_SPREAD)
+    """Return the mean absolute error of all cases together."""
+    return max(fmean(size for kind_sizes in sizes.values() for size in kind_sizes), _SMALLEST_SPREAD)
 
 
 def _learn_spreads(sizes: Mapping[str, Sequence[float]], kinds: Iterable[str]) -> dict[str, float]:
-    """Return the mean size of each class's errors, drawn towards that of all."""
+    """Return the mean absolute error of each class, shrunk towards that of all classes."""
     drawn = _POOLED_CASES * _pool_sizes(sizes)
     return {
         kind: (drawn + sum(sizes.get(kind, ()))) / (_POOLED_CASES + len(sizes.get(kind, ())))

@@ -1,4 +1,8 @@
-"""What was predicted and what happened: kept beside the configuration, without SQL and without rows."""
+"""Predictions and the real times of the same statements, and what predictions learn from the difference.
+
+Values only: ``prediction_store`` reads and writes them. They hold checksums, table names, rows and times,
+but no SQL and no row data, so that the file can be committed.
+"""
 
 from __future__ import annotations
 
@@ -17,27 +21,32 @@ from confiture.models.report import MigrationReport, StatementReport
 
 ESTIMATES_VERSION = 1
 SAME_SIZE_RATIO = 1.5
-"""A table counts as the one predicted where its rows differ by no more."""
+"""A real run counts if its table has the predicted number of rows, up to this factor.
+
+A run on a development database says nothing about production.
+"""
 _PRIOR_CASES = 10.0
-"""How many migrations of one's own count as much as what is shipped."""
+"""The shipped prior counts as this many of the user's migrations."""
+# Standard deviations between the 5 % and the 95 % quantile of a normal distribution.
+_SPREADS_IN_90_PERCENT = 2 * 1.645
 
 
 @frozen
 class KeptStatement:
-    """What was said of one statement, and what became of it.
+    """The prediction of one statement, and its real time once it was run.
 
     Attributes:
-        line: In its file.
-        sql_sha256: Of its text.
+        line: Line of the statement in its file.
+        sql_sha256: SHA-256 of its SQL.
         relation: The table whose size decides; ``None`` for a bound.
-        rows: How many of it were predicted for.
-        kind: Its class; ``None`` for a bound.
-        p50_ms: ``None`` for a bound.
-        interval50_ms: The same.
-        interval90_ms: Of a bound: zero and the bound.
-        own: What one's own runs had added to it.
-        actual_ms: What it took; ``None`` as long as it was not run.
-        actual_rows: How many rows the run found.
+        rows: Rows of that table in production when predicted; ``None`` for a bound.
+        kind: Class of the statement; ``None`` for a bound.
+        p50_ms: The point estimate in milliseconds; ``None`` for a bound.
+        interval50_ms: The 50 % interval in milliseconds; ``None`` for a bound.
+        interval90_ms: The 90 % interval in milliseconds; zero and the bound for a bound.
+        own: The correction by earlier real runs that the prediction includes.
+        actual_ms: The real time in milliseconds, lock waits included; ``None`` until it was run.
+        actual_rows: Rows of the table before the real run.
     """
 
     line: int | None
@@ -54,7 +63,7 @@ class KeptStatement:
 
     @property
     def counts(self) -> bool:
-        """Whether it was run on what it was predicted for."""
+        """True if it was run on a table of the predicted size; bounds count at any size."""
         if self.actual_ms is None:
             return False
         if self.rows is None or self.p50_ms is None:
@@ -67,13 +76,13 @@ class KeptStatement:
 
 @frozen
 class KeptMigration:
-    """What was said of one migration's statements.
+    """The predictions of one migration.
 
     Attributes:
-        checksum: Of its file.
-        predicted_at: When, as text.
-        ran_at: When it was run.
-        statements: Those of which something was said.
+        checksum: Checksum of its file when it was predicted.
+        predicted_at: Time of the prediction, ISO 8601.
+        ran_at: Time of the real run, ISO 8601; ``None`` until it was run.
+        statements: The statements with an interval or a bound.
     """
 
     version: str
@@ -86,7 +95,11 @@ class KeptMigration:
 
 @frozen
 class CalibrationLine:
-    """One statement's prediction beside what happened."""
+    """One statement's prediction next to its real time, all in milliseconds.
+
+    Attributes:
+        inside: True if the real time is in the 90 % interval.
+    """
 
     version: str
     name: str
@@ -100,19 +113,19 @@ class CalibrationLine:
 
 @frozen
 class Calibration:
-    """How good predictions were so far.
+    """The accuracy of predictions so far.
 
     Attributes:
-        migrations: How many were run that something was predicted of.
-        predictions: How many statements of them had an interval.
-        coverage50_percent: How many of those were within their 50 % interval; ``None`` where there are none.
-        coverage90_percent: The same of the 90 % interval.
-        median_error_percent: How far the point estimate was off, of the truth.
-        bounds: How many statements had a bound.
-        bounds_kept_percent: How many of those kept it.
-        elsewhere: Statements that were run on tables of another size, which does not count.
-        waiting: Migrations predicted and not yet run.
-        statements: Each that counts, oldest first.
+        migrations: Number of migrations that were predicted and run.
+        predictions: Number of their statements with an interval.
+        coverage50_percent: Share of these inside their 50 % interval; ``None`` if there are none.
+        coverage90_percent: Share of these inside their 90 % interval; ``None`` if there are none.
+        median_error_percent: Median of ``|p50 - actual| / actual``; ``None`` if there are none.
+        bounds: Number of their statements with a bound.
+        bounds_kept_percent: Share of these that stayed below the bound; ``None`` if there are none.
+        elsewhere: Number of statements that do not count: they were run on tables of another size.
+        waiting: Number of migrations that were predicted, but not yet run.
+        statements: Every statement that counts, oldest first.
     """
 
     migrations: int
@@ -130,7 +143,14 @@ class Calibration:
 def collect_kept(
     forecasts: Sequence[Forecast], checksums: Mapping[str, str], own: OwnHistory, predicted_at: str
 ) -> tuple[KeptMigration, ...]:
-    """Return what is to be kept of forecasts to which ``own`` runs have contributed."""
+    """Return the predictions of forecasts to keep: the statements with an interval or a bound.
+
+    Args:
+        forecasts: The forecasts of a plan.
+        checksums: Checksum of each migration's file, by version.
+        own: The correction by real runs that the forecasts include.
+        predicted_at: The present time, ISO 8601.
+    """
     return tuple(
         KeptMigration(
             forecast.migration.version,
@@ -167,51 +187,59 @@ def _build_statement(statement: StatementReport, prediction: Prediction, own: Ow
 
 
 def hash_sql(sql: str) -> str:
-    """Return what a statement is known by, without its text."""
+    """Return the SHA-256 of a statement, by which a real run finds its prediction."""
     return sha256(sql.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def merge_kept(before: Iterable[KeptMigration], new: Iterable[KeptMigration]) -> tuple[KeptMigration, ...]:
-    """Return what is kept when something is predicted anew; what was run stays."""
-    anew = {each.version: each for each in new}
-    stays = [each for each in before if each.ran_at or each.version not in anew]
-    return (*stays, *anew.values())
+    """Return the kept migrations with new predictions: they replace those that were not run yet."""
+    predicted = {migration.version: migration for migration in new}
+    staying = [migration for migration in before if migration.ran_at or migration.version not in predicted]
+    return (*staying, *predicted.values())
 
 
 def add_outcome(
     waiting: KeptMigration, ran: MigrationReport, rows: Mapping[str, float | None], ran_at: str
 ) -> KeptMigration:
-    """Return a migration with what its run took, on tables of so many rows."""
-    took: dict[str, list[float]] = {}
+    """Return a predicted migration with the times of its real run.
+
+    Args:
+        waiting: The prediction.
+        ran: The report of the real run.
+        rows: Rows of each table before the run.
+        ran_at: The present time, ISO 8601.
+    """
+    # Lists, because a migration may contain the same statement twice: the times go in order.
+    work_ms: dict[str, list[float]] = {}
     for statement in ran.statements:
-        took.setdefault(hash_sql(statement.sql), []).append(statement.work_ms)
+        work_ms.setdefault(hash_sql(statement.sql), []).append(statement.work_ms)
     return evolve(
         waiting,
         ran_at=ran_at,
         statements=tuple(
             evolve(
-                each,
-                actual_ms=took[each.sql_sha256].pop(0),
-                actual_rows=rows.get(each.relation) if each.relation else None,
+                kept,
+                actual_ms=work_ms[kept.sql_sha256].pop(0),
+                actual_rows=rows.get(kept.relation) if kept.relation else None,
             )
-            if took.get(each.sql_sha256)
-            else each
-            for each in waiting.statements
+            if work_ms.get(kept.sql_sha256)
+            else kept
+            for kept in waiting.statements
         ),
     )
 
 
 def compute_calibration(all_kept: Sequence[KeptMigration]) -> Calibration:
-    """Return how good predictions were so far."""
+    """Return the accuracy of the kept predictions that were run."""
     pairs = [
         (migration, statement)
         for migration in all_kept
         for statement in migration.statements
         if statement.counts
     ]
-    intervals = [pair for _, pair in pairs if pair.p50_ms is not None]
-    bounds = [pair for _, pair in pairs if pair.p50_ms is None]
-    run = [each for each in all_kept if each.ran_at]
+    intervals = [statement for _, statement in pairs if statement.p50_ms is not None]
+    bounds = [statement for _, statement in pairs if statement.p50_ms is None]
+    run = [migration for migration in all_kept if migration.ran_at]
     return Calibration(
         migrations=len(run),
         predictions=len(intervals),
@@ -226,11 +254,11 @@ def compute_calibration(all_kept: Sequence[KeptMigration]) -> Calibration:
         bounds_kept_percent=_compute_percent([_is_within(bound, bound.interval90_ms) for bound in bounds]),
         elsewhere=sum(
             statement.actual_ms is not None and not statement.counts
-            for one in run
-            for statement in one.statements
+            for migration in run
+            for statement in migration.statements
         ),
         waiting=len(all_kept) - len(run),
-        statements=tuple(_build_line(migration, pair) for migration, pair in pairs),
+        statements=tuple(_build_line(migration, statement) for migration, statement in pairs),
     )
 
 
@@ -243,6 +271,7 @@ def _compute_percent(hits: Sequence[bool]) -> float | None:
 
 
 def _compute_error_percent(statement: KeptStatement) -> float:
+    # A clock may measure zero, and nothing can be divided by it.
     actual_ms = max(statement.actual_ms or 0.0, 1e-3)
     return 100 * abs((statement.p50_ms or 0.0) - actual_ms) / actual_ms
 
@@ -261,46 +290,53 @@ def _build_line(migration: KeptMigration, statement: KeptStatement) -> Calibrati
 
 
 def learn_from_runs(all_kept: Sequence[KeptMigration]) -> OwnHistory:
-    """Return what one's own runs say about predictions, drawn towards saying nothing while they are few.
+    """Return the correction that the user's real runs make to the shipped prior.
 
-    A migration counts once, however many statements it has.
+    The prior counts as ``_PRIOR_CASES`` migrations without any error beyond the expected: of one run at
+    twice the predicted time 1/11 is believed, of forty 40/50. The shift is the mean error, the spread the
+    root mean square of the errors in units of the expected ones. A migration counts once, however many
+    statements it has, because their errors go together.
     """
-    cases = [found for each in all_kept if (found := [*_compute_residuals(each)])]
+    cases = [residuals for migration in all_kept if (residuals := [*_compute_residuals(migration)])]
     if not cases:
         return OwnHistory()
-    middles = [sum(value for value, _ in case) / len(case) for case in cases]
-    counted = _PRIOR_CASES + len(cases)
-    shift = sum(middles) / counted
-    sizes = [sum(((value - shift) / spread) ** 2 for value, spread in case) / len(case) for case in cases]
-    return OwnHistory(shift, math.sqrt((_PRIOR_CASES + sum(sizes)) / counted), len(cases))
+    means = [sum(value for value, _ in case) / len(case) for case in cases]
+    case_count = _PRIOR_CASES + len(cases)
+    shift = sum(means) / case_count
+    squares = [sum(((value - shift) / spread) ** 2 for value, spread in case) / len(case) for case in cases]
+    return OwnHistory(shift, math.sqrt((_PRIOR_CASES + sum(squares)) / case_count), len(cases))
 
 
 def _compute_residuals(migration: KeptMigration) -> Iterable[tuple[float, float]]:
-    """Yield the logarithm of true over predicted, and how large it was expected to be."""
+    """Yield ``ln(true / predicted)`` of each statement that counts, and its expected standard deviation."""
     for statement in migration.statements:
         if statement.counts and statement.p50_ms and statement.interval90_ms[0] > 0:
-            spread = math.log(statement.interval90_ms[1] / statement.interval90_ms[0]) / (2 * 1.645)
+            low_ms, high_ms = statement.interval90_ms
+            spread = math.log(high_ms / low_ms) / _SPREADS_IN_90_PERCENT
             value = math.log(max(statement.actual_ms or 0.0, 1e-3) / statement.p50_ms)
-            # As if nothing of one's own had been added, or it would be learned twice.
+            # Take out the correction that the prediction includes already, or it would be learned twice.
             yield value + statement.own.shift, max(spread / statement.own.spread, 0.02)
 
 
 def to_json(all_kept: Iterable[KeptMigration]) -> dict[str, Any]:
-    """Return it as the file has it."""
-    return {"estimates_version": ESTIMATES_VERSION, "migrations": [asdict(each) for each in all_kept]}
+    """Return kept migrations as the document of the predictions file."""
+    return {
+        "estimates_version": ESTIMATES_VERSION,
+        "migrations": [asdict(migration) for migration in all_kept],
+    }
 
 
 def from_json(document: Mapping[str, Any]) -> tuple[KeptMigration, ...]:
-    """Return what a file holds.
+    """Return the kept migrations of a document that ``to_json`` made.
 
     Raises:
-        KeyError, TypeError, ValueError: It is not what ``to_json`` returns.
+        KeyError, TypeError, ValueError: If the document has another form or version.
     """
     if document["estimates_version"] != ESTIMATES_VERSION:
         raise ValueError(f"version {document['estimates_version']}")
     return tuple(
-        KeptMigration(**{**each, "statements": tuple(map(_parse_statement, each["statements"]))})
-        for each in document["migrations"]
+        KeptMigration(**{**migration, "statements": tuple(map(_parse_statement, migration["statements"]))})
+        for migration in document["migrations"]
     )
 
 

@@ -1,4 +1,4 @@
-"""From the report of a rehearsal to one that says what each step, migration and table takes in production."""
+"""Adds estimates for production to the report of a rehearsal: per statement, hook, migration and table."""
 
 from __future__ import annotations
 
@@ -23,21 +23,24 @@ from confiture.models.report import Estimate, HookReport, MigrationReport, Repor
 from confiture.sql.statement_kind import statement_kind
 
 _BEFORE = ("before_validation", "before_ddl")
+# A migration is unknown if it spent at least this share of its time, and at least so many milliseconds,
+# outside of statements and hooks.
 _UNACCOUNTED_SHARE = 0.2
 _UNACCOUNTED_MS = 50.0
-# Statements that lock what they work on, except a relation that their own transaction made.
+# These statements lock the relation they work on. If the rehearsal reports no lock, their own transaction
+# created the relation.
 _WORKS_ON_RELATION = ("index_stmt", "alter_table_stmt", "cluster_stmt", "vacuum_stmt")
 
 
 @frozen
 class RehearsedSize:
-    """A plan that was rehearsed on a database of one size.
+    """The rehearsals of a plan on a database of one size.
 
     Attributes:
-        here: That database's statistics, taken before it.
-        report: What is said of it.
-        runs: Every rehearsal that stands behind it.
-        sample_rows: How many rows of each table were there at most; ``None``: all.
+        here: Statistics of that database before the rehearsal.
+        report: The report of all its rehearsals together.
+        runs: The report of each rehearsal.
+        sample_rows: The maximum number of rows per table in the sample; ``None`` for all rows.
     """
 
     here: Statistics = field(repr=False)
@@ -47,17 +50,17 @@ class RehearsedSize:
 
     @property
     def most_rows(self) -> float:
-        """Those of the largest table."""
+        """Rows of the largest table."""
         return max((relation.rows or 0.0 for relation in self.here.relations.values()), default=0.0)
 
 
 @frozen
 class Forecast:
-    """What is known of one migration in production.
+    """The estimates of one migration.
 
     Attributes:
-        migration: With its estimates.
-        statements: What they are made of, one for each statement.
+        migration: Its report with the estimates.
+        statements: The prediction of each statement; empty if it was not rehearsed.
     """
 
     migration: MigrationReport
@@ -67,23 +70,23 @@ class Forecast:
 def forecast_plan(
     sizes: Sequence[RehearsedSize], production: Statistics, prior: Prior | None = None
 ) -> tuple[Forecast, ...]:
-    """Return what the migrations would take in production, the largest size last in ``sizes``."""
+    """Return the forecast of each migration of a plan; the largest size is the last in ``sizes``."""
     filled = False
-    found = []
+    forecasts = []
     for number, migration in enumerate(sizes[-1].report.migrations):
-        found.append(_forecast(number, migration, sizes, production, prior, filled=filled))
+        forecasts.append(_forecast(number, migration, sizes, production, prior, filled=filled))
         filled = filled or any(map(_fills, migration.statements))
-    return tuple(found)
+    return tuple(forecasts)
 
 
 def note_server_difference(sizes: Sequence[RehearsedSize], production: Statistics) -> tuple[str, ...]:
-    """Return what a reader must know of these estimates."""
+    """Return a note if production's server differs from that of the rehearsal."""
     largest = sizes[-1].here
     if is_same_server(largest, production):
         return ()
     return (
-        f"production (PostgreSQL {production.server.version}) has other settings or another speed than where "
-        "it was rehearsed: intervals are wider for it",
+        f"production (PostgreSQL {production.server.version}) differs from the rehearsal's server in "
+        "version, settings or speed: intervals are wider",
     )
 
 
@@ -102,8 +105,10 @@ def _forecast(
         return Forecast(migration)
     statements = []
     for place, statement in enumerate(migration.statements):
-        alike = list(_collect_same(number, place, statement, sizes))
-        statements.append(_explain_unknown(statement, sizes[-1], filled) or predict(alike, production, prior))
+        rehearsed = list(_collect_same(number, place, statement, sizes))
+        statements.append(
+            _explain_unknown(statement, sizes[-1], filled) or predict(rehearsed, production, prior)
+        )
         filled = filled or _fills(statement)
     hooks = [predict_hook(hook, sizes[-1].here, production) for hook in migration.hooks]
     return Forecast(_add_predictions(migration, statements, hooks), tuple(statements))
@@ -112,34 +117,34 @@ def _forecast(
 def _add_predictions(
     migration: MigrationReport, statements: Sequence[Prediction], hooks: Sequence[Prediction]
 ) -> MigrationReport:
-    """Return the migration with what is predicted of its steps, of all, and of the tables it blocks."""
+    """Return the migration with estimates of its steps, of their sum and of the tables it blocks."""
     steps = [*_order_steps(migration, statements, hooks)]
-    untold = _predict_unaccounted(migration)
-    whole = sum_predictions([*(step.prediction for step in steps), *([untold] if untold else [])])
+    unaccounted = _predict_unaccounted(migration)
+    total = sum_predictions([*(step.prediction for step in steps), *([unaccounted] if unaccounted else [])])
     return evolve(
         migration,
         statements=tuple(
-            evolve(each, estimate=prediction.estimate)
-            for each, prediction in zip(migration.statements, statements, strict=True)
+            evolve(statement, estimate=prediction.estimate)
+            for statement, prediction in zip(migration.statements, statements, strict=True)
         ),
         hooks=tuple(
-            evolve(each, estimate=prediction.estimate)
-            for each, prediction in zip(migration.hooks, hooks, strict=True)
+            evolve(hook, estimate=prediction.estimate)
+            for hook, prediction in zip(migration.hooks, hooks, strict=True)
         ),
-        estimate=whole,
-        unavailable=predict_unavailability(migration, steps, untold),
+        estimate=total,
+        unavailable=predict_unavailability(migration, steps, unaccounted),
     )
 
 
 def _order_steps(
     migration: MigrationReport, statements: Sequence[Prediction], hooks: Sequence[Prediction]
 ) -> Iterator[PredictedStep]:
-    """Yield the steps as they ran."""
-    told = [*zip(migration.hooks, hooks, strict=True)]
-    yield from (PredictedStep(each, prediction) for each, prediction in told if _comes_before(each))
+    """Yield the steps in the order they ran: hooks before ``up()``, statements, hooks after it."""
+    predicted = [*zip(migration.hooks, hooks, strict=True)]
+    yield from (PredictedStep(hook, prediction) for hook, prediction in predicted if _comes_before(hook))
     for statement, prediction in zip(migration.statements, statements, strict=True):
         yield PredictedStep(statement, prediction)
-    yield from (PredictedStep(each, prediction) for each, prediction in told if not _comes_before(each))
+    yield from (PredictedStep(hook, prediction) for hook, prediction in predicted if not _comes_before(hook))
 
 
 def _comes_before(hook: HookReport) -> bool:
@@ -147,17 +152,17 @@ def _comes_before(hook: HookReport) -> bool:
 
 
 def _predict_unaccounted(migration: MigrationReport) -> Prediction | None:
-    """Say that much of the time went by beside statements and hooks; ``None`` where it did not."""
+    """Return an unknown prediction if much time passed outside of statements and hooks, else ``None``."""
     steps: list[StatementReport | HookReport] = [*migration.statements, *migration.hooks]
     steps_ms = sum(step.duration_ms for step in steps)
-    untold_ms = (migration.duration_ms or 0.0) - steps_ms
-    if untold_ms < max(_UNACCOUNTED_MS, _UNACCOUNTED_SHARE * (migration.duration_ms or 0.0)):
+    unaccounted_ms = (migration.duration_ms or 0.0) - steps_ms
+    if unaccounted_ms < max(_UNACCOUNTED_MS, _UNACCOUNTED_SHARE * (migration.duration_ms or 0.0)):
         return None
     return Prediction(
         Estimate(
             known=False,
-            reason=f"{untold_ms:.0f} ms went by beside its statements and hooks: Python, or the check of "
-            "deferred constraints",
+            reason=f"{unaccounted_ms:.0f} ms passed outside its statements and hooks: in Python code, "
+            "or in the check of deferred constraints",
             advice="rehearse on a copy of production",
         )
     )
@@ -166,49 +171,56 @@ def _predict_unaccounted(migration: MigrationReport) -> Prediction | None:
 def _collect_same(
     number: int, place: int, statement: StatementReport, sizes: Sequence[RehearsedSize]
 ) -> Iterator[RehearsedStatement]:
-    """Yield the same statement at every size, the largest last."""
+    """Yield the rehearsals of a statement at every size, the largest last."""
     for size in sizes:
-        runs = [one for run in size.runs if (one := _find_same(number, place, statement, run))]
-        # What says where it reads and what it locks comes first.
+        reports = [found for run in size.runs if (found := _find_same(number, place, statement, run))]
+        # predict() classifies by the first run: make it the one that the report shows.
         if size is sizes[-1]:
-            runs.sort(key=lambda one: one.duration_ms != statement.duration_ms)
-        if runs:
-            yield RehearsedStatement(size.here, tuple(runs))
+            reports.sort(key=lambda report: report.duration_ms != statement.duration_ms)
+        if reports:
+            yield RehearsedStatement(size.here, tuple(reports))
 
 
 def _find_same(number: int, place: int, statement: StatementReport, run: Report) -> StatementReport | None:
     if number >= len(run.migrations) or place >= len(run.migrations[number].statements):
         return None
+    # A Python migration may execute other statements on other data.
     found = run.migrations[number].statements[place]
     return found if found.sql == statement.sql else None
 
 
 def _fills(statement: StatementReport) -> bool:
-    """Whether a statement makes a relation out of what it finds in others."""
-    its = classify(statement)
-    return its.work_class == "matview" or (
-        its.work_class == "dml" and bool(its.relations) and "insert" in its.events
+    """Return True if a statement fills a relation with rows that it reads from others."""
+    statement_class = classify(statement)
+    return statement_class.work_class == "matview" or (
+        statement_class.work_class == "dml"
+        and bool(statement_class.relations)
+        and "insert" in statement_class.events
     )
 
 
 def _explain_unknown(statement: StatementReport, size: RehearsedSize, filled: bool) -> Prediction | None:
-    """Say why a statement is not known that works on what this plan has made and filled."""
-    its = classify(statement)
-    new = [name for name in its.relations if name not in size.here.relations]
+    """Return an unknown prediction of a statement whose table cannot be looked up in production.
+
+    Either this plan creates and fills the table, or the statement looks like a catalog change but took
+    too long for one.
+    """
+    statement_class = classify(statement)
+    created = [name for name in statement_class.relations if name not in size.here.relations]
     unseen = (
-        its.work_class == "catalog"
+        statement_class.work_class == "catalog"
         and not statement.locks
         and statement_kind(statement.sql).node in _WORKS_ON_RELATION
     )
-    busy = its.work_class == "catalog" and statement.work_ms > 10 * FEWEST_MS
-    if not busy and not (filled and (new or unseen)):
+    busy = statement_class.work_class == "catalog" and statement.work_ms > 10 * FEWEST_MS
+    if not busy and not (filled and (created or unseen)):
         return None
-    if filled and (new or unseen):
-        what = new[0] if new else "a relation"
-        reason = f"it works on {what} that this plan makes, and how large that will be is not known"
-        advice = "apply what makes it first, then rehearse the rest"
+    if filled and (created or unseen):
+        name = created[0] if created else "a relation"
+        reason = f"it works on {name}, created by this plan, whose size in production is unknown"
+        advice = "apply the migration that creates it, then rehearse the rest"
     else:
-        reason = f"it took {statement.work_ms:.0f} ms, and what it worked on was not seen"
+        reason = f"it took {statement.work_ms:.0f} ms, but the rehearsal did not see which table it worked on"
         advice = "rehearse on a copy of production"
     return Prediction(Estimate(known=False, reason=reason, advice=advice))
 
@@ -217,5 +229,5 @@ def _estimate_not_rehearsed(migration: MigrationReport) -> Estimate:
     return Estimate(
         known=False,
         reason=f"it could not be rehearsed: {migration.reason}",
-        advice="rehearse where each migration is committed: --in clone, --in embedded",
+        advice="rehearse with --in clone or --in embedded, which commit each migration",
     )

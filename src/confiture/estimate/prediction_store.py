@@ -1,4 +1,8 @@
-"""Keep what was predicted beside the configuration, and what a real run took beside that."""
+"""Stores predictions and the real times in ``.confiture/estimates.json`` next to the configuration.
+
+A file instead of a table: rehearsals do not write to the database. Modules are imported inside functions
+because every ``confiture run`` imports this one, and most have nothing to store.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
     from confiture.models.report import Report
 
 PREDICTIONS_FILE = Path(".confiture", "estimates.json")
-# Leaves of a partitioned table; a name that leads nowhere has no rows that are known.
+# A partitioned table has no rows of its own: sum its leaves. NULL if the table does not exist or was never
+# analyzed (reltuples is -1 then).
 _ROWS_SQL = """
     SELECT CASE WHEN bool_and(reltuples >= 0) THEN sum(reltuples)::float8 END FROM pg_catalog.pg_class
     WHERE relkind <> 'p' AND (oid = pg_catalog.to_regclass({name})
@@ -32,23 +37,23 @@ _ROWS_SQL = """
 
 
 class PredictionStoreFault(ConfigurationFault):
-    """What is kept of predictions cannot be read."""
+    """The file with predictions cannot be read."""
 
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(
             f"{file} cannot be read: {why}",
-            hint="restore it, or remove it: predictions and what became of them are kept anew from then on",
+            hint="restore the file, or delete it to start anew without earlier predictions",
         )
 
 
 @frozen
 class PredictionStore:
-    """Where predictions are kept, and what is there already.
+    """The file of predictions, as it was read.
 
     Attributes:
-        settings: Lead to the file and to the migrations.
-        kept: What is there.
-        fault: Why it cannot be read: nothing is written then.
+        settings: Say where the file and the migrations are.
+        kept: The migrations in the file.
+        fault: Why the file cannot be read. If set, it is not overwritten.
     """
 
     settings: Settings
@@ -57,7 +62,7 @@ class PredictionStore:
 
     @classmethod
     def open(cls, settings: Settings) -> PredictionStore:
-        """Return what is kept; a file that cannot be read stops nobody."""
+        """Read the file; if it cannot be read, return an empty store with the reason in ``fault``."""
         try:
             return cls(settings, read_predictions(settings))
         except PredictionStoreFault as fault:
@@ -65,40 +70,48 @@ class PredictionStore:
 
     @property
     def own_history(self) -> OwnHistory:
-        """What earlier runs teach."""
+        """The correction that the stored real runs make to the shipped prior."""
         from confiture.estimate.own_history import learn_from_runs
 
         return learn_from_runs(self.kept)
 
     def keep_predictions(self, forecasts: Sequence[Forecast], own: OwnHistory) -> tuple[str, ...]:
-        """Keep what was predicted; return what is to be said of that."""
+        """Store the predictions of a plan; return notes for the report if that failed."""
         from confiture.estimate.own_history import collect_kept, merge_kept
         from confiture.migrations.folder import read_folder
 
         if self.fault:
             return (self.fault,)
-        checksums = {each.version: each.checksum for each in read_folder(self.settings.migrations)}
+        checksums = {
+            migration.version: migration.checksum for migration in read_folder(self.settings.migrations)
+        }
         new = collect_kept(forecasts, checksums, own, _format_now())
         return self._write(merge_kept(self.kept, new)) if new else ()
 
     def keep_outcomes(
         self, report: Report, rows: dict[str, float | None], awaited: Sequence[KeptMigration]
     ) -> Report:
-        """Keep what became of the predictions that were ``awaited``."""
+        """Store the real times of a run; return its report, with a note if that failed.
+
+        Args:
+            report: The report of the run.
+            rows: Rows of each table before the run.
+            awaited: The stored migrations that were unchanged and not yet run.
+        """
         from confiture.estimate.own_history import add_outcome
 
         applied = {
             migration.version: migration for migration in report.migrations if migration.outcome == "applied"
         }
         outcomes = {
-            each.version: add_outcome(each, applied[each.version], rows, _format_now())
-            for each in awaited
-            if each.version in applied
+            kept.version: add_outcome(kept, applied[kept.version], rows, _format_now())
+            for kept in awaited
+            if kept.version in applied
         }
         if not outcomes:
             return report
-        said = self._write([each if each.ran_at else outcomes.get(each.version, each) for each in self.kept])
-        return evolve(report, notes=(*report.notes, *said))
+        notes = self._write([kept if kept.ran_at else outcomes.get(kept.version, kept) for kept in self.kept])
+        return evolve(report, notes=(*report.notes, *notes))
 
     def _write(self, everything: Sequence[KeptMigration]) -> tuple[str, ...]:
         from confiture.estimate.own_history import to_json
@@ -106,38 +119,42 @@ class PredictionStore:
         file = self.settings.root / PREDICTIONS_FILE
         try:
             file.parent.mkdir(exist_ok=True)
-            # Beside it first: whoever is interrupted leaves the old one whole.
+            # Write a temporary file and rename it: an interruption leaves the old file intact.
             new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
             new.write_text(json.dumps(to_json(everything), indent=1) + "\n", encoding="utf-8")
             new.replace(file)
         except OSError as error:
-            return (f"what was predicted could not be kept: {file}: {error.strerror}",)
+            return (f"the predictions could not be stored: {file}: {error.strerror}",)
         return ()
 
 
 def run_and_keep_outcomes(settings: Settings, run: Callable[[], Report]) -> Report:
-    """Run, and keep what it took beside what was predicted of it, where something was."""
+    """Call ``run`` and return its report; store the real times of the migrations that were predicted."""
+    # Most users never estimate: they pay neither for the imports nor for a second connection.
     if not (settings.root / PREDICTIONS_FILE).exists():
         return run()
-    keeping = PredictionStore.open(settings)
-    awaited = _find_awaited(keeping)
+    store = PredictionStore.open(settings)
+    awaited = _find_awaited(store)
+    # Before the run, which may change the number of rows.
     rows = _count_rows(settings, awaited) if awaited else {}
-    return keeping.keep_outcomes(run(), rows, awaited)
+    return store.keep_outcomes(run(), rows, awaited)
 
 
 def _find_awaited(store: PredictionStore) -> list[KeptMigration]:
-    """Return the predictions of migrations that are still written as they were."""
+    """Return the stored migrations that were not run yet and whose files are unchanged."""
     from confiture.migrations.folder import read_folder
 
-    checksums = {each.version: each.checksum for each in read_folder(store.settings.migrations)}
-    return [each for each in store.kept if not each.ran_at and checksums.get(each.version) == each.checksum]
+    checksums = {
+        migration.version: migration.checksum for migration in read_folder(store.settings.migrations)
+    }
+    return [kept for kept in store.kept if not kept.ran_at and checksums.get(kept.version) == kept.checksum]
 
 
 def _count_rows(settings: Settings, awaited: Sequence[KeptMigration]) -> dict[str, float | None]:
-    """Return how many rows the tables have that predictions grow with, before anything is run."""
+    """Return the rows of each table whose size decides a prediction; ``None`` if not known."""
     from confiture.postgres.connect import open_connection
 
-    names = {one.relation for each in awaited for one in each.statements if one.relation}
+    names = {statement.relation for kept in awaited for statement in kept.statements if statement.relation}
     with open_connection(settings) as conn:
         return {name: _count_table_rows(conn, name) for name in sorted(names)}
 
@@ -145,15 +162,15 @@ def _count_rows(settings: Settings, awaited: Sequence[KeptMigration]) -> dict[st
 def _count_table_rows(conn: Connection[Any], name: str) -> float | None:
     from confiture.postgres.session import fetch_rows, quote_literal
 
-    found: float | None = fetch_rows(conn, _ROWS_SQL.format(name=quote_literal(name)))[0][0]
-    return found
+    rows: float | None = fetch_rows(conn, _ROWS_SQL.format(name=quote_literal(name)))[0][0]
+    return rows
 
 
 def read_calibration(settings: Settings) -> Calibration:
-    """Return how good predictions were so far.
+    """Return the accuracy of the stored predictions that were run.
 
     Raises:
-        KeptFault: What is kept cannot be read.
+        PredictionStoreFault: If the file cannot be read.
     """
     from confiture.estimate.own_history import compute_calibration
 
@@ -161,10 +178,10 @@ def read_calibration(settings: Settings) -> Calibration:
 
 
 def read_predictions(settings: Settings) -> tuple[KeptMigration, ...]:
-    """Return what is kept; nothing where nothing was predicted yet.
+    """Return the stored migrations; none if nothing was predicted yet.
 
     Raises:
-        KeptFault: It cannot be read.
+        PredictionStoreFault: If the file cannot be read.
     """
     from confiture.estimate.own_history import from_json
 
@@ -176,7 +193,7 @@ def read_predictions(settings: Settings) -> tuple[KeptMigration, ...]:
     except OSError as error:
         raise PredictionStoreFault(file, error.strerror or "") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise PredictionStoreFault(file, "it is not as it was written") from None
+        raise PredictionStoreFault(file, "it is not a file of predictions") from None
 
 
 def _format_now() -> str:

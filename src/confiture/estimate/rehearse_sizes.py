@@ -1,4 +1,4 @@
-"""Rehearse, at several sizes where it pays, and say how long production would take."""
+"""Rehearses a plan, at several sizes if that improves the estimates, and adds the estimates to the report."""
 
 from __future__ import annotations
 
@@ -24,21 +24,24 @@ if TYPE_CHECKING:
 
 BUDGET_S = 60.0
 SAMPLE_ROWS = (10_000, 30_000, 100_000)
+# A sample with fewer rows than this share of its limit contains the whole table: no larger one exists.
 _NEARLY_ALL = 0.9
+# A sample must be at most this share of all rows: sizes that are close together do not show how times grow.
 _SMALLER_SHARE = 0.5
-# Each size is about three times the one before; a server takes its time to start whatever the size.
+# The next size is expected to take this many times as long: it has about three times the rows, but a server
+# takes equally long to start.
 _GROWTH = 2.0
 
 
 @frozen
 class Production:
-    """What estimates are for.
+    """The production database that estimates are made for.
 
     Attributes:
-        statistics: As exported.
-        file: Where they were read from.
-        budget_s: For rehearsing at several sizes, in seconds.
-        prior: What earlier timings teach; ``None``: those that are shipped, and one's own runs.
+        statistics: Its exported statistics.
+        file: The name of their file, for messages.
+        budget_s: The time to spend on rehearsing at several sizes, in seconds.
+        prior: The errors to expect; ``None`` for the shipped ones, corrected by the user's real runs.
     """
 
     statistics: Statistics
@@ -48,22 +51,22 @@ class Production:
 
     @classmethod
     def read(cls, file: Path, budget_s: float = BUDGET_S) -> Production:
-        """Return what a file says of production.
+        """Return the production that a file of ``confiture stats export`` describes.
 
         Raises:
-            StatisticsFault: It cannot be used.
+            StatisticsFault: If the file cannot be used.
         """
         return cls(load_statistics(file), str(file), budget_s)
 
 
 @frozen
 class RehearsalResult:
-    """What rehearsing a plan at one size showed.
+    """The rehearsals of a plan at one size.
 
     Attributes:
-        report: Of all repetitions together.
-        runs: The report of each.
-        here: The statistics of the database before the first; ``None`` if nothing was pending.
+        report: The report of all repetitions together.
+        runs: The report of each repetition.
+        here: Statistics of the database before the first repetition; ``None`` if nothing was pending.
     """
 
     report: Report
@@ -72,7 +75,7 @@ class RehearsalResult:
 
 
 RehearseCallback = Callable[["RehearsalTarget", int | None, int], RehearsalResult]
-"""Rehearses in a place, on a sample of rows, so many times."""
+"""Rehearses at a target, on a sample of so many rows per table (``None``: all), so many times."""
 
 
 def rehearse_with_estimates(
@@ -83,7 +86,7 @@ def rehearse_with_estimates(
     sample_rows: int | None,
     repeat: int,
 ) -> Report:
-    """Rehearse, and return the report with what production would take; that is kept for the real run."""
+    """Rehearse a plan and return its report with estimates; store them to compare with the real run."""
     sizes: list[RehearsedSize | Report]
     if target == "embedded" and sample_rows is None:
         sizes = _rehearse_samples(rehearse, repeat, production.budget_s)
@@ -97,14 +100,16 @@ def rehearse_with_estimates(
 def _rehearse_size(
     rehearse: RehearseCallback, target: RehearsalTarget, sample_rows: int | None, repeat: int
 ) -> RehearsedSize | Report:
-    seen = rehearse(target, sample_rows, repeat)
-    return RehearsedSize(seen.here, seen.report, seen.runs, sample_rows) if seen.here else seen.report
+    result = rehearse(target, sample_rows, repeat)
+    if result.here is None:
+        return result.report
+    return RehearsedSize(result.here, result.report, result.runs, sample_rows)
 
 
 def _rehearse_samples(
     rehearse: RehearseCallback, repeat: int, budget_s: float
 ) -> list[RehearsedSize | Report]:
-    """Rehearse on larger and larger samples, as long as there is time and there are more rows."""
+    """Rehearse on larger and larger samples until the budget is spent or no more rows exist."""
     began = time.monotonic()
     sizes: list[RehearsedSize | Report] = []
     for rows in SAMPLE_ROWS:
@@ -121,9 +126,10 @@ def _rehearse_samples(
 def _rehearse_whole_and_samples(
     rehearse: RehearseCallback, repeat: int, production: Production
 ) -> list[RehearsedSize | Report]:
-    """Rehearse in a clone with all rows, then with fewer and fewer, as long as there is time and use for it.
+    """Rehearse in a clone with all rows, then, if production has more, on smaller and smaller samples.
 
-    How times grow is told by the sizes that are nearest to production's.
+    All rows come first because the largest size matters most; the largest samples come next because the
+    sizes nearest to production's show best how times grow.
     """
     began = time.monotonic()
     whole = _rehearse_size(rehearse, "clone", None, repeat)
@@ -139,7 +145,8 @@ def _rehearse_whole_and_samples(
         try:
             size = _rehearse_size(rehearse, "clone", rows, repeat)
         except (ConfitureError, psycopg.Error):
-            break  # what all rows have told stands; they are the best there is
+            # A thinned clone needs a superuser. Without one the rehearsal of all rows is enough.
+            break
         if isinstance(size, Report) or size.report.outcome != "ok":
             break
         sizes.insert(0, size)
@@ -147,7 +154,7 @@ def _rehearse_whole_and_samples(
 
 
 def _exceeds(production: Production, size: RehearsedSize) -> bool:
-    """Whether a table has more rows in production than it had here."""
+    """Return True if a table has more rows in production than in this rehearsal."""
     there = production.statistics
     return any(
         (there.count_rows(name) or 0.0) > (size.here.count_rows(name) or 0.0) for name in size.here.relations
@@ -155,30 +162,30 @@ def _exceeds(production: Production, size: RehearsedSize) -> bool:
 
 
 def _is_last(size: RehearsedSize, rows: int) -> bool:
-    """Whether a larger sample would hold nothing more, or nothing that went well."""
+    """Return True if a larger sample is useless: it has no more rows, or the plan fails."""
     return size.report.outcome != "ok" or size.most_rows < _NEARLY_ALL * rows
 
 
 def _add_plan_estimates(
     attempts: list[RehearsedSize | Report], production: Production, store: PredictionStore
 ) -> Report:
-    """Return the last report with its estimates, and what is to be said of them."""
+    """Return the last report with estimates and notes on them; store the predictions."""
     sizes = [attempt for attempt in attempts if isinstance(attempt, RehearsedSize)]
     last = attempts[-1]
-    old = describe_age(production.statistics, production.file)
+    age_note = describe_age(production.statistics, production.file)
     if isinstance(last, Report):
-        return evolve(last, notes=(*last.notes, *([old] if old else [])))
+        return evolve(last, notes=(*last.notes, *([age_note] if age_note else [])))
     prior = production.prior or evolve(load_shipped(), own=store.own_history)
-    found = forecast_plan(sizes, production.statistics, prior)
+    forecasts = forecast_plan(sizes, production.statistics, prior)
     notes = (
         *last.report.notes,
         *_describe_sizes(sizes),
-        *([old] if old else []),
-        *store.keep_predictions(found, prior.own),
+        *([age_note] if age_note else []),
+        *store.keep_predictions(forecasts, prior.own),
     )
     return evolve(
         last.report,
-        migrations=tuple(each.migration for each in found),
+        migrations=tuple(forecast.migration for forecast in forecasts),
         notes=(*notes, *note_server_difference(sizes, production.statistics)),
     )
 
@@ -191,9 +198,9 @@ def _describe_sizes(sizes: list[RehearsedSize]) -> tuple[str, ...]:
 
 
 def add_estimates(ran: MigrationReport, here: Statistics, production: Production) -> MigrationReport:
-    """Return one migration's rehearsal on ``here`` with what production would take."""
+    """Return the report of one migration, rehearsed on ``here``, with estimates for production."""
     report = Report("dry-run", "ok", 0, migrations=(ran,))
-    (found,) = forecast_plan(
+    (forecast,) = forecast_plan(
         (RehearsedSize(here, report, (report,)),), production.statistics, production.prior
     )
-    return found.migration
+    return forecast.migration

@@ -1,4 +1,4 @@
-"""From what a rehearsal took to what production will take: an interval, a bound, or why it is not known."""
+"""Estimates one statement in production from its rehearsals: an interval, an upper bound, or *unknown*."""
 
 from __future__ import annotations
 
@@ -24,23 +24,31 @@ from confiture.estimate.statistics import Statistics
 from confiture.estimate.work_classes import StatementClass, classify
 from confiture.models.report import Estimate, HookReport, StatementReport
 
+# Beyond these limits the answer is *unknown*.
 FEWEST_ROWS = 10_000
+"""The largest rehearsal must have at least this many rows."""
 FEWEST_MS = 10.0
+"""The largest rehearsal must take at least this long, in milliseconds."""
 FARTHEST_TIMES = 100.0
+"""Production may have at most this many times the rehearsed rows."""
 WIDEST_FACTOR = 3.0
+"""The 90 % interval may be at most ×/÷ this."""
 _HOST_SPREAD = 0.28
-"""The standard deviation that another host or configuration adds, as measured."""
+"""The standard deviation of ``ln(true / predicted)`` that another host or configuration adds, measured."""
+# The timings that the prior was learned from have at most three sizes, and one or three runs.
 _MOST_SIZES = 3
 _REPEATED_RUNS = 3
+# The 95 % quantile of the standard normal distribution: the upper end of a 90 % interval.
+_UPPER_END = 1.645
 
 
 @frozen
 class RehearsedStatement:
-    """One statement on a database of one size.
+    """The rehearsals of one statement on a database of one size.
 
     Attributes:
-        here: That database's statistics, taken before it ran.
-        runs: Of the statement, each from the same state.
+        here: Statistics of that database before the rehearsal.
+        runs: The report of each run, all from the same state of the database.
     """
 
     here: Statistics = field(repr=False)
@@ -48,20 +56,20 @@ class RehearsedStatement:
 
     @property
     def median_ms(self) -> float:
-        """What it took without waiting for locks or a CPU; the middle of several runs."""
+        """The median time of the runs in milliseconds, without waits for locks or a CPU."""
         return median(run.work_ms for run in self.runs)
 
 
 @frozen
 class Basis:
-    """What a prediction that grows with a table is made from.
+    """The inputs of a prediction that grows with a table.
 
     Attributes:
         kind: The class of the statement.
         relation: The table whose size decides.
-        rows: How many production has of it.
-        times: That over the largest rehearsed ones.
-        regime: How it was rehearsed.
+        rows: Its rows in production.
+        times: Its rows in production divided by its rows in the largest rehearsal.
+        regime: The runs and sizes of the rehearsals, and if a memory limit is crossed.
     """
 
     kind: str
@@ -73,13 +81,13 @@ class Basis:
 
 @frozen
 class Prediction:
-    """What is said of production.
+    """The estimate of a statement, with its distribution.
 
     Attributes:
-        estimate: In the report's words.
-        quantiles_ms: One for each of ``SHARES``; none where it is not known.
-        is_bound: Only the upper end means something.
-        basis: Of an interval; ``None`` where there is none.
+        estimate: The estimate as the report shows it.
+        quantiles_ms: Quantiles of the time in milliseconds, one for each of ``SHARES``; empty if unknown.
+        is_bound: True if only the upper end of the distribution means anything.
+        basis: The inputs of an interval; ``None`` for a bound and if unknown.
     """
 
     estimate: Estimate
@@ -91,44 +99,53 @@ class Prediction:
 def predict(
     rehearsed: Sequence[RehearsedStatement], production: Statistics, prior: Prior | None = None
 ) -> Prediction:
-    """Return what is known of a statement that was rehearsed on databases of one or more sizes."""
-    ordered = sorted(rehearsed, key=lambda each: sum(r.rows or 0 for r in each.here.relations.values()))
+    """Return the prediction of a statement that was rehearsed on databases of one or more sizes."""
+    ordered = sorted(
+        rehearsed,
+        key=lambda rehearsal: sum(relation.rows or 0 for relation in rehearsal.here.relations.values()),
+    )
     prior = prior or load_shipped()
     largest = ordered[-1]
-    its = classify(largest.runs[0])
-    if its.work_class is None:
-        return _build_unknown(UnknownEstimate(its.reason, its.advice), largest, production)
-    driving = _find_driving_relation(its, largest, production)
+    statement_class = classify(largest.runs[0])
+    if statement_class.work_class is None:
+        unclassed = UnknownEstimate(statement_class.reason, statement_class.advice)
+        return _build_unknown(unclassed, largest, production)
+    driving = _find_driving_relation(statement_class, largest, production)
     if driving is None:
+        # Scanning an empty table leaves no trace, so the statement looks like a catalog change.
         if empty := _find_empty(largest, production):
             return _build_unknown(empty, largest, production)
-        return _predict_bound(largest, production, prior, its)
-    unknown = _find_obstacle(its, driving, largest, production)
+        return _predict_bound(largest, production, prior, statement_class)
+    unknown = _find_obstacle(statement_class, driving, largest, production)
     if unknown:
         return _build_unknown(unknown, largest, production)
-    return _extrapolate(its, driving, ordered, production, prior)
+    return _extrapolate(statement_class, driving, ordered, production, prior)
 
 
 def predict_hook(
     hook: HookReport, here: Statistics | None = None, production: Statistics | None = None
 ) -> Prediction:
-    """Return what is known of a hook: that it is code; one that did nothing to speak of gets a bound."""
+    """Return a bound for a hook that had no visible effect, and *unknown* for any other: it is code."""
     if here and production and hook.duration_ms < FEWEST_MS and not (hook.rows_affected or hook.locks):
         longest_ms = load_shipped().catalog.compute_bound_ms(hook.duration_ms) * _find_bound_factor(
             here, production
         )
-        return _build_bound(longest_ms, _estimate_bound(longest_ms, 0.0, reason="did nothing that was seen"))
+        return _build_bound(longest_ms, _estimate_bound(longest_ms, 0.0, reason="had no visible effect"))
     return Prediction(
         Estimate(
             known=False,
-            reason=f"{hook.hook} is code, and what it does on other data is not known",
+            reason=f"{hook.hook} is code; its time on other data cannot be predicted",
             advice="rehearse on a copy of production",
         )
     )
 
 
 def sum_predictions(predictions: Sequence[Prediction]) -> Estimate:
-    """Return what one after the other takes; errors are taken to go together, which is the wider sum."""
+    """Return the estimate of several steps in sequence; unknown if one of them is.
+
+    Adds the quantiles, as if all errors were fully correlated: steps on the same server tend to be slow
+    together, and this gives the wider interval.
+    """
     unknown = [prediction.estimate for prediction in predictions if not prediction.estimate.known]
     waits = [prediction.estimate.lock_wait_ms for prediction in predictions]
     wait_ms = None if None in waits else sum(wait for wait in waits if wait is not None)
@@ -146,19 +163,22 @@ def sum_predictions(predictions: Sequence[Prediction]) -> Estimate:
 
 
 def _describe_bounds(bounds: Sequence[Prediction]) -> str:
-    said = {(bound.estimate.reason or "").partition(":")[0] for bound in bounds}
-    return said.pop() if len(said) == 1 else "does not grow with production's tables"
+    reasons = {(bound.estimate.reason or "").partition(":")[0] for bound in bounds}
+    return reasons.pop() if len(reasons) == 1 else "does not grow with production's tables"
 
 
 def _describe_first(unknown: Sequence[Estimate]) -> str:
-    more = len(unknown) - 1
-    return f"{unknown[0].reason}" + (f", and {more} more of its parts are not known" if more else "")
+    others = len(unknown) - 1
+    return f"{unknown[0].reason}" + (f" (and {others} more unknown)" if others else "")
 
 
 def _find_driving_relation(
     statement_class: StatementClass, largest: RehearsedStatement, production: Statistics
 ) -> str | None:
-    """Return the relation whose size decides; ``None`` where nothing that there was before does."""
+    """Return the relation whose size decides; ``None`` if no relation that existed before does.
+
+    Of several it is the one with the most rows in production.
+    """
     known = [
         _find_root(name, largest.here) for name in statement_class.relations if name in largest.here.relations
     ]
@@ -169,17 +189,17 @@ def _find_driving_relation(
 
 
 def _find_root(name: str, here: Statistics) -> str:
-    """Return the partitioned table that a partition belongs to, itself where it is none."""
+    """Return the topmost partitioned table of a partition; other relations are their own root."""
     parent = here.relations[name].parent
     return name if parent is None else _find_root(parent, here)
 
 
 def _find_empty(largest: RehearsedStatement, production: Statistics) -> UnknownEstimate | None:
-    """Name a table that it locked: empty here, where nothing was to be read, and not so in production."""
+    """Return an unknown estimate if the statement locked a table that is empty here, not in production."""
     for name in (lock.relation for lock in largest.runs[0].locks):
         here, there = largest.here.count_rows(name), production.count_rows(name)
-        full = there is None or there > 0
-        if name in production.relations and name in largest.here.relations and not here and full:
+        filled_there = there is None or there > 0
+        if name in production.relations and name in largest.here.relations and not here and filled_there:
             return explain_too_far(name, 0, there or 0, max(FEWEST_ROWS, (there or 0) / FARTHEST_TIMES))
     return None
 
@@ -187,26 +207,27 @@ def _find_empty(largest: RehearsedStatement, production: Statistics) -> UnknownE
 def _find_obstacle(
     statement_class: StatementClass, name: str, largest: RehearsedStatement, production: Statistics
 ) -> UnknownEstimate | None:
-    """Return the first reason not to answer."""
+    """Return the first reason why the time cannot be estimated; ``None`` if there is none."""
     if name not in production.relations:
         return UnknownEstimate(
             f"{name} is not in production's statistics",
-            "export them anew once what creates it is applied there: confiture stats export",
+            "apply the migration that creates it in production, then export again: confiture stats export",
         )
     here, there = largest.here.count_rows(name), production.count_rows(name)
     if there is None:
         return UnknownEstimate(
-            f"production has no statistics of {name}: it was never analysed",
-            f"ANALYZE {name} there, and export again: confiture stats export",
+            f"production has no statistics of {name}: it was never analyzed",
+            f"run ANALYZE {name} in production, then export again: confiture stats export",
         )
     if here is None:
-        return UnknownEstimate(f"{name} was never analysed here", f"ANALYZE {name} before rehearsing")
+        return UnknownEstimate(f"{name} was never analyzed here", f"run ANALYZE {name} before rehearsing")
     return find_difference(statement_class, name, largest.here, production) or _check_rows(
         name, here, there, largest.median_ms
     )
 
 
 def _check_rows(name: str, here: float, there: float, ms: float) -> UnknownEstimate | None:
+    # A table that is no larger in production needs no extrapolation, so any size and time will do.
     if there <= here:
         return None
     if there > FARTHEST_TIMES * here:
@@ -226,7 +247,9 @@ def _extrapolate(
     largest = ordered[-1]
     there, here = production.count_rows(name) or 0.0, largest.here.count_rows(name) or 0.0
     points = [
-        Point(rows, each.median_ms) for each in ordered[-_MOST_SIZES:] if (rows := each.here.count_rows(name))
+        Point(rows, rehearsal.median_ms)
+        for rehearsal in ordered[-_MOST_SIZES:]
+        if (rows := rehearsal.here.count_rows(name))
     ]
     if not points or there == 0:
         return _predict_bound(largest, production, prior, statement_class)
@@ -249,7 +272,8 @@ def _build_basis(
     production: Statistics,
 ) -> Basis:
     crosses = fits_in_buffers(name, ordered[-1].here) and not fits_in_buffers(name, production)
-    runs = _REPEATED_RUNS if min(len(each.runs) for each in ordered) >= _REPEATED_RUNS else 1
+    fewest_runs = min(len(rehearsal.runs) for rehearsal in ordered)
+    runs = _REPEATED_RUNS if fewest_runs >= _REPEATED_RUNS else 1
     sizes = len({point.rows for point in points})
     rows = production.count_rows(name) or 1.0
     return Basis(
@@ -263,45 +287,48 @@ def _find_law(basis: Basis, here: Statistics, production: Statistics, prior: Pri
 
 
 def _explain_too_wide(name: str, law: ErrorLaw | None, here: float) -> UnknownEstimate:
-    why = (
-        "no timings are known that are like it" if law is None else f"it is known to ×/÷{law.width:.1f} only"
+    reason = (
+        "no similar statement was ever timed"
+        if law is None
+        else f"the 90 % interval is ×/÷{law.width:.1f}, wider than ×/÷{WIDEST_FACTOR:.0f}"
     )
     return UnknownEstimate(
-        why, f"rehearse on more than the {here:,.0f} rows of {name} here, on production's settings"
+        reason, f"rehearse with more than {here:,.0f} rows of {name}, and with production's settings"
     )
 
 
 def _compare_speed(here: Statistics, production: Statistics) -> float:
-    """Return how much longer production computes, by the probe; a small difference is none."""
+    """Return how many times as long production computes, by the speed probe; 1 if the servers are alike."""
     if is_same_server(here, production):
         return 1.0
-    both = production.probe.ns_per_row, here.probe.ns_per_row
-    return both[0] / both[1] if all(both) else 1.0
+    there_ns, here_ns = production.probe.ns_per_row, here.probe.ns_per_row
+    return there_ns / here_ns if there_ns and here_ns else 1.0
 
 
 def _predict_bound(
     largest: RehearsedStatement, production: Statistics, prior: Prior, statement_class: StatementClass
 ) -> Prediction:
-    """Return at most how long what does not grow with production's tables takes."""
+    """Return an upper bound for a statement whose cost does not depend on the size of production's tables."""
     longest_ms = prior.catalog.compute_bound_ms(largest.median_ms) * _find_bound_factor(
         largest.here, production
     )
-    what = (
+    reason = (
         "changes the catalog only"
         if statement_class.work_class == "catalog"
         else "does not grow with production's tables"
     )
     return _build_bound(
-        longest_ms, _estimate_bound(longest_ms, _estimate_lock_wait_ms(largest, production), reason=what)
+        longest_ms, _estimate_bound(longest_ms, _estimate_lock_wait_ms(largest, production), reason=reason)
     )
 
 
 def _find_bound_factor(here: Statistics, production: Statistics) -> float:
-    """Return how much longer a bound is where production is another server."""
-    return 1.0 if is_same_server(here, production) else math.exp(1.645 * _HOST_SPREAD)
+    """Return the factor for a bound: the upper end of a host's 90 % interval if the servers differ."""
+    return 1.0 if is_same_server(here, production) else math.exp(_UPPER_END * _HOST_SPREAD)
 
 
 def _build_bound(longest_ms: float, estimate: Estimate) -> Prediction:
+    # A uniform distribution that ends at the bound, so that bounds can be added to intervals.
     return Prediction(estimate, tuple(share * longest_ms / SHARES[-1] for share in SHARES), is_bound=True)
 
 
@@ -310,7 +337,7 @@ def _estimate_bound(
 ) -> Estimate:
     return Estimate(
         known=True,
-        reason=f"{reason}: at most {longest_ms:.3g} ms, beside waiting for locks",
+        reason=f"{reason}: at most {longest_ms:.3g} ms, plus waiting for locks",
         interval90_ms=(0.0, longest_ms),
         lock_wait_ms=wait_ms,
     )
@@ -339,10 +366,13 @@ def _build_unknown(
 
 
 def _estimate_lock_wait_ms(largest: RehearsedStatement, production: Statistics) -> float | None:
-    """Return a rough bound for waiting: twice the median age of production's transactions."""
+    """Return a rough upper bound for waiting for locks, in milliseconds; ``None`` if not known.
+
+    Twice the median age of production's transactions: this covered all of 52 measured waits.
+    """
     if not largest.runs[0].locks:
         return 0.0
-    seen = production.transactions
-    if not seen.ages_s:
-        return None if seen.hidden else 0.0
-    return 2000 * median(seen.ages_s)
+    transactions = production.transactions
+    if not transactions.ages_s:
+        return None if transactions.hidden else 0.0
+    return 2000 * median(transactions.ages_s)

@@ -1,6 +1,6 @@
-"""Production as ``confiture stats export`` wrote it down: sizes, shapes, settings; no row data.
+"""The statistics that ``confiture stats export`` writes: sizes, shapes and settings, but no row data.
 
-The field names are the keys of the file.
+The names of the attributes are the keys of the file, so renaming one changes the file format.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SettingValue = bool | int | float | str
 
 @frozen
 class ServerFacts:
-    """Which server it is.
+    """The version and page size of the server.
 
     Attributes:
-        version: ``"18.1"``.
-        block_bytes: Of one page.
+        version: PostgreSQL's version, ``"18.1"``.
+        block_bytes: Size of a page in bytes.
     """
 
     version: str
@@ -32,12 +32,15 @@ class ServerFacts:
 
 @frozen
 class Index:
-    """An index, as it was built.
+    """The shape and size of an index.
 
     Attributes:
-        definition: Its SQL; every constant in it is a question mark.
-        method: ``btree``, ``gin``, ...
-        bytes: On disk.
+        definition: Its SQL; every constant in it is replaced by a question mark.
+        method: The access method: ``btree``, ``gin``, ...
+        bytes: Size on disk in bytes.
+        unique: True for a unique index.
+        partial: True if it has a ``WHERE``.
+        expressions: True if it indexes an expression.
     """
 
     name: str
@@ -51,12 +54,13 @@ class Index:
 
 @frozen
 class Column:
-    """A column, and what the planner knows of it; ``None`` where it was never analysed.
+    """A column with the planner's statistics; these are ``None`` if it was never analyzed.
 
     Attributes:
-        width_bytes: Of a value on average.
-        distinct: How many values; below zero the negated share of the rows.
-        null_share: Of the rows.
+        width_bytes: Average width of a value in bytes (``pg_stats.avg_width``).
+        distinct: Number of distinct values; if negative, the share of the rows that are distinct, negated
+            (``pg_stats.n_distinct``).
+        null_share: Share of the rows that are null, 0 to 1.
     """
 
     name: str
@@ -68,10 +72,12 @@ class Column:
 
 @frozen
 class Trigger:
-    """A trigger that somebody wrote; those of foreign keys are not listed.
+    """A user's trigger; PostgreSQL's internal ones, such as those of foreign keys, are left out.
 
     Attributes:
-        events: ``insert``, ``update``, ``delete``, ``truncate``.
+        events: Those that fire it: ``insert``, ``update``, ``delete``, ``truncate``.
+        per_row: True for ``FOR EACH ROW``.
+        enabled: False after ``DISABLE TRIGGER``.
     """
 
     name: str
@@ -82,14 +88,15 @@ class Trigger:
 
 @frozen
 class RelationStatistics:
-    """A table or a materialised view.
+    """A table, a partitioned table or a materialized view.
 
     Attributes:
-        parent: Of which it is a partition.
-        rows: As PostgreSQL estimates them; ``None`` where it was never analysed.
-        pages: Of its own file.
-        toast_bytes: What its long values take beside it, their index included.
-        analyzed_at: When its statistics were last made, as text.
+        name: Schema-qualified, quoted only if needed.
+        parent: The partitioned table of a partition; ``None`` for other relations.
+        rows: PostgreSQL's estimate of the rows; ``None`` if it was never analyzed.
+        pages: Pages of its main file, without TOAST and indexes.
+        toast_bytes: Size of its TOAST table in bytes, with that table's index.
+        analyzed_at: Time of the last ANALYZE as text; ``None`` if there was none.
     """
 
     name: str
@@ -106,12 +113,12 @@ class RelationStatistics:
 
 @frozen
 class Transactions:
-    """How long transactions of others had been running, looked at again and again.
+    """The ages of other sessions' transactions, from several samples.
 
     Attributes:
-        sampled_s: For how long.
-        ages_s: Of every transaction seen, each time it was seen.
-        hidden: Sessions whose transactions the role may not see.
+        sampled_s: Time from the first to the last sample, in seconds.
+        ages_s: The age of each transaction in each sample, in seconds, ascending.
+        hidden: Number of sessions whose transactions the role may not see.
     """
 
     sampled_s: float
@@ -121,11 +128,11 @@ class Transactions:
 
 @frozen
 class Probe:
-    """How fast the server computed: a fixed query that reads no table.
+    """The speed of the server, measured with a fixed query that reads no table.
 
     Attributes:
-        ns_per_row: The fastest of several.
-        round_trip_ms: Of an empty query; the fastest too.
+        ns_per_row: Nanoseconds per row of that query, by the server's clock; the fastest of several runs.
+        round_trip_ms: Milliseconds of a ``SELECT 1`` by the client's clock; the fastest of several.
     """
 
     ns_per_row: float
@@ -134,11 +141,12 @@ class Probe:
 
 @frozen
 class Statistics:
-    """All of one export.
+    """The content of one export.
 
     Attributes:
+        taken_at: Time of the export.
         settings: By name; memory in bytes, times in milliseconds.
-        relations: By name, schema-qualified, quoted only where PostgreSQL would.
+        relations: By schema-qualified name, quoted only if PostgreSQL would.
     """
 
     taken_at: datetime
@@ -149,36 +157,36 @@ class Statistics:
     probe: Probe
 
     def compute_age_days(self, now: datetime | None = None) -> float:
-        """Return how old it is."""
+        """Return the age of the export in days."""
         return ((now or datetime.now(UTC)) - self.taken_at).total_seconds() / 86400
 
     def count_rows(self, name: str) -> float | None:
-        """Return the rows of a table, of all its partitions where it has some; ``None`` where not known."""
+        """Return the rows of a table with all its partitions; ``None`` if one of them is not known."""
         return self._sum(name, lambda relation: relation.rows)
 
     def count_pages(self, name: str) -> float | None:
-        """Return the pages of a table, of all its partitions where it has some."""
+        """Return the pages of a table with all its partitions; ``None`` if there is no such table."""
         return self._sum(name, lambda relation: relation.pages)
 
     def find_leaves(self, name: str) -> tuple[RelationStatistics, ...]:
-        """Return the relations that hold a table's rows: itself, or its partitions'."""
+        """Return the relations that store a table's rows: the table itself, or all its leaf partitions."""
         relation = self.relations.get(name)
         if relation is None:
             return ()
         if relation.kind != "partitioned":
             return (relation,)
-        children = [each.name for each in self.relations.values() if each.parent == name]
+        children = [child.name for child in self.relations.values() if child.parent == name]
         return tuple(leaf for child in children for leaf in self.find_leaves(child))
 
     def _sum(self, name: str, measure: Any) -> float | None:
         if name not in self.relations:
             return None
-        found = [measure(leaf) for leaf in self.find_leaves(name)]
-        return None if None in found else sum(found)
+        measures = [measure(leaf) for leaf in self.find_leaves(name)]
+        return None if None in measures else sum(measures)
 
 
 def to_json(statistics: Statistics) -> dict[str, Any]:
-    """Return statistics as the file has them."""
+    """Return statistics as the document of the exported file."""
     return {
         "stats_version": STATS_VERSION,
         "taken_at": statistics.taken_at.astimezone(UTC).isoformat(timespec="seconds"),
@@ -191,11 +199,11 @@ def to_json(statistics: Statistics) -> dict[str, Any]:
 
 
 def describe_age(statistics: Statistics, file: str, now: datetime | None = None) -> str | None:
-    """Return what to say of a file that is no longer new, ``None`` of a new one."""
+    """Return a warning if the export is at least ``OLD_DAYS`` old, else ``None``."""
     days = statistics.compute_age_days(now)
     if days < OLD_DAYS:
         return None
     return (
-        f"{file} is {days:.0f} days old, and production may have grown since: "
-        "confiture stats export --url PRODUCTION writes a new one"
+        f"{file} is {days:.0f} days old, and production may have grown since; "
+        "export again: confiture stats export --url PRODUCTION"
     )

@@ -1,4 +1,8 @@
-"""Read the file of ``confiture stats export``; whoever has edited it by hand is told where it is wrong."""
+"""Reads the file of ``confiture stats export`` and names the place of each error, for files edited by hand.
+
+The attributes of the value classes in ``statistics`` are the schema: their annotations decide which
+types, keys and ``null`` are valid.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +45,8 @@ class StatisticsFault(UsageFault):
     """The file with production's statistics cannot be used.
 
     Attributes:
-        file: Which file.
-        key: Where in it, ``relations[3].rows``; empty where it is the whole of it.
+        file: Path of the file.
+        key: The place in it, ``relations[3].rows``; empty for the whole file.
     """
 
     def __init__(self, file: str, key: str, problem: str, *, hint: str = _EXPORT_HINT) -> None:
@@ -53,7 +57,7 @@ class StatisticsFault(UsageFault):
 
 @frozen
 class _FileLocation:
-    """A place in the file."""
+    """A place in the file, for error messages."""
 
     file: str
     key: str
@@ -69,10 +73,10 @@ class _FileLocation:
 
 
 def load_statistics(path: Path) -> Statistics:
-    """Return the statistics that a file holds.
+    """Return the statistics of an exported file.
 
     Raises:
-        StatisticsFault: It is missing, no JSON, of another version, or not as it was written.
+        StatisticsFault: If it is missing, not JSON, of another version, or has a wrong key or value.
     """
     at = _FileLocation(str(path), "")
     document = _check_object(_read(path), at)
@@ -110,8 +114,8 @@ def _check_version(document: Mapping[str, Any], at: _FileLocation) -> None:
         raise StatisticsFault(
             at.file,
             "stats_version",
-            f"this confiture reads version {STATS_VERSION}, and the file is of {version!r}",
-            hint="export with the confiture that is to read it, or install the one that wrote it",
+            f"this confiture reads version {STATS_VERSION}, but the file has version {version!r}",
+            hint="export the file again with this confiture, or install the version that wrote it",
         )
 
 
@@ -123,7 +127,7 @@ def _check_names(relations: tuple[RelationStatistics, ...], at: _FileLocation) -
                 at.enter_key("relations")
                 .enter_item(number)
                 .enter_key("name")
-                .build_fault(f"{relation.name} is there twice")
+                .build_fault(f"{relation.name} appears twice")
             )
         seen.add(relation.name)
     for number, relation in enumerate(relations):
@@ -144,7 +148,12 @@ def _build_relation(value: Any, at: _FileLocation) -> RelationStatistics:
 def _make_builder(
     shape: type[_T], lists: Mapping[str, Callable[[Any, _FileLocation], Any]] | None = None
 ) -> Callable[[Any, _FileLocation], _T]:
-    """Return what makes a value of this shape, with every key that it has and no other."""
+    """Return a function that builds a value of this class from an object with exactly its keys.
+
+    Args:
+        shape: The class.
+        lists: How to build the items of those attributes that are lists of objects.
+    """
     hints = get_type_hints(shape)
     names = [field.name for field in fields(shape)]  # type: ignore[arg-type]
 
@@ -155,9 +164,11 @@ def _make_builder(
         given = {}
         for name in names:
             item, place = _require(document, name, at), at.enter_key(name)
-            made = lists.get(name) if lists else None
+            build_item = lists.get(name) if lists else None
             given[name] = (
-                _build_list(item, place, made) if made else _check_value(item, hints[name], name, place)
+                _build_list(item, place, build_item)
+                if build_item
+                else _check_value(item, hints[name], name, place)
             )
         return shape(**given)
 
@@ -167,7 +178,7 @@ def _make_builder(
 def _check_value(value: Any, hint: Any, name: str, at: _FileLocation) -> Any:
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
-        return _build_list(value, at, lambda each, place: _check_value(each, inner, "", place))
+        return _build_list(value, at, lambda item, place: _check_value(item, inner, "", place))
     if isinstance(hint, UnionType):
         hint, optional = get_args(hint)[0], True
         if value is None and optional:
@@ -179,14 +190,16 @@ def _check_value(value: Any, hint: Any, name: str, at: _FileLocation) -> Any:
 
 def _check_choice(value: Any, choices: tuple[str, ...], at: _FileLocation) -> str:
     if value not in choices:
-        raise at.build_fault(f"must be one of {', '.join(choices)}, and is {value!r}")
+        raise at.build_fault(f"must be one of {', '.join(choices)}, but is {value!r}")
     return str(value)
 
 
 def _check_number(value: Any, hint: type, name: str, at: _FileLocation) -> Any:
     right = isinstance(value, int | float) if hint is float else isinstance(value, int)
+    # In Python, True is an int.
     if isinstance(value, bool) or not right:
-        raise at.build_fault(f"must be {_TYPE_WORDS[hint]}, and is {value!r}")
+        raise at.build_fault(f"must be {_TYPE_WORDS[hint]}, but is {value!r}")
+    # json reads NaN and Infinity; only n_distinct may be negative.
     if value != value or abs(value) == float("inf") or (value < 0 and name != "distinct"):
         raise at.build_fault(f"cannot be {value}")
     return hint(value)
@@ -194,7 +207,7 @@ def _check_number(value: Any, hint: type, name: str, at: _FileLocation) -> Any:
 
 def _check_type(value: Any, hint: type, at: _FileLocation) -> Any:
     if not isinstance(value, hint):
-        raise at.build_fault(f"must be {_TYPE_WORDS[hint]}, and is {value!r}")
+        raise at.build_fault(f"must be {_TYPE_WORDS[hint]}, but is {value!r}")
     return value
 
 
@@ -205,7 +218,7 @@ def _check_object(value: Any, at: _FileLocation) -> Mapping[str, Any]:
 
 def _build_list(value: Any, at: _FileLocation, make: Callable[[Any, _FileLocation], _T]) -> tuple[_T, ...]:
     return tuple(
-        make(each, at.enter_item(number)) for number, each in enumerate(_check_type(value, list, at))
+        make(item, at.enter_item(number)) for number, item in enumerate(_check_type(value, list, at))
     )
 
 
@@ -219,7 +232,7 @@ def _check_settings(value: Any, at: _FileLocation) -> Mapping[str, Any]:
     settings = _check_object(value, at)
     for name, setting in settings.items():
         if not isinstance(setting, bool | int | float | str):
-            raise at.enter_key(name).build_fault(f"must be a number, text, true or false, and is {setting!r}")
+            raise at.enter_key(name).build_fault(f"must be a number, text, true or false, but is {setting!r}")
     return settings
 
 
@@ -227,5 +240,5 @@ def _parse_moment(value: Any, at: _FileLocation) -> datetime:
     try:
         moment = datetime.fromisoformat(_check_type(value, str, at))
     except ValueError:
-        raise at.build_fault(f"must be a time as in 2026-01-31T12:00:00+00:00, and is {value!r}") from None
+        raise at.build_fault(f"must be a time as in 2026-01-31T12:00:00+00:00, but is {value!r}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

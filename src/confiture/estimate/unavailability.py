@@ -1,4 +1,7 @@
-"""For how long production could not read or write a table: from the lock that blocks it to its release."""
+"""Estimates for how long a table cannot be read or written: from the statement that locks it to the release.
+
+PostgreSQL releases locks at the end of a transaction, so a table stays blocked during all later steps.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ Access = Literal["reads", "writes"]
 
 @frozen
 class PredictedStep:
-    """A statement or a hook, and what is known of it."""
+    """A statement or a hook with its prediction."""
 
     step: StatementReport | HookReport
     prediction: Prediction
@@ -31,14 +34,21 @@ class PredictedStep:
 def predict_unavailability(
     migration: MigrationReport, steps: Sequence[PredictedStep], unaccounted: Prediction | None = None
 ) -> tuple[Unavailable, ...]:
-    """Return every table that others would wait for, by name; ``steps`` are in the order they ran."""
-    found = []
+    """Return the time for which each blocked table is unavailable, by name.
+
+    Args:
+        migration: The report of the migration.
+        steps: Its statements and hooks in the order they ran.
+        unaccounted: The prediction of the time outside of the steps; it counts for each table that stays
+            blocked until the end.
+    """
+    unavailable = []
     for relation in _find_blocked(migration, steps):
         reads, writes = (
-            _predict_wait(relation, what, migration, steps, unaccounted) for what in ("reads", "writes")
+            _predict_wait(relation, access, migration, steps, unaccounted) for access in ("reads", "writes")
         )
-        found.append(Unavailable(relation, reads, writes))
-    return tuple(found)
+        unavailable.append(Unavailable(relation, reads, writes))
+    return tuple(unavailable)
 
 
 def _find_blocked(migration: MigrationReport, steps: Sequence[PredictedStep]) -> list[str]:
@@ -53,31 +63,38 @@ def _predict_wait(
     steps: Sequence[PredictedStep],
     unaccounted: Prediction | None,
 ) -> Estimate | None:
-    """Return what passes while it is blocked; ``None`` where it is not."""
-    takers = [*_find_blocking_steps(relation, access, migration, steps)]
-    if not takers:
+    """Return how long reads or writes of a relation are blocked; ``None`` if they are not."""
+    blocking = [*_find_blocking_steps(relation, access, migration, steps)]
+    if not blocking:
         return None
-    lasting = [number for number, lasts in takers if lasts]
-    meanwhile = {number for number, _ in takers} | set(range(min(lasting, default=len(steps)), len(steps)))
-    passed = [steps[number].prediction for number in sorted(meanwhile)]
-    return sum_predictions([*passed, unaccounted] if unaccounted and lasting else passed)
+    outlasting = [number for number, outlasts in blocking if outlasts]
+    later = range(min(outlasting, default=len(steps)), len(steps))
+    blocked = {number for number, _ in blocking} | set(later)
+    predictions = [steps[number].prediction for number in sorted(blocked)]
+    return sum_predictions([*predictions, unaccounted] if unaccounted and outlasting else predictions)
 
 
 def _find_blocking_steps(
     relation: str, access: str, migration: MigrationReport, steps: Sequence[PredictedStep]
 ) -> Iterator[tuple[int, bool]]:
-    """Yield the steps that block it, and whether it stays blocked when they are done."""
-    own = [(number, lock) for number, step in enumerate(steps) for lock in step.step.locks]
-    named = [(number, lock) for number, lock in own if lock.relation == relation and access in lock.blocks]
-    if not named and relation in getattr(migration.blocks, access):
-        # By a lock on something else: an index, or what it is a partition of; the first that there is.
-        named = own[:1]
-    for number, lock in named:
+    """Yield the number of each step that blocks a relation, and True if the lock outlasts the step."""
+    locks = [(number, lock) for number, step in enumerate(steps) for lock in step.step.locks]
+    blocking = [
+        (number, lock) for number, lock in locks if lock.relation == relation and access in lock.blocks
+    ]
+    if not blocking and relation in getattr(migration.blocks, access):
+        # It is blocked by a lock on something else, an index or its partitioned table. Take the first lock,
+        # which gives the longest time.
+        blocking = locks[:1]
+    for number, lock in blocking:
         yield number, _outlasts_step(lock, number, steps)
 
 
 def _outlasts_step(lock: Lock, number: int, steps: Sequence[PredictedStep]) -> bool:
-    """Whether it was held beyond its step: without a transaction it is not."""
+    """Return True if a lock was held beyond its step; without a transaction it is not.
+
+    A lock that was held for at least half of the later steps' time counts as held to the end.
+    """
     if lock.transient or lock.held_ms is None:
         return not lock.transient
     return lock.held_ms >= 0.5 * sum(step.step.duration_ms for step in steps[number + 1 :])

@@ -1,4 +1,8 @@
-"""Which class of work a rehearsed statement is, by what it was seen to do and by its kind."""
+"""Finds the class of work of a rehearsed statement, from its observed effects and from its kind.
+
+The text of an ``ALTER TABLE`` does not show if it only changes the catalog, scans or rewrites; its effects
+do. Statements of one class grow alike, so the prior stores their errors by class.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,14 @@ _EVENTS = {"INSERT": ("insert",), "COPY": ("insert",), "UPDATE": ("update",), "D
 
 @frozen
 class StatementClass:
-    """What a statement is.
+    """The class of a statement, or why it has none.
 
     Attributes:
-        work_class: Its class, ``None`` where it has none that timings are known of.
-        relations: Those that it reads, rewrites or builds an index of.
-        events: The triggers of which events it fires.
+        work_class: The class; ``None`` if no timings of such a statement exist.
+        relations: The relations that it scans, rewrites or indexes.
+        events: The events whose triggers it fires: ``insert``, ``update``, ``delete``.
         reason: Why it has no class.
-        advice: The step on, where it has none.
+        advice: How to get an estimate anyway, an instruction.
     """
 
     work_class: WorkClass | None
@@ -34,42 +38,44 @@ class StatementClass:
 
 
 def classify(statement: StatementReport) -> StatementClass:
-    """Return the class of a statement that was rehearsed."""
+    """Return the class of a rehearsed statement."""
     kind = statement_kind(statement.sql)
     return _classify_unknown(statement, kind) or _classify_by_effect(statement, kind)
 
 
 def _classify_by_effect(statement: StatementReport, kind: StatementKind) -> StatementClass:
     builds = tuple(build.table for build in statement.index_builds)
-    read = tuple(dict.fromkeys((*statement.rewrites, *builds, *statement.scans)))
+    touched = tuple(dict.fromkeys((*statement.rewrites, *builds, *statement.scans)))
     if kind.changes_rows or kind.verb == "COPY":
         return _classify_dml(statement, kind)
+    # A rewrite also rebuilds the indexes and scans the table, so the heaviest effect decides.
     if kind.fills_relation:
         return StatementClass("matview", statement.scans) if statement.scans else _explain_little_read()
     if statement.rewrites:
         return StatementClass("rewrite", statement.rewrites)
     if builds:
         return StatementClass("index", builds)
-    return StatementClass("scan", statement.scans) if statement.scans else StatementClass("catalog", read)
+    return StatementClass("scan", statement.scans) if statement.scans else StatementClass("catalog", touched)
 
 
 def _classify_unknown(statement: StatementReport, kind: StatementKind) -> StatementClass | None:
     if statement.not_rehearsed:
         return _build_unknown(
-            f"it could not be rehearsed: {statement.not_rehearsed}", "apply what it waits for first"
+            f"it could not be rehearsed: {statement.not_rehearsed}",
+            "apply the migrations before it first, or rehearse with --in clone",
         )
     if not kind.changes_rows and kind.verb in ("DO", "CALL", "SELECT", "EXECUTE", "VALUES"):
         return _build_unknown(
-            f"{kind.verb} runs code, and what that does on other data is not known",
-            "write what it does as statements of the migration, which can be timed one by one",
+            f"{kind.verb} runs code; its time on other data cannot be predicted",
+            "write its work as plain SQL statements, which are timed one by one",
         )
     if kind.concurrent:
         return _build_unknown(
-            "CONCURRENTLY waits for the transactions of others, as long as they last",
-            "rehearse it without CONCURRENTLY for the work alone; it takes two to three times that",
+            "CONCURRENTLY waits for the transactions of other sessions to end",
+            "rehearse it without CONCURRENTLY and expect two to three times that time",
         )
     if kind.verb in ("TRUNCATE", "VACUUM", "CLUSTER", "REINDEX", "ANALYZE"):
-        return _build_unknown(f"no timings of {kind.verb} are known", "time it on a copy of production")
+        return _build_unknown(f"{kind.verb} was never timed", "time it on a copy of production")
     return None
 
 
@@ -84,8 +90,8 @@ def _classify_dml(statement: StatementReport, kind: StatementKind) -> StatementC
 
 def _explain_little_read() -> StatementClass:
     return _build_unknown(
-        "it read no table of this database end to end: what it will find in production is not known",
-        "rehearse on a database whose tables hold rows; what it finds through an index, count in production",
+        "it scanned no table here, so the rehearsal does not show how many rows it reads in production",
+        "rehearse on a database with rows; if it uses an index, count the matching rows in production",
     )
 
 

@@ -18,11 +18,11 @@ from confiture.estimate.curve import compute_work
 from confiture.estimate.statement_estimate import FEWEST_MS
 from confiture.server import open_temporary_server
 from confiture.testing.databases import TemplateDatabases
-from tests.accuracy.laboratory import quiet
-from tests.calibration.live.drawing import picture
+from tests.accuracy.laboratory import disable_autovacuum
+from tests.calibration.live.drawing import draw_picture
 from tests.calibration.live.measuring import Measured, measure
 from tests.calibration.live.parcels import CHANGES
-from tests.calibration.live.telling import summary, table
+from tests.calibration.live.telling import render_summary, render_table
 
 SIZES = (20_000, 60_000, 200_000, 2_000_000)
 PICTURE = Path("build", "calibration-live.svg")
@@ -37,38 +37,42 @@ _ROOM_BYTES = 6 << 30
 def main(rows: Sequence[int], runs: int, svg: Path) -> None:
     """Print predicted against actual, and draw it."""
     began = time.monotonic()
-    folder = roomy()
+    folder = find_data_folder()
     with (
         open_temporary_server(folder) as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
-        quiet(conn),
+        disable_autovacuum(conn),
     ):
         version = conn.execute("SHOW server_version").fetchall()[0][0]
-        measured = measure(TemplateDatabases(server, conn), rows, CHANGES, runs=runs, tell=_progress)
+        measured = measure(TemplateDatabases(server, conn), rows, CHANGES, runs=runs, tell=_print_progress)
     small = ", ".join(f"{size:,}" for size in rows[:-1])
     print(f"# Rehearsed {runs} times on {small} rows, run on {rows[-1]:,}")
     where = "memory" if folder == _MEMORY else "disk"
     print(f"\nPostgreSQL {version}, data in {where}, fsync off, {os.cpu_count()} CPUs\n")
     _print(measured, rows)
     svg.parent.mkdir(parents=True, exist_ok=True)
-    svg.write_text(_drawn(measured, rows), encoding="utf-8")
+    svg.write_text(_draw(measured, rows), encoding="utf-8")
     print(f"\n{svg}\n\n{time.monotonic() - began:.0f} s")
 
 
 def _print(measured: Sequence[Measured], rows: Sequence[int]) -> None:
-    adjusted = [each.judged(adjusted=True) for each in measured]
-    print(f"{table(adjusted)}\n\nWaiting for a CPU taken out, {_waited(measured)}:\n\n{summary(adjusted)}")
-    same = [each.judged(adjusted=True, probed=False) for each in measured]
-    print(f"\nThe same, had the probe found one speed, not {_speeds(measured)} ns a row:\n\n{summary(same)}")
-    print(f"\n{_steadiness(measured)}\n{_growth(measured, rows)}")
-    alone = [each.judged(adjusted=True, shifted=False) for each in measured]
-    print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{summary(alone)}")
-    print(f"\nBy the clock alone:\n\n{summary([each.judged(adjusted=False) for each in measured])}")
+    adjusted = [change.judge(adjusted=True) for change in measured]
+    print(
+        f"{render_table(adjusted)}\n\nWaiting for a CPU taken out, {_describe_cpu_wait(measured)}:\n\n{render_summary(adjusted)}"
+    )
+    same = [change.judge(adjusted=True, probed=False) for change in measured]
+    print(
+        f"\nThe same, had the probe found one speed, not {_list_speeds(measured)} ns a row:\n\n{render_summary(same)}"
+    )
+    print(f"\n{_describe_repetition(measured)}\n{_describe_growth(measured, rows)}")
+    alone = [change.judge(adjusted=True, shifted=False) for change in measured]
+    print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{render_summary(alone)}")
+    print(f"\nBy the clock alone:\n\n{render_summary([each.judge(adjusted=False) for each in measured])}")
 
 
-def _steadiness(measured: Sequence[Measured]) -> str:
+def _describe_repetition(measured: Sequence[Measured]) -> str:
     """Return how well a rehearsal repeats itself here: no prediction can be nearer than that."""
-    runs = [[one.adjusted.duration_ms for one in each.small[-1][1]] for each in measured]
+    runs = [[timed.adjusted.duration_ms for timed in change.small[-1][1]] for change in measured]
     ratios = sorted(max(run) / min(run) for run in runs if min(run) >= FEWEST_MS)
     if not ratios:
         return "No rehearsal took long enough to say how well they repeat themselves."
@@ -78,26 +82,26 @@ def _steadiness(measured: Sequence[Measured]) -> str:
     )
 
 
-def _growth(measured: Sequence[Measured], rows: Sequence[int]) -> str:
+def _describe_growth(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     """Return how times grew from the largest rehearsed size to the predicted one."""
-    grown = [
-        each.large[1].adjusted.duration_ms / before
-        for each in measured
-        if (before := median(one.adjusted.duration_ms for one in each.small[-1][1])) >= FEWEST_MS
+    ratios = [
+        change.large[1].adjusted.duration_ms / before
+        for change in measured
+        if (before := median(timed.adjusted.duration_ms for timed in change.small[-1][1])) >= FEWEST_MS
     ]
-    if not grown:
+    if not ratios:
         return "Nothing took long enough to say how it grew."
     return (
-        f"{rows[-1] / rows[-2]:g} × the rows took {median(grown):.1f} × the time in the middle "
-        f"({min(grown):.1f} to {max(grown):.1f}); n·log2 n grows {compute_work(rows[-1]) / compute_work(rows[-2]):.1f} ×."
-        + _faults(measured, rows)
+        f"{rows[-1] / rows[-2]:g} × the rows took {median(ratios):.1f} × the time in the middle "
+        f"({min(ratios):.1f} to {max(ratios):.1f}); n·log2 n grows {compute_work(rows[-1]) / compute_work(rows[-2]):.1f} ×."
+        + _describe_faults(measured, rows)
     )
 
 
-def _faults(measured: Sequence[Measured], rows: Sequence[int]) -> str:
+def _describe_faults(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     """Return how often memory was touched that was new to the process, for the same number of rows."""
-    here = [one.processor.faults for each in measured for one in each.small[-1][1] if one.processor]
-    there = [each.large[1].processor.faults for each in measured if each.large[1].processor]
+    here = [timed.processor.faults for change in measured for timed in change.small[-1][1] if timed.processor]
+    there = [change.large[1].processor.faults for change in measured if change.large[1].processor]
     if not here or not there:
         return ""
     per = [1000 / size for size in (rows[-2], rows[-1])]
@@ -107,17 +111,18 @@ def _faults(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     )
 
 
-def _speeds(measured: Sequence[Measured]) -> str:
+def _list_speeds(measured: Sequence[Measured]) -> str:
     """Return what the probe found, on one and the same machine, before each size."""
     first = measured[0]
     return ", ".join(
-        f"{here.probe.ns_per_row:.0f}" for here in (*(each for each, _ in first.small), first.large[0])
+        f"{here.probe.ns_per_row:.0f}"
+        for here in (*(statistics for statistics, _ in first.small), first.large[0])
     )
 
 
-def _waited(measured: Sequence[Measured]) -> str:
+def _describe_cpu_wait(measured: Sequence[Measured]) -> str:
     """Return how much the machine's other work has cost the large ones."""
-    statements = [each.large[1] for each in measured]
+    statements = [change.large[1] for change in measured]
     if any(statement.processor is None for statement in statements):
         return "where the kernel tells it"
     total_ms = sum(statement.statement.duration_ms for statement in statements)
@@ -125,19 +130,19 @@ def _waited(measured: Sequence[Measured]) -> str:
     return f"{100 * (1 - left_ms / total_ms):.0f} % of the time on the large one"
 
 
-def _drawn(measured: Sequence[Measured], rows: Sequence[int]) -> str:
+def _draw(measured: Sequence[Measured], rows: Sequence[int]) -> str:
     title = f"Rehearsed on up to {rows[-2]:,} rows, run on {rows[-1]:,}"
-    return picture([each.judged(adjusted=True) for each in measured], title)
+    return draw_picture([change.judge(adjusted=True) for change in measured], title)
 
 
-def roomy() -> Path:
+def find_data_folder() -> Path:
     """Memory where there is room, else the disk."""
     if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES:
         return _MEMORY
     return Path(tempfile.gettempdir())
 
 
-def _progress(words: str) -> None:
+def _print_progress(words: str) -> None:
     print(words, file=sys.stderr)
 
 

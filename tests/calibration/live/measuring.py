@@ -90,7 +90,7 @@ class Measured:
     small: tuple[tuple[Statistics, tuple[Timed, ...]], ...]
     large: tuple[Statistics, Timed]
 
-    def judged(self, *, adjusted: bool, probed: bool = True, shifted: bool = True) -> Judged:
+    def judge(self, *, adjusted: bool, probed: bool = True, shifted: bool = True) -> Judged:
         """Predict it by the small ones, and set that beside the truth.
 
         Args:
@@ -148,20 +148,21 @@ def measure(
     tell: Tell = print,
 ) -> list[Measured]:
     """Rehearse on all sizes but the last, which is the production here, and run there."""
-    with databases(templates, sizes, probed_s, tell) as (*small, large):
+    with open_databases(templates, sizes, probed_s, tell) as (*small, large):
         measured = []
         for change in changes:
             rehearsed = tuple(
-                (each.statistics, timed(templates, each, change, rehearsals=runs)) for each in small
+                (database.statistics, time_change(templates, database, change, rehearsals=runs))
+                for database in small
             )
-            (true,) = timed(templates, large, change)
+            (true,) = time_change(templates, large, change)
             tell(f"{change.name}: {true.statement.duration_ms:,.0f} ms")
             measured.append(Measured(change, rehearsed, (large.statistics, true)))
         return measured
 
 
 @contextmanager
-def databases(
+def open_databases(
     templates: TemplateDatabases, sizes: Sequence[int], probed_s: float, tell: Tell
 ) -> Iterator[list[Database]]:
     """Lend a database of each size."""
@@ -171,18 +172,18 @@ def databases(
             tell(f"{rows:,} rows")
             name = templates.copy("template0")
             stack.callback(templates.drop, name)
-            made.append(_filled(name, templates.server.conninfo(name), rows, probed_s))
+            made.append(_fill_database(name, templates.server.conninfo(name), rows, probed_s))
         yield made
 
 
-def _filled(name: str, url: str, rows: int, probed_s: float) -> Database:
+def _fill_database(name: str, url: str, rows: int, probed_s: float) -> Database:
     with psycopg.connect(url, autocommit=True) as conn:
         fill(conn, rows)
     settings = Settings(root=Path(), url=url, migrations=Path())
     return Database(name, export(settings, sampled_s=0.0, probed_s=probed_s))
 
 
-def timed(
+def time_change(
     templates: TemplateDatabases, database: Database, change: Change, *, rehearsals: int = 0
 ) -> tuple[Timed, ...]:
     """Rehearse a change so many times, or run it, in a copy of a database that nothing else was done in.
@@ -195,12 +196,12 @@ def timed(
             migrations = Path(folder)
             (migrations / "1_change.sql").write_text(change.sql, encoding="utf-8")
             settings = Settings(root=migrations, url=templates.server.conninfo(name), migrations=migrations)
-            return tuple(_once(settings, dry_run=rehearsals > 0) for _ in range(rehearsals or 1))
+            return tuple(_time_once(settings, dry_run=rehearsals > 0) for _ in range(rehearsals or 1))
     finally:
         templates.drop(name)
 
 
-def _once(settings: Settings, *, dry_run: bool) -> Timed:
+def _time_once(settings: Settings, *, dry_run: bool) -> Timed:
     watch = Watch()
     report = operations.run(settings, plugins=(watch.plugin,), dry_run=dry_run)
     (migration,) = report.migrations
@@ -226,10 +227,10 @@ class Watch:
         """As if it had been installed."""
 
         def before_ddl(conn: Connection[Any]) -> None:
-            self.before = processor(conn.info.backend_pid)
+            self.before = read_processor(conn.info.backend_pid)
 
         def after_ddl(conn: Connection[Any]) -> None:
-            now = processor(conn.info.backend_pid)
+            now = read_processor(conn.info.backend_pid)
             self.seen = now.since(self.before) if now and self.before else None
 
         hooks: Mapping[str, Any] = {"before_ddl": before_ddl, "after_ddl": after_ddl}
@@ -237,7 +238,7 @@ class Watch:
         return Loaded("watch", "watch", "1.0", type("watch", (), marked)(), tuple(hooks))
 
 
-def processor(pid: int) -> Processor | None:
+def read_processor(pid: int) -> Processor | None:
     """Return what a process has had of the CPUs so far; ``None`` where the kernel does not say."""
     try:
         cpu_ns, waited_ns, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
