@@ -359,7 +359,7 @@ def test_a_hook_that_may_fail_leaves_the_migration_applied(jam, database):
     answer = jam("run")
 
     assert answer.code == 0
-    assert "'plum' failed and was undone: burnt" in answer.out
+    assert "'plum' failed and was rolled back: burnt" in answer.out
     assert applied(database) == ["1"]
 
 

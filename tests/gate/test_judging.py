@@ -116,7 +116,9 @@ def test_the_verdict_names_what_failed_and_the_next_step():
         "drop-table at migrations/1_jam.sql:8"
     )
     assert verdict.next_step is not None
-    assert verdict.next_step.startswith('use the SQL under "instead"; or suppress the finding above the statement')
+    assert verdict.next_step.startswith(
+        'use the SQL under "instead"; or suppress the finding above the statement'
+    )
 
 
 def test_a_limit_is_told_to_be_raised_and_not_to_be_ignored():

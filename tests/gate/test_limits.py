@@ -127,7 +127,11 @@ class TestTogether:
     @pytest.mark.parametrize(
         ("made", "limit", "why"),
         [
-            (migration(statement(rewrites=(ORDERS,))), "max_rewritten", "the size of the rewritten public.orders"),
+            (
+                migration(statement(rewrites=(ORDERS,))),
+                "max_rewritten",
+                "the size of the rewritten public.orders",
+            ),
             (migration(rewrites=(ORDERS,)), "max_rewritten", "the size of the rewritten public.orders"),
             (migration(statement()), "max_wal", "the WAL of one of its steps was not measured"),
             (migration(hooks=(hook(),)), "max_wal", "the WAL of one of its steps was not measured"),

@@ -182,7 +182,7 @@ class TestYield:
 
         error = only(report).error
         assert (report.exit_code, error.hook is not None) == (5, True)
-        assert "it yielded what cannot be stored as JSON" in error.message
+        assert "it yielded a value that cannot be stored as JSON" in error.message
         assert said in error.message
         assert "ended the transaction" not in error.message
         assert jam() == ["fig"]
@@ -278,7 +278,7 @@ class TestResume:
 
         assert (first.exit_code, second.exit_code) == (5, 0)
         assert kept == ["apple", "fig"]
-        assert "had committed 2 times; that is kept" in only(first).warnings[0]
+        assert "had committed 2 times; those commits are kept" in only(first).warnings[0]
         assert jam() == list(FRUITS)
 
     def test_a_retry_after_a_lock_timeout_goes_on_from_there(self, project, second, jam):

@@ -219,7 +219,7 @@ def test_a_plain_set_over_a_set_local_is_put_back_to_the_local_value(project, tw
     assert report.exit_code == 0
     assert seen == ["5s", "3s"] * 2
     assert all(len(migration.warnings) == 1 for migration in report.migrations)
-    assert "changed lock_timeout to '9s'; put back to '3s'" in report.migrations[0].warnings[0]
+    assert "changed lock_timeout to '9s'; restored to '3s'" in report.migrations[0].warnings[0]
 
 
 def test_a_set_local_of_an_undone_hook_is_undone(project):

@@ -241,7 +241,7 @@ def test_on_failure_continue_goes_on_and_is_reported(project, jam, directive, dr
         ("c", "kept"),
     ]
     assert len(migration.warnings) == 1
-    assert "plugin 'b' failed and was undone: burnt" in migration.warnings[0]
+    assert "plugin 'b' failed and was rolled back: burnt" in migration.warnings[0]
     assert jam() == ([] if dry_run else ["fig", "plum"])
 
 

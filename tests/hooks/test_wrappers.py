@@ -82,7 +82,7 @@ def test_a_failing_wrapper_undoes_the_hooks_inside_it_and_reports_them_undone(pl
 
     assert report.exit_code == 0
     assert outcomes(report) == [("inner", "undone"), ("next", "undone"), ("wrapper", "undone")]
-    assert "plugin 'wrapper' failed and was undone: burnt" in report.migrations[0].warnings[0]
+    assert "plugin 'wrapper' failed and was rolled back: burnt" in report.migrations[0].warnings[0]
     assert jam() == []
 
 

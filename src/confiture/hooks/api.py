@@ -1,4 +1,4 @@
-"""What a hook is, what it is told, and what it says back."""
+"""The types that hook authors use: phases, ``Hook``, ``HookContext``, ``HookResult`` and ``HookError``."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class HookPhase(Enum):
 
     @classmethod
     def of(cls, phase: HookPhase | str) -> HookPhase:
-        """Return the phase for itself or its name, in any case.
+        """Return the phase for a phase or a phase's name, in upper or lower case.
 
         Raises:
-            ValueError: There is no phase of that name.
+            ValueError: No phase has that name.
         """
         if isinstance(phase, cls):
             return phase
@@ -58,11 +58,11 @@ class HookResult:
     """What a hook reports.
 
     Attributes:
-        phase: The phase or its name, as it was given.
+        phase: The phase or its name, as the hook gave it.
         hook_name: As it appears in the report.
         rows_affected: Rows the hook wrote.
         stats: Anything else worth reporting.
-        execution_time_ms: Wall-clock time, in milliseconds; the guard measures it where it is 0.
+        execution_time_ms: Wall-clock time, in milliseconds; if it is 0, the guard fills it in.
     """
 
     phase: HookPhase | str = field(converter=_check_phase)
@@ -76,10 +76,10 @@ class HookError(Exception):
     """A hook failed; its savepoint was rolled back.
 
     Attributes:
-        hook_name: Which one.
-        phase: In which phase.
+        hook_name: The hook that failed.
+        phase: The phase in which it failed.
         error: The original exception, also ``__cause__``.
-        plugin: Whose it is, ``None`` for a migration's own.
+        plugin: The plugin that the hook belongs to; ``None`` for a migration's own hook.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class HookError(Exception):
 
     @property
     def description(self) -> str:
-        """The hook, and the plugin it is of."""
+        """The hook and its plugin, as a message names them."""
         return describe_hook(self.hook_name, self.plugin)
 
 
@@ -123,17 +123,17 @@ class Hook(ABC):
 
 
 class RunningMigration(Protocol):
-    """What a context asks of the migration that is running."""
+    """The running migration, as ``HookContext`` calls it."""
 
     def relations(self) -> tuple[str, ...]:
-        """Return what the migration has changed so far."""
+        """Return the relations that the migration has changed so far."""
 
     def set_local(self, name: str, value: str) -> None:
-        """Change a setting until the migration's end."""
+        """Change a setting until the migration ends."""
 
 
 class HandOver(MutableMapping[str, Any]):
-    """What hooks leave for each other: each writes under its own plugin's name, all may read."""
+    """Values that hooks pass to later hooks: each writes under its plugin's name, and all may read."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -143,6 +143,8 @@ class HandOver(MutableMapping[str, Any]):
         if name == self.writer and name not in self._values:
             self._values[name] = {}
         value = self._values[name]
+        # Another plugin gets a read-only view: without it, `data["other"]["key"] = …` would bypass
+        # __setitem__ and so the check of the writer.
         lent = isinstance(value, dict) and self.writer not in (None, name)
         return MappingProxyType(value) if lent else value
 
@@ -161,7 +163,7 @@ class HandOver(MutableMapping[str, Any]):
         return len(self._values)
 
     def copy_values(self) -> dict[str, Any]:
-        """Return a copy of everything, to be put back when a hook is undone."""
+        """Return a copy of all values, to restore after a hook is rolled back."""
         return {
             name: dict(value) if isinstance(value, dict) else value for name, value in self._values.items()
         }
@@ -172,20 +174,20 @@ class HandOver(MutableMapping[str, Any]):
 
 
 class HookContext:
-    """What a hook is told about the migration it runs in.
+    """Describes the migration that a hook runs in, and lets the hook act on it.
 
     Attributes:
         migration_name: Without its version.
         migration_version: As written in the file's name.
         direction: ``"forward"`` or ``"backward"``.
-        phase: The phase that is running, ``None`` outside one.
-        dry_run: Whether everything will be rolled back.
-        folder: Where the migration's file lies; ``None`` where it has none.
-        attempt: 1 for the first; a retry after a lock timeout counts on.
+        phase: The phase that is running, ``None`` outside a phase.
+        dry_run: True in a rehearsal.
+        folder: The folder of the migration's file; ``None`` if it has no file.
+        attempt: 1 for the first attempt, 2 for the first retry after a lock timeout, and so on.
         config: This plugin's table of the configuration.
-        data: Hand-over between hooks: each writes under its own plugin's name, all may read.
-        error: In ``on_error``, what went wrong.
-        resume: What a generator hook yielded last before a crash, else ``None``.
+        data: Values passed between hooks: each writes under its plugin's name, and all may read.
+        error: In ``on_error``, the error that stopped the migration.
+        resume: The last value that a generator hook yielded before a crash, else ``None``.
     """
 
     def __init__(
@@ -216,15 +218,15 @@ class HookContext:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """A copy of everything set so far."""
+        """A copy of all figures set so far."""
         return dict(self._stats)
 
     def get_stat(self, name: str, default: Any = None) -> Any:
-        """Return what ``set_stat`` kept under ``name``, else ``default``."""
+        """Return the figure that ``set_stat`` stored under ``name``, else ``default``."""
         return self._stats.get(name, default)
 
     def set_stat(self, name: str, value: Any) -> None:
-        """Keep a figure; it appears in the report beside this hook."""
+        """Store a figure; the report shows it with this hook."""
         self._stats[name] = value
         self._hook_stats[name] = value
 
@@ -248,7 +250,10 @@ class HookContext:
         return self._get_running("relations()").relations()
 
     def set_local(self, name: str, value: str | int) -> None:
-        """Change a server setting until the migration's end: ``lock_timeout``, ``role``, ``work_mem``…
+        """Change a server setting until the migration ends: ``lock_timeout``, ``role``, ``work_mem``…
+
+        Use this and not ``SET LOCAL``: the guard restores every setting that a hook changed by SQL,
+        because it cannot know whether the hook meant the change to last.
 
         Raises:
             RuntimeError: No migration is running.
@@ -275,7 +280,10 @@ class HookContext:
         hook_stats: dict[str, Any],
         resume: Any = None,
     ) -> Iterator[None]:
-        """Lend the context to one hook: its phase, its plugin's name and table, and where its stats go."""
+        """Bind the context to one hook for a while: its phase, plugin, configuration and stats.
+
+        A wrapper is still open while the hooks inside it run, so the previous binding is restored.
+        """
         before = (self._running, self.phase, self.config, self._hook_stats, self.data.writer, self.resume)
         self._set_state(running, phase, config, hook_stats, plugin, resume)
         try:
@@ -296,7 +304,10 @@ class HookContext:
         self.data.writer, self.resume = plugin, resume
 
     def save_state(self) -> Callable[[], None]:
-        """Return a function that puts stats, data and callbacks back to what they are now."""
+        """Return a function that restores the present stats, data and callbacks.
+
+        The guard calls it when it rolls a hook back: Python values know nothing of savepoints.
+        """
         stats, data, callbacks = dict(self._stats), self.data.copy_values(), list(self.callbacks)
 
         def put_back() -> None:
@@ -308,7 +319,7 @@ class HookContext:
 
 
 class HookRegistry:
-    """Hook classes by name."""
+    """Keeps hook classes by name."""
 
     def __init__(self) -> None:
         self._hooks: dict[str, type[Hook]] = {}
@@ -327,7 +338,7 @@ class HookRegistry:
         self._hooks[name] = hook_class
 
     def get(self, name: str) -> type[Hook] | None:
-        """Return the class, or ``None`` where there is none."""
+        """Return the class registered under ``name``, or ``None``."""
         return self._hooks.get(name)
 
     def list_hooks(self) -> list[str]:

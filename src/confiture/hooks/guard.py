@@ -1,9 +1,18 @@
-"""The guard: what stands round every hook, and the checks after it.
+"""The guard around every hook: its savepoint, and the checks after it.
 
-A hook runs inside a savepoint of random name. What it left is looked at before anything is sent:
-psycopg tells the transaction's status for nothing, and some states answer no query. Then one message
-puts the settings back, releases the savepoint, closes cursors and begins the next savepoint, so that
-n hooks cost n + 1 control round trips; a wrapper costs two of its own.
+A hook runs inside a savepoint with a random name. After it, the guard looks at the transaction's status
+before it sends anything: psycopg knows the status without a query, and in some states no query would be
+answered. Then one message restores the settings, closes cursors, releases the savepoint and opens the
+next one, so that n hooks cost n + 1 control round trips; each wrapper costs two more.
+
+The savepoint's name is random because a raw COMMIT cannot be seen by the transaction id: PostgreSQL
+assigns none before the first write. A COMMIT destroys the savepoint, so releasing it fails (3B001); and
+no hook can know the name and open a savepoint that looks the same.
+
+A hook's SQL is never in the guard's messages. PostgreSQL parses a whole message before it runs any of it,
+so a syntax error of the hook would reject the SAVEPOINT as well, and error positions would be shifted.
+
+This guards against mistakes, not against malice: a plugin runs with the rights of the migration's role.
 """
 
 from __future__ import annotations
@@ -37,7 +46,10 @@ from confiture.sql.quote import quote_ident
 
 @define
 class _HookCall:
-    """A hook between its savepoint and its end; a commit between gives it a new savepoint."""
+    """One call of a hook, and the state to restore if it is rolled back.
+
+    A commit at a generator's ``yield`` gives it a new savepoint and a new state to restore.
+    """
 
     ref: HookImplementation
     savepoint: str
@@ -57,20 +69,20 @@ class _HookCall:
 
 @define
 class Guard:
-    """Stands round the hooks of one phase, in one transaction.
+    """Runs the hooks of one phase in one transaction, each inside a savepoint.
 
     Attributes:
-        session: The connection, and whose it is.
-        context: What the hooks are told; lent to one at a time.
-        plain_left: How many hooks that are no wrappers are still to come.
-        list_changed: Returns what the migration has changed so far.
-        reports: What each hook did, in the order in which they ended.
-        begun_hooks: Every hook that was begun.
-        warnings: Settings put back, failures passed over.
-        checkpoints: Where a generator hook's ``yield`` commits; ``None`` in a transaction or a rehearsal.
-        local_settings: Settings the hooks made with ``set_local``, to hold until the migration's end.
-        fatal_error: The failure after which nothing may go on.
-        observer: Watches each hook of ``reports``, in a rehearsal.
+        session: The connection, and whether confiture or a caller owns it.
+        context: The context that the hooks get; bound to one hook at a time.
+        plain_left: How many hooks that are not wrappers have yet to run.
+        list_changed: Returns the relations that the migration has changed so far.
+        reports: One report per hook, in the order in which they ended.
+        begun_hooks: Every hook that has begun.
+        warnings: Settings that were restored, and failures that the migration continued past.
+        checkpoints: Commits at a generator hook's ``yield``; ``None`` in a transaction or a rehearsal.
+        local_settings: Settings that hooks made with ``set_local``, valid until the migration ends.
+        fatal_error: The failure that stops every further hook, whatever its policy.
+        observer: Observes each hook of ``reports`` in a rehearsal.
     """
 
     session: Session
@@ -89,18 +101,20 @@ class Guard:
     _next_savepoint: str | None = None
     _wrappers: list[_HookCall] = field(factory=list)
 
-    # What a context asks for.
+    # The calls of HookContext.
 
     def relations(self) -> tuple[str, ...]:
-        """Return what the migration has changed so far."""
+        """Return the relations that the migration has changed so far."""
         self._refuse_open()
         return self.list_changed()
 
     def set_local(self, name: str, value: str) -> None:
-        """Change a setting until the migration's end, and from now on keep it at that."""
+        """Change a setting until the migration ends; the guard now restores it to this value."""
         self._refuse_open()
+        # The server's spelling of the value ("3s" for 3000): the guard compares with current_setting.
         ((now,),) = fetch_rows(self.session.conn, render_set_local_sql(name, value))
-        # In time for a hook inside a wrapper that asks for it; what an undone hook asked for is forgotten.
+        # Noted at once, not when the hook ends: a wrapper's value must hold for the hooks inside it.
+        # `_undo` restores both dictionaries if this hook is rolled back.
         spelled = {setting.lower(): setting for setting in GUARDED_SETTINGS}
         name = spelled.get(name.lower(), name)
         self.local_settings[name] = now
@@ -110,10 +124,10 @@ class Guard:
     # One hook.
 
     def call(self, ref: HookImplementation, function: Callable[[], Any]) -> HookResult | None:
-        """Run one hook in its savepoint.
+        """Run one hook in its savepoint; return ``None`` if it failed and its policy is to continue.
 
         Raises:
-            HookError: It failed, and its policy is to abort.
+            HookError: It failed, and its policy is to stop the migration.
         """
         self.plain_left -= 1
         call = self._begin(ref)
@@ -123,6 +137,7 @@ class Guard:
             self._check(result)
             self._release(call)
         except KeyboardInterrupt:
+            # A signal is no failure of the hook: no policy applies, and the whole transaction ends.
             raise
         except BaseException as error:
             self._undo(call, error)
@@ -141,9 +156,10 @@ class Guard:
             raise
         except BaseException as error:
             self._undo(call, error)
-            return (yield)  # those inside run without it
+            return (yield)  # the hooks inside run without this wrapper
         inner, failed = yield from self._run_inner_hooks(call)
         if self.fatal_error:
+            # No transaction is left for the wrapper's second half.
             with contextlib.suppress(Exception):
                 generator.close()
             raise self.fatal_error
@@ -168,7 +184,7 @@ class Guard:
         self._check(None)
 
     def _run_inner_hooks(self, call: _HookCall) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
-        """Let the hooks inside run; return what they gave, or how they failed."""
+        """Let the hooks inside the wrapper run; return their results, or their failure."""
         self._wrappers.append(call)
         try:
             return (yield), None
@@ -196,10 +212,10 @@ class Guard:
             self, ref.phase, ref.plugin or ref.name, ref.config, call.stats, resume
         )
 
-    # A generator hook.
+    # Generator hooks.
 
     def _run_to_end(self, call: _HookCall, result: Any) -> Any:
-        """Run a generator hook through; each of its yields commits, where there is what commits."""
+        """Run a generator hook to its end; each yield commits if there are checkpoints."""
         if not isgenerator(result):
             return result
         nesting = _count_transactions(self.session.conn)
@@ -209,6 +225,8 @@ class Guard:
                     progress = next(result)
                 except StopIteration as end:
                     return end.value
+                # A commit here would end a block that the hook has open: psycopg would then release a
+                # savepoint that is gone.
                 if _count_transactions(self.session.conn) != nesting:
                     raise HookMisuse("it yielded inside its own `with conn.transaction():`")
                 if self.checkpoints:
@@ -216,7 +234,9 @@ class Guard:
 
     def _commit(self, checkpoints: Checkpoints, call: _HookCall, progress: Any) -> None:
         self._check(None)
+        # Encoded before the savepoint is released: a value that cannot be stored still undoes the hook.
         stored = checkpoints.encode_progress(progress)
+        # `last`: a savepoint opened now would end with the commit.
         self._release(call, last=True)
         try:
             checkpoints.commit(call.ref, stored)
@@ -226,17 +246,19 @@ class Guard:
             self.fatal_error = self._build_commit_failure(call.ref, error)
             raise
         call.commit_count += 1
+        # From here on a rollback goes back to this commit, in Python as in the database.
         call.restore_context = self.context.save_state()
         self._begin_again((*self._wrappers, call))
 
     def _build_commit_failure(self, ref: HookImplementation, error: BaseException) -> BaseException:
-        """Return the failure of a commit: no transaction is left for another hook to run in."""
+        """Return the error of a failed commit: no transaction is left for another hook to run in."""
         if isinstance(error, ConfitureError):
-            return error  # the lock is lost: no fault of the hook's
+            return error  # the migration lock was lost: not the hook's fault
+        # If the connection broke during COMMIT, nobody knows whether the server has committed.
         return HookFatal(ref, error, may_be_committed=self.session.lost)
 
     def _begin_again(self, calls: Iterable[_HookCall]) -> None:
-        """Give each a new savepoint, and the settings made with ``set_local`` the new transaction."""
+        """Give each open hook a new savepoint, and repeat the local settings: a commit has ended both."""
         message = [render_set_local_sql(name, value) for name, value in self.local_settings.items()]
         for call in calls:
             call.reports_before, call.savepoint = len(self.reports), _make_savepoint_name()
@@ -244,7 +266,7 @@ class Guard:
             message.append(f"SAVEPOINT {call.savepoint}")
         send(self.session.conn, "; ".join(message))
 
-    # Its savepoint.
+    # The savepoint.
 
     def _begin(self, ref: HookImplementation) -> _HookCall:
         if self.fatal_error:
@@ -268,9 +290,12 @@ class Guard:
             return ready
         name = _make_savepoint_name()
         if self._wanted_settings:
+            # A wrapper's first half has just run, without a check of its settings. Whatever differs now
+            # is its doing; the hooks inside it must not inherit that.
             changed = send(self.session.conn, f"{self._render_restore_sql()} SAVEPOINT {name}")
             self._warn(self._wrappers[-1].ref, changed[0][0] + changed[1][0])
         else:
+            # The first hook of the phase: note what there is, to compare with after each hook.
             settings, cursors = send(self.session.conn, f"{SETTINGS_SQL} SAVEPOINT {name}")
             self._wanted_settings = dict(zip(GUARDED_SETTINGS, settings[0], strict=True))
             self._cursors = frozenset(cursor for (cursor,) in cursors)
@@ -280,14 +305,21 @@ class Guard:
         return render_restore_sql(self._wanted_settings, self.session.get_caller_settings())
 
     def _check(self, result: Any) -> None:
-        """Refuse what a hook left behind, before anything is sent."""
+        """Refuse what a hook left behind, before anything is sent.
+
+        ``transaction_status`` costs no round trip, and each status asks for something else: INTRANS is as
+        it should be; ACTIVE is a COPY left open, beside which any execute would wait for ever; INERROR
+        refuses every statement but a rollback; after IDLE the settings would be sent outside a
+        transaction, and last; on UNKNOWN nothing can be sent.
+        """
         status = self.session.conn.info.transaction_status
         self._refuse_open()
         if not isinstance(result, HookResult | None):
             raise HookMisuse(f"it returned {type(result).__name__}, not a HookResult or None")
         if status == TransactionStatus.INERROR:
             raise HookMisuse(
-                "it caught an SQL error without undoing it: put `with conn.transaction():` round it"
+                "it caught an SQL error but did not roll it back: "
+                "wrap the statement in `with conn.transaction():`"
             )
         if status == TransactionStatus.UNKNOWN:
             raise HookMisuse("it closed or lost the connection")
@@ -299,6 +331,14 @@ class Guard:
             raise HookMisuse("it left a COPY or a result open")
 
     def _release(self, call: _HookCall, *, last: bool = False) -> None:
+        """End a hook that succeeded, and open the next savepoint, in one message.
+
+        The order matters. The settings come first, and statement_timeout first of them, so that a hook's
+        own timeout cannot cancel the rest. The snapshot comes after RELEASE, which keeps the hook's locks,
+        and before the next savepoint. One message takes 135 µs; psycopg's own block takes 208.
+        """
+        # On a caller's connection CLOSE ALL would close the caller's cursors too: list them, and close
+        # only the new ones below.
         close = "CLOSE ALL;" if self.session.owned else f"{CURSORS_SQL};"
         following = None if last else self._name_next_savepoint()
         snapshot = self.observer.snapshot_sql
@@ -315,7 +355,10 @@ class Guard:
             send(self.session.conn, "; ".join(f"CLOSE {quote_ident(cursor)}" for cursor in left))
 
     def _name_next_savepoint(self) -> str | None:
-        """Name the savepoint of the next hook, where one comes without a wrapper's half between."""
+        """Name the next hook's savepoint, or return ``None`` after the last hook that is not a wrapper.
+
+        A wrapper's second half may come next; it runs in the savepoint that its first half opened.
+        """
         return _make_savepoint_name() if self.plain_left > 0 else None
 
     def _keep(self, call: _HookCall, result: HookResult | None) -> None:
@@ -336,20 +379,20 @@ class Guard:
     def _warn(self, ref: HookImplementation, changed: tuple[str | None, ...]) -> None:
         for name, value in zip(GUARDED_SETTINGS, changed, strict=True):
             warning = (
-                f"{_describe(ref)} changed {name} to {value!r}; put back to {self._wanted_settings[name]!r} "
-                "(context.set_local keeps a setting until the migration's end)"
+                f"{_describe(ref)} changed {name} to {value!r}; restored to {self._wanted_settings[name]!r} "
+                "(context.set_local keeps a setting until the migration ends)"
             )
-            # A generator hook does it again at each of its yields; once is enough to know.
+            # A generator hook does it again at each yield: warn once.
             if value is not None and warning not in self.warnings:
                 self.warnings.append(warning)
 
-    # Its failure.
+    # Failures.
 
     def _undo(self, call: _HookCall, error: BaseException, inner: BaseException | None = None) -> None:
-        """Roll back to the hook's savepoint, and go on or raise as its policy says.
+        """Roll back to the hook's savepoint, then continue or raise, as its policy says.
 
-        ``inner`` is the failure of a hook inside a wrapper: where the wrapper passes it on, or is
-        itself passed over, that hook is to be named and its policy holds.
+        ``inner`` is the failure of a hook inside a wrapper. If the wrapper raises it again, or fails and
+        its policy is to continue, the error names the inner hook, and that hook's policy holds.
         """
         self._wanted_settings, self.local_settings = call.wanted_settings, call.local_settings
         call.restore_context()
@@ -360,24 +403,32 @@ class Guard:
         ]
         if call.commit_count:
             self.warnings.append(
-                f"{_describe(call.ref)} had committed {call.commit_count} times; that is kept"
+                f"{_describe(call.ref)} had committed {call.commit_count} times; those commits are kept"
             )
         if self.fatal_error:
             raise self.fatal_error
         self._roll_back(call, error)
         self.observer.end_hook(call.since_ms)
         if isinstance(error, psycopg.Rollback):
-            return
+            return  # psycopg's way to ask for a rollback: not a failure
         if error is inner:
             raise error
         if not call.ref.continues_on_failure:
             raise HookError(call.ref.name, call.ref.phase, error, plugin=call.ref.plugin) from error
-        self.warnings.append(f"{_describe(call.ref)} failed and was undone: {error}")
+        self.warnings.append(f"{_describe(call.ref)} failed and was rolled back: {error}")
         if inner is not None:
             raise inner
 
     def _roll_back(self, call: _HookCall, error: BaseException) -> None:
+        """Roll back to a hook's savepoint, and open the next one, in one message.
+
+        It restores no settings: ROLLBACK TO restores those that were changed since the savepoint.
+
+        Raises:
+            HookFatal: The transaction or the connection is gone.
+        """
         conn = self.session.conn
+        # A COPY left open would make the ROLLBACK wait for ever.
         end_copy(conn)
         status = conn.info.transaction_status
         if status == TransactionStatus.UNKNOWN:
@@ -386,7 +437,8 @@ class Guard:
         if status == TransactionStatus.IDLE:
             self._stop(call.ref, HookMisuse(_ENDED_TRANSACTION), error)
         following = self._name_next_savepoint()
-        # What it has locked until now is gone once it is undone.
+        # ROLLBACK TO gives the hook's locks back, so a snapshot is taken before it. After an SQL error
+        # (INERROR) no query runs until the rollback.
         look = self.observer.snapshot_sql
         before = look if status == TransactionStatus.INTRANS else ""
         undo = f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}"
@@ -394,6 +446,8 @@ class Guard:
             results = send(conn, f"{before} {undo}; {look} {_render_savepoint(following)}")
             self.observer.take_snapshots(results, 2 if before else 1)
         except psycopg.Error as gone:
+            # An error of the server has an SQLSTATE; without one the connection broke. With one, the
+            # savepoint is missing: the hook ended the transaction and began another.
             if gone.sqlstate is None:
                 self._stop(call.ref, HookMisuse(f"the connection was lost: {gone}"), gone, committed=False)
             self._stop(call.ref, HookMisuse(_ENDED_TRANSACTION), gone)
@@ -408,7 +462,7 @@ class Guard:
         raise self.fatal_error
 
 
-_ENDED_TRANSACTION = "it ended the transaction (a COMMIT or ROLLBACK of its own)"
+_ENDED_TRANSACTION = "it ended the transaction (it ran COMMIT or ROLLBACK itself)"
 
 
 def _render_savepoint(following: str | None) -> str:
@@ -424,5 +478,5 @@ def _describe(ref: HookImplementation) -> str:
 
 
 def _count_transactions(conn: psycopg.Connection[Any]) -> int:
-    """Return how many transaction blocks are open; psycopg counts them and does not say."""
+    """Return how many transaction blocks are open; psycopg counts them but has no public attribute."""
     return int(getattr(conn, "_num_transactions", 0))

@@ -1,4 +1,4 @@
-"""What watches the hooks of a phase: nothing in a run, the tracer in a rehearsal."""
+"""The observer of a phase's hooks: in a run it does nothing, in a rehearsal it is the tracer."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class HookObserver(Protocol):
 
     @property
     def snapshot_sql(self) -> str:
-        """SQL that takes a snapshot, to be appended to a message of the guard; may be empty."""
+        """SQL that takes a snapshot, for the guard to append to its message; may be empty."""
 
     def now_ms(self) -> float:
-        """Return the observer's clock, in milliseconds, less the time that observing took."""
+        """Return the observer's clock, in milliseconds, without the time that observing took."""
 
     def take_snapshots(self, results: Results, count: int = 1) -> Results:
         """Keep the last ``count`` snapshots of these results and return the rest, which are the guard's."""
 
     def end_hook(self, since_ms: float) -> None:
-        """Note what a hook did that began at ``since_ms``, by the snapshots kept since the last hook."""
+        """Note what the hook that began at ``since_ms`` did, from the snapshots kept since the last hook."""
 
 
 class NoHookObserver:
-    """Nothing watches: this is a run, or a phase outside any migration."""
+    """Observes nothing: for a run, or for a phase outside any migration."""
 
     snapshot_sql = ""
 

@@ -1,4 +1,4 @@
-"""Run the hooks of one phase: plugins' and the migration's own, through one guarded path."""
+"""Run the hooks of one phase, the plugins' and the migration's own, each inside the guard."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class HookRunner:
     """The hooks of one migration, and what they have done so far.
 
     Attributes:
-        manager: Where plugins, and for a while the migration's own hooks, are registered.
-        context: What the hooks are told.
-        reports: What each did.
-        warnings: What their guards had to say.
-        begun_hooks: Every hook that was begun.
+        manager: Holds the plugins and, while the migration runs, its own hooks.
+        context: The context that every hook gets.
+        reports: One report per hook, in the order in which they ended.
+        warnings: Warnings of the guards: settings restored, failures that were continued past.
+        begun_hooks: Every hook that has begun, also those that failed.
         local_settings: Settings made with ``context.set_local``.
-        changed_before: What the migration has changed in transactions that have ended.
-        observer: Watches each hook of ``reports``, in a rehearsal.
+        changed_before: Relations that the migration changed in transactions that have ended.
+        observer: Observes each hook of ``reports`` in a rehearsal.
     """
 
     manager: GuardedPluginManager
@@ -54,22 +54,24 @@ class HookRunner:
     observer: HookObserver = field(factory=NoHookObserver)
 
     def has_hooks(self, *phases: HookPhase) -> bool:
-        """Whether any of these phases has a hook."""
+        """Return True if any of these phases has a hook."""
         return any(self._list_implementations(phase) for phase in phases)
 
     def run(
         self, session: Session, phase: HookPhase, checkpoints: Checkpoints | None = None, **more: Any
     ) -> list[HookResult]:
-        """Run the hooks of ``phase`` in the transaction that ``session`` is in; nothing where there are none.
+        """Run the hooks of ``phase`` in the session's open transaction; send nothing if there are none.
 
-        ``checkpoints`` ends that transaction and begins another at each yield of a generator hook.
+        ``checkpoints`` commits that transaction and begins another at each yield of a generator hook.
 
         Raises:
-            HookError: One failed.
+            HookError: A hook failed.
         """
         implementations = self._list_implementations(phase)
         if not implementations:
             return []
+        # The guard opens the next hook's savepoint in the message that ends the last one. It must know
+        # how many hooks follow, or it would leave one savepoint too many.
         plain = sum(
             not (implementation.wrapper or implementation.hookwrapper) for implementation in implementations
         )
@@ -85,15 +87,17 @@ class HookRunner:
         try:
             results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
             if guard.fatal_error:
+                # A plugin's wrapper may have caught it; it stops the migration all the same.
                 raise guard.fatal_error
         finally:
+            # Also after a failure: the report shows what ran, and a retry asks which hooks had begun.
             self.reports += guard.reports
             self.warnings += guard.warnings
             self.begun_hooks += guard.begun_hooks
             self.local_settings |= guard.local_settings
-        # A wrapper may return whatever it likes in place of pluggy's list.
-        each = results if isinstance(results, list) else [results]
-        return [result for result in each if isinstance(result, HookResult)]
+        # pluggy gives a list, but a wrapper may return anything in its place.
+        returned = results if isinstance(results, list) else [results]
+        return [result for result in returned if isinstance(result, HookResult)]
 
     def _list_changed(self, session: Session) -> tuple[str, ...]:
         return tuple(sorted({*self.changed_before, *read_changed_relations(session.conn)}))
@@ -104,10 +108,10 @@ class HookRunner:
 
 @contextmanager
 def register_own_hooks(manager: GuardedPluginManager, migration: Migration) -> Iterator[None]:
-    """Register a migration's own hooks after the plugins', for as long as it runs.
+    """Register a migration's own hooks after the plugins' while the block runs.
 
     Raises:
-        TypeError: A list holds something else than a ``Hook`` of its phase.
+        TypeError: A list holds something other than a ``Hook`` of its phase.
     """
     hooks = [
         (phase, hook)
@@ -120,7 +124,7 @@ def register_own_hooks(manager: GuardedPluginManager, migration: Migration) -> I
 
 @contextmanager
 def register_hooks(manager: GuardedPluginManager, hooks: Sequence[tuple[HookPhase, Hook]]) -> Iterator[None]:
-    """Register ``hooks`` so that they run in this order, after the plugins; take them away again."""
+    """Register ``hooks`` to run in this order, after the plugins; unregister them afterwards."""
     names = [f"own hook {number}" for number, _ in enumerate(hooks)]
     try:
         for name, (phase, hook) in zip(names, hooks, strict=True):
@@ -128,44 +132,49 @@ def register_hooks(manager: GuardedPluginManager, hooks: Sequence[tuple[HookPhas
         yield
     finally:
         for name in names:
+            # A registration that failed has left the later ones unregistered.
             if manager.has_plugin(name):
                 manager.unregister(name=name)
 
 
 def check_hooks(hooks: Iterable[Any], phase: HookPhase, where: str) -> list[Hook]:
-    """Return the hooks, having refused what is none, or is of another phase."""
-    each = list(hooks)
-    for hook in each:
+    """Return the hooks as a list; refuse what is not a hook of ``phase``.
+
+    Raises:
+        TypeError: An element is not a ``Hook``, or belongs to another phase.
+    """
+    checked = list(hooks)
+    for hook in checked:
         if not isinstance(hook, Hook):
             raise TypeError(f"{where}: {hook!r} is not an instance of Hook")
         if HookPhase.of(hook.phase) is not phase:
             raise TypeError(f"{where}: {type(hook).__name__} is a hook of {HookPhase.of(hook.phase).spec}")
-    return each
+    return checked
 
 
 class HookExecutor:
-    """Runs hooks outside a migration, each in its savepoint."""
+    """Runs hooks outside a migration, each inside the guard."""
 
     def execute_phase(
         self, conn: Connection[Any], phase: HookPhase | str, hooks: Sequence[Hook], context: HookContext
     ) -> list[HookResult]:
-        """Run ``hooks`` in order and return what they report.
+        """Run ``hooks`` in order and return their results.
 
-        On an idle connection they have a transaction of their own, which is committed, and then their
-        ``on_commit`` callbacks are called; on one that is in a transaction, its end is the caller's,
-        and the callbacks are left in ``context.callbacks``.
+        On an idle connection this opens a transaction, commits it and then calls the hooks'
+        ``on_commit`` callbacks. On a connection that is in a transaction, the caller ends the
+        transaction, and the callbacks stay in ``context.callbacks``.
 
         Raises:
-            TypeError: One is not a hook of ``phase``; nothing has run.
-            HookError: One failed; on an idle connection all of them are undone.
+            TypeError: A hook is not one of ``phase``; nothing has run.
+            HookError: A hook failed; on an idle connection all hooks are rolled back.
         """
         wanted = HookPhase.of(phase)
-        each = check_hooks(hooks, wanted, f"hooks of {wanted.spec}")
+        checked = check_hooks(hooks, wanted, f"hooks of {wanted.spec}")
         manager = GuardedPluginManager()
         session = Session.adopt(conn)
         phases = HookRunner(manager, context)
         more: dict[str, Any] = {"error": context.error} if wanted is HookPhase.ON_ERROR else {}
-        with register_hooks(manager, [(wanted, hook) for hook in each]), session.transaction():
+        with register_hooks(manager, [(wanted, hook) for hook in checked]), session.transaction():
             results = phases.run(session, wanted, **more)
         if not (session.nested or context.dry_run):
             _run_callbacks(context)
@@ -174,5 +183,5 @@ class HookExecutor:
 
 def _run_callbacks(context: HookContext) -> None:
     callbacks, context.callbacks = context.callbacks, []
-    for said in filter(None, map(run_callback, callbacks)):
-        context.log.warning("callback.failed", error=said)
+    for warning in filter(None, map(run_callback, callbacks)):
+        context.log.warning("callback.failed", error=warning)

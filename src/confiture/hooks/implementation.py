@@ -1,4 +1,4 @@
-"""One implementation of a hook: which it is, how its failure is told, and what its yields commit to."""
+"""One implementation of a hook, its ways to fail, and the checkpoints of generator hooks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class HookImplementation:
     """One implementation of one phase.
 
     Attributes:
-        phase: When it runs.
+        phase: The phase in which it runs.
         plugin: Its plugin's name, ``None`` for a migration's own hook.
         name: As it appears in the report.
-        config: The plugin's table.
+        config: The plugin's table of the configuration.
     """
 
     phase: HookPhase
@@ -28,17 +28,21 @@ class HookImplementation:
 
     @property
     def continues_on_failure(self) -> bool:
-        """Whether its failure is reported and passed over."""
+        """True if a failure becomes a warning and the migration continues."""
         return self.config.get("on_failure") == "continue"
 
     @property
     def may_retry(self) -> bool:
-        """Whether the migration may be tried again once this has run."""
+        """True if a lock timeout may still be retried after this hook has run."""
         return self.config.get("retry") is not False
 
 
 class HookFatal(HookError):
-    """A hook ended the transaction or lost the connection: nothing may go on, whatever the policy."""
+    """A hook ended the transaction or lost the connection: the migration stops, whatever ``on_failure`` says.
+
+    Attributes:
+        may_be_committed: True if PostgreSQL may have committed what the migration did until then.
+    """
 
     def __init__(self, ref: HookImplementation, error: BaseException, *, may_be_committed: bool) -> None:
         super().__init__(ref.name, ref.phase, error, plugin=ref.plugin)
@@ -46,32 +50,39 @@ class HookFatal(HookError):
 
 
 class HookMisuse(Exception):
-    """What a hook did wrong without raising."""
+    """A hook broke a rule without raising: it left a COPY open, ended the transaction, and so on."""
 
 
 class Checkpoints(Protocol):
-    """What ends the transaction at a generator hook's ``yield`` and begins the next."""
+    """Commits the transaction at a generator hook's ``yield`` and begins the next one."""
 
     def resume(self, ref: HookImplementation, /) -> Any:
-        """Return what this hook yielded last before a crash, ``None`` where it begins."""
+        """Return the last value that this hook yielded before a crash, ``None`` if there was no crash."""
 
     def encode_progress(self, progress: Any, /) -> str:
-        """Return what was yielded as it is stored, or raise :class:`Misuse`."""
+        """Return a yielded value as the ledger stores it.
+
+        Raises:
+            HookMisuse: The value cannot be stored.
+        """
 
     def commit(self, ref: HookImplementation, stored: str, /) -> None:
-        """Store the progress, commit, and begin again."""
+        """Store the progress, commit, and begin the next transaction."""
 
 
 def run_callback(callback: Callable[[], object]) -> str | None:
-    """Call it; a failure is only said, in the sentence that is returned."""
+    """Call an ``on_commit`` callback; return a warning if it fails, else ``None``.
+
+    It never raises: the migration is committed, so a failure must not make the command report otherwise.
+    """
     try:
         callback()
     except (Exception, SystemExit) as error:
-        said = f"{type(error).__name__}: {error}"
-        return f"on_commit callback {get_callback_name(callback)} failed after the commit: {said}"
+        reason = f"{type(error).__name__}: {error}"
+        return f"on_commit callback {get_callback_name(callback)} failed after the commit: {reason}"
     return None
 
 
 def get_callback_name(callback: Callable[[], object]) -> str:
-    """Return what a reader knows it by."""
+    """Return the callback's name in its source, or its ``repr`` if it has none."""
     return getattr(callback, "__qualname__", repr(callback))

@@ -1,6 +1,6 @@
-"""The hookspecs: one a phase, each run inside a savepoint of its own; and what else a plugin may give.
+"""The hookspecs: one per phase of a migration, plus the reporters and rules that a plugin may add.
 
-``docs/hooks.md`` is built from what stands here: ``make docs``.
+``make docs`` builds ``docs/hooks.md`` from the docstrings in this file.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ hookimpl = pluggy.HookimplMarker("confiture")
 
 @hookspec
 def before_validation(conn: Connection[Any], context: HookContext) -> HookResult | None:
-    """Check what must be true before anything is looked at.
+    """Check a precondition before the migration changes anything.
 
-    First of all phases, inside the migration's transaction (in a no-transaction migration: in one
-    of its own), in a savepoint of its own. Nothing has changed yet: the place for a precondition,
-    as that a table exists or that the replicas keep up.
+    This is the first phase. It runs inside the migration's transaction (a no-transaction migration
+    opens one for the phase), and each hook has its own savepoint. Use it to check, for example, that
+    a table exists or that the replicas keep up.
 
     Args:
         conn: The migration's own connection, psycopg 3.
@@ -36,7 +36,7 @@ def before_validation(conn: Connection[Any], context: HookContext) -> HookResult
         A ``HookResult`` to be reported, or ``None``.
 
     Raises:
-        Exception: The hook is undone and the migration stops before it has begun, exit 5.
+        Exception: The hook is rolled back and the migration stops before it changes anything, exit 5.
     """
 
 
@@ -44,9 +44,9 @@ def before_validation(conn: Connection[Any], context: HookContext) -> HookResult
 def before_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None:
     """Prepare the ground before ``up()`` (or ``down()``) changes the schema.
 
-    Runs inside the migration's transaction (in a no-transaction migration: in one of its own),
-    in a savepoint of its own. The place for settings that are to hold for the migration's SQL, by
-    ``context.set_local``, and for a last look at who is in the way.
+    Runs inside the migration's transaction (a no-transaction migration opens one for the phase), and
+    each hook has its own savepoint. Use it to set what the migration's SQL shall run with, by
+    ``context.set_local``, and to check for sessions that would block the migration.
 
     Args:
         conn: The migration's own connection, psycopg 3.
@@ -56,7 +56,7 @@ def before_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None
         A ``HookResult`` to be reported, or ``None``.
 
     Raises:
-        Exception: The hook is undone and the migration stops, exit 5. The schema is as it was.
+        Exception: The hook is rolled back and the migration stops, exit 5. The schema is unchanged.
     """
 
 
@@ -64,10 +64,10 @@ def before_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None
 def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None:
     """Fill, copy or rebuild once the schema has changed.
 
-    Runs inside the migration's transaction, in a savepoint of its own: what it writes is
-    committed with the schema change, or with it undone. ``context.relations()`` says what has
-    changed. In a no-transaction migration it has a transaction of its own, and may be a generator
-    that commits at each ``yield``.
+    Runs inside the migration's transaction, and each hook has its own savepoint: its rows are committed
+    or rolled back together with the schema change. ``context.relations()`` lists the relations that
+    have changed. A no-transaction migration opens a transaction for the phase; there the hook may be a
+    generator that commits at each ``yield``.
 
     Args:
         conn: The migration's own connection, psycopg 3.
@@ -77,18 +77,17 @@ def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult | None:
         A ``HookResult`` to be reported, or ``None``.
 
     Raises:
-        Exception: The hook is undone, the migration stops and its SQL is rolled back, exit 5; in a
-            no-transaction migration what was committed before stays.
+        Exception: The hook is rolled back, the migration stops and its SQL is rolled back, exit 5; a
+            no-transaction migration keeps what it has committed before.
     """
 
 
 @hookspec
 def after_validation(conn: Connection[Any], context: HookContext) -> HookResult | None:
-    """Check the outcome, deferred constraints included: they have been checked just before.
+    """Check the result, just after PostgreSQL has checked the deferred constraints.
 
-    Runs inside the migration's transaction (in a no-transaction migration: in one of its own),
-    in a savepoint of its own, after ``verify()``. The place to say no to what is about to be
-    committed.
+    Runs after ``verify()``, inside the migration's transaction (a no-transaction migration opens one
+    for the phase), and each hook has its own savepoint. Raise here to prevent the commit.
 
     Args:
         conn: The migration's own connection, psycopg 3.
@@ -104,11 +103,11 @@ def after_validation(conn: Connection[Any], context: HookContext) -> HookResult 
 
 @hookspec
 def cleanup(conn: Connection[Any], context: HookContext) -> HookResult | None:
-    """Take away what earlier phases needed, last before the ledger row and the commit.
+    """Remove what earlier phases needed, just before the ledger row and the commit.
 
-    Runs only where everything before it went well, inside the migration's transaction (in a
-    no-transaction migration: in one of its own), in a savepoint of its own. What is to be done
-    once the commit is certain belongs into ``context.on_commit``.
+    Runs only if everything before it succeeded, inside the migration's transaction (a no-transaction
+    migration opens one for the phase), and each hook has its own savepoint. Use ``context.on_commit``
+    for work that must wait until the commit has succeeded.
 
     Args:
         conn: The migration's own connection, psycopg 3.
@@ -124,30 +123,30 @@ def cleanup(conn: Connection[Any], context: HookContext) -> HookResult | None:
 
 @hookspec
 def on_error(conn: Connection[Any], context: HookContext, error: BaseException) -> HookResult | None:
-    """Note or repair after a failed migration has been rolled back.
+    """Record or repair something after a failed migration has been rolled back.
 
-    Runs once, after the last retry, in a new transaction, so that what it writes lasts; in a
-    rehearsal that is rolled back too. Where the connection is gone it is given a new one.
+    Runs once, after the last retry, in a new transaction, so that its rows are kept; a rehearsal rolls
+    that transaction back too. If the connection was lost, the hook gets a new one.
 
     Args:
-        conn: The migration's connection, or a new one where that was lost.
+        conn: The migration's connection, or a new one if that was lost.
         context: What is being migrated, and what a hook may ask for.
-        error: What went wrong; also ``context.error``.
+        error: The error that stopped the migration; also ``context.error``.
 
     Returns:
         A ``HookResult`` to be reported, or ``None``.
 
     Raises:
-        Exception: What was written here is undone and that is said; the exit code stays.
+        Exception: The hook is rolled back and the report warns of it; the exit code does not change.
     """
 
 
 @hookspec
 def reporters() -> list[Any] | None:
-    """Give further formats for ``--output``.
+    """Return further formats for ``--output``.
 
-    Asked once, before anything runs, and only where ``--output`` names a format that confiture does not
-    have itself. ``Reporter`` and what it is given are in ``confiture.output.reporters``.
+    Called once, before anything runs, and only if ``--output`` names a format that confiture does not
+    have built in. ``confiture.output.reporters`` defines ``Reporter`` and the values that it renders.
 
     Returns:
         A list of ``confiture.output.reporters.Reporter``: each has a ``name``, and a
@@ -160,14 +159,14 @@ def reporters() -> list[Any] | None:
 
 @hookspec
 def rules() -> list[Any] | None:
-    """Return rules that the plans and files of migrations are judged by, beside the built-in ones.
+    """Return rules that judge plans and migration files, in addition to the built-in ones.
 
-    Called once, outside any migration, before anything is judged.
+    Called once, outside any migration, before any file or plan is checked.
 
     Returns:
         ``confiture.rules.rule.Rule`` values, each with an id that no other rule has;
         or ``None``.
 
     Raises:
-        Exception: Nothing is judged, exit 2.
+        Exception: The command checks nothing, exit 2.
     """
