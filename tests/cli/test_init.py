@@ -43,7 +43,7 @@ def test_twice_changes_nothing(tmp_path, capsys):
     assert main(["init"]) == 0
 
     assert (tmp_path / "confiture.toml").read_text() == 'schema = "mine"\n'
-    assert capsys.readouterr().out.count("already here and stays as it is") == 2
+    assert capsys.readouterr().out.count("already exists; not changed") == 2
 
 
 def test_a_project_that_is_configured_gets_its_folder_only(tmp_path):

@@ -155,5 +155,5 @@ def test_what_cannot_be_stored_fails_in_the_test_already(jam: Database, second: 
 
 
 def test_no_yield_can_commit_the_tests_own_transaction(jam: Database, second: Database):
-    with jam.transaction(), pytest.raises(UsageFault, match="in no transaction"):
+    with jam.transaction(), pytest.raises(UsageFault, match="needs an idle connection"):
         run_hook(Batches(second, 1), "after_ddl", conn=jam, transactional=False)

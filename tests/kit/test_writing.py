@@ -135,7 +135,7 @@ def test_a_full_disk_leaves_no_half_package(here):
         (["plugins", "new", "../x"], "is a path"),
         (["plugins", "nwe"], "no such command 'nwe'"),
         (["plugins", "new", "a", "b"], "unexpected extra argument"),
-        (["plugins", "--order", "new", "a"], "say what to list, not what to write"),
+        (["plugins", "--order", "new", "a"], "plugins new takes no flags of plugins"),
         (["plugins", "new", "x" * 300], "File name too long"),
     ],
 )

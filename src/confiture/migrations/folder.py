@@ -1,4 +1,4 @@
-"""A folder of migration files becomes scripts in order. No SQL is parsed here."""
+"""Read a folder of migration files, in order of version, without parsing SQL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 @frozen
 class _MigrationFile:
-    """A migration file by its name; it has not been opened."""
+    """A migration file recognized by its name, not yet opened."""
 
     path: Path
     parsed_name: FileName
@@ -31,10 +31,11 @@ def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
     """Return the migrations of a folder, oldest first.
 
     Raises:
-        SourceFault: There is no such folder, or no migration in it.
+        SourceFault: The folder does not exist, or contains no migration.
         MigrationFault: A file is faulty.
-        MigrationFaults: Several are; all are named.
+        MigrationFaults: Several files are faulty.
     """
+    # Collect all faults, so that one run reports every file to correct.
     faults: list[MigrationFault] = []
     found = _recognize_files(_list_files(folder), faults)
     scripts = []
@@ -53,20 +54,20 @@ def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
 
 
 def combine_faults(faults: list[MigrationFault]) -> MigrationFault | MigrationFaults:
-    """Return a single fault as itself, several as one."""
+    """Return the only fault, or one fault that lists all of them."""
     return faults[0] if len(faults) == 1 else MigrationFaults(faults)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file: UTF-8, without BOM, line ends as LF.
+    """Return the text of a UTF-8 file, without BOM and with LF at line ends.
 
     Raises:
-        MigrationFault: It cannot be read, is not UTF-8 or holds a NUL character.
+        MigrationFault: The file cannot be read, is not UTF-8 or contains a NUL character.
     """
     if not path.is_file() and path.exists():
         raise MigrationFault(
             f"{path.name} is not a file",
-            hint="take it away, or rename it so that no digit comes first",
+            hint="delete it, or rename it so that its name does not begin with a digit",
             file=path,
         )
     try:
@@ -82,12 +83,13 @@ def read_text(path: Path) -> str:
         text = data.removeprefix(_BOM).decode()
     except UnicodeDecodeError as error:
         raise _build_utf8_fault(path, data, error) from None
+    # Git may check the same file out with CRLF on another machine: the checksum must not change.
     text = text.replace("\r\n", "\n")
     if "\0" in text:
         raise SourceFile(path, text).build_fault(
-            f"{path.name} holds a NUL character",
+            f"{path.name} contains a NUL character",
             text.index("\0"),
-            hint="PostgreSQL takes no NUL in SQL; is this a text file, and UTF-8?",
+            hint="remove it: PostgreSQL accepts no NUL in SQL; check that this is a text file in UTF-8",
         )
     return text
 
@@ -99,40 +101,41 @@ def _list_files(folder: Path) -> list[Path]:
     except FileNotFoundError:
         raise SourceFault(
             f"there is no migrations folder {folder}",
-            hint="confiture init makes one; --migrations DIR names another",
+            hint="create it: confiture init; or name another: --migrations DIR",
         ) from None
     except NotADirectoryError:
-        raise SourceFault(f"{folder} is not a folder", hint="--migrations DIR names the folder") from None
+        raise SourceFault(f"{folder} is not a folder", hint="name the folder: --migrations DIR") from None
     except OSError as error:
         raise SourceFault(
             f"the migrations folder {folder} cannot be read: {error.strerror}",
-            hint="check that you may read it, or name another folder: --migrations DIR",
+            hint="check that you may read it, or name another: --migrations DIR",
         ) from None
 
 
 def _recognize_files(paths: Iterable[Path], faults: list[MigrationFault]) -> list[_MigrationFile]:
     found = []
     for path in paths:
-        said = parse_filename(path.name)
+        parsed_name = parse_filename(path.name)
         if path.suffix.lower() in (".sql", ".py") and _is_undecodable(path.name):
             faults.append(_build_encoding_fault(path))
-        elif path.suffix.lower() in (".sql", ".py") and said is None:
+        elif path.suffix.lower() in (".sql", ".py") and parsed_name is None:
             faults.append(_build_name_fault(path))
-        elif said is not None and said.part not in ("check", "backfill"):
-            found.append(_MigrationFile(path, said))
+        # .check.sql and .backfill.sql files belong to plugins.
+        elif parsed_name is not None and parsed_name.part not in ("check", "backfill"):
+            found.append(_MigrationFile(path, parsed_name))
     return found
 
 
 def _group_by_version(found: Iterable[_MigrationFile]) -> list[list[_MigrationFile]]:
     groups: dict[tuple[int, ...], list[_MigrationFile]] = {}
-    for each in found:
-        groups.setdefault(parse_version(each.parsed_name.version), []).append(each)
+    for file in found:
+        groups.setdefault(parse_version(file.parsed_name.version), []).append(file)
     return list(groups.values())
 
 
 def _build_script(group: list[_MigrationFile]) -> MigrationFile:
-    ups = [each for each in group if each.parsed_name.part != "down"]
-    downs = [each for each in group if each.parsed_name.part == "down"]
+    ups = [file for file in group if file.parsed_name.part != "down"]
+    downs = [file for file in group if file.parsed_name.part == "down"]
     faults = [
         _build_missing_up_fault(down, ups) for down in downs if not any(_is_pair(up, down) for up in ups)
     ]
@@ -144,7 +147,8 @@ def _build_script(group: list[_MigrationFile]) -> MigrationFile:
 
 
 def _is_empty(text: str) -> bool:
-    """Whether SQL holds no statement; where the first line that is no comment tells, nothing is lexed."""
+    """Return True if SQL text contains no statement."""
+    # Nearly always the first line that is not a comment shows it, and the lexer need not be imported.
     for line in map(str.strip, text.split("\n")):
         if line and not line.startswith("--"):
             if line[0] not in "/;\\":
@@ -160,8 +164,8 @@ def _read_script(up: _MigrationFile, down: _MigrationFile | None) -> MigrationFi
     python = up.parsed_name.part == "python"
     if not python and _is_empty(text):
         raise MigrationFault(
-            f"{up.path.name} is empty: it holds no statement",
-            hint="write one, or take the file away; SELECT 1; is a migration that does nothing",
+            f"{up.path.name} is empty: it contains no statement",
+            hint="write one, or delete the file; SELECT 1; is a migration that does nothing",
             file=up.path,
         )
     return MigrationFile(
@@ -187,8 +191,8 @@ def _get_stem(found: _MigrationFile) -> str:
 def _build_name_fault(path: Path) -> MigrationFault:
     return MigrationFault(
         f"{path.name!r} is not the name of a migration",
-        hint="VERSION_name.up.sql, VERSION_name.down.sql, VERSION_name.sql and VERSION_name.py are; "
-        "a file that is no migration must not start with a digit",
+        hint="name it VERSION_name.up.sql, VERSION_name.down.sql, VERSION_name.sql or VERSION_name.py; "
+        "if it is not a migration, its name must not begin with a digit",
         file=path,
     )
 
@@ -204,7 +208,7 @@ def _is_undecodable(name: str) -> bool:
 def _build_encoding_fault(path: Path) -> MigrationFault:
     return MigrationFault(
         f"the file name {path.name!r} is not UTF-8",
-        hint="rename it: the ledger keeps the name, and PostgreSQL would refuse it",
+        hint="rename it: the ledger stores the name, and PostgreSQL accepts only UTF-8",
     )
 
 
@@ -212,18 +216,18 @@ def _build_duplicate_fault(files: list[_MigrationFile]) -> MigrationFault:
     names = [file.path.name for file in files]
     listed = f"{', '.join(names[:-1])} and {names[-1]}"
     return MigrationFault(
-        f"version {files[0].parsed_name.version} is there {len(files)} times: {listed}",
-        hint="versions are compared number by number; give all but one of them a new version",
+        f"version {files[0].parsed_name.version} is used {len(files)} times: {listed}",
+        hint="give all but one of them a new version; versions compare number by number: 1 equals 001",
         file=files[-1].path,
     )
 
 
 def _build_missing_up_fault(down: _MigrationFile, ups: list[_MigrationFile]) -> MigrationFault:
     wanted = f"{_get_stem(down)}.up.sql"
-    beside = f"; {ups[0].path.name} is not it" if ups else ""
+    other = f"; {ups[0].path.name} does not match it" if ups else ""
     return MigrationFault(
-        f"{down.path.name} has no {wanted}{beside}",
-        hint=f"rename the file with the way up to {wanted}, or take {down.path.name} away",
+        f"{down.path.name} has no {wanted}{other}",
+        hint=f"rename the file that it undoes to {wanted}, or delete {down.path.name}",
         file=down.path,
     )
 
@@ -233,11 +237,12 @@ def _build_utf8_fault(path: Path, data: bytes, error: UnicodeDecodeError) -> Mig
     fault = SourceFile(path, before).build_fault(
         f"{path.name} is not UTF-8: byte 0x{error.object[error.start]:02x}", len(before)
     )
+    # Windows PowerShell writes UTF-16; any other text that is not UTF-8 can be read as LATIN1.
     wide = data.startswith(_UTF_16_BOMS)
     fault.hint = f"convert it: iconv -f {'UTF-16' if wide else 'LATIN1'} -t UTF-8 {path.name}"
     return fault
 
 
 def hash_text(text: str) -> str:
-    """Return the SHA-256 of a text's UTF-8, in hexadecimal: the checksum of files and statements."""
+    """Return the checksum of a file or a statement: the SHA-256 of its UTF-8, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
