@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from confiture.models.report import RuleExplanation
-from confiture.rules.explain import explained
-from confiture.rules.registry import gathered
+from confiture.rules.explain import explain_rule
+from confiture.rules.registry import collect_rules
 
 PAGE = Path(__file__).with_name("rules.md")
 _BY = {"S": "the text", "D": "a rehearsal", "S+D": "the text; a rehearsal confirms it or takes it back"}
@@ -16,7 +16,7 @@ _BY = {"S": "the text", "D": "a rehearsal", "S+D": "the text; a rehearsal confir
 
 def page() -> str:
     """Return the whole page."""
-    rules = [explained(rule) for rule in gathered()]
+    rules = [explain_rule(rule) for rule in collect_rules()]
     return "\n".join([_INTRODUCTION, *_table(rules), *(line for rule in rules for line in _rule(rule))])
 
 

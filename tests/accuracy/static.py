@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from confiture.exceptions import MigrationFault
-from confiture.rules.evaluate import findings, open_book
-from confiture.rules.lint import reading_of
-from confiture.rules.registry import gathered
+from confiture.rules.evaluate import find_findings, select_rules
+from confiture.rules.lint import parse_migration
+from confiture.rules.registry import collect_rules
 from confiture.sql.script import read_sql_text
 from tests.accuracy.cases import Case, read_cases
 from tests.accuracy.figures import Figure, render_table
@@ -19,7 +19,7 @@ from tests.accuracy.rehearsing import OUTSIDE
 
 PRECISION, RECALL = 0.90, 0.85
 ON = 18
-_RULES = {rule.id: rule for rule in gathered()}
+_RULES = {rule.id: rule for rule in collect_rules()}
 # Errors that say that a statement fails, not that it blocks.
 _FAILS = (
     "add-column-not-null-no-default",
@@ -45,7 +45,7 @@ def lints_as_long(case: Case) -> bool | None:
     except MigrationFault:
         return None
     assert parsed is not None
-    found = findings([reading_of("1", "case", parsed, root)], open_book(_RULES.values()))
+    found = find_findings([parse_migration("1", "case", parsed, root)], select_rules(_RULES.values()))
     return any(finding.severity == "error" and finding.rule not in _FAILS for finding in found)
 
 

@@ -10,23 +10,23 @@ import psycopg
 
 from confiture.api import operations
 from confiture.models.report import Finding, Report
-from confiture.rules.evaluate import Book, open_book
-from confiture.rules.explain import dangerous
-from confiture.rules.judge_rehearsal import judge_for
+from confiture.rules.evaluate import RuleSet, select_rules
+from confiture.rules.explain import render_dangerous
+from confiture.rules.judge_rehearsal import make_judge
 from confiture.rules.lint import lint
-from confiture.rules.registry import gathered
+from confiture.rules.registry import collect_rules
 from confiture.rules.rule import Example, Rule, Severity
 from tests.project import Project
 
-RULES = {rule.id: rule for rule in gathered()}
+RULES = {rule.id: rule for rule in collect_rules()}
 ALL_ON: dict[str, Severity] = {rule.id: "info" for rule in RULES.values() if rule.severity == "off"}
 ROWS = 200
 _NEXT = re.compile(r"^-- migration \d+$\n", re.MULTILINE)
 
 
-def book() -> Book:
+def book() -> RuleSet:
     """Return all rules, those that are off by default too."""
-    return open_book(RULES.values(), ALL_ON)
+    return select_rules(RULES.values(), ALL_ON)
 
 
 def set_up(project: Project, example: Example) -> None:
@@ -86,7 +86,7 @@ def linted(project: Project) -> Report:
 def rehearsed(project: Project) -> Report:
     """Rehearse and judge what is pending."""
     settings = project.settings()
-    return operations.run(settings, dry_run=True, judge=judge_for(settings, book()))
+    return operations.run(settings, dry_run=True, judge=make_judge(settings, book()))
 
 
 def of(report: Report, rule: str) -> list[Finding]:
@@ -104,7 +104,7 @@ def prepared(project: Project, rule: Rule) -> Example:
     """Make the schema of a rule's example, and write its migration."""
     example = example_of(rule)
     set_up(project, example)
-    write(project, dangerous(example))
+    write(project, render_dangerous(example))
     return example
 
 

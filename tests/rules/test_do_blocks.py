@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from confiture.migrations.folder import read_folder
 from confiture.models.report import IndexBuild, Lock, MigrationReport, StatementReport
-from confiture.rules.evaluate import findings, open_book
+from confiture.rules.evaluate import find_findings, select_rules
 from confiture.rules.lint import read_all
-from confiture.rules.registry import gathered
+from confiture.rules.registry import collect_rules
 from tests.rules.examples import rehearsed, write
 
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, v int)"
@@ -70,7 +70,7 @@ def measured(text):
         locks=(lock,),
         long_blocks=("public.orders",),
     )
-    return findings([migration], open_book(gathered()))
+    return find_findings([migration], select_rules(collect_rules()))
 
 
 def block(*lines):

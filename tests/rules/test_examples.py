@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.rules.explain import dangerous, read_example, recipe_of
+from confiture.rules.explain import find_recipe, read_example, render_dangerous
 from tests.rules.examples import (
     RULES,
     example_of,
@@ -38,14 +38,14 @@ WITH_RECIPE = [
     name
     for name in WITH_EXAMPLE
     if name not in ("no-lock-timeout", "no-statement-timeout", "statement-after-dangerous-lock")
-    and recipe_of(RULES[name], read_example(example_of(RULES[name])))
+    and find_recipe(RULES[name], read_example(example_of(RULES[name])))
 ]
 ENDS_THE_SAME = [name for name in WITH_RECIPE if not example_of(RULES[name]).differs]
 
 
 @pytest.mark.parametrize("name", STATIC)
 def test_lint_warns_of_the_example(name, files):
-    write(files, dangerous(example_of(RULES[name])))
+    write(files, render_dangerous(example_of(RULES[name])))
 
     report = linted(files)
 
@@ -54,7 +54,7 @@ def test_lint_warns_of_the_example(name, files):
 
 @pytest.mark.parametrize("name", [name for name in WITH_EXAMPLE if RULES[name].basis == "measured"])
 def test_lint_does_not_guess_what_only_a_rehearsal_tells(name, files):
-    write(files, dangerous(example_of(RULES[name])))
+    write(files, render_dangerous(example_of(RULES[name])))
 
     report = linted(files)
 
@@ -85,7 +85,7 @@ def test_what_a_rehearsal_can_tell_is_measured(name, project):
 def test_the_recipe_runs_and_nothing_is_blocked_for_long(name, project):
     example = prepared(project, RULES[name])
     recipe = of(rehearsed(project), name)[0].recipe if name in REHEARSED else None
-    recipe = recipe or recipe_of(RULES[name], read_example(example))
+    recipe = recipe or find_recipe(RULES[name], read_example(example))
     assert recipe is not None
     for number, part in enumerate(parts_of(recipe), 1):
         write(project, *parts_of(recipe)[:number])
@@ -123,7 +123,7 @@ def test_the_recipe_ends_in_the_same_schema(name, project, second_url):
 def _recipe(name, project):
     example = prepared(project, RULES[name])
     found = of(rehearsed(project), name) if name in REHEARSED else []
-    recipe = found[0].recipe if found else recipe_of(RULES[name], read_example(example))
+    recipe = found[0].recipe if found else find_recipe(RULES[name], read_example(example))
     assert recipe is not None
     return recipe
 

@@ -7,10 +7,10 @@ import pytest
 from confiture.api import operations
 from confiture.migrations.folder import read_folder
 from confiture.models.report import StatementReport
-from confiture.rules.evaluate import fails, findings, open_book
-from confiture.rules.judge_rehearsal import judge_for
+from confiture.rules.evaluate import find_findings, has_failure, select_rules
+from confiture.rules.judge_rehearsal import make_judge
 from confiture.rules.lint import read_all
-from confiture.rules.registry import gathered
+from confiture.rules.registry import collect_rules
 from confiture.rules.rule import Hit, Rule
 from tests.project import plugin
 from tests.rules.examples import rehearsed, write
@@ -29,7 +29,7 @@ def orders(database):
 
 def told(report):
     """Return rule, severity and basis of each finding, those left out that are off by default."""
-    off = {each.id for each in gathered() if each.severity == "off"}
+    off = {each.id for each in collect_rules() if each.severity == "off"}
     return [
         (finding.rule, finding.severity, finding.basis)
         for finding in report.findings
@@ -124,7 +124,7 @@ def test_no_long_block_goes_unnamed(project, orders):
     report = rehearsed(project)
 
     assert ("long-block", "error", "measured") in told(report)
-    assert fails(report.findings)
+    assert has_failure(report.findings)
 
 
 def test_reading_a_table_under_an_earlier_lock_is_an_error(project, orders):
@@ -146,7 +146,7 @@ def test_a_hook_after_the_lock_counts_too(project, orders):
         settings,
         plugins=(plugin(after_ddl=after_ddl),),
         dry_run=True,
-        judge=judge_for(settings, open_book(gathered())),
+        judge=make_judge(settings, select_rules(collect_rules())),
     )
 
     assert told(report) == [("statement-after-dangerous-lock", "warning", "measured")]
@@ -218,7 +218,7 @@ def test_rules_of_a_plugin_are_asked_like_our_own(project, orders):
     write(project, "SELECT 1;")
     settings = project.settings()
 
-    judge = judge_for(settings, open_book(gathered((brings,))))
+    judge = make_judge(settings, select_rules(collect_rules((brings,))))
     report = operations.run(settings, plugins=(brings,), dry_run=True, judge=judge)
 
     assert told(report) == [("jam-drunk", "warning", "static")]
@@ -226,10 +226,10 @@ def test_rules_of_a_plugin_are_asked_like_our_own(project, orders):
 
 def test_what_is_switched_off_is_not_told_under_another_name(project, orders):
     write(project, "CREATE INDEX orders_qty ON orders (qty);")
-    book = open_book(gathered(), {"index-not-concurrent": "off"})
+    book = select_rules(collect_rules(), {"index-not-concurrent": "off"})
 
     report = operations.run(
-        project.settings(), dry_run=True, judge=judge_for(project.settings(), book, strict=False)
+        project.settings(), dry_run=True, judge=make_judge(project.settings(), book, strict=False)
     )
 
     assert [rule for rule, severity, _ in told(report) if severity == "error"] == []
@@ -250,9 +250,9 @@ def asking(asked, **more):
 def test_without_a_rehearsal_it_is_asked_once_what_only_that_decides(files):
     write(files, "SELECT 1;\nSELECT 2;", "SELECT 3;")
     asked: list[str] = []
-    book = open_book([asking(asked)])
+    book = select_rules([asking(asked)])
 
-    found = findings(read_all(read_folder(files.migrations), files.folder), book)
+    found = find_findings(read_all(read_folder(files.migrations), files.folder), book)
 
     assert (found, book.undecided, asked) == ((), {"anything"}, ["SELECT 1"])
 
@@ -265,7 +265,7 @@ def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
     for piece in reading.pieces:
         piece.report = StatementReport(piece.line, piece.sql, 1.0)
 
-    found = findings([reading], open_book([asking(asked, rehearsed_only=rehearsed_only)]))
+    found = find_findings([reading], select_rules([asking(asked, rehearsed_only=rehearsed_only)]))
 
     assert [(each.rule, each.line, each.basis) for each in found] == [
         ("anything", 1, "measured"),
@@ -277,8 +277,8 @@ def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
 def test_who_looks_at_a_rehearsal_only_is_not_asked_without_one(files):
     write(files, "SELECT 1;")
     asked: list[str] = []
-    book = open_book([asking(asked, rehearsed_only=True)])
+    book = select_rules([asking(asked, rehearsed_only=True)])
 
-    findings(read_all(read_folder(files.migrations), files.folder), book)
+    find_findings(read_all(read_folder(files.migrations), files.folder), book)
 
     assert (book.undecided, asked) == (set(), [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.sql.statement_kind import adds_enum_value, reads_transaction_time, statement_kind
+from confiture.sql.statement_kind import adds_enum_value, classify_statement, reads_transaction_time
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from confiture.sql.statement_kind import adds_enum_value, reads_transaction_time
     ],
 )
 def test_the_verb_is_the_statements_own(sql, verb):
-    assert statement_kind(sql).verb == verb
+    assert classify_statement(sql).verb == verb
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_verb_is_the_statements_own(sql, verb):
     ],
 )
 def test_a_with_clause_may_change_rows(sql, changes):
-    assert statement_kind(sql).changes_rows == changes
+    assert classify_statement(sql).changes_rows == changes
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_with_clause_may_change_rows(sql, changes):
     ],
 )
 def test_only_a_statement_known_to_run_no_function_is_left_out(sql, may):
-    assert statement_kind(sql).may_run_functions == may
+    assert classify_statement(sql).may_run_functions == may
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_only_a_statement_known_to_run_no_function_is_left_out(sql, may):
     ],
 )
 def test_concurrently_is_the_keyword_only(sql, concurrent):
-    assert statement_kind(sql).concurrent == concurrent
+    assert classify_statement(sql).concurrent == concurrent
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_concurrently_is_the_keyword_only(sql, concurrent):
     ],
 )
 def test_an_insert_of_values_reads_no_rows(sql, reads):
-    assert statement_kind(sql).reads_rows == reads
+    assert classify_statement(sql).reads_rows == reads
 
 
 def test_an_added_enum_value_is_the_value_not_a_word_of_the_text():

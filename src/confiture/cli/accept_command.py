@@ -28,7 +28,7 @@ from confiture.gate.accepted import (
     select_acceptable,
 )
 from confiture.models.report import Report, Verdict
-from confiture.rules.lint import shown
+from confiture.rules.lint import show_path
 
 if TYPE_CHECKING:
     from confiture.plugins.load import Loaded
@@ -131,7 +131,7 @@ def _list_examined(
 ) -> Iterator[AcceptedFinding]:
     """Yield what would have been found if it were still there."""
     rehearsed = {
-        shown(Path(migration.file), settings.root)
+        show_path(Path(migration.file), settings.root)
         for migration in report.migrations
         if migration.file and migration.outcome == "rehearsed"
     }

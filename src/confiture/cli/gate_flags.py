@@ -86,12 +86,14 @@ def build_rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict
     Raises:
         ConfitureError: A plugin's rules cannot be had, or a severity is set of no rule.
     """
-    from confiture.rules.evaluate import open_book
-    from confiture.rules.judge_rehearsal import judge_for
-    from confiture.rules.registry import gathered, severities
+    from confiture.rules.evaluate import select_rules
+    from confiture.rules.judge_rehearsal import make_judge
+    from confiture.rules.registry import collect_rules, read_severities
 
-    rules = gathered(plugins)
-    return judge_for(settings, open_book(rules, severities(settings.gate.severity, rules)), strict=strict)
+    rules = collect_rules(plugins)
+    return make_judge(
+        settings, select_rules(rules, read_severities(settings.gate.severity, rules)), strict=strict
+    )
 
 
 def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[Path] = ()) -> Scope:
@@ -107,7 +109,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
         return Scope(after)
     from confiture.gate.changed_files import list_changed_files
     from confiture.migrations.version import parse_filename, parse_version
-    from confiture.rules.lint import shown
+    from confiture.rules.lint import show_path
 
     places = [*files] or [settings.migrations]
     changed = [
@@ -122,7 +124,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
     return Scope(
         after,
         gate_options.since,
-        frozenset(shown(each, settings.root.resolve()) for each in changed),
+        frozenset(show_path(each, settings.root.resolve()) for each in changed),
         frozenset(parse_version(each.version) for each in named),
     )
 
@@ -134,7 +136,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
         ConfigurationFault: The file of accepted findings cannot be read.
     """
     from confiture.gate.judge import judge_report
-    from confiture.rules.lint import shown
+    from confiture.rules.lint import show_path
 
     before = () if gate_options.ignores_accepted else read_accepted(settings)
     return judge_report(
@@ -143,7 +145,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
         scope=scope,
         accepted={each.fingerprint for each in before},
         files={
-            migration.version: shown(Path(migration.file), settings.root)
+            migration.version: show_path(Path(migration.file), settings.root)
             for migration in report.migrations
             if migration.file
         },

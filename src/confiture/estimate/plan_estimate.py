@@ -20,7 +20,7 @@ from confiture.estimate.statistics import Statistics
 from confiture.estimate.unavailability import PredictedStep, predict_unavailability
 from confiture.estimate.work_classes import classify
 from confiture.models.report import Estimate, HookReport, MigrationReport, Report, StatementReport
-from confiture.sql.statement_kind import statement_kind
+from confiture.sql.statement_kind import classify_statement
 
 _BEFORE = ("before_validation", "before_ddl")
 # A migration is unknown if it spent at least this share of its time, and at least so many milliseconds,
@@ -210,7 +210,7 @@ def _explain_unknown(statement: StatementReport, size: RehearsedSize, filled: bo
     unseen = (
         statement_class.work_class == "catalog"
         and not statement.locks
-        and statement_kind(statement.sql).node in _WORKS_ON_RELATION
+        and classify_statement(statement.sql).node in _WORKS_ON_RELATION
     )
     busy = statement_class.work_class == "catalog" and statement.work_ms > 10 * FEWEST_MS
     if not busy and not (filled and (created or unseen)):

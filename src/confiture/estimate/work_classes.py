@@ -11,7 +11,7 @@ from typing import Literal
 from attrs import frozen
 
 from confiture.models.report import StatementReport
-from confiture.sql.statement_kind import StatementKind, statement_kind
+from confiture.sql.statement_kind import StatementKind, classify_statement
 
 WorkClass = Literal["catalog", "scan", "rewrite", "index", "dml", "matview"]
 
@@ -39,7 +39,7 @@ class StatementClass:
 
 def classify(statement: StatementReport) -> StatementClass:
     """Return the class of a rehearsed statement."""
-    kind = statement_kind(statement.sql)
+    kind = classify_statement(statement.sql)
     return _classify_unknown(statement, kind) or _classify_by_effect(statement, kind)
 
 

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from confiture.config.gate_policy import Limit, Policy
 from confiture.models.report import Finding, HookReport, Lock, MigrationReport, NotSeen, StatementReport
-from confiture.rules.fingerprint import fingerprint
+from confiture.rules.fingerprint import make_fingerprint
 from confiture.units import duration, size
 
 LIMIT_RULES = {
@@ -72,7 +72,7 @@ def _build_finding(breach: _LimitBreach, files: Mapping[str, str]) -> Finding:
         recipe=None,
         basis="measured" if breach.known else "static",
         ignored=False,
-        fingerprint=fingerprint(LIMIT_RULES[breach.key], file, sql, 1),
+        fingerprint=make_fingerprint(LIMIT_RULES[breach.key], file, sql, 1),
     )
 
 

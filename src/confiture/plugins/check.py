@@ -145,7 +145,7 @@ def _find_unusable(table: TableReader) -> Iterator[ConfigurationFault]:
 
 
 @define
-class Reading:
+class PluginReading:
     """What was read of one plugin.
 
     Attributes:
@@ -159,9 +159,9 @@ class Reading:
     faults: list[str] = Factory(list)
 
 
-def read(plugin: object) -> Reading:
+def read(plugin: object) -> PluginReading:
     """Look at every attribute of ``plugin`` once; one that raises becomes a fault."""
-    reading = Reading()
+    reading = PluginReading()
     parse = pluggy.PluginManager("confiture").parse_hookimpl_opts
     for attribute in _attributes(plugin, reading):
         try:
@@ -198,7 +198,7 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _attributes(plugin: object, reading: Reading) -> Iterator[str]:
+def _attributes(plugin: object, reading: PluginReading) -> Iterator[str]:
     try:
         names = dir(plugin)
     except KeyboardInterrupt:
@@ -216,7 +216,7 @@ def _is_empty_slot(plugin: object, attribute: str) -> bool:
 class StandIn:
     """A plugin's hooks and nothing else of it, so that equal and unhashable plugins stay apart."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: PluginReading) -> None:
         self.__dict__.update(reading.functions)
         self._marked_with = reading.options
 
@@ -236,7 +236,7 @@ class HookReader(pluggy.PluginManager):
         return plugin._marked_with.get(name) if isinstance(plugin, StandIn) else None
 
 
-def implementations(reading: Reading) -> tuple[tuple[str, pluggy.HookImpl], ...]:
+def implementations(reading: PluginReading) -> tuple[tuple[str, pluggy.HookImpl], ...]:
     """Return each hook's spec name with what pluggy makes of it."""
     # Without specs: pluggy's own validation stops at the first fault, and all of them are wanted.
     reader, stand_in = HookReader(), StandIn(reading)

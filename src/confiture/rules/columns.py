@@ -6,22 +6,29 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.rules.measurements import rewrites, works
+from confiture.rules.measurements import was_rewritten, was_worked_on
 from confiture.rules.parse_tree import (
-    Command,
-    Name,
-    commands,
-    constraints_of,
-    derived,
-    functions_in,
-    name_in,
-    name_of,
-    type_words,
+    AlterCommand,
+    RelationName,
+    derive_name,
+    find_functions,
+    list_commands,
+    list_constraints,
+    read_name,
+    read_name_list,
+    render_type,
 )
-from confiture.rules.parsed_migration import Piece
-from confiture.rules.recipes import Part, altered, backfill, not_null, part, recipe
+from confiture.rules.parsed_migration import ParsedStatement
+from confiture.rules.recipes import (
+    RecipePart,
+    render_alter,
+    render_recipe,
+    write_backfill,
+    write_not_null,
+    write_part,
+)
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.rules.schema_model import Domain
+from confiture.rules.schema_model import DomainType
 from confiture.sql.parser import deparse_expression, deparse_type
 from confiture.sql.quote import quote_ident
 
@@ -71,101 +78,101 @@ _BUILT_IN = frozenset(
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
 
-def new_columns(piece: Piece) -> Iterator[tuple[Command, Any, dict[str, Any]]]:
+def list_new_columns(piece: ParsedStatement) -> Iterator[tuple[AlterCommand, Any, dict[str, Any]]]:
     """Yield each column that is added to a table that is there, with its constraints by sort."""
-    if piece.is_new(name_of(piece.stmt.relation)):
+    if piece.is_new(read_name(piece.stmt.relation)):
         return
-    for command in commands(piece.stmt):
+    for command in list_commands(piece.stmt):
         if command.sort == "AT_AddColumn":
             column = command.definition.column_def
-            yield command, column, {each.sort: each.tree for each in constraints_of(column)}
+            yield command, column, {each.sort: each.tree for each in list_constraints(column)}
 
 
-def bare(command: Command, *dropped: str) -> Command:
+def strip_command(command: AlterCommand, *dropped: str) -> AlterCommand:
     """Return an ADD COLUMN without constraints of these sorts."""
     tree = type(command.tree)()
     tree.CopyFrom(command.tree)
     column = getattr(tree, "def").column_def
-    kept = [each.tree for each in constraints_of(column) if each.sort not in dropped]
+    kept = [each.tree for each in list_constraints(column) if each.sort not in dropped]
     copies = [type(each).FromString(each.SerializeToString()) for each in kept]
     del column.constraints[:]
     for copy in copies:
         column.constraints.add().constraint.CopyFrom(copy)
-    return Command(command.sort, tree)
+    return AlterCommand(command.sort, tree)
 
 
-def _required(table: Name, column: str, wanted: bool) -> tuple[Part, ...]:
-    return not_null(table, column) if wanted else ()
+def _write_required(table: RelationName, column: str, wanted: bool) -> tuple[RecipePart, ...]:
+    return write_not_null(table, column) if wanted else ()
 
 
-def _volatile(piece: Piece) -> Iterator[Hit]:
-    for command, column, constraints in new_columns(piece):
+def _check_volatile(piece: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(piece):
         default = constraints.get("CONSTR_DEFAULT")
         if default is None:
             continue
-        called = [each for each in functions_in(default.raw_expr) if each not in STABLE]
+        called = [each for each in find_functions(default.raw_expr) if each not in STABLE]
         called.sort(key=lambda each: each not in VOLATILE)
         if called:
-            table, name = name_of(piece.stmt.relation), quote_ident(column.colname)
-            plain = altered(piece.stmt, [bare(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
+            table, name = read_name(piece.stmt.relation), quote_ident(column.colname)
+            plain = render_alter(piece.stmt, [strip_command(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
             value = deparse_expression(default.raw_expr)
             yield Hit(
                 f"rewrites {table} while reads and writes of it wait: "
                 f"{called[0]}() gives every row its own value",
                 str(table),
-                recipe(
-                    part(plain, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};"),
-                    backfill(table, column.colname),
-                    *_required(table, column.colname, "CONSTR_NOTNULL" in constraints),
+                render_recipe(
+                    write_part(plain, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};"),
+                    write_backfill(table, column.colname),
+                    *_write_required(table, column.colname, "CONSTR_NOTNULL" in constraints),
                 ),
                 sure=called[0] in VOLATILE,
             )
 
 
-def _serial(piece: Piece) -> Iterator[Hit]:
-    for command, column, constraints in new_columns(piece):
-        serial = SERIALS.get(type_words(column.type_name))
+def _check_serial(piece: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(piece):
+        serial = SERIALS.get(render_type(column.type_name))
         if not serial and "CONSTR_IDENTITY" not in constraints:
             continue
-        table = name_of(piece.stmt.relation)
+        table = read_name(piece.stmt.relation)
         yield Hit(
             f"rewrites {table} while reads and writes of it wait: every row is given a number",
             str(table),
-            _serial_recipe(table, column, serial)
+            _render_serial_recipe(table, column, serial)
             if serial
-            else _identity_recipe(table, command, constraints["CONSTR_IDENTITY"], piece.stmt),
+            else _render_identity_recipe(table, command, constraints["CONSTR_IDENTITY"], piece.stmt),
         )
 
 
-def _serial_recipe(table: Name, column: Any, type_name: str) -> str:
+def _render_serial_recipe(table: RelationName, column: Any, type_name: str) -> str:
     name = quote_ident(column.colname)
-    sequence = table.beside(derived(table.name, column.colname, "seq"))
-    return recipe(
-        part(
+    sequence = table.name_sibling(derive_name(table.name, column.colname, "seq"))
+    return render_recipe(
+        write_part(
             f"ALTER TABLE {table} ADD COLUMN {name} {type_name};",
             f"CREATE SEQUENCE {sequence} AS {type_name} OWNED BY {table}.{name};",
             f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT nextval('{sequence}');",
         ),
-        backfill(table, column.colname),
-        *not_null(table, column.colname),
+        write_backfill(table, column.colname),
+        *write_not_null(table, column.colname),
     )
 
 
-def _identity_recipe(table: Name, command: Command, identity: Any, stmt: Any) -> str:
+def _render_identity_recipe(table: RelationName, command: AlterCommand, identity: Any, stmt: Any) -> str:
     column = command.definition.column_def.colname
     name, kind = quote_ident(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
-    filling = table.beside(derived(table.name, column, "filling"))
-    first, second = not_null(table, column)
-    return recipe(
-        part(
-            altered(stmt, [bare(command, "CONSTR_IDENTITY", "CONSTR_NOTNULL")]),
+    filling = table.name_sibling(derive_name(table.name, column, "filling"))
+    first, second = write_not_null(table, column)
+    return render_recipe(
+        write_part(
+            render_alter(stmt, [strip_command(command, "CONSTR_IDENTITY", "CONSTR_NOTNULL")]),
             f"CREATE SEQUENCE {filling};",
             f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT nextval('{filling}');",
         ),
-        backfill(table, column),
+        write_backfill(table, column),
         first,
         second,
-        part(
+        write_part(
             f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT;",
             f"ALTER TABLE {table} ALTER COLUMN {name} ADD GENERATED {kind} AS IDENTITY;",
             f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), nextval('{filling}'), false);",
@@ -174,26 +181,28 @@ def _identity_recipe(table: Name, command: Command, identity: Any, stmt: Any) ->
     )
 
 
-def _stored(piece: Piece) -> Iterator[Hit]:
-    for command, column, constraints in new_columns(piece):
+def _check_stored(piece: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(piece):
         generated = constraints.get("CONSTR_GENERATED")
         if generated is not None and generated.generated_kind != "v":
-            table = name_of(piece.stmt.relation)
+            table = read_name(piece.stmt.relation)
             yield Hit(
                 f"rewrites {table} while reads and writes of it wait: the value of every row is stored",
                 str(table),
-                _by_trigger(table, column, command, generated, piece.stmt),
+                _render_trigger_recipe(table, column, command, generated, piece.stmt),
             )
 
 
-def _by_trigger(table: Name, column: Any, command: Command, generated: Any, stmt: Any) -> str:
+def _render_trigger_recipe(
+    table: RelationName, column: Any, command: AlterCommand, generated: Any, stmt: Any
+) -> str:
     name, value = quote_ident(column.colname), deparse_expression(generated.raw_expr)
-    function = table.beside(derived(table.name, column.colname, "kept"))
+    function = table.name_sibling(derive_name(table.name, column.colname, "kept"))
     trigger = quote_ident(function.name)
-    return recipe(
-        part(
+    return render_recipe(
+        write_part(
             f"-- on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
-            altered(stmt, [bare(command, "CONSTR_GENERATED", "CONSTR_NOTNULL")]),
+            render_alter(stmt, [strip_command(command, "CONSTR_GENERATED", "CONSTR_NOTNULL")]),
             f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$",
             "BEGIN",
             f"  NEW.{name} := (SELECT {value} FROM (SELECT NEW.*) AS kept);",
@@ -202,60 +211,62 @@ def _by_trigger(table: Name, column: Any, command: Command, generated: Any, stmt
             f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
             f"  EXECUTE FUNCTION {function}();",
         ),
-        backfill(table, column.colname, value),
+        write_backfill(table, column.colname, value),
     )
 
 
-def _domain(piece: Piece) -> Iterator[Hit]:
-    for _, column, constraints in new_columns(piece):
-        type_name = type_words(column.type_name)
+def _check_domain(piece: ParsedStatement) -> Iterator[Hit]:
+    for _, column, constraints in list_new_columns(piece):
+        type_name = render_type(column.type_name)
         if type_name in _BUILT_IN or column.type_name.array_bounds or "CONSTR_GENERATED" in constraints:
             continue
-        table = name_of(piece.stmt.relation)
-        domain = piece.reading.known.domains.get(name_in(column.type_name.names))
+        table = read_name(piece.stmt.relation)
+        domain = piece.reading.known.domains.get(read_name_list(column.type_name.names))
         yield Hit(
             f"rewrites {table}: the CHECK of the domain {type_name} is tried on every row",
             str(table),
-            recipe(*_checked(table, column, domain)) if domain else None,
+            render_recipe(*_write_checked(table, column, domain)) if domain else None,
         )
 
 
-def _checked(table: Name, column: Any, domain: Domain) -> Iterator[Part]:
+def _write_checked(table: RelationName, column: Any, domain: DomainType) -> Iterator[RecipePart]:
     """Add a column of the type below the domain, and the domain's CHECKs to the table."""
     name = quote_ident(column.colname)
     checks = [re.sub(r"\bVALUE\b", name, check, flags=re.IGNORECASE) for check in domain.checks]
-    names = [quote_ident(derived(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))]
-    yield part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
+    names = [
+        quote_ident(derive_name(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))
+    ]
+    yield write_part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
     added = (f"ADD CONSTRAINT {n} CHECK ({each}) NOT VALID" for n, each in zip(names, checks, strict=True))
-    yield part(f"ALTER TABLE {table} {', '.join(added)};")
-    yield part(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {n}' for n in names)};")
+    yield write_part(f"ALTER TABLE {table} {', '.join(added)};")
+    yield write_part(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {n}' for n in names)};")
 
 
-def _required_without_value(piece: Piece) -> Iterator[Hit]:
-    for command, column, constraints in new_columns(piece):
+def _check_required_without_value(piece: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(piece):
         given = {"CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"} & constraints.keys()
         required = {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys()
-        if given or not required or type_words(column.type_name) in SERIALS:
+        if given or not required or render_type(column.type_name) in SERIALS:
             continue
-        table, name = name_of(piece.stmt.relation), quote_ident(column.colname)
+        table, name = read_name(piece.stmt.relation), quote_ident(column.colname)
         default = type(command.tree)()
         default.CopyFrom(command.tree)
-        plain = altered(piece.stmt, [command]).removesuffix(";")
+        plain = render_alter(piece.stmt, [command]).removesuffix(";")
         yield Hit(
             f"fails with error 23502 where {table} has rows: {name} is NOT NULL and has no default",
             str(table),
-            recipe(
-                part(
-                    f"-- {_value(column)}: put what the rows that are there are to have",
-                    f"{plain} DEFAULT {_value(column)};",
+            render_recipe(
+                write_part(
+                    f"-- {_render_value(column)}: put what the rows that are there are to have",
+                    f"{plain} DEFAULT {_render_value(column)};",
                     f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT;",
                 )
             ),
         )
 
 
-def _value(column: Any) -> str:
-    name = type_words(column.type_name)
+def _render_value(column: Any) -> str:
+    name = render_type(column.type_name)
     if column.type_name.array_bounds:
         return "'{}'"
     return "0" if name in _NUMBERS else _NOTHING.get(name, f"''::{deparse_type(column.type_name)}")
@@ -269,8 +280,8 @@ RULES = (
         summary="ADD COLUMN with a default that differs from row to row",
         effect="rewrites the table under an AccessExclusive lock; now() would not",
         risk="nobody reads or writes the table until it is rewritten",
-        check=_volatile,
-        confirmed_by=works,
+        check=_check_volatile,
+        confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN token uuid DEFAULT gen_random_uuid();"),
@@ -282,8 +293,8 @@ RULES = (
         summary="ADD COLUMN serial, or GENERATED … AS IDENTITY",
         effect="rewrites the table under an AccessExclusive lock to number its rows",
         risk="nobody reads or writes the table until it is rewritten",
-        check=_serial,
-        confirmed_by=works,
+        check=_check_serial,
+        confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN seqno bigserial;"),
@@ -295,8 +306,8 @@ RULES = (
         summary="ADD COLUMN … GENERATED ALWAYS AS (…) STORED",
         effect="rewrites the table under an AccessExclusive lock to store the values",
         risk="nobody reads or writes the table until it is rewritten",
-        check=_stored,
-        confirmed_by=works,
+        check=_check_stored,
+        confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),
         example=Example(
@@ -312,8 +323,8 @@ RULES = (
         summary="ADD COLUMN of a domain with a CHECK",
         effect="rewrites the table under an AccessExclusive lock, although the column is empty",
         risk="nobody reads or writes the table until it is rewritten",
-        check=_domain,
-        confirmed_by=rewrites,
+        check=_check_domain,
+        confirmed_by=was_rewritten,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),
         example=Example(
@@ -329,7 +340,7 @@ RULES = (
         summary="ADD COLUMN … NOT NULL without a default",
         effect="refuses with error 23502 where there is a row",
         risk="it passes on an empty database and fails in production",
-        check=_required_without_value,
+        check=_check_required_without_value,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN code text NOT NULL;"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.rules.parse_tree import commands, name_in, name_of
-from confiture.rules.parsed_migration import Piece, Reading
+from confiture.rules.parse_tree import list_commands, read_name, read_name_list
+from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Example, Hit, Rule, Severity
 from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
@@ -17,17 +17,17 @@ _WAY = "deploy a version of the application that does without it, and then drop 
 _RENAME = "add the new name beside the old one, move the application over, and then drop the old one"
 
 
-def _drop_column(piece: Piece) -> Iterator[Hit]:
-    table = name_of(piece.stmt.relation)
+def _check_drop_column(piece: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(piece.stmt.relation)
     if read_enum_name(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
-        for command in commands(piece.stmt):
+        for command in list_commands(piece.stmt):
             if command.sort == "AT_DropColumn":
                 yield Hit(f"drops {table}.{quote_ident(command.tree.name)}, and what is in it", str(table))
 
 
-def _drop_not_null(piece: Piece) -> Iterator[Hit]:
-    table = name_of(piece.stmt.relation)
-    for command in commands(piece.stmt):
+def _check_drop_not_null(piece: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(piece.stmt.relation)
+    for command in list_commands(piece.stmt):
         if command.sort == "AT_DropNotNull" and not piece.is_new(table):
             yield Hit(
                 f"lets {table}.{quote_ident(command.tree.name)} be NULL: is its reader ready for that?",
@@ -35,30 +35,30 @@ def _drop_not_null(piece: Piece) -> Iterator[Hit]:
             )
 
 
-def _drop_table(piece: Piece) -> Iterator[Hit]:
+def _check_drop_table(piece: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(piece.stmt, "remove_type") == "OBJECT_TABLE":
-        for table in (name_in(each.list.items) for each in piece.stmt.objects):
+        for table in (read_name_list(each.list.items) for each in piece.stmt.objects):
             if not piece.is_new(table):
                 yield Hit(f"drops {table}, and what is in it", str(table))
 
 
-def _drop_schema(piece: Piece) -> Iterator[Hit]:
+def _check_drop_schema(piece: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
         for each in piece.stmt.objects:
             yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
 
 
-def _drop_database(piece: Piece) -> Iterator[Hit]:
+def _check_drop_database(piece: ParsedStatement) -> Iterator[Hit]:
     yield Hit(f"drops the database {quote_ident(piece.stmt.dbname)}")
 
 
-def _rename(sort: str, words: str) -> Any:
-    def hits(piece: Piece) -> Iterator[Hit]:
+def _make_rename_check(sort: str, words: str) -> Any:
+    def hits(piece: ParsedStatement) -> Iterator[Hit]:
         stmt = piece.stmt
         if read_enum_name(stmt, "rename_type") != sort:
             return
         if stmt.HasField("relation"):
-            table = name_of(stmt.relation)
+            table = read_name(stmt.relation)
             if not piece.is_new(table):
                 old = f"{table}.{quote_ident(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
                 yield Hit(f"renames the {words} {old} to {quote_ident(stmt.newname)}", str(table))
@@ -68,33 +68,33 @@ def _rename(sort: str, words: str) -> Any:
     return hits
 
 
-def _move(piece: Piece) -> Iterator[Hit]:
+def _check_move(piece: ParsedStatement) -> Iterator[Hit]:
     stmt = piece.stmt
-    if stmt.HasField("relation") and not piece.is_new(name_of(stmt.relation)):
-        table = name_of(stmt.relation)
+    if stmt.HasField("relation") and not piece.is_new(read_name(stmt.relation)):
+        table = read_name(stmt.relation)
         yield Hit(f"moves {table} to the schema {quote_ident(stmt.newschema)}", str(table))
 
 
-def _rename_table(piece: Piece) -> Iterator[Hit]:
+def _check_rename_table(piece: ParsedStatement) -> Iterator[Hit]:
     if piece.kind == "alter_object_schema_stmt":
-        yield from _move(piece)
+        yield from _check_move(piece)
     else:
-        yield from _rename("OBJECT_TABLE", "table")(piece)
+        yield from _make_rename_check("OBJECT_TABLE", "table")(piece)
 
 
-def _rename_enum(piece: Piece) -> Iterator[Hit]:
+def _check_rename_enum(piece: ParsedStatement) -> Iterator[Hit]:
     if piece.stmt.old_val:
-        name = name_in(piece.stmt.type_name)
+        name = read_name_list(piece.stmt.type_name)
         yield Hit(f"renames the value {piece.stmt.old_val!r} of {name} to {piece.stmt.new_val!r}")
 
 
-def _rls(reading: Reading) -> Iterator[Hit]:
-    policies = {name_of(each.stmt.table) for each in reading.pieces if each.kind == "create_policy_stmt"}
+def _check_rls(reading: ParsedMigration) -> Iterator[Hit]:
+    policies = {read_name(each.stmt.table) for each in reading.pieces if each.kind == "create_policy_stmt"}
     for piece in reading.pieces:
-        if piece.kind == "alter_table_stmt" and name_of(piece.stmt.relation) not in policies:
-            for command in commands(piece.stmt):
+        if piece.kind == "alter_table_stmt" and read_name(piece.stmt.relation) not in policies:
+            for command in list_commands(piece.stmt):
                 if command.sort == "AT_EnableRowSecurity":
-                    table = name_of(piece.stmt.relation)
+                    table = read_name(piece.stmt.relation)
                     yield Hit(
                         f"enables row security on {table}, and no policy lets anyone in",
                         str(table),
@@ -102,13 +102,13 @@ def _rls(reading: Reading) -> Iterator[Hit]:
                     )
 
 
-def _control(piece: Piece) -> Iterator[Hit]:
+def _check_control(piece: ParsedStatement) -> Iterator[Hit]:
     words = find_transaction_words(piece.kind, piece.node, piece.sql)
     if words:
         yield Hit(f"{words} in a migration: confiture begins and ends the transaction itself")
 
 
-def _uncommitted(reading: Reading) -> Iterator[Hit]:
+def _check_uncommitted(reading: ParsedMigration) -> Iterator[Hit]:
     opened: int | None = None
     for piece in reading.pieces:
         if piece.kind == "transaction_stmt":
@@ -121,15 +121,15 @@ def _uncommitted(reading: Reading) -> Iterator[Hit]:
         yield Hit("begins a transaction that is not committed", line=opened)
 
 
-def _duplicates(piece: Piece) -> Iterator[Hit]:
+def _check_duplicates(piece: ParsedStatement) -> Iterator[Hit]:
     stmt = piece.stmt
     listed = stmt.target_list if piece.kind == "update_stmt" else stmt.cols
     names = [each.res_target.name for each in listed if not each.res_target.indirection]
     for name in dict.fromkeys(each for each in names if names.count(each) > 1):
-        yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(name_of(stmt.relation)))
+        yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(read_name(stmt.relation)))
 
 
-def _named(
+def _make_rule(
     id: str,
     severity: Severity,
     summary: str,
@@ -156,28 +156,28 @@ def _named(
 _OLD = "the version of the application that runs meanwhile still uses it, and fails"
 
 RULES = (
-    _named(
+    _make_rule(
         "drop-column",
         "warning",
         "DROP COLUMN",
         _OLD,
         _WAY,
         "ALTER TABLE orders DROP COLUMN note;",
-        check=_drop_column,
+        check=_check_drop_column,
         kinds=("alter_table_stmt",),
         subcommands=("AT_DropColumn",),
     ),
-    _named(
+    _make_rule(
         "drop-table",
         "warning",
         "DROP TABLE",
         _OLD,
         _WAY,
         "DROP TABLE orders;",
-        check=_drop_table,
+        check=_check_drop_table,
         kinds=("drop_stmt",),
     ),
-    _named(
+    _make_rule(
         "drop-schema",
         "warning",
         "DROP SCHEMA",
@@ -185,10 +185,10 @@ RULES = (
         _WAY,
         "DROP SCHEMA app CASCADE;",
         "CREATE SCHEMA app;",
-        check=_drop_schema,
+        check=_check_drop_schema,
         kinds=("drop_stmt",),
     ),
-    _named(
+    _make_rule(
         "drop-database",
         "warning",
         "DROP DATABASE",
@@ -196,41 +196,41 @@ RULES = (
         "do it by hand",
         "DROP DATABASE jam;",
         "CREATE DATABASE jam;",
-        check=_drop_database,
+        check=_check_drop_database,
         kinds=("dropdb_stmt",),
     ),
-    _named(
+    _make_rule(
         "drop-not-null",
         "warning",
         "DROP NOT NULL",
         "who reads the column may not be ready for a NULL",
         "deploy what reads NULLs first",
         "ALTER TABLE orders ALTER COLUMN note DROP NOT NULL;",
-        check=_drop_not_null,
+        check=_check_drop_not_null,
         kinds=("alter_table_stmt",),
         subcommands=("AT_DropNotNull",),
     ),
-    _named(
+    _make_rule(
         "rename-column",
         "warning",
         "RENAME COLUMN",
         _OLD,
         _RENAME,
         "ALTER TABLE orders RENAME COLUMN note TO remark;",
-        check=_rename("OBJECT_COLUMN", "column"),
+        check=_make_rename_check("OBJECT_COLUMN", "column"),
         kinds=("rename_stmt",),
     ),
-    _named(
+    _make_rule(
         "rename-table",
         "warning",
         "RENAME of a table, or SET SCHEMA",
         _OLD,
         _RENAME,
         "ALTER TABLE orders RENAME TO purchases;",
-        check=_rename_table,
+        check=_check_rename_table,
         kinds=("rename_stmt", "alter_object_schema_stmt"),
     ),
-    _named(
+    _make_rule(
         "rename-schema",
         "warning",
         "RENAME of a schema",
@@ -238,10 +238,10 @@ RULES = (
         _RENAME,
         "ALTER SCHEMA app RENAME TO shop;",
         "CREATE SCHEMA app;",
-        check=_rename("OBJECT_SCHEMA", "schema"),
+        check=_make_rename_check("OBJECT_SCHEMA", "schema"),
         kinds=("rename_stmt",),
     ),
-    _named(
+    _make_rule(
         "rename-enum-value",
         "warning",
         "RENAME VALUE of an enum",
@@ -249,10 +249,10 @@ RULES = (
         _RENAME,
         "ALTER TYPE mood RENAME VALUE 'lo' TO 'low';",
         "CREATE TYPE mood AS ENUM ('lo', 'hi');",
-        check=_rename_enum,
+        check=_check_rename_enum,
         kinds=("alter_enum_stmt",),
     ),
-    _named(
+    _make_rule(
         "enable-rls-without-policy",
         "warning",
         "ENABLE ROW LEVEL SECURITY without a policy",
@@ -260,9 +260,9 @@ RULES = (
         "create the policies in the same migration",
         "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;",
         effect="lets nobody but the owner see a row",
-        check_migration=_rls,
+        check_migration=_check_rls,
     ),
-    _named(
+    _make_rule(
         "transaction-control-in-migration",
         "error",
         "BEGIN, COMMIT, ROLLBACK, SAVEPOINT",
@@ -270,10 +270,10 @@ RULES = (
         "take it out; what must be committed apart goes into a migration of its own",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;\nCOMMIT;",
         effect="ends the transaction that confiture began",
-        check=_control,
+        check=_check_control,
         kinds=("transaction_stmt", "variable_set_stmt"),
     ),
-    _named(
+    _make_rule(
         "uncommitted-transaction",
         "error",
         "BEGIN without COMMIT",
@@ -281,9 +281,9 @@ RULES = (
         "take BEGIN out: confiture begins and ends the transaction itself",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;",
         effect="rolls back what is not committed",
-        check_migration=_uncommitted,
+        check_migration=_check_uncommitted,
     ),
-    _named(
+    _make_rule(
         "duplicate-column-assignments",
         "error",
         "one column assigned twice",
@@ -291,7 +291,7 @@ RULES = (
         "assign it once",
         "UPDATE orders SET qty = 1, qty = 2 WHERE id = 1;",
         effect="refuses with error 42601",
-        check=_duplicates,
+        check=_check_duplicates,
         kinds=("update_stmt", "insert_stmt"),
     ),
 )

@@ -10,12 +10,12 @@ from attrs import define, evolve, field, frozen
 
 from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
-from confiture.rules.fingerprint import fingerprint, normalised
-from confiture.rules.measurements import long_here, relation_of, told, worked_on
-from confiture.rules.parse_tree import commands
-from confiture.rules.parsed_migration import Piece, Reading
+from confiture.rules.fingerprint import make_fingerprint, normalize_sql
+from confiture.rules.measurements import find_relation, list_long_blocks, list_worked_on, render_measured
+from confiture.rules.parse_tree import list_commands
+from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Hit, Rule, Severity
-from confiture.rules.suppressions import Ignored
+from confiture.rules.suppressions import Suppressions
 
 Basis = Literal["measured", "static"]
 FailOn = Literal["error", "warning", "never"]
@@ -25,17 +25,17 @@ NO_SEVERITIES: Mapping[str, Severity] = {}
 
 
 @frozen
-class Verdict:
+class RuleMatch:
     """What a rule says of a piece, and how it knows."""
 
     rule: Rule
     hit: Hit
-    piece: Piece
+    piece: ParsedStatement
     basis: Basis
 
 
 @define
-class Book:
+class RuleSet:
     """The rules by the statements they look at.
 
     Attributes:
@@ -56,19 +56,19 @@ class Book:
     _by_statement: dict[_Asking, tuple[Rule, ...]] = field(factory=dict)
 
     @wide.default
-    def _over(self) -> tuple[Rule, ...]:
+    def _list_migration_rules(self) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.check_migration)
 
-    def for_piece(self, piece: Piece) -> tuple[Rule, ...]:
+    def select_for_statement(self, piece: ParsedStatement) -> tuple[Rule, ...]:
         """Return the rules to ask of a statement, each list of them made once."""
         altered = piece.kind == "alter_table_stmt"
-        sorts = frozenset(command.sort for command in commands(piece.stmt)) if altered else None
+        sorts = frozenset(command.sort for command in list_commands(piece.stmt)) if altered else None
         asking = piece.kind, sorts, piece.report is not None, piece.inside
         if asking not in self._by_statement:
-            self._by_statement[asking] = tuple(rule for rule in self.rules if self._is_asked(rule, *asking))
+            self._by_statement[asking] = tuple(rule for rule in self.rules if self._applies(rule, *asking))
         return self._by_statement[asking]
 
-    def _is_asked(
+    def _applies(
         self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool, inside: bool
     ) -> bool:
         """Whether a rule looks at such a statement; of an ALTER TABLE, at one of its commands.
@@ -86,27 +86,27 @@ class Book:
             return False
         return sorts is None or not rule.subcommands or not sorts.isdisjoint(rule.subcommands)
 
-    def leave_open(self, rule: Rule) -> None:
+    def mark_undecided(self, rule: Rule) -> None:
         """Note that only a rehearsal can judge it."""
         if rule.id not in self.undecided:
             self.undecided.add(rule.id)
             self._by_statement.clear()
 
-    def severity(self, rule: Rule, hit: Hit) -> Severity:
+    def choose_severity(self, rule: Rule, hit: Hit) -> Severity:
         """Return how bad it is."""
         return self.severities.get(rule.id) or hit.severity or rule.severity
 
 
-def open_book(rules: Iterable[Rule], severities: Mapping[str, Severity] = NO_SEVERITIES) -> Book:
+def select_rules(rules: Iterable[Rule], severities: Mapping[str, Severity] = NO_SEVERITIES) -> RuleSet:
     """Return the rules that are to be kept; what is off is left out."""
     each = tuple(rules)
     kept = [rule for rule in each if severities.get(rule.id, rule.severity) != "off"]
     silenced = [rule for rule in each if severities.get(rule.id) == "off"]
-    return Book(kept, severities, tuple(rule.id for rule in each), silenced)
+    return RuleSet(kept, severities, tuple(rule.id for rule in each), silenced)
 
 
-def findings(
-    readings: Sequence[Reading], book: Book, *, empty: Collection[str] = (), strict: bool = False
+def find_findings(
+    readings: Sequence[ParsedMigration], book: RuleSet, *, empty: Collection[str] = (), strict: bool = False
 ) -> tuple[Finding, ...]:
     """Return what is to be known of these migrations, in their order, by line.
 
@@ -117,31 +117,35 @@ def findings(
         strict: Whether an ignore needs a reason.
     """
     return tuple(
-        each for reading in readings for each in _worst(tuple(_of_one(reading, book, empty, strict)))
+        each
+        for reading in readings
+        for each in _keep_worst(tuple(_judge_migration(reading, book, empty, strict)))
     )
 
 
-def _worst(each: Sequence[Finding]) -> Iterator[Finding]:
+def _keep_worst(each: Sequence[Finding]) -> Iterator[Finding]:
     """Leave out what one rule says of a line where it says worse of it."""
     errors = {(one.rule, one.line) for one in each if one.severity == "error"}
     yield from (one for one in each if one.severity == "error" or (one.rule, one.line) not in errors)
 
 
-def fails(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
+def has_failure(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
     """Whether one of the findings is as bad as what the gate is to fail on."""
     bad = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
     return any(finding.severity in bad and not finding.ignored for finding in findings)
 
 
-def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) -> Iterator[Finding]:
-    ignored = Ignored(reading, book.rules)
+def _judge_migration(
+    reading: ParsedMigration, book: RuleSet, empty: Collection[str], strict: bool
+) -> Iterator[Finding]:
+    ignored = Suppressions(reading, book.rules)
     counted = Counter[tuple[str, str]]()
-    verdicts = sorted(_verdicts(reading, book, empty, ignored), key=_place)
+    verdicts = sorted(_find_matches(reading, book, empty, ignored), key=_get_place)
     for verdict in verdicts:
-        severity = book.severity(verdict.rule, verdict.hit)
+        severity = book.choose_severity(verdict.rule, verdict.hit)
         if severity == "off":
             continue
-        same = verdict.rule.id, normalised(verdict.piece.sql)
+        same = verdict.rule.id, normalize_sql(verdict.piece.sql)
         counted[same] += 1
         measured = verdict.basis == "measured"
         yield Finding(
@@ -150,63 +154,65 @@ def _of_one(reading: Reading, book: Book, empty: Collection[str], strict: bool) 
             migration=reading.version,
             file=reading.file,
             line=verdict.hit.line or verdict.piece.line,
-            relation=relation_of(verdict.hit, verdict.piece) if measured else verdict.hit.relation,
-            message=told(verdict.hit, verdict.piece) if measured else verdict.hit.message,
+            relation=find_relation(verdict.hit, verdict.piece) if measured else verdict.hit.relation,
+            message=render_measured(verdict.hit, verdict.piece) if measured else verdict.hit.message,
             recipe=verdict.hit.recipe,
             basis=verdict.basis,
-            ignored=ignored.has(verdict.rule.id, verdict.piece),
-            fingerprint=fingerprint(verdict.rule.id, reading.file, verdict.piece.sql, counted[same]),
+            ignored=ignored.suppresses(verdict.rule.id, verdict.piece),
+            fingerprint=make_fingerprint(verdict.rule.id, reading.file, verdict.piece.sql, counted[same]),
         )
-    if ignored.any:
-        yield from ignored.findings(book.severities, strict=strict)
+    if ignored.has_any:
+        yield from ignored.find_findings(book.severities, strict=strict)
 
 
-def _place(verdict: Verdict) -> tuple[int, str]:
+def _get_place(verdict: RuleMatch) -> tuple[int, str]:
     return verdict.hit.line or verdict.piece.line, verdict.rule.id
 
 
-def _verdicts(reading: Reading, book: Book, empty: Collection[str], ignored: Ignored) -> Iterator[Verdict]:
+def _find_matches(
+    reading: ParsedMigration, book: RuleSet, empty: Collection[str], ignored: Suppressions
+) -> Iterator[RuleMatch]:
     for piece in reading.pieces:
         named = False
-        for each in _with_inner(piece):
-            for rule in book.for_piece(each):
-                for hit in _hits(rule, each):
-                    ignored.met(rule.id, piece)
-                    verdict = _judged(rule, hit, each, empty)
+        for each in _list_with_inner(piece):
+            for rule in book.select_for_statement(each):
+                for hit in _check_statement(rule, each):
+                    ignored.note_match(rule.id, piece)
+                    verdict = _judge_hit(rule, hit, each, empty)
                     if piece.report is None and (rule.basis == "measured" or not hit.sure):
-                        book.leave_open(rule)
+                        book.mark_undecided(rule)
                     if verdict:
                         named = named or verdict.basis == "measured"
                         yield verdict
-        if not named and long_here(piece) and not _is_silenced(book, piece):
+        if not named and list_long_blocks(piece) and not _is_silenced(book, piece):
             unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
-            yield from (Verdict(rule, _unnamed(piece), piece, "measured") for rule in unnamed)
+            yield from (RuleMatch(rule, _make_unnamed_hit(piece), piece, "measured") for rule in unnamed)
     for rule in book.wide:
         for hit in rule.check_migration(reading) if rule.check_migration else ():
-            piece = _at(reading, hit.line)
-            ignored.met(rule.id, piece)
-            yield Verdict(rule, hit, piece, "measured" if rule.basis == "measured" else "static")
+            piece = _find_statement(reading, hit.line)
+            ignored.note_match(rule.id, piece)
+            yield RuleMatch(rule, hit, piece, "measured" if rule.basis == "measured" else "static")
 
 
-def _with_inner(piece: Piece) -> tuple[Piece, ...]:
+def _list_with_inner(piece: ParsedStatement) -> tuple[ParsedStatement, ...]:
     """Return the statement and, if it was rehearsed, those in its DO block.
 
     The text of a block does not tell which of its branches runs: only a rehearsal can confirm a finding.
     """
-    return (piece, *piece.inner) if piece.report is not None else (piece,)
+    return (piece, *piece.inner_statements) if piece.report is not None else (piece,)
 
 
-def _is_silenced(book: Book, piece: Piece) -> bool:
+def _is_silenced(book: RuleSet, piece: ParsedStatement) -> bool:
     """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
     return any(
-        _hits(rule, each)
-        for each in _with_inner(piece)
+        _check_statement(rule, each)
+        for each in _list_with_inner(piece)
         for rule in book.silenced
         if rule.check and (each.kind in rule.kinds or not (rule.kinds or each.inside))
     )
 
 
-def _hits(rule: Rule, piece: Piece) -> list[Hit]:
+def _check_statement(rule: Rule, piece: ParsedStatement) -> list[Hit]:
     try:
         return list(rule.check(piece)) if rule.check else []
     except Exception as error:
@@ -217,46 +223,53 @@ def _hits(rule: Rule, piece: Piece) -> list[Hit]:
         ) from error
 
 
-def _unnamed(piece: Piece) -> Hit:
-    return Hit(message="", relation=long_here(piece)[0])
+def _make_unnamed_hit(piece: ParsedStatement) -> Hit:
+    return Hit(message="", relation=list_long_blocks(piece)[0])
 
 
-def _at(reading: Reading, line: int | None) -> Piece:
+def _find_statement(reading: ParsedMigration, line: int | None) -> ParsedStatement:
     """Return the statement of a line, for its ignores and its fingerprint."""
     for piece in reading.pieces:
         if piece.line == line:
             return piece
-    return reading.pieces[0] if reading.pieces else Piece("", line or 1, "", None, reading)
+    return reading.pieces[0] if reading.pieces else ParsedStatement("", line or 1, "", None, reading)
 
 
-def _judged(rule: Rule, hit: Hit, piece: Piece, empty: Collection[str]) -> Verdict | None:
+def _judge_hit(rule: Rule, hit: Hit, piece: ParsedStatement, empty: Collection[str]) -> RuleMatch | None:
     """Return what becomes of a hit: measured, static, or nothing where the rehearsal says otherwise."""
     rehearsed = piece.report is not None and piece.report.not_rehearsed is None
     if not rehearsed:
         certain = rule.basis != "measured" and hit.sure and not piece.inside
-        return Verdict(rule, hit, piece, "static") if certain else None
+        return RuleMatch(rule, hit, piece, "static") if certain else None
     if rule.basis == "static":
         return (
-            None if piece.inside else Verdict(rule, hit, piece, "measured" if long_here(piece) else "static")
+            None
+            if piece.inside
+            else RuleMatch(rule, hit, piece, "measured" if list_long_blocks(piece) else "static")
         )
     if rule.confirmed_by is None or rule.confirmed_by(hit, piece):
-        return Verdict(rule, _softened(rule, hit, piece), piece, "measured")
+        return RuleMatch(rule, _soften(rule, hit, piece), piece, "measured")
     if rule.basis == "measured" or piece.inside or not hit.sure or not _is_empty(hit, piece, empty):
         return None
-    return Verdict(rule, hit, piece, "static")
+    return RuleMatch(rule, hit, piece, "static")
 
 
-def _softened(rule: Rule, hit: Hit, piece: Piece) -> Hit:
+def _soften(rule: Rule, hit: Hit, piece: ParsedStatement) -> Hit:
     """Return the hit, milder where a rule of long blocks met an empty table in the rehearsal."""
-    if rule.basis == "measured" and rule.severity == "error" and rule.confirmed_by and not long_here(piece):
+    if (
+        rule.basis == "measured"
+        and rule.severity == "error"
+        and rule.confirmed_by
+        and not list_long_blocks(piece)
+    ):
         return evolve(hit, severity="warning")
     return hit
 
 
-def _is_empty(hit: Hit, piece: Piece, empty: Collection[str]) -> bool:
+def _is_empty(hit: Hit, piece: ParsedStatement, empty: Collection[str]) -> bool:
     """Whether the rehearsal could show nothing, because there was no row to read."""
-    worked = worked_on(piece)
-    if worked and not long_here(piece):
+    worked = list_worked_on(piece)
+    if worked and not list_long_blocks(piece):
         return True
     return hit.relation is not None and any(
         each == hit.relation or each.endswith(f".{hit.relation}") for each in empty

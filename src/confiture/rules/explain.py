@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from confiture.models.report import RuleExplanation
-from confiture.rules.lint import reading_of
-from confiture.rules.parsed_migration import Reading, together
+from confiture.rules.lint import parse_migration
+from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.rule import Example, Rule, Severity
 from confiture.sql.script import read_sql_text
 
@@ -15,7 +15,7 @@ _BASIS = {"static": "S", "measured": "D", "either": "S+D"}
 OUTSIDE = "-- confiture: no-transaction\n"
 
 
-def explained(rule: Rule, severity: Severity | None = None) -> RuleExplanation:
+def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanation:
     """Return a rule in words."""
     example = rule.example
     return RuleExplanation(
@@ -26,31 +26,31 @@ def explained(rule: Rule, severity: Severity | None = None) -> RuleExplanation:
         does=rule.effect,
         hurts=rule.risk,
         schema=example.schema if example else None,
-        example=dangerous(example) if example else None,
-        recipe=recipe_of(rule, read_example(example)) if example else None,
+        example=render_dangerous(example) if example else None,
+        recipe=find_recipe(rule, read_example(example)) if example else None,
         way=rule.remedy,
         differs=example.differs if example else None,
     )
 
 
-def dangerous(example: Example) -> str:
+def render_dangerous(example: Example) -> str:
     """Return the text of the example's migration."""
     return example.dangerous if example.transactional else OUTSIDE + example.dangerous
 
 
-def read_example(example: Example) -> Reading:
+def read_example(example: Example) -> ParsedMigration:
     """Return the example's migration as the rules read it, its schema being there before."""
     root = Path.cwd()
     readings = []
-    for version, name, text in (("1", "schema", example.schema), ("2", "example", dangerous(example))):
+    for version, name, text in (("1", "schema", example.schema), ("2", "example", render_dangerous(example))):
         parsed = read_sql_text(text or "SELECT 1", root / f"{version}_{name}.sql", keep_refused=True)
         assert parsed is not None
-        readings.append(reading_of(version, name, parsed, root))
-    together(readings)
+        readings.append(parse_migration(version, name, parsed, root))
+    link_plan(readings)
     return readings[1]
 
 
-def recipe_of(rule: Rule, reading: Reading) -> str | None:
+def find_recipe(rule: Rule, reading: ParsedMigration) -> str | None:
     """Return the recipe that a rule makes of a migration, from its text alone."""
     found = [hit for piece in reading.pieces for hit in (rule.check(piece) if rule.check else ())]
     found += rule.check_migration(reading) if rule.check_migration else ()

@@ -7,15 +7,15 @@ import hashlib
 _LENGTH = 32
 
 
-def fingerprint(rule: str, file: str, sql: str, occurrence: int) -> str:
+def make_fingerprint(rule: str, file: str, sql: str, occurrence: int) -> str:
     """Return the same word for the same rule, file and statement, wherever in the file that stands.
 
     ``occurrence`` tells apart statements that are the same, and several findings of one.
     """
-    text = "\0".join((rule, file, normalised(sql), str(occurrence)))
+    text = "\0".join((rule, file, normalize_sql(sql), str(occurrence)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
 
-def normalised(sql: str) -> str:
+def normalize_sql(sql: str) -> str:
     """Return a statement with one space where there is any white space."""
     return " ".join(sql.split())

@@ -11,10 +11,10 @@ from attrs import evolve
 from confiture.config.settings import Settings
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
-from confiture.rules.evaluate import Book, findings
-from confiture.rules.lint import reading_of, shown
-from confiture.rules.parse_tree import Name
-from confiture.rules.parsed_migration import Piece, Reading, together
+from confiture.rules.evaluate import RuleSet, find_findings
+from confiture.rules.lint import parse_migration, show_path
+from confiture.rules.parse_tree import RelationName
+from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
 
@@ -24,45 +24,45 @@ if TYPE_CHECKING:
     from confiture.api.execution import Judge
 
 
-def readings_of(
+def read_rehearsed(
     report: Report,
     works: Sequence[PreparedMigration],
     root: Path,
     *,
     lock_timeout: str | None = None,
     statement_timeout: str | None = None,
-) -> tuple[Reading, ...]:
+) -> tuple[ParsedMigration, ...]:
     """Return the migrations of a plan with what the rehearsal saw of them, in order."""
-    readings: list[Reading] = []
-    made = frozenset[Name]()
+    readings: list[ParsedMigration] = []
+    made = frozenset[RelationName]()
     for work, migration in zip(works, report.migrations, strict=False):
-        reading = _reading(work, root)
+        reading = _read_migration(work, root)
         reading.report = migration if migration.outcome == "rehearsed" else None
         reading.lock_timeout = reading.lock_timeout or lock_timeout
         reading.statement_timeout = reading.statement_timeout or statement_timeout
         reading.made_before = made
-        _lay_beside(reading, migration.statements if reading.report else (), python=work.script is None)
-        made = reading.made
+        _attach_reports(reading, migration.statements if reading.report else (), python=work.script is None)
+        made = reading.created_relations
         readings.append(reading)
     return tuple(readings)
 
 
-def _reading(work: PreparedMigration, root: Path) -> Reading:
+def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
     if work.script is not None:
-        return reading_of(work.version, work.name, work.script, root)
-    file = shown(work.file, root) if work.file else ""
-    return Reading(work.version, work.name, file, transactional=work.transactional)
+        return parse_migration(work.version, work.name, work.script, root)
+    file = show_path(work.file, root) if work.file else ""
+    return ParsedMigration(work.version, work.name, file, transactional=work.transactional)
 
 
-def _lay_beside(reading: Reading, reports: Sequence[StatementReport], *, python: bool) -> None:
+def _attach_reports(reading: ParsedMigration, reports: Sequence[StatementReport], *, python: bool) -> None:
     if python:
         for report in reports:
-            _add(reading, report)
+            _add_report(reading, report)
     for piece, report in zip(reading.pieces, reports, strict=False) if not python else ():
         piece.report = report
 
 
-def _add(reading: Reading, report: StatementReport) -> None:
+def _add_report(reading: ParsedMigration, report: StatementReport) -> None:
     """Add a statement that a Python migration ran."""
     try:
         found = parse(report.sql)
@@ -71,11 +71,11 @@ def _add(reading: Reading, report: StatementReport) -> None:
     for each in found[:1]:
         index = len(reading.pieces)
         reading.pieces.append(
-            Piece(report.sql, report.line or 1, each.kind, each.node, reading, index, report=report)
+            ParsedStatement(report.sql, report.line or 1, each.kind, each.node, reading, index, report=report)
         )
 
 
-def judge_for(settings: Settings, book: Book, *, strict: bool = False) -> Judge:
+def make_judge(settings: Settings, book: RuleSet, *, strict: bool = False) -> Judge:
     """Return what puts the findings into a rehearsal's report, while its connection is still there.
 
     Raises, when called:
@@ -83,9 +83,9 @@ def judge_for(settings: Settings, book: Book, *, strict: bool = False) -> Judge:
     """
 
     def judge(conn: Connection[Any], report: Report, works: tuple[PreparedMigration, ...]) -> Report:
-        from confiture.rules.live_schema import empty_relations, known_by
+        from confiture.rules.live_schema import find_empty_relations, read_schema_model
 
-        readings = readings_of(
+        readings = read_rehearsed(
             report,
             works,
             settings.root,
@@ -93,9 +93,9 @@ def judge_for(settings: Settings, book: Book, *, strict: bool = False) -> Judge:
             statement_timeout=settings.statement_timeout,
         )
         if not conn.closed:
-            together(readings, lambda: known_by(conn))
+            link_plan(readings, lambda: read_schema_model(conn))
         refuse_unknown(readings, book.known)
-        empty = () if conn.closed else empty_relations(conn, report)
-        return evolve(report, findings=findings(readings, book, empty=empty, strict=strict))
+        empty = () if conn.closed else find_empty_relations(conn, report)
+        return evolve(report, findings=find_findings(readings, book, empty=empty, strict=strict))
 
     return judge

@@ -14,10 +14,10 @@ from confiture.migrations.folder import read_folder, read_text
 from confiture.migrations.version import parse_filename
 from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
-from confiture.rules.evaluate import Book, FailOn, fails, findings, open_book
-from confiture.rules.parallel import in_processes
-from confiture.rules.parsed_migration import Piece, Reading, together
-from confiture.rules.registry import gathered, severities
+from confiture.rules.evaluate import FailOn, RuleSet, find_findings, has_failure, select_rules
+from confiture.rules.parallel import run_in_processes
+from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
+from confiture.rules.registry import collect_rules, read_severities
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
 from confiture.sql.script import read_sql
@@ -29,7 +29,7 @@ NOT_REHEARSED = "read, not rehearsed"
 NO_SEVERITY: Mapping[str, object] = MappingProxyType({})
 
 
-def read_script(script: MigrationFile, root: Path) -> Reading:
+def read_script(script: MigrationFile, root: Path) -> ParsedMigration:
     """Return a migration's way up as the rules read it.
 
     Raises:
@@ -39,15 +39,15 @@ def read_script(script: MigrationFile, root: Path) -> Reading:
         return read_python(script, root)
     parsed = read_sql(script, "forward", keep_refused=True)
     assert parsed is not None
-    return reading_of(script.version, script.name, parsed, root)
+    return parse_migration(script.version, script.name, parsed, root)
 
 
-def reading_of(version: str, name: str, parsed: SqlScript, root: Path) -> Reading:
+def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> ParsedMigration:
     """Return an SQL migration that is parsed already as the rules read it."""
-    reading = Reading(
+    reading = ParsedMigration(
         version,
         name,
-        shown(parsed.file, root),
+        show_path(parsed.file, root),
         transactional=parsed.transactional,
         lock_timeout=parsed.lock_timeout,
         statement_timeout=parsed.statement_timeout,
@@ -55,7 +55,7 @@ def reading_of(version: str, name: str, parsed: SqlScript, root: Path) -> Readin
     )
     for index, statement in enumerate(parsed.statements):
         reading.pieces.append(
-            Piece(
+            ParsedStatement(
                 statement.sql,
                 statement.line,
                 statement.kind,
@@ -68,14 +68,14 @@ def reading_of(version: str, name: str, parsed: SqlScript, root: Path) -> Readin
     return reading
 
 
-def shown(file: Path, root: Path) -> str:
+def show_path(file: Path, root: Path) -> str:
     """Return a file as it is to be shown: relative to the root where it is below it, with slashes."""
     whole = (file if file.is_absolute() else Path.cwd() / file).as_posix()
     top = f"{root.as_posix().rstrip('/')}/"
     return whole.removeprefix(top) if whole.startswith(top) else file.as_posix()
 
 
-def loose_script(path: Path) -> MigrationFile:
+def make_loose_script(path: Path) -> MigrationFile:
     """Return a file given by name as a script; it need not be called like a migration.
 
     Raises:
@@ -88,14 +88,14 @@ def loose_script(path: Path) -> MigrationFile:
     return MigrationFile(version, name, kind, path, text, "")
 
 
-def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[Reading, ...]:
+def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigration, ...]:
     """Return all migrations as the rules read them, in order, each knowing what those before it said.
 
     Raises:
         MigrationFault: One does not parse.
         MigrationFaults: Several do not.
     """
-    readings: list[Reading] = []
+    readings: list[ParsedMigration] = []
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
@@ -104,7 +104,7 @@ def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[Reading, ...
             faults.append(fault)
     if faults:
         raise faults[0] if len(faults) == 1 else MigrationFaults(faults)
-    together(readings)
+    link_plan(readings)
     return tuple(readings)
 
 
@@ -123,25 +123,27 @@ def lint(
     Raises:
         ConfitureError: There is no file, one does not parse, or the severities cannot be read.
     """
-    rules = gathered(plugins)
-    book = open_book(rules, severities(severity, rules))
-    scripts = _scripts(settings, files, allow_empty=allow_empty)
-    found, undecided = in_processes(lambda some: _judged(settings, book, some, strict=strict), scripts)
+    rules = collect_rules(plugins)
+    book = select_rules(rules, read_severities(severity, rules))
+    scripts = _choose_scripts(settings, files, allow_empty=allow_empty)
+    found, undecided = run_in_processes(
+        lambda some: _judge_scripts(settings, book, some, strict=strict), scripts
+    )
     return Report(
         mode="dry-run",
         outcome="ok",
-        exit_code=1 if fails(found, fail_on) else 0,
+        exit_code=1 if has_failure(found, fail_on) else 0,
         migrations=tuple(
             MigrationReport(script.version, script.name, "pending", NOT_REHEARSED) for script in scripts
         ),
         findings=found,
         plugins=tuple(plugin.use for plugin in plugins),
-        notes=_notes(sorted(undecided)),
+        notes=_make_notes(sorted(undecided)),
     )
 
 
-def _judged(
-    settings: Settings, book: Book, scripts: Sequence[MigrationFile], *, strict: bool
+def _judge_scripts(
+    settings: Settings, book: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
 ) -> tuple[tuple[Finding, ...], frozenset[str]]:
     """Return what is found in some of the files, and the rules that could not be judged there."""
     readings = read_all(scripts, settings.root)
@@ -149,16 +151,18 @@ def _judged(
     for reading in readings:
         reading.lock_timeout = reading.lock_timeout or settings.lock_timeout
         reading.statement_timeout = reading.statement_timeout or settings.statement_timeout
-    return findings(readings, book, strict=strict), frozenset(book.undecided)
+    return find_findings(readings, book, strict=strict), frozenset(book.undecided)
 
 
-def _notes(rules: Sequence[str]) -> tuple[str, ...]:
+def _make_notes(rules: Sequence[str]) -> tuple[str, ...]:
     return (f"needs a dry-run to be judged: {', '.join(rules)}",) if rules else ()
 
 
-def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) -> tuple[MigrationFile, ...]:
+def _choose_scripts(
+    settings: Settings, files: Sequence[Path], *, allow_empty: bool
+) -> tuple[MigrationFile, ...]:
     if files:
-        return tuple(map(loose_script, _expanded(files)))
+        return tuple(map(make_loose_script, _expand_folders(files)))
     try:
         return read_folder(settings.migrations)
     except SourceFault:
@@ -167,7 +171,7 @@ def _scripts(settings: Settings, files: Sequence[Path], *, allow_empty: bool) ->
         raise
 
 
-def _expanded(files: Sequence[Path]) -> Iterator[Path]:
+def _expand_folders(files: Sequence[Path]) -> Iterator[Path]:
     for file in files:
         if file.is_dir():
             yield from sorted(filter(_is_up, file.iterdir()), key=lambda path: path.name)
@@ -180,7 +184,7 @@ def _is_up(path: Path) -> bool:
     return named is not None and named.part not in ("down", "check", "backfill")
 
 
-def read_python(script: MigrationFile, root: Path) -> Reading:
+def read_python(script: MigrationFile, root: Path) -> ParsedMigration:
     """Return a Python migration as the rules read it, without running it.
 
     Raises:
@@ -192,13 +196,18 @@ def read_python(script: MigrationFile, root: Path) -> Reading:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise MigrationFault(f"{script.path.name}: {error}", file=script.path, line=line) from None
-    reading = Reading(script.version, script.name, shown(script.path, root), transactional=not _outside(tree))
-    for line, sql in _executed(tree):
-        add_pieces(reading, sql, line)
+    reading = ParsedMigration(
+        script.version,
+        script.name,
+        show_path(script.path, root),
+        transactional=not _is_non_transactional(tree),
+    )
+    for line, sql in _find_executed(tree):
+        add_statements(reading, sql, line)
     return reading
 
 
-def add_pieces(reading: Reading, sql: str, line: int) -> None:
+def add_statements(reading: ParsedMigration, sql: str, line: int) -> None:
     """Add the statements of a text; what the parser refuses, as for its placeholders, is left out."""
     try:
         found = parse(sql)
@@ -206,10 +215,10 @@ def add_pieces(reading: Reading, sql: str, line: int) -> None:
         return
     for each in found:
         text = sql[each.start : each.end]
-        reading.pieces.append(Piece(text, line, each.kind, each.node, reading, len(reading.pieces)))
+        reading.pieces.append(ParsedStatement(text, line, each.kind, each.node, reading, len(reading.pieces)))
 
 
-def _outside(tree: ast.Module) -> bool:
+def _is_non_transactional(tree: ast.Module) -> bool:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -219,7 +228,7 @@ def _outside(tree: ast.Module) -> bool:
     return False
 
 
-def _executed(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _find_executed(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for up in ast.walk(tree):
         if isinstance(up, ast.FunctionDef) and up.name == "up":
             for call in ast.walk(up):

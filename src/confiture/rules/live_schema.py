@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from confiture.models.report import Report
 from confiture.postgres.session import fetch_rows, quote_literal, send
-from confiture.rules.parse_tree import Name
-from confiture.rules.schema_model import Check, Domain, Known
+from confiture.rules.parse_tree import RelationName
+from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -44,31 +44,34 @@ _QUERY = f"""
 _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
 
 
-def known_by(conn: Connection[Any]) -> Known:
+def read_schema_model(conn: Connection[Any]) -> SchemaModel:
     """Return what the catalog says."""
     indexes, partitioned, partitions, checks, domains = send(conn, _QUERY)
-    known = Known()
+    known = SchemaModel()
     for schema, index, table, columns in indexes:
-        known.indexes[Name(schema, index)] = (Name(schema, table), tuple(columns))
+        known.indexes[RelationName(schema, index)] = (RelationName(schema, table), tuple(columns))
     for schema, table, columns, default_schema, default in partitioned:
-        known.partition_keys[_name(schema, table)] = tuple(columns)
+        known.partition_keys[_make_name(schema, table)] = tuple(columns)
         if default:
-            known.defaults[_name(schema, table)] = _name(default_schema, default)
+            known.defaults[_make_name(schema, table)] = _make_name(default_schema, default)
     for schema, child, parent_schema, parent in partitions:
-        known.partitions[_name(schema, child)] = _name(parent_schema, parent)
+        known.partitions[_make_name(schema, child)] = _make_name(parent_schema, parent)
     for schema, table, name, columns, text in checks:
-        before = known.checks.get(_name(schema, table), ())
-        known.checks[_name(schema, table)] = (*before, Check(name, tuple(columns), _expression(text)))
+        before = known.checks.get(_make_name(schema, table), ())
+        known.checks[_make_name(schema, table)] = (
+            *before,
+            CheckConstraint(name, tuple(columns), _parse_expression(text)),
+        )
     for schema, name, type_name, texts in domains:
-        known.domains[_name(schema, name)] = Domain(type_name, tuple(map(_expression, texts)))
+        known.domains[_make_name(schema, name)] = DomainType(type_name, tuple(map(_parse_expression, texts)))
     return known
 
 
-def _name(schema: str, name: str) -> Name:
-    return Name(schema, name, None if schema == "public" else schema)
+def _make_name(schema: str, name: str) -> RelationName:
+    return RelationName(schema, name, None if schema == "public" else schema)
 
 
-def _expression(text: str) -> str:
+def _parse_expression(text: str) -> str:
     found = _CHECK.fullmatch(text)
     return found.group(1) if found else text
 
@@ -79,7 +82,7 @@ _THERE = """
 """
 
 
-def empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ...]:
+def find_empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ...]:
     """Return those of the tables locked by a rehearsal that are empty, as the report spells them."""
     names = sorted(
         {
@@ -91,12 +94,12 @@ def empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ...]:
     )
     if not names:
         return ()
-    there = [name for (name,) in fetch_rows(conn, _THERE.format(names=_array(names)))]
+    there = [name for (name,) in fetch_rows(conn, _THERE.format(names=_render_array(names)))]
     if not there:
         return ()
     found = fetch_rows(conn, "SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in there))[0]
     return tuple(name for name, has in zip(there, found, strict=True) if not has)
 
 
-def _array(names: list[str]) -> str:
+def _render_array(names: list[str]) -> str:
     return f"ARRAY[{', '.join(map(quote_literal, names))}]"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from confiture.rules.measurements import locks, works
-from confiture.rules.parse_tree import Name, commands, name_in, name_of
-from confiture.rules.parsed_migration import Piece
-from confiture.rules.recipes import part, recipe
+from confiture.rules.measurements import was_locked, was_worked_on
+from confiture.rules.parse_tree import RelationName, list_commands, read_name, read_name_list
+from confiture.rules.parsed_migration import ParsedStatement
+from confiture.rules.recipes import render_recipe, write_part
 from confiture.rules.rule import Basis, Example, Hit, Rule
 from confiture.sql.parser import read_enum_name
 from confiture.sql.transaction_block import is_option_on
@@ -22,33 +22,33 @@ _TOTAL = (
 )
 
 
-def _refresh(piece: Piece) -> Iterator[Hit]:
-    stmt, view = piece.stmt, name_of(piece.stmt.relation)
+def _check_refresh(piece: ParsedStatement) -> Iterator[Hit]:
+    stmt, view = piece.stmt, read_name(piece.stmt.relation)
     if not stmt.concurrent and not piece.is_new(view):
         yield Hit(
             f"{'empties' if stmt.skip_data else 'computes anew'} {view} while reads of it wait",
             str(view),
-            recipe(
-                part(
+            render_recipe(
+                write_part(
                     f"-- it takes a unique index on {view}", f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view};"
                 )
             ),
         )
 
 
-def _logged(piece: Piece) -> Iterator[Hit]:
-    table = name_of(piece.stmt.relation)
-    for command in commands(piece.stmt):
+def _check_logged(piece: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(piece.stmt.relation)
+    for command in list_commands(piece.stmt):
         if command.sort in ("AT_SetLogged", "AT_SetUnLogged") and not piece.is_new(table):
             yield Hit(f"rewrites {table} while reads and writes of it wait", str(table))
 
 
-def _full(piece: Piece) -> Iterator[Hit]:
+def _check_full(piece: ParsedStatement) -> Iterator[Hit]:
     stmt = piece.stmt
     if piece.kind == "cluster_stmt":
-        names = [name_of(stmt.relation)] if stmt.HasField("relation") else []
+        names = [read_name(stmt.relation)] if stmt.HasField("relation") else []
     elif stmt.is_vacuumcmd and is_option_on(stmt.options, "full", default=False):
-        names = [name_of(rel.vacuum_relation.relation) for rel in stmt.rels]
+        names = [read_name(rel.vacuum_relation.relation) for rel in stmt.rels]
     else:
         return
     said = ", ".join(map(str, names)) or "every table"
@@ -56,55 +56,55 @@ def _full(piece: Piece) -> Iterator[Hit]:
         yield Hit(f"rewrites {said} while reads and writes wait", str(names[0]) if names else None)
 
 
-def _trigger(piece: Piece) -> Iterator[Hit]:
-    table = name_of(piece.stmt.relation)
+def _check_trigger(piece: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(piece.stmt.relation)
     if not piece.is_new(table):
         yield Hit(f"locks {table} until the end of the migration: writes to it wait", str(table))
 
 
-def _dropped(piece: Piece, sort: str) -> Iterator[Name]:
+def _list_dropped(piece: ParsedStatement, sort: str) -> Iterator[RelationName]:
     if read_enum_name(piece.stmt, "remove_type") == sort:
-        yield from (name_in(each.list.items[:-1]) for each in piece.stmt.objects)
+        yield from (read_name_list(each.list.items[:-1]) for each in piece.stmt.objects)
 
 
-def _drop_trigger(piece: Piece) -> Iterator[Hit]:
-    for table in _dropped(piece, "OBJECT_TRIGGER"):
+def _check_drop_trigger(piece: ParsedStatement) -> Iterator[Hit]:
+    for table in _list_dropped(piece, "OBJECT_TRIGGER"):
         if not piece.is_new(table):
-            yield _exclusive(table)
+            yield _make_exclusive_hit(table)
 
 
-def _exclusive(table: Name) -> Hit:
+def _make_exclusive_hit(table: RelationName) -> Hit:
     return Hit(f"locks {table} until the end of the migration: reads and writes of it wait", str(table))
 
 
-def _rule(piece: Piece) -> Iterator[Hit]:
-    table = name_of(piece.stmt.relation)
+def _check_rule(piece: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(piece.stmt.relation)
     if not piece.is_new(table):
-        yield _exclusive(table)
+        yield _make_exclusive_hit(table)
 
 
-def _view(piece: Piece) -> Iterator[Hit]:
+def _check_view(piece: ParsedStatement) -> Iterator[Hit]:
     if piece.stmt.replace:
-        view = name_of(piece.stmt.view)
+        view = read_name(piece.stmt.view)
         yield Hit(f"locks {view} until the end of the migration: reads of it wait", str(view))
 
 
-def _index(piece: Piece) -> Iterator[Hit]:
+def _check_index(piece: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(piece.stmt, "objtype") != "OBJECT_INDEX":
         return
-    index = name_of(piece.stmt.relation)
+    index = read_name(piece.stmt.relation)
     yield Hit(f"locks the index {index}: reads of its table wait, because the planner opens it", str(index))
 
 
-def _index_locked(_: Hit, piece: Piece) -> bool:
+def _was_index_locked(_: Hit, piece: ParsedStatement) -> bool:
     found = piece.report.locks if piece.report else ()
     return any(each.kind == "index" and each.mode == "AccessExclusiveLock" for each in found)
 
 
-def _lock_table(piece: Piece) -> Iterator[Hit]:
+def _check_lock_table(piece: ParsedStatement) -> Iterator[Hit]:
     if piece.stmt.mode < _SHARE:
         return
-    for table in _not_new(piece, (relation.range_var for relation in piece.stmt.relations)):
+    for table in _list_old(piece, (relation.range_var for relation in piece.stmt.relations)):
         what = "writes" if piece.stmt.mode < _ACCESS_EXCLUSIVE else "reads and writes"
         yield Hit(f"locks {table} until the end of the migration: {what} of it wait", str(table))
 
@@ -112,21 +112,21 @@ def _lock_table(piece: Piece) -> Iterator[Hit]:
 _SHARE, _ACCESS_EXCLUSIVE = 5, 8
 
 
-def _not_new(piece: Piece, relations: Iterable[Any]) -> Iterator[Name]:
-    for each in map(name_of, relations):
+def _list_old(piece: ParsedStatement, relations: Iterable[Any]) -> Iterator[RelationName]:
+    for each in map(read_name, relations):
         if not piece.is_new(each):
             yield each
 
 
-def _truncate(piece: Piece) -> Iterator[Hit]:
-    for table in _not_new(piece, (relation.range_var for relation in piece.stmt.relations)):
+def _check_truncate(piece: ParsedStatement) -> Iterator[Hit]:
+    for table in _list_old(piece, (relation.range_var for relation in piece.stmt.relations)):
         yield Hit(f"empties {table} while reads and writes of it wait", str(table))
 
 
-def _truncate_cascade(piece: Piece) -> Iterator[Hit]:
+def _check_truncate_cascade(piece: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(piece.stmt, "behavior") != "DROP_CASCADE":
         return
-    names = [name_of(relation.range_var) for relation in piece.stmt.relations]
+    names = [read_name(relation.range_var) for relation in piece.stmt.relations]
     locked = piece.report.locks if piece.report else ()
     others = [
         each.relation
@@ -137,7 +137,7 @@ def _truncate_cascade(piece: Piece) -> Iterator[Hit]:
     yield Hit(f"empties {said} too", others[0] if others else str(names[0]))
 
 
-def _brief(
+def _make_rule(
     id: str,
     basis: Basis,
     summary: str,
@@ -155,7 +155,7 @@ def _brief(
         effect=effect,
         risk=more.pop("risk", "it waits for the longest query on it, and everyone else waits behind it"),
         check=check,
-        confirmed_by=more.pop("confirmed_by", locks),
+        confirmed_by=more.pop("confirmed_by", was_locked),
         kinds=kinds,
         example=example,
         remedy=more.pop("remedy", "a short migration of its own, with a lock_timeout"),
@@ -170,7 +170,7 @@ RULES = (
         summary="REFRESH MATERIALIZED VIEW without CONCURRENTLY",
         effect="computes the view anew under an AccessExclusive lock",
         risk="nobody reads the view until it is computed",
-        check=_refresh,
+        check=_check_refresh,
         kinds=("refresh_mat_view_stmt",),
         example=Example(
             f"{_TOTAL} CREATE UNIQUE INDEX total_k ON total (k);", "REFRESH MATERIALIZED VIEW total;"
@@ -183,8 +183,8 @@ RULES = (
         summary="SET LOGGED, SET UNLOGGED",
         effect="rewrites the table under an AccessExclusive lock; there is no form of it that does not",
         risk="nobody reads or writes the table until it is rewritten",
-        check=_logged,
-        confirmed_by=works,
+        check=_check_logged,
+        confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
         subcommands=("AT_SetLogged", "AT_SetUnLogged"),
         example=Example(_ORDERS, "ALTER TABLE orders SET UNLOGGED;"),
@@ -197,58 +197,58 @@ RULES = (
         summary="VACUUM FULL, CLUSTER",
         effect="rewrites the table under an AccessExclusive lock",
         risk="nobody reads or writes the table until it is rewritten",
-        check=_full,
+        check=_check_full,
         kinds=("vacuum_stmt", "cluster_stmt"),
         example=Example(_ORDERS, "VACUUM FULL orders;", transactional=False),
         remedy="pg_repack or pg_squeeze, which rewrite beside the traffic",
     ),
-    _brief(
+    _make_rule(
         "create-trigger",
         "either",
         "CREATE TRIGGER on a table that is there",
         "takes a ShareRowExclusive lock on the table until the migration's end",
-        _trigger,
+        _check_trigger,
         ("create_trig_stmt",),
         Example(
             _TOUCH, "CREATE TRIGGER touched BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION touch();"
         ),
     ),
-    _brief(
+    _make_rule(
         "drop-trigger",
         "either",
         "DROP TRIGGER",
         "takes an AccessExclusive lock on the table until the migration's end",
-        _drop_trigger,
+        _check_drop_trigger,
         ("drop_stmt",),
         Example(
             f"{_TOUCH} CREATE TRIGGER touched BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION touch();",
             "DROP TRIGGER touched ON orders;",
         ),
     ),
-    _brief(
+    _make_rule(
         "create-rule",
         "measured",
         "CREATE RULE on a table that is there",
         "takes an AccessExclusive lock on the table until the migration's end",
-        _rule,
+        _check_rule,
         ("rule_stmt",),
         Example(_ORDERS, "CREATE RULE kept AS ON DELETE TO orders DO INSTEAD NOTHING;"),
     ),
-    _brief(
+    _make_rule(
         "replace-view",
         "measured",
         "CREATE OR REPLACE VIEW of a view that is there",
         "takes an AccessExclusive lock on the view until the migration's end",
-        _view,
+        _check_view,
         ("view_stmt",),
         Example(_VIEW, "CREATE OR REPLACE VIEW noted AS SELECT id, note, qty FROM orders;"),
     ),
-    _brief(
+    _make_rule(
         "index-access-exclusive",
         "measured",
         "ALTER INDEX that locks the index",
         "takes an AccessExclusive lock on the index until the migration's end",
-        _index,
+        _check_index,
         ("alter_table_stmt",),
         Example(
             "CREATE TABLE metric (id bigint NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);"
@@ -256,35 +256,35 @@ RULES = (
             "CREATE INDEX metric_id ON ONLY metric (id); CREATE INDEX metric_a_id ON metric_a (id);",
             "ALTER INDEX metric_id ATTACH PARTITION metric_a_id;",
         ),
-        confirmed_by=_index_locked,
+        confirmed_by=_was_index_locked,
         risk="reads of its table wait: the planner opens every index",
     ),
-    _brief(
+    _make_rule(
         "explicit-lock-table",
         "either",
         "LOCK TABLE in Share mode or stronger",
         "takes the lock and holds it until the migration's end",
-        _lock_table,
+        _check_lock_table,
         ("lock_stmt",),
         Example(_ORDERS, "LOCK TABLE orders IN SHARE MODE;"),
         risk="writes wait, and reads too in AccessExclusive mode, for all the rest of the migration",
     ),
-    _brief(
+    _make_rule(
         "truncate",
         "either",
         "TRUNCATE of a table that is there",
         "takes an AccessExclusive lock on the table, and all rows are gone",
-        _truncate,
+        _check_truncate,
         ("truncate_stmt",),
         Example(_ORDERS, "TRUNCATE orders;"),
         risk="reads and writes wait until the migration's end, and what was in the table is lost",
     ),
-    _brief(
+    _make_rule(
         "truncate-cascade",
         "either",
         "TRUNCATE … CASCADE",
         "empties every table that refers to this one, and those that refer to them",
-        _truncate_cascade,
+        _check_truncate_cascade,
         ("truncate_stmt",),
         Example(
             f"{_ORDERS} CREATE TABLE item (id bigint PRIMARY KEY, part_of bigint REFERENCES orders (id));",

@@ -18,7 +18,7 @@ Found = tuple[tuple[Finding, ...], frozenset[str]]
 Judged = Callable[[Sequence[MigrationFile]], Found]
 
 
-def in_processes(judged: Judged, scripts: Sequence[MigrationFile]) -> Found:
+def run_in_processes(judged: Judged, scripts: Sequence[MigrationFile]) -> Found:
     """Return what ``judged`` finds in all files, in their order; many are shared out.
 
     Raises:
@@ -31,18 +31,18 @@ def in_processes(judged: Judged, scripts: Sequence[MigrationFile]) -> Found:
     load_parser()
     size = -(-len(scripts) // count)
     shares = [scripts[at : at + size] for at in range(0, len(scripts), size)]
-    others = [_started(judged, share) for share in shares[1:]]
-    return _joined([_tried(judged, shares[0]), *(_answer(pid, pipe) for pid, pipe in others)])
+    others = [_start(judged, share) for share in shares[1:]]
+    return _join([_try(judged, shares[0]), *(_read_answer(pid, pipe) for pid, pipe in others)])
 
 
-def _tried(judged: Judged, share: Sequence[MigrationFile]) -> Found | Exception:
+def _try(judged: Judged, share: Sequence[MigrationFile]) -> Found | Exception:
     try:
         return judged(share)
     except Exception as error:
         return error
 
 
-def _started(judged: Judged, share: Sequence[MigrationFile]) -> tuple[int, int]:
+def _start(judged: Judged, share: Sequence[MigrationFile]) -> tuple[int, int]:
     """Fork a process that judges its share, and return its number and where it answers."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -53,19 +53,19 @@ def _started(judged: Judged, share: Sequence[MigrationFile]) -> tuple[int, int]:
     try:
         os.close(reading)
         with open(writing, "wb") as pipe:
-            pickle.dump(_plain(_tried(judged, share)), pipe)
+            pickle.dump(_flatten(_try(judged, share)), pipe)
         code = 0
     finally:
         # Nothing of the parent's is to be written or closed a second time.
         os._exit(code)
 
 
-def _plain(answer: Found | Exception) -> tuple[type[Exception], dict[str, object]] | Found:
+def _flatten(answer: Found | Exception) -> tuple[type[Exception], dict[str, object]] | Found:
     """Return what can be pickled: a fault's class takes other arguments than the exception keeps."""
     return (type(answer), dict(vars(answer))) if isinstance(answer, Exception) else answer
 
 
-def _answer(pid: int, pipe: int) -> Found | Exception:
+def _read_answer(pid: int, pipe: int) -> Found | Exception:
     with open(pipe, "rb") as file:
         data = file.read()
     os.waitpid(pid, 0)
@@ -81,9 +81,9 @@ def _answer(pid: int, pipe: int) -> Found | Exception:
     return error
 
 
-def _joined(answers: Sequence[Found | Exception]) -> Found:
+def _join(answers: Sequence[Found | Exception]) -> Found:
     errors = [answer for answer in answers if isinstance(answer, Exception)]
-    faults = [fault for error in errors for fault in _faults(error)]
+    faults = [fault for error in errors for fault in _list_faults(error)]
     if len(faults) > 1:
         raise MigrationFaults(faults)
     if errors:
@@ -95,7 +95,7 @@ def _joined(answers: Sequence[Found | Exception]) -> Found:
     )
 
 
-def _faults(error: Exception) -> list[MigrationFault]:
+def _list_faults(error: Exception) -> list[MigrationFault]:
     if isinstance(error, MigrationFaults):
         return list(error.faults)
     return [error] if isinstance(error, MigrationFault) else []

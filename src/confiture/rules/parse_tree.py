@@ -14,12 +14,12 @@ from confiture.sql.quote import quote_ident, quote_name
 _LONGEST_NAME_BYTES = 63
 
 
-def _own_schema(schema: str | None) -> str | None:
+def _hide_own_schema(schema: str | None) -> str | None:
     return None if schema in ("", "public") else schema
 
 
 @frozen
-class Name:
+class RelationName:
     """A relation as SQL text names it.
 
     Attributes:
@@ -27,44 +27,44 @@ class Name:
         name: Without quotes.
     """
 
-    schema: str | None = field(converter=_own_schema)
+    schema: str | None = field(converter=_hide_own_schema)
     name: str
     written: str | None = field(default=None, eq=False)
 
     def __str__(self) -> str:
         return quote_name(self.written or self.schema, self.name)
 
-    def beside(self, name: str) -> Name:
+    def name_sibling(self, name: str) -> RelationName:
         """Return another name in the same schema."""
-        return Name(self.schema, name, self.written)
+        return RelationName(self.schema, name, self.written)
 
     def is_rel(self, rel: str | None) -> bool:
         """Whether a report's relation is this one."""
         return rel is not None and (
-            rel == str(Name(self.schema, self.name, self.schema or "public"))
+            rel == str(RelationName(self.schema, self.name, self.schema or "public"))
             if self.schema
             else rel.endswith(f".{quote_ident(self.name)}") or rel == quote_ident(self.name)
         )
 
 
-def name_of(relation: Any) -> Name:
+def read_name(relation: Any) -> RelationName:
     """Return the name of a ``range_var``."""
-    return _name(relation.schemaname, relation.relname)
+    return _make_name(relation.schemaname, relation.relname)
 
 
 @lru_cache
-def _name(schema: str, name: str) -> Name:
-    return Name(schema, name, schema or None)
+def _make_name(schema: str, name: str) -> RelationName:
+    return RelationName(schema, name, schema or None)
 
 
-def name_in(strings: Iterable[Any]) -> Name:
+def read_name_list(strings: Iterable[Any]) -> RelationName:
     """Return the name that a list of strings spells."""
     words = [string.string.sval for string in strings]
     schema = words[-2] if len(words) > 1 else None
-    return Name(schema, words[-1], schema)
+    return RelationName(schema, words[-1], schema)
 
 
-def derived(first: str, second: str, label: str) -> str:
+def derive_name(first: str, second: str, label: str) -> str:
     """Return the name that PostgreSQL makes of a table's, its columns' and a label, cut as it cuts."""
     parts = [first, second]
     fixed = len(label) + 1 + (1 if second else 0)
@@ -75,7 +75,7 @@ def derived(first: str, second: str, label: str) -> str:
 
 
 @frozen
-class Command:
+class AlterCommand:
     """One part of an ALTER TABLE.
 
     Attributes:
@@ -92,15 +92,15 @@ class Command:
         return getattr(self.tree, "def")
 
 
-def commands(stmt: Any) -> Iterator[Command]:
+def list_commands(stmt: Any) -> Iterator[AlterCommand]:
     """Yield the parts of an ALTER TABLE."""
     for cmd in stmt.cmds:
         tree = cmd.alter_table_cmd
-        yield Command(read_enum_name(tree, "subtype"), tree)
+        yield AlterCommand(read_enum_name(tree, "subtype"), tree)
 
 
 @frozen
-class Constraint:
+class ParsedConstraint:
     """A constraint that is added to a table that is there.
 
     Attributes:
@@ -114,20 +114,22 @@ class Constraint:
     column: Any = None
 
 
-def added_columns(stmt: Any) -> Iterator[Any]:
+def list_added_columns(stmt: Any) -> Iterator[Any]:
     """Yield the columns that an ALTER TABLE adds."""
-    for command in commands(stmt):
+    for command in list_commands(stmt):
         if command.sort == "AT_AddColumn":
             yield command.definition.column_def
 
 
-def constraints_of(column: Any) -> Iterator[Constraint]:
+def list_constraints(column: Any) -> Iterator[ParsedConstraint]:
     """Yield the constraints behind a column."""
     for constraint in column.constraints:
-        yield Constraint(read_enum_name(constraint.constraint, "contype"), constraint.constraint, column)
+        yield ParsedConstraint(
+            read_enum_name(constraint.constraint, "contype"), constraint.constraint, column
+        )
 
 
-def constraints_within(stmt: Any) -> Iterator[Any]:
+def find_constraints(stmt: Any) -> Iterator[Any]:
     """Yield the trees of the constraints of a CREATE TABLE: its own, then those behind its columns."""
     for elt in stmt.table_elts:
         if elt.HasField("constraint"):
@@ -138,17 +140,17 @@ def constraints_within(stmt: Any) -> Iterator[Any]:
                 yield one.constraint
 
 
-def added_constraints(stmt: Any) -> Iterator[Constraint]:
+def list_added_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
     """Yield the constraints that an ALTER TABLE adds, those behind new columns included."""
-    for command in commands(stmt):
+    for command in list_commands(stmt):
         if command.sort == "AT_AddConstraint":
             tree = command.definition.constraint
-            yield Constraint(read_enum_name(tree, "contype"), tree)
+            yield ParsedConstraint(read_enum_name(tree, "contype"), tree)
         elif command.sort == "AT_AddColumn":
-            yield from constraints_of(command.definition.column_def)
+            yield from list_constraints(command.definition.column_def)
 
 
-def keys(constraint: Constraint) -> tuple[str, ...]:
+def list_keys(constraint: ParsedConstraint) -> tuple[str, ...]:
     """Return the columns of a constraint that lists them."""
     if constraint.column is not None:
         return (constraint.column.colname,)
@@ -156,7 +158,7 @@ def keys(constraint: Constraint) -> tuple[str, ...]:
     return tuple(each.string.sval for each in listed)
 
 
-def columns_in(expression: Any) -> tuple[str, ...]:
+def find_columns(expression: Any) -> tuple[str, ...]:
     """Return the columns that an expression names, each once."""
     found = (
         ref.fields[-1].string.sval
@@ -166,42 +168,42 @@ def columns_in(expression: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def type_words(type_name: Any) -> str:
+def render_type(type_name: Any) -> str:
     """Return a type's own name, in small letters, without its schema."""
     return str(type_name.names[-1].string.sval).lower() if type_name.names else ""
 
 
-def functions_in(expression: Any) -> Iterator[str]:
+def find_functions(expression: Any) -> Iterator[str]:
     """Yield the names of the functions that an expression calls, without their schema."""
     for call in find_nodes(expression, "FuncCall"):
         yield call.funcname[-1].string.sval.lower()
 
 
-def made_by(kind: str, node: Any) -> Iterator[Name]:
+def find_created(kind: str, node: Any) -> Iterator[RelationName]:
     """Yield the relations that a statement makes."""
     if kind == "create_stmt":
-        yield name_of(node.create_stmt.relation)
+        yield read_name(node.create_stmt.relation)
     elif kind == "create_table_as_stmt":
-        yield name_of(node.create_table_as_stmt.into.rel)
+        yield read_name(node.create_table_as_stmt.into.rel)
     elif kind == "create_foreign_table_stmt":
-        yield name_of(node.create_foreign_table_stmt.base_stmt.relation)
+        yield read_name(node.create_foreign_table_stmt.base_stmt.relation)
     elif kind == "view_stmt" and not node.view_stmt.replace:
-        yield name_of(node.view_stmt.view)
+        yield read_name(node.view_stmt.view)
     elif kind == "index_stmt" and node.index_stmt.idxname:
-        yield name_of(node.index_stmt.relation).beside(node.index_stmt.idxname)
+        yield read_name(node.index_stmt.relation).name_sibling(node.index_stmt.idxname)
     elif kind == "select_stmt" and node.select_stmt.HasField("into_clause"):
-        yield name_of(node.select_stmt.into_clause.rel)
+        yield read_name(node.select_stmt.into_clause.rel)
 
 
-def renamed_by(kind: str, node: Any) -> Iterator[tuple[Name, Name]]:
+def find_renamed(kind: str, node: Any) -> Iterator[tuple[RelationName, RelationName]]:
     """Yield old and new name of the relation that a statement renames or moves."""
     if kind == "rename_stmt" and read_enum_name(node.rename_stmt, "rename_type") in (
         "OBJECT_TABLE",
         "OBJECT_MATVIEW",
     ):
-        old = name_of(node.rename_stmt.relation)
-        yield old, old.beside(node.rename_stmt.newname)
+        old = read_name(node.rename_stmt.relation)
+        yield old, old.name_sibling(node.rename_stmt.newname)
     elif kind == "alter_object_schema_stmt" and node.alter_object_schema_stmt.HasField("relation"):
-        old = name_of(node.alter_object_schema_stmt.relation)
+        old = read_name(node.alter_object_schema_stmt.relation)
         new = node.alter_object_schema_stmt.newschema
-        yield old, Name(new, old.name, new)
+        yield old, RelationName(new, old.name, new)

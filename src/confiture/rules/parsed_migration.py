@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
-from confiture.rules.parse_tree import Name, made_by, renamed_by
+from confiture.rules.parse_tree import RelationName, find_created, find_renamed
 from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
-    from confiture.rules.schema_model import Known
+    from confiture.rules.schema_model import SchemaModel
 
 Ignores = tuple[tuple[str, str | None], ...]
 
 
 @define(eq=False, slots=False)
-class Piece:
+class ParsedStatement:
     """One statement.
 
     Attributes:
@@ -39,7 +39,7 @@ class Piece:
     line: int
     kind: str
     node: Any = field(repr=False)
-    reading: Reading = field(repr=False)
+    reading: ParsedMigration = field(repr=False)
     index: int = 0
     ignores: Ignores = ()
     report: StatementReport | None = None
@@ -47,23 +47,23 @@ class Piece:
     stmt: Any = field(init=False, repr=False)
 
     @stmt.default
-    def _own_tree(self) -> Any:
+    def _parse_own_tree(self) -> Any:
         return getattr(self.node, self.kind) if self.kind else None
 
     @property
-    def earlier(self) -> tuple[Piece, ...]:
+    def earlier_statements(self) -> tuple[ParsedStatement, ...]:
         """The statements before it."""
         return tuple(self.reading.pieces[: self.index])
 
     @cached_property
-    def inner(self) -> tuple[Piece, ...]:
+    def inner_statements(self) -> tuple[ParsedStatement, ...]:
         """The statements of a DO block, with their lines in the file; none for any other statement."""
         if self.kind != "do_stmt":
             return ()
         return tuple(
-            Piece(
+            ParsedStatement(
                 sql=statement.sql,
-                line=self._line_inside(statement.line),
+                line=self._locate_inner_line(statement.line),
                 kind=statement.kind,
                 node=statement.node,
                 reading=self.reading,
@@ -75,20 +75,20 @@ class Piece:
             if statement.sql is not None
         )
 
-    def _line_inside(self, line: int | None) -> int:
+    def _locate_inner_line(self, line: int | None) -> int:
         # The block's own text starts on its line of the file. A Python migration is different: there
         # `line` is the line of the call, and the string may start elsewhere or be built by code.
         if line is None or self.reading.file.endswith(".py"):
             return self.line
         return self.line + line - 1
 
-    def is_new(self, name: Name) -> bool:
+    def is_new(self, name: RelationName) -> bool:
         """Whether the relation is made earlier in this migration, or in one that goes with it."""
-        return name in self.reading.new_before(self.index)
+        return name in self.reading.list_new_before(self.index)
 
 
 @define(eq=False, slots=False)
-class Reading:
+class ParsedMigration:
     """One migration.
 
     Attributes:
@@ -111,48 +111,48 @@ class Reading:
     transactional: bool = True
     lock_timeout: str | None = None
     statement_timeout: str | None = None
-    pieces: list[Piece] = field(factory=list)
+    pieces: list[ParsedStatement] = field(factory=list)
     ignores: Ignores = ()
     report: MigrationReport | None = field(default=None, repr=False)
-    made_before: frozenset[Name] = frozenset()
-    plan: Together | None = field(default=None, repr=False)
+    made_before: frozenset[RelationName] = frozenset()
+    plan: ParsedPlan | None = field(default=None, repr=False)
 
     @property
-    def known(self) -> Known:
+    def known(self) -> SchemaModel:
         """What is known of the tables that it changes."""
-        return (self.plan or Together([self])).known
+        return (self.plan or ParsedPlan([self])).known
 
     @property
     def label(self) -> str:
         """Version and name as a person reads them."""
         return f"{self.version} {self.name}".rstrip()
 
-    def new_before(self, index: int) -> frozenset[Name]:
+    def list_new_before(self, index: int) -> frozenset[RelationName]:
         """Return what is made before the statement with this index."""
-        return self._made[index]
+        return self._created_by_statement[index]
 
     @cached_property
-    def made(self) -> frozenset[Name]:
+    def created_relations(self) -> frozenset[RelationName]:
         """All that is made up to the migration's end."""
-        return self._made[-1]
+        return self._created_by_statement[-1]
 
     @cached_property
-    def _made(self) -> tuple[frozenset[Name], ...]:
-        return tuple(self._growing())
+    def _created_by_statement(self) -> tuple[frozenset[RelationName], ...]:
+        return tuple(self._accumulate_created())
 
-    def _growing(self) -> Iterator[frozenset[Name]]:
+    def _accumulate_created(self) -> Iterator[frozenset[RelationName]]:
         made = self.made_before
         yield made
         for piece in self.pieces:
-            new = frozenset(made_by(piece.kind, piece.node))
-            for old, renamed in renamed_by(piece.kind, piece.node):
+            new = frozenset(find_created(piece.kind, piece.node))
+            for old, renamed in find_renamed(piece.kind, piece.node):
                 new |= {renamed} if old in made else frozenset()
             made = made | new if new else made
             yield made
 
 
 @define(eq=False, slots=False)
-class Together:
+class ParsedPlan:
     """Migrations that are judged together.
 
     Attributes:
@@ -160,19 +160,19 @@ class Together:
         asked: Returns what the catalog knows, where there is a server.
     """
 
-    readings: Sequence[Reading]
-    asked: Callable[[], Known] | None = None
+    readings: Sequence[ParsedMigration]
+    asked: Callable[[], SchemaModel] | None = None
 
     @cached_property
-    def known(self) -> Known:
+    def known(self) -> SchemaModel:
         """What their text and the catalog tell; looked up when a rule first asks."""
-        from confiture.rules.schema_model import Known, learn
+        from confiture.rules.schema_model import SchemaModel, learn
 
-        return learn(self.asked() if self.asked else Known(), self.readings)
+        return learn(self.asked() if self.asked else SchemaModel(), self.readings)
 
 
-def together(readings: Sequence[Reading], asked: Callable[[], Known] | None = None) -> None:
+def link_plan(readings: Sequence[ParsedMigration], asked: Callable[[], SchemaModel] | None = None) -> None:
     """Have migrations know of each other."""
-    plan = Together(readings, asked)
+    plan = ParsedPlan(readings, asked)
     for reading in readings:
         reading.plan = plan

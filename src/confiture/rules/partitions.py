@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.rules.measurements import locks
-from confiture.rules.parse_tree import Name, commands, derived, name_in, name_of
-from confiture.rules.parsed_migration import Piece
-from confiture.rules.recipes import outside, part, recipe
+from confiture.rules.measurements import was_locked
+from confiture.rules.parse_tree import RelationName, derive_name, list_commands, read_name, read_name_list
+from confiture.rules.parsed_migration import ParsedStatement
+from confiture.rules.recipes import render_recipe, write_non_transactional, write_part
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import deparse_statement, read_enum_name
 from confiture.sql.quote import quote_ident
@@ -20,53 +20,55 @@ _METRIC = (
 _BESIDE = f"{_METRIC} CREATE TABLE metric_c (id bigint NOT NULL, at date NOT NULL, v int);"
 
 
-def _commands(piece: Piece, sort: str) -> Iterator[tuple[Name, Name, Any]]:
+def _list_commands(piece: ParsedStatement, sort: str) -> Iterator[tuple[RelationName, RelationName, Any]]:
     """Yield parent, partition and tree of each ATTACH or DETACH."""
     if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE":
         return
-    parent = name_of(piece.stmt.relation)
-    for command in commands(piece.stmt):
+    parent = read_name(piece.stmt.relation)
+    for command in list_commands(piece.stmt):
         if command.sort == sort:
             tree = command.definition.partition_cmd
-            yield parent, name_of(tree.name), tree
+            yield parent, read_name(tree.name), tree
 
 
-def _attach(piece: Piece) -> Iterator[Hit]:
-    for _, child, tree in _commands(piece, "AT_AttachPartition"):
+def _check_attach(piece: ParsedStatement) -> Iterator[Hit]:
+    for _, child, tree in _list_commands(piece, "AT_AttachPartition"):
         if piece.is_new(child):
             continue
         yield Hit(
             f"reads all of {child} while reads and writes of it wait: "
             "no CHECK proves that its rows belong there",
             str(child),
-            _attach_recipe(piece, child, tree, child),
+            _render_attach_recipe(piece, child, tree, child),
         )
 
 
-def _attach_default(piece: Piece) -> Iterator[Hit]:
-    for parent, child, tree in _commands(piece, "AT_AttachPartition"):
+def _check_attach_default(piece: ParsedStatement) -> Iterator[Hit]:
+    for parent, child, tree in _list_commands(piece, "AT_AttachPartition"):
         default = piece.reading.known.defaults.get(parent)
         if default is not None and not piece.is_new(default) and not tree.bound.is_default:
             yield Hit(
                 f"reads all of {default}, the default partition of {parent}, "
                 "while reads and writes of it wait",
                 str(default),
-                _attach_recipe(piece, default, tree, child, excluding=True),
+                _render_attach_recipe(piece, default, tree, child, excluding=True),
             )
 
 
-def _attach_recipe(piece: Piece, table: Name, tree: Any, child: Name, *, excluding: bool = False) -> str:
-    name = quote_ident(derived(table.name, child.name if excluding else "", "bounds"))
-    bounds = _bounds(piece, name_of(piece.stmt.relation), tree.bound)
+def _render_attach_recipe(
+    piece: ParsedStatement, table: RelationName, tree: Any, child: RelationName, *, excluding: bool = False
+) -> str:
+    name = quote_ident(derive_name(table.name, child.name if excluding else "", "bounds"))
+    bounds = _render_bounds(piece, read_name(piece.stmt.relation), tree.bound)
     check = f"NOT ({bounds})" if excluding else bounds
-    return recipe(
-        part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
-        part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
-        part(f"{piece.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
+    return render_recipe(
+        write_part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
+        write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
+        write_part(f"{piece.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
     )
 
 
-def _bounds(piece: Piece, parent: Name, bound: Any) -> str:
+def _render_bounds(piece: ParsedStatement, parent: RelationName, bound: Any) -> str:
     """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
     from confiture.sql.parser import deparse_expression
 
@@ -90,70 +92,72 @@ def _is_endless(node: Any) -> bool:
     return bool(fields) and fields[-1].string.sval.lower() in ("minvalue", "maxvalue")
 
 
-def _child_scanned(_: Hit, piece: Piece) -> bool:
+def _was_child_scanned(_: Hit, piece: ParsedStatement) -> bool:
     """Whether the new partition is read, or one below it."""
     known = piece.reading.known
-    defaults = [known.defaults.get(parent) for parent, *_ in _commands(piece, "AT_AttachPartition")]
-    return any(not any(default and default.is_rel(rel) for default in defaults) for rel in _scans(piece))
+    defaults = [known.defaults.get(parent) for parent, *_ in _list_commands(piece, "AT_AttachPartition")]
+    return any(not any(default and default.is_rel(rel) for default in defaults) for rel in _list_scans(piece))
 
 
-def _default_scanned(hit: Hit, piece: Piece) -> bool:
+def _was_default_scanned(hit: Hit, piece: ParsedStatement) -> bool:
     """Whether the default partition is read."""
-    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _scans(piece))
+    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _list_scans(piece))
 
 
-def _scans(piece: Piece) -> tuple[str, ...]:
+def _list_scans(piece: ParsedStatement) -> tuple[str, ...]:
     return piece.report.scans if piece.report else ()
 
 
-def _create(piece: Piece) -> Iterator[Hit]:
+def _check_create(piece: ParsedStatement) -> Iterator[Hit]:
     stmt = piece.stmt
     if not stmt.HasField("partbound"):
         return
-    parent, child = name_of(stmt.inh_relations[0].range_var), name_of(stmt.relation)
+    parent, child = read_name(stmt.inh_relations[0].range_var), read_name(stmt.relation)
     if piece.is_new(parent):
         return
     yield Hit(
         f"locks {parent} until the end of the migration: reads and writes of it wait",
         str(parent),
-        recipe(
-            part(
+        render_recipe(
+            write_part(
                 f"CREATE TABLE {child}",
                 f"  (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE);",
-                f"ALTER TABLE {parent} ATTACH PARTITION {child} {_for_values(stmt)};",
+                f"ALTER TABLE {parent} ATTACH PARTITION {child} {_render_for_values(stmt)};",
             )
         ),
     )
 
 
-def _for_values(stmt: Any) -> str:
+def _render_for_values(stmt: Any) -> str:
     text = deparse_statement("create_stmt", stmt)
     at = text.upper().find("FOR VALUES")
     return text[at:] if at >= 0 else "DEFAULT"
 
 
-def _detach(piece: Piece) -> Iterator[Hit]:
-    for parent, child, tree in _commands(piece, "AT_DetachPartition"):
+def _check_detach(piece: ParsedStatement) -> Iterator[Hit]:
+    for parent, child, tree in _list_commands(piece, "AT_DetachPartition"):
         if not tree.concurrent and not piece.is_new(parent):
             yield Hit(
                 f"locks {parent} until the end of the migration: reads and writes of it wait",
                 str(parent),
-                recipe(outside(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;")),
+                render_recipe(
+                    write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;")
+                ),
             )
 
 
-def _drop(piece: Piece) -> Iterator[Hit]:
+def _check_drop(piece: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(piece.stmt, "remove_type") != "OBJECT_TABLE":
         return
-    for child in (name_in(each.list.items) for each in piece.stmt.objects):
+    for child in (read_name_list(each.list.items) for each in piece.stmt.objects):
         parent = piece.reading.known.partitions.get(child)
         if parent is not None:
             yield Hit(
                 f"locks {parent}, of which {child} is a partition: reads and writes of it wait",
                 str(parent),
-                recipe(
-                    outside(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"),
-                    part(f"DROP TABLE {child};"),
+                render_recipe(
+                    write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"),
+                    write_part(f"DROP TABLE {child};"),
                 ),
             )
 
@@ -166,8 +170,8 @@ RULES = (
         summary="ATTACH PARTITION of a table without a CHECK of its bounds",
         effect="reads the whole new partition under an AccessExclusive lock on it",
         risk="nobody reads or writes it until the last row is looked at",
-        check=_attach,
-        confirmed_by=_child_scanned,
+        check=_check_attach,
+        confirmed_by=_was_child_scanned,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AttachPartition",),
         example=Example(
@@ -182,8 +186,8 @@ RULES = (
         summary="ATTACH PARTITION where there is a default partition",
         effect="reads the whole default partition under an AccessExclusive lock",
         risk="nobody reads or writes the default partition meanwhile, and nobody reads the whole table",
-        check=_attach_default,
-        confirmed_by=_default_scanned,
+        check=_check_attach_default,
+        confirmed_by=_was_default_scanned,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AttachPartition",),
         example=Example(
@@ -201,8 +205,8 @@ RULES = (
         summary="CREATE TABLE … PARTITION OF",
         effect="takes an AccessExclusive lock on the parent until the migration's end",
         risk="reads and writes of the whole partitioned table wait; ATTACH lets them pass",
-        check=_create,
-        confirmed_by=locks,
+        check=_check_create,
+        confirmed_by=was_locked,
         kinds=("create_stmt",),
         example=Example(
             _METRIC,
@@ -216,7 +220,7 @@ RULES = (
         summary="DETACH PARTITION without CONCURRENTLY",
         effect="takes an AccessExclusive lock on the parent until the migration's end",
         risk="reads and writes of the whole partitioned table wait",
-        check=_detach,
+        check=_check_detach,
         kinds=("alter_table_stmt",),
         subcommands=("AT_DetachPartition",),
         example=Example(
@@ -232,8 +236,8 @@ RULES = (
         summary="DROP TABLE of a partition",
         effect="takes an AccessExclusive lock on the parent until the migration's end",
         risk="reads and writes of the whole partitioned table wait",
-        check=_drop,
-        confirmed_by=locks,
+        check=_check_drop,
+        confirmed_by=was_locked,
         kinds=("drop_stmt",),
         example=Example(_METRIC, "DROP TABLE metric_a;"),
     ),

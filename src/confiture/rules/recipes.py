@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.rules.parse_tree import Command, Constraint, Name, derived
+from confiture.rules.parse_tree import AlterCommand, ParsedConstraint, RelationName, derive_name
 from confiture.sql.parser import deparse_statement
 from confiture.sql.quote import quote_ident
 
@@ -15,7 +15,7 @@ BATCH_ROWS = 10_000
 
 
 @frozen
-class Part:
+class RecipePart:
     """One migration of a recipe.
 
     Attributes:
@@ -27,17 +27,17 @@ class Part:
     outside: bool = False
 
 
-def part(*lines: str) -> Part:
+def write_part(*lines: str) -> RecipePart:
     """Return a migration that runs in a transaction."""
-    return Part(lines)
+    return RecipePart(lines)
 
 
-def outside(*lines: str) -> Part:
+def write_non_transactional(*lines: str) -> RecipePart:
     """Return a migration that runs statement by statement."""
-    return Part(lines, outside=True)
+    return RecipePart(lines, outside=True)
 
 
-def recipe(*parts: Part) -> str:
+def render_recipe(*parts: RecipePart) -> str:
     """Return the migrations as one text; each begins with a line that counts it, where there are several."""
     return "\n\n".join(
         "\n".join(
@@ -51,7 +51,7 @@ def recipe(*parts: Part) -> str:
     )
 
 
-def altered(stmt: Any, commands: Iterable[Command]) -> str:
+def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:
     """Return the ALTER TABLE with these of its commands only."""
     copied = type(stmt)()
     copied.CopyFrom(stmt)
@@ -61,40 +61,40 @@ def altered(stmt: Any, commands: Iterable[Command]) -> str:
     return f"{deparse_statement('alter_table_stmt', copied)};"
 
 
-def validated_later(stmt: Any, constraint: Constraint, name: str) -> tuple[Part, Part]:
+def split_validation(stmt: Any, constraint: ParsedConstraint, name: str) -> tuple[RecipePart, RecipePart]:
     """Add a constraint without looking at the rows, then look while others read and write."""
     copied = type(stmt)()
     copied.CopyFrom(stmt)
     del copied.cmds[:]
     command = copied.cmds.add().alter_table_cmd
-    _set(command, "subtype", "AT_AddConstraint")
+    _set_field(command, "subtype", "AT_AddConstraint")
     tree = getattr(command, "def").constraint
     tree.CopyFrom(constraint.tree)
     tree.conname, tree.skip_validation, tree.initially_valid = name, True, False
     if constraint.sort == "CONSTR_FOREIGN" and constraint.column is not None:
         tree.fk_attrs.add().string.sval = constraint.column.colname
-    table = Name(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
+    table = RelationName(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
     return (
-        part(f"{deparse_statement('alter_table_stmt', copied)};"),
-        part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
+        write_part(f"{deparse_statement('alter_table_stmt', copied)};"),
+        write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
     )
 
 
-def _set(message: Any, name: str, value: str) -> None:
+def _set_field(message: Any, name: str, value: str) -> None:
     setattr(message, name, message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_name[value].number)
 
 
-def not_null(table: Name, *columns: str) -> tuple[Part, Part]:
+def write_not_null(table: RelationName, *columns: str) -> tuple[RecipePart, RecipePart]:
     """Make columns NOT NULL: the rows are looked at under a lock that lets others read and write."""
-    names = [(column, quote_ident(derived(table.name, column, "filled"))) for column in columns]
+    names = [(column, quote_ident(derive_name(table.name, column, "filled"))) for column in columns]
     add = ", ".join(
         f"ADD CONSTRAINT {name} CHECK ({quote_ident(each)} IS NOT NULL) NOT VALID" for each, name in names
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for _, name in names)
     required = ", ".join(f"ALTER COLUMN {quote_ident(column)} SET NOT NULL" for column in columns)
     return (
-        part(f"ALTER TABLE {table} {add};"),
-        part(
+        write_part(f"ALTER TABLE {table} {add};"),
+        write_part(
             f"ALTER TABLE {table} {validate};",
             f"ALTER TABLE {table} {required};",
             f"ALTER TABLE {table} {', '.join(f'DROP CONSTRAINT {name}' for _, name in names)};",
@@ -102,10 +102,10 @@ def not_null(table: Name, *columns: str) -> tuple[Part, Part]:
     )
 
 
-def backfill(table: Name, column: str, value: str = "DEFAULT") -> Part:
+def write_backfill(table: RelationName, column: str, value: str = "DEFAULT") -> RecipePart:
     """Fill a column a batch at a time, each committed."""
     name = quote_ident(column)
-    return outside(
+    return write_non_transactional(
         "DO $$",
         "BEGIN",
         "  LOOP",

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from confiture.plugins.load import Loaded
 
 
-def gathered(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
+def collect_rules(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
     """Return the built-in rules and those of the plugins, in that order.
 
     Raises:
         PluginFault: A plugin's hook raises, or returns what is no rule or has another one's id.
     """
     found: dict[str, tuple[Rule, str]] = {}
-    for plugin, given in _given(plugins):
+    for plugin, given in _ask_plugins(plugins):
         for rule in given:
             if not isinstance(rule, Rule):
                 raise PluginFault(
@@ -39,7 +39,7 @@ def gathered(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
     return tuple(rule for rule, _ in found.values())
 
 
-def _given(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
+def _ask_plugins(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
     from confiture.hooks import spec
 
     manager = pluggy.PluginManager("confiture")
@@ -51,10 +51,10 @@ def _given(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
             manager = pluggy.PluginManager("confiture")
             manager.add_hookspecs(spec)
             manager.register(plugin.plugin, plugin.name)
-            yield plugin.name, _asked(plugin, manager)
+            yield plugin.name, _ask_plugin(plugin, manager)
 
 
-def _asked(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:
+def _ask_plugin(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:
     try:
         return [rule for given in manager.hook.rules() for rule in given]
     except Exception as error:
@@ -64,7 +64,7 @@ def _asked(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:
         ) from error
 
 
-def severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[str, Severity]:
+def read_severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[str, Severity]:
     """Read ``severity = {rule = "warning"}``.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import field, frozen
 
 if TYPE_CHECKING:
-    from confiture.rules.parsed_migration import Piece, Reading
+    from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 
 Severity = Literal["error", "warning", "info", "off"]
 Basis = Literal["static", "measured", "either"]
@@ -81,9 +81,9 @@ class Rule:
     summary: str
     effect: str
     risk: str
-    check: Callable[[Piece], Iterable[Hit]] | None = field(default=None, repr=False)
-    check_migration: Callable[[Reading], Iterable[Hit]] | None = field(default=None, repr=False)
-    confirmed_by: Callable[[Hit, Piece], bool] | None = field(default=None, repr=False)
+    check: Callable[[ParsedStatement], Iterable[Hit]] | None = field(default=None, repr=False)
+    check_migration: Callable[[ParsedMigration], Iterable[Hit]] | None = field(default=None, repr=False)
+    confirmed_by: Callable[[Hit, ParsedStatement], bool] | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = ()
     subcommands: tuple[str, ...] = ()
     rehearsed_only: bool = False

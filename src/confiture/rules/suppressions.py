@@ -9,8 +9,8 @@ from attrs import define, field
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import MigrationFault
 from confiture.models.report import Finding
-from confiture.rules.fingerprint import fingerprint
-from confiture.rules.parsed_migration import Piece, Reading
+from confiture.rules.fingerprint import make_fingerprint
+from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Rule, Severity
 
 UNUSED = "unused-ignore"
@@ -18,7 +18,7 @@ WITHOUT_REASON = "ignore-without-reason"
 
 
 @define
-class Ignored:
+class Suppressions:
     """The ignores of one migration, and which rules they met.
 
     Attributes:
@@ -27,53 +27,53 @@ class Ignored:
         used: The rules that found something, with the statement's index.
     """
 
-    reading: Reading
+    reading: ParsedMigration
     rules: Sequence[Rule]
     used: set[tuple[str, int]] = field(factory=set)
 
     @property
-    def any(self) -> bool:
+    def has_any(self) -> bool:
         """Whether anything is ignored."""
         return bool(self.reading.ignores) or any(piece.ignores for piece in self.reading.pieces)
 
-    def met(self, rule: str, piece: Piece) -> None:
+    def note_match(self, rule: str, piece: ParsedStatement) -> None:
         """Note that a rule has found something there."""
         self.used.add((rule, piece.index))
 
-    def has(self, rule: str, piece: Piece) -> bool:
+    def suppresses(self, rule: str, piece: ParsedStatement) -> bool:
         """Whether a rule is ignored there."""
-        return any(rule == ignore for ignore, _ in (*self.reading.ignores, *self._of(piece)))
+        return any(rule == ignore for ignore, _ in (*self.reading.ignores, *self._list_ignores(piece)))
 
-    def _of(self, piece: Piece) -> tuple[tuple[str, str | None], ...]:
+    def _list_ignores(self, piece: ParsedStatement) -> tuple[tuple[str, str | None], ...]:
         return self.reading.pieces[piece.index].ignores if self.reading.pieces else ()
 
-    def findings(self, severities: Mapping[str, Severity], *, strict: bool) -> Iterator[Finding]:
+    def find_findings(self, severities: Mapping[str, Severity], *, strict: bool) -> Iterator[Finding]:
         """Yield what is wrong with the ignores themselves."""
         known = {each.id: each for each in self.rules}
         severity = severities.get(UNUSED, "warning")
-        for rule, reason, piece in self._each():
+        for rule, reason, piece in self._iterate_ignores():
             if rule in known and self._is_unused(known[rule], piece) and severity != "off":
                 message = f"ignores {rule}, which finds nothing here"
-                yield self._finding(UNUSED, severity, rule, piece, message)
+                yield self._make_finding(UNUSED, severity, rule, piece, message)
             if strict and not (reason and reason.strip()):
                 message = f'ignores {rule} without a reason: add reason="…"'
-                yield self._finding(WITHOUT_REASON, "error", rule, piece, message)
+                yield self._make_finding(WITHOUT_REASON, "error", rule, piece, message)
 
-    def _each(self) -> Iterator[tuple[str, str | None, Piece | None]]:
+    def _iterate_ignores(self) -> Iterator[tuple[str, str | None, ParsedStatement | None]]:
         for rule, reason in self.reading.ignores:
             yield rule, reason, None
         for piece in self.reading.pieces:
             for rule, reason in piece.ignores:
                 yield rule, reason, piece
 
-    def _is_unused(self, rule: Rule, piece: Piece | None) -> bool:
-        if rule.basis == "measured" and not _all_rehearsed(self.reading):
+    def _is_unused(self, rule: Rule, piece: ParsedStatement | None) -> bool:
+        if rule.basis == "measured" and not _is_all_rehearsed(self.reading):
             return False
         wanted = [piece] if piece else self.reading.pieces
         return not any((rule.id, each.index) in self.used for each in wanted)
 
-    def _finding(
-        self, rule: str, severity: Severity, ignored: str, piece: Piece | None, message: str
+    def _make_finding(
+        self, rule: str, severity: Severity, ignored: str, piece: ParsedStatement | None, message: str
     ) -> Finding:
         assert severity != "off"
         sql = piece.sql if piece else ""
@@ -88,22 +88,22 @@ class Ignored:
             recipe=None,
             basis="static",
             ignored=False,
-            fingerprint=fingerprint(rule, self.reading.file, f"{ignored} {sql}", 1),
+            fingerprint=make_fingerprint(rule, self.reading.file, f"{ignored} {sql}", 1),
         )
 
 
-def _all_rehearsed(reading: Reading) -> bool:
+def _is_all_rehearsed(reading: ParsedMigration) -> bool:
     return all(piece.report is not None and not piece.report.not_rehearsed for piece in reading.pieces)
 
 
-def refuse_unknown(readings: Iterable[Reading], known: Collection[str]) -> None:
+def refuse_unknown(readings: Iterable[ParsedMigration], known: Collection[str]) -> None:
     """Refuse an ignore of a rule that there is not.
 
     Raises:
         MigrationFault: There is one.
     """
     for reading in readings:
-        for rule, line in _named(reading):
+        for rule, line in _list_named_rules(reading):
             if rule not in known:
                 near = did_you_mean(rule, known)
                 raise MigrationFault(
@@ -112,7 +112,7 @@ def refuse_unknown(readings: Iterable[Reading], known: Collection[str]) -> None:
                 )
 
 
-def _named(reading: Reading) -> Iterator[tuple[str, int]]:
+def _list_named_rules(reading: ParsedMigration) -> Iterator[tuple[str, int]]:
     yield from ((rule, 1) for rule, _ in reading.ignores)
     for piece in reading.pieces:
         yield from ((rule, piece.line) for rule, _ in piece.ignores)

@@ -90,12 +90,12 @@ class StatementKind:
 # Each statement is classified before it runs, after it, and again for its report: the cache parses it once.
 # It keeps these small values and drops the trees, which are large.
 @lru_cache(maxsize=4096)
-def statement_kind(sql: str) -> StatementKind:
+def classify_statement(sql: str) -> StatementKind:
     """Return the kind of the first statement of a text; ``is_query`` is False if the text has several."""
     found = parse_leniently(sql)
     if not found:
         return StatementKind()
-    kind = _kind(found[0])
+    kind = _classify(found[0])
     if len(found) == 1:
         return kind
     return StatementKind(kind.node, kind.verb, changes_rows=kind.changes_rows, concurrent=kind.concurrent)
@@ -144,12 +144,12 @@ def _is_transaction_time(node: Any) -> bool:
     )
 
 
-def _kind(parsed: RawStatement) -> StatementKind:
+def _classify(parsed: RawStatement) -> StatementKind:
     node, statement = parsed.kind, getattr(parsed.node, parsed.kind)
     changes_rows = node in _CHANGE_ROWS or (node == "select_stmt" and _has_writing_clause(statement))
     return StatementKind(
         node=node,
-        verb=_verb(node, statement),
+        verb=_find_verb(node, statement),
         changes_rows=changes_rows,
         is_query=node in ("select_stmt", "copy_stmt") or changes_rows,
         may_run_functions=node == "create_table_as_stmt"
@@ -160,7 +160,7 @@ def _kind(parsed: RawStatement) -> StatementKind:
     )
 
 
-def _verb(node: str, statement: Any) -> str:
+def _find_verb(node: str, statement: Any) -> str:
     if node == "vacuum_stmt":
         return "VACUUM" if statement.is_vacuumcmd else "ANALYZE"
     if node == "select_stmt" and statement.values_lists:

@@ -101,7 +101,7 @@ def _unknown(context: HookContext) -> HookResult:
 def _changed(
     conn: Connection[Any], context: HookContext, wanted: Configured, *, together: bool
 ) -> tuple[Relation, ...]:
-    """Return what is to be analyzed; without ``together`` all that is named, for the rest is not known."""
+    """Return what is to be analyzed; without ``link_plan`` all that is named, for the rest is not known."""
     if not together:
         return named(conn, wanted.tables)
     changed = called(conn, context.relations())

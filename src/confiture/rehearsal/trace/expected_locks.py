@@ -15,7 +15,7 @@ from confiture.rehearsal.trace.functions import ReachedBody
 from confiture.rehearsal.trace.snapshot import HeldLock
 from confiture.sql.lock_modes import ExpectedLock, find_expected_locks
 from confiture.sql.lock_modes.expected_lock import ACCESS_EXCLUSIVE
-from confiture.sql.statement_kind import statement_kind
+from confiture.sql.statement_kind import classify_statement
 
 # REINDEX fires them from PostgreSQL 17 on.
 _FIRE_NO_EVENT = ("LOCK", "TRUNCATE", "REINDEX", "CLUSTER")
@@ -62,7 +62,7 @@ def remove_ddl(inner: Sequence[ReachedBody]) -> tuple[ReachedBody, ...]:
                 statements=tuple(
                     one
                     for one in each.body.statements
-                    if one.sql is None or statement_kind(one.sql).verb in _FIRE_NO_EVENT
+                    if one.sql is None or classify_statement(one.sql).verb in _FIRE_NO_EVENT
                 ),
             ),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confiture.rehearsal.trace.catalog import Catalog, KnownRelation
-from confiture.sql.statement_kind import StatementKind, statement_kind
+from confiture.sql.statement_kind import StatementKind, classify_statement
 
 if TYPE_CHECKING:
     from confiture.rehearsal.trace.snapshot import ScanCounts
@@ -61,5 +61,5 @@ def is_truncate(known: KnownRelation, scans: ScanCounts | None, sql: str | None)
     if known.kind != "table":
         return False
     # A hook's SQL is not known: it may have called anything.
-    kind = statement_kind(sql) if sql else StatementKind()
+    kind = classify_statement(sql) if sql else StatementKind()
     return kind.verb == "TRUNCATE" or (kind.may_run_functions and (scans is None or scans.tuples == 0))

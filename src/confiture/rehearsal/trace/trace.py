@@ -42,7 +42,7 @@ from confiture.rehearsal.trace.snapshot import (
 )
 from confiture.rehearsal.trace.steps import StatementTrace
 from confiture.rehearsal.trace.trace_report import add_trace
-from confiture.sql.statement_kind import statement_kind
+from confiture.sql.statement_kind import classify_statement
 
 # The text of a load of data is not read for what it calls.
 _MOST_READ_CHARS = 100_000
@@ -118,8 +118,10 @@ class Tracer:
     def before_statement(self, sql: str) -> None:
         """Make ready to look inside a statement that may run procedures, and for its plan."""
         with self._pause_clock():
-            self._inner_bodies = self._read_inner_bodies(sql) if statement_kind(sql).may_run_functions else ()
-            if self.auto_explain and statement_kind(sql).changes_rows:
+            self._inner_bodies = (
+                self._read_inner_bodies(sql) if classify_statement(sql).may_run_functions else ()
+            )
+            if self.auto_explain and classify_statement(sql).changes_rows:
                 self.auto_explain.begin()
 
     def _read_inner_bodies(self, sql: str) -> tuple[ReachedBody, ...]:
@@ -137,9 +139,13 @@ class Tracer:
         ended_ms = self.now_ms()
         since_ms = ended_ms - duration_ms
         with self._pause_clock():
-            plan = self.auto_explain.end() if self.auto_explain and statement_kind(sql).changes_rows else None
+            plan = (
+                self.auto_explain.end()
+                if self.auto_explain and classify_statement(sql).changes_rows
+                else None
+            )
             now = parse_snapshot(send(self.conn, SNAPSHOT_SQL))
-        if not statement_kind(sql).is_query:
+        if not classify_statement(sql).is_query:
             self._function_names = None  # it may have made one
         sampled = self.lock_monitor.take_sampled_locks()
         step = self._trace_step((now,), sql, since_ms, ended_ms)
@@ -162,7 +168,7 @@ class Tracer:
         if (
             self.auto_explain is None
             or self.auto_explain.loaded is not False
-            or not statement_kind(sql).changes_rows
+            or not classify_statement(sql).changes_rows
         ):
             return None
         return wrap_in_explain(sql)
