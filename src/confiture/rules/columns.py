@@ -78,11 +78,11 @@ _BUILT_IN = frozenset(
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
 
-def list_new_columns(piece: ParsedStatement) -> Iterator[tuple[AlterCommand, Any, dict[str, Any]]]:
+def list_new_columns(statement: ParsedStatement) -> Iterator[tuple[AlterCommand, Any, dict[str, Any]]]:
     """Yield each column that is added to a table that is there, with its constraints by sort."""
-    if piece.is_new(read_name(piece.stmt.relation)):
+    if statement.is_new(read_name(statement.stmt.relation)):
         return
-    for command in list_commands(piece.stmt):
+    for command in list_commands(statement.stmt):
         if command.sort == "AT_AddColumn":
             column = command.definition.column_def
             yield command, column, {each.sort: each.tree for each in list_constraints(column)}
@@ -105,16 +105,16 @@ def _write_required(table: RelationName, column: str, wanted: bool) -> tuple[Rec
     return write_not_null(table, column) if wanted else ()
 
 
-def _check_volatile(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_volatile(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         default = constraints.get("CONSTR_DEFAULT")
         if default is None:
             continue
         called = [each for each in find_functions(default.raw_expr) if each not in STABLE]
         called.sort(key=lambda each: each not in VOLATILE)
         if called:
-            table, name = read_name(piece.stmt.relation), quote_ident(column.colname)
-            plain = render_alter(piece.stmt, [strip_command(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
+            table, name = read_name(statement.stmt.relation), quote_ident(column.colname)
+            plain = render_alter(statement.stmt, [strip_command(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
             value = deparse_expression(default.raw_expr)
             yield Hit(
                 f"rewrites {table} while reads and writes of it wait: "
@@ -129,18 +129,18 @@ def _check_volatile(piece: ParsedStatement) -> Iterator[Hit]:
             )
 
 
-def _check_serial(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_serial(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         serial = SERIALS.get(render_type(column.type_name))
         if not serial and "CONSTR_IDENTITY" not in constraints:
             continue
-        table = read_name(piece.stmt.relation)
+        table = read_name(statement.stmt.relation)
         yield Hit(
             f"rewrites {table} while reads and writes of it wait: every row is given a number",
             str(table),
             _render_serial_recipe(table, column, serial)
             if serial
-            else _render_identity_recipe(table, command, constraints["CONSTR_IDENTITY"], piece.stmt),
+            else _render_identity_recipe(table, command, constraints["CONSTR_IDENTITY"], statement.stmt),
         )
 
 
@@ -181,15 +181,15 @@ def _render_identity_recipe(table: RelationName, command: AlterCommand, identity
     )
 
 
-def _check_stored(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_stored(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         generated = constraints.get("CONSTR_GENERATED")
         if generated is not None and generated.generated_kind != "v":
-            table = read_name(piece.stmt.relation)
+            table = read_name(statement.stmt.relation)
             yield Hit(
                 f"rewrites {table} while reads and writes of it wait: the value of every row is stored",
                 str(table),
-                _render_trigger_recipe(table, column, command, generated, piece.stmt),
+                _render_trigger_recipe(table, column, command, generated, statement.stmt),
             )
 
 
@@ -215,13 +215,13 @@ def _render_trigger_recipe(
     )
 
 
-def _check_domain(piece: ParsedStatement) -> Iterator[Hit]:
-    for _, column, constraints in list_new_columns(piece):
+def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
+    for _, column, constraints in list_new_columns(statement):
         type_name = render_type(column.type_name)
         if type_name in _BUILT_IN or column.type_name.array_bounds or "CONSTR_GENERATED" in constraints:
             continue
-        table = read_name(piece.stmt.relation)
-        domain = piece.reading.known.domains.get(read_name_list(column.type_name.names))
+        table = read_name(statement.stmt.relation)
+        domain = statement.migration.schema.domains.get(read_name_list(column.type_name.names))
         yield Hit(
             f"rewrites {table}: the CHECK of the domain {type_name} is tried on every row",
             str(table),
@@ -242,16 +242,16 @@ def _write_checked(table: RelationName, column: Any, domain: DomainType) -> Iter
     yield write_part(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {n}' for n in names)};")
 
 
-def _check_required_without_value(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_required_without_value(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         given = {"CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"} & constraints.keys()
         required = {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys()
         if given or not required or render_type(column.type_name) in SERIALS:
             continue
-        table, name = read_name(piece.stmt.relation), quote_ident(column.colname)
+        table, name = read_name(statement.stmt.relation), quote_ident(column.colname)
         default = type(command.tree)()
         default.CopyFrom(command.tree)
-        plain = render_alter(piece.stmt, [command]).removesuffix(";")
+        plain = render_alter(statement.stmt, [command]).removesuffix(";")
         yield Hit(
             f"fails with error 23502 where {table} has rows: {name} is NOT NULL and has no default",
             str(table),

@@ -17,113 +17,115 @@ _WAY = "deploy a version of the application that does without it, and then drop 
 _RENAME = "add the new name beside the old one, move the application over, and then drop the old one"
 
 
-def _check_drop_column(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    if read_enum_name(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
-        for command in list_commands(piece.stmt):
+def _check_drop_column(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    if read_enum_name(statement.stmt, "objtype") == "OBJECT_TABLE" and not statement.is_new(table):
+        for command in list_commands(statement.stmt):
             if command.sort == "AT_DropColumn":
                 yield Hit(f"drops {table}.{quote_ident(command.tree.name)}, and what is in it", str(table))
 
 
-def _check_drop_not_null(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
-        if command.sort == "AT_DropNotNull" and not piece.is_new(table):
+def _check_drop_not_null(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
+        if command.sort == "AT_DropNotNull" and not statement.is_new(table):
             yield Hit(
                 f"lets {table}.{quote_ident(command.tree.name)} be NULL: is its reader ready for that?",
                 str(table),
             )
 
 
-def _check_drop_table(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "remove_type") == "OBJECT_TABLE":
-        for table in (read_name_list(each.list.items) for each in piece.stmt.objects):
-            if not piece.is_new(table):
+def _check_drop_table(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "remove_type") == "OBJECT_TABLE":
+        for table in (read_name_list(each.list.items) for each in statement.stmt.objects):
+            if not statement.is_new(table):
                 yield Hit(f"drops {table}, and what is in it", str(table))
 
 
-def _check_drop_schema(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
-        for each in piece.stmt.objects:
+def _check_drop_schema(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "remove_type") == "OBJECT_SCHEMA":
+        for each in statement.stmt.objects:
             yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
 
 
-def _check_drop_database(piece: ParsedStatement) -> Iterator[Hit]:
-    yield Hit(f"drops the database {quote_ident(piece.stmt.dbname)}")
+def _check_drop_database(statement: ParsedStatement) -> Iterator[Hit]:
+    yield Hit(f"drops the database {quote_ident(statement.stmt.dbname)}")
 
 
 def _make_rename_check(sort: str, words: str) -> Any:
-    def hits(piece: ParsedStatement) -> Iterator[Hit]:
-        stmt = piece.stmt
+    def check(statement: ParsedStatement) -> Iterator[Hit]:
+        stmt = statement.stmt
         if read_enum_name(stmt, "rename_type") != sort:
             return
         if stmt.HasField("relation"):
             table = read_name(stmt.relation)
-            if not piece.is_new(table):
+            if not statement.is_new(table):
                 old = f"{table}.{quote_ident(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
                 yield Hit(f"renames the {words} {old} to {quote_ident(stmt.newname)}", str(table))
         else:
             yield Hit(f"renames the {words} {quote_ident(stmt.subname)} to {quote_ident(stmt.newname)}")
 
-    return hits
+    return check
 
 
-def _check_move(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if stmt.HasField("relation") and not piece.is_new(read_name(stmt.relation)):
+def _check_move(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if stmt.HasField("relation") and not statement.is_new(read_name(stmt.relation)):
         table = read_name(stmt.relation)
         yield Hit(f"moves {table} to the schema {quote_ident(stmt.newschema)}", str(table))
 
 
-def _check_rename_table(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.kind == "alter_object_schema_stmt":
-        yield from _check_move(piece)
+def _check_rename_table(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.kind == "alter_object_schema_stmt":
+        yield from _check_move(statement)
     else:
-        yield from _make_rename_check("OBJECT_TABLE", "table")(piece)
+        yield from _make_rename_check("OBJECT_TABLE", "table")(statement)
 
 
-def _check_rename_enum(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.stmt.old_val:
-        name = read_name_list(piece.stmt.type_name)
-        yield Hit(f"renames the value {piece.stmt.old_val!r} of {name} to {piece.stmt.new_val!r}")
+def _check_rename_enum(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.stmt.old_val:
+        name = read_name_list(statement.stmt.type_name)
+        yield Hit(f"renames the value {statement.stmt.old_val!r} of {name} to {statement.stmt.new_val!r}")
 
 
-def _check_rls(reading: ParsedMigration) -> Iterator[Hit]:
-    policies = {read_name(each.stmt.table) for each in reading.pieces if each.kind == "create_policy_stmt"}
-    for piece in reading.pieces:
-        if piece.kind == "alter_table_stmt" and read_name(piece.stmt.relation) not in policies:
-            for command in list_commands(piece.stmt):
+def _check_rls(migration: ParsedMigration) -> Iterator[Hit]:
+    policies = {
+        read_name(each.stmt.table) for each in migration.statements if each.kind == "create_policy_stmt"
+    }
+    for statement in migration.statements:
+        if statement.kind == "alter_table_stmt" and read_name(statement.stmt.relation) not in policies:
+            for command in list_commands(statement.stmt):
                 if command.sort == "AT_EnableRowSecurity":
-                    table = read_name(piece.stmt.relation)
+                    table = read_name(statement.stmt.relation)
                     yield Hit(
                         f"enables row security on {table}, and no policy lets anyone in",
                         str(table),
-                        line=piece.line,
+                        line=statement.line,
                     )
 
 
-def _check_control(piece: ParsedStatement) -> Iterator[Hit]:
-    words = find_transaction_words(piece.kind, piece.node, piece.sql)
+def _check_control(statement: ParsedStatement) -> Iterator[Hit]:
+    words = find_transaction_words(statement.kind, statement.node, statement.sql)
     if words:
         yield Hit(f"{words} in a migration: confiture begins and ends the transaction itself")
 
 
-def _check_uncommitted(reading: ParsedMigration) -> Iterator[Hit]:
+def _check_uncommitted(migration: ParsedMigration) -> Iterator[Hit]:
     opened: int | None = None
-    for piece in reading.pieces:
-        if piece.kind == "transaction_stmt":
-            words = find_transaction_words(piece.kind, piece.node, piece.sql) or ""
+    for statement in migration.statements:
+        if statement.kind == "transaction_stmt":
+            words = find_transaction_words(statement.kind, statement.node, statement.sql) or ""
             if words in ("BEGIN", "START"):
-                opened = piece.line
+                opened = statement.line
             elif words in ("COMMIT", "END", "ROLLBACK", "ABORT"):
                 opened = None
     if opened is not None:
         yield Hit("begins a transaction that is not committed", line=opened)
 
 
-def _check_duplicates(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    listed = stmt.target_list if piece.kind == "update_stmt" else stmt.cols
+def _check_duplicates(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    listed = stmt.target_list if statement.kind == "update_stmt" else stmt.cols
     names = [each.res_target.name for each in listed if not each.res_target.indirection]
     for name in dict.fromkeys(each for each in names if names.count(each) > 1):
         yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(read_name(stmt.relation)))

@@ -37,26 +37,28 @@ _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
 
 
-def _list_added(piece: ParsedStatement, sort: str) -> Iterator[ParsedConstraint]:
+def _list_added(statement: ParsedStatement, sort: str) -> Iterator[ParsedConstraint]:
     """Yield the constraints of a sort that are added, checked at once, to a table that is there."""
-    if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE" or piece.is_new(
-        read_name(piece.stmt.relation)
+    if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE" or statement.is_new(
+        read_name(statement.stmt.relation)
     ):
         return
-    for constraint in list_added_constraints(piece.stmt):
+    for constraint in list_added_constraints(statement.stmt):
         if constraint.sort == sort and not constraint.tree.skip_validation and not constraint.tree.indexname:
             yield constraint
 
 
-def _check_check_constraint(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_CHECK"):
-        table = read_name(piece.stmt.relation)
+def _check_check_constraint(statement: ParsedStatement) -> Iterator[Hit]:
+    for each in _list_added(statement, "CONSTR_CHECK"):
+        table = read_name(statement.stmt.relation)
         columns = find_columns(each.tree.raw_expr)
         name = each.tree.conname or derive_name(table.name, columns[0] if len(columns) == 1 else "", "check")
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: every row is checked",
             str(table),
-            render_recipe(*_write_column_first(piece.stmt, each), *split_validation(piece.stmt, each, name)),
+            render_recipe(
+                *_write_column_first(statement.stmt, each), *split_validation(statement.stmt, each, name)
+            ),
         )
 
 
@@ -74,9 +76,9 @@ def _write_column_first(stmt: Any, constraint: ParsedConstraint) -> tuple[Recipe
     return ()
 
 
-def _check_foreign(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_FOREIGN"):
-        table, other = read_name(piece.stmt.relation), read_name(each.tree.pktable)
+def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
+    for each in _list_added(statement, "CONSTR_FOREIGN"):
+        table, other = read_name(statement.stmt.relation), read_name(each.tree.pktable)
         name = each.tree.conname or derive_name(table.name, "_".join(list_keys(each)), "fkey")
         # A new column without a default holds nothing to be checked.
         empty = each.column is not None and not _has_default(each.column)
@@ -85,7 +87,9 @@ def _check_foreign(piece: ParsedStatement) -> Iterator[Hit]:
             if empty
             else f"reads all of {table} while writes to it and to {other} wait",
             str(table),
-            render_recipe(*_write_column_first(piece.stmt, each), *split_validation(piece.stmt, each, name)),
+            render_recipe(
+                *_write_column_first(statement.stmt, each), *split_validation(statement.stmt, each, name)
+            ),
             severity="warning" if empty else None,
         )
 
@@ -94,21 +98,23 @@ def _has_default(column: Any) -> bool:
     return any(each.sort in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for each in list_constraints(column))
 
 
-def _was_foreign_locked(hit: Hit, piece: ParsedStatement) -> bool:
+def _was_foreign_locked(hit: Hit, statement: ParsedStatement) -> bool:
     return (
-        bool(piece.report and piece.report.locks) if hit.severity == "warning" else was_worked_on(hit, piece)
+        bool(statement.report and statement.report.locks)
+        if hit.severity == "warning"
+        else was_worked_on(hit, statement)
     )
 
 
 def _write_indexed(
-    piece: ParsedStatement, constraint: ParsedConstraint, label: str, name: str
+    statement: ParsedStatement, constraint: ParsedConstraint, label: str, name: str
 ) -> tuple[RecipePart, ...]:
     """Build the index beside the traffic, then make the constraint of it."""
     from postgast.pg_query_pb2 import IndexStmt
 
-    table = read_name(piece.stmt.relation)
+    table = read_name(statement.stmt.relation)
     index = IndexStmt(idxname=name, access_method="btree", unique=True, concurrent=True)
-    index.relation.CopyFrom(piece.stmt.relation)
+    index.relation.CopyFrom(statement.stmt.relation)
     index.nulls_not_distinct = constraint.tree.nulls_not_distinct
     for key in list_keys(constraint):
         index.index_params.add().index_elem.name = key
@@ -119,71 +125,73 @@ def _write_indexed(
     index_name = quote_ident(name)
     add = f"ALTER TABLE {table} ADD CONSTRAINT {index_name} {label} USING INDEX {index_name}{deferred};"
     return (
-        *_write_column_first(piece.stmt, constraint),
+        *_write_column_first(statement.stmt, constraint),
         write_non_transactional(render_concurrently(index)),
         write_part(add),
     )
 
 
-def _check_unique(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_UNIQUE"):
-        table = read_name(piece.stmt.relation)
+def _check_unique(statement: ParsedStatement) -> Iterator[Hit]:
+    for each in _list_added(statement, "CONSTR_UNIQUE"):
+        table = read_name(statement.stmt.relation)
         name = each.tree.conname or derive_name(table.name, "_".join(list_keys(each)), "key")
         yield Hit(
             f"builds an index on {table} while reads and writes of it wait",
             str(table),
-            render_recipe(*_write_indexed(piece, each, "UNIQUE", name)),
+            render_recipe(*_write_indexed(statement, each, "UNIQUE", name)),
         )
 
 
-def _check_primary(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_PRIMARY"):
-        table = read_name(piece.stmt.relation)
+def _check_primary(statement: ParsedStatement) -> Iterator[Hit]:
+    for each in _list_added(statement, "CONSTR_PRIMARY"):
+        table = read_name(statement.stmt.relation)
         name = each.tree.conname or derive_name(table.name, "", "pkey")
         filled = () if each.column is not None else write_not_null(table, *list_keys(each))
         yield Hit(
             f"builds an index on {table} while reads and writes of it wait",
             str(table),
-            render_recipe(*filled, *_write_indexed(piece, each, "PRIMARY KEY", name)),
+            render_recipe(*filled, *_write_indexed(statement, each, "PRIMARY KEY", name)),
         )
 
 
-def _check_primary_of_index(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.is_new(read_name(piece.stmt.relation)):
+def _check_primary_of_index(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.is_new(read_name(statement.stmt.relation)):
         return
-    for constraint in list_added_constraints(piece.stmt):
+    for constraint in list_added_constraints(statement.stmt):
         if constraint.sort == "CONSTR_PRIMARY" and constraint.tree.indexname:
-            table = read_name(piece.stmt.relation)
+            table = read_name(statement.stmt.relation)
             yield Hit(
                 f"reads all of {table} while reads and writes of it wait: "
                 "a column of the index is not NOT NULL yet",
                 str(table),
-                render_recipe(*_write_filled_first(piece, constraint, table)),
+                render_recipe(*_write_filled_first(statement, constraint, table)),
             )
 
 
 def _write_filled_first(
-    piece: ParsedStatement, constraint: ParsedConstraint, table: RelationName
+    statement: ParsedStatement, constraint: ParsedConstraint, table: RelationName
 ) -> Iterator[RecipePart]:
     """Make the columns of the index NOT NULL, those that the migrations before tell."""
     index = table.name_sibling(constraint.tree.indexname)
-    _, columns = piece.reading.known.indexes.get(index, (table, (f"column of {index}",)))
+    _, columns = statement.migration.schema.indexes.get(index, (table, (f"column of {index}",)))
     yield from write_not_null(table, *columns)
-    yield write_part(f"{piece.sql.rstrip().rstrip(';')};")
+    yield write_part(f"{statement.sql.rstrip().rstrip(';')};")
 
 
-def _check_exclude(piece: ParsedStatement) -> Iterator[Hit]:
-    for _ in _list_added(piece, "CONSTR_EXCLUSION"):
-        table = read_name(piece.stmt.relation)
+def _check_exclude(statement: ParsedStatement) -> Iterator[Hit]:
+    for _ in _list_added(statement, "CONSTR_EXCLUSION"):
+        table = read_name(statement.stmt.relation)
         yield Hit(f"builds an index on {table} while reads and writes of it wait", str(table))
 
 
-def _check_set_not_null(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.is_new(read_name(piece.stmt.relation)):
+def _check_set_not_null(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.is_new(read_name(statement.stmt.relation)):
         return
-    columns = [command.tree.name for command in list_commands(piece.stmt) if command.sort == "AT_SetNotNull"]
+    columns = [
+        command.tree.name for command in list_commands(statement.stmt) if command.sort == "AT_SetNotNull"
+    ]
     if columns:
-        table = read_name(piece.stmt.relation)
+        table = read_name(statement.stmt.relation)
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: no CHECK proves "
             f"that {', '.join(map(quote_ident, columns))} holds no NULL",
@@ -192,24 +200,26 @@ def _check_set_not_null(piece: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _check_same_transaction(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_same_transaction(statement: ParsedStatement) -> Iterator[Hit]:
     """Find a VALIDATE whose constraint, or whose table's strong lock, is of the same transaction."""
-    if not piece.reading.transactional:
+    if not statement.migration.transactional:
         return
-    table = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
-        if command.sort == "AT_ValidateConstraint" and not piece.is_new(table):
-            adding = next(_find_adding(piece, table, command.tree.name), None)
+    table = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
+        if command.sort == "AT_ValidateConstraint" and not statement.is_new(table):
+            adding = next(_find_adding(statement, table, command.tree.name), None)
             if adding is not None:
                 yield Hit(
                     f"reads all of {table} under the lock that line {adding.line} has taken",
                     str(table),
-                    render_recipe(write_part(_render_sql(adding)), write_part(_render_sql(piece))),
+                    render_recipe(write_part(_render_sql(adding)), write_part(_render_sql(statement))),
                 )
 
 
-def _find_adding(piece: ParsedStatement, table: RelationName, constraint: str) -> Iterator[ParsedStatement]:
-    for each in piece.earlier_statements:
+def _find_adding(
+    statement: ParsedStatement, table: RelationName, constraint: str
+) -> Iterator[ParsedStatement]:
+    for each in statement.earlier_statements:
         if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
             names = [
                 added.tree.conname
@@ -220,65 +230,65 @@ def _find_adding(piece: ParsedStatement, table: RelationName, constraint: str) -
                 yield each
 
 
-def _render_sql(piece: ParsedStatement) -> str:
-    return f"{piece.sql.rstrip().rstrip(';')};"
+def _render_sql(statement: ParsedStatement) -> str:
+    return f"{statement.sql.rstrip().rstrip(';')};"
 
 
-def _check_new_table(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    for each in find_constraints(piece.stmt):
+def _check_new_table(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    for each in find_constraints(statement.stmt):
         other = read_name(each.pktable) if each.HasField("pktable") else table
-        if other != table and not piece.is_new(other):
+        if other != table and not statement.is_new(other):
             yield Hit(f"locks {other} until the end of the migration: writes to it wait", str(other))
 
 
-def _was_named_locked(hit: Hit, piece: ParsedStatement) -> bool:
-    return any(hit.relation and lock.relation.endswith(hit.relation) for lock in _find_locks(piece))
+def _was_named_locked(hit: Hit, statement: ParsedStatement) -> bool:
+    return any(hit.relation and lock.relation.endswith(hit.relation) for lock in _find_locks(statement))
 
 
-def _find_locks(piece: ParsedStatement) -> tuple[Any, ...]:
-    return piece.report.locks if piece.report else ()
+def _find_locks(statement: ParsedStatement) -> tuple[Any, ...]:
+    return statement.report.locks if statement.report else ()
 
 
-def _check_drop_foreign(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.report is None:
+def _check_drop_foreign(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.report is None:
         return
-    dropped = _list_dropped(piece)
-    parents = _find_partition_keys(piece, dropped)
+    dropped = _list_dropped(statement)
+    parents = _find_partition_keys(statement, dropped)
     others = [
         lock.relation
-        for lock in _find_locks(piece)
+        for lock in _find_locks(statement)
         if dropped
         and lock.kind == "table"
         and not any(name.is_rel(lock.relation) for name in dropped + parents)
     ]
-    if others and (piece.kind == "drop_stmt" or _drops_constraint(piece)):
+    if others and (statement.kind == "drop_stmt" or _drops_constraint(statement)):
         yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
 
 
-def _find_partition_keys(piece: ParsedStatement, dropped: list[RelationName]) -> list[RelationName]:
+def _find_partition_keys(statement: ParsedStatement, dropped: list[RelationName]) -> list[RelationName]:
     """Return what is locked as parent or as partition of what is dropped, not for a foreign key."""
-    family = list(piece.reading.known.partitions.items())
+    family = list(statement.migration.schema.partitions.items())
     below = [child for child, parent in family if parent in dropped]
     for child, parent in family:
         below += [child] if parent in below else []
     return [*below, *(parent for _, parent in family)]
 
 
-def _drops_constraint(piece: ParsedStatement) -> bool:
-    return any(command.sort == "AT_DropConstraint" for command in list_commands(piece.stmt))
+def _drops_constraint(statement: ParsedStatement) -> bool:
+    return any(command.sort == "AT_DropConstraint" for command in list_commands(statement.stmt))
 
 
-def _list_dropped(piece: ParsedStatement) -> list[RelationName]:
-    if piece.kind == "alter_table_stmt":
-        return [read_name(piece.stmt.relation)]
-    if read_enum_name(piece.stmt, "remove_type") != "OBJECT_TABLE":
+def _list_dropped(statement: ParsedStatement) -> list[RelationName]:
+    if statement.kind == "alter_table_stmt":
+        return [read_name(statement.stmt.relation)]
+    if read_enum_name(statement.stmt, "remove_type") != "OBJECT_TABLE":
         return []
-    return [read_name_list(each.list.items) for each in piece.stmt.objects]
+    return [read_name_list(each.list.items) for each in statement.stmt.objects]
 
 
-def _check_domain(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
+def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
     domain = read_name_list(stmt.type_name)
     if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
         constraint = getattr(stmt, "def").constraint

@@ -26,11 +26,11 @@ NO_SEVERITIES: Mapping[str, Severity] = {}
 
 @frozen
 class RuleMatch:
-    """What a rule says of a piece, and how it knows."""
+    """What a rule says of a statement, and how it knows."""
 
     rule: Rule
     hit: Hit
-    piece: ParsedStatement
+    statement: ParsedStatement
     basis: Basis
 
 
@@ -59,11 +59,11 @@ class RuleSet:
     def _list_migration_rules(self) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.check_migration)
 
-    def select_for_statement(self, piece: ParsedStatement) -> tuple[Rule, ...]:
+    def select_for_statement(self, statement: ParsedStatement) -> tuple[Rule, ...]:
         """Return the rules to ask of a statement, each list of them made once."""
-        altered = piece.kind == "alter_table_stmt"
-        sorts = frozenset(command.sort for command in list_commands(piece.stmt)) if altered else None
-        asking = piece.kind, sorts, piece.report is not None, piece.inside
+        altered = statement.kind == "alter_table_stmt"
+        sorts = frozenset(command.sort for command in list_commands(statement.stmt)) if altered else None
+        asking = statement.kind, sorts, statement.report is not None, statement.inside
         if asking not in self._by_statement:
             self._by_statement[asking] = tuple(rule for rule in self.rules if self._applies(rule, *asking))
         return self._by_statement[asking]
@@ -106,20 +106,24 @@ def select_rules(rules: Iterable[Rule], severities: Mapping[str, Severity] = NO_
 
 
 def find_findings(
-    readings: Sequence[ParsedMigration], book: RuleSet, *, empty: Collection[str] = (), strict: bool = False
+    migrations: Sequence[ParsedMigration],
+    rule_set: RuleSet,
+    *,
+    empty: Collection[str] = (),
+    strict: bool = False,
 ) -> tuple[Finding, ...]:
     """Return what is to be known of these migrations, in their order, by line.
 
     Args:
-        readings: The migrations, with what a rehearsal saw where there was one.
-        book: The rules.
+        migrations: The migrations, with what a rehearsal saw where there was one.
+        rule_set: The rules.
         empty: Relations that held no rows when it was rehearsed.
         strict: Whether an ignore needs a reason.
     """
     return tuple(
         each
-        for reading in readings
-        for each in _keep_worst(tuple(_judge_migration(reading, book, empty, strict)))
+        for migration in migrations
+        for each in _keep_worst(tuple(_judge_migration(migration, rule_set, empty, strict)))
     )
 
 
@@ -136,140 +140,148 @@ def has_failure(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
 
 
 def _judge_migration(
-    reading: ParsedMigration, book: RuleSet, empty: Collection[str], strict: bool
+    migration: ParsedMigration, rule_set: RuleSet, empty: Collection[str], strict: bool
 ) -> Iterator[Finding]:
-    ignored = Suppressions(reading, book.rules)
+    ignored = Suppressions(migration, rule_set.rules)
     counted = Counter[tuple[str, str]]()
-    verdicts = sorted(_find_matches(reading, book, empty, ignored), key=_get_place)
+    verdicts = sorted(_find_matches(migration, rule_set, empty, ignored), key=_get_place)
     for verdict in verdicts:
-        severity = book.choose_severity(verdict.rule, verdict.hit)
+        severity = rule_set.choose_severity(verdict.rule, verdict.hit)
         if severity == "off":
             continue
-        same = verdict.rule.id, normalize_sql(verdict.piece.sql)
+        same = verdict.rule.id, normalize_sql(verdict.statement.sql)
         counted[same] += 1
         measured = verdict.basis == "measured"
         yield Finding(
             rule=verdict.rule.id,
             severity=severity,
-            migration=reading.version,
-            file=reading.file,
-            line=verdict.hit.line or verdict.piece.line,
-            relation=find_relation(verdict.hit, verdict.piece) if measured else verdict.hit.relation,
-            message=render_measured(verdict.hit, verdict.piece) if measured else verdict.hit.message,
+            migration=migration.version,
+            file=migration.file,
+            line=verdict.hit.line or verdict.statement.line,
+            relation=find_relation(verdict.hit, verdict.statement) if measured else verdict.hit.relation,
+            message=render_measured(verdict.hit, verdict.statement) if measured else verdict.hit.message,
             recipe=verdict.hit.recipe,
             basis=verdict.basis,
-            ignored=ignored.suppresses(verdict.rule.id, verdict.piece),
-            fingerprint=make_fingerprint(verdict.rule.id, reading.file, verdict.piece.sql, counted[same]),
+            ignored=ignored.suppresses(verdict.rule.id, verdict.statement),
+            fingerprint=make_fingerprint(
+                verdict.rule.id, migration.file, verdict.statement.sql, counted[same]
+            ),
         )
     if ignored.has_any:
-        yield from ignored.find_findings(book.severities, strict=strict)
+        yield from ignored.find_findings(rule_set.severities, strict=strict)
 
 
 def _get_place(verdict: RuleMatch) -> tuple[int, str]:
-    return verdict.hit.line or verdict.piece.line, verdict.rule.id
+    return verdict.hit.line or verdict.statement.line, verdict.rule.id
 
 
 def _find_matches(
-    reading: ParsedMigration, book: RuleSet, empty: Collection[str], ignored: Suppressions
+    migration: ParsedMigration, rule_set: RuleSet, empty: Collection[str], ignored: Suppressions
 ) -> Iterator[RuleMatch]:
-    for piece in reading.pieces:
+    for statement in migration.statements:
         named = False
-        for each in _list_with_inner(piece):
-            for rule in book.select_for_statement(each):
+        for each in _list_with_inner(statement):
+            for rule in rule_set.select_for_statement(each):
                 for hit in _check_statement(rule, each):
-                    ignored.note_match(rule.id, piece)
+                    ignored.note_match(rule.id, statement)
                     verdict = _judge_hit(rule, hit, each, empty)
-                    if piece.report is None and (rule.basis == "measured" or not hit.sure):
-                        book.mark_undecided(rule)
+                    if statement.report is None and (rule.basis == "measured" or not hit.sure):
+                        rule_set.mark_undecided(rule)
                     if verdict:
                         named = named or verdict.basis == "measured"
                         yield verdict
-        if not named and list_long_blocks(piece) and not _is_silenced(book, piece):
-            unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
-            yield from (RuleMatch(rule, _make_unnamed_hit(piece), piece, "measured") for rule in unnamed)
-    for rule in book.wide:
-        for hit in rule.check_migration(reading) if rule.check_migration else ():
-            piece = _find_statement(reading, hit.line)
-            ignored.note_match(rule.id, piece)
-            yield RuleMatch(rule, hit, piece, "measured" if rule.basis == "measured" else "static")
+        if not named and list_long_blocks(statement) and not _is_silenced(rule_set, statement):
+            unnamed = (rule for rule in rule_set.rules if rule.id == LONG_BLOCK)
+            yield from (
+                RuleMatch(rule, _make_unnamed_hit(statement), statement, "measured") for rule in unnamed
+            )
+    for rule in rule_set.wide:
+        for hit in rule.check_migration(migration) if rule.check_migration else ():
+            statement = _find_statement(migration, hit.line)
+            ignored.note_match(rule.id, statement)
+            yield RuleMatch(rule, hit, statement, "measured" if rule.basis == "measured" else "static")
 
 
-def _list_with_inner(piece: ParsedStatement) -> tuple[ParsedStatement, ...]:
+def _list_with_inner(statement: ParsedStatement) -> tuple[ParsedStatement, ...]:
     """Return the statement and, if it was rehearsed, those in its DO block.
 
     The text of a block does not tell which of its branches runs: only a rehearsal can confirm a finding.
     """
-    return (piece, *piece.inner_statements) if piece.report is not None else (piece,)
+    return (statement, *statement.inner_statements) if statement.report is not None else (statement,)
 
 
-def _is_silenced(book: RuleSet, piece: ParsedStatement) -> bool:
+def _is_silenced(rule_set: RuleSet, statement: ParsedStatement) -> bool:
     """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
     return any(
         _check_statement(rule, each)
-        for each in _list_with_inner(piece)
-        for rule in book.silenced
+        for each in _list_with_inner(statement)
+        for rule in rule_set.silenced
         if rule.check and (each.kind in rule.kinds or not (rule.kinds or each.inside))
     )
 
 
-def _check_statement(rule: Rule, piece: ParsedStatement) -> list[Hit]:
+def _check_statement(rule: Rule, statement: ParsedStatement) -> list[Hit]:
     try:
-        return list(rule.check(piece)) if rule.check else []
+        return list(rule.check(statement)) if rule.check else []
     except Exception as error:
         raise PluginFault(
-            f"the rule {rule.id} failed at {piece.reading.file}:{piece.line} with "
+            f"the rule {rule.id} failed at {statement.migration.file}:{statement.line} with "
             f"{type(error).__name__}: {error}",
             hint=f'it can be switched off: severity = {{{rule.id} = "off"}}',
         ) from error
 
 
-def _make_unnamed_hit(piece: ParsedStatement) -> Hit:
-    return Hit(message="", relation=list_long_blocks(piece)[0])
+def _make_unnamed_hit(statement: ParsedStatement) -> Hit:
+    return Hit(message="", relation=list_long_blocks(statement)[0])
 
 
-def _find_statement(reading: ParsedMigration, line: int | None) -> ParsedStatement:
+def _find_statement(migration: ParsedMigration, line: int | None) -> ParsedStatement:
     """Return the statement of a line, for its ignores and its fingerprint."""
-    for piece in reading.pieces:
-        if piece.line == line:
-            return piece
-    return reading.pieces[0] if reading.pieces else ParsedStatement("", line or 1, "", None, reading)
+    for statement in migration.statements:
+        if statement.line == line:
+            return statement
+    return (
+        migration.statements[0]
+        if migration.statements
+        else ParsedStatement("", line or 1, "", None, migration)
+    )
 
 
-def _judge_hit(rule: Rule, hit: Hit, piece: ParsedStatement, empty: Collection[str]) -> RuleMatch | None:
+def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collection[str]) -> RuleMatch | None:
     """Return what becomes of a hit: measured, static, or nothing where the rehearsal says otherwise."""
-    rehearsed = piece.report is not None and piece.report.not_rehearsed is None
+    rehearsed = statement.report is not None and statement.report.not_rehearsed is None
     if not rehearsed:
-        certain = rule.basis != "measured" and hit.sure and not piece.inside
-        return RuleMatch(rule, hit, piece, "static") if certain else None
+        certain = rule.basis != "measured" and hit.sure and not statement.inside
+        return RuleMatch(rule, hit, statement, "static") if certain else None
     if rule.basis == "static":
         return (
             None
-            if piece.inside
-            else RuleMatch(rule, hit, piece, "measured" if list_long_blocks(piece) else "static")
+            if statement.inside
+            else RuleMatch(rule, hit, statement, "measured" if list_long_blocks(statement) else "static")
         )
-    if rule.confirmed_by is None or rule.confirmed_by(hit, piece):
-        return RuleMatch(rule, _soften(rule, hit, piece), piece, "measured")
-    if rule.basis == "measured" or piece.inside or not hit.sure or not _is_empty(hit, piece, empty):
+    if rule.confirmed_by is None or rule.confirmed_by(hit, statement):
+        return RuleMatch(rule, _soften(rule, hit, statement), statement, "measured")
+    if rule.basis == "measured" or statement.inside or not hit.sure or not _is_empty(hit, statement, empty):
         return None
-    return RuleMatch(rule, hit, piece, "static")
+    return RuleMatch(rule, hit, statement, "static")
 
 
-def _soften(rule: Rule, hit: Hit, piece: ParsedStatement) -> Hit:
+def _soften(rule: Rule, hit: Hit, statement: ParsedStatement) -> Hit:
     """Return the hit, milder where a rule of long blocks met an empty table in the rehearsal."""
     if (
         rule.basis == "measured"
         and rule.severity == "error"
         and rule.confirmed_by
-        and not list_long_blocks(piece)
+        and not list_long_blocks(statement)
     ):
         return evolve(hit, severity="warning")
     return hit
 
 
-def _is_empty(hit: Hit, piece: ParsedStatement, empty: Collection[str]) -> bool:
+def _is_empty(hit: Hit, statement: ParsedStatement, empty: Collection[str]) -> bool:
     """Whether the rehearsal could show nothing, because there was no row to read."""
-    worked = list_worked_on(piece)
-    if worked and not list_long_blocks(piece):
+    worked = list_worked_on(statement)
+    if worked and not list_long_blocks(statement):
         return True
     return hit.relation is not None and any(
         each == hit.relation or each.endswith(f".{hit.relation}") for each in empty

@@ -50,8 +50,10 @@ def read_example(example: Example) -> ParsedMigration:
     return readings[1]
 
 
-def find_recipe(rule: Rule, reading: ParsedMigration) -> str | None:
+def find_recipe(rule: Rule, migration: ParsedMigration) -> str | None:
     """Return the recipe that a rule makes of a migration, from its text alone."""
-    found = [hit for piece in reading.pieces for hit in (rule.check(piece) if rule.check else ())]
-    found += rule.check_migration(reading) if rule.check_migration else ()
+    found = [
+        hit for statement in migration.statements for hit in (rule.check(statement) if rule.check else ())
+    ]
+    found += rule.check_migration(migration) if rule.check_migration else ()
     return next((hit.recipe for hit in found if hit.recipe), None)

@@ -46,37 +46,37 @@ def render_created(stmt: Any) -> str:
     return deparse_statement("index_stmt", stmt).replace(" USING btree (", " (", 1)
 
 
-def _is_plain_build(piece: ParsedStatement) -> bool:
-    stmt = piece.stmt
-    return not stmt.concurrent and stmt.relation.inh and not piece.is_new(read_name(stmt.relation))
+def _is_plain_build(statement: ParsedStatement) -> bool:
+    stmt = statement.stmt
+    return not stmt.concurrent and stmt.relation.inh and not statement.is_new(read_name(stmt.relation))
 
 
-def _check_not_concurrent(piece: ParsedStatement) -> Iterator[Hit]:
-    if _is_plain_build(piece) and not _list_built_partitions(piece):
-        table = read_name(piece.stmt.relation)
+def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
+    if _is_plain_build(statement) and not _list_built_partitions(statement):
+        table = read_name(statement.stmt.relation)
         yield Hit(
             f"builds an index on {table} while writes to it wait",
             str(table),
-            render_recipe(write_non_transactional(render_concurrently(piece.stmt))),
+            render_recipe(write_non_transactional(render_concurrently(statement.stmt))),
         )
 
 
-def _list_built_partitions(piece: ParsedStatement) -> tuple[str, ...]:
+def _list_built_partitions(statement: ParsedStatement) -> tuple[str, ...]:
     """Return the other tables that indexes were built on: the partitions."""
-    table = read_name(piece.stmt.relation)
-    builds = piece.report.index_builds if piece.report else ()
+    table = read_name(statement.stmt.relation)
+    builds = statement.report.index_builds if statement.report else ()
     return tuple(dict.fromkeys(build.table for build in builds if not table.is_rel(build.table)))
 
 
-def _check_recurses(piece: ParsedStatement) -> Iterator[Hit]:
-    if not _is_plain_build(piece):
+def _check_recurses(statement: ParsedStatement) -> Iterator[Hit]:
+    if not _is_plain_build(statement):
         return
-    table = read_name(piece.stmt.relation)
+    table = read_name(statement.stmt.relation)
     yield Hit(
         f"builds an index on every partition of {table} while writes to them wait",
         str(table),
         _render_index_by_partition(
-            piece.stmt, table, _list_built_partitions(piece) or (f"{table}_partition",)
+            statement.stmt, table, _list_built_partitions(statement) or (f"{table}_partition",)
         ),
     )
 
@@ -102,16 +102,16 @@ def _render_index_by_partition(stmt: Any, table: RelationName, partitions: tuple
     )
 
 
-def _is_recursive(_: Hit, piece: ParsedStatement) -> bool:
-    return bool(_list_built_partitions(piece))
+def _is_recursive(_: Hit, statement: ParsedStatement) -> bool:
+    return bool(_list_built_partitions(statement))
 
 
-def _check_drop(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
+def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
     if read_enum_name(stmt, "remove_type") != "OBJECT_INDEX" or stmt.concurrent:
         return
     names = [read_name_list(each.list.items) for each in stmt.objects]
-    there = [name for name in names if not piece.is_new(name)]
+    there = [name for name in names if not statement.is_new(name)]
     exists = "IF EXISTS " if stmt.missing_ok else ""
     if there:
         yield Hit(
@@ -123,9 +123,9 @@ def _check_drop(piece: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _check_reindex(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if describe_non_transactional(piece).endswith("CONCURRENTLY"):
+def _check_reindex(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if describe_non_transactional(statement).endswith("CONCURRENTLY"):
         return
     sort = read_enum_name(stmt, "kind").removeprefix("REINDEX_OBJECT_")
     target = (
@@ -135,7 +135,7 @@ def _check_reindex(piece: ParsedStatement) -> Iterator[Hit]:
         if stmt.name
         else ""
     )
-    if stmt.HasField("relation") and piece.is_new(read_name(stmt.relation)):
+    if stmt.HasField("relation") and statement.is_new(read_name(stmt.relation)):
         return
     yield Hit(
         f"rebuilds {'the index' if sort == 'INDEX' else 'every index of'} {target or 'the database'} "
@@ -145,28 +145,28 @@ def _check_reindex(piece: ParsedStatement) -> Iterator[Hit]:
     )
 
 
-def describe_non_transactional(piece: ParsedStatement) -> str:
+def describe_non_transactional(statement: ParsedStatement) -> str:
     """Return what a statement is called that cannot run in a transaction, else nothing."""
-    found = find_transaction_refusal(piece.kind, piece.node)
+    found = find_transaction_refusal(statement.kind, statement.node)
     return found.words if found and found.always else ""
 
 
-def _check_in_transaction(piece: ParsedStatement) -> Iterator[Hit]:
-    words = describe_non_transactional(piece)
+def _check_in_transaction(statement: ParsedStatement) -> Iterator[Hit]:
+    words = describe_non_transactional(statement)
     if (
         words
-        and piece.reading.transactional
-        and not find_transaction_words(piece.kind, piece.node, piece.sql)
+        and statement.migration.transactional
+        and not find_transaction_words(statement.kind, statement.node, statement.sql)
     ):
         yield Hit(
             f"{words} cannot run inside a transaction: error 25001",
             None,
-            render_recipe(write_non_transactional(f"{_render_sql(piece)};")),
+            render_recipe(write_non_transactional(f"{_render_sql(statement)};")),
         )
 
 
-def _render_sql(piece: ParsedStatement) -> str:
-    return re.sub(r"\s*;\s*$", "", piece.sql.strip())
+def _render_sql(statement: ParsedStatement) -> str:
+    return re.sub(r"\s*;\s*$", "", statement.sql.strip())
 
 
 RULES = (

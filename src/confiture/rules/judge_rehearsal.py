@@ -36,14 +36,14 @@ def read_rehearsed(
     readings: list[ParsedMigration] = []
     made = frozenset[RelationName]()
     for work, migration in zip(works, report.migrations, strict=False):
-        reading = _read_migration(work, root)
-        reading.report = migration if migration.outcome == "rehearsed" else None
-        reading.lock_timeout = reading.lock_timeout or lock_timeout
-        reading.statement_timeout = reading.statement_timeout or statement_timeout
-        reading.made_before = made
-        _attach_reports(reading, migration.statements if reading.report else (), python=work.script is None)
-        made = reading.created_relations
-        readings.append(reading)
+        parsed = _read_migration(work, root)
+        parsed.report = migration if migration.outcome == "rehearsed" else None
+        parsed.lock_timeout = parsed.lock_timeout or lock_timeout
+        parsed.statement_timeout = parsed.statement_timeout or statement_timeout
+        parsed.created_before = made
+        _attach_reports(parsed, migration.statements if parsed.report else (), python=work.script is None)
+        made = parsed.created_relations
+        readings.append(parsed)
     return tuple(readings)
 
 
@@ -54,28 +54,30 @@ def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
     return ParsedMigration(work.version, work.name, file, transactional=work.transactional)
 
 
-def _attach_reports(reading: ParsedMigration, reports: Sequence[StatementReport], *, python: bool) -> None:
+def _attach_reports(migration: ParsedMigration, reports: Sequence[StatementReport], *, python: bool) -> None:
     if python:
         for report in reports:
-            _add_report(reading, report)
-    for piece, report in zip(reading.pieces, reports, strict=False) if not python else ():
-        piece.report = report
+            _add_report(migration, report)
+    for statement, report in zip(migration.statements, reports, strict=False) if not python else ():
+        statement.report = report
 
 
-def _add_report(reading: ParsedMigration, report: StatementReport) -> None:
+def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
     """Add a statement that a Python migration ran."""
     try:
         found = parse(report.sql)
     except ParseError:
         return
     for each in found[:1]:
-        index = len(reading.pieces)
-        reading.pieces.append(
-            ParsedStatement(report.sql, report.line or 1, each.kind, each.node, reading, index, report=report)
+        index = len(migration.statements)
+        migration.statements.append(
+            ParsedStatement(
+                report.sql, report.line or 1, each.kind, each.node, migration, index, report=report
+            )
         )
 
 
-def make_judge(settings: Settings, book: RuleSet, *, strict: bool = False) -> Judge:
+def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -> Judge:
     """Return what puts the findings into a rehearsal's report, while its connection is still there.
 
     Raises, when called:
@@ -94,8 +96,8 @@ def make_judge(settings: Settings, book: RuleSet, *, strict: bool = False) -> Ju
         )
         if not conn.closed:
             link_plan(readings, lambda: read_schema_model(conn))
-        refuse_unknown(readings, book.known)
+        refuse_unknown(readings, rule_set.known)
         empty = () if conn.closed else find_empty_relations(conn, report)
-        return evolve(report, findings=find_findings(readings, book, empty=empty, strict=strict))
+        return evolve(report, findings=find_findings(readings, rule_set, empty=empty, strict=strict))
 
     return judge

@@ -44,7 +44,7 @@ def read_script(script: MigrationFile, root: Path) -> ParsedMigration:
 
 def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> ParsedMigration:
     """Return an SQL migration that is parsed already as the rules read it."""
-    reading = ParsedMigration(
+    migration = ParsedMigration(
         version,
         name,
         show_path(parsed.file, root),
@@ -54,18 +54,18 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
         ignores=parsed.ignores,
     )
     for index, statement in enumerate(parsed.statements):
-        reading.pieces.append(
+        migration.statements.append(
             ParsedStatement(
                 statement.sql,
                 statement.line,
                 statement.kind,
                 statement.node,
-                reading,
+                migration,
                 index,
                 ignores=statement.ignores,
             )
         )
-    return reading
+    return migration
 
 
 def show_path(file: Path, root: Path) -> str:
@@ -95,17 +95,17 @@ def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigrat
         MigrationFault: One does not parse.
         MigrationFaults: Several do not.
     """
-    readings: list[ParsedMigration] = []
+    migrations: list[ParsedMigration] = []
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
-            readings.append(read_script(script, root))
+            migrations.append(read_script(script, root))
         except MigrationFault as fault:
             faults.append(fault)
     if faults:
         raise faults[0] if len(faults) == 1 else MigrationFaults(faults)
-    link_plan(readings)
-    return tuple(readings)
+    link_plan(migrations)
+    return tuple(migrations)
 
 
 def lint(
@@ -143,15 +143,15 @@ def lint(
 
 
 def _judge_scripts(
-    settings: Settings, book: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
+    settings: Settings, rule_set: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
 ) -> tuple[tuple[Finding, ...], frozenset[str]]:
     """Return what is found in some of the files, and the rules that could not be judged there."""
-    readings = read_all(scripts, settings.root)
-    refuse_unknown(readings, book.known)
-    for reading in readings:
-        reading.lock_timeout = reading.lock_timeout or settings.lock_timeout
-        reading.statement_timeout = reading.statement_timeout or settings.statement_timeout
-    return find_findings(readings, book, strict=strict), frozenset(book.undecided)
+    migrations = read_all(scripts, settings.root)
+    refuse_unknown(migrations, rule_set.known)
+    for migration in migrations:
+        migration.lock_timeout = migration.lock_timeout or settings.lock_timeout
+        migration.statement_timeout = migration.statement_timeout or settings.statement_timeout
+    return find_findings(migrations, rule_set, strict=strict), frozenset(rule_set.undecided)
 
 
 def _make_notes(rules: Sequence[str]) -> tuple[str, ...]:
@@ -196,18 +196,18 @@ def read_python(script: MigrationFile, root: Path) -> ParsedMigration:
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise MigrationFault(f"{script.path.name}: {error}", file=script.path, line=line) from None
-    reading = ParsedMigration(
+    migration = ParsedMigration(
         script.version,
         script.name,
         show_path(script.path, root),
         transactional=not _is_non_transactional(tree),
     )
     for line, sql in _find_executed(tree):
-        add_statements(reading, sql, line)
-    return reading
+        add_statements(migration, sql, line)
+    return migration
 
 
-def add_statements(reading: ParsedMigration, sql: str, line: int) -> None:
+def add_statements(migration: ParsedMigration, sql: str, line: int) -> None:
     """Add the statements of a text; what the parser refuses, as for its placeholders, is left out."""
     try:
         found = parse(sql)
@@ -215,7 +215,9 @@ def add_statements(reading: ParsedMigration, sql: str, line: int) -> None:
         return
     for each in found:
         text = sql[each.start : each.end]
-        reading.pieces.append(ParsedStatement(text, line, each.kind, each.node, reading, len(reading.pieces)))
+        migration.statements.append(
+            ParsedStatement(text, line, each.kind, each.node, migration, len(migration.statements))
+        )
 
 
 def _is_non_transactional(tree: ast.Module) -> bool:

@@ -22,10 +22,10 @@ def _list_blocking(locks: tuple[Lock, ...]) -> list[Lock]:
     return [lock for lock in locks if lock.blocks and not lock.transient]
 
 
-def _check_after_lock(reading: ParsedMigration) -> Iterator[Hit]:
+def _check_after_lock(migration: ParsedMigration) -> Iterator[Hit]:
     """Find the first statement or hook that runs while an earlier one's lock blocks others."""
-    report = reading.report
-    if report is None or not reading.transactional:
+    report = migration.report
+    if report is None or not migration.transactional:
         return
     held: tuple[Lock, int] | None = None
     for line, text, locks in _list_steps(report):
@@ -66,23 +66,29 @@ def _read_hook(hook: HookReport) -> tuple[int, str, tuple[Lock, ...]]:
     return 0, hook.hook if hook.outcome == "kept" else "", hook.locks
 
 
-def _check_work_after_lock(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_work_after_lock(statement: ParsedStatement) -> Iterator[Hit]:
     """Find what is read or rewritten under the lock of an earlier statement alone."""
-    own = {each.relation for each in _list_blocking(piece.report.locks)} if piece.report else set()
-    for relation in list_long_blocks(piece):
-        if relation not in own and not _locks_itself(piece):
+    own = {each.relation for each in _list_blocking(statement.report.locks)} if statement.report else set()
+    for relation in list_long_blocks(statement):
+        if relation not in own and not _locks_itself(statement):
             yield Hit(f"reads all of {relation} under an earlier lock", relation, severity="error")
 
 
-def _locks_itself(piece: ParsedStatement) -> bool:
+def _locks_itself(statement: ParsedStatement) -> bool:
     """Whether a statement would block others without what came before, though the lock is not new."""
-    if piece.kind == "alter_table_stmt":
-        return {command.sort for command in list_commands(piece.stmt)} != {"AT_ValidateConstraint"}
-    return piece.kind in ("index_stmt", "reindex_stmt", "refresh_mat_view_stmt", "do_stmt", "cluster_stmt")
+    if statement.kind == "alter_table_stmt":
+        return {command.sort for command in list_commands(statement.stmt)} != {"AT_ValidateConstraint"}
+    return statement.kind in (
+        "index_stmt",
+        "reindex_stmt",
+        "refresh_mat_view_stmt",
+        "do_stmt",
+        "cluster_stmt",
+    )
 
 
-def _check_transient(piece: ParsedStatement) -> Iterator[Hit]:
-    for lock in piece.report.locks if piece.report else ():
+def _check_transient(statement: ParsedStatement) -> Iterator[Hit]:
+    for lock in statement.report.locks if statement.report else ():
         if lock.transient and lock.blocks:
             yield Hit(
                 f"blocks {' and '.join(lock.blocks)} of {lock.relation} for a moment: the end shows nothing",
@@ -99,27 +105,27 @@ def _is_zero(value: str | None) -> bool:
         return False
 
 
-def _find_set_values(reading: ParsedMigration, name: str) -> Iterator[tuple[int, str]]:
+def _find_set_values(migration: ParsedMigration, name: str) -> Iterator[tuple[int, str]]:
     """Yield line and value of each SET of a setting."""
-    for piece in reading.pieces:
-        if piece.kind == "variable_set_stmt" and piece.stmt.name == name and piece.stmt.args:
-            constant = piece.stmt.args[0].a_const
-            yield piece.line, constant.sval.sval if constant.HasField("sval") else str(constant.ival.ival)
+    for statement in migration.statements:
+        if statement.kind == "variable_set_stmt" and statement.stmt.name == name and statement.stmt.args:
+            constant = statement.stmt.args[0].a_const
+            yield statement.line, constant.sval.sval if constant.HasField("sval") else str(constant.ival.ival)
 
 
-def _check_no_lock_timeout(reading: ParsedMigration) -> Iterator[Hit]:
-    return _check_no_timeout(reading, "lock_timeout", "5s", _is_zero(reading.lock_timeout))
+def _check_no_lock_timeout(migration: ParsedMigration) -> Iterator[Hit]:
+    return _check_no_timeout(migration, "lock_timeout", "5s", _is_zero(migration.lock_timeout))
 
 
-def _check_no_statement_timeout(reading: ParsedMigration) -> Iterator[Hit]:
-    unset = reading.statement_timeout is None or _is_zero(reading.statement_timeout)
-    return _check_no_timeout(reading, "statement_timeout", "10min", unset)
+def _check_no_statement_timeout(migration: ParsedMigration) -> Iterator[Hit]:
+    unset = migration.statement_timeout is None or _is_zero(migration.statement_timeout)
+    return _check_no_timeout(migration, "statement_timeout", "10min", unset)
 
 
-def _check_no_timeout(reading: ParsedMigration, name: str, value: str, unset: bool) -> Iterator[Hit]:
-    if not reading.transactional or not reading.pieces:
+def _check_no_timeout(migration: ParsedMigration, name: str, value: str, unset: bool) -> Iterator[Hit]:
+    if not migration.transactional or not migration.statements:
         return
-    for line, written in _find_set_values(reading, name):
+    for line, written in _find_set_values(migration, name):
         unset = _is_zero(written)
         if unset:
             yield Hit(
@@ -129,27 +135,27 @@ def _check_no_timeout(reading: ParsedMigration, name: str, value: str, unset: bo
                 line=line,
             )
             return
-    if unset and not any(True for _ in _find_set_values(reading, name)):
+    if unset and not any(True for _ in _find_set_values(migration, name)):
         yield Hit(
             f"runs without a {name}",
             None,
             f"-- confiture: {name}={value}",
-            line=reading.pieces[0].line,
+            line=migration.statements[0].line,
         )
 
 
-def _check_unbounded(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if stmt.HasField("where_clause") or piece.is_new(read_name(stmt.relation)):
+def _check_unbounded(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if stmt.HasField("where_clause") or statement.is_new(read_name(stmt.relation)):
         return
     table = read_name(stmt.relation)
-    verb = "updates" if piece.kind == "update_stmt" else "deletes"
-    yield Hit(f"{verb} every row of {table}", str(table), _render_batches(piece))
+    verb = "updates" if statement.kind == "update_stmt" else "deletes"
+    yield Hit(f"{verb} every row of {table}", str(table), _render_batches(statement))
 
 
-def _render_batches(piece: ParsedStatement) -> str:
-    table = read_name(piece.stmt.relation)
-    head = piece.sql.strip().rstrip(";")
+def _render_batches(statement: ParsedStatement) -> str:
+    table = read_name(statement.stmt.relation)
+    head = statement.sql.strip().rstrip(";")
     return (
         "-- confiture: no-transaction\n"
         "-- with the key of the table for id, in batches of 10000; the backfill plugin also resumes\n"
@@ -162,20 +168,20 @@ def _render_batches(piece: ParsedStatement) -> str:
     )
 
 
-def _has_rows(_: Hit, piece: ParsedStatement) -> bool:
-    return bool(piece.report and piece.report.rows)
+def _has_rows(_: Hit, statement: ParsedStatement) -> bool:
+    return bool(statement.report and statement.report.rows)
 
 
-def _check_combine(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    sorts = {each.sort for each in list_commands(piece.stmt)}
-    if not sorts or sorts - _SCANNING or piece.is_new(table) or _is_deferred(piece):
+def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    sorts = {each.sort for each in list_commands(statement.stmt)}
+    if not sorts or sorts - _SCANNING or statement.is_new(table) or _is_deferred(statement):
         return
-    for each in reversed(piece.earlier_statements):
+    for each in reversed(statement.earlier_statements):
         if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
             before = {command.sort for command in list_commands(each.stmt)}
             if before and not before - _SCANNING and not _is_deferred(each):
-                both = f"{each.sql.strip().rstrip(';')},\n  {_render_tail(piece)};"
+                both = f"{each.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"
                 yield Hit(
                     f"alters {table} again: one ALTER TABLE with line {each.line} reads it once",
                     str(table),
@@ -184,18 +190,20 @@ def _check_combine(piece: ParsedStatement) -> Iterator[Hit]:
             return
 
 
-def _is_deferred(piece: ParsedStatement) -> bool:
+def _is_deferred(statement: ParsedStatement) -> bool:
     return any(
         command.sort == "AT_AddConstraint" and command.definition.constraint.skip_validation
-        for command in list_commands(piece.stmt)
+        for command in list_commands(statement.stmt)
     )
 
 
-def _render_tail(piece: ParsedStatement) -> str:
+def _render_tail(statement: ParsedStatement) -> str:
     from confiture.sql.parser import deparse_statement
 
-    whole = deparse_statement("alter_table_stmt", piece.stmt)
-    head = f"ALTER TABLE {'' if piece.stmt.relation.inh else 'ONLY '}{read_name(piece.stmt.relation)} "
+    whole = deparse_statement("alter_table_stmt", statement.stmt)
+    head = (
+        f"ALTER TABLE {'' if statement.stmt.relation.inh else 'ONLY '}{read_name(statement.stmt.relation)} "
+    )
     return whole.removeprefix(head)
 
 

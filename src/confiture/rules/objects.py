@@ -22,9 +22,9 @@ _TOTAL = (
 )
 
 
-def _check_refresh(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt, view = piece.stmt, read_name(piece.stmt.relation)
-    if not stmt.concurrent and not piece.is_new(view):
+def _check_refresh(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt, view = statement.stmt, read_name(statement.stmt.relation)
+    if not stmt.concurrent and not statement.is_new(view):
         yield Hit(
             f"{'empties' if stmt.skip_data else 'computes anew'} {view} while reads of it wait",
             str(view),
@@ -36,40 +36,40 @@ def _check_refresh(piece: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _check_logged(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
-        if command.sort in ("AT_SetLogged", "AT_SetUnLogged") and not piece.is_new(table):
+def _check_logged(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
+        if command.sort in ("AT_SetLogged", "AT_SetUnLogged") and not statement.is_new(table):
             yield Hit(f"rewrites {table} while reads and writes of it wait", str(table))
 
 
-def _check_full(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if piece.kind == "cluster_stmt":
+def _check_full(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if statement.kind == "cluster_stmt":
         names = [read_name(stmt.relation)] if stmt.HasField("relation") else []
     elif stmt.is_vacuumcmd and is_option_on(stmt.options, "full", default=False):
         names = [read_name(rel.vacuum_relation.relation) for rel in stmt.rels]
     else:
         return
     said = ", ".join(map(str, names)) or "every table"
-    if not names or not all(map(piece.is_new, names)):
+    if not names or not all(map(statement.is_new, names)):
         yield Hit(f"rewrites {said} while reads and writes wait", str(names[0]) if names else None)
 
 
-def _check_trigger(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    if not piece.is_new(table):
+def _check_trigger(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    if not statement.is_new(table):
         yield Hit(f"locks {table} until the end of the migration: writes to it wait", str(table))
 
 
-def _list_dropped(piece: ParsedStatement, sort: str) -> Iterator[RelationName]:
-    if read_enum_name(piece.stmt, "remove_type") == sort:
-        yield from (read_name_list(each.list.items[:-1]) for each in piece.stmt.objects)
+def _list_dropped(statement: ParsedStatement, sort: str) -> Iterator[RelationName]:
+    if read_enum_name(statement.stmt, "remove_type") == sort:
+        yield from (read_name_list(each.list.items[:-1]) for each in statement.stmt.objects)
 
 
-def _check_drop_trigger(piece: ParsedStatement) -> Iterator[Hit]:
-    for table in _list_dropped(piece, "OBJECT_TRIGGER"):
-        if not piece.is_new(table):
+def _check_drop_trigger(statement: ParsedStatement) -> Iterator[Hit]:
+    for table in _list_dropped(statement, "OBJECT_TRIGGER"):
+        if not statement.is_new(table):
             yield _make_exclusive_hit(table)
 
 
@@ -77,57 +77,57 @@ def _make_exclusive_hit(table: RelationName) -> Hit:
     return Hit(f"locks {table} until the end of the migration: reads and writes of it wait", str(table))
 
 
-def _check_rule(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    if not piece.is_new(table):
+def _check_rule(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    if not statement.is_new(table):
         yield _make_exclusive_hit(table)
 
 
-def _check_view(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.stmt.replace:
-        view = read_name(piece.stmt.view)
+def _check_view(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.stmt.replace:
+        view = read_name(statement.stmt.view)
         yield Hit(f"locks {view} until the end of the migration: reads of it wait", str(view))
 
 
-def _check_index(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "objtype") != "OBJECT_INDEX":
+def _check_index(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "objtype") != "OBJECT_INDEX":
         return
-    index = read_name(piece.stmt.relation)
+    index = read_name(statement.stmt.relation)
     yield Hit(f"locks the index {index}: reads of its table wait, because the planner opens it", str(index))
 
 
-def _was_index_locked(_: Hit, piece: ParsedStatement) -> bool:
-    found = piece.report.locks if piece.report else ()
+def _was_index_locked(_: Hit, statement: ParsedStatement) -> bool:
+    found = statement.report.locks if statement.report else ()
     return any(each.kind == "index" and each.mode == "AccessExclusiveLock" for each in found)
 
 
-def _check_lock_table(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.stmt.mode < _SHARE:
+def _check_lock_table(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.stmt.mode < _SHARE:
         return
-    for table in _list_old(piece, (relation.range_var for relation in piece.stmt.relations)):
-        what = "writes" if piece.stmt.mode < _ACCESS_EXCLUSIVE else "reads and writes"
+    for table in _list_old(statement, (relation.range_var for relation in statement.stmt.relations)):
+        what = "writes" if statement.stmt.mode < _ACCESS_EXCLUSIVE else "reads and writes"
         yield Hit(f"locks {table} until the end of the migration: {what} of it wait", str(table))
 
 
 _SHARE, _ACCESS_EXCLUSIVE = 5, 8
 
 
-def _list_old(piece: ParsedStatement, relations: Iterable[Any]) -> Iterator[RelationName]:
+def _list_old(statement: ParsedStatement, relations: Iterable[Any]) -> Iterator[RelationName]:
     for each in map(read_name, relations):
-        if not piece.is_new(each):
+        if not statement.is_new(each):
             yield each
 
 
-def _check_truncate(piece: ParsedStatement) -> Iterator[Hit]:
-    for table in _list_old(piece, (relation.range_var for relation in piece.stmt.relations)):
+def _check_truncate(statement: ParsedStatement) -> Iterator[Hit]:
+    for table in _list_old(statement, (relation.range_var for relation in statement.stmt.relations)):
         yield Hit(f"empties {table} while reads and writes of it wait", str(table))
 
 
-def _check_truncate_cascade(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "behavior") != "DROP_CASCADE":
+def _check_truncate_cascade(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "behavior") != "DROP_CASCADE":
         return
-    names = [read_name(relation.range_var) for relation in piece.stmt.relations]
-    locked = piece.report.locks if piece.report else ()
+    names = [read_name(relation.range_var) for relation in statement.stmt.relations]
+    locked = statement.report.locks if statement.report else ()
     others = [
         each.relation
         for each in locked

@@ -27,7 +27,7 @@ class ParsedStatement:
         line: 1-based, in the file.
         kind: The parser's name of its node.
         node: That node.
-        reading: The migration it is in.
+        migration: The migration it is in.
         index: Its place there.
         ignores: Rules ignored here.
         report: What a rehearsal saw of it; ``None`` without one.
@@ -39,7 +39,7 @@ class ParsedStatement:
     line: int
     kind: str
     node: Any = field(repr=False)
-    reading: ParsedMigration = field(repr=False)
+    migration: ParsedMigration = field(repr=False)
     index: int = 0
     ignores: Ignores = ()
     report: StatementReport | None = None
@@ -53,7 +53,7 @@ class ParsedStatement:
     @property
     def earlier_statements(self) -> tuple[ParsedStatement, ...]:
         """The statements before it."""
-        return tuple(self.reading.pieces[: self.index])
+        return tuple(self.migration.statements[: self.index])
 
     @cached_property
     def inner_statements(self) -> tuple[ParsedStatement, ...]:
@@ -66,7 +66,7 @@ class ParsedStatement:
                 line=self._locate_inner_line(statement.line),
                 kind=statement.kind,
                 node=statement.node,
-                reading=self.reading,
+                migration=self.migration,
                 index=self.index,
                 report=self.report,
                 inside=True,
@@ -78,13 +78,13 @@ class ParsedStatement:
     def _locate_inner_line(self, line: int | None) -> int:
         # The block's own text starts on its line of the file. A Python migration is different: there
         # `line` is the line of the call, and the string may start elsewhere or be built by code.
-        if line is None or self.reading.file.endswith(".py"):
+        if line is None or self.migration.file.endswith(".py"):
             return self.line
         return self.line + line - 1
 
     def is_new(self, name: RelationName) -> bool:
         """Whether the relation is made earlier in this migration, or in one that goes with it."""
-        return name in self.reading.list_new_before(self.index)
+        return name in self.migration.list_new_before(self.index)
 
 
 @define(eq=False, slots=False)
@@ -98,10 +98,10 @@ class ParsedMigration:
         transactional: Whether it runs in a transaction.
         lock_timeout: What it or the configuration says.
         statement_timeout: The same.
-        pieces: Its statements.
+        statements: Its statements.
         ignores: Rules ignored in all of it.
         report: What a rehearsal saw; ``None`` without one.
-        made_before: Relations that earlier migrations of the same plan make.
+        created_before: Relations that earlier migrations of the same plan make.
         plan: The migrations that it is judged with.
     """
 
@@ -111,16 +111,16 @@ class ParsedMigration:
     transactional: bool = True
     lock_timeout: str | None = None
     statement_timeout: str | None = None
-    pieces: list[ParsedStatement] = field(factory=list)
+    statements: list[ParsedStatement] = field(factory=list)
     ignores: Ignores = ()
     report: MigrationReport | None = field(default=None, repr=False)
-    made_before: frozenset[RelationName] = frozenset()
+    created_before: frozenset[RelationName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
 
     @property
-    def known(self) -> SchemaModel:
+    def schema(self) -> SchemaModel:
         """What is known of the tables that it changes."""
-        return (self.plan or ParsedPlan([self])).known
+        return (self.plan or ParsedPlan([self])).schema
 
     @property
     def label(self) -> str:
@@ -141,11 +141,11 @@ class ParsedMigration:
         return tuple(self._accumulate_created())
 
     def _accumulate_created(self) -> Iterator[frozenset[RelationName]]:
-        made = self.made_before
+        made = self.created_before
         yield made
-        for piece in self.pieces:
-            new = frozenset(find_created(piece.kind, piece.node))
-            for old, renamed in find_renamed(piece.kind, piece.node):
+        for statement in self.statements:
+            new = frozenset(find_created(statement.kind, statement.node))
+            for old, renamed in find_renamed(statement.kind, statement.node):
                 new |= {renamed} if old in made else frozenset()
             made = made | new if new else made
             yield made
@@ -156,23 +156,23 @@ class ParsedPlan:
     """Migrations that are judged together.
 
     Attributes:
-        readings: All of them.
-        asked: Returns what the catalog knows, where there is a server.
+        migrations: All of them.
+        read_catalog: Returns what the catalog knows, where there is a server.
     """
 
-    readings: Sequence[ParsedMigration]
-    asked: Callable[[], SchemaModel] | None = None
+    migrations: Sequence[ParsedMigration]
+    read_catalog: Callable[[], SchemaModel] | None = None
 
     @cached_property
-    def known(self) -> SchemaModel:
+    def schema(self) -> SchemaModel:
         """What their text and the catalog tell; looked up when a rule first asks."""
         from confiture.rules.schema_model import SchemaModel, learn
 
-        return learn(self.asked() if self.asked else SchemaModel(), self.readings)
+        return learn(self.read_catalog() if self.read_catalog else SchemaModel(), self.migrations)
 
 
-def link_plan(readings: Sequence[ParsedMigration], asked: Callable[[], SchemaModel] | None = None) -> None:
+def link_plan(migrations: Sequence[ParsedMigration], asked: Callable[[], SchemaModel] | None = None) -> None:
     """Have migrations know of each other."""
-    plan = ParsedPlan(readings, asked)
-    for reading in readings:
-        reading.plan = plan
+    plan = ParsedPlan(migrations, asked)
+    for migration in migrations:
+        migration.plan = plan

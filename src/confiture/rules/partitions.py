@@ -20,59 +20,66 @@ _METRIC = (
 _BESIDE = f"{_METRIC} CREATE TABLE metric_c (id bigint NOT NULL, at date NOT NULL, v int);"
 
 
-def _list_commands(piece: ParsedStatement, sort: str) -> Iterator[tuple[RelationName, RelationName, Any]]:
+def _list_commands(statement: ParsedStatement, sort: str) -> Iterator[tuple[RelationName, RelationName, Any]]:
     """Yield parent, partition and tree of each ATTACH or DETACH."""
-    if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE":
+    if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE":
         return
-    parent = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
+    parent = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
         if command.sort == sort:
             tree = command.definition.partition_cmd
             yield parent, read_name(tree.name), tree
 
 
-def _check_attach(piece: ParsedStatement) -> Iterator[Hit]:
-    for _, child, tree in _list_commands(piece, "AT_AttachPartition"):
-        if piece.is_new(child):
+def _check_attach(statement: ParsedStatement) -> Iterator[Hit]:
+    for _, child, tree in _list_commands(statement, "AT_AttachPartition"):
+        if statement.is_new(child):
             continue
         yield Hit(
             f"reads all of {child} while reads and writes of it wait: "
             "no CHECK proves that its rows belong there",
             str(child),
-            _render_attach_recipe(piece, child, tree, child),
+            _render_attach_recipe(statement, child, tree, child),
         )
 
 
-def _check_attach_default(piece: ParsedStatement) -> Iterator[Hit]:
-    for parent, child, tree in _list_commands(piece, "AT_AttachPartition"):
-        default = piece.reading.known.defaults.get(parent)
-        if default is not None and not piece.is_new(default) and not tree.bound.is_default:
+def _check_attach_default(statement: ParsedStatement) -> Iterator[Hit]:
+    for parent, child, tree in _list_commands(statement, "AT_AttachPartition"):
+        default = statement.migration.schema.defaults.get(parent)
+        if default is not None and not statement.is_new(default) and not tree.bound.is_default:
             yield Hit(
                 f"reads all of {default}, the default partition of {parent}, "
                 "while reads and writes of it wait",
                 str(default),
-                _render_attach_recipe(piece, default, tree, child, excluding=True),
+                _render_attach_recipe(statement, default, tree, child, excluding=True),
             )
 
 
 def _render_attach_recipe(
-    piece: ParsedStatement, table: RelationName, tree: Any, child: RelationName, *, excluding: bool = False
+    statement: ParsedStatement,
+    table: RelationName,
+    tree: Any,
+    child: RelationName,
+    *,
+    excluding: bool = False,
 ) -> str:
     name = quote_ident(derive_name(table.name, child.name if excluding else "", "bounds"))
-    bounds = _render_bounds(piece, read_name(piece.stmt.relation), tree.bound)
+    bounds = _render_bounds(statement, read_name(statement.stmt.relation), tree.bound)
     check = f"NOT ({bounds})" if excluding else bounds
     return render_recipe(
         write_part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
         write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
-        write_part(f"{piece.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
+        write_part(f"{statement.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
     )
 
 
-def _render_bounds(piece: ParsedStatement, parent: RelationName, bound: Any) -> str:
+def _render_bounds(statement: ParsedStatement, parent: RelationName, bound: Any) -> str:
     """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
     from confiture.sql.parser import deparse_expression
 
-    columns: tuple[str, ...] = piece.reading.known.partition_keys.get(parent, (f"key_of_{parent.name}",))
+    columns: tuple[str, ...] = statement.migration.schema.partition_keys.get(
+        parent, (f"key_of_{parent.name}",)
+    )
     if bound.strategy == "l":
         values = ", ".join(deparse_expression(listdatum) for listdatum in bound.listdatums)
         return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
@@ -92,28 +99,30 @@ def _is_endless(node: Any) -> bool:
     return bool(fields) and fields[-1].string.sval.lower() in ("minvalue", "maxvalue")
 
 
-def _was_child_scanned(_: Hit, piece: ParsedStatement) -> bool:
+def _was_child_scanned(_: Hit, statement: ParsedStatement) -> bool:
     """Whether the new partition is read, or one below it."""
-    known = piece.reading.known
-    defaults = [known.defaults.get(parent) for parent, *_ in _list_commands(piece, "AT_AttachPartition")]
-    return any(not any(default and default.is_rel(rel) for default in defaults) for rel in _list_scans(piece))
+    known = statement.migration.schema
+    defaults = [known.defaults.get(parent) for parent, *_ in _list_commands(statement, "AT_AttachPartition")]
+    return any(
+        not any(default and default.is_rel(rel) for default in defaults) for rel in _list_scans(statement)
+    )
 
 
-def _was_default_scanned(hit: Hit, piece: ParsedStatement) -> bool:
+def _was_default_scanned(hit: Hit, statement: ParsedStatement) -> bool:
     """Whether the default partition is read."""
-    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _list_scans(piece))
+    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _list_scans(statement))
 
 
-def _list_scans(piece: ParsedStatement) -> tuple[str, ...]:
-    return piece.report.scans if piece.report else ()
+def _list_scans(statement: ParsedStatement) -> tuple[str, ...]:
+    return statement.report.scans if statement.report else ()
 
 
-def _check_create(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
+def _check_create(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
     if not stmt.HasField("partbound"):
         return
     parent, child = read_name(stmt.inh_relations[0].range_var), read_name(stmt.relation)
-    if piece.is_new(parent):
+    if statement.is_new(parent):
         return
     yield Hit(
         f"locks {parent} until the end of the migration: reads and writes of it wait",
@@ -134,9 +143,9 @@ def _render_for_values(stmt: Any) -> str:
     return text[at:] if at >= 0 else "DEFAULT"
 
 
-def _check_detach(piece: ParsedStatement) -> Iterator[Hit]:
-    for parent, child, tree in _list_commands(piece, "AT_DetachPartition"):
-        if not tree.concurrent and not piece.is_new(parent):
+def _check_detach(statement: ParsedStatement) -> Iterator[Hit]:
+    for parent, child, tree in _list_commands(statement, "AT_DetachPartition"):
+        if not tree.concurrent and not statement.is_new(parent):
             yield Hit(
                 f"locks {parent} until the end of the migration: reads and writes of it wait",
                 str(parent),
@@ -146,11 +155,11 @@ def _check_detach(piece: ParsedStatement) -> Iterator[Hit]:
             )
 
 
-def _check_drop(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "remove_type") != "OBJECT_TABLE":
+def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "remove_type") != "OBJECT_TABLE":
         return
-    for child in (read_name_list(each.list.items) for each in piece.stmt.objects):
-        parent = piece.reading.known.partitions.get(child)
+    for child in (read_name_list(each.list.items) for each in statement.stmt.objects):
+        parent = statement.migration.schema.partitions.get(child)
         if parent is not None:
             yield Hit(
                 f"locks {parent}, of which {child} is a partition: reads and writes of it wait",

@@ -47,7 +47,7 @@ class SchemaModel:
         partitions: The parent of each partition.
         defaults: The default partition of each partitioned table.
         checks: Of each table that the catalog knows.
-        made: The trees of the tables that the migrations make.
+        created: The trees of the tables that the migrations make.
         domains: By name.
     """
 
@@ -56,42 +56,42 @@ class SchemaModel:
     partitions: dict[RelationName, RelationName] = field(factory=dict)
     defaults: dict[RelationName, RelationName] = field(factory=dict)
     checks: dict[RelationName, tuple[CheckConstraint, ...]] = field(factory=dict)
-    made: dict[RelationName, Any] = field(factory=dict)
+    created: dict[RelationName, Any] = field(factory=dict)
     domains: dict[RelationName, DomainType] = field(factory=dict)
 
     def list_checks(self, table: RelationName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
-        if table not in self.made:
+        if table not in self.created:
             return self.checks.get(table, ())
-        trees = find_constraints(self.made[table])
+        trees = find_constraints(self.created[table])
         return tuple(
             _read_check(table, tree) for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"
         )
 
 
-def learn(known: SchemaModel, readings: Iterable[ParsedMigration]) -> SchemaModel:
+def learn(known: SchemaModel, migrations: Iterable[ParsedMigration]) -> SchemaModel:
     """Add what the text of these migrations tells, and return it."""
-    for reading in readings:
-        for piece in reading.pieces:
-            _learn(known, piece)
+    for migration in migrations:
+        for statement in migration.statements:
+            _learn(known, statement)
     return known
 
 
-def _learn(known: SchemaModel, piece: ParsedStatement) -> None:
-    stmt = piece.stmt
-    if piece.kind == "index_stmt" and stmt.idxname:
+def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
+    stmt = statement.stmt
+    if statement.kind == "index_stmt" and stmt.idxname:
         table = read_name(stmt.relation)
         columns = tuple(parameter.index_elem.name for parameter in stmt.index_params)
         known.indexes[table.name_sibling(stmt.idxname)] = (table, columns)
-    elif piece.kind == "create_stmt":
-        _learn_table(known, piece)
-    elif piece.kind == "create_domain_stmt":
+    elif statement.kind == "create_stmt":
+        _learn_table(known, statement)
+    elif statement.kind == "create_domain_stmt":
         trees = [constraint.constraint for constraint in stmt.constraints]
         checks = [tree.raw_expr for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"]
         known.domains[read_name_list(stmt.domainname)] = DomainType(
             deparse_type(stmt.type_name), tuple(map(deparse_expression, checks))
         )
-    elif piece.kind == "alter_table_stmt":
+    elif statement.kind == "alter_table_stmt":
         for command in list_commands(stmt):
             if command.sort == "AT_AttachPartition":
                 child = command.definition.partition_cmd
@@ -100,15 +100,15 @@ def _learn(known: SchemaModel, piece: ParsedStatement) -> None:
                 )
 
 
-def _learn_table(known: SchemaModel, piece: ParsedStatement) -> None:
-    stmt, table = piece.stmt, read_name(piece.stmt.relation)
+def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:
+    stmt, table = statement.stmt, read_name(statement.stmt.relation)
     if stmt.HasField("partspec"):
         params = (parameter.partition_elem.name for parameter in stmt.partspec.part_params)
         known.partition_keys[table] = tuple(filter(None, params))
     if stmt.HasField("partbound"):
         parent = read_name(stmt.inh_relations[0].range_var)
         _learn_partition(known, parent, table, stmt.partbound.is_default)
-    known.made[table] = stmt
+    known.created[table] = stmt
 
 
 def _read_check(table: RelationName, tree: Any) -> CheckConstraint:

@@ -19,91 +19,91 @@ _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _TABLES = ("create_stmt", "alter_table_stmt")
 
 
-def _list_columns(piece: ParsedStatement) -> Iterator[Any]:
-    if piece.kind == "create_stmt":
-        yield from (elt.column_def for elt in piece.stmt.table_elts if elt.HasField("column_def"))
+def _list_columns(statement: ParsedStatement) -> Iterator[Any]:
+    if statement.kind == "create_stmt":
+        yield from (elt.column_def for elt in statement.stmt.table_elts if elt.HasField("column_def"))
     else:
-        yield from list_added_columns(piece.stmt)
+        yield from list_added_columns(statement.stmt)
 
 
 def _make_type_check(names: str, instead: str) -> Callable[[ParsedStatement], Iterator[Hit]]:
     wanted = frozenset(names.split())
 
-    def hits(piece: ParsedStatement) -> Iterator[Hit]:
-        for column in _list_columns(piece):
+    def check(statement: ParsedStatement) -> Iterator[Hit]:
+        for column in _list_columns(statement):
             if render_type(column.type_name) in wanted:
                 yield Hit(
                     f"{quote_ident(column.colname)} is {render_type(column.type_name)}: {instead}",
-                    str(read_name(piece.stmt.relation)),
+                    str(read_name(statement.stmt.relation)),
                 )
 
-    return hits
+    return check
 
 
-def _check_serial(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_serial(statement: ParsedStatement) -> Iterator[Hit]:
     return _make_type_check(
         "serial serial4 serial8 bigserial smallserial serial2", "GENERATED … AS IDENTITY"
-    )(piece)
+    )(statement)
 
 
-def _check_text(piece: ParsedStatement) -> Iterator[Hit]:
-    return _make_type_check("varchar bpchar char", "text, with a CHECK for the length")(piece)
+def _check_text(statement: ParsedStatement) -> Iterator[Hit]:
+    return _make_type_check("varchar bpchar char", "text, with a CHECK for the length")(statement)
 
 
 def _check_lookup(_: ParsedStatement) -> Iterator[Hit]:
     yield Hit("makes an enum: no value of it can ever be dropped, those of a table can")
 
 
-def _check_too_long(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_too_long(statement: ParsedStatement) -> Iterator[Hit]:
     # The parser has cut them already: only the text still has them whole.
-    for found in _LONG_NAME.finditer(_STRING.sub("''", piece.sql)):
+    for found in _LONG_NAME.finditer(_STRING.sub("''", statement.sql)):
         name = found.group().strip('"')
         if len(name.encode()) > _LONGEST_BYTES:
             yield Hit(f"{name[:20]}… is longer than 63 bytes and will be cut")
 
 
-def _check_schema(piece: ParsedStatement) -> Iterator[Hit]:
-    for relation in find_nodes(piece.node, "RangeVar"):
+def _check_schema(statement: ParsedStatement) -> Iterator[Hit]:
+    for relation in find_nodes(statement.node, "RangeVar"):
         if hasattr(relation, "relname") and relation.relname and not relation.schemaname:
             yield Hit(f"{read_name(relation)} is named without its schema", str(read_name(relation)))
             return
 
 
-def _check_robust(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if piece.reading.transactional:
+def _check_robust(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if statement.migration.transactional:
         return
-    if piece.kind == "drop_stmt" and not stmt.missing_ok:
+    if statement.kind == "drop_stmt" and not stmt.missing_ok:
         yield Hit("DROP without IF EXISTS cannot be repeated after a failure")
-    elif piece.kind in ("create_stmt", "index_stmt") and not stmt.if_not_exists:
+    elif statement.kind in ("create_stmt", "index_stmt") and not stmt.if_not_exists:
         yield Hit("CREATE without IF NOT EXISTS cannot be repeated after a failure")
 
 
-def _check_fk_index(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_fk_index(statement: ParsedStatement) -> Iterator[Hit]:
     trees = [
         node
-        for node in find_nodes(piece.node, "Constraint")
+        for node in find_nodes(statement.node, "Constraint")
         if read_enum_name(node, "contype") == "CONSTR_FOREIGN"
     ]
-    own = read_name(piece.stmt.relation)
-    indexed = {columns[:1] for table, columns in piece.reading.known.indexes.values() if table == own}
+    own = read_name(statement.stmt.relation)
+    indexed = {columns[:1] for table, columns in statement.migration.schema.indexes.values() if table == own}
     for tree in trees:
-        columns = _list_columns_of(piece, tree)
+        columns = _list_columns_of(statement, tree)
         if columns and columns[:1] not in indexed:
-            table = read_name(piece.stmt.relation)
+            table = read_name(statement.stmt.relation)
             yield Hit(
                 f"no index on {quote_ident(columns[0])}: deleting what it refers to reads all of {table}",
                 str(table),
             )
 
 
-def _list_columns_of(piece: ParsedStatement, tree: Any) -> tuple[str, ...]:
+def _list_columns_of(statement: ParsedStatement, tree: Any) -> tuple[str, ...]:
     if tree.fk_attrs:
         return tuple(attr.string.sval for attr in tree.fk_attrs)
     return next(
         (
             (column.colname,)
-            for column in _list_columns(piece)
+            for column in _list_columns(statement)
             for each in list_constraints(column)
             if each.tree == tree
         ),

@@ -16,16 +16,16 @@ from confiture.sql.quote import quote_ident
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
 
 
-def _list_changed(piece: ParsedStatement) -> Iterator[tuple[RelationName, AlterCommand]]:
-    table = read_name(piece.stmt.relation)
-    if not piece.is_new(table):
-        for command in list_commands(piece.stmt):
+def _list_changed(statement: ParsedStatement) -> Iterator[tuple[RelationName, AlterCommand]]:
+    table = read_name(statement.stmt.relation)
+    if not statement.is_new(table):
+        for command in list_commands(statement.stmt):
             if command.sort == "AT_AlterColumnType":
                 yield table, command
 
 
-def _check_rewritten(piece: ParsedStatement) -> Iterator[Hit]:
-    for table, command in _list_changed(piece):
+def _check_rewritten(statement: ParsedStatement) -> Iterator[Hit]:
+    for table, command in _list_changed(statement):
         yield Hit(
             f"rewrites {table} while reads and writes of it wait: "
             f"{quote_ident(command.tree.name)} changes its type",
@@ -34,8 +34,8 @@ def _check_rewritten(piece: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _check_rebuilt(piece: ParsedStatement) -> Iterator[Hit]:
-    for table, command in _list_changed(piece):
+def _check_rebuilt(statement: ParsedStatement) -> Iterator[Hit]:
+    for table, command in _list_changed(statement):
         yield Hit(
             f"builds the indexes on {quote_ident(command.tree.name)} anew "
             f"while reads and writes of {table} wait",
@@ -85,15 +85,17 @@ def _write_fill(table: RelationName, column: str, old: str, new: str, type_name:
     return RecipePart(tuple(lines), outside=True)
 
 
-def _check_rechecked(piece: ParsedStatement) -> Iterator[Hit]:
-    for table, command in _list_changed(piece):
+def _check_rechecked(statement: ParsedStatement) -> Iterator[Hit]:
+    for table, command in _list_changed(statement):
         column = command.tree.name
-        known = [each for each in piece.reading.known.list_checks(table) if column in each.columns]
+        known = [each for each in statement.migration.schema.list_checks(table) if column in each.columns]
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: "
             f"a CHECK of {quote_ident(column)} is tried on every row",
             str(table),
-            render_recipe(*_write_recheck(table, known, piece.sql.rstrip().rstrip(";"))) if known else None,
+            render_recipe(*_write_recheck(table, known, statement.sql.rstrip().rstrip(";")))
+            if known
+            else None,
         )
 
 
