@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from confiture.exceptions import ConfitureError, Interrupted
+from confiture.exceptions import Interrupted, UserFault
 
 if TYPE_CHECKING:
     from confiture.exceptions import MigrationFault
@@ -40,7 +40,7 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
     Raises:
         BaseException: The error itself, if it is a bug in confiture.
     """
-    if isinstance(error, ConfitureError):
+    if isinstance(error, UserFault):
         return _explain_fault(error), error.exit_code
     if isinstance(error, click.ClickException):
         return _explain_usage_error(error), 2
@@ -51,7 +51,7 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
     raise error
 
 
-def _explain_fault(fault: ConfitureError) -> list[str]:
+def _explain_fault(fault: UserFault) -> list[str]:
     from confiture.exceptions import MigrationFault, MigrationFaults
 
     if isinstance(fault, MigrationFaults):

@@ -15,7 +15,7 @@ from confiture.cli.outputs import Outputs, open_outputs
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError, Interrupted, MigrationFault, SourceFault
+from confiture.exceptions import Interrupted, MigrationFault, SourceFault, UserFault
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
     with open_outputs(flags) as out:
         try:
             report = _run_operation(flags, operation)
-        except ConfitureError as fault:
+        except UserFault as fault:
             _write_report(out.drop_text(), build_refused_report(mode, fault))
             raise
         except Interrupted as signal:
@@ -68,13 +68,13 @@ def _write_report(out: Outputs, report: Report) -> None:
     """Write the report; if the run had already failed, its exit code wins over a write error."""
     try:
         out.write("report", report)
-    except (ConfitureError, OSError) as error:
+    except (UserFault, OSError) as error:
         if not report.exit_code:
             raise
         say(explain_error(error)[0])
 
 
-def build_refused_report(mode: Mode, fault: ConfitureError) -> Report:
+def build_refused_report(mode: Mode, fault: UserFault) -> Report:
     """Return the report of a run that was not begun."""
     place = fault if isinstance(fault, MigrationFault) else None
     return Report(

@@ -18,7 +18,7 @@ from attrs import frozen
 from confiture.cli.context import read_settings
 from confiture.cli.error_messages import wants_colour
 from confiture.cli.flags import Flags
-from confiture.exceptions import ConfitureError, PluginFault, UsageFault
+from confiture.exceptions import PluginFault, UsageFault, UserFault
 from confiture.output import FORMATS, OutputKind, load_renderer
 from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
 
@@ -87,11 +87,11 @@ class Outputs:
         Raises:
             UsageFault: A file cannot be written after all.
         """
-        failed: list[ConfitureError] = []
+        failed: list[UserFault] = []
         for target in self.targets:
             try:
                 self._write(target, kind, value)
-            except ConfitureError as fault:
+            except UserFault as fault:
                 # The other reports are written all the same.
                 failed.append(fault)
         if failed:

@@ -15,7 +15,7 @@ from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError, SourceFault, UsageFault
+from confiture.exceptions import SourceFault, UsageFault, UserFault
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _add_dump(settings: Settings, report: Report) -> Report:
 
     try:
         dump = write_schema(settings)
-    except ConfitureError as error:
+    except UserFault as error:
         fault = Fault(error.message, hint=error.hint)
         return evolve(report, exit_code=error.exit_code, fault=fault)
     word = "wrote" if dump.changed else "not changed:"

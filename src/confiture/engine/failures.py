@@ -9,7 +9,7 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
 from confiture.engine.statements import StatementRunner
-from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
+from confiture.exceptions import Interrupted, MigrationFault, UserFault
 from confiture.hooks.api import HookError
 from confiture.models.report import Fault
 
@@ -33,7 +33,7 @@ def was_blocked(error: BaseException) -> bool:
 
 def choose_exit_code(error: BaseException) -> int:
     """Return what the command ends with."""
-    if isinstance(error, Interrupted | ConfitureError):
+    if isinstance(error, Interrupted | UserFault):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 130
@@ -83,14 +83,14 @@ def find_source_line(error: BaseException, statements: StatementRunner) -> str |
 
 def _build_message(error: BaseException, inner: BaseException, holder: str | None) -> str:
     text = _read_diag(inner, "message_primary") or (
-        inner.message if isinstance(inner, ConfitureError) else str(inner)
+        inner.message if isinstance(inner, UserFault) else str(inner)
     )
     text = text.strip() or type(inner).__name__
     if isinstance(inner, KeyboardInterrupt):
         return "interrupted"
     if holder:
         text += f"; the lock is held by {holder}"
-    if not isinstance(inner, psycopg.Error | ConfitureError):
+    if not isinstance(inner, psycopg.Error | UserFault):
         named = type(inner).__module__ == "builtins" or type(inner).__name__ not in text
         text = f"{type(inner).__name__}: {text}" if named and type(inner).__name__ != "HookMisuse" else text
     return f"{error.description}: {text}" if isinstance(error, HookError) else text
@@ -131,7 +131,7 @@ def _read_diag(error: BaseException, name: str) -> str | None:
 
 
 def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | None:
-    if isinstance(error, ConfitureError):
+    if isinstance(error, UserFault):
         return error.hint
     if hint := _read_diag(error, "message_hint"):
         return hint

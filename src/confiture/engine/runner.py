@@ -21,7 +21,7 @@ from confiture.engine.failures import (
 )
 from confiture.engine.non_transactional import NonTransactionalAttempt
 from confiture.engine.transactional import EndedTransaction, RunContext, TransactionalAttempt
-from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.exceptions import MigrationFault, UserFault
 from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
 from confiture.migrations.planner import find_unfinished
@@ -226,7 +226,7 @@ class Runner:
         if session.lost:
             try:
                 new = self.reconnect()
-            except ConfitureError as fault:
+            except UserFault as fault:
                 return [f"on_error did not run: no connection could be had ({fault.message})"]
             session = Session(new, owned=True)
         context = attempt.hook_runner.context

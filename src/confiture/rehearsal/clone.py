@@ -22,7 +22,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError, ConnectionFault, LockFault, RightsFault
+from confiture.exceptions import ConnectionFault, LockFault, RightsFault, UserFault
 from confiture.ledger.migration_lock import describe_sessions
 from confiture.postgres.connect import connect
 from confiture.postgres.session import fetch_rows, quote_literal, send
@@ -39,7 +39,7 @@ _POLL_S = 0.02
 _MOST_LISTED = 5
 
 
-class CloneFault(ConfitureError):
+class CloneFault(UserFault):
     """The clone could not be made."""
 
 
@@ -205,7 +205,7 @@ def _mark(conn: Connection[Any], name: str) -> None:
     )
 
 
-def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -> ConfitureError:
+def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -> UserFault:
     said = error.diag.message_primary or str(error)
     if isinstance(error, psycopg.errors.ObjectInUse):
         return _build_not_alone_fault(
@@ -225,7 +225,7 @@ def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -
 
 def _drop(settings: Settings, conn: Connection[Any], source: str, name: str) -> None:
     """Drop the clone, on a new connection where ours is gone; what stays the next rehearsal drops."""
-    with contextlib.suppress(psycopg.Error, ConfitureError):
+    with contextlib.suppress(psycopg.Error, UserFault):
         if not conn.closed and not conn.broken:
             drop_clone(conn, name)
             return

@@ -9,7 +9,7 @@ from typing import Any
 from confiture.rules.measurements import was_rewritten, was_worked_on
 from confiture.rules.parse_tree import (
     AlterCommand,
-    RelationName,
+    QualifiedName,
     derive_name,
     find_functions,
     list_commands,
@@ -101,7 +101,7 @@ def strip_command(command: AlterCommand, *dropped: str) -> AlterCommand:
     return AlterCommand(command.sort, tree)
 
 
-def _write_required(table: RelationName, column: str, wanted: bool) -> tuple[RecipePart, ...]:
+def _write_required(table: QualifiedName, column: str, wanted: bool) -> tuple[RecipePart, ...]:
     return write_not_null(table, column) if wanted else ()
 
 
@@ -144,7 +144,7 @@ def _check_serial(statement: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _render_serial_recipe(table: RelationName, column: Any, type_name: str) -> str:
+def _render_serial_recipe(table: QualifiedName, column: Any, type_name: str) -> str:
     name = quote_ident(column.colname)
     sequence = table.name_sibling(derive_name(table.name, column.colname, "seq"))
     return render_recipe(
@@ -158,7 +158,7 @@ def _render_serial_recipe(table: RelationName, column: Any, type_name: str) -> s
     )
 
 
-def _render_identity_recipe(table: RelationName, command: AlterCommand, identity: Any, stmt: Any) -> str:
+def _render_identity_recipe(table: QualifiedName, command: AlterCommand, identity: Any, stmt: Any) -> str:
     column = command.definition.column_def.colname
     name, kind = quote_ident(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
     filling = table.name_sibling(derive_name(table.name, column, "filling"))
@@ -194,7 +194,7 @@ def _check_stored(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _render_trigger_recipe(
-    table: RelationName, column: Any, command: AlterCommand, generated: Any, stmt: Any
+    table: QualifiedName, column: Any, command: AlterCommand, generated: Any, stmt: Any
 ) -> str:
     name, value = quote_ident(column.colname), deparse_expression(generated.raw_expr)
     function = table.name_sibling(derive_name(table.name, column.colname, "kept"))
@@ -229,7 +229,7 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _write_checked(table: RelationName, column: Any, domain: DomainType) -> Iterator[RecipePart]:
+def _write_checked(table: QualifiedName, column: Any, domain: DomainType) -> Iterator[RecipePart]:
     """Add a column of the type below the domain, and the domain's CHECKs to the table."""
     name = quote_ident(column.colname)
     checks = [re.sub(r"\bVALUE\b", name, check, flags=re.IGNORECASE) for check in domain.checks]

@@ -9,7 +9,7 @@ from confiture.rules.indexes import render_concurrently
 from confiture.rules.measurements import was_scanned, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
-    RelationName,
+    QualifiedName,
     derive_name,
     find_columns,
     find_constraints,
@@ -169,7 +169,7 @@ def _check_primary_of_index(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _write_filled_first(
-    statement: ParsedStatement, constraint: ParsedConstraint, table: RelationName
+    statement: ParsedStatement, constraint: ParsedConstraint, table: QualifiedName
 ) -> Iterator[RecipePart]:
     """Make the columns of the index NOT NULL, those that the migrations before tell."""
     index = table.name_sibling(constraint.tree.indexname)
@@ -217,7 +217,7 @@ def _check_same_transaction(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _find_adding(
-    statement: ParsedStatement, table: RelationName, constraint: str
+    statement: ParsedStatement, table: QualifiedName, constraint: str
 ) -> Iterator[ParsedStatement]:
     for each in statement.earlier_statements:
         if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
@@ -266,7 +266,7 @@ def _check_drop_foreign(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
 
 
-def _find_partition_keys(statement: ParsedStatement, dropped: list[RelationName]) -> list[RelationName]:
+def _find_partition_keys(statement: ParsedStatement, dropped: list[QualifiedName]) -> list[QualifiedName]:
     """Return what is locked as parent or as partition of what is dropped, not for a foreign key."""
     family = list(statement.migration.schema.partitions.items())
     below = [child for child, parent in family if parent in dropped]
@@ -279,7 +279,7 @@ def _drops_constraint(statement: ParsedStatement) -> bool:
     return any(command.sort == "AT_DropConstraint" for command in list_commands(statement.stmt))
 
 
-def _list_dropped(statement: ParsedStatement) -> list[RelationName]:
+def _list_dropped(statement: ParsedStatement) -> list[QualifiedName]:
     if statement.kind == "alter_table_stmt":
         return [read_name(statement.stmt.relation)]
     if read_enum_name(statement.stmt, "remove_type") != "OBJECT_TABLE":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import was_worked_on
-from confiture.rules.parse_tree import RelationName, derive_name, find_columns, read_name, read_name_list
+from confiture.rules.parse_tree import QualifiedName, derive_name, find_columns, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import render_recipe, write_non_transactional, write_part
 from confiture.rules.rule import Example, Hit, Rule
@@ -81,7 +81,7 @@ def _check_recurses(statement: ParsedStatement) -> Iterator[Hit]:
     )
 
 
-def _render_index_by_partition(stmt: Any, table: RelationName, partitions: tuple[str, ...]) -> str:
+def _render_index_by_partition(stmt: Any, table: QualifiedName, partitions: tuple[str, ...]) -> str:
     name = name_index(stmt)
     parent = type(stmt)()
     parent.CopyFrom(stmt)

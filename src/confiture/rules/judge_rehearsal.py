@@ -13,7 +13,7 @@ from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
 from confiture.rules.evaluate import RuleSet, find_findings
 from confiture.rules.lint import parse_migration, show_path
-from confiture.rules.parse_tree import RelationName
+from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
@@ -34,7 +34,7 @@ def read_rehearsed(
 ) -> tuple[ParsedMigration, ...]:
     """Return the migrations of a plan with what the rehearsal saw of them, in order."""
     readings: list[ParsedMigration] = []
-    made = frozenset[RelationName]()
+    made = frozenset[QualifiedName]()
     for work, migration in zip(works, report.migrations, strict=False):
         parsed = _read_migration(work, root)
         parsed.report = migration if migration.outcome == "rehearsed" else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from confiture.models.report import Report
 from confiture.postgres.session import fetch_rows, quote_literal, send
-from confiture.rules.parse_tree import RelationName
+from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_schema_model(conn: Connection[Any]) -> SchemaModel:
     indexes, partitioned, partitions, checks, domains = send(conn, _QUERY)
     known = SchemaModel()
     for schema, index, table, columns in indexes:
-        known.indexes[RelationName(schema, index)] = (RelationName(schema, table), tuple(columns))
+        known.indexes[QualifiedName(schema, index)] = (QualifiedName(schema, table), tuple(columns))
     for schema, table, columns, default_schema, default in partitioned:
         known.partition_keys[_make_name(schema, table)] = tuple(columns)
         if default:
@@ -67,8 +67,8 @@ def read_schema_model(conn: Connection[Any]) -> SchemaModel:
     return known
 
 
-def _make_name(schema: str, name: str) -> RelationName:
-    return RelationName(schema, name, None if schema == "public" else schema)
+def _make_name(schema: str, name: str) -> QualifiedName:
+    return QualifiedName(schema, name, None if schema == "public" else schema)
 
 
 def _parse_expression(text: str) -> str:

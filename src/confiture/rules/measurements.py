@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confiture.models.report import Lock
-from confiture.rules.parse_tree import RelationName
+from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Hit
 
@@ -39,7 +39,7 @@ def _list_blocked(statement: ParsedStatement) -> frozenset[str]:
     return frozenset(lock.relation for report in upto for lock in report.locks if lock.blocks)
 
 
-def find_locks_on(statement: ParsedStatement, name: RelationName) -> tuple[Lock, ...]:
+def find_locks_on(statement: ParsedStatement, name: QualifiedName) -> tuple[Lock, ...]:
     """Return the locks that the migration takes on a relation, this statement's first."""
     migration = statement.migration.report
     own = statement.report.locks if statement.report else ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confiture.rules.measurements import was_locked, was_worked_on
-from confiture.rules.parse_tree import RelationName, list_commands, read_name, read_name_list
+from confiture.rules.parse_tree import QualifiedName, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import render_recipe, write_part
 from confiture.rules.rule import Basis, Example, Hit, Rule
@@ -62,7 +62,7 @@ def _check_trigger(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(f"locks {table} until the end of the migration: writes to it wait", str(table))
 
 
-def _list_dropped(statement: ParsedStatement, sort: str) -> Iterator[RelationName]:
+def _list_dropped(statement: ParsedStatement, sort: str) -> Iterator[QualifiedName]:
     if read_enum_name(statement.stmt, "remove_type") == sort:
         yield from (read_name_list(each.list.items[:-1]) for each in statement.stmt.objects)
 
@@ -73,7 +73,7 @@ def _check_drop_trigger(statement: ParsedStatement) -> Iterator[Hit]:
             yield _make_exclusive_hit(table)
 
 
-def _make_exclusive_hit(table: RelationName) -> Hit:
+def _make_exclusive_hit(table: QualifiedName) -> Hit:
     return Hit(f"locks {table} until the end of the migration: reads and writes of it wait", str(table))
 
 
@@ -112,7 +112,7 @@ def _check_lock_table(statement: ParsedStatement) -> Iterator[Hit]:
 _SHARE, _ACCESS_EXCLUSIVE = 5, 8
 
 
-def _list_old(statement: ParsedStatement, relations: Iterable[Any]) -> Iterator[RelationName]:
+def _list_old(statement: ParsedStatement, relations: Iterable[Any]) -> Iterator[QualifiedName]:
     for each in map(read_name, relations):
         if not statement.is_new(each):
             yield each

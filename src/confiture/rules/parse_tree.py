@@ -19,7 +19,7 @@ def _hide_own_schema(schema: str | None) -> str | None:
 
 
 @frozen
-class RelationName:
+class QualifiedName:
     """A relation as SQL text names it.
 
     Attributes:
@@ -34,34 +34,34 @@ class RelationName:
     def __str__(self) -> str:
         return quote_name(self.written or self.schema, self.name)
 
-    def name_sibling(self, name: str) -> RelationName:
+    def name_sibling(self, name: str) -> QualifiedName:
         """Return another name in the same schema."""
-        return RelationName(self.schema, name, self.written)
+        return QualifiedName(self.schema, name, self.written)
 
     def is_rel(self, rel: str | None) -> bool:
         """Whether a report's relation is this one."""
         return rel is not None and (
-            rel == str(RelationName(self.schema, self.name, self.schema or "public"))
+            rel == str(QualifiedName(self.schema, self.name, self.schema or "public"))
             if self.schema
             else rel.endswith(f".{quote_ident(self.name)}") or rel == quote_ident(self.name)
         )
 
 
-def read_name(relation: Any) -> RelationName:
+def read_name(relation: Any) -> QualifiedName:
     """Return the name of a ``range_var``."""
     return _make_name(relation.schemaname, relation.relname)
 
 
 @lru_cache
-def _make_name(schema: str, name: str) -> RelationName:
-    return RelationName(schema, name, schema or None)
+def _make_name(schema: str, name: str) -> QualifiedName:
+    return QualifiedName(schema, name, schema or None)
 
 
-def read_name_list(strings: Iterable[Any]) -> RelationName:
+def read_name_list(strings: Iterable[Any]) -> QualifiedName:
     """Return the name that a list of strings spells."""
     words = [string.string.sval for string in strings]
     schema = words[-2] if len(words) > 1 else None
-    return RelationName(schema, words[-1], schema)
+    return QualifiedName(schema, words[-1], schema)
 
 
 def derive_name(first: str, second: str, label: str) -> str:
@@ -179,7 +179,7 @@ def find_functions(expression: Any) -> Iterator[str]:
         yield call.funcname[-1].string.sval.lower()
 
 
-def find_created(kind: str, node: Any) -> Iterator[RelationName]:
+def find_created(kind: str, node: Any) -> Iterator[QualifiedName]:
     """Yield the relations that a statement makes."""
     if kind == "create_stmt":
         yield read_name(node.create_stmt.relation)
@@ -195,7 +195,7 @@ def find_created(kind: str, node: Any) -> Iterator[RelationName]:
         yield read_name(node.select_stmt.into_clause.rel)
 
 
-def find_renamed(kind: str, node: Any) -> Iterator[tuple[RelationName, RelationName]]:
+def find_renamed(kind: str, node: Any) -> Iterator[tuple[QualifiedName, QualifiedName]]:
     """Yield old and new name of the relation that a statement renames or moves."""
     if kind == "rename_stmt" and read_enum_name(node.rename_stmt, "rename_type") in (
         "OBJECT_TABLE",
@@ -206,4 +206,4 @@ def find_renamed(kind: str, node: Any) -> Iterator[tuple[RelationName, RelationN
     elif kind == "alter_object_schema_stmt" and node.alter_object_schema_stmt.HasField("relation"):
         old = read_name(node.alter_object_schema_stmt.relation)
         new = node.alter_object_schema_stmt.newschema
-        yield old, RelationName(new, old.name, new)
+        yield old, QualifiedName(new, old.name, new)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
-from confiture.rules.parse_tree import RelationName, find_created, find_renamed
+from confiture.rules.parse_tree import QualifiedName, find_created, find_renamed
 from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class ParsedStatement:
             return self.line
         return self.line + line - 1
 
-    def is_new(self, name: RelationName) -> bool:
+    def is_new(self, name: QualifiedName) -> bool:
         """Whether the relation is made earlier in this migration, or in one that goes with it."""
         return name in self.migration.list_new_before(self.index)
 
@@ -114,7 +114,7 @@ class ParsedMigration:
     statements: list[ParsedStatement] = field(factory=list)
     ignores: Ignores = ()
     report: MigrationReport | None = field(default=None, repr=False)
-    created_before: frozenset[RelationName] = frozenset()
+    created_before: frozenset[QualifiedName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
 
     @property
@@ -127,20 +127,20 @@ class ParsedMigration:
         """Version and name as a person reads them."""
         return f"{self.version} {self.name}".rstrip()
 
-    def list_new_before(self, index: int) -> frozenset[RelationName]:
+    def list_new_before(self, index: int) -> frozenset[QualifiedName]:
         """Return what is made before the statement with this index."""
         return self._created_by_statement[index]
 
     @cached_property
-    def created_relations(self) -> frozenset[RelationName]:
+    def created_relations(self) -> frozenset[QualifiedName]:
         """All that is made up to the migration's end."""
         return self._created_by_statement[-1]
 
     @cached_property
-    def _created_by_statement(self) -> tuple[frozenset[RelationName], ...]:
+    def _created_by_statement(self) -> tuple[frozenset[QualifiedName], ...]:
         return tuple(self._accumulate_created())
 
-    def _accumulate_created(self) -> Iterator[frozenset[RelationName]]:
+    def _accumulate_created(self) -> Iterator[frozenset[QualifiedName]]:
         made = self.created_before
         yield made
         for statement in self.statements:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import was_locked
-from confiture.rules.parse_tree import RelationName, derive_name, list_commands, read_name, read_name_list
+from confiture.rules.parse_tree import QualifiedName, derive_name, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import render_recipe, write_non_transactional, write_part
 from confiture.rules.rule import Example, Hit, Rule
@@ -20,7 +20,9 @@ _METRIC = (
 _BESIDE = f"{_METRIC} CREATE TABLE metric_c (id bigint NOT NULL, at date NOT NULL, v int);"
 
 
-def _list_commands(statement: ParsedStatement, sort: str) -> Iterator[tuple[RelationName, RelationName, Any]]:
+def _list_commands(
+    statement: ParsedStatement, sort: str
+) -> Iterator[tuple[QualifiedName, QualifiedName, Any]]:
     """Yield parent, partition and tree of each ATTACH or DETACH."""
     if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE":
         return
@@ -57,9 +59,9 @@ def _check_attach_default(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _render_attach_recipe(
     statement: ParsedStatement,
-    table: RelationName,
+    table: QualifiedName,
     tree: Any,
-    child: RelationName,
+    child: QualifiedName,
     *,
     excluding: bool = False,
 ) -> str:
@@ -73,7 +75,7 @@ def _render_attach_recipe(
     )
 
 
-def _render_bounds(statement: ParsedStatement, parent: RelationName, bound: Any) -> str:
+def _render_bounds(statement: ParsedStatement, parent: QualifiedName, bound: Any) -> str:
     """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
     from confiture.sql.parser import deparse_expression
 

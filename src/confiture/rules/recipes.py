@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.rules.parse_tree import AlterCommand, ParsedConstraint, RelationName, derive_name
+from confiture.rules.parse_tree import AlterCommand, ParsedConstraint, QualifiedName, derive_name
 from confiture.sql.parser import deparse_statement
 from confiture.sql.quote import quote_ident
 
@@ -73,7 +73,7 @@ def split_validation(stmt: Any, constraint: ParsedConstraint, name: str) -> tupl
     tree.conname, tree.skip_validation, tree.initially_valid = name, True, False
     if constraint.sort == "CONSTR_FOREIGN" and constraint.column is not None:
         tree.fk_attrs.add().string.sval = constraint.column.colname
-    table = RelationName(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
+    table = QualifiedName(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
     return (
         write_part(f"{deparse_statement('alter_table_stmt', copied)};"),
         write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
@@ -84,7 +84,7 @@ def _set_field(message: Any, name: str, value: str) -> None:
     setattr(message, name, message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_name[value].number)
 
 
-def write_not_null(table: RelationName, *columns: str) -> tuple[RecipePart, RecipePart]:
+def write_not_null(table: QualifiedName, *columns: str) -> tuple[RecipePart, RecipePart]:
     """Make columns NOT NULL: the rows are looked at under a lock that lets others read and write."""
     names = [(column, quote_ident(derive_name(table.name, column, "filled"))) for column in columns]
     add = ", ".join(
@@ -102,7 +102,7 @@ def write_not_null(table: RelationName, *columns: str) -> tuple[RecipePart, Reci
     )
 
 
-def write_backfill(table: RelationName, column: str, value: str = "DEFAULT") -> RecipePart:
+def write_backfill(table: QualifiedName, column: str, value: str = "DEFAULT") -> RecipePart:
     """Fill a column a batch at a time, each committed."""
     name = quote_ident(column)
     return write_non_transactional(

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from confiture.rules.parse_tree import (
-    RelationName,
+    QualifiedName,
     derive_name,
     find_columns,
     find_constraints,
@@ -51,15 +51,15 @@ class SchemaModel:
         domains: By name.
     """
 
-    indexes: dict[RelationName, tuple[RelationName, tuple[str, ...]]] = field(factory=dict)
-    partition_keys: dict[RelationName, tuple[str, ...]] = field(factory=dict)
-    partitions: dict[RelationName, RelationName] = field(factory=dict)
-    defaults: dict[RelationName, RelationName] = field(factory=dict)
-    checks: dict[RelationName, tuple[CheckConstraint, ...]] = field(factory=dict)
-    created: dict[RelationName, Any] = field(factory=dict)
-    domains: dict[RelationName, DomainType] = field(factory=dict)
+    indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str, ...]]] = field(factory=dict)
+    partition_keys: dict[QualifiedName, tuple[str, ...]] = field(factory=dict)
+    partitions: dict[QualifiedName, QualifiedName] = field(factory=dict)
+    defaults: dict[QualifiedName, QualifiedName] = field(factory=dict)
+    checks: dict[QualifiedName, tuple[CheckConstraint, ...]] = field(factory=dict)
+    created: dict[QualifiedName, Any] = field(factory=dict)
+    domains: dict[QualifiedName, DomainType] = field(factory=dict)
 
-    def list_checks(self, table: RelationName) -> tuple[CheckConstraint, ...]:
+    def list_checks(self, table: QualifiedName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
         if table not in self.created:
             return self.checks.get(table, ())
@@ -111,13 +111,15 @@ def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:
     known.created[table] = stmt
 
 
-def _read_check(table: RelationName, tree: Any) -> CheckConstraint:
+def _read_check(table: QualifiedName, tree: Any) -> CheckConstraint:
     columns = find_columns(tree.raw_expr)
     name = tree.conname or derive_name(table.name, columns[0] if len(columns) == 1 else "", "check")
     return CheckConstraint(name, columns, deparse_expression(tree.raw_expr))
 
 
-def _learn_partition(known: SchemaModel, parent: RelationName, child: RelationName, is_default: bool) -> None:
+def _learn_partition(
+    known: SchemaModel, parent: QualifiedName, child: QualifiedName, is_default: bool
+) -> None:
     known.partitions[child] = parent
     if is_default:
         known.defaults[parent] = child

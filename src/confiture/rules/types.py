@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
-from confiture.rules.parse_tree import AlterCommand, RelationName, derive_name, list_commands, read_name
+from confiture.rules.parse_tree import AlterCommand, QualifiedName, derive_name, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import RecipePart, render_recipe, write_backfill, write_part
 from confiture.rules.rule import Example, Hit, Rule
@@ -16,7 +16,7 @@ from confiture.sql.quote import quote_ident
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
 
 
-def _list_changed(statement: ParsedStatement) -> Iterator[tuple[RelationName, AlterCommand]]:
+def _list_changed(statement: ParsedStatement) -> Iterator[tuple[QualifiedName, AlterCommand]]:
     table = read_name(statement.stmt.relation)
     if not statement.is_new(table):
         for command in list_commands(statement.stmt):
@@ -44,7 +44,7 @@ def _check_rebuilt(statement: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _write_swap(table: RelationName, command: AlterCommand) -> tuple[RecipePart, ...]:
+def _write_swap(table: QualifiedName, command: AlterCommand) -> tuple[RecipePart, ...]:
     """Keep a second column beside the first, fill it, and let it take the first one's place."""
     column = command.tree.name
     old, new = quote_ident(column), quote_ident(derive_name(column, "", "new"))
@@ -76,7 +76,7 @@ def _write_swap(table: RelationName, command: AlterCommand) -> tuple[RecipePart,
     )
 
 
-def _write_fill(table: RelationName, column: str, old: str, new: str, type_name: str) -> RecipePart:
+def _write_fill(table: QualifiedName, column: str, old: str, new: str, type_name: str) -> RecipePart:
     filled = write_backfill(table, derive_name(column, "", "new"), f"{old}::{type_name}")
     lines = (
         line.replace(f"WHERE {new} IS NULL", f"WHERE {new} IS NULL AND {old} IS NOT NULL")
@@ -100,7 +100,7 @@ def _check_rechecked(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _write_recheck(
-    table: RelationName, checks: list[CheckConstraint], change: str
+    table: QualifiedName, checks: list[CheckConstraint], change: str
 ) -> tuple[RecipePart, RecipePart]:
     """Take the CHECKs away, change the type, put them back untried, and try them later."""
     names = [quote_ident(check.name) for check in checks]

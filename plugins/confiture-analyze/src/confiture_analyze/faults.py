@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confiture.exceptions import ConfigurationFault, ConfitureError
+from confiture.exceptions import ConfigurationFault, UserFault
 
 
 class Misconfigured(ConfigurationFault, ValueError):
     """The plugin's table of the configuration holds something unusable."""
 
 
-class NotAnalyzed(ConfitureError):
+class NotAnalyzed(UserFault):
     """The migration is committed; the server did not analyze some of what it changed.
 
     Attributes:

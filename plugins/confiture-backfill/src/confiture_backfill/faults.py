@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfigurationFault, ConfitureError
+from confiture.exceptions import ConfigurationFault, UserFault
 
 _WRITTEN_MEANWHILE = (
     "compare the INSERT with the count query; where sessions write meanwhile, put "
@@ -18,7 +18,7 @@ class Misconfigured(ConfigurationFault, ValueError):
     """The plugin's table, or a ``.backfill.sql`` file, holds something unusable."""
 
 
-class BackfillFailed(ConfitureError):
+class BackfillFailed(UserFault):
     """The server refused the SQL that fills a read model.
 
     Attributes:
@@ -32,7 +32,7 @@ class BackfillFailed(ConfitureError):
         self.sqlstate = sqlstate
 
 
-class IncompleteBackfill(ConfitureError):
+class IncompleteBackfill(UserFault):
     """The table does not hold as many rows as the count query says.
 
     Attributes:

@@ -27,7 +27,7 @@ def fill_each(
     """Fill the read models; yield the progress of all, a table each, where it can be committed.
 
     Raises:
-        ConfitureError: One cannot be filled; what was yielded before is kept.
+        UserFault: One cannot be filled; what was yielded before is kept.
     """
     progress: Progress = dict(resume or {})
     filled = []

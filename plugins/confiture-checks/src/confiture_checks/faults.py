@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfigurationFault, ConfitureError
+from confiture.exceptions import ConfigurationFault, UserFault
 
 
 class Misconfigured(ConfigurationFault, ValueError):
     """The plugin's table, or a ``.check.sql`` file, holds something unusable."""
 
 
-class CheckRefused(ConfitureError):
+class CheckRefused(UserFault):
     """The server refused the SQL of a check.
 
     Attributes:
@@ -23,7 +23,7 @@ class CheckRefused(ConfitureError):
         self.sqlstate = sqlstate
 
 
-class PreconditionFailed(ConfitureError):
+class PreconditionFailed(UserFault):
     """The database is not as the migration needs it.
 
     Attributes:
@@ -38,7 +38,7 @@ class PreconditionFailed(ConfitureError):
         self.unmet = unmet
 
 
-class NotValidated(ConfitureError):
+class NotValidated(UserFault):
     """A constraint of a table that the migration touched is NOT VALID.
 
     Attributes:
@@ -52,13 +52,13 @@ class NotValidated(ConfitureError):
         self.constraints = constraints
 
 
-class CheckFailed(ConfitureError):
+class CheckFailed(UserFault):
     """A query that must return no rows returned some."""
 
     exit_code = 5
 
 
-class CountsDiffer(ConfitureError):
+class CountsDiffer(UserFault):
     """Source and target do not have as many rows as each other.
 
     Attributes:
