@@ -60,7 +60,7 @@ class PluginNotFound(PluginFault):
         names = (name, *more)
         step = "pip install the package that provides it, or list what is there: confiture plugins"
         super().__init__(
-            f"no installed plugin is called {' or '.join(repr(each) for each in names)}",
+            f"no installed plugin is called {' or '.join(repr(text) for text in names)}",
             hint=f"{near} {step}".strip(),
         )
         self.name = name

@@ -75,5 +75,5 @@ def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[Loaded, ...
     chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
     yield load_all(chosen, settings.plugin_tables)
     if chosen.unused and not flags.quiet and not flags.no_plugins:
-        names = ", ".join(inert(each.name) for each in chosen.unused)
+        names = ", ".join(inert(candidate.name) for candidate in chosen.unused)
         say([f"installed but not used: {names}  (--plugins uses all)"])

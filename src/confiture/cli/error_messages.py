@@ -55,7 +55,7 @@ def _explain_fault(fault: UserFault) -> list[str]:
     from confiture.exceptions import MigrationFault, MigrationFaults
 
     if isinstance(fault, MigrationFaults):
-        return [line for each in fault.faults for line in _explain_fault(each)]
+        return [line for error in fault.faults for line in _explain_fault(error)]
     lines = (
         _explain_migration_fault(fault)
         if isinstance(fault, MigrationFault)

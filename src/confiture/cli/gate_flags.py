@@ -120,12 +120,12 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
             f"--since {gate_options.since}: no migration has changed",
             hint="to exit 0 in this case, add --allow-empty",
         )
-    named = [found for each in changed if (found := parse_filename(each.name))]
+    named = [found for path in changed if (found := parse_filename(path.name))]
     return Scope(
         after,
         gate_options.since,
-        frozenset(show_path(each, settings.root.resolve()) for each in changed),
-        frozenset(parse_version(each.version) for each in named),
+        frozenset(show_path(path, settings.root.resolve()) for path in changed),
+        frozenset(parse_version(file_name.version) for file_name in named),
     )
 
 
@@ -143,7 +143,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
         report,
         settings.gate,
         scope=scope,
-        accepted={each.fingerprint for each in before},
+        accepted={entry.fingerprint for entry in before},
         files={
             migration.version: show_path(Path(migration.file), settings.root)
             for migration in report.migrations

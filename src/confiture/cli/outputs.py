@@ -136,8 +136,8 @@ def _open_target(
 ) -> OutputTarget:
     file = stack.enter_context(_open_file(file_name)) if file_name else None
     further = [
-        (stack.enter_context(_open_file(each, os.O_APPEND)), render)
-        for each, render in _list_appended(reporter)
+        (stack.enter_context(_open_file(name, os.O_APPEND)), render)
+        for name, render in _list_appended(reporter)
     ]
     return OutputTarget(format, file, reporter, tuple(further))
 

@@ -115,7 +115,7 @@ def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
     from confiture.migrations.folder import read_folder
 
     try:
-        return frozenset((each.version, each.checksum) for each in read_folder(settings.migrations))
+        return frozenset((script.version, script.checksum) for script in read_folder(settings.migrations))
     except SourceFault:
         # The rehearsal that follows reports the fault.
         return frozenset()

@@ -55,7 +55,7 @@ def find_exceeded(
     """
     found = [over for migration in migrations for over in _check_migration(migration, policy)]
     found += _check_totals(migrations, policy)
-    return tuple(_build_finding(each, files) for each in found)
+    return tuple(_build_finding(breach, files) for breach in found)
 
 
 def _build_finding(breach: _LimitBreach, files: Mapping[str, str]) -> Finding:
@@ -103,7 +103,7 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
         if None in held_ms:
             why = f"how long {relation} was blocked was not measured"
             yield _report_unknown(key, limit, migration, why, relation, taker)
-        elif (most_ms := max(each or 0.0 for each in held_ms)) > limit.most:
+        elif (most_ms := max(value or 0.0 for value in held_ms)) > limit.most:
             what = " and ".join(_list_blocked_access(migration, relation, locks))
             said = f"{what} of {relation} blocked for {duration(most_ms)}, {limit.written} at most"
             yield _LimitBreach(key, said, migration, relation, taker)
@@ -180,12 +180,12 @@ def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iter
         if limit is None or not migrations:
             continue
         amounts = [measured(migration) for migration in migrations]
-        for each, (_, why, _) in zip(migrations, amounts, strict=True):
+        for report, (_, why, _) in zip(migrations, amounts, strict=True):
             if why:
-                yield _report_unknown(key, limit, each, why)
+                yield _report_unknown(key, limit, report, why)
         total = sum(amount for amount, _, _ in amounts)
         if total > limit.most:
-            worst, (_, _, statement) = max(zip(migrations, amounts, strict=True), key=lambda each: each[1][0])
+            worst, (_, _, statement) = max(zip(migrations, amounts, strict=True), key=lambda pair: pair[1][0])
             said = f"{_TOTAL_PHRASES[key]} {words(total)}, {limit.written} at most"
             yield _LimitBreach(key, said, worst, statement=statement)
 
@@ -218,7 +218,9 @@ def _measure_rewritten(migration: MigrationReport) -> _Amount:
         if statement.rewrites and statement.rewritten_bytes is None
     ]
     why = _explain_unknown(migration)
-    if unsized := sorted({*migration.rewrites} - told | {name for each in lost for name in each.rewrites}):
+    if unsized := sorted(
+        {*migration.rewrites} - told | {name for report in lost for name in report.rewrites}
+    ):
         why = why or f"the size of the rewritten {unsized[0]} was not measured"
     return _add_amounts(
         [statement.rewritten_bytes or 0 for statement in migration.statements], migration, why
@@ -266,7 +268,7 @@ def _explain_unknown(migration: MigrationReport, *, locks: bool = False) -> str 
         return f"a statement was not rehearsed: {statement.not_rehearsed}"
     if migration.outcome == "not_rehearsed":
         return f"it was not rehearsed: {migration.reason}"
-    unseen = [_describe_unseen(each) for each in migration.not_seen if _is_relevant(each, locks=locks)]
+    unseen = [_describe_unseen(gap) for gap in migration.not_seen if _is_relevant(gap, locks=locks)]
     return unseen[0] if unseen else None
 
 

@@ -30,10 +30,10 @@ def collect_reporters(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
     # Ours first, whatever a plugin's hook says of its own place.
     hooks = sorted(manager.hook.reporters.get_hookimpls(), key=lambda hook: hook.plugin_name != "confiture")
     for hook in hooks:
-        for each in _call_hook(hook):
-            if each.name in found:
-                raise _build_fault(hook.plugin_name, f"{each.name!r} is there already")
-            found[each.name] = each
+        for reporter in _call_hook(hook):
+            if reporter.name in found:
+                raise _build_fault(hook.plugin_name, f"{reporter.name!r} is there already")
+            found[reporter.name] = reporter
     return found
 
 

@@ -79,7 +79,7 @@ def describe_blocking(locks: Iterable[Lock]) -> list[str]:
 
 def format_blocked(blocks: Sequence[str]) -> str:
     """Return ``reads and writes``, ``reads``, ``writes`` or ``nothing``."""
-    return " and ".join(each for each in ("reads", "writes") if each in blocks) or "nothing"
+    return " and ".join(name for name in ("reads", "writes") if name in blocks) or "nothing"
 
 
 def format_held_time(lock: Lock) -> str:
@@ -181,7 +181,7 @@ def find_longest_block(report: Report) -> RelationBlock | None:
         for migration in report.migrations
         for relation in dict.fromkeys([*migration.long_blocks, *_list_held_relations(migration)])
     ]
-    return max(found, key=lambda each: (bool(each.long_work), each.held_ms or 0), default=None)
+    return max(found, key=lambda block: (bool(block.long_work), block.held_ms or 0), default=None)
 
 
 def _list_held_relations(migration: MigrationReport) -> list[str]:

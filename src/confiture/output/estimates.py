@@ -38,7 +38,7 @@ def format_estimate_line(estimate: Estimate) -> str:
 def format_estimate(estimate: Estimate) -> str:
     """Return how long, with the interval first; or why that is not known."""
     if not estimate.known or estimate.interval90_ms is None:
-        said = [inert(each) for each in (estimate.reason, estimate.advice) if each]
+        said = [inert(name) for name in (estimate.reason, estimate.advice) if name]
         return f"not known{': ' if said else ''}{'; '.join(said)}"
     low, high = map(duration, estimate.interval90_ms)
     if estimate.p50_ms is None:
@@ -96,13 +96,13 @@ def _format_blocked_time(blocked: BlockedTable, migration: MigrationReport) -> s
 def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
     """Return each table that would be blocked; equal times of reads and writes are merged."""
     found: list[BlockedTable] = []
-    for each in migration.unavailable:
-        if each.reads is not None and each.reads == each.writes:
-            found.append(BlockedTable(each.relation, "reads and writes", each.reads, migration))
+    for table in migration.unavailable:
+        if table.reads is not None and table.reads == table.writes:
+            found.append(BlockedTable(table.relation, "reads and writes", table.reads, migration))
             continue
-        for what, estimate in (("reads", each.reads), ("writes", each.writes)):
+        for what, estimate in (("reads", table.reads), ("writes", table.writes)):
             if estimate is not None:
-                found.append(BlockedTable(each.relation, what, estimate, migration))
+                found.append(BlockedTable(table.relation, what, estimate, migration))
     return tuple(found)
 
 

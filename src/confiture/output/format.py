@@ -99,7 +99,7 @@ def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [each.replace(_GLUE_CHARACTER, " ") for each in lines]
+    return [name.replace(_GLUE_CHARACTER, " ") for name in lines]
 
 
 def join_names(names: Iterable[str], max_names: int = 5) -> str:

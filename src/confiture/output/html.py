@@ -173,8 +173,8 @@ def _compute_scale(estimate: Estimate) -> dict[str, Any] | None:
     end = 1.08 * max(estimate.p50_ms, *(half or (0,)), *(most or (0,))) or 1.0
     return {
         "p50": _compute_percent(estimate.p50_ms, end),
-        "half": [_compute_percent(each, end) for each in half] if half else None,
-        "most": [_compute_percent(each, end) for each in most] if most else None,
+        "half": [_compute_percent(value, end) for value in half] if half else None,
+        "most": [_compute_percent(value, end) for value in most] if most else None,
     }
 
 

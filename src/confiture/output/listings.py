@@ -116,7 +116,7 @@ def render_plugins(plugins: Sequence[PluginStatus], *, colour: bool = False) -> 
     """Return one line per plugin, followed by the faults of a broken one."""
     if not plugins:
         return join_lines(["no plugins installed"], colour)
-    titles = align_columns([_build_plugin_row(each) for each in plugins])
+    titles = align_columns([_build_plugin_row(status) for status in plugins])
     lines: list[str] = []
     for title, plugin in zip(titles, plugins, strict=True):
         faults = [line for fault in plugin.faults for line in inert_lines(fault)]
@@ -206,8 +206,8 @@ def _render_disagreement(disagreement: Disagreement) -> list[str]:
 def render_repair(repair: Repair, *, colour: bool = False) -> str:
     """Return how far each unfinished migration came and the exact next commands, or what was done."""
     if repair.done:
-        return join_lines([style_good(inert(each)) for each in repair.done], colour)
-    lines = [line for each in repair.unfinished for line in _render_unfinished(each)]
+        return join_lines([style_good(inert(name)) for name in repair.done], colour)
+    lines = [line for unfinished in repair.unfinished for line in _render_unfinished(unfinished)]
     lines += [line for disagreement in repair.disagreements for line in _render_disagreement(disagreement)]
     return join_lines(lines or [style_good("nothing to repair")], colour)
 

@@ -129,8 +129,8 @@ def _render_details(migration: MigrationReport, mode: Mode, max_width: int | Non
         lines.append(f"reason: {inert(migration.reason)}")
     lines += _render_not_seen(migration)
     lines += [f"{style_notable('warning:')} {inert(warning)}" for warning in migration.warnings]
-    lines += [f"after the commit, not called now: {inert(each)}" for each in migration.on_commit]
-    lines += [line for each in describe_production(migration) for line in wrap_line(each, max_width, 0)]
+    lines += [f"after the commit, not called now: {inert(name)}" for name in migration.on_commit]
+    lines += [line for name in describe_production(migration) for line in wrap_line(name, max_width, 0)]
     return lines + (render_error(migration.error, migration.source_line) if migration.error else [])
 
 
@@ -146,16 +146,18 @@ def _render_long_blocks(migration: MigrationReport, max_width: int | None) -> li
 
 
 def _render_hooks(migration: MigrationReport, max_width: int | None) -> list[str]:
-    telling = [each for each in migration.hooks if _is_notable(each)]
+    telling = [report for report in migration.hooks if _is_notable(report)]
     lines: list[str] = []
     for title, hook in zip(
-        align_columns([_build_hook_row(each) for each in telling]) if telling else [], telling, strict=True
+        align_columns([_build_hook_row(report) for report in telling]) if telling else [],
+        telling,
+        strict=True,
     ):
         lines += [
             title,
             *(line for effect in describe_effects(hook) for line in wrap_line(effect, max_width, 2)),
         ]
-    return lines + _render_quiet_hooks([each for each in migration.hooks if not _is_notable(each)])
+    return lines + _render_quiet_hooks([report for report in migration.hooks if not _is_notable(report)])
 
 
 def _is_notable(hook: HookReport) -> bool:
@@ -190,7 +192,7 @@ def _render_blocking(migration: MigrationReport, mode: Mode, max_width: int | No
     locks = [each for each in migration.locks if each.blocks and each.relation not in told]
     known = told | {each.relation for each in locks}
     lines = [*describe_blocking(locks), *_render_blocked_without_lock(migration, known)]
-    return [line for each in lines for line in wrap_line(each, max_width, 0)]
+    return [line for name in lines for line in wrap_line(name, max_width, 0)]
 
 
 def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) -> list[str]:
@@ -200,16 +202,16 @@ def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) ->
         relation for relations in of.values() for relation in relations if relation not in known
     )
     return describe_blocking(
-        Lock(each, "table", "", tuple(what for what, relations in of.items() if each in relations))
-        for each in rest
+        Lock(name, "table", "", tuple(what for what, relations in of.items() if name in relations))
+        for name in rest
     )
 
 
 def _render_not_seen(migration: MigrationReport) -> list[str]:
     return [
-        f"{style_notable('not seen:')} {inert(each.what)}"
-        f"{f' of {inert(each.relation)}' if each.relation else ''}: {inert(each.reason)}"
-        for each in migration.not_seen
+        f"{style_notable('not seen:')} {inert(unseen.what)}"
+        f"{f' of {inert(unseen.relation)}' if unseen.relation else ''}: {inert(unseen.reason)}"
+        for unseen in migration.not_seen
     ]
 
 
@@ -243,9 +245,9 @@ def _render_tail(report: Report, max_width: int | None) -> list[str]:
 def _render_residue(residue: Sequence[Residue]) -> list[str]:
     """Return in a line each what the rollback could not undo."""
     lines = [
-        f"{style_notable('left behind:')} {inert(each.what)} of {inert(each.relation)}:"
-        f" {inert(each.before)} → {inert(each.after)}"
-        for each in residue[:_MAX_RESIDUES]
+        f"{style_notable('left behind:')} {inert(residue_item.what)} of {inert(residue_item.relation)}:"
+        f" {inert(residue_item.before)} → {inert(residue_item.after)}"
+        for residue_item in residue[:_MAX_RESIDUES]
     ]
     rest = len(residue) - _MAX_RESIDUES
     return [*lines, f"and {rest:,} more left behind"] if rest > 0 else lines
@@ -286,8 +288,8 @@ def render_table(migration: MigrationReport, max_width: int | None) -> list[str]
     loud = [statement for statement in migration.statements if not is_quiet(statement)]
     shown, rest = loud[:_MAX_STATEMENTS], loud[_MAX_STATEMENTS:]
     lines: list[str] = []
-    for title, each in zip(_build_titles(shown, max_width), shown, strict=True):
-        lines += [title, *_render_statement_details(each, migration.reason, max_width)]
+    for title, report in zip(_build_titles(shown, max_width), shown, strict=True):
+        lines += [title, *_render_statement_details(report, migration.reason, max_width)]
     if rest:
         lines.append(f"and {format_count(len(rest), 'statement')} like these: --output html=FILE shows all")
     return lines + _render_quiet_statements(
@@ -303,8 +305,8 @@ def _build_titles(statements: Sequence[StatementReport], max_width: int | None) 
     sql = max(MIN_COLUMNS, min(_SQL_COLUMNS, _SQL_COLUMNS if max_width is None else max_width - beside))
     return align_columns(
         [
-            (where, shorten_sql(each.sql, sql), took, rows)
-            for each, (where, took, rows) in zip(statements, facts, strict=True)
+            (where, shorten_sql(report.sql, sql), took, rows)
+            for report, (where, took, rows) in zip(statements, facts, strict=True)
         ]
     )
 
@@ -322,7 +324,7 @@ def _render_statement_details(
     said = describe_effects(statement) + (
         [format_estimate_line(statement.estimate)] if statement.estimate else []
     )
-    lines = [line for each in said for line in wrap_line(each, max_width, 2)]
+    lines = [line for name in said for line in wrap_line(name, max_width, 2)]
     if statement.not_rehearsed and statement.not_rehearsed != reason:
         lines.append(f"  {style_notable('not rehearsed:')} {inert(statement.not_rehearsed)}")
     return lines

@@ -60,7 +60,7 @@ def collect_notices(report: Report, context: RenderContext) -> tuple[Notice, ...
     """Return all notices, the worst first and the ignored last."""
     told = sorted(_list_notices(report, context), key=_rank_notice)
     times: Counter[str] = Counter()
-    return tuple(each if each.fingerprint else _add_fingerprint(each, times) for each in told)
+    return tuple(notice if notice.fingerprint else _add_fingerprint(notice, times) for notice in told)
 
 
 def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
@@ -78,7 +78,7 @@ def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
             rule = "hook-failed" if migration.error.hook else "migration-failed"
             yield _build_failure(migration.error, rule, migration, context)
         yield from _build_not_rehearsed(migration, context)
-        yield from (_build_not_seen(each, migration, context) for each in migration.not_seen)
+        yield from (_build_not_seen(unseen, migration, context) for unseen in migration.not_seen)
     for finding in report.findings:
         yield _build_finding(finding, names.get(finding.migration, inert(finding.migration)), context)
 

@@ -47,7 +47,7 @@ def find() -> tuple[Found, ...]:
             # The first on sys.path is the one that gets imported; the same package again is not a second one.
             found.setdefault(key, plugins)
     everything = (plugin for plugins in found.values() for plugin in plugins)
-    return tuple(sorted(everything, key=lambda each: (each.name, each.distribution)))
+    return tuple(sorted(everything, key=lambda candidate: (candidate.name, candidate.distribution)))
 
 
 def _read(distribution: Distribution) -> Iterator[tuple[str, tuple[Found, ...]]]:

@@ -21,8 +21,8 @@ def survey(settings: Settings) -> tuple[PluginStatus, ...]:
     configured = tuple(pin.name for pin in pins(settings.plugins or ()))
     found = find()
     clashes = name_clashes(found)
-    installed = (_status(each, configured, clashes, settings) for each in found)
-    return tuple(sorted((*installed, *_missing(configured, found)), key=lambda each: each.name))
+    installed = (_status(candidate, configured, clashes, settings) for candidate in found)
+    return tuple(sorted((*installed, *_missing(configured, found)), key=lambda plugin: plugin.name))
 
 
 def _status(
@@ -43,7 +43,7 @@ def _status(
 
 
 def _missing(configured: tuple[str, ...], found: tuple[Found, ...]) -> Iterator[PluginStatus]:
-    installed = {each.name for each in found}
+    installed = {candidate.name for candidate in found}
     for name in configured:
         if name not in installed:
             yield PluginStatus(

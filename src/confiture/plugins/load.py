@@ -127,8 +127,10 @@ def _raised_at(error: BaseException) -> str:
 def name_clashes(found: Iterable[Found]) -> dict[str, str]:
     """Return a sentence for every name that two plugins have."""
     owners: dict[str, list[str]] = {}
-    for each in found:
-        owners.setdefault(each.name, []).append(f"{each.distribution} {each.version} ({each.value})")
+    for candidate in found:
+        owners.setdefault(candidate.name, []).append(
+            f"{candidate.distribution} {candidate.version} ({candidate.value})"
+        )
     return {
         name: f"{len(those)} plugins are called {name!r}: {' and '.join(those)}; uninstall all but one"
         for name, those in owners.items()
@@ -144,8 +146,11 @@ def load_all(chosen: Chosen, tables: Mapping[str, Mapping[str, Any]] = NO_TABLES
     """
     loaded = tuple(load(found) for found in chosen.used)
     faults = list(name_clashes(chosen.used).values())
-    for each in loaded:
-        faults += [*each.faults, *table_faults(each.name, each.config_keys, tables.get(each.name, {}))]
+    for plugin in loaded:
+        faults += [
+            *plugin.faults,
+            *table_faults(plugin.name, plugin.config_keys, tables.get(plugin.name, {})),
+        ]
     if faults:
         # Two plugins of one name read the same table, and have its faults twice.
         raise PluginFault(

@@ -20,8 +20,8 @@ def manager_for(loaded: Iterable[Loaded], manager: Manager) -> Manager:
     It must have the six hookspecs already.
     """
     # pluggy calls the last registered first.
-    for each in reversed(tuple(loaded)):
-        manager.register(each.plugin, each.name)
+    for plugin in reversed(tuple(loaded)):
+        manager.register(plugin.plugin, plugin.name)
     return manager
 
 
@@ -29,7 +29,7 @@ def order(loaded: Iterable[Loaded]) -> dict[str, tuple[str, ...]]:
     """Return who is called in each phase, first to last; a plugin with faults is not."""
     reader = HookReader()
     reader.add_hookspecs(spec)
-    manager = manager_for((each for each in loaded if not each.faults), reader)
+    manager = manager_for((plugin for plugin in loaded if not plugin.faults), reader)
     return {
         phase: tuple(_shown(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls()))
         for phase in PHASES

@@ -65,15 +65,15 @@ def choose(
         _compare(found, pins(configured or ()))
     wanted = () if none else _wanted(found, configured, flag)
     _refuse_unknown(wanted, found)
-    used = tuple(each for name in wanted for each in found if each.name == name)
-    return Chosen(used, tuple(each for each in found if each.name not in wanted))
+    used = tuple(candidate for name in wanted for candidate in found if candidate.name == name)
+    return Chosen(used, tuple(candidate for candidate in found if candidate.name not in wanted))
 
 
 def _wanted(found: tuple[Found, ...], configured: Sequence[str] | None, flag: str | None) -> tuple[str, ...]:
     if flag is None:
         return tuple(pin.name for pin in pins(configured or ()))
     if flag == ALL:
-        return tuple(dict.fromkeys(each.name for each in found))
+        return tuple(dict.fromkeys(candidate.name for candidate in found))
     names = tuple(name.strip() for name in flag.split(","))
     if not all(names):
         raise PluginFault(
@@ -112,7 +112,7 @@ def _twice(names: Iterable[str]) -> str:
 
 
 def _refuse_unknown(wanted: tuple[str, ...], found: tuple[Found, ...]) -> None:
-    installed = {each.name for each in found}
+    installed = {candidate.name for candidate in found}
     unknown = [name for name in wanted if name not in installed]
     if unknown:
         near = " ".join(filter(None, (did_you_mean(name, installed) for name in unknown)))
@@ -125,7 +125,7 @@ def _compare(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> None:
         lines = "\n  ".join(
             ("--locked: what is installed differs from plugins in the configuration:", *differences)
         )
-        as_is = ", ".join(f'"{each.name}=={each.version}"' for each in found)
+        as_is = ", ".join(f'"{candidate.name}=={candidate.version}"' for candidate in found)
         raise PluginFault(
             lines, hint=f"install what is pinned, or pin what is installed: plugins = [{as_is}]"
         )
@@ -133,21 +133,21 @@ def _compare(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> None:
 
 def _pin_differences(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
     for pin in pinned:
-        those = [each for each in found if each.name == pin.name]
+        those = [candidate for candidate in found if candidate.name == pin.name]
         if not those:
             yield f"{pin.name!r} is listed and not installed"
         if pin.version is None:
             yield f"{pin.name!r} is listed without a version"
             continue
-        for each in those:
-            if each.version != pin.version:
-                yield f"{pin.name!r} is pinned to {pin.version}, installed is {each.version}"
+        for candidate in those:
+            if candidate.version != pin.version:
+                yield f"{pin.name!r} is pinned to {pin.version}, installed is {candidate.version}"
 
 
 def _unpinned(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
     names = {pin.name for pin in pinned}
     return (
-        f"{each.name!r} {each.version} is installed and not listed"
-        for each in found
-        if each.name not in names
+        f"{candidate.name!r} {candidate.version} is installed and not listed"
+        for candidate in found
+        if candidate.name not in names
     )

@@ -64,7 +64,7 @@ def read_settings(conn: Connection[Any], database: str) -> tuple[DatabaseSetting
         " CROSS JOIN unnest(s.setconfig) each LEFT JOIN pg_roles r ON r.oid = s.setrole"
         f" WHERE d.datname = {quote_literal(database)} ORDER BY s.setrole, each",
     )
-    return tuple(DatabaseSetting(role, *each.split("=", 1)) for role, each in found)
+    return tuple(DatabaseSetting(role, *item.split("=", 1)) for role, item in found)
 
 
 def copy_settings(

@@ -54,7 +54,7 @@ class NamedRelation:
 def find_names(sql: str) -> tuple[str, ...]:
     """Return the relations that a statement names, quoted, as it names them."""
     try:
-        return tuple(dict.fromkeys(name for each in parse(sql) for name in _walk_names(each.node)))
+        return tuple(dict.fromkeys(name for statement in parse(sql) for name in _walk_names(statement.node)))
     except ParseError:
         return ()
 
@@ -68,8 +68,8 @@ def _walk_names(node: Any) -> Iterator[str]:
         elif field.message_type.name == "RangeVar":
             yield from map(_quote_range, value if field.is_repeated else (value,))
         else:
-            for each in value if field.is_repeated else (value,):
-                yield from _walk_names(each)
+            for item in value if field.is_repeated else (value,):
+                yield from _walk_names(item)
 
 
 def _quote_range(relation: Any) -> str:

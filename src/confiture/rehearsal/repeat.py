@@ -29,7 +29,7 @@ def combine_reports(reports: Sequence[Report]) -> Report:
     return evolve(
         middle,
         migrations=tuple(
-            _combine_migration(one, each) for one, each in zip(middle.migrations, alike, strict=True)
+            _combine_migration(one, row) for one, row in zip(middle.migrations, alike, strict=True)
         ),
         residue=_combine_residue(reports),
     )

@@ -84,11 +84,11 @@ def find_residue(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[Resid
     if before.fault or after.fault:
         return ()
     found = [
-        each
+        residue_item
         for oid in before.relations.keys() & after.relations.keys()
-        for each in _compare_relation(before, after, oid)
+        for residue_item in _compare_relation(before, after, oid)
     ]
-    return tuple(sorted(found, key=lambda each: (each.relation, each.what)))
+    return tuple(sorted(found, key=lambda residue_item: (residue_item.relation, residue_item.what)))
 
 
 def describe_comparison(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[str, ...]:

@@ -114,8 +114,8 @@ class StatementObserver:
         )
         now = time.perf_counter()
         self._held_now = frozenset((oid, mode) for oid, mode in held if mode in STRONG_MODES)
-        for each in self._held_now:
-            self.seen[each] = (self.seen.get(each, (now, now))[0], now)
+        for pair in self._held_now:
+            self.seen[pair] = (self.seen.get(pair, (now, now))[0], now)
         return frozenset(pids)
 
 
@@ -204,7 +204,7 @@ class Sampler:
 
     def _build_locks(self, observer: StatementObserver, replaced: frozenset[int]) -> tuple[Lock, ...]:
         found = list_strongest_locks(
-            (each for each in observer.seen if each[0] not in replaced), self.relations_before
+            (pair for pair in observer.seen if pair[0] not in replaced), self.relations_before
         )
         times = {
             (self.relations_before[oid].name, mode): seen

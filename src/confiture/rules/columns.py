@@ -85,7 +85,11 @@ def list_new_columns(statement: ParsedStatement) -> Iterator[tuple[AlterCommand,
     for command in list_commands(statement.stmt):
         if command.sort == "AT_AddColumn":
             column = command.definition.column_def
-            yield command, column, {each.sort: each.tree for each in list_constraints(column)}
+            yield (
+                command,
+                column,
+                {constraint.sort: constraint.tree for constraint in list_constraints(column)},
+            )
 
 
 def strip_command(command: AlterCommand, *dropped: str) -> AlterCommand:
@@ -93,8 +97,8 @@ def strip_command(command: AlterCommand, *dropped: str) -> AlterCommand:
     tree = type(command.tree)()
     tree.CopyFrom(command.tree)
     column = getattr(tree, "def").column_def
-    kept = [each.tree for each in list_constraints(column) if each.sort not in dropped]
-    copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+    kept = [constraint.tree for constraint in list_constraints(column) if constraint.sort not in dropped]
+    copies = [type(item).FromString(item.SerializeToString()) for item in kept]
     del column.constraints[:]
     for copy in copies:
         column.constraints.add().constraint.CopyFrom(copy)
@@ -110,8 +114,8 @@ def _check_volatile(statement: ParsedStatement) -> Iterator[Hit]:
         default = constraints.get("CONSTR_DEFAULT")
         if default is None:
             continue
-        called = [each for each in find_functions(default.raw_expr) if each not in STABLE]
-        called.sort(key=lambda each: each not in VOLATILE)
+        called = [function for function in find_functions(default.raw_expr) if function not in STABLE]
+        called.sort(key=lambda text: text not in VOLATILE)
         if called:
             table, name = read_name(statement.stmt.relation), quote_ident(column.colname)
             plain = render_alter(statement.stmt, [strip_command(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
@@ -237,7 +241,7 @@ def _write_checked(table: QualifiedName, column: Any, domain: DomainType) -> Ite
         quote_ident(derive_name(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))
     ]
     yield write_part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
-    added = (f"ADD CONSTRAINT {n} CHECK ({each}) NOT VALID" for n, each in zip(names, checks, strict=True))
+    added = (f"ADD CONSTRAINT {n} CHECK ({text}) NOT VALID" for n, text in zip(names, checks, strict=True))
     yield write_part(f"ALTER TABLE {table} {', '.join(added)};")
     yield write_part(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {n}' for n in names)};")
 

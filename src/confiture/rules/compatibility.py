@@ -37,15 +37,15 @@ def _check_drop_not_null(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _check_drop_table(statement: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(statement.stmt, "remove_type") == "OBJECT_TABLE":
-        for table in (read_name_list(each.list.items) for each in statement.stmt.objects):
+        for table in (read_name_list(item.list.items) for item in statement.stmt.objects):
             if not statement.is_new(table):
                 yield Hit(f"drops {table}, and what is in it", str(table))
 
 
 def _check_drop_schema(statement: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(statement.stmt, "remove_type") == "OBJECT_SCHEMA":
-        for each in statement.stmt.objects:
-            yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
+        for item in statement.stmt.objects:
+            yield Hit(f"drops the schema {quote_ident(item.string.sval)}, and what is in it")
 
 
 def _check_drop_database(statement: ParsedStatement) -> Iterator[Hit]:
@@ -90,7 +90,7 @@ def _check_rename_enum(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _check_rls(migration: ParsedMigration) -> Iterator[Hit]:
     policies = {
-        read_name(each.stmt.table) for each in migration.statements if each.kind == "create_policy_stmt"
+        read_name(inner.stmt.table) for inner in migration.statements if inner.kind == "create_policy_stmt"
     }
     for statement in migration.statements:
         if statement.kind == "alter_table_stmt" and read_name(statement.stmt.relation) not in policies:
@@ -126,8 +126,8 @@ def _check_uncommitted(migration: ParsedMigration) -> Iterator[Hit]:
 def _check_duplicates(statement: ParsedStatement) -> Iterator[Hit]:
     stmt = statement.stmt
     listed = stmt.target_list if statement.kind == "update_stmt" else stmt.cols
-    names = [each.res_target.name for each in listed if not each.res_target.indirection]
-    for name in dict.fromkeys(each for each in names if names.count(each) > 1):
+    names = [item.res_target.name for item in listed if not item.res_target.indirection]
+    for name in dict.fromkeys(item for item in names if names.count(item) > 1):
         yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(read_name(stmt.relation)))
 
 

@@ -49,15 +49,18 @@ def _list_added(statement: ParsedStatement, sort: str) -> Iterator[ParsedConstra
 
 
 def _check_check_constraint(statement: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(statement, "CONSTR_CHECK"):
+    for constraint in _list_added(statement, "CONSTR_CHECK"):
         table = read_name(statement.stmt.relation)
-        columns = find_columns(each.tree.raw_expr)
-        name = each.tree.conname or derive_name(table.name, columns[0] if len(columns) == 1 else "", "check")
+        columns = find_columns(constraint.tree.raw_expr)
+        name = constraint.tree.conname or derive_name(
+            table.name, columns[0] if len(columns) == 1 else "", "check"
+        )
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: every row is checked",
             str(table),
             render_recipe(
-                *_write_column_first(statement.stmt, each), *split_validation(statement.stmt, each, name)
+                *_write_column_first(statement.stmt, constraint),
+                *split_validation(statement.stmt, constraint, name),
             ),
         )
 
@@ -77,25 +80,28 @@ def _write_column_first(stmt: Any, constraint: ParsedConstraint) -> tuple[Recipe
 
 
 def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(statement, "CONSTR_FOREIGN"):
-        table, other = read_name(statement.stmt.relation), read_name(each.tree.pktable)
-        name = each.tree.conname or derive_name(table.name, "_".join(list_keys(each)), "fkey")
+    for constraint in _list_added(statement, "CONSTR_FOREIGN"):
+        table, other = read_name(statement.stmt.relation), read_name(constraint.tree.pktable)
+        name = constraint.tree.conname or derive_name(table.name, "_".join(list_keys(constraint)), "fkey")
         # A new column without a default holds nothing to be checked.
-        empty = each.column is not None and not _has_default(each.column)
+        empty = constraint.column is not None and not _has_default(constraint.column)
         yield Hit(
             f"locks {table} and {other}: writes to both wait"
             if empty
             else f"reads all of {table} while writes to it and to {other} wait",
             str(table),
             render_recipe(
-                *_write_column_first(statement.stmt, each), *split_validation(statement.stmt, each, name)
+                *_write_column_first(statement.stmt, constraint),
+                *split_validation(statement.stmt, constraint, name),
             ),
             severity="warning" if empty else None,
         )
 
 
 def _has_default(column: Any) -> bool:
-    return any(each.sort in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for each in list_constraints(column))
+    return any(
+        constraint.sort in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for constraint in list_constraints(column)
+    )
 
 
 def _was_foreign_locked(hit: Hit, statement: ParsedStatement) -> bool:
@@ -118,8 +124,8 @@ def _write_indexed(
     index.nulls_not_distinct = constraint.tree.nulls_not_distinct
     for key in list_keys(constraint):
         index.index_params.add().index_elem.name = key
-    for each in constraint.tree.including:
-        index.index_including_params.add().index_elem.name = each.string.sval
+    for item in constraint.tree.including:
+        index.index_including_params.add().index_elem.name = item.string.sval
     deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
     deferred += " INITIALLY DEFERRED" if constraint.tree.initdeferred else ""
     index_name = quote_ident(name)
@@ -132,25 +138,25 @@ def _write_indexed(
 
 
 def _check_unique(statement: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(statement, "CONSTR_UNIQUE"):
+    for constraint in _list_added(statement, "CONSTR_UNIQUE"):
         table = read_name(statement.stmt.relation)
-        name = each.tree.conname or derive_name(table.name, "_".join(list_keys(each)), "key")
+        name = constraint.tree.conname or derive_name(table.name, "_".join(list_keys(constraint)), "key")
         yield Hit(
             f"builds an index on {table} while reads and writes of it wait",
             str(table),
-            render_recipe(*_write_indexed(statement, each, "UNIQUE", name)),
+            render_recipe(*_write_indexed(statement, constraint, "UNIQUE", name)),
         )
 
 
 def _check_primary(statement: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(statement, "CONSTR_PRIMARY"):
+    for constraint in _list_added(statement, "CONSTR_PRIMARY"):
         table = read_name(statement.stmt.relation)
-        name = each.tree.conname or derive_name(table.name, "", "pkey")
-        filled = () if each.column is not None else write_not_null(table, *list_keys(each))
+        name = constraint.tree.conname or derive_name(table.name, "", "pkey")
+        filled = () if constraint.column is not None else write_not_null(table, *list_keys(constraint))
         yield Hit(
             f"builds an index on {table} while reads and writes of it wait",
             str(table),
-            render_recipe(*filled, *_write_indexed(statement, each, "PRIMARY KEY", name)),
+            render_recipe(*filled, *_write_indexed(statement, constraint, "PRIMARY KEY", name)),
         )
 
 
@@ -219,15 +225,15 @@ def _check_same_transaction(statement: ParsedStatement) -> Iterator[Hit]:
 def _find_adding(
     statement: ParsedStatement, table: QualifiedName, constraint: str
 ) -> Iterator[ParsedStatement]:
-    for each in statement.earlier_statements:
-        if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
+    for inner in statement.earlier_statements:
+        if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
             names = [
                 added.tree.conname
-                for added in list_added_constraints(each.stmt)
+                for added in list_added_constraints(inner.stmt)
                 if added.tree.skip_validation
             ]
             if constraint in names or "" in names:
-                yield each
+                yield inner
 
 
 def _render_sql(statement: ParsedStatement) -> str:
@@ -236,8 +242,8 @@ def _render_sql(statement: ParsedStatement) -> str:
 
 def _check_new_table(statement: ParsedStatement) -> Iterator[Hit]:
     table = read_name(statement.stmt.relation)
-    for each in find_constraints(statement.stmt):
-        other = read_name(each.pktable) if each.HasField("pktable") else table
+    for constraint in find_constraints(statement.stmt):
+        other = read_name(constraint.pktable) if constraint.HasField("pktable") else table
         if other != table and not statement.is_new(other):
             yield Hit(f"locks {other} until the end of the migration: writes to it wait", str(other))
 
@@ -284,7 +290,7 @@ def _list_dropped(statement: ParsedStatement) -> list[QualifiedName]:
         return [read_name(statement.stmt.relation)]
     if read_enum_name(statement.stmt, "remove_type") != "OBJECT_TABLE":
         return []
-    return [read_name_list(each.list.items) for each in statement.stmt.objects]
+    return [read_name_list(item.list.items) for item in statement.stmt.objects]
 
 
 def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:

@@ -121,9 +121,9 @@ def find_findings(
         strict: Whether an ignore needs a reason.
     """
     return tuple(
-        each
+        finding
         for migration in migrations
-        for each in _keep_worst(tuple(_judge_migration(migration, rule_set, empty, strict)))
+        for finding in _keep_worst(tuple(_judge_migration(migration, rule_set, empty, strict)))
     )
 
 
@@ -180,11 +180,11 @@ def _find_matches(
 ) -> Iterator[RuleMatch]:
     for statement in migration.statements:
         named = False
-        for each in _list_with_inner(statement):
-            for rule in rule_set.select_for_statement(each):
-                for hit in _check_statement(rule, each):
+        for inner in _list_with_inner(statement):
+            for rule in rule_set.select_for_statement(inner):
+                for hit in _check_statement(rule, inner):
                     ignored.note_match(rule.id, statement)
-                    verdict = _judge_hit(rule, hit, each, empty)
+                    verdict = _judge_hit(rule, hit, inner, empty)
                     if statement.report is None and (rule.basis == "measured" or not hit.sure):
                         rule_set.mark_undecided(rule)
                     if verdict:
@@ -213,10 +213,10 @@ def _list_with_inner(statement: ParsedStatement) -> tuple[ParsedStatement, ...]:
 def _is_silenced(rule_set: RuleSet, statement: ParsedStatement) -> bool:
     """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
     return any(
-        _check_statement(rule, each)
-        for each in _list_with_inner(statement)
+        _check_statement(rule, inner)
+        for inner in _list_with_inner(statement)
         for rule in rule_set.silenced
-        if rule.check and (each.kind in rule.kinds or not (rule.kinds or each.inside))
+        if rule.check and (inner.kind in rule.kinds or not (rule.kinds or inner.inside))
     )
 
 
@@ -284,5 +284,5 @@ def _is_empty(hit: Hit, statement: ParsedStatement, empty: Collection[str]) -> b
     if worked and not list_long_blocks(statement):
         return True
     return hit.relation is not None and any(
-        each == hit.relation or each.endswith(f".{hit.relation}") for each in empty
+        name == hit.relation or name.endswith(f".{hit.relation}") for name in empty
     )

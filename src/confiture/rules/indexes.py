@@ -110,7 +110,7 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
     stmt = statement.stmt
     if read_enum_name(stmt, "remove_type") != "OBJECT_INDEX" or stmt.concurrent:
         return
-    names = [read_name_list(each.list.items) for each in stmt.objects]
+    names = [read_name_list(item.list.items) for item in stmt.objects]
     there = [name for name in names if not statement.is_new(name)]
     exists = "IF EXISTS " if stmt.missing_ok else ""
     if there:
@@ -118,7 +118,7 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
             f"drops {', '.join(map(str, there))} while reads and writes of its table wait",
             str(there[0]),
             render_recipe(
-                write_non_transactional(*(f"DROP INDEX CONCURRENTLY {exists}{each};" for each in there))
+                write_non_transactional(*(f"DROP INDEX CONCURRENTLY {exists}{table};" for table in there))
             ),
         )
 

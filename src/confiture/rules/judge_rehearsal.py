@@ -68,11 +68,11 @@ def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
         found = parse(report.sql)
     except ParseError:
         return
-    for each in found[:1]:
+    for statement in found[:1]:
         index = len(migration.statements)
         migration.statements.append(
             ParsedStatement(
-                report.sql, report.line or 1, each.kind, each.node, migration, index, report=report
+                report.sql, report.line or 1, statement.kind, statement.node, migration, index, report=report
             )
         )
 

@@ -213,10 +213,10 @@ def add_statements(migration: ParsedMigration, sql: str, line: int) -> None:
         found = parse(sql)
     except ParseError:
         return
-    for each in found:
-        text = sql[each.start : each.end]
+    for statement in found:
+        text = sql[statement.start : statement.end]
         migration.statements.append(
-            ParsedStatement(text, line, each.kind, each.node, migration, len(migration.statements))
+            ParsedStatement(text, line, statement.kind, statement.node, migration, len(migration.statements))
         )
 
 

@@ -68,7 +68,7 @@ def _read_hook(hook: HookReport) -> tuple[int, str, tuple[Lock, ...]]:
 
 def _check_work_after_lock(statement: ParsedStatement) -> Iterator[Hit]:
     """Find what is read or rewritten under the lock of an earlier statement alone."""
-    own = {each.relation for each in _list_blocking(statement.report.locks)} if statement.report else set()
+    own = {lock.relation for lock in _list_blocking(statement.report.locks)} if statement.report else set()
     for relation in list_long_blocks(statement):
         if relation not in own and not _locks_itself(statement):
             yield Hit(f"reads all of {relation} under an earlier lock", relation, severity="error")
@@ -177,13 +177,13 @@ def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
     sorts = {each.sort for each in list_commands(statement.stmt)}
     if not sorts or sorts - _SCANNING or statement.is_new(table) or _is_deferred(statement):
         return
-    for each in reversed(statement.earlier_statements):
-        if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
-            before = {command.sort for command in list_commands(each.stmt)}
-            if before and not before - _SCANNING and not _is_deferred(each):
-                both = f"{each.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"
+    for inner in reversed(statement.earlier_statements):
+        if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
+            before = {command.sort for command in list_commands(inner.stmt)}
+            if before and not before - _SCANNING and not _is_deferred(inner):
+                both = f"{inner.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"
                 yield Hit(
-                    f"alters {table} again: one ALTER TABLE with line {each.line} reads it once",
+                    f"alters {table} again: one ALTER TABLE with line {inner.line} reads it once",
                     str(table),
                     both,
                 )

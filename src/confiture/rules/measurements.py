@@ -29,13 +29,13 @@ def list_long_blocks(statement: ParsedStatement) -> tuple[str, ...]:
     blocked = _list_blocked(statement) if set(worked) - set(migration.long_blocks) else ()
     read = statement.report.scans
     return tuple(
-        each for each in worked if each in migration.long_blocks or (each in read and each in blocked)
+        name for name in worked if name in migration.long_blocks or (name in read and name in blocked)
     )
 
 
 def _list_blocked(statement: ParsedStatement) -> frozenset[str]:
     """Return what is locked so that others wait, by this statement or one before it."""
-    upto = (each.report for each in (*statement.earlier_statements, statement) if each.report)
+    upto = (inner.report for inner in (*statement.earlier_statements, statement) if inner.report)
     return frozenset(lock.relation for report in upto for lock in report.locks if lock.blocks)
 
 
@@ -83,7 +83,7 @@ def _was_held_already(hit: Hit, statement: ParsedStatement) -> bool:
     migration = statement.migration.report
     held = migration.locks if migration else ()
     return hit.relation is not None and any(
-        each.relation == hit.relation or each.relation.endswith(f".{hit.relation}") for each in held
+        lock.relation == hit.relation or lock.relation.endswith(f".{hit.relation}") for lock in held
     )
 
 
@@ -104,9 +104,9 @@ def find_relation(hit: Hit, statement: ParsedStatement) -> str | None:
     """Return the relation as the report spells it, where the text's is seen in it."""
     if hit.relation is None:
         return next(iter(list_long_blocks(statement)), None)
-    for each in (*list_worked_on(statement), *(lock.relation for lock in _list_all_locks(statement))):
-        if each == hit.relation or each.endswith(f".{hit.relation}"):
-            return each
+    for name in (*list_worked_on(statement), *(lock.relation for lock in _list_all_locks(statement))):
+        if name == hit.relation or name.endswith(f".{hit.relation}"):
+            return name
     return hit.relation
 
 

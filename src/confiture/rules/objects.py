@@ -64,7 +64,7 @@ def _check_trigger(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _list_dropped(statement: ParsedStatement, sort: str) -> Iterator[QualifiedName]:
     if read_enum_name(statement.stmt, "remove_type") == sort:
-        yield from (read_name_list(each.list.items[:-1]) for each in statement.stmt.objects)
+        yield from (read_name_list(item.list.items[:-1]) for item in statement.stmt.objects)
 
 
 def _check_drop_trigger(statement: ParsedStatement) -> Iterator[Hit]:
@@ -98,7 +98,7 @@ def _check_index(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _was_index_locked(_: Hit, statement: ParsedStatement) -> bool:
     found = statement.report.locks if statement.report else ()
-    return any(each.kind == "index" and each.mode == "AccessExclusiveLock" for each in found)
+    return any(lock.kind == "index" and lock.mode == "AccessExclusiveLock" for lock in found)
 
 
 def _check_lock_table(statement: ParsedStatement) -> Iterator[Hit]:
@@ -113,9 +113,9 @@ _SHARE, _ACCESS_EXCLUSIVE = 5, 8
 
 
 def _list_old(statement: ParsedStatement, relations: Iterable[Any]) -> Iterator[QualifiedName]:
-    for each in map(read_name, relations):
-        if not statement.is_new(each):
-            yield each
+    for name in map(read_name, relations):
+        if not statement.is_new(name):
+            yield name
 
 
 def _check_truncate(statement: ParsedStatement) -> Iterator[Hit]:
@@ -129,9 +129,9 @@ def _check_truncate_cascade(statement: ParsedStatement) -> Iterator[Hit]:
     names = [read_name(relation.range_var) for relation in statement.stmt.relations]
     locked = statement.report.locks if statement.report else ()
     others = [
-        each.relation
-        for each in locked
-        if each.kind == "table" and not any(name.is_rel(each.relation) for name in names)
+        lock.relation
+        for lock in locked
+        if lock.kind == "table" and not any(name.is_rel(lock.relation) for name in names)
     ]
     said = ", ".join(others) or f"every table that refers to {', '.join(map(str, names))}"
     yield Hit(f"empties {said} too", others[0] if others else str(names[0]))

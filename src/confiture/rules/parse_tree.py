@@ -155,7 +155,7 @@ def list_keys(constraint: ParsedConstraint) -> tuple[str, ...]:
     if constraint.column is not None:
         return (constraint.column.colname,)
     listed = constraint.tree.fk_attrs if constraint.sort == "CONSTR_FOREIGN" else constraint.tree.keys
-    return tuple(each.string.sval for each in listed)
+    return tuple(item.string.sval for item in listed)
 
 
 def find_columns(expression: Any) -> tuple[str, ...]:

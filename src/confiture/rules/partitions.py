@@ -88,9 +88,9 @@ def _render_bounds(statement: ParsedStatement, parent: QualifiedName, bound: Any
     if bound.strategy == "r" and len(bound.lowerdatums) == 1:
         column = quote_ident(columns[0])
         ends = [
-            f"{column} {sign} {deparse_expression(each)}"
-            for sign, each in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))
-            if not _is_endless(each)
+            f"{column} {sign} {deparse_expression(item)}"
+            for sign, item in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))
+            if not _is_endless(item)
         ]
         return " AND ".join((f"{column} IS NOT NULL", *ends))
     return "true /* the bounds, as in FOR VALUES */"
@@ -160,7 +160,7 @@ def _check_detach(statement: ParsedStatement) -> Iterator[Hit]:
 def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
     if read_enum_name(statement.stmt, "remove_type") != "OBJECT_TABLE":
         return
-    for child in (read_name_list(each.list.items) for each in statement.stmt.objects):
+    for child in (read_name_list(item.list.items) for item in statement.stmt.objects):
         parent = statement.migration.schema.partitions.get(child)
         if parent is not None:
             yield Hit(

@@ -88,7 +88,7 @@ def write_not_null(table: QualifiedName, *columns: str) -> tuple[RecipePart, Rec
     """Make columns NOT NULL: the rows are looked at under a lock that lets others read and write."""
     names = [(column, quote_ident(derive_name(table.name, column, "filled"))) for column in columns]
     add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({quote_ident(each)} IS NOT NULL) NOT VALID" for each, name in names
+        f"ADD CONSTRAINT {name} CHECK ({quote_ident(text)} IS NOT NULL) NOT VALID" for text, name in names
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for _, name in names)
     required = ", ".join(f"ALTER COLUMN {quote_ident(column)} SET NOT NULL" for column in columns)

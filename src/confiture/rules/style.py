@@ -104,8 +104,8 @@ def _list_columns_of(statement: ParsedStatement, tree: Any) -> tuple[str, ...]:
         (
             (column.colname,)
             for column in _list_columns(statement)
-            for each in list_constraints(column)
-            if each.tree == tree
+            for constraint in list_constraints(column)
+            if constraint.tree == tree
         ),
         (),
     )

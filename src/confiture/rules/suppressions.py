@@ -72,7 +72,7 @@ class Suppressions:
         if rule.basis == "measured" and not _is_all_rehearsed(self.migration):
             return False
         wanted = [statement] if statement else self.migration.statements
-        return not any((rule.id, each.index) in self.used for each in wanted)
+        return not any((rule.id, inner.index) in self.used for inner in wanted)
 
     def _make_finding(
         self, rule: str, severity: Severity, ignored: str, statement: ParsedStatement | None, message: str

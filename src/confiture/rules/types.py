@@ -51,7 +51,7 @@ def _write_swap(table: QualifiedName, command: AlterCommand) -> tuple[RecipePart
     type_name = deparse_type(command.definition.column_def.type_name)
     collation = command.definition.column_def.coll_clause
     if collation.collname:
-        type_name += " COLLATE " + ".".join(quote_ident(each.string.sval) for each in collation.collname)
+        type_name += " COLLATE " + ".".join(quote_ident(item.string.sval) for item in collation.collname)
     function = table.name_sibling(derive_name(table.name, column, "sync"))
     trigger = quote_ident(function.name)
     return (
@@ -88,7 +88,7 @@ def _write_fill(table: QualifiedName, column: str, old: str, new: str, type_name
 def _check_rechecked(statement: ParsedStatement) -> Iterator[Hit]:
     for table, command in _list_changed(statement):
         column = command.tree.name
-        known = [each for each in statement.migration.schema.list_checks(table) if column in each.columns]
+        known = [check for check in statement.migration.schema.list_checks(table) if column in check.columns]
         yield Hit(
             f"reads all of {table} while reads and writes of it wait: "
             f"a CHECK of {quote_ident(column)} is tried on every row",
@@ -106,8 +106,8 @@ def _write_recheck(
     names = [quote_ident(check.name) for check in checks]
     drop = ", ".join(f"DROP CONSTRAINT {name}" for name in names)
     add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({each.expression}) NOT VALID"
-        for name, each in zip(names, checks, strict=True)
+        f"ADD CONSTRAINT {name} CHECK ({constraint.expression}) NOT VALID"
+        for name, constraint in zip(names, checks, strict=True)
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for name in names)
     return (

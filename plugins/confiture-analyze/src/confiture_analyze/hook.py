@@ -106,11 +106,13 @@ def _changed(
         return named(conn, wanted.tables)
     changed = called(conn, context.relations())
     if wanted.tables:
-        oids = {each.oid for each in changed}
-        return tuple(each for each in named(conn, wanted.tables) if each.members & oids)
+        oids = {relation.oid for relation in changed}
+        return tuple(relation for relation in named(conn, wanted.tables) if relation.members & oids)
     # Whoever analyzes a partitioned table analyzes its partitions.
     return tuple(
-        each for each in changed if not any(each.oid in other.members for other in changed if other != each)
+        relation
+        for relation in changed
+        if not any(relation.oid in other.members for other in changed if other != relation)
     )
 
 

@@ -93,7 +93,7 @@ def queries(text: str, file: str) -> tuple[Query, ...]:
         raise Misconfigured(f"{place}: {error.message}", hint="each check is a SELECT") from None
     if not found:
         raise Misconfigured(f"{file} holds no query", hint="write one, or take the file away")
-    return tuple(_query(each, text, file) for each in found)
+    return tuple(_query(statement, text, file) for statement in found)
 
 
 def _query(parsed: RawStatement, text: str, file: str) -> Query:

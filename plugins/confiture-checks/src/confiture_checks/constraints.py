@@ -93,9 +93,9 @@ def not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[Constrain
 def doubted(conn: Connection[Any], found: Sequence[Constraint], *, count: bool) -> tuple[Doubt, ...]:
     """Return the constraints, with the rows that violate them where these are to be counted."""
     if not (found and count):
-        return tuple(Doubt(each, None) for each in found)
+        return tuple(Doubt(constraint, None) for constraint in found)
     with read_only(conn):
-        return tuple(Doubt(each, _violations(conn, each)) for each in found)
+        return tuple(Doubt(constraint, _violations(conn, constraint)) for constraint in found)
 
 
 def _violations(conn: Connection[Any], constraint: Constraint) -> int | None:

@@ -55,14 +55,14 @@ class Checks:
 
 def _preconditions(conn: Connection[Any], context: HookContext, wanted: Configured) -> dict[str, Any] | None:
     """Return what was measured, ``None`` where nothing is asked for."""
-    requires = [each for each in wanted.requires if _here(context, each.migration)]
-    looked = [each for require in requires for each in look(conn, require)]
-    for unknown in dict.fromkeys(each.unknown for each in looked if each.unknown):
+    requires = [requirement for requirement in wanted.requires if _here(context, requirement.migration)]
+    looked = [answer for require in requires for answer in look(conn, require)]
+    for unknown in dict.fromkeys(answer.unknown for answer in looked if answer.unknown):
         context.log.warning("precondition.unknown", reason=unknown)
-    if unmet := tuple(dict.fromkeys(sentence for each in looked for sentence in each.unmet)):
+    if unmet := tuple(dict.fromkeys(sentence for answer in looked for sentence in answer.unmet)):
         raise PreconditionFailed(unmet, hint="mend it, or change plugin.checks.require")
-    unknown_ones = [each.unknown for each in looked if each.unknown]
-    stats = {key: value for each in looked for key, value in (each.stats or {}).items()}
+    unknown_ones = [answer.unknown for answer in looked if answer.unknown]
+    stats = {key: value for answer in looked for key, value in (answer.stats or {}).items()}
     return (stats | ({"unknown": unknown_ones} if unknown_ones else {})) if looked else None
 
 
@@ -72,7 +72,11 @@ def _constraints(conn: Connection[Any], context: HookContext, wanted: Configured
     tables = context.relations()
     if not tables and began(conn) != context.data.get(_own(context)):
         return _untold(context)
-    found = [each for each in not_valid(conn, tables) if each.label not in wanted.not_valid_allowed]
+    found = [
+        constraint
+        for constraint in not_valid(conn, tables)
+        if constraint.label not in wanted.not_valid_allowed
+    ]
     doubts = doubted(conn, found, count=wanted.count_violations)
     if doubts and wanted.constraints == "error":
         raise refusal(doubts)

@@ -59,7 +59,7 @@ class Table:
     def names(self, key: str) -> tuple[str, ...]:
         """Return a list of names, empty where none is given."""
         value = self.given.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
             raise self._expected(key, "a list of names in quotes")
         return tuple(value)
 

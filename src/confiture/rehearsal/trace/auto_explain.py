@@ -113,4 +113,4 @@ def _count_changed(top: dict[str, Any]) -> int:
 
 
 def _find_inputs(top: dict[str, Any]) -> list[dict[str, Any]]:
-    return [each for each in top.get("Plans", ()) if each["Parent Relationship"] in ("Outer", "Member")]
+    return [item for item in top.get("Plans", ()) if item["Parent Relationship"] in ("Outer", "Member")]

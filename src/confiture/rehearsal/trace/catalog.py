@@ -87,8 +87,8 @@ class Catalog:
 
     def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
         """Return the relation that SQL text means by a name, or ``None``."""
-        for each in (schema,) if schema else search_path:
-            if (oid := self._oids_by_name.get((each, name))) is not None:
+        for text in (schema,) if schema else search_path:
+            if (oid := self._oids_by_name.get((text, name))) is not None:
                 return self.relations[oid]
         return None
 

@@ -173,7 +173,7 @@ class MigrationTrace:
         for oid, mode in self.last_snapshot.held - held:
             if taken := self._acquired.pop((oid, mode), None):
                 taken.until_ms = until_ms
-        for oid, mode in sorted(held - self.last_snapshot.held, key=lambda each: LockMode[each[1]]):
+        for oid, mode in sorted(held - self.last_snapshot.held, key=lambda lock: LockMode[lock[1]]):
             stronger = LockMode[mode] > _find_strongest(self.held_before, oid)
             self.note_lock(step, oid, mode, "measured" if stronger else "held-before", since_ms)
 
@@ -229,4 +229,4 @@ class MigrationTrace:
 
 
 def _find_strongest(held: Iterable[HeldLock], oid: int) -> int:
-    return max((LockMode[mode] for each, mode in held if each == oid), default=0)
+    return max((LockMode[mode] for number, mode in held if number == oid), default=0)

@@ -56,17 +56,17 @@ def remove_ddl(inner: Sequence[ReachedBody]) -> tuple[ReachedBody, ...]:
     """Leave out the statements whose end event triggers tell, whatever is rolled back after it."""
     return tuple(
         evolve(
-            each,
+            body,
             body=evolve(
-                each.body,
+                body.body,
                 statements=tuple(
                     one
-                    for one in each.body.statements
+                    for one in body.body.statements
                     if one.sql is None or classify_statement(one.sql).verb in _FIRE_NO_EVENT
                 ),
             ),
         )
-        for each in inner
+        for body in inner
     )
 
 

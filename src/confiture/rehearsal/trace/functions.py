@@ -101,7 +101,7 @@ def find_not_seen(
     ``seen`` are the relations on which some were observed; ``function`` is whose text it is.
     """
     guarded = (inner for inner in body.statements if inner.in_exception)
-    return tuple(dict.fromkeys(each for inner in guarded for each in _find_missed(inner, seen, function)))
+    return tuple(dict.fromkeys(unseen for inner in guarded for unseen in _find_missed(inner, seen, function)))
 
 
 def _find_missed(inner: InnerStatement, seen: Collection[str], function: str | None) -> Iterator[NotSeen]:
@@ -115,7 +115,7 @@ def _find_missed(inner: InnerStatement, seen: Collection[str], function: str | N
         name = _qualify_name(lock)
         if name is None:
             yield NotSeen(None, f"{lock.mode} on {lock.reason}", where)
-        elif not any(each == name or each.endswith(f".{name}") for each in seen):
+        elif not any(text == name or text.endswith(f".{name}") for text in seen):
             yield NotSeen(name, lock.mode, where)
 
 
