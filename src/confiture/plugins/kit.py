@@ -21,7 +21,7 @@ from confiture.config.table_reader import (
     VERSION,
     Kind,
     TableReader,
-    choice_of,
+    make_choice,
 )
 from confiture.did_you_mean import did_you_mean
 from confiture.plugins.plugin_settings import PluginSettingsFault, names_migration, open_settings
@@ -46,10 +46,10 @@ __all__ = [
     "SqlStatement",
     "SqlSyntaxError",
     "TableReader",
-    "choice_of",
     "did_you_mean",
     "find_sidecar",
     "line_and_column",
+    "make_choice",
     "names_migration",
     "open_settings",
     "parse_statements",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from attrs import frozen
 
 from confiture.did_you_mean import did_you_mean
-from confiture.units import milliseconds
+from confiture.units import parse_milliseconds
 from confiture_backfill.faults import Misconfigured
 
 BATCH_KEYS = {
@@ -98,6 +98,6 @@ def _time_ms(given: Mapping[str, object], key: str, named: Named) -> float | Non
     if key not in given:
         return None
     try:
-        return milliseconds(_text(given, key, named))
+        return parse_milliseconds(_text(given, key, named))
     except ValueError as error:
         raise Misconfigured(f"{named(key)}: {error}", hint=BATCH_KEYS[key]) from None

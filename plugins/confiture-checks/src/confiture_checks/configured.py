@@ -9,7 +9,7 @@ from attrs import frozen
 
 from confiture.exceptions import UsageFault
 from confiture.migrations.version import parse_version
-from confiture.units import milliseconds
+from confiture.units import parse_milliseconds
 from confiture_checks.table import Table, expected
 
 CONFIG_KEYS = {
@@ -140,6 +140,6 @@ def _lag(table: Table) -> float | None:
         return None
     written = table.text("max_replication_lag")
     try:
-        return milliseconds(written)
+        return parse_milliseconds(written)
     except ValueError as error:
         raise expected(f"{table.place}.max_replication_lag", written, f"a time: {error}") from None
