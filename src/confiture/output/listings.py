@@ -230,10 +230,8 @@ def _render_unfinished(unfinished: UnfinishedMigration) -> list[str]:
         for one in unfinished.invalid_indexes
     ]
     body += [f"{style_notable('note:')} {escape_control(note)}" for note in unfinished.notes]
-    title = (
-        f"{click.style(escape_control(label), bold=True)} {what}"
-        f"  {style_quiet(escape_control(unfinished.file or ''))}".rstrip("
-    )
+    file = style_quiet(escape_control(unfinished.file or ""))
+    title = f"{click.style(escape_control(label), bold=True)} {what}  {file}".rstrip()
     commands = [click.style(escape_control(one), bold=True) for one in unfinished.commands]
     return [title, *indent_lines(body, 4), "", "next:", *indent_lines(commands, 4), ""]
 
