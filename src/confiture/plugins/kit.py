@@ -10,8 +10,6 @@ from __future__ import annotations
 from confiture.config.table_reader import (
     COUNT,
     DURATION_MS,
-    DURATION_S,
-    DURATION_TEXT,
     FLAG,
     POSITIVE,
     SIZE_BYTES,
@@ -31,8 +29,6 @@ from confiture.plugins.sql_text import SqlStatement, SqlSyntaxError, line_and_co
 __all__ = [
     "COUNT",
     "DURATION_MS",
-    "DURATION_S",
-    "DURATION_TEXT",
     "FLAG",
     "POSITIVE",
     "SIZE_BYTES",
