@@ -97,7 +97,7 @@ def test_a_production_that_was_not_rehearsed_is_unknown_with_a_way_on(ask, chang
     assert words in estimate["reason"]
     assert estimate["advice"]
     assert (estimate["p50_ms"], estimate["confidence_percent"]) == (None, None)
-    assert "not known" in output
+    assert "unknown" in output
 
 
 @pytest.mark.parametrize(

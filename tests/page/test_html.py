@@ -145,7 +145,7 @@ def test_an_estimate_is_told_with_its_intervals_and_an_unknown_one_with_its_reas
         "about 42.0 s ; half of the time 36.0 s to 51.0 s; nine times in ten 25.0 s to 1 min 28 s; within 15 % of that with confidence 70 %; grows with rows of public.orders"
         in said
     )
-    assert "not known: no statistics of earlier runs" in said
+    assert "unknown: no statistics of earlier runs" in said
 
 
 def test_an_estimate_without_intervals_is_drawn_without_them():

@@ -350,7 +350,7 @@ def test_a_comment_is_cut_with_the_errors_first_and_says_so(count):
     assert len(text) < 65_000
     assert text.startswith("## confiture dry-run: 1 error, ")
     assert text.index("the-worst") < text.index("index-not-concurrent")
-    assert re.search(r"\*\*Cut: ([\d,]+ notices and )?[\d,]+ migrations left out here;\*\*", text)
+    assert re.search(r"\*\*Cut: ([\d,]+ notices and )?[\d,]+ migrations left out;\*\*", text)
 
 
 def test_one_endless_message_does_not_crowd_out_the_rest():

@@ -152,9 +152,9 @@ def test_the_format_of_a_plugin_that_takes_no_part_is_unknown(folder):
     "body, fault",
     [
         ("    raise ValueError('burnt')", "its hook raises ValueError: burnt"),
-        ("    return ['lines']", "a str is no Reporter"),
+        ("    return ['lines']", "a str is not a Reporter"),
         ("    return 7", "its hook raises TypeError"),
-        ("    return [Reporter('sarif', print)]", "'sarif' is there already"),
+        ("    return [Reporter('sarif', print)]", "the format 'sarif' exists already"),
     ],
 )
 def test_a_plugin_whose_formats_cannot_be_used_is_refused(fake_distribution, body, fault):

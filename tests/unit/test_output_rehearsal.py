@@ -162,7 +162,7 @@ def test_what_somebody_would_notice_is_not_quiet(loud):
 def test_very_many_noticeable_statements_are_cut_short_with_the_way_to_all():
     lines = told(rehearsed(*(altering(exclusive(f"public.t{n}")) for n in range(30))))
 
-    assert "    and 10 statements like these: --output html=FILE shows all" in lines
+    assert "    and 10 more statements: --output html=FILE shows all" in lines
 
 
 def test_very_many_relations_are_cut_short():

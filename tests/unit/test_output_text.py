@@ -158,7 +158,7 @@ def test_a_first_migration_that_fails_has_nothing_before_it():
 def test_an_unknown_estimate_is_words_and_never_a_number():
     unknown = applied(estimate=Estimate(False, "no statistics", "run ANALYZE"))
 
-    assert "in production: not known: no statistics; run ANALYZE" in render(report(unknown))
+    assert "in production: unknown: no statistics; run ANALYZE" in render(report(unknown))
 
 
 def test_warnings_and_plugins_are_named():

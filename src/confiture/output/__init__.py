@@ -1,4 +1,4 @@
-"""Reporters, one module each: a report becomes words. Pure: nothing here opens, prints or connects."""
+"""Reporters, one module each: functions from a report to text. None of them opens, prints or connects."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ OutputKind = Literal[
     "calibration",
 ]
 
+# Names, not functions: a command imports only the one renderer that it needs.
 _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
     "text": {
         "report": "text.render",
@@ -73,7 +74,7 @@ def load_renderer(format: str, kind: OutputKind) -> Callable[..., str]:
 
 
 def _wrap_text_renderer(format: str, kind: OutputKind) -> Callable[..., str]:
-    """Return a function that puts the text in a page: only a report has more to show there."""
+    """Return a function that puts the text into a page; only a report has a page template."""
     text = load_renderer("text", kind)
     frame = import_module(f"confiture.output.{format}").render_text
     return lambda value: frame(kind, text(value))

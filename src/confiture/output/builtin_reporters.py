@@ -1,4 +1,4 @@
-"""The reporters that come with confiture, registered as a plugin registers its own."""
+"""Registers the built-in reporters with the same hook that plugins use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from confiture.output.reporters import BUILTIN_FORMATS, Reporter, load_builtin_r
 
 @hookimpl
 def reporters() -> list[Reporter]:
-    """Return every built-in one."""
+    """Return every built-in reporter."""
     return [
         load_builtin_reporter(name) if name in BUILTIN_FORMATS else _build_reporter(name) for name in FORMATS
     ]

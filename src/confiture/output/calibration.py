@@ -1,4 +1,4 @@
-"""How good predictions were so far, for a person and for machines."""
+"""Render how accurate past predictions were, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_STATEMENTS = 20
 
 
 def render(calibration: Calibration, *, colour: bool = False) -> str:  # noqa: ARG001 - nothing to colour
-    """Return the figures, and the latest statements they come from."""
+    """Return the figures and the latest statements that they come from."""
     return (
         "\n".join([*_render_figures(calibration), *_render_table(calibration.statements[-_MAX_STATEMENTS:])])
         + "\n"
@@ -22,7 +22,7 @@ def render(calibration: Calibration, *, colour: bool = False) -> str:  # noqa: A
 
 
 def render_json(calibration: Calibration) -> str:
-    """Return the same as JSON."""
+    """Return all figures and statements as JSON."""
     document = {"schema_version": 1, **asdict(calibration)}
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -32,7 +32,7 @@ def _render_figures(calibration: Calibration) -> list[str]:
         waiting = format_count(calibration.waiting, "migration")
         return [
             f"no predicted migration has run yet; {waiting} predicted and not run",
-            "to predict, confiture dry-run --production FILE; then confiture run",
+            "next: confiture dry-run --production FILE, then confiture run",
         ]
     lines = [
         f"{format_count(calibration.migrations, 'migration')} predicted and run, "
@@ -52,15 +52,14 @@ def _render_figures(calibration: Calibration) -> list[str]:
         )
     if calibration.elsewhere:
         lines.append(
-            f"{format_count(calibration.elsewhere, 'statement')} ran on tables of another size than "
-            f"predicted: "
-            "not counted"
+            f"{format_count(calibration.elsewhere, 'statement')} not counted: "
+            "the tables had another size than predicted"
         )
     return lines
 
 
 def _format_percent(percent: float | None) -> str:
-    return "not known" if percent is None else f"{percent:.0f} %"
+    return "unknown" if percent is None else f"{percent:.0f} %"
 
 
 def _render_table(lines: tuple[CalibrationLine, ...]) -> list[str]:

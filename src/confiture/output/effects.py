@@ -34,7 +34,7 @@ _RELATION_NOUNS = {
 
 
 def describe_effects(step: Step) -> list[str]:
-    """Return a line for each kind of thing that a statement or a hook does to relations."""
+    """Return one line per kind of effect that a statement or hook had on relations."""
     lines = describe_blocking(step.locks)
     if isinstance(step, StatementReport):
         lines += [
@@ -47,17 +47,17 @@ def describe_effects(step: Step) -> list[str]:
 
 
 def describe_spread(measured: Spread | None) -> list[str]:
-    """Return one line on how repeated rehearsals differ, none if there was only one."""
+    """Return one line with the spread of repeated rehearsals; none if there was only one."""
     if measured is None:
         return []
     parts = (("took", measured.duration_ms), ("held locks for", measured.held_ms))
-    said = [
+    ranges = [
         f"{word} {format_duration(least)} to {format_duration(most)}, median {format_duration(middle)}"
         for word, times in parts
         if times
         for least, middle, most in [times]
     ]
-    return [f"of {format_count(measured.runs, 'rehearsal')}: {'; '.join(said)}"] if said else []
+    return [f"of {format_count(measured.runs, 'rehearsal')}: {'; '.join(ranges)}"] if ranges else []
 
 
 def _describe_reasons(statement: StatementReport) -> list[str]:
@@ -68,7 +68,7 @@ def _describe_reasons(statement: StatementReport) -> list[str]:
 
 
 def describe_blocking(locks: Iterable[Lock]) -> list[str]:
-    """Return what waits for these locks, those of one kind and time on one line."""
+    """Return the access that these locks block; locks of one kind and duration share a line."""
     groups: dict[tuple[str, str], list[Lock]] = {}
     for lock in locks:
         if lock.blocks:
@@ -86,7 +86,7 @@ def format_blocked(blocks: Sequence[str]) -> str:
 
 
 def format_held_time(lock: Lock) -> str:
-    """Return how long a lock was held, if known, and how it was observed."""
+    """Return how long a lock was held, if measured, and how it was observed."""
     held = f" for {format_duration(lock.held_ms)}" if lock.held_ms is not None else ""
     if lock.transient:
         return f"{held}, gone before the end"
@@ -126,8 +126,8 @@ def _describe_index_builds(builds: Sequence[IndexBuild]) -> list[str]:
     parts = []
     if new:
         parts.append(
-            f"builds {join_names((each.index for each in new), 3)} on "
-            f"{join_names(each.table for each in new)}"
+            f"builds {join_names((build.index for build in new), 3)} on "
+            f"{join_names(build.table for build in new)}"
         )
     if again:
         which = escape_control(again[0].index) if len(again) == 1 else _format_count(len(again), "index")
@@ -141,21 +141,22 @@ def _describe_lock_wait(statement: StatementReport) -> list[str]:
 
 
 def is_quiet(statement: StatementReport) -> bool:
-    """Return whether nobody would notice a statement: short, and no lock of Share or stronger."""
+    """Return True if a statement was short and took no lock of mode Share or stronger."""
     noticed = statement.locks or statement.rewrites or statement.index_builds or statement.not_rehearsed
     return not noticed and statement.duration_ms < QUIET_MS and (statement.lock_wait_ms or 0) < _MIN_WAIT_MS
 
 
 @frozen
 class RelationBlock:
-    """A relation that others would wait for.
+    """A relation that a migration blocks for other sessions.
 
     Attributes:
         relation: Its name.
         blocks: ``reads and writes``, ``reads`` or ``writes``.
-        held_ms: For how long, in milliseconds; ``None`` if not measured.
-        long_work: The long operation under the lock: ``rewritten``, ``scanned``…, or empty.
-        migration: The one that holds the lock.
+        held_ms: How long, in milliseconds; ``None`` if not measured.
+        long_work: What the migration does to the relation under the lock: ``rewritten``, ``scanned``…, or
+            empty.
+        migration: The migration that holds the lock.
     """
 
     relation: str
@@ -166,19 +167,19 @@ class RelationBlock:
 
     @property
     def description(self) -> str:
-        """Return it in words."""
+        """The block as a phrase: ``writes of public.orders for 1.2 s while it is scanned``."""
         held = f" for {format_duration(self.held_ms)}" if self.held_ms is not None else ""
-        meanwhile = f" while it is {self.long_work}" if self.long_work else ""
-        return f"{self.blocks} of {escape_control(self.relation)}{held}{meanwhile}"
+        work = f" while it is {self.long_work}" if self.long_work else ""
+        return f"{self.blocks} of {escape_control(self.relation)}{held}{work}"
 
 
 def list_long_blocks(migration: MigrationReport) -> list[RelationBlock]:
-    """Return the relations that are rewritten, index-built or scanned while others wait for them."""
+    """Return the relations that are rewritten, index-built or scanned while they are blocked."""
     return [_build_block(migration, relation) for relation in migration.long_blocks]
 
 
 def find_longest_block(report: Report) -> RelationBlock | None:
-    """Return what would be waited for longest, a long block before any other."""
+    """Return the longest block; any long block ranks above all others."""
     found = [
         _build_block(migration, relation)
         for migration in report.migrations
@@ -197,10 +198,9 @@ def _build_block(migration: MigrationReport, relation: str) -> RelationBlock:
     blocks += ["reads"] * (relation in migration.blocks.reads)
     blocks += ["writes"] * (relation in migration.blocks.writes)
     held = [lock.held_ms for lock in locks if lock.held_ms is not None]
-    meanwhile = _describe_long_work(migration, relation) if relation in migration.long_blocks else ""
-    # A partitioned table's work is its partitions': it is blocked by the same lock and nothing is read of it.
+    work = _describe_long_work(migration, relation) if relation in migration.long_blocks else ""
     return RelationBlock(
-        relation, format_blocked(blocks or ["writes"]), max(held, default=None), meanwhile, migration
+        relation, format_blocked(blocks or ["writes"]), max(held, default=None), work, migration
     )
 
 
@@ -210,6 +210,7 @@ def _describe_long_work(migration: MigrationReport, relation: str) -> str:
         "index-built": any(build.table == relation for build in migration.index_builds),
         "scanned": relation in migration.scans,
     }
+    # A partitioned table has no work of its own in the report: the work is listed with its partitions.
     return _join_with_and([word for word, true in done.items() if true] or ["worked on"])
 
 

@@ -1,4 +1,4 @@
-"""Render production estimates: an interval as text and as a bar, a bound, or *not known*."""
+"""Render production estimates: an interval as text and as a bar, an upper bound, or *unknown*."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _BAR_COLUMNS = 40
 
 @frozen
 class BlockedTable:
-    """A table that production could not read or write.
+    """A table that would be blocked in production.
 
     Attributes:
         relation: Its name.
         access: ``reads and writes``, ``reads`` or ``writes``.
-        estimate: For how long.
-        migration: By which.
+        estimate: How long it would be blocked.
+        migration: The migration that would block it.
     """
 
     relation: str
@@ -36,10 +36,10 @@ def format_estimate_line(estimate: Estimate) -> str:
 
 
 def format_estimate(estimate: Estimate) -> str:
-    """Return how long, with the interval first; or why that is not known."""
+    """Return the interval and the point estimate; or *unknown* with the reason."""
     if not estimate.known or estimate.interval90_ms is None:
-        said = [escape_control(name) for name in (estimate.reason, estimate.advice) if name]
-        return f"not known{': ' if said else ''}{'; '.join(said)}"
+        parts = [escape_control(text) for text in (estimate.reason, estimate.advice) if text]
+        return f"unknown{': ' if parts else ''}{'; '.join(parts)}"
     low, high = map(format_duration, estimate.interval90_ms)
     if estimate.p50_ms is None:
         return f"at most {high}{_format_lock_wait(estimate)}"
@@ -94,7 +94,7 @@ def _format_blocked_time(blocked: BlockedTable, migration: MigrationReport) -> s
 
 
 def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
-    """Return each table that would be blocked; equal times of reads and writes are merged."""
+    """Return each table that would be blocked; reads and writes with one estimate share an entry."""
     found: list[BlockedTable] = []
     for table in migration.unavailable:
         if table.reads is not None and table.reads == table.writes:
@@ -109,7 +109,7 @@ def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
 def find_longest_blocked(report: Report) -> BlockedTable | None:
     """Return the table blocked longest; an unknown time counts as longest."""
     found = [table for migration in report.migrations for table in list_blocked_tables(migration)]
-    return max(found, key=lambda each: _rank_estimate(each.estimate), default=None)
+    return max(found, key=lambda table: _rank_estimate(table.estimate), default=None)
 
 
 def _rank_estimate(estimate: Estimate) -> float:
@@ -128,8 +128,8 @@ def build_headline(report: Report) -> str | None:
     who = escape_control(f"{longest.migration.version} {longest.migration.name}".rstrip())
     if not longest.estimate.known:
         return (
-            f"how long production would be blocked is not known: {longest.access} of "
-            f"{escape_control(longest.relation)}, by {who}: {escape_control(longest.estimate.reason)}"
+            f"longest in production: unknown: {longest.access} of {escape_control(longest.relation)}, "
+            f"by {who}: {escape_control(longest.estimate.reason)}"
         )
     return (
         f"longest in production: {longest.access} of {escape_control(longest.relation)} blocked "

@@ -1,4 +1,4 @@
-"""Findings, for a person at a terminal: where, what, and the SQL to write instead."""
+"""Render findings for a terminal: the place, the problem, and the SQL to use instead."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
 
 
 def is_lint_report(report: Report) -> bool:
-    """Return True if the report comes from lint, which asks no server."""
+    """Return True if the report comes from lint, which uses no server."""
     return report.mode == "dry-run" and report.outcome == "ok" and report.server_version is None
 
 
 def render_findings(report: Report) -> list[str]:
-    """Return the findings one below the other, those that are ignored in one line."""
+    """Return the findings one below the other; the ignored ones share one line."""
     lines: list[str] = []
     for finding in report.findings:
         if not finding.ignored:
             lines += [*_render_finding(finding), ""]
     ignored = [finding for finding in report.findings if finding.ignored]
     if ignored:
-        rules = ", ".join(dict.fromkeys(escape_control(each.rule) for each in ignored))
+        rules = ", ".join(dict.fromkeys(escape_control(finding.rule) for finding in ignored))
         lines += [style_quiet(f"{format_count(len(ignored), 'finding')} ignored: {rules}"), ""]
     return lines
 
@@ -79,11 +79,11 @@ def _render_finding(finding: Finding) -> list[str]:
 
 
 def render_counts(report: Report) -> str:
-    """Return how many there are, in one line."""
+    """Return the number of files and of findings by severity, on one line."""
     counted = Counter(finding.severity for finding in report.findings if not finding.ignored)
     files = format_count(len(report.migrations), "file")
     if not counted:
         return style_good(f"{files} read, nothing found")
-    said = ", ".join(format_count(counted[name], name) for name in ("error", "warning") if counted[name])
-    said = ", ".join(filter(None, (said, f"{counted['info']} info" if counted["info"] else "")))
-    return (style_bad if counted["error"] else style_notable)(f"{files} read: {said}")
+    counts = [format_count(counted[name], name) for name in ("error", "warning") if counted[name]]
+    counts += [f"{counted['info']} info"] if counted["info"] else []
+    return (style_bad if counted["error"] else style_notable)(f"{files} read: {', '.join(counts)}")

@@ -1,4 +1,4 @@
-"""How text output words things: durations, counts, columns, and names that might be hostile."""
+"""Formats durations, counts, columns and names for text output, and escapes control characters."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from confiture.units import format_size as format_size
 MIN_COLUMNS = 12
 """The least number of columns a text gets, even on a narrow terminal."""
 
+# A private-use character, so that replacing it afterwards changes no real no-break space.
 _GLUE_CHARACTER = "\ue000"
 _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
 
@@ -24,23 +25,23 @@ def format_count(count: int, noun: str) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the rows as lines, every column as wide as its widest cell."""
+    """Return the rows as lines; each column is as wide as its widest cell."""
     widths = [max(map(measure_width, cells)) for cells in zip(*rows, strict=True)]
     return ["  ".join(map(pad, row, widths)).rstrip() for row in rows]
 
 
 def pad(text: str, to_width: int) -> str:
-    """Return ``text`` filled up with spaces to ``to_width`` columns, colours not counted."""
+    """Return ``text`` padded with spaces to ``to_width`` columns; colour codes do not count."""
     return text + " " * (to_width - measure_width(text))
 
 
 def measure_width(text: str) -> int:
-    """Return how many columns ``text`` takes, colours not counted."""
+    """Return how many columns ``text`` takes; colour codes do not count."""
     return len(click.unstyle(text))
 
 
 def indent_lines(lines: Iterable[str], spaces: int) -> list[str]:
-    """Return ``lines``, each ``spaces`` spaces further right."""
+    """Return ``lines``, each indented by ``spaces``."""
     return [f"{' ' * spaces}{line}".rstrip() for line in lines]
 
 
@@ -48,41 +49,41 @@ def render_source_line(source_line: str, line: int | None, column: int | None) -
     """Return a source line with its number, and a caret below the column."""
     number = "" if line is None else str(line)
     before = source_line[: column - 1] if column else ""
-    # A tab above becomes a tab's width below, so that the caret stays under its character.
+    # Tabs are expanded in both lines, so that the caret stays under its character.
     lead = len(escape_control(before.expandtabs(4)))
     shown = [f"{number} | {escape_control(source_line.expandtabs(4))}"]
     return shown if not column else [*shown, f"{' ' * len(number)} | {' ' * lead}^"]
 
 
 def format_place(file: object, line: int | None, column: int | None) -> str:
-    """Return ``file:line:column``, as far as each is known."""
+    """Return ``file:line:column``, without the parts that are ``None``."""
     return ":".join(
         escape_control(part) for part in (file, line, column if line else None) if part is not None
     )
 
 
 def style_good(text: str) -> str:
-    """Return ``text`` in the colour of what went well."""
+    """Return ``text`` in the colour of success."""
     return click.style(text, fg="green")
 
 
 def style_bad(text: str) -> str:
-    """Return ``text`` in the colour of what failed."""
+    """Return ``text`` in the colour of failure."""
     return click.style(text, fg="red", bold=True)
 
 
 def style_notable(text: str) -> str:
-    """Return ``text`` in the colour of what deserves a look."""
+    """Return ``text`` in the colour of warnings."""
     return click.style(text, fg="yellow")
 
 
 def style_quiet(text: str) -> str:
-    """Return ``text`` in the colour of what stands back."""
+    """Return ``text`` dimmed, for details."""
     return click.style(text, dim=True) if text else text
 
 
 def keep_units_together(text: str, glue: str = "\N{NO-BREAK SPACE}") -> str:
-    """Return ``text`` with every amount tied to its unit, so that they stay on one line."""
+    """Return ``text`` with ``glue`` between each number and its unit, so that no line breaks there."""
     return _AMOUNT.sub(glue, text)
 
 
@@ -91,6 +92,7 @@ def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
     lead = " " * spaces
     if max_width is None:
         return [f"{lead}{line}"]
+    # Imported here: only a terminal has a width, and commands start faster without it.
     import textwrap
 
     lines = textwrap.wrap(
@@ -101,14 +103,15 @@ def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [name.replace(_GLUE_CHARACTER, " ") for name in lines]
+    return [wrapped.replace(_GLUE_CHARACTER, " ") for wrapped in lines]
 
 
 def join_names(names: Iterable[str], max_names: int = 5) -> str:
-    """Join the names, and cut the list if it is long."""
-    each = list(dict.fromkeys(map(escape_control, names)))
-    rest = len(each) - max_names
-    return ", ".join(each) if rest < 2 else f"{', '.join(each[:max_names])} and {rest:,} more"
+    """Join the names without repetitions, and cut the list if it is long."""
+    unique = list(dict.fromkeys(map(escape_control, names)))
+    rest = len(unique) - max_names
+    # "and 1 more" would be no shorter than the name itself.
+    return ", ".join(unique) if rest < 2 else f"{', '.join(unique[:max_names])} and {rest:,} more"
 
 
 def shorten_sql(sql: str, max_width: int) -> str:

@@ -1,4 +1,4 @@
-"""GitHub: an annotation for each notice, as workflow commands, and a summary of the job in Markdown."""
+"""GitHub: an annotation per notice, as workflow commands, and a job summary in Markdown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from confiture.output.notices import Notice, collect_notices
 from confiture.output.reporters import RenderContext, Reporter
 
 _COMMANDS = {"error": "error", "warning": "warning", "info": "notice"}
+# The escapes of GitHub's runner: a property also ends at a colon or a comma.
 _TEXT_ESCAPES = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 # GitHub cuts an annotation at 64 KB.
 _MAX_MESSAGE_CHARS = 8_000
@@ -17,9 +18,9 @@ _PROPERTY_ESCAPES = _TEXT_ESCAPES | str.maketrans({":": "%3A", ",": "%2C"})
 
 
 def render(report: Report, context: RenderContext) -> str:
-    """Return a workflow command a line; GitHub shows the first ten of each kind, so the worst come first."""
-    told = [notice for notice in collect_notices(report, context) if not notice.ignored]
-    return "".join(f"{_render_command(each)}\n" for each in told)
+    """Return one workflow command per line, the worst first: GitHub shows only ten of each kind."""
+    shown = [notice for notice in collect_notices(report, context) if not notice.ignored]
+    return "".join(f"{_render_command(notice)}\n" for notice in shown)
 
 
 def _render_command(notice: Notice) -> str:

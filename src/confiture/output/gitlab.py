@@ -14,8 +14,8 @@ _SEVERITIES = {"error": "critical", "warning": "major", "info": "info"}
 
 def render(report: Report, context: RenderContext) -> str:
     """Return one entry for each notice that is not ignored."""
-    told = [_build_entry(notice) for notice in collect_notices(report, context) if not notice.ignored]
-    return json.dumps(told, indent=2) + "\n"
+    entries = [_build_entry(notice) for notice in collect_notices(report, context) if not notice.ignored]
+    return json.dumps(entries, indent=2) + "\n"
 
 
 def _build_entry(notice: Notice) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A report as one page for a browser or a printer: nothing is loaded, nothing in it runs."""
+"""Renders a report as one page for a browser or a printer, which loads nothing and runs no scripts."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class MigrationSection:
     """One migration on the page.
 
     Attributes:
-        anchor: Where links go.
+        anchor: The id that links point to.
         notable: The numbered statements that are always shown.
-        quiet: Those that are folded away.
+        quiet: The numbered statements that are folded.
     """
 
     anchor: str
@@ -72,7 +72,7 @@ class MigrationSection:
 
     @property
     def longest(self) -> str:
-        """The longest block, in words."""
+        """The longest block as a phrase; empty if there is none."""
         block = find_longest_block(Report("dry-run", "ok", 0, migrations=(self.migration,)))
         return block.description if block else ""
 
@@ -98,14 +98,14 @@ def render(report: Report) -> str:
 
 
 def render_text(title: str, text: str) -> str:
-    """Return what another reporter wrote as a page."""
+    """Return a page that shows the text of another reporter."""
     return _load_templates().get_template("text.html.j2").render(title=title, text=text)
 
 
 def _build_section(number: int, migration: MigrationReport) -> MigrationSection:
     numbered = list(enumerate(migration.statements, 1))
-    notable = [each for each in numbered if len(numbered) <= _MAX_UNFOLDED or not is_quiet(each[1])]
-    quiet = [each for each in numbered if each not in notable] if len(notable) < len(numbered) else []
+    notable = [pair for pair in numbered if len(numbered) <= _MAX_UNFOLDED or not is_quiet(pair[1])]
+    quiet = [pair for pair in numbered if pair not in notable] if len(notable) < len(numbered) else []
     return MigrationSection(f"m{number}", migration, build_timeline(migration), tuple(notable), tuple(quiet))
 
 
@@ -115,6 +115,7 @@ def _sort_findings(findings: Sequence[Finding]) -> list[Finding]:
 
 @cache
 def _load_templates() -> Environment:
+    # Imported here: jinja2 is slow to import, and only this format needs it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -152,15 +153,15 @@ def _load_templates() -> Environment:
 
 
 def _escape_value(value: Any) -> Any:
-    """Make every text on the page inert, whatever the template does with it; nothing for ``None``."""
+    """Escape control characters in every value that a template prints; ``None`` becomes empty."""
     if value is None:
         return ""
-    # What is markup already came through here piece by piece.
+    # Markup was built from values that were escaped here before; escaping it again would show the tags.
     return value if hasattr(value, "__html__") else "\n".join(escape_lines(value))
 
 
 def _render_source(migration: MigrationReport) -> str:
-    """Return the faulty line with a caret."""
+    """Return the faulty source line with a caret below the column."""
     error, line = migration.error, migration.source_line
     return "\n".join(render_source_line(line, error.line, error.column)) if error and line is not None else ""
 
@@ -170,6 +171,7 @@ def _compute_scale(estimate: Estimate) -> dict[str, Any] | None:
     if not estimate.known or estimate.p50_ms is None:
         return None
     half, most = estimate.interval50_ms, estimate.interval90_ms
+    # 8 % of space after the last mark, so that it is not cut off at the edge.
     end = 1.08 * max(estimate.p50_ms, *(half or (0,)), *(most or (0,))) or 1.0
     return {
         "p50": _compute_percent(estimate.p50_ms, end),

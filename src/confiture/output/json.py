@@ -1,4 +1,4 @@
-"""Reports for machines: every key of the published schema, in its order, and no other."""
+"""Renders reports as JSON, with exactly the keys of the published schema, in its order."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _KEYS: Mapping[type, str] = {
     read.UnfinishedMigration: ("version name direction file statements hooks invalid_indexes notes commands"),
     read.BaselineStep: "version name outcome",
 }
-# Left out if empty: they need a flag or are rarely known.
+# Left out if empty, because they need a flag or are rarely known.
 _OPTIONAL: Mapping[type, str] = {
     model.StatementReport: "reasons plan spread rewritten_bytes estimate",
     model.HookReport: "estimate",
@@ -68,17 +68,17 @@ def render(report: Report) -> str:
 
 
 def render_status(statuses: Sequence[MigrationStatus]) -> str:
-    """Return what ``status`` found as JSON."""
+    """Return the result of ``status`` as JSON."""
     return _dump_document({"schema_version": 1, "migrations": statuses})
 
 
 def render_plugins(plugins: Sequence[PluginStatus]) -> str:
-    """Return what ``plugins`` found as JSON."""
+    """Return the result of ``plugins`` as JSON."""
     return _dump_document({"schema_version": 1, "plugins": plugins})
 
 
 def render_order(order: Mapping[str, Sequence[str]]) -> str:
-    """Return the hooks of each phase in their real order as JSON."""
+    """Return the hooks of each phase, in call order, as JSON."""
     return _dump_document({"schema_version": 1, "order": order})
 
 
@@ -106,12 +106,12 @@ def render_plan(plan: Plan) -> str:
 
 
 def render_history(history: Sequence[read.HistoryRecord]) -> str:
-    """Return what was applied, newest last, as JSON."""
+    """Return the applied migrations as JSON, newest last."""
     return _dump_document({"schema_version": 1, "migrations": history})
 
 
 def render_verification(verification: read.Verification) -> str:
-    """Return what disagrees as JSON."""
+    """Return the result of ``verify`` as JSON."""
     return _dump_document(
         {
             "schema_version": 1,
@@ -135,7 +135,7 @@ def render_repair(repair: read.Repair) -> str:
 
 
 def render_baseline(baseline: read.Baseline) -> str:
-    """Return what was recorded as applied as JSON."""
+    """Return the result of ``baseline`` as JSON."""
     return _dump_document(
         {"schema_version": 1, "dry_run": baseline.dry_run, "migrations": baseline.migrations}
     )
@@ -155,21 +155,22 @@ def render_dump(dump: read.Dump) -> str:
 
 
 def _dump_document(value: object) -> str:
-    # ASCII only: no control character, and no half of a surrogate pair, reaches a terminal or a pipe.
+    # ASCII only, so that no control character reaches a terminal, and a lone surrogate (from a file name that
+    # is not UTF-8) does not fail to encode.
     text = json.dumps(_convert_value(value), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
-    # GitHub obeys `##[` anywhere in a line of a log; to JSON it is the same either way.
+    # GitHub's runner executes `##[…]` anywhere in a log line; the escaped form is the same JSON.
     return text.replace("##[", "#\\u0023[")
 
 
 def _convert_value(value: object, depth: int = 0) -> Any:
-    """Return ``value`` as JSON knows it; what a hook put in its stats may be anything."""
+    """Return ``value`` as JSON types; a hook may put any object into its stats, even a recursive one."""
     if depth > _MAX_DEPTH:
         return "…"
     if (keys := _KEYS.get(type(value))) is not None:
-        more = [key for key in _OPTIONAL.get(type(value), "").split() if getattr(value, key)]
+        optional = [key for key in _OPTIONAL.get(type(value), "").split() if getattr(value, key)]
         return {
             key: _round_times(key, _convert_value(getattr(value, key), depth + 1))
-            for key in [*keys.split(), *more]
+            for key in [*keys.split(), *optional]
         }
     if isinstance(value, Mapping):
         return {str(key): _convert_value(item, depth + 1) for key, item in value.items()}

@@ -13,7 +13,7 @@ from confiture.models.report import MigrationReport, Report
 from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
 
-# Everything that XML 1.0 has no place for.
+# The characters that XML 1.0 does not allow, even escaped.
 _INVALID_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -35,9 +35,9 @@ class _TestCase:
 
 
 def render(report: Report, context: RenderContext) -> str:
-    """Return one suite with a case for each migration and each notice."""
+    """Return one suite with a test case per migration and per notice."""
     cases = [*_build_cases(report, context)]
-    counts = Counter(each.tag for each in cases)
+    counts = Counter(case.tag for case in cases)
     suites = Element("testsuites")
     facts = {"tests": len(cases), "failures": counts["failure"], "errors": counts["error"]}
     suite = SubElement(
@@ -47,7 +47,7 @@ def render(report: Report, context: RenderContext) -> str:
             "name": f"confiture {report.mode}",
             **{name: str(number) for name, number in facts.items()},
             "skipped": str(counts["skipped"]),
-            "time": _format_seconds(sum(each.duration_ms for each in cases)),
+            "time": _format_seconds(sum(case.duration_ms for case in cases)),
         },
     )
     for case in cases:
@@ -57,14 +57,14 @@ def render(report: Report, context: RenderContext) -> str:
 
 
 def _build_cases(report: Report, context: RenderContext) -> Iterator[_TestCase]:
-    told = collect_notices(report, context)
-    failed = {notice.migration: notice for notice in told if notice.kind == "failure"}
+    notices = collect_notices(report, context)
+    failed = {notice.migration: notice for notice in notices if notice.kind == "failure"}
     for migration in report.migrations:
         yield _build_migration_case(migration, failed.get(format_label(migration)), context)
-    named = {format_label(each) for each in report.migrations}
-    rest = [notice for notice in told if not (notice.kind == "failure" and notice.migration in named)]
+    named = {format_label(migration) for migration in report.migrations}
+    rest = [notice for notice in notices if not (notice.kind == "failure" and notice.migration in named)]
     yield from map(_build_notice_case, rest)
-    if report.exit_code and not any(notice.severity == "error" and not notice.ignored for notice in told):
+    if report.exit_code and not any(notice.severity == "error" and not notice.ignored for notice in notices):
         # The gate can fail although no notice is an error (fail_on), which a green report would hide.
         yield _TestCase("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
 
@@ -77,8 +77,8 @@ def _build_migration_case(
     if failure:
         return _build_failed_case(name, failure, "error", took_ms)
     if migration.outcome in ("not_rehearsed", "pending"):
-        said = migration.reason or migration.outcome.replace("_", " ")
-        return _TestCase(name, group, "skipped", migration.outcome, said)
+        reason = migration.reason or migration.outcome.replace("_", " ")
+        return _TestCase(name, group, "skipped", migration.outcome, reason)
     return _TestCase(name, group, duration_ms=took_ms)
 
 
@@ -109,10 +109,10 @@ def _add_case(suite: Element, case: _TestCase) -> None:
     facts = {"name": case.name, "classname": case.group, "time": _format_seconds(case.duration_ms)}
     element = SubElement(suite, "testcase", {name: _escape_xml(text) for name, text in facts.items()})
     if case.tag:
-        told = SubElement(
+        result = SubElement(
             element, case.tag, {"type": _escape_xml(case.kind), "message": _escape_xml(case.message)}
         )
-        told.text = _escape_xml(case.text) or None
+        result.text = _escape_xml(case.text) or None
 
 
 def _format_seconds(ms: float) -> str:

@@ -1,4 +1,4 @@
-"""Render every listing (status, plan, plugins, history…) for a terminal."""
+"""Renders every listing (status, plan, plugins, history…) for a terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _PLUGIN_STATE_STYLES = {"ready": style_good, "unused": style_quiet, "broken": st
 
 
 def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) -> str:
-    """Return a line a migration, and a line of counts."""
+    """Return one line per migration, and a line of counts."""
     rows = [
         (
             _STATE_STYLES[status.state](status.state),
@@ -60,12 +60,12 @@ def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) 
 
 
 def format_timestamp(time: str) -> str:
-    """Return a time without its fraction."""
+    """Return an ISO 8601 time without ``T`` and without fractions of a second."""
     return re.sub(r"(\d)T(\d\d:\d\d:\d\d)(\.\d+)?", r"\1 \2", escape_control(time))
 
 
 def render_plan(plan: Plan, *, colour: bool = False) -> str:
-    """Return the SQL of every pending migration in order, and the hooks round it."""
+    """Return the SQL of the pending migrations, in order, and their hooks."""
     if not plan.steps:
         return join_lines([style_good("nothing to do")], colour)
     lines: list[str] = []
@@ -84,7 +84,7 @@ def _render_step_title(step: PlannedStep) -> str:
 
 def _render_step_body(step: PlannedStep) -> list[str]:
     if step.kind == "python":
-        return [style_quiet("Python: no preview; to see what it does, rehearse it: confiture dry-run")]
+        return [style_quiet("Python: no preview; rehearse it to see its SQL: confiture dry-run")]
     return [line for _, sql in step.statements for line in _render_statement(sql)]
 
 
@@ -99,7 +99,7 @@ def _render_hooks(hooks: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def render_order_lines(order: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return a line a phase, its hooks in the order in which they are called."""
+    """Return one line per phase, with its hooks in call order."""
     rows = [
         (escape_control(phase), ", ".join(map(escape_control, names)) or style_quiet("nothing"))
         for phase, names in order.items()
@@ -108,12 +108,12 @@ def render_order_lines(order: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def render_order(order: Mapping[str, Sequence[str]], *, colour: bool = False) -> str:
-    """Return the real order of the hooks, phase by phase."""
+    """Return the hooks of each phase in call order."""
     return join_lines(render_order_lines(order) or ["no hooks"], colour)
 
 
 def render_plugins(plugins: Sequence[PluginStatus], *, colour: bool = False) -> str:
-    """Return one line per plugin, followed by the faults of a broken one."""
+    """Return one line per plugin; the faults of a broken plugin follow its line."""
     if not plugins:
         return join_lines(["no plugins installed"], colour)
     titles = align_columns([_build_plugin_row(status) for status in plugins])
@@ -153,12 +153,12 @@ _BASELINE_LABELS = {
 
 
 def render_history(history: Sequence[HistoryRecord], *, colour: bool = False) -> str:
-    """Return a line a migration, newest last, and beneath it its plugins and hooks."""
+    """Return one line per migration, newest last, followed by its plugins and hooks."""
     if not history:
         return join_lines(["no migration has been applied yet"], colour)
     lines: list[str] = []
     for title, record in zip(
-        align_columns([_build_history_row(each) for each in history]), history, strict=True
+        align_columns([_build_history_row(record) for record in history]), history, strict=True
     ):
         lines += [title, *indent_lines(_render_participants(record), 4)]
     return join_lines([*lines, "", format_count(len(history), "migration")], colour)
@@ -184,7 +184,7 @@ def _render_participants(record: HistoryRecord) -> list[str]:
 
 
 def render_verification(verification: Verification, *, colour: bool = False) -> str:
-    """Return what disagrees, each with the way on, or that nothing does."""
+    """Return each disagreement with its next step, or that there is none."""
     if not verification.disagreements:
         compared = format_count(verification.applied, "applied migration")
         compared += f" and {format_count(verification.plugins, 'plugin')}" if verification.plugins else ""
@@ -204,9 +204,9 @@ def _render_disagreement(disagreement: Disagreement) -> list[str]:
 
 
 def render_repair(repair: Repair, *, colour: bool = False) -> str:
-    """Return how far each unfinished migration came and the exact next commands, or what was done."""
+    """Return the progress of each unfinished migration with its next commands, or what was repaired."""
     if repair.done:
-        return join_lines([style_good(escape_control(name)) for name in repair.done], colour)
+        return join_lines([style_good(escape_control(change)) for change in repair.done], colour)
     lines = [line for unfinished in repair.unfinished for line in _render_unfinished(unfinished)]
     lines += [line for disagreement in repair.disagreements for line in _render_disagreement(disagreement)]
     return join_lines(lines or [style_good("nothing to repair")], colour)
@@ -216,23 +216,23 @@ def _render_unfinished(unfinished: UnfinishedMigration) -> list[str]:
     label = f"{unfinished.version} {unfinished.name}".rstrip()
     what = "is unfinished" if unfinished.direction == "forward" else "has an unfinished down"
     body = (
-        align_columns([_build_statement_row(one) for one in unfinished.statements])
+        align_columns([_build_statement_row(statement) for statement in unfinished.statements])
         if unfinished.statements
         else []
     )
     body += [
-        f"hook {escape_control(one.hook)} ({escape_control(one.phase)}) came to "
-        f"{escape_control(json.dumps(one.progress))}"
-        for one in unfinished.hooks
+        f"hook {escape_control(hook.hook)} ({escape_control(hook.phase)}) came to "
+        f"{escape_control(json.dumps(hook.progress))}"
+        for hook in unfinished.hooks
     ]
     body += [
-        f"{style_bad('invalid index left:')} {escape_control(one.index)}"
-        for one in unfinished.invalid_indexes
+        f"{style_bad('invalid index left:')} {escape_control(invalid.index)}"
+        for invalid in unfinished.invalid_indexes
     ]
     body += [f"{style_notable('note:')} {escape_control(note)}" for note in unfinished.notes]
     file = style_quiet(escape_control(unfinished.file or ""))
     title = f"{click.style(escape_control(label), bold=True)} {what}  {file}".rstrip()
-    commands = [click.style(escape_control(one), bold=True) for one in unfinished.commands]
+    commands = [click.style(escape_control(command), bold=True) for command in unfinished.commands]
     return [title, *indent_lines(body, 4), "", "next:", *indent_lines(commands, 4), ""]
 
 

@@ -1,4 +1,4 @@
-"""Markdown: a comment on a pull request, the worst first, that stays useful when it has to be cut."""
+"""Markdown: a comment on a pull request; the worst comes first, because the end may be cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
 
 MAX_LENGTH = 64_000
-"""Characters; GitHub takes 65,536, and counts some of them twice."""
+"""In UTF-16 units, which is how GitHub counts; it accepts 65,536."""
 _LONGEST_MESSAGE, _LONGEST_RECIPE, _MOST_NAMES = 1_000, 4_000, 5
 _TABLE_HEAD = "\n| migration | | time | rows | blocks |\n|---|---|---:|---:|---|\n"
 _TABLE_HEAD_WITH_ESTIMATE = (
@@ -23,28 +23,28 @@ _TABLE_HEAD_WITH_ESTIMATE = (
 _MARKS = {"error": "🛑 error", "warning": "⚠️ warning", "info": "info"}
 # No line starts with foreign text, so characters special only at a line start need no escape.
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_{}\[\]<>&#!|~$]")
-# Escaped or not, GitHub makes links of these; a joiner that nobody sees keeps them apart.
+# GitHub links @name, #1 and URLs even if they are escaped; an invisible word joiner prevents it.
 _REFERENCES = re.compile(r"(?<=[@#!&~$%^])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)")
 
 
 def render(report: Report, context: RenderContext) -> str:
-    """Return a headline, what was found, the migrations; and what had to be left out."""
-    told = collect_notices(report, context)
-    shown = [notice for notice in told if not notice.ignored]
+    """Return a headline, the notices, the migrations, and how much was left out."""
+    notices = collect_notices(report, context)
+    shown = [notice for notice in notices if not notice.ignored]
     text = _LimitedText(_render_head(report, shown) + "".join(_render_verdict(report)))
     listed = sum(
         text.try_append(_render_notice(notice, recipe=True), _render_notice(notice, recipe=False))
         for notice in shown
     )
-    asked = any(migration.estimate for migration in report.migrations)
-    rows = [_render_row(migration, with_estimate=asked) for migration in report.migrations]
-    if rows and text.try_append(_TABLE_HEAD_WITH_ESTIMATE if asked else _TABLE_HEAD):
+    estimated = any(migration.estimate for migration in report.migrations)
+    rows = [_render_row(migration, with_estimate=estimated) for migration in report.migrations]
+    if rows and text.try_append(_TABLE_HEAD_WITH_ESTIMATE if estimated else _TABLE_HEAD):
         rows = [row for row in rows if not text.try_append(row)]
-    return text.finish(_render_tail(len(told) - len(shown), len(shown) - listed, len(rows)))
+    return text.finish(_render_tail(len(notices) - len(shown), len(shown) - listed, len(rows)))
 
 
 class _LimitedText:
-    """A text that grows as long as it fits; what does not fit once, ends it."""
+    """Text of limited length: once a part does not fit, no later part is added."""
 
     def __init__(self, head: str) -> None:
         self.parts, self.left, self.full = [head], MAX_LENGTH - _measure_length(head), False
@@ -61,7 +61,7 @@ class _LimitedText:
         return True
 
     def finish(self, tail: str) -> str:
-        """Return it all."""
+        """Return the text, followed by ``tail``, for which the limit leaves space."""
         return "".join((*self.parts, tail))
 
 
@@ -74,17 +74,17 @@ def _render_head(report: Report, shown: Iterable[Notice]) -> str:
     words = [format_count(counts[name], name) for name in ("error", "warning") if counts[name]]
     server = f" on PostgreSQL {escape_markdown(report.rehearsed_on or report.server_version)}"
     done = Counter(migration.outcome.replace("_", " ") for migration in report.migrations)
-    said = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or "no migrations"
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or "no migrations"
     where = server if report.server_version else ""
     code = f"; exit code {report.exit_code}" if report.exit_code else ""
     return (
         f"## confiture {report.mode}: {', '.join(words) or _describe_empty(report)}\n\n"
-        f"{report.outcome}{where}: {said}{code}\n\n"
+        f"{report.outcome}{where}: {outcomes}{code}\n\n"
     )
 
 
 def _render_verdict(report: Report) -> Iterator[str]:
-    """Yield what the gate says, and what production would wait for longest."""
+    """Yield the gate's verdict, and the longest block expected in production."""
     verdict = report.verdict
     if verdict and (report.migrations or report.findings):
         steps = f" Next: {escape_markdown(verdict.next_step)}" if verdict.next_step else ""
@@ -146,18 +146,18 @@ def _render_tail(ignored: int, notices_left: int, rows_left: int) -> str:
     ]
     lines = [f"{format_count(ignored, 'finding')} ignored."] if ignored else []
     if left:
-        lines.append(f"**Cut: {' and '.join(left)} left out here;** the other reports have them all.")
+        lines.append(f"**Cut: {' and '.join(left)} left out;** the other reports have all of them.")
     return "".join(f"\n{line}\n" for line in lines)
 
 
 def escape_markdown(text: object) -> str:
-    """Return ``text`` as Markdown that shows it and does nothing else."""
+    """Return ``text`` escaped, so that Markdown shows it literally."""
     apart = _REFERENCES.sub("\u2060", " ".join(escape_control(text).split()))
     return _SPECIAL_CHARACTERS.sub(r"\\\g<0>", apart)
 
 
 def format_code(text: str) -> str:
-    """Return ``text`` as a code span, whatever backticks it holds."""
+    """Return ``text`` as a code span, with a fence longer than any run of backticks in it."""
     fence = "`" * (1 + _find_longest_run(text))
     pad = " " if text[:1] in "` " or text[-1:] in "` " else ""
     return f"{fence}{pad}{text}{pad}{fence}"

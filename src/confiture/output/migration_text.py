@@ -1,4 +1,4 @@
-"""Render the migrations of a run, a rehearsal or a down for a terminal."""
+"""Renders the migrations of a run, a rehearsal or a down for a terminal."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _MAX_RESIDUES = 10
 
 
 def render_run(report: Report, max_width: int | None = None) -> list[str]:
-    """Return the report as lines to read: each migration, the findings, and what became of it all."""
+    """Return the report as lines: each migration, the findings, and the result."""
     return [
         *_render_head(report),
         *_render_migrations(report, max_width),
@@ -88,7 +88,11 @@ def _format_plugins(plugins: Sequence[PluginUse]) -> str:
 
 
 def _render_migrations(report: Report, max_width: int | None) -> list[str]:
-    titles = align_columns([_build_title(each) for each in report.migrations]) if report.migrations else []
+    titles = (
+        align_columns([_build_title(migration) for migration in report.migrations])
+        if report.migrations
+        else []
+    )
     lines: list[str] = []
     for title, migration in zip(titles, report.migrations, strict=True):
         lines += [
@@ -129,8 +133,10 @@ def _render_details(migration: MigrationReport, mode: Mode, max_width: int | Non
         lines.append(f"reason: {escape_control(migration.reason)}")
     lines += _render_not_seen(migration)
     lines += [f"{style_notable('warning:')} {escape_control(warning)}" for warning in migration.warnings]
-    lines += [f"after the commit, not called now: {escape_control(name)}" for name in migration.on_commit]
-    lines += [line for name in describe_production(migration) for line in wrap_line(name, max_width, 0)]
+    lines += [
+        f"after the commit, not called now: {escape_control(callback)}" for callback in migration.on_commit
+    ]
+    lines += [part for line in describe_production(migration) for part in wrap_line(line, max_width, 0)]
     return lines + (render_error(migration.error, migration.source_line) if migration.error else [])
 
 
@@ -146,30 +152,30 @@ def _render_long_blocks(migration: MigrationReport, max_width: int | None) -> li
 
 
 def _render_hooks(migration: MigrationReport, max_width: int | None) -> list[str]:
-    telling = [report for report in migration.hooks if _is_notable(report)]
+    notable = [hook for hook in migration.hooks if _is_notable(hook)]
     lines: list[str] = []
     for title, hook in zip(
-        align_columns([_build_hook_row(report) for report in telling]) if telling else [],
-        telling,
+        align_columns([_build_hook_row(hook) for hook in notable]) if notable else [],
+        notable,
         strict=True,
     ):
         lines += [
             title,
             *(line for effect in describe_effects(hook) for line in wrap_line(effect, max_width, 2)),
         ]
-    return lines + _render_quiet_hooks([report for report in migration.hooks if not _is_notable(report)])
+    return lines + _render_quiet_hooks([hook for hook in migration.hooks if not _is_notable(hook)])
 
 
 def _is_notable(hook: HookReport) -> bool:
-    """Return True if a hook deserves a line: most hooks do nothing in most migrations."""
+    """Return True if a hook gets its own line; most hooks do nothing in most migrations."""
     return hook.outcome == "undone" or bool(hook.rows_affected or hook.stats or hook.locks)
 
 
 def _render_quiet_hooks(hooks: list[HookReport]) -> list[str]:
     if not hooks:
         return []
-    each = (f"{escape_control(hook.plugin or hook.hook)} {escape_control(hook.phase)}" for hook in hooks)
-    return [style_quiet(f"also ran: {', '.join(dict.fromkeys(each))}")]
+    names = (f"{escape_control(hook.plugin or hook.hook)} {escape_control(hook.phase)}" for hook in hooks)
+    return [style_quiet(f"also ran: {', '.join(dict.fromkeys(names))}")]
 
 
 def _build_hook_row(hook: HookReport) -> tuple[str, ...]:
@@ -188,17 +194,17 @@ def _build_hook_row(hook: HookReport) -> tuple[str, ...]:
 
 
 def _render_blocking(migration: MigrationReport, mode: Mode, max_width: int | None) -> list[str]:
-    """Return the migration's blocks that its statements and hooks do not list already."""
+    """Return the blocks of the migration that no statement or hook has listed already."""
     steps: list[Step] = [*(migration.statements if mode == "dry-run" else ()), *migration.hooks]
-    told = {lock.relation for step in steps for lock in step.locks}
-    locks = [each for each in migration.locks if each.blocks and each.relation not in told]
-    known = told | {each.relation for each in locks}
+    listed = {lock.relation for step in steps for lock in step.locks}
+    locks = [lock for lock in migration.locks if lock.blocks and lock.relation not in listed]
+    known = listed | {lock.relation for lock in locks}
     lines = [*describe_blocking(locks), *_render_blocked_without_lock(migration, known)]
-    return [line for name in lines for line in wrap_line(name, max_width, 0)]
+    return [part for line in lines for part in wrap_line(line, max_width, 0)]
 
 
 def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) -> list[str]:
-    """Return the relations that are blocked without a lock of their own in the list."""
+    """Return the blocked relations that are not locked: a lock on an index or a parent blocks them."""
     of = {"reads": migration.blocks.reads, "writes": migration.blocks.writes}
     rest = dict.fromkeys(
         relation for relations in of.values() for relation in relations if relation not in known
@@ -246,7 +252,7 @@ def _render_tail(report: Report, max_width: int | None) -> list[str]:
 
 
 def _render_residue(residue: Sequence[Residue]) -> list[str]:
-    """Return in a line each what the rollback could not undo."""
+    """Return one line per change that the rollback could not undo."""
     lines = [
         f"{style_notable('left behind:')} {escape_control(residue_item.what)} of "
         f"{escape_control(residue_item.relation)}:"
@@ -258,7 +264,7 @@ def _render_residue(residue: Sequence[Residue]) -> list[str]:
 
 
 def _render_longest_block(report: Report, max_width: int | None) -> list[str]:
-    """Return the longest block if the report has several migrations."""
+    """Return the longest block of all migrations; nothing for one migration, which shows it itself."""
     block = find_longest_block(report) if report.mode == "dry-run" and len(report.migrations) > 1 else None
     if block is None:
         return []
@@ -269,8 +275,8 @@ def _render_longest_block(report: Report, max_width: int | None) -> list[str]:
 
 
 def _render_production_line(report: Report) -> list[str]:
-    if (said := build_headline(report)) is not None:
-        return [style_notable(said)]
+    if (headline := build_headline(report)) is not None:
+        return [style_notable(headline)]
     if report.mode == "dry-run" and any(
         migration.outcome == "rehearsed" and migration.estimate is None for migration in report.migrations
     ):
@@ -283,10 +289,10 @@ _SQL_COLUMNS = 48
 
 
 def render_table(migration: MigrationReport, max_width: int | None) -> list[str]:
-    """Return a line a statement that somebody would notice, and beneath it what it does.
+    """Return one line per statement that is not quiet, followed by its effects.
 
     Args:
-        migration: Whose statements.
+        migration: The migration whose statements are shown.
         max_width: Columns to wrap at, ``None`` not to wrap.
     """
     loud = [statement for statement in migration.statements if not is_quiet(statement)]
@@ -295,7 +301,7 @@ def render_table(migration: MigrationReport, max_width: int | None) -> list[str]
     for title, report in zip(_build_titles(shown, max_width), shown, strict=True):
         lines += [title, *_render_statement_details(report, migration.reason, max_width)]
     if rest:
-        lines.append(f"and {format_count(len(rest), 'statement')} like these: --output html=FILE shows all")
+        lines.append(f"and {format_count(len(rest), 'more statement')}: --output html=FILE shows all")
     return lines + _render_quiet_statements(
         [statement for statement in migration.statements if is_quiet(statement)], bool(loud)
     )
@@ -305,12 +311,13 @@ def _build_titles(statements: Sequence[StatementReport], max_width: int | None) 
     if not statements:
         return []
     facts = [_build_facts(statement) for statement in statements]
-    beside = sum(max(measure_width(fact[column]) for fact in facts) + 2 for column in range(3))
-    sql = max(MIN_COLUMNS, min(_SQL_COLUMNS, _SQL_COLUMNS if max_width is None else max_width - beside))
+    # The other columns are measured first: SQL gets the rest of the line, as it can be cut anywhere.
+    others = sum(max(measure_width(fact[column]) for fact in facts) + 2 for column in range(3))
+    width = max(MIN_COLUMNS, min(_SQL_COLUMNS, _SQL_COLUMNS if max_width is None else max_width - others))
     return align_columns(
         [
-            (where, shorten_sql(report.sql, sql), took, rows)
-            for report, (where, took, rows) in zip(statements, facts, strict=True)
+            (where, shorten_sql(statement.sql, width), took, rows)
+            for statement, (where, took, rows) in zip(statements, facts, strict=True)
         ]
     )
 
@@ -325,18 +332,18 @@ def _build_facts(statement: StatementReport) -> tuple[str, str, str]:
 def _render_statement_details(
     statement: StatementReport, reason: str | None, max_width: int | None
 ) -> list[str]:
-    said = describe_effects(statement) + (
+    effects = describe_effects(statement) + (
         [format_estimate_line(statement.estimate)] if statement.estimate else []
     )
-    lines = [line for name in said for line in wrap_line(name, max_width, 2)]
+    lines = [line for effect in effects for line in wrap_line(effect, max_width, 2)]
     if statement.not_rehearsed and statement.not_rehearsed != reason:
         lines.append(f"  {style_notable('not rehearsed:')} {escape_control(statement.not_rehearsed)}")
     return lines
 
 
-def _render_quiet_statements(statements: Sequence[StatementReport], beside_others: bool) -> list[str]:
-    """Return one line for the quiet statements; none if all are quiet, as the title says so."""
-    if not statements or not beside_others:
+def _render_quiet_statements(statements: Sequence[StatementReport], after_others: bool) -> list[str]:
+    """Return one line for the quiet statements; none if all are quiet, as the title counts them."""
+    if not statements or not after_others:
         return []
     took = format_duration(sum(statement.duration_ms for statement in statements))
     return [style_quiet(f"and {format_count(len(statements), 'quiet statement')}, {took}")]

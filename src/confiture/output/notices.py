@@ -1,4 +1,4 @@
-"""Collect a report's notices: findings, failures, and effects that could not be observed."""
+"""Collects a report's notices: findings, failures, and effects that could not be observed."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _RANKS = {"error": 0, "warning": 1, "info": 2}
 
 @frozen
 class Notice:
-    """One message of a report; its texts hold no terminal or CI commands.
+    """One message of a report; its texts are escaped, so they contain no terminal or CI commands.
 
     Attributes:
         kind: ``unseen``: something could not be rehearsed or observed.
-        rule: Of a finding; else ``migration-failed``, ``hook-failed``, ``refused``, ``stopped``,
+        rule: The rule of a finding; else ``migration-failed``, ``hook-failed``, ``refused``, ``stopped``,
             ``not-rehearsed`` or ``not-seen``.
         message: The problem, on one or more lines.
-        migration: Version and name; empty for what concerns them all.
-        file: Relative to the repository; ``None`` if it concerns no file.
-        line: 1-based; ``None`` if not known.
-        column: The same, in characters.
-        recipe: SQL to write instead.
-        basis: ``measured`` or ``static``, of a finding.
-        fingerprint: Equal in every report format as long as the notice is the same.
+        migration: Version and name; empty if the notice concerns no single migration.
+        file: Relative to the repository; ``None`` if there is no file.
+        line: 1-based; ``None`` if unknown.
+        column: 1-based, in characters; ``None`` if unknown.
+        recipe: The SQL to use instead.
+        basis: ``measured`` or ``static``, for a finding.
+        fingerprint: Identifies the notice; the same in every report format and after its line moves.
     """
 
     kind: Literal["finding", "failure", "unseen"]
@@ -51,16 +51,16 @@ class Notice:
 
     @property
     def place(self) -> str:
-        """``file:line:column``, as far as each is known."""
-        known = (self.file, self.line, self.column if self.line else None)
-        return ":".join(str(each) for each in known if each is not None) if self.file else ""
+        """``file:line:column``, without the parts that are unknown."""
+        parts = (self.file, self.line, self.column if self.line else None)
+        return ":".join(str(part) for part in parts if part is not None) if self.file else ""
 
 
 def collect_notices(report: Report, context: RenderContext) -> tuple[Notice, ...]:
     """Return all notices, the worst first and the ignored last."""
-    told = sorted(_list_notices(report, context), key=_rank_notice)
+    notices = sorted(_list_notices(report, context), key=_rank_notice)
     times: Counter[str] = Counter()
-    return tuple(notice if notice.fingerprint else _add_fingerprint(notice, times) for notice in told)
+    return tuple(notice if notice.fingerprint else _add_fingerprint(notice, times) for notice in notices)
 
 
 def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
@@ -69,7 +69,7 @@ def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
 
 
 def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
-    names = {each.version: format_label(each) for each in report.migrations}
+    names = {migration.version: format_label(migration) for migration in report.migrations}
     if report.fault:
         rule = "refused" if report.outcome == "refused" else "stopped"
         yield _build_failure(report.fault, rule, None, context)
@@ -86,7 +86,7 @@ def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
 
 
 def format_label(migration: MigrationReport) -> str:
-    """Return version and name, as a person calls a migration."""
+    """Return the version and name of a migration, separated by a space."""
     return escape_control(f"{migration.version} {migration.name}".rstrip())
 
 
@@ -110,10 +110,10 @@ def _build_finding(finding: Finding, migration: str, context: RenderContext) -> 
 def _build_failure(
     fault: Fault, rule: str, migration: MigrationReport | None, context: RenderContext
 ) -> Notice:
-    more = {"detail": fault.detail, "hint": fault.hint, "SQLSTATE": fault.sqlstate}
+    fields = {"detail": fault.detail, "hint": fault.hint, "SQLSTATE": fault.sqlstate}
     lines = [
         _escape_lines(fault.message),
-        *(f"{name}: {_escape_lines(text)}" for name, text in more.items() if text),
+        *(f"{name}: {_escape_lines(text)}" for name, text in fields.items() if text),
     ]
     return Notice(
         "failure",
@@ -136,12 +136,12 @@ def _build_not_rehearsed(migration: MigrationReport, context: RenderContext) -> 
     if migration.outcome == "not_rehearsed" and not left_out:
         left_out = [(None, migration.reason or "not rehearsed")]
     for line, reason in left_out:
-        said = f"not rehearsed: {_escape_lines(reason)}"
+        message = f"not rehearsed: {_escape_lines(reason)}"
         yield Notice(
             "unseen",
             "not-rehearsed",
             "warning",
-            said,
+            message,
             format_label(migration),
             _format_file(migration.file, context),
             line,
@@ -150,13 +150,13 @@ def _build_not_rehearsed(migration: MigrationReport, context: RenderContext) -> 
 
 def _build_not_seen(unseen: NotSeen, migration: MigrationReport, context: RenderContext) -> Notice:
     of = f" of {escape_control(unseen.relation)}" if unseen.relation else ""
-    said = f"not seen: {escape_control(unseen.what)}{of}: {_escape_lines(unseen.reason)}"
+    message = f"not seen: {escape_control(unseen.what)}{of}: {_escape_lines(unseen.reason)}"
     file = _format_file(migration.file, context)
     return Notice(
         "unseen",
         "not-seen",
         "info",
-        said,
+        message,
         format_label(migration),
         file,
         relation=_escape_optional(unseen.relation),
@@ -166,7 +166,7 @@ def _build_not_seen(unseen: NotSeen, migration: MigrationReport, context: Render
 def _add_fingerprint(notice: Notice, times: Counter[str]) -> Notice:
     from attrs import evolve
 
-    # Not the line: what moves within its file is still the same.
+    # The line is left out, so that the fingerprint stays the same if a statement moves within its file.
     facts = "\0".join((notice.rule, notice.file or "", notice.migration, notice.message))
     times[facts] += 1
     text = f"{facts}\0{times[facts]}".encode("utf-8", "backslashreplace")

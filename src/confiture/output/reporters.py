@@ -1,4 +1,4 @@
-"""Define a reporter: a name for ``--output`` and a function from the report to text."""
+"""Defines a reporter: a name for ``--output`` and a function from a report to text."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ NO_APPENDED: Mapping[str, Render] = MappingProxyType({})
 
 @frozen
 class RenderContext:
-    """Where a report is read: what makes a path one that its readers know.
+    """The folders that make paths relative to the repository, as CI services expect them.
 
     Attributes:
-        root: The repository's top folder, absolute; empty if paths stay as they are.
-        folder: The folder that the report's paths are relative to, absolute.
+        root: The top folder of the repository, absolute; if it is empty, paths are not changed.
+        folder: The folder that the paths in the report are relative to, absolute.
     """
 
     root: str = ""
     folder: str = ""
 
     def path(self, file: str | None) -> str | None:
-        """Return ``file`` relative to the repository, as long as it lies in it."""
+        """Return ``file`` relative to the repository; absolute if it is outside of it."""
         if file is None or not self.root:
             return file
         whole = posixpath.normpath(posixpath.join(self.folder or self.root, file))
@@ -42,10 +42,11 @@ class Reporter:
     """One format of reports.
 
     Attributes:
-        name: As ``--output`` gives it.
+        name: The format's name for ``--output``.
         render: Returns the whole text; it must neither print nor connect.
-        appended: Further texts, by the environment variable that names the file to append each to.
-        lines: True if its lines identify themselves, so that they can share stdout with text.
+        appended: Renderers of further texts; the key is the environment variable that names the file to which
+            the text is appended.
+        lines: True if the output can share stdout with the text report.
     """
 
     name: str
@@ -55,10 +56,10 @@ class Reporter:
 
 
 BUILTIN_FORMATS = ("github", "gitlab", "sarif", "junit", "markdown")
-"""Each is the module of that name."""
+"""Each format is a module of this package with the same name."""
 
 
 def load_builtin_reporter(name: str) -> Reporter:
-    """Return one of ``BUILTIN_FORMATS``; no other is imported for it."""
+    """Return the reporter of one of ``BUILTIN_FORMATS``, importing only its module."""
     reporter: Reporter = import_module(f"confiture.output.{name}").REPORTER
     return reporter

@@ -1,4 +1,4 @@
-"""The rules: a list of all, or one explained."""
+"""Renders the rules: a list of all, or the explanation of one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BASIS_LABELS = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}
 
 
 def render(rules: Sequence[RuleExplanation], *, colour: bool = False) -> str:
-    """Return a line a rule; one rule alone is explained."""
+    """Return one line per rule; a single rule is explained."""
     lines = _render_rule(rules[0]) if len(rules) == 1 else _render_list(rules)
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     return text if colour else click.unstyle(text)

@@ -1,4 +1,4 @@
-"""SARIF 2.1.0: for code scanning, and whatever else reads findings of every tool in one form."""
+"""SARIF 2.1.0, for code scanning and other tools that read this standard format."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 
 def render(report: Report, context: RenderContext) -> str:
     """Return one SARIF run: notices with a file are results, the others notifications."""
-    told = collect_notices(report, context)
-    # Code scanning refuses a document with a result that is in no file.
-    results = [notice for notice in told if notice.file and notice.kind != "unseen"]
+    notices = collect_notices(report, context)
+    # GitHub code scanning refuses a document in which a result has no file.
+    results = [notice for notice in notices if notice.file and notice.kind != "unseen"]
     rules = sorted({result.rule for result in results})
     run = {
         "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _build_rules(rules)}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"confiture/{report.mode}/"},
-        "invocations": [_build_invocation(report, [notice for notice in told if notice not in results])],
+        "invocations": [_build_invocation(report, [notice for notice in notices if notice not in results])],
         "results": [_build_result(result, rules) for result in results],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
@@ -65,7 +65,7 @@ def _build_result(notice: Notice, rules: Sequence[str]) -> dict[str, Any]:
         "level": _LEVELS[notice.severity],
         "message": {"text": _render_text(notice)},
         **_build_location(notice),
-        # The second is the name by which GitHub follows an alert from commit to commit.
+        # GitHub uses primaryLocationLineHash to recognize an alert in the next commit.
         "partialFingerprints": {
             "confiture/v1": notice.fingerprint,
             "primaryLocationLineHash": f"{notice.fingerprint}:1",
@@ -94,7 +94,8 @@ def _build_location(notice: Notice) -> dict[str, Any]:
 
 def _build_artifact(file: str) -> dict[str, str]:
     path = quote(file.encode("utf-8", "backslashreplace"), safe="/")
-    # A relative reference may not begin like a scheme or a host: quote() leaves neither `:` nor `//`.
+    # A relative reference must not look like a scheme or a host: quote() escapes `:`, and an absolute path
+    # gets a scheme.
     return {"uri": f"file://{path}"} if file.startswith("/") else {"uri": path, "uriBaseId": "%SRCROOT%"}
 
 

@@ -1,4 +1,4 @@
-"""Statistics are a document; as text it is the same one."""
+"""Renders exported statistics; the text format is the same JSON document."""
 
 from __future__ import annotations
 

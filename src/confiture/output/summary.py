@@ -1,4 +1,4 @@
-"""Summarize a report in one sentence."""
+"""Summarizes a report in one sentence."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from confiture.escape import escape_control
 from confiture.models.report import Report
 from confiture.output.format import format_count, format_duration
 
+# 128 + the signal: SIGINT, SIGTERM.
 _INTERRUPT_EXIT_CODES = (130, 143)
 DONE_OUTCOMES = ("applied", "reverted", "rehearsed")
 
 
 def render_summary(report: Report) -> str:
-    """Return what was done, or what stopped it and what was done before."""
+    """Return what was done; after a failure, how it ended and what was applied before."""
     if report.outcome != "ok":
         return _render_failure(report)
     if not report.migrations:
         return "nothing to do"
     done = [migration for migration in report.migrations if migration.outcome in DONE_OUTCOMES]
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
-    if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
+    # `redo` reports a run in which the migration appears twice: reverted, then applied.
+    if report.mode == "run" and (
+        again := [migration for migration in done if migration.outcome == "reverted"]
+    ):
         return f"{format_count(len(again), 'migration')} reverted and applied again"
     took = format_duration(sum(migration.duration_ms or 0 for migration in report.migrations))
     line = f"{format_count(len(done), 'migration')} {word} in {took}"
@@ -47,5 +51,5 @@ def _render_failure(report: Report) -> str:
 
 
 def _is_half_done(report: Report) -> bool:
-    """Return whether a failed migration may have left something: the engine says so in its reason."""
+    """Return True if a failed migration may have left changes: only then the engine sets its reason."""
     return any(migration.outcome == "failed" and migration.reason for migration in report.migrations)

@@ -1,4 +1,4 @@
-"""The report of a run, a rehearsal, a down, or of files that were read, for a person at a terminal."""
+"""Renders the report of a run, a rehearsal, a down or a lint for a terminal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def render(report: Report, *, colour: bool = False, max_width: int | None = None
     """Render the report for a terminal, in colour if requested.
 
     Args:
-        report: What happened.
-        colour: True to colour it.
+        report: The report.
+        colour: True to keep the colour codes.
         max_width: Columns to wrap at, ``None`` not to wrap.
     """
     text = "\n".join(_render_lines(report, max_width)) + "\n"
@@ -23,6 +23,7 @@ def render(report: Report, *, colour: bool = False, max_width: int | None = None
 def _render_lines(report: Report, max_width: int | None) -> list[str]:
     if is_lint_report(report):
         return render_lint_report(report, max_width)
+    # Imported here: lint runs as a pre-commit hook and must start fast.
     from confiture.output.migration_text import render_run
 
     return render_run(report, max_width)

@@ -1,4 +1,4 @@
-"""When each statement ran and each lock was held, laid out in percent of a migration's time."""
+"""Computes when each statement ran and each lock was held, in percent of the migration's duration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from confiture.output.format import format_count, format_duration, shorten_sql
 
 _PHASES_BEFORE = ("before_validation", "before_ddl")
 _MIN_WIDTH_PERCENT = 0.5
-# Sized for a phone, where the track is narrowest; there is more room everywhere else.
+# The width on a phone, where the track is narrowest.
 _TRACK_PX = 290
 _DIGIT_PX = 8
 _MAX_SEGMENTS = 400
@@ -26,11 +26,11 @@ class Segment:
     """A statement or a hook on its track.
 
     Attributes:
-        number: As in the list below the timeline: ``3``, ``h1``.
-        x: Where it begins, in percent.
-        width: How long it took, in percent.
-        label_x: The position of its number, ``None`` if there is no room.
-        title: Hover text.
+        number: Its number in the list below the timeline: ``3``, ``h1``.
+        x: Its begin, in percent.
+        width: Its duration, in percent.
+        label_x: The position of its number in percent; ``None`` if the number does not fit.
+        title: The hover text.
     """
 
     number: str
@@ -42,11 +42,11 @@ class Segment:
 
 @frozen
 class Bar:
-    """One lock, from its acquisition to its end.
+    """One lock, from its acquisition to its release.
 
     Attributes:
         tone: The blocked access: ``both``, ``reads``, ``writes`` or ``nothing``.
-        vague: It is not known when it began.
+        vague: True if its begin was not measured.
     """
 
     x: float
@@ -62,8 +62,8 @@ class Lane:
 
     Attributes:
         description: The blocked access and its duration.
-        tone: Of its strongest lock.
-        long: It is worked on for long while blocked.
+        tone: The tone of its strongest lock.
+        long: True if the relation has a long block.
     """
 
     relation: str
@@ -85,7 +85,7 @@ class Mark:
 
 @frozen
 class Timeline:
-    """A migration from its begin to its end."""
+    """The timeline of one migration."""
 
     total_ms: float
     marks: tuple[Mark, ...]
@@ -95,13 +95,13 @@ class Timeline:
 
     @property
     def vague(self) -> bool:
-        """True if the start of some lock is not known."""
+        """True if the begin of some lock was not measured."""
         return any(bar.vague for lane in self.lanes for bar in lane.bars)
 
 
 @frozen
 class _TimedStep:
-    """A statement or a hook with the time at which it began."""
+    """A statement or a hook with the time of its begin."""
 
     step: Step
     number: str
@@ -110,7 +110,7 @@ class _TimedStep:
 
 @frozen
 class _HeldInterval:
-    """A lock with the times at which it began and ended."""
+    """A lock with the times of its begin and end."""
 
     lock: Lock
     begin_ms: float
@@ -119,7 +119,7 @@ class _HeldInterval:
 
 
 def build_timeline(migration: MigrationReport) -> Timeline | None:
-    """Return the timeline of a migration, ``None`` if there is nothing to draw."""
+    """Return the timeline of a migration; ``None`` if nothing was timed."""
     placed = list(_time_steps(migration))
     total_ms = _compute_total_ms(migration, placed)
     if not total_ms or not (placed or migration.locks):
@@ -139,7 +139,7 @@ def _is_hook(placed: _TimedStep) -> bool:
 
 
 def _time_steps(migration: MigrationReport) -> Iterator[_TimedStep]:
-    """Lay hooks and statements end to end in the order in which they ran; only durations are known."""
+    """Place hooks and statements end to end, in the order of execution: only durations are measured."""
     hooks = [(hook, f"h{number}") for number, hook in enumerate(migration.hooks, 1)]
     statements = [(statement, str(number)) for number, statement in enumerate(migration.statements, 1)]
     before = [hook for hook in hooks if hook[0].phase.lower() in _PHASES_BEFORE]
@@ -157,21 +157,21 @@ def _compute_total_ms(migration: MigrationReport, placed: Sequence[_TimedStep]) 
 
 
 def _build_marks(total_ms: float) -> tuple[Mark, ...]:
-    """Return at most five labels that stand clear of each other on a phone."""
+    """Return at most five labels, which do not overlap on a phone."""
     step_ms = _round_step(total_ms / 4)
     inner = [Mark(x, format_duration(at)) for at, x in _list_multiples(step_ms, total_ms) if x < 70]
     return (Mark(0, "0", "start"), *inner, Mark(100, format_duration(total_ms), "end"))
 
 
 def _list_multiples(step_ms: float, total_ms: float) -> list[tuple[float, float]]:
-    # Tenths of a millisecond are the finest that is written.
+    # Labels have at most one decimal of a millisecond; finer ones would repeat.
     if step_ms < 0.1:
         return []
     return [(n * step_ms, round(100 * n * step_ms / total_ms, 2)) for n in range(1, 4)]
 
 
 def _round_step(least: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, 50… that is not below ``least``."""
+    """Return the smallest of 1, 2, 5, 10, 20, 50… that is at least ``least``."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= least * 0.999)
 
@@ -198,7 +198,7 @@ def _format_title(placed: _TimedStep) -> str:
 
 
 def _add_label(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
-    """Number a segment if its label touches no other; call it with the longest segment first."""
+    """Add a label unless it would overlap another; call this for the longest segment first."""
     half = 50 * (len(segment.number) * _DIGIT_PX + 2) / _TRACK_PX
     x = min(max(segment.x + segment.width / 2, half), 100 - half)
     if any(x - half < end and begin < x + half for begin, end in taken):
@@ -261,7 +261,7 @@ def _build_held(lock: Lock, taken_by: _TimedStep | None, total_ms: float) -> _He
 
 
 def _build_lane(relation: str, held: Sequence[_HeldInterval], long: bool, total_ms: float) -> Lane:
-    # The strongest is drawn last, over what it was strengthened from.
+    # SVG draws later elements on top: the strongest lock must cover the weaker ones of the same relation.
     ordered = sorted(held, key=lambda interval: (len(interval.lock.blocks), LockMode[interval.lock.mode]))
     strongest = ordered[-1].lock
     return Lane(
@@ -293,5 +293,5 @@ def _build_bar(held: _HeldInterval, total_ms: float) -> Bar:
 
 
 def choose_tone(lock: Lock) -> str:
-    """Return the class of a lock's colour."""
+    """Return the CSS class for a lock's colour."""
     return {"reads and writes": "both"}.get(format_blocked(lock.blocks), format_blocked(lock.blocks))
