@@ -40,7 +40,7 @@ def test_lint_needs_no_server_and_tells_what_it_could_not_judge(folder):
 
     assert answer.code == 0
     assert (
-        "needs a dry-run to be judged: change-type-index-rebuild, change-type-recheck, change-type-rewrite\n"
+        "only a dry-run can check: change-type-index-rebuild, change-type-recheck, change-type-rewrite\n"
         in answer.out
     )
     assert answer.out.endswith("1 file read, nothing found\n")
@@ -179,7 +179,10 @@ def test_a_plugin_of_rules_only_is_a_plugin(folder):
     [
         ("    raise ValueError('burnt')\n", "rules() failed with ValueError: burnt"),
         ("    return ['jam']\n", "rules() returns a str among its rules"),
-        ("    return [Rule('drop-table', 'error', 'static', 'a', 'b', 'c')]\n", "is already 'confiture''s"),
+        (
+            "    return [Rule('drop-table', 'error', 'static', 'a', 'b', 'c')]\n",
+            "is already used by 'confiture'",
+        ),
     ],
 )
 def test_a_plugin_with_broken_rules_is_named(body, said, folder):
