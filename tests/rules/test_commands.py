@@ -26,7 +26,7 @@ def test_lint_says_where_what_and_what_to_write_instead(folder):
     answer = folder("lint")
 
     assert answer.code == 1
-    assert "migrations/1_index.sql:2: error: builds an index on orders while writes to it wait" in answer.out
+    assert "migrations/1_index.sql:2: error: builds an index on orders while blocking writes" in answer.out
     assert "[index-not-concurrent]" in answer.out
     assert "    CREATE INDEX CONCURRENTLY orders_qty ON orders (qty);" in answer.out
     assert "\n1 file read: 1 error\ngate: failed (1 error): index-not-concurrent at " in answer.out
