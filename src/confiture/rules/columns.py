@@ -37,7 +37,7 @@ from confiture.sql.quote import quote_ident
 # of a function in neither list only a rehearsal can tell.
 _VOLATILE_WORDS = """
     clock_timestamp currval gen_random_bytes gen_random_uuid gen_ulid lastval nextval pg_sleep random
-    random_normal setval timeofday txid_current uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4
+    random_normal setval timeofday uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4
     uuidv4 uuidv7
 """
 VOLATILE = frozenset(_VOLATILE_WORDS.split())
@@ -45,7 +45,7 @@ _STABLE_WORDS = """
     abs age array_to_json cardinality char_length concat current_setting date_part date_trunc format
     greatest interval json_build_object jsonb_build_array jsonb_build_object least length lower md5
     now row_to_json statement_timestamp timezone to_char to_json to_jsonb to_timestamp
-    transaction_timestamp trim upper
+    transaction_timestamp trim txid_current upper
 """
 STABLE = frozenset(_STABLE_WORDS.split())
 # The parser leaves serial as it is written; PostgreSQL turns it into a type and a sequence later.
