@@ -65,8 +65,8 @@ def wheels(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def environment(tmp_path, libraries, wheels) -> dict[str, str]:
-    """A shell of somebody who has Python, and an index that has confiture."""
+def environment(tmp_path, libraries) -> dict[str, str]:
+    """A shell of somebody who has Python and the libraries that confiture depends on."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(sys.executable)
@@ -83,7 +83,6 @@ def environment(tmp_path, libraries, wheels) -> dict[str, str]:
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
-        "PIP_FIND_LINKS": str(wheels),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
 
@@ -104,7 +103,8 @@ def typed(lines: list[str], folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_from_an_empty_folder_to_ones_own_hook_with_the_docs_alone(empty, environment):
+def test_from_an_empty_folder_to_ones_own_hook_with_the_docs_alone(empty, environment, wheels):
+    shutil.copytree(wheels, empty / "dist")
     # The addopts of those who named the kit before pytest found it by itself: it is loaded once, not twice.
     named = ["cd confiture-hello", "pytest -p confiture.testing"]
 

@@ -9,9 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_analyze import plugin
-from confiture_analyze.faults import Misconfigured, NotAnalyzed
+from confiture_analyze.errors import NotAnalyzed
 
 Database = psycopg.Connection[Any]
 
@@ -240,7 +241,7 @@ class TestWhatGoesWrong:
     def test_a_lock_that_is_not_granted_is_named_and_the_others_are_analyzed(
         self, shop: Database, second: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("confiture_analyze.analyzing.LOCK_TIMEOUT", "50ms")
+        monkeypatch.setattr("confiture_analyze.analyze_tables.LOCK_TIMEOUT", "50ms")
         migration = Migration(shop, {"analyze": True})
         with shop.transaction():
             migration.hook("before_ddl")
@@ -291,8 +292,8 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"analyze": "yes"}, "plugin.analyze.analyze is not usable", "true or false"),
-            ({"tables": "orders"}, "plugin.analyze.tables is not usable", "a list of names"),
+            ({"analyze": "yes"}, "plugin.analyze.analyze must be true or false", "write analyze"),
+            ({"tables": "orders"}, "plugin.analyze.tables must be a list of names", "write tables"),
             (
                 {"tables": ["a..b"]},
                 "plugin.analyze.tables: string is not a valid identifier",
@@ -312,7 +313,7 @@ class TestWhatGoesWrong:
             Migration(shop, config).run()
 
         error = caught.value.error
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert said in str(error)
         assert hint in str(error.hint)
 

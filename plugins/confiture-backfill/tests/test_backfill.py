@@ -9,9 +9,10 @@ import psycopg
 import pytest
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_backfill import plugin
-from confiture_backfill.faults import BackfillFailed, IncompleteBackfill, Misconfigured
+from confiture_backfill.errors import BackfillFailed, IncompleteBackfill
 
 Database = psycopg.Connection[Any]
 
@@ -90,7 +91,7 @@ class TestConfigured:
     def test_on_conflict_mode_refuses_an_insert_without_one(self, shop: Database, insert: str) -> None:
         error = the_error(shop, model(insert=insert))
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert "plugin.backfill.models.r_value: mode is 'on-conflict' and the INSERT has no" in str(error)
         assert "truncate" in str(error.hint)
 
@@ -190,14 +191,26 @@ class TestRefused:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"models": ["r_value"]}, "plugin.backfill.models is a list", "a table of tables"),
-            ({"models": {"r_value": 5}}, "plugin.backfill.models.r_value is a int", "a table with"),
-            (model(migration=5), "plugin.backfill.models.r_value.migration is a int", "in quotes"),
-            (model(insert=" "), "plugin.backfill.models.r_value.insert is blank", "in quotes"),
+            ({"models": ["r_value"]}, "plugin.backfill.models must be a table, not a list", "write models"),
+            (
+                {"models": {"r_value": 5}},
+                "plugin.backfill.models.r_value must be a table, not a number",
+                "write r_value",
+            ),
+            (model(migration=5), "models.r_value.migration must be a string, not a number", "its version"),
+            (model(insert=" "), "models.r_value.insert must be a string, not an empty string", "The SQL"),
             (model(mode="append"), "mode is 'append'", "'on-conflict', 'truncate'"),
             (model(insert="-- later"), "there is no SQL in it", "write the INSERT"),
-            (model(conut=COUNT), "has an unknown key 'conut'", "did you mean 'count'?"),
-            ({"models": {"r_value": {"insert": UPSERT}}}, "has no 'migration'", "its version"),
+            (
+                model(conut=COUNT),
+                "unknown key 'conut' in plugin.backfill.models.r_value",
+                "did you mean 'count'?",
+            ),
+            (
+                {"models": {"r_value": {"insert": UPSERT}}},
+                "plugin.backfill.models.r_value.migration is missing",
+                "its version",
+            ),
             ({"models": {"r_gone": model()["models"]["r_value"]}}, "there is no table r_gone", "its name"),
             (model(count="SELECT 1, 2"), "the count query does not give one whole number", "count(*)"),
             (model(count="SELECT 'x'"), "the count query does not give one whole number", "count(*)"),
@@ -208,7 +221,7 @@ class TestRefused:
     ) -> None:
         error = the_error(shop, config)
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert isinstance(error, ValueError)
         assert said in str(error)
         assert hint in str(error.hint)
@@ -288,7 +301,7 @@ class TestBesideTheMigration:
             (f"{HEAD}-- backfill: table=r_value\n{UPSERT}", "line 5: table is given twice"),
             (f"{HEAD}{INSERT}", "the INSERT has no ON CONFLICT"),
             (HEAD, "there is no SQL in it"),
-            (f"{HEAD}{UPSERT}\0", "holds a NUL character"),
+            (f"{HEAD}{UPSERT}\0", "contains a NUL character"),
         ],
     )
     def test_a_faulty_file_is_named(self, shop: Database, tmp_path: Path, text: str, said: str) -> None:
@@ -296,7 +309,7 @@ class TestBesideTheMigration:
 
         error = the_error(shop, folder=tmp_path)
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert "005_add_value.backfill.sql" in str(error)
         assert said in str(error)
 

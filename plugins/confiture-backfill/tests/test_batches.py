@@ -24,9 +24,9 @@ import confiture_backfill
 from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 from confiture_backfill.batch import Batch
-from confiture_backfill.ranged import with_range, written_at
+from confiture_backfill.key_range import insert_range, locate_original
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ Orders = Callable[[int], None]
 
 SOURCES = [str(Path(str(each.__file__)).parents[1]) for each in (confiture, confiture_backfill)]
 NO_TRANSACTION = "-- confiture: no-transaction\n"
-LOADED = Loaded("backfill", "confiture-backfill", "0.1.0", confiture_backfill.plugin, ("after_ddl",))
+LOADED = LoadedPlugin("backfill", "confiture-backfill", "0.1.0", confiture_backfill.plugin, ("after_ddl",))
 METADATA = "Metadata-Version: 2.1\nName: confiture-backfill\nVersion: 0.1.0\n"
 APPEND = "INSERT INTO r_order SELECT id, cents FROM w_order WHERE {range}"
 PATIENCE_S = 60.0
@@ -69,7 +69,7 @@ class Shop:
             self.write("1_orders.up.sql", NO_TRANSACTION + TABLE)
         self.write("1_orders.backfill.sql", lines + insert)
 
-    def run(self, *more: Loaded, dry_run: bool = False, **settings: Any) -> Report:
+    def run(self, *more: LoadedPlugin, dry_run: bool = False, **settings: Any) -> Report:
         """Apply what is pending, in this process."""
         given = {"root": self.root, "url": self.url, "migrations": self.migrations}
         tables = {"plugin_tables": {"backfill": self.config}}
@@ -342,8 +342,13 @@ class TestRefused:
             (APPEND, {"batch_source": None, "batch_column": None}, "the SQL has a {range}", "add a batch"),
             (APPEND, {"batch_source": None}, "batch-source is missing", "write table whose key"),
             (APPEND, {"batch_colum": "id"}, "no directive 'batch-colum'", "did you mean 'batch-column'?"),
-            (APPEND, {"batch_rows": "0"}, "batch-rows is not a whole number above 0", "rows of the source"),
-            (APPEND, {"batch_rows": "1e3"}, "batch-rows is not a whole number above 0", "rows of the source"),
+            (APPEND, {"batch_rows": "0"}, "batch-rows must be a whole number above 0", "rows of the source"),
+            (
+                APPEND,
+                {"batch_rows": "1e3"},
+                "batch-rows must be a whole number above 0",
+                "rows of the source",
+            ),
             (APPEND, {"batch_time": "soon"}, "'soon' is not a time", "500ms"),
             (APPEND, {"batch_time": "0s"}, "batch-time is no time at all", "500ms"),
             (APPEND, {"batch_pause": "1 day"}, "'1 day' is not a time", "100ms"),
@@ -376,14 +381,20 @@ class TestRefused:
     @pytest.mark.parametrize(
         "batch, said",
         [
-            (5, "r_order.batch is a int"),
+            (5, "r_order.batch must be a table, not a number"),
             ({"source": "w_order"}, "r_order.batch.column is missing"),
-            ({"source": "w_order", "column": 3}, "r_order.batch.column is not a text in quotes"),
-            ({"source": "w_order", "column": "id", "size": 3}, "r_order.batch.size is unknown"),
-            ({"source": "w_order", "column": "id", "rows": True}, "r_order.batch.rows is not a whole number"),
+            ({"source": "w_order", "column": 3}, "r_order.batch.column must be a string, not a number"),
+            (
+                {"source": "w_order", "column": "id", "size": 3},
+                "unknown key 'size' in plugin.backfill.models.r_order.batch",
+            ),
+            (
+                {"source": "w_order", "column": "id", "rows": True},
+                "r_order.batch.rows must be a whole number above 0",
+            ),
             (
                 {"source": "w_order", "column": "id", "time": 500},
-                "r_order.batch.time is not a text in quotes",
+                "r_order.batch.time must be a time",
             ),
         ],
     )
@@ -751,15 +762,15 @@ class TestRange:
         ],
     )
     def test_in_the_code_of_the_sql_only(self, text: str, then: str) -> None:
-        assert with_range(text, "(k > 1)") == then
+        assert insert_range(text, "(k > 1)") == then
 
     def test_what_stood_behind_it_is_found_where_it_was_written(self) -> None:
         text, condition = "a {range} b {range} c", "(key > 1 AND key <= 2)"
 
-        composed = with_range(text, condition)
+        composed = insert_range(text, condition)
 
-        assert [written_at(text, condition, composed.index(each)) for each in " abc"] == [1, 0, 10, 20]
-        assert written_at(text, condition, composed.index("key <=")) == 2
+        assert [locate_original(text, condition, composed.index(each)) for each in " abc"] == [1, 0, 10, 20]
+        assert locate_original(text, condition, composed.index("key <=")) == 2
 
     def test_a_hostile_key_stays_a_value(self, shop: Shop, database: Database) -> None:
         hostile = "x'); DROP TABLE w_text; --\n\\' {range} %s"

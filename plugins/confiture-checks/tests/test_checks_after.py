@@ -10,13 +10,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_checks import plugin
-from confiture_checks.faults import (
+from confiture_checks.errors import (
     CheckFailed,
     CheckRefused,
     CountsDiffer,
-    Misconfigured,
     NotValidated,
 )
 
@@ -280,14 +280,14 @@ class TestBesideTheMigration:
     @pytest.mark.parametrize(
         "text, said",
         [
-            ("-- later", "005_add_value.check.sql holds no query"),
+            ("-- later", "005_add_value.check.sql contains no query"),
             (
                 "SELECT 1;\nSELEC 2",
                 '005_add_value.check.sql, line 2, column 1: syntax error at or near "SELEC"',
             ),
             ("SELECT 1;\nDELETE FROM orders", "005_add_value.check.sql, line 2: this is not a query"),
             ("COMMIT", "005_add_value.check.sql, line 1: this is not a query"),
-            ("SELECT 1\0", "005_add_value.check.sql, line 1, column 9: a NUL character"),
+            ("SELECT 1\0", "005_add_value.check.sql contains a NUL character"),
         ],
     )
     def test_a_faulty_file_is_told_before_anything_has_changed(
@@ -304,7 +304,7 @@ class TestBesideTheMigration:
                 name="checks",
             )
 
-        assert isinstance(caught.value.error, Misconfigured)
+        assert isinstance(caught.value.error, PluginSettingsFault)
         assert said in str(caught.value.error)
 
     def test_a_file_that_is_not_utf8_is_named(self, shop: Database, tmp_path: Path) -> None:
@@ -387,14 +387,34 @@ class TestRefused:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"constraints": "maybe"}, "plugin.checks.constraints is not usable", "'warn', 'error', 'off'"),
-            ({"count_violations": "yes"}, "plugin.checks.count_violations is not usable", "true or false"),
-            ({"not_valid_allowed": "x"}, "plugin.checks.not_valid_allowed is not usable", "a list of names"),
-            ({"counts": ["sold"]}, "plugin.checks.counts is a list", "a table of tables"),
-            ({"counts": {"sold": 5}}, "plugin.checks.counts.sold is a int", "a table with"),
-            (counts(sauce="x"), "plugin.checks.counts.sold has an unknown key 'sauce'", "mean 'source'?"),
-            ({"counts": {"sold": {"migration": "5"}}}, "counts.sold has no 'source'", "one whole number"),
-            (counts(difference="1"), "counts.sold.difference is not usable", "0 or more"),
+            (
+                {"constraints": "maybe"},
+                'plugin.checks.constraints must be one of "warn", "error", "off"',
+                "write constraints",
+            ),
+            (
+                {"count_violations": "yes"},
+                "plugin.checks.count_violations must be true or false",
+                "write count_violations",
+            ),
+            (
+                {"not_valid_allowed": "x"},
+                "plugin.checks.not_valid_allowed must be a list of names",
+                "SCHEMA.TABLE",
+            ),
+            ({"counts": ["sold"]}, "plugin.checks.counts must be a table, not a list", "write counts"),
+            (
+                {"counts": {"sold": 5}},
+                "plugin.checks.counts.sold must be a table, not a number",
+                "write sold",
+            ),
+            (counts(sauce="x"), "unknown key 'sauce' in plugin.checks.counts.sold", "mean 'source'?"),
+            ({"counts": {"sold": {"migration": "5"}}}, "counts.sold.source is missing", "one whole number"),
+            (
+                counts(difference="1"),
+                "counts.sold.difference must be a whole number, 0 or more",
+                "write difference",
+            ),
             (counts(source="SELECT 1, 2"), "does not give one whole number", "count(*)"),
             (counts(source="SELECT 'x'"), "does not give one whole number", "count(*)"),
             (counts(source="SELECT NULL"), "does not give one whole number", "count(*)"),
@@ -406,6 +426,6 @@ class TestRefused:
     ) -> None:
         error = the_error(shop, config)
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert said in str(error)
         assert hint in str(error.hint)

@@ -13,9 +13,10 @@ from psycopg import pq
 from structlog.testing import capture_logs
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_checks import plugin
-from confiture_checks.faults import CheckRefused, Misconfigured, PreconditionFailed
+from confiture_checks.errors import CheckRefused, PreconditionFailed
 
 Database = psycopg.Connection[Any]
 
@@ -200,21 +201,41 @@ class TestRefused:
     @pytest.mark.parametrize(
         "require, said, hint",
         [
-            ("orders", "plugin.checks.require is not usable", "a table with"),
-            ({"tabels": []}, "has an unknown key 'tabels'", "did you mean 'tables'?"),
-            ({"tables": "orders"}, "plugin.checks.require.tables is not usable", "a list of names"),
-            ({"migration": 5}, "plugin.checks.require.migration is a int", "a text in quotes"),
-            ({"no_invalid_indexes": 1}, "no_invalid_indexes is a int", "true or false"),
-            ({"max_replication_lag": "soon"}, "max_replication_lag is not usable", "write 5s"),
-            ({"max_replication_lag": 10}, "max_replication_lag is a int", "a text in quotes"),
-            ({"connection_headroom": -1}, "connection_headroom is a int", "0 or more"),
-            ({"connection_headroom": True}, "connection_headroom is a bool", "0 or more"),
+            ("orders", "plugin.checks.require must be a table, not a string", "write require"),
+            ({"tabels": []}, "unknown key 'tabels' in plugin.checks.require", "did you mean 'tables'?"),
+            ({"tables": "orders"}, "plugin.checks.require.tables must be a list of names", "write tables"),
+            (
+                {"migration": 5},
+                "plugin.checks.require.migration must be a string, not a number",
+                "write migration",
+            ),
+            (
+                {"no_invalid_indexes": 1},
+                "no_invalid_indexes must be true or false",
+                "write no_invalid_indexes",
+            ),
+            ({"max_replication_lag": "soon"}, "'soon' is not a time", 'write max_replication_lag = "10s"'),
+            (
+                {"max_replication_lag": 10},
+                "max_replication_lag must be a time",
+                'write max_replication_lag = "10s"',
+            ),
+            (
+                {"connection_headroom": -1},
+                "connection_headroom must be a whole number, 0 or more",
+                "write connection_headroom",
+            ),
+            (
+                {"connection_headroom": True},
+                "connection_headroom must be a whole number, 0 or more, not a boolean",
+                "write connection_headroom",
+            ),
         ],
     )
     def test_a_faulty_table(self, shop: Database, require: Any, said: str, hint: str) -> None:
         error = the_error(shop, require)
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert said in str(error)
         assert hint in str(error.hint)
 

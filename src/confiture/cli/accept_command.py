@@ -31,7 +31,7 @@ from confiture.models.report import Report, Verdict
 from confiture.rules.lint import show_path
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("accept")
@@ -67,7 +67,7 @@ def _rehearse_and_accept(
     gate_options: GateOptions,
     options: AcceptOptions,
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
 ) -> Report:
     report = rehearse_pending(

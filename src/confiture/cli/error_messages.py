@@ -98,20 +98,20 @@ def _explain_server_error(error: BaseException) -> tuple[list[str], int] | None:
 
 
 def _format_message(text: str) -> list[str]:
-    from confiture.escape import inert_lines
+    from confiture.escape import escape_lines
     from confiture.output.format import indent_lines, style_bad
 
-    first, *rest = inert_lines(text)
+    first, *rest = escape_lines(text)
     return [f"{style_bad('error:')} {first}", *indent_lines(rest, 7)]
 
 
 def _format_hint(text: str | None) -> list[str]:
-    from confiture.escape import inert_lines
+    from confiture.escape import escape_lines
     from confiture.output.format import indent_lines
 
     if not text:
         return []
-    first, *rest = inert_lines(text)
+    first, *rest = escape_lines(text)
     return [f"hint: {first}", *indent_lines(rest, 6)]
 
 

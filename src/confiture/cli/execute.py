@@ -19,13 +19,13 @@ from confiture.exceptions import Interrupted, MigrationFault, SourceFault, UserF
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 if TYPE_CHECKING:
     from confiture.cli.progress import ProgressDisplay
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
-Operation = Callable[[Settings, "tuple[Loaded, ...]", "ProgressDisplay | None"], Report]
+Operation = Callable[[Settings, "tuple[LoadedPlugin, ...]", "ProgressDisplay | None"], Report]
 
 
 def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
@@ -92,12 +92,12 @@ def build_refused_report(mode: Mode, fault: UserFault) -> Report:
 
 
 def _say_failures(report: Report) -> None:
-    from confiture.escape import inert
+    from confiture.escape import escape_control
     from confiture.output.migration_text import render_error
 
     for migration in report.migrations:
         if migration.error:
-            label = inert(f"{migration.version} {migration.name}".rstrip())
+            label = escape_control(f"{migration.version} {migration.name}".rstrip())
             say([f"{label}:", *render_error(migration.error, migration.source_line)])
     if report.fault:
         say(render_error(report.fault))
@@ -105,7 +105,7 @@ def _say_failures(report: Report) -> None:
 
 def rehearse_pending(
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     *,
     to: str | None,

@@ -12,7 +12,7 @@ from attrs import fields, frozen
 from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
 from confiture.output import FORMATS, LISTING_FORMATS
-from confiture.units import milliseconds, seconds
+from confiture.units import parse_milliseconds, parse_seconds
 
 CommandFunction = Callable[..., Any]
 
@@ -67,7 +67,7 @@ class Flags:
 def _parse_seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """Return the seconds of a time; a bare number is seconds."""
     try:
-        return None if value is None else seconds(value)
+        return None if value is None else parse_seconds(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -76,7 +76,7 @@ def _check_postgres_time(_ctx: click.Context, _param: click.Parameter, value: st
     """Return a time as PostgreSQL writes it, unchanged."""
     try:
         if value is not None:
-            milliseconds(value)
+            parse_milliseconds(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return value

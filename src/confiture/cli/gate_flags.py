@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from confiture.api.execution import Judge
     from confiture.gate.accepted import AcceptedFinding
     from confiture.gate.scope import Scope
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 NO_GATE = click.option(
     "--no-gate", is_flag=True, help="Report findings, but do not let them change the exit code."
@@ -80,7 +80,7 @@ def add_gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-def build_rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict: bool) -> Judge:
+def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, strict: bool) -> Judge:
     """Return what puts the findings of the rules into a rehearsal's report.
 
     Raises:
@@ -176,7 +176,10 @@ def read_accepted(settings: Settings) -> tuple[AcceptedFinding, ...]:
 
 
 def lint_files(
-    settings: Settings, plugins: tuple[Loaded, ...], gate_options: GateOptions, files: Sequence[Path] = ()
+    settings: Settings,
+    plugins: tuple[LoadedPlugin, ...],
+    gate_options: GateOptions,
+    files: Sequence[Path] = (),
 ) -> Report:
     """Read the files, judge them by their text alone, and return the report with the verdict.
 

@@ -18,7 +18,7 @@ from confiture.config.settings import Settings
 from confiture.exceptions import UserFault
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("lint")
@@ -43,7 +43,9 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
     return report.exit_code
 
 
-def _load_chosen_plugins(settings: Settings, flags: Flags) -> AbstractContextManager[tuple[Loaded, ...]]:
+def _load_chosen_plugins(
+    settings: Settings, flags: Flags
+) -> AbstractContextManager[tuple[LoadedPlugin, ...]]:
     """Lend the plugins whose rules are asked; who has chosen none does not wait for the search."""
     if settings.plugins is None and flags.plugins is None and not flags.locked:
         return nullcontext(())

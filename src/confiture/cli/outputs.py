@@ -211,12 +211,12 @@ def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
         ConfitureError: There is none, or the plugins cannot be used.
     """
     from confiture.output.collect_reporters import collect_reporters
-    from confiture.plugins.find import find
+    from confiture.plugins.find import find_plugins
     from confiture.plugins.load import load_all
-    from confiture.plugins.select import choose
+    from confiture.plugins.select import select_plugins
 
     settings = read_settings(flags)
-    chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
+    chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
     found = collect_reporters(load_all(chosen, settings.plugin_tables))
     if format not in found:
         raise UsageFault(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import frozen
 
-from confiture.units import seconds
+from confiture.units import parse_seconds
 
 if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _parse_budget(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     try:
-        return None if value is None else seconds(value)
+        return None if value is None else parse_seconds(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 

@@ -19,7 +19,7 @@ from confiture.exceptions import SourceFault, UsageFault, UserFault
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("run")
@@ -64,7 +64,7 @@ def rehearse(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: Ga
 
 def _run(
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     *,
     to: str | None,
@@ -83,7 +83,7 @@ def _run(
 def _apply_gated(
     rehearse_first: partial[Report],
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     to: str | None,
 ) -> Report:
@@ -103,7 +103,7 @@ def _apply_gated(
 
 
 def _apply(
-    settings: Settings, plugins: tuple[Loaded, ...], progress: ProgressDisplay | None, to: str | None
+    settings: Settings, plugins: tuple[LoadedPlugin, ...], progress: ProgressDisplay | None, to: str | None
 ) -> Report:
     from confiture.api.operations import run
 

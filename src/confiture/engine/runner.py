@@ -136,8 +136,8 @@ class Runner:
         return walk, None
 
     def _may_retry(self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int) -> bool:
-        # A rehearsal must not hold its locks longer than needed, and one failed lock is its result. In a
-        # caller's transaction, a new attempt would wait while holding every lock that the caller has.
+        # Not in a transaction that goes on, a rehearsal's or a caller's: a new attempt would wait while
+        # that transaction holds the locks of everything before.
         return (
             is_lock_timeout(error)
             and attempt_number <= self.retries

@@ -68,8 +68,8 @@ class StatementRunner:
         began = self._begin(statement.line, statement.sql)
         explain = self.observer.explain_sql(statement.sql)
         try:
-            # As bytes, psycopg takes a str for a template and would look for %s in it; and never prepared,
-            # since a transaction pooler may run the next statement on another server connection.
+            # As bytes: for a str psycopg's types ask for a literal, which the text of a file is not. Never
+            # prepared: a transaction pooler may run the next statement on another server connection.
             if explain is not None:
                 cursor.execute(explain.encode(), prepare=False)
             elif statement.copy_data is None:

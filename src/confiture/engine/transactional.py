@@ -360,13 +360,12 @@ class TransactionalAttempt:
         first = f"{check} RELEASE {self._sentinel}; {HELD_SQL} OR {keeper};"
         last = "" if self.run_context.rolls_back else self.ledger_sql()
         try:
-            # A rehearsal writes no ledger row: `last` is empty, and a caller's session needs a statement.
             if session.owned:
                 (held,) = send(session.conn, f"{first} {session.render_reset_sql()} {last}")
             else:
                 (held,) = send(session.conn, first)
                 session.restore({**self._timeouts, **self.hook_runner.local_settings})
-                send(session.conn, last or "SELECT")
+                send(session.conn, last or "SELECT")  # a rehearsal writes no ledger row
         except InvalidSavepointSpecification as error:
             raise self.mark_transaction_ended() from error
         locks = [row for row in held if row[0] is not None]

@@ -9,7 +9,7 @@ from attrs import frozen
 from confiture.config.gate_policy import Limit, Policy
 from confiture.models.report import Finding, HookReport, Lock, MigrationReport, NotSeen, StatementReport
 from confiture.rules.fingerprint import make_fingerprint
-from confiture.units import duration, size
+from confiture.units import format_duration, format_size
 
 LIMIT_RULES = {
     "max_block": "limit-block",
@@ -94,7 +94,7 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
         yield _report_unknown(key, policy.max_block, migration, why)
     longest_ms = max((lock.held_ms or 0.0 for lock in _list_locks(migration)), default=0.0)
     for relation, locks in _group_blocking_locks(migration).items():
-        limit = policy.block_limit(relation)
+        limit = policy.find_block_limit(relation)
         if limit is None:
             continue
         # Blocked by a lock on something else, an index or a parent: as long as the longest, at most.
@@ -105,7 +105,7 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
             yield _report_unknown(key, limit, migration, why, relation, taker)
         elif (most_ms := max(value or 0.0 for value in held_ms)) > limit.most:
             what = " and ".join(_list_blocked_access(migration, relation, locks))
-            said = f"{what} of {relation} blocked for {duration(most_ms)}, {limit.written} at most"
+            said = f"{what} of {relation} blocked for {format_duration(most_ms)}, {limit.written} at most"
             yield _LimitBreach(key, said, migration, relation, taker)
 
 
@@ -148,7 +148,7 @@ def _check_hooks(migration: MigrationReport, limit: Limit) -> Iterator[_LimitBre
         yield _report_unknown("max_hook_duration", limit, migration, why)
     for hook in migration.hooks:
         if hook.duration_ms > limit.most:
-            took = duration(hook.duration_ms)
+            took = format_duration(hook.duration_ms)
             said = f"hook {_format_hook_name(hook)} took {took}, {limit.written} at most"
             yield _LimitBreach("max_hook_duration", said, migration)
 
@@ -163,7 +163,7 @@ def _check_estimate(migration: MigrationReport, limit: Limit) -> Iterator[_Limit
         why = (estimate.reason if estimate else None) or "there is no estimate: add --production"
         yield _report_unknown("max_estimated", limit, migration, why)
     elif (upper_ms := estimate.interval90_ms[1]) > limit.most:
-        upper = duration(upper_ms)
+        upper = format_duration(upper_ms)
         said = f"may take up to {upper} in production (90 % interval), {limit.written} at most"
         yield _LimitBreach("max_estimated", said, migration)
 
@@ -173,7 +173,7 @@ def _check_estimate(migration: MigrationReport, limit: Limit) -> Iterator[_Limit
 
 def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iterator[_LimitBreach]:
     for key, limit, measured, words in (
-        ("max_duration", policy.max_duration, _measure_duration, duration),
+        ("max_duration", policy.max_duration, _measure_duration, format_duration),
         ("max_rewritten", policy.max_rewritten, _measure_rewritten, _format_size),
         ("max_wal", policy.max_wal, _measure_wal, _format_size),
     ):
@@ -199,7 +199,7 @@ _Amount = tuple[float, str | None, StatementReport | None]
 
 
 def _format_size(amount: float) -> str:
-    return size(round(amount))
+    return format_size(round(amount))
 
 
 def _measure_duration(migration: MigrationReport) -> _Amount:

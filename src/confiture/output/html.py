@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from confiture.escape import inert_lines
+from confiture.escape import escape_lines
 from confiture.models.report import (
     Estimate,
     Finding,
@@ -27,13 +27,13 @@ from confiture.output.effects import (
 )
 from confiture.output.estimates import build_headline, format_estimate, list_blocked_tables
 from confiture.output.format import (
-    duration,
     format_count,
+    format_duration,
     format_place,
+    format_size,
     keep_units_together,
     render_source_line,
     shorten_sql,
-    size,
 )
 from confiture.output.summary import DONE_OUTCOMES, render_summary
 from confiture.output.timeline import Timeline, build_timeline
@@ -126,8 +126,8 @@ def _load_templates() -> Environment:
         finalize=_escape_value,
     )
     templates.filters.update(
-        duration=duration,
-        size=size,
+        duration=format_duration,
+        size=format_size,
         plural=format_count,
         shortened=shorten_sql,
         effects=describe_effects,
@@ -156,7 +156,7 @@ def _escape_value(value: Any) -> Any:
     if value is None:
         return ""
     # What is markup already came through here piece by piece.
-    return value if hasattr(value, "__html__") else "\n".join(inert_lines(value))
+    return value if hasattr(value, "__html__") else "\n".join(escape_lines(value))
 
 
 def _render_source(migration: MigrationReport) -> str:

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.models.report import MigrationReport, Report
 from confiture.output.estimates import build_headline, format_estimate
-from confiture.output.format import duration, format_count
+from confiture.output.format import format_count, format_duration
 from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
 
@@ -119,7 +119,7 @@ def _render_row(migration: MigrationReport, *, with_estimate: bool) -> str:
     cells = (
         escape_markdown(format_label(migration)),
         migration.outcome.replace("_", " "),
-        duration(migration.duration_ms),
+        format_duration(migration.duration_ms),
         rows,
         "; ".join(_list_blocked(migration)),
         *(
@@ -152,7 +152,7 @@ def _render_tail(ignored: int, notices_left: int, rows_left: int) -> str:
 
 def escape_markdown(text: object) -> str:
     """Return ``text`` as Markdown that shows it and does nothing else."""
-    apart = _REFERENCES.sub("\u2060", " ".join(inert(text).split()))
+    apart = _REFERENCES.sub("\u2060", " ".join(escape_control(text).split()))
     return _SPECIAL_CHARACTERS.sub(r"\\\g<0>", apart)
 
 

@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from confiture.models.lock_mode import LockMode
 from confiture.models.report import HookReport, Lock, MigrationReport
 from confiture.output.effects import Step, describe_effects, format_blocked, format_held_time
-from confiture.output.format import duration, format_count, shorten_sql
+from confiture.output.format import format_count, format_duration, shorten_sql
 
 _PHASES_BEFORE = ("before_validation", "before_ddl")
 _MIN_WIDTH_PERCENT = 0.5
@@ -159,8 +159,8 @@ def _compute_total_ms(migration: MigrationReport, placed: Sequence[_TimedStep]) 
 def _build_marks(total_ms: float) -> tuple[Mark, ...]:
     """Return at most five labels that stand clear of each other on a phone."""
     step_ms = _round_step(total_ms / 4)
-    inner = [Mark(x, duration(at)) for at, x in _list_multiples(step_ms, total_ms) if x < 70]
-    return (Mark(0, "0", "start"), *inner, Mark(100, duration(total_ms), "end"))
+    inner = [Mark(x, format_duration(at)) for at, x in _list_multiples(step_ms, total_ms) if x < 70]
+    return (Mark(0, "0", "start"), *inner, Mark(100, format_duration(total_ms), "end"))
 
 
 def _list_multiples(step_ms: float, total_ms: float) -> list[tuple[float, float]]:
@@ -194,7 +194,7 @@ def _format_title(placed: _TimedStep) -> str:
         what = f"{step.phase} {step.plugin or 'migration'} {step.hook}"
     else:
         what = shorten_sql(step.sql, 100)
-    return "\n".join([f"{placed.number}: {what}", duration(step.duration_ms), *describe_effects(step)])
+    return "\n".join([f"{placed.number}: {what}", format_duration(step.duration_ms), *describe_effects(step)])
 
 
 def _add_label(segment: Segment, taken: list[tuple[float, float]]) -> Segment:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from confiture.config.table_reader import (
     COUNT,
     DURATION_MS,
-    DURATION_S,
-    DURATION_TEXT,
     FLAG,
     POSITIVE,
     SIZE_BYTES,
@@ -21,7 +19,7 @@ from confiture.config.table_reader import (
     VERSION,
     Kind,
     TableReader,
-    choice_of,
+    make_choice,
 )
 from confiture.did_you_mean import did_you_mean
 from confiture.plugins.plugin_settings import PluginSettingsFault, names_migration, open_settings
@@ -31,8 +29,6 @@ from confiture.plugins.sql_text import SqlStatement, SqlSyntaxError, line_and_co
 __all__ = [
     "COUNT",
     "DURATION_MS",
-    "DURATION_S",
-    "DURATION_TEXT",
     "FLAG",
     "POSITIVE",
     "SIZE_BYTES",
@@ -46,10 +42,10 @@ __all__ = [
     "SqlStatement",
     "SqlSyntaxError",
     "TableReader",
-    "choice_of",
     "did_you_mean",
     "find_sidecar",
     "line_and_column",
+    "make_choice",
     "names_migration",
     "open_settings",
     "parse_statements",

@@ -9,12 +9,12 @@ import pluggy
 
 from confiture.hooks import spec
 from confiture.plugins.check import PHASES, HookReader
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 
 Manager = TypeVar("Manager", bound=pluggy.PluginManager)
 
 
-def manager_for(loaded: Iterable[Loaded], manager: Manager) -> Manager:
+def fill_manager(loaded: Iterable[LoadedPlugin], manager: Manager) -> Manager:
     """Register the plugins so that the first listed is called first, and return ``manager``.
 
     It must have the six hookspecs already.
@@ -25,18 +25,20 @@ def manager_for(loaded: Iterable[Loaded], manager: Manager) -> Manager:
     return manager
 
 
-def order(loaded: Iterable[Loaded]) -> dict[str, tuple[str, ...]]:
+def list_order(loaded: Iterable[LoadedPlugin]) -> dict[str, tuple[str, ...]]:
     """Return who is called in each phase, first to last; a plugin with faults is not."""
     reader = HookReader()
     reader.add_hookspecs(spec)
-    manager = manager_for((plugin for plugin in loaded if not plugin.faults), reader)
+    manager = fill_manager((plugin for plugin in loaded if not plugin.faults), reader)
     return {
-        phase: tuple(_shown(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls()))
+        phase: tuple(
+            _name_implementation(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls())
+        )
         for phase in PHASES
     }
 
 
-def _shown(impl: pluggy.HookImpl) -> str:
+def _name_implementation(impl: pluggy.HookImpl) -> str:
     marks = {
         "wrapper": impl.wrapper or impl.hookwrapper,
         "tryfirst": impl.tryfirst,

@@ -37,7 +37,7 @@ class NewPlugin:
         return self.distribution.replace("-", "_")
 
 
-def new_plugin(given: str) -> NewPlugin:
+def name_plugin(given: str) -> NewPlugin:
     """Return the plugin that a person means by ``My Jam``, ``confiture-my-jam`` or ``my-jam``.
 
     Raises:
@@ -61,7 +61,7 @@ def new_plugin(given: str) -> NewPlugin:
     return NewPlugin(name)
 
 
-def files_of(plugin: NewPlugin) -> dict[str, str]:
+def render_files(plugin: NewPlugin) -> dict[str, str]:
     """Return the text of each file of the package, by its path."""
     words = {
         "name": plugin.name,
@@ -74,7 +74,7 @@ def files_of(plugin: NewPlugin) -> dict[str, str]:
     }
 
 
-def write(plugin: NewPlugin, parent: Path) -> Path:
+def write_plugin(plugin: NewPlugin, parent: Path) -> Path:
     """Write the package into a new folder of ``parent``, and return the folder.
 
     Raises:
@@ -89,7 +89,7 @@ def write(plugin: NewPlugin, parent: Path) -> Path:
             f"{folder.name} is here already, and stays as it is", hint="choose another name, or move it away"
         ) from None
     try:
-        for path, text in files_of(plugin).items():
+        for path, text in render_files(plugin).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
     except OSError:

@@ -14,7 +14,7 @@ from confiture.models.report import Blocks, Lock, MigrationReport, NotSeen, Stat
 from confiture.postgres.locks import HELD_SQL, list_strongest_locks, merge_locks
 from confiture.postgres.session import fetch_rows, send
 from confiture.rehearsal.statement_observer import Sampler, StatementObservation
-from confiture.rehearsal.trace.blocking import find_blocks
+from confiture.rehearsal.trace.blocked_access import find_blocks
 from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
 from confiture.rehearsal.trace.trace import Tracer
 

@@ -23,7 +23,7 @@ from confiture.sql.parser import ParseError, parse
 from confiture.sql.script import read_sql
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 NOT_REHEARSED = "read, not rehearsed"
 NO_SEVERITY: Mapping[str, object] = MappingProxyType({})
@@ -110,7 +110,7 @@ def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigrat
 
 def lint(
     settings: Settings,
-    plugins: Sequence[Loaded] = (),
+    plugins: Sequence[LoadedPlugin] = (),
     files: Sequence[Path] = (),
     *,
     severity: Mapping[str, object] = NO_SEVERITY,

@@ -11,7 +11,7 @@ from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.recipes import render_recipe, write_part
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.statement_kind import classify_statement
-from confiture.units import milliseconds
+from confiture.units import parse_milliseconds
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _SCANNING = {"AT_AlterColumnType", "AT_SetNotNull", "AT_AddConstraint", "AT_ValidateConstraint"}
@@ -100,7 +100,7 @@ def _is_zero(value: str | None) -> bool:
     if value is None:
         return False
     try:
-        return milliseconds(value) == 0
+        return parse_milliseconds(value) == 0
     except ValueError:
         return False
 

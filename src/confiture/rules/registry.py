@@ -13,10 +13,10 @@ from confiture.rules import builtin_rules as builtin
 from confiture.rules.rule import SEVERITIES, Rule, Severity
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
-def collect_rules(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
+def collect_rules(plugins: Iterable[LoadedPlugin] = ()) -> tuple[Rule, ...]:
     """Return the built-in rules and those of the plugins, in that order.
 
     Raises:
@@ -39,7 +39,7 @@ def collect_rules(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
     return tuple(rule for rule, _ in found.values())
 
 
-def _ask_plugins(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
+def _ask_plugins(plugins: Iterable[LoadedPlugin]) -> Iterable[tuple[str, list[Any]]]:
     from confiture.hooks import spec
 
     manager = pluggy.PluginManager("confiture")
@@ -54,7 +54,7 @@ def _ask_plugins(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
             yield plugin.name, _ask_plugin(plugin, manager)
 
 
-def _ask_plugin(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:
+def _ask_plugin(plugin: LoadedPlugin, manager: pluggy.PluginManager) -> list[Any]:
     try:
         return [rule for given in manager.hook.rules() for rule in given]
     except Exception as error:

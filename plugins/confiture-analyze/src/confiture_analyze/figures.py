@@ -14,7 +14,7 @@ from attrs import frozen
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
-from confiture_analyze.faults import Misconfigured
+from confiture.plugins.kit import PluginSettingsFault
 
 _RELATIONS = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
@@ -49,7 +49,7 @@ _MEASURED = """
 
 
 @frozen
-class Relation:
+class AnalyzedRelation:
     """A table or materialized view.
 
     Attributes:
@@ -76,39 +76,41 @@ class Figures:
     size_bytes: int | None = None
 
 
-def named(conn: Connection[Any], tables: Sequence[str]) -> tuple[Relation, ...]:
+def find_named(conn: Connection[Any], tables: Sequence[str]) -> tuple[AnalyzedRelation, ...]:
     """Return those of ``tables`` that exist.
 
     Raises:
-        Misconfigured: One is not a name.
+        PluginSettingsFault: One is not a name.
     """
     try:
         return _relations(conn, _NAMED, tables)
     except psycopg.errors.InvalidParameterValue as error:
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"plugin.analyze.tables: {error.diag.message_primary}",
             hint='write names as PostgreSQL reads them: orders, sales."Daily Totals"',
         ) from error
 
 
-def called(conn: Connection[Any], names: Sequence[str]) -> tuple[Relation, ...]:
+def find_relations(conn: Connection[Any], names: Sequence[str]) -> tuple[AnalyzedRelation, ...]:
     """Return the tables and materialized views of these schema-qualified names."""
     return _relations(conn, _CALLED, names)
 
 
-def _relations(conn: Connection[Any], which: str, names: Sequence[str]) -> tuple[Relation, ...]:
+def _relations(conn: Connection[Any], which: str, names: Sequence[str]) -> tuple[AnalyzedRelation, ...]:
     with Cursor(conn, row_factory=tuple_row) as cursor:
         found = cursor.execute((_RELATIONS + which).encode(), [list(names)]).fetchall()
-    return tuple(Relation(oid, name, frozenset(members)) for oid, name, members in found)
+    return tuple(AnalyzedRelation(oid, name, frozenset(members)) for oid, name, members in found)
 
 
-def from_catalog(conn: Connection[Any]) -> dict[int, Figures]:
+def read_catalog(conn: Connection[Any]) -> dict[int, Figures]:
     """Return what the catalog knows of every table, by oid."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
         return {oid: Figures(rows, size) for oid, rows, size in cursor.execute(_CATALOG)}
 
 
-def measured(conn: Connection[Any], relations: Sequence[Relation], *, exact: bool) -> dict[int, Figures]:
+def measure(
+    conn: Connection[Any], relations: Sequence[AnalyzedRelation], *, exact: bool
+) -> dict[int, Figures]:
     """Return rows as estimated, or counted where ``exact``, and the sizes of the files, by oid."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
         found = cursor.execute(_MEASURED, [[relation.oid for relation in relations]]).fetchall()
@@ -121,12 +123,12 @@ def measured(conn: Connection[Any], relations: Sequence[Relation], *, exact: boo
         }
 
 
-def _counted(cursor: Cursor[Any], relation: Relation) -> int:
+def _counted(cursor: Cursor[Any], relation: AnalyzedRelation) -> int:
     ((rows,),) = cursor.execute(f"SELECT count(*) FROM {relation.name}".encode()).fetchall()
     return int(rows)
 
 
-def of(figures: Mapping[int, Figures], relation: Relation) -> Figures:
+def get_figures(figures: Mapping[int, Figures], relation: AnalyzedRelation) -> Figures:
     """Return a relation's own figures, else the sum of its partitions'; unknown where one of them is."""
     if relation.oid in figures:
         return figures[relation.oid]

@@ -1,14 +1,10 @@
-"""How a large read model is filled piece by piece: over which key, and how much at a time."""
+"""How a large read model is filled in batches: over which key, and how many rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from attrs import evolve, frozen
 
-from attrs import frozen
-
-from confiture.did_you_mean import did_you_mean
-from confiture.units import milliseconds
-from confiture_backfill.faults import Misconfigured
+from confiture.plugins.kit import DURATION_MS, POSITIVE, TEXT, TableReader
 
 BATCH_KEYS = {
     "source": "The write table whose key is walked.",
@@ -20,8 +16,6 @@ BATCH_KEYS = {
 }
 DEFAULT_ROWS = 10_000
 FIRST_ROWS = 1_000
-
-Named = Callable[[str], str]
 
 
 @frozen
@@ -51,53 +45,39 @@ class Batch:
         return max(1, round(rows * min(2.0, max(0.5, self.time_ms / max(took_ms, 0.001)))))
 
 
-def batch(given: Mapping[str, object], named: Named) -> Batch:
-    """Return the batches that a table of the configuration, or a file's directives, ask for.
-
-    ``named`` says how a key is called there, for messages.
+def read_batch(table: TableReader) -> Batch:
+    """Return the batches that a table of settings, or the directives of a file, describe.
 
     Raises:
-        Misconfigured: One key is unknown, missing or unusable.
+        PluginSettingsFault: A key is missing, or its value cannot be used.
     """
-    for key in given:
-        if key not in BATCH_KEYS:
-            near = did_you_mean(key, BATCH_KEYS) or f"the keys are {', '.join(BATCH_KEYS)}"
-            raise Misconfigured(f"{named(key)} is unknown", hint=near)
-    time_ms = _time_ms(given, "time", named)
+    time_ms = table.get("time", _TIME, None)
     if time_ms == 0:
-        raise Misconfigured(f"{named('time')} is no time at all", hint=BATCH_KEYS["time"])
-    column = _text(given, "column", named)
+        raise table.refuse("time", "is no time at all")
+    column = table.require("column", TEXT).strip()
     return Batch(
-        source=_text(given, "source", named),
+        source=table.require("source", TEXT).strip(),
         column=column,
-        key=_text(given, "key", named) if "key" in given else column,
-        rows=_rows(given, named) or (DEFAULT_ROWS if time_ms is None else FIRST_ROWS),
+        key=table.get("key", TEXT, column).strip(),
+        rows=table.get("rows", _ROWS, DEFAULT_ROWS if time_ms is None else FIRST_ROWS),
         time_ms=time_ms,
-        pause_ms=_time_ms(given, "pause", named) or 0.0,
+        pause_ms=table.get("pause", _TIME, 0.0),
     )
 
 
-def _text(given: Mapping[str, object], key: str, named: Named) -> str:
-    value = given.get(key)
-    if not isinstance(value, str) or not value.strip():
-        what = "missing" if key not in given else "not a text in quotes"
-        raise Misconfigured(f"{named(key)} is {what}", hint=BATCH_KEYS[key])
-    return value.strip()
+def _read_rows(value: object) -> int:
+    # A directive of a file is always text: `-- backfill: batch-rows=500`.
+    return POSITIVE.read(
+        int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    )
 
 
-def _rows(given: Mapping[str, object], named: Named) -> int | None:
-    value = given.get("rows")
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    if value is not None and (type(value) is not int or value < 1):
-        raise Misconfigured(f"{named('rows')} is not a whole number above 0", hint=BATCH_KEYS["rows"])
-    return value
+def _read_time(value: object) -> float:
+    # A bare number would be milliseconds, which nobody means by time = 5.
+    if not isinstance(value, str):
+        raise ValueError
+    return DURATION_MS.read(value)
 
 
-def _time_ms(given: Mapping[str, object], key: str, named: Named) -> float | None:
-    if key not in given:
-        return None
-    try:
-        return milliseconds(_text(given, key, named))
-    except ValueError as error:
-        raise Misconfigured(f"{named(key)}: {error}", hint=BATCH_KEYS[key]) from None
+_ROWS = evolve(POSITIVE, example="10000", read=_read_rows)
+_TIME = evolve(DURATION_MS, example='"500ms"', read=_read_time)

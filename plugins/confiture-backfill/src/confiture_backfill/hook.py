@@ -1,4 +1,4 @@
-"""The hook: which read models a migration needs, and what is reported of them."""
+"""The hook: fills the read models that a migration needs, and reports them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import frozen
 
 from confiture import HookContext, HookResult, hookimpl
-from confiture_backfill.beside import beside
-from confiture_backfill.configured import CONFIG_KEYS, configured
-from confiture_backfill.faults import Misconfigured
-from confiture_backfill.filling import Filled, fill
-from confiture_backfill.model import ReadModel
-from confiture_backfill.resuming import fill_each
+from confiture.plugins.kit import PluginSettingsFault
+from confiture_backfill.backfill_file import read_backfill_file
+from confiture_backfill.fill import FilledModel, fill_model
+from confiture_backfill.read_model import ReadModel
+from confiture_backfill.resume import fill_each
+from confiture_backfill.settings import CONFIG_KEYS, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +25,7 @@ class BackfillReadModel:
     """Fills the read models that a migration needs.
 
     Attributes:
-        config_keys: What its table of the configuration may hold.
+        config_keys: The keys of its table in the configuration.
     """
 
     config_keys: ClassVar[dict[str, str]] = CONFIG_KEYS
@@ -34,32 +34,34 @@ class BackfillReadModel:
     def after_ddl(
         self, conn: Connection[Any], context: HookContext
     ) -> HookResult | Generator[Any, None, HookResult] | None:
-        """Fill what this migration needs; going backward, or where nothing is configured, do nothing."""
+        """Fill the read models that this migration needs; do nothing backward or if none is configured."""
         if context.direction != "forward":
             return None
-        models = needed(context)
+        models = find_needed(context)
         if any(model.batch for model in models):
-            return _in_batches(conn, context, models)
-        return _result([fill(conn, model) for model in models]) if models else None
+            return _fill_in_batches(conn, context, models)
+        return _make_result([fill_model(conn, model) for model in models]) if models else None
 
 
-def _in_batches(
+def _fill_in_batches(
     conn: Connection[Any], context: HookContext, models: tuple[ReadModel, ...]
 ) -> Generator[Any, None, HookResult]:
-    return _result((yield from fill_each(conn, models, context.resume, context.log)))
+    return _make_result((yield from fill_each(conn, models, context.resume, context.log)))
 
 
-def needed(context: HookContext) -> tuple[ReadModel, ...]:
-    """Return the read models of this migration: the configured ones, then that of the file beside it.
+def find_needed(context: HookContext) -> tuple[ReadModel, ...]:
+    """Return the read models of this migration: the configured ones, then the one of its file.
 
     Raises:
-        Misconfigured: One is not usable, or a table is to be filled twice.
+        PluginSettingsFault: One is not usable, or a table is to be filled twice.
     """
     version, name = context.migration_version, context.migration_name
-    models = [each.model for each in configured(context.config) if each.is_for(version, name)]
-    if (file := beside(context.folder, version, name)) is not None:
+    models = [
+        settings.model for settings in read_settings(context.config) if settings.applies_to(version, name)
+    ]
+    if (file := read_backfill_file(context.folder, version, name)) is not None:
         if any(model.table == file.table for model in models):
-            raise Misconfigured(
+            raise PluginSettingsFault(
                 f"{file.table} is filled by the configuration and by {file.source}",
                 hint="keep one of them",
             )
@@ -67,11 +69,11 @@ def needed(context: HookContext) -> tuple[ReadModel, ...]:
     return tuple(models)
 
 
-def _result(filled: list[Filled]) -> HookResult:
-    stats = [each.stats for each in filled]
+def _make_result(filled: list[FilledModel]) -> HookResult:
+    stats = [model.stats for model in filled]
     return HookResult(
         phase="AFTER_DDL",
         hook_name="BackfillReadModel",
-        rows_affected=sum(each.rows for each in filled),
+        rows_affected=sum(model.rows for model in filled),
         stats=stats[0] if len(stats) == 1 else {"models": stats},
     )

@@ -1,7 +1,7 @@
-"""The constraints of touched tables that PostgreSQL does not vouch for.
+"""Finds constraints that are NOT VALID on the tables that a migration touched.
 
-A validated constraint holds: the server has looked at every row. One that is NOT VALID was checked for
-new rows only. One that is NOT ENFORCED never is, and says so itself: it is not looked at.
+PostgreSQL has checked every row for a validated constraint, and only new rows for one that is NOT VALID.
+NOT ENFORCED constraints are left out: they say themselves that nobody checks them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from attrs import frozen
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
-from confiture_checks.asking import read_only, whole_number
-from confiture_checks.faults import NotValidated
+from confiture_checks.errors import NotValidated
+from confiture_checks.queries import fetch_whole_number, open_read_only
 
 # conenforced and conperiod are not there before PostgreSQL 18.
 _NOT_VALID = """
@@ -50,7 +50,7 @@ _NOT_VALID = """
 
 
 @frozen
-class Constraint:
+class NotValidConstraint:
     """A constraint that is NOT VALID.
 
     Attributes:
@@ -75,7 +75,7 @@ class Constraint:
 class Doubt:
     """A NOT VALID constraint and the rows that violate it; ``None`` where they were not counted."""
 
-    constraint: Constraint
+    constraint: NotValidConstraint
     violations: int | None
 
     def __str__(self) -> str:
@@ -84,33 +84,35 @@ class Doubt:
         return f"{self.constraint.label} is not validated: {self.constraint.definition}{rows}"
 
 
-def not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[Constraint, ...]:
+def find_not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[NotValidConstraint, ...]:
     """Return the constraints of these tables that are NOT VALID."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
-        return tuple(Constraint(*row) for row in cursor.execute(_NOT_VALID, [list(tables)]))
+        return tuple(NotValidConstraint(*row) for row in cursor.execute(_NOT_VALID, [list(tables)]))
 
 
-def doubted(conn: Connection[Any], found: Sequence[Constraint], *, count: bool) -> tuple[Doubt, ...]:
+def count_violations(
+    conn: Connection[Any], found: Sequence[NotValidConstraint], *, count: bool
+) -> tuple[Doubt, ...]:
     """Return the constraints, with the rows that violate them where these are to be counted."""
     if not (found and count):
         return tuple(Doubt(constraint, None) for constraint in found)
-    with read_only(conn):
-        return tuple(Doubt(constraint, _violations(conn, constraint)) for constraint in found)
+    with open_read_only(conn):
+        return tuple(Doubt(constraint, _fetch_violations(conn, constraint)) for constraint in found)
 
 
-def _violations(conn: Connection[Any], constraint: Constraint) -> int | None:
+def _fetch_violations(conn: Connection[Any], constraint: NotValidConstraint) -> int | None:
     if constraint.counting is None:
         return None
-    return whole_number(conn, constraint.counting, f"counting the rows that violate {constraint.label}")
+    return fetch_whole_number(conn, constraint.counting, f"counting the rows that violate {constraint.label}")
 
 
-def refusal(doubts: tuple[Doubt, ...]) -> NotValidated:
-    """Return the error where a NOT VALID constraint is one."""
+def build_refusal(doubts: tuple[Doubt, ...]) -> NotValidated:
+    """Return the error to raise for NOT VALID constraints."""
     first = doubts[0].constraint
-    mend = "mend the rows that violate it, then " if any(doubt.violations for doubt in doubts) else ""
+    steps = "correct the rows that violate it, then " if any(doubt.violations for doubt in doubts) else ""
     return NotValidated(
         "; ".join(map(str, doubts)),
         constraints=tuple(doubt.constraint.label for doubt in doubts),
-        hint=f"{mend}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; where it is to stay "
-        "NOT VALID for now, name it in plugin.checks.not_valid_allowed",
+        hint=f"{steps}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; to keep it "
+        "NOT VALID for now, add it to plugin.checks.not_valid_allowed",
     )

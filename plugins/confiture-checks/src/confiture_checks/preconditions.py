@@ -1,4 +1,4 @@
-"""What must be so before a migration begins."""
+"""Checks the preconditions of a migration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from attrs import frozen
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
-from confiture_checks.asking import told
-from confiture_checks.configured import Require
+from confiture_checks.queries import locate_errors
+from confiture_checks.settings import Require
 
 # parse_ident names what it cannot read; to_regclass does not.
 _NO_TABLE = """
@@ -51,12 +51,12 @@ _FREE = """
 
 
 @frozen
-class Looked:
-    """What one precondition came to.
+class PreconditionResult:
+    """The result of one precondition.
 
     Attributes:
         unmet: A sentence for each thing that is not as it must be.
-        unknown: Why it could not be told, ``None`` where it could.
+        unknown: Why it could not be checked, ``None`` if it was.
         stats: What was measured.
     """
 
@@ -65,40 +65,40 @@ class Looked:
     stats: dict[str, Any] | None = None
 
 
-def look(conn: Connection[Any], require: Require) -> Iterator[Looked]:
-    """Yield what became of each precondition that is asked for."""
+def check_preconditions(conn: Connection[Any], require: Require) -> Iterator[PreconditionResult]:
+    """Yield the result of each precondition that the settings ask for."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
-        for asked, one in _ONES:
-            if asked(require):
-                yield one(cursor, require)
+        for is_wanted, check in _CHECKS:
+            if is_wanted(require):
+                yield check(cursor, require)
 
 
-def _tables(cursor: Cursor[Any], require: Require) -> Looked:
-    with told(lambda _: "plugin.checks.require.tables"):
+def _check_tables(cursor: Cursor[Any], require: Require) -> PreconditionResult:
+    with locate_errors(lambda _: "plugin.checks.require.tables"):
         missing = cursor.execute(_NO_TABLE, [list(require.tables)]).fetchall()
-    return Looked(tuple(f"there is no table {name}" for (name,) in missing))
+    return PreconditionResult(tuple(f"there is no table {name}" for (name,) in missing))
 
 
-def _columns(cursor: Cursor[Any], require: Require) -> Looked:
-    with told(lambda _: "plugin.checks.require.columns"):
+def _check_columns(cursor: Cursor[Any], require: Require) -> PreconditionResult:
+    with locate_errors(lambda _: "plugin.checks.require.columns"):
         missing = cursor.execute(_NO_COLUMN, [list(require.columns)]).fetchall()
-    return Looked(tuple(f"there is no column {name}" for (name,) in missing))
+    return PreconditionResult(tuple(f"there is no column {name}" for (name,) in missing))
 
 
-def _indexes(cursor: Cursor[Any], _: Require) -> Looked:
-    return Looked(tuple(f"index {name} is invalid" for (name,) in cursor.execute(_INVALID)))
+def _check_indexes(cursor: Cursor[Any], _: Require) -> PreconditionResult:
+    return PreconditionResult(tuple(f"index {name} is invalid" for (name,) in cursor.execute(_INVALID)))
 
 
-def _lag(cursor: Cursor[Any], require: Require) -> Looked:
+def _check_lag(cursor: Cursor[Any], require: Require) -> PreconditionResult:
     bound_ms = require.max_replication_lag_ms or 0.0
     replicas = cursor.execute(_REPLICAS).fetchall()
     behind = [(name, lag_ms) for name, _, lag_ms in replicas if (lag_ms or 0) > bound_ms]
     known = [lag_ms or 0.0 for _, state, lag_ms in replicas if lag_ms is not None or state == "streaming"]
-    return Looked(
+    return PreconditionResult(
         tuple(
             f"replica {name} is {lag_ms:.0f} ms behind, {bound_ms:.0f} are allowed" for name, lag_ms in behind
         ),
-        unknown=_why_unknown(replicas),
+        unknown=_explain_unknown(replicas),
         stats={
             "replicas": len(replicas),
             "replication_lag_ms": round(max(known), 1) if len(known) == len(replicas) > 0 else None,
@@ -106,24 +106,26 @@ def _lag(cursor: Cursor[Any], require: Require) -> Looked:
     )
 
 
-def _why_unknown(replicas: list[tuple[Any, ...]]) -> str | None:
+def _explain_unknown(replicas: list[tuple[Any, ...]]) -> str | None:
     if any(state is None for _, state, _ in replicas):
         return "replication lag is not known: the role may not see it (GRANT pg_read_all_stats TO it)"
     late = [name for name, state, lag_ms in replicas if state != "streaming" and lag_ms is None]
     return f"replication lag is not known: {', '.join(late)} is still catching up" if late else None
 
 
-def _headroom(cursor: Cursor[Any], require: Require) -> Looked:
+def _check_headroom(cursor: Cursor[Any], require: Require) -> PreconditionResult:
     ((free,),) = cursor.execute(_FREE).fetchall()
     wanted = require.connection_headroom or 0
     unmet = (f"{free} connections are free, {wanted} must be",) if free < wanted else ()
-    return Looked(unmet, stats={"free_connections": free})
+    return PreconditionResult(unmet, stats={"free_connections": free})
 
 
-_ONES: tuple[tuple[Callable[[Require], bool], Callable[[Cursor[Any], Require], Looked]], ...] = (
-    (lambda require: bool(require.tables), _tables),
-    (lambda require: bool(require.columns), _columns),
-    (lambda require: require.no_invalid_indexes, _indexes),
-    (lambda require: require.max_replication_lag_ms is not None, _lag),
-    (lambda require: require.connection_headroom is not None, _headroom),
+_CHECKS: tuple[
+    tuple[Callable[[Require], bool], Callable[[Cursor[Any], Require], PreconditionResult]], ...
+] = (
+    (lambda require: bool(require.tables), _check_tables),
+    (lambda require: bool(require.columns), _check_columns),
+    (lambda require: require.no_invalid_indexes, _check_indexes),
+    (lambda require: require.max_replication_lag_ms is not None, _check_lag),
+    (lambda require: require.connection_headroom is not None, _check_headroom),
 )

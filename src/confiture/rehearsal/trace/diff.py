@@ -8,7 +8,7 @@ from attrs import define, evolve, field
 
 from confiture.models.lock_mode import LockMode
 from confiture.models.report import IndexBuild, NotSeen, Seen
-from confiture.rehearsal.trace.blocking import find_blocking
+from confiture.rehearsal.trace.blocked_access import find_blocking
 from confiture.rehearsal.trace.catalog import Catalog
 from confiture.rehearsal.trace.scans import is_complete_scan, is_populated, is_truncate
 from confiture.rehearsal.trace.snapshot import HeldLock, NewIndex, ScanCounts, Snapshot

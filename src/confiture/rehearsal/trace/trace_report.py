@@ -8,7 +8,7 @@ from attrs import evolve
 
 from confiture.models.lock_mode import LockMode, keep_strongest
 from confiture.models.report import Blocks, Lock, MigrationReport, StatementReport
-from confiture.rehearsal.trace.blocking import find_blocking
+from confiture.rehearsal.trace.blocked_access import find_blocking
 from confiture.rehearsal.trace.diff import MigrationTrace
 from confiture.rehearsal.trace.steps import AcquiredLock, StatementTrace
 

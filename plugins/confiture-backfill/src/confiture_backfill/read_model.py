@@ -7,9 +7,9 @@ from typing import Literal, cast
 
 from attrs import frozen
 
+from confiture.plugins.kit import PluginSettingsFault
 from confiture_backfill.batch import Batch
-from confiture_backfill.faults import Misconfigured
-from confiture_backfill.ranged import RANGE, code, has_range
+from confiture_backfill.key_range import RANGE, has_range, strip_comments
 
 Mode = Literal["on-conflict", "truncate"]
 MODES = ("on-conflict", "truncate")
@@ -39,23 +39,25 @@ class ReadModel:
     batch: Batch | None = None
 
 
-def read_model(
+def make_read_model(
     *, table: str, insert: str, mode: str, count: str | None, source: str, batch: Batch | None = None
 ) -> ReadModel:
     """Return the read model.
 
     Raises:
-        Misconfigured: It cannot be filled that way.
+        PluginSettingsFault: It cannot be filled that way.
     """
     if mode not in MODES:
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{source}: mode is {mode!r}", hint=f"expected is one of {', '.join(map(repr, MODES))}"
         )
-    written = code(insert)
+    written = strip_comments(insert)
     if not written.strip(" \t\r\n;"):
-        raise Misconfigured(f"{source}: there is no SQL in it", hint=f"write the INSERT that fills {table}")
+        raise PluginSettingsFault(
+            f"{source}: there is no SQL in it", hint=f"write the INSERT that fills {table}"
+        )
     if mode == "on-conflict" and not _ON_CONFLICT.search(written):
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{source}: mode is 'on-conflict' and the INSERT has no ON CONFLICT: "
             "a second run would double the rows",
             hint="add ON CONFLICT (…) DO UPDATE SET …, or set mode to 'truncate'",
@@ -66,12 +68,12 @@ def read_model(
 
 def _refuse_range(insert: str, source: str, batch: Batch | None) -> None:
     if batch and not has_range(insert):
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{source}: it is filled in batches and the SQL has no {RANGE}: each batch would fill all of it",
             hint=f"where the INSERT reads {batch.source}, write WHERE {RANGE} AND …",
         )
     if not batch and has_range(insert):
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{source}: the SQL has a {RANGE} and nothing says of what",
             hint="add a batch, with its source and column",
         )

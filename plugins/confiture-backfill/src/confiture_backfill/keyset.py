@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import define, evolve, frozen
 from psycopg import Connection, Cursor, sql
 
+from confiture.plugins.kit import PluginSettingsFault
 from confiture_backfill.batch import Batch
-from confiture_backfill.faults import Misconfigured
-from confiture_backfill.filling import empty, insert, plain, table_of, told
-from confiture_backfill.model import ReadModel
-from confiture_backfill.source import Source, source_of
+from confiture_backfill.fill import empty_table, find_table, locate_errors, open_plain_cursor, run_insert
+from confiture_backfill.read_model import ReadModel
+from confiture_backfill.source_table import SourceTable, find_source
 
 if TYPE_CHECKING:
     import structlog
@@ -23,7 +23,7 @@ _TOLD_EVERY_S = 1.0
 
 
 @frozen
-class Walked:
+class WalkProgress:
     """How far the walk has come: what is stored with each batch.
 
     Attributes:
@@ -51,7 +51,7 @@ class Walked:
 
 
 @define
-class Walk:
+class KeysetWalk:
     """The walk of one run along the key of one read model's source.
 
     Attributes:
@@ -65,73 +65,75 @@ class Walk:
     cursor: Cursor[Any]
     model: ReadModel
     batch: Batch
-    source: Source
+    source: SourceTable
     log: structlog.stdlib.BoundLogger
 
     @classmethod
-    def over(cls, conn: Connection[Any], model: ReadModel, batch: Batch, log: Any) -> Walk:
+    def start(cls, conn: Connection[Any], model: ReadModel, batch: Batch, log: Any) -> KeysetWalk:
         """Look up what is walked.
 
         Raises:
-            Misconfigured: It cannot be.
+            PluginSettingsFault: It cannot be.
         """
-        cursor = plain(conn)
-        return cls(cursor, model, batch, source_of(cursor, model, batch), log)
+        cursor = open_plain_cursor(conn)
+        return cls(cursor, model, batch, find_source(cursor, model, batch), log)
 
-    def begin(self) -> Walked:
+    def begin(self) -> WalkProgress:
         """Fix the end, and empty the table where that is asked for.
 
         Raises:
-            Misconfigured: There are rows that no range would hold.
+            PluginSettingsFault: There are rows that no range would hold.
         """
-        with told(self.model, "looking up"):
+        with locate_errors(self.model, "looking up"):
             self._refuse_null()
-            top = self.source.highest(self.cursor)
+            top = self.source.find_highest(self.cursor)
         if self.source.indexed is None:
             self.log.warning("backfill.unindexed", source=self.batch.source, column=self.batch.column)
         if self.model.mode == "truncate":
-            empty(self.cursor, self.model, table_of(self.cursor, self.model))
-        return Walked(top=top, at=None, size_rows=self.batch.rows)
+            empty_table(self.cursor, self.model, find_table(self.cursor, self.model))
+        return WalkProgress(top=top, at=None, size_rows=self.batch.rows)
 
     def _refuse_null(self) -> None:
         if self.source.has_null(self.cursor):
-            raise Misconfigured(
+            raise PluginSettingsFault(
                 f"{self.model.source}: {self.batch.source} has rows without a {self.batch.column}: "
                 "no batch would hold them",
                 hint="walk another column, one that is NOT NULL",
             )
 
-    def steps(self, walked: Walked, stored: Callable[[Walked], _S]) -> Generator[_S, None, Walked]:
+    def walk(
+        self, walked: WalkProgress, stored: Callable[[WalkProgress], _S]
+    ) -> Generator[_S, None, WalkProgress]:
         """Fill one batch after the other; yield what is to be stored after each.
 
         Raises:
             BackfillFailed: The server refuses one.
         """
-        telling = _Telling(self.source.total_rows, walked.source_rows)
-        first = self._transaction() if self.batch.pause_ms else None
+        telling = _ProgressLog(self.source.total_rows, walked.source_rows)
+        first = self._open_transaction() if self.batch.pause_ms else None
         while not walked.finished:
             began = time.perf_counter()
             walked = self._step(walked)
             yield stored(walked)
-            walked = self._measured(walked, time.perf_counter() - began)
-            telling.tell(self.log, self.model, walked)
+            walked = self._add_measurement(walked, time.perf_counter() - began)
+            telling.report(self.log, self.model, walked)
             # Where nothing is committed, waiting would only hold the locks longer.
-            if self.batch.pause_ms and not walked.finished and self._transaction() != first:
+            if self.batch.pause_ms and not walked.finished and self._open_transaction() != first:
                 time.sleep(self.batch.pause_ms / 1000)
         return walked
 
-    def _measured(self, walked: Walked, took_s: float) -> Walked:
+    def _add_measurement(self, walked: WalkProgress, took_s: float) -> WalkProgress:
         return evolve(
             walked,
             size_rows=self.batch.next_rows(walked.size_rows, took_s * 1000),
             seconds=walked.seconds + took_s,
         )
 
-    def _step(self, walked: Walked) -> Walked:
+    def _step(self, walked: WalkProgress) -> WalkProgress:
         assert walked.top is not None
-        with told(self.model, "looking up"):
-            end = self.source.end(self.cursor, walked.at, walked.top, walked.size_rows)
-        rows = insert(self.cursor, self.model, self.source.range(self.cursor, walked.at, end))
+        with locate_errors(self.model, "looking up"):
+            end = self.source.find_batch_end(self.cursor, walked.at, walked.top, walked.size_rows)
+        rows = run_insert(self.cursor, self.model, self.source.render_range(self.cursor, walked.at, end))
         return evolve(
             walked,
             at=end,
@@ -140,14 +142,14 @@ class Walk:
             source_rows=walked.source_rows + walked.size_rows,
         )
 
-    def _transaction(self) -> Any:
+    def _open_transaction(self) -> Any:
         """Return what tells one transaction from the next."""
-        with told(self.model, "looking up"):
+        with locate_errors(self.model, "looking up"):
             return self.cursor.execute("SELECT to_json(transaction_timestamp())").fetchone()
 
 
 @define
-class _Telling:
+class _ProgressLog:
     """Tells once a second how far a walk has come.
 
     Attributes:
@@ -163,7 +165,7 @@ class _Telling:
     def __attrs_post_init__(self) -> None:
         self._began = self._told = time.monotonic()
 
-    def tell(self, log: structlog.stdlib.BoundLogger, model: ReadModel, walked: Walked) -> None:
+    def report(self, log: structlog.stdlib.BoundLogger, model: ReadModel, walked: WalkProgress) -> None:
         now = time.monotonic()
         if now - self._told < _TOLD_EVERY_S or walked.finished:
             return
@@ -175,18 +177,18 @@ class _Telling:
             batches=walked.batches,
             rows=walked.rows,
             rate_rows_s=round(rate),
-            left_s=_left_s(self.total_rows, walked.source_rows, rate),
+            left_s=_estimate_left_s(self.total_rows, walked.source_rows, rate),
         )
 
 
-def _left_s(total_rows: float | None, source_rows: int, rate: float) -> int | None:
+def _estimate_left_s(total_rows: float | None, source_rows: int, rate: float) -> int | None:
     """Return the seconds that are left; ``None`` where the planner knows too little to say."""
     if total_rows is None or total_rows < source_rows or not rate:
         return None
     return round((total_rows - source_rows) / rate)
 
 
-def identity(cursor: Cursor[Any], table: sql.Identifier, source: Source | None = None) -> str:
+def read_identity(cursor: Cursor[Any], table: sql.Identifier, source: SourceTable | None = None) -> str:
     """Return which table it is, and which is walked: made anew or emptied, it is another one."""
     row = cursor.execute(
         "SELECT format('%%s/%%s', oid, relfilenode) FROM pg_catalog.pg_class WHERE oid = %s::regclass",

@@ -1,4 +1,4 @@
-"""After the commit: analyze, and look again."""
+"""Runs ANALYZE after the commit, and measures again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from attrs import define
 from psycopg import Connection
 from psycopg.errors import Diagnostic
 
-from confiture_analyze.faults import NotAnalyzed
-from confiture_analyze.figures import Figures, Relation, of
+from confiture_analyze.errors import NotAnalyzed
+from confiture_analyze.figures import AnalyzedRelation, Figures, get_figures
 
-# Nothing is at stake any more that is worth a long wait; an autovacuum in the way gives up by itself.
+# The migration is committed, so a long wait is not worth it; a blocking autovacuum cancels itself.
 LOCK_TIMEOUT = "5s"
 _SETTINGS = """
     SELECT set_config('lock_timeout', %s, true), set_config('client_min_messages', 'warning', true),
@@ -24,7 +24,7 @@ _SETTINGS = """
 
 @define(eq=False, repr=False)
 class Analyze:
-    """What is called after the commit.
+    """The callback that runs after the commit.
 
     Attributes:
         conn: The migration's connection, idle by then.
@@ -35,9 +35,9 @@ class Analyze:
     """
 
     conn: Connection[Any]
-    relations: tuple[Relation, ...]
+    relations: tuple[AnalyzedRelation, ...]
     role: str
-    look: Callable[[], Mapping[int, Figures]]
+    measure_again: Callable[[], Mapping[int, Figures]]
     entries: dict[str, dict[str, int | None]]
 
     def __repr__(self) -> str:
@@ -50,37 +50,37 @@ class Analyze:
         Raises:
             NotAnalyzed: The server did not analyze some of them.
         """
-        reasons = {relation.name: why for relation in self.relations if (why := self._one(relation))}
+        reasons = {relation.name: why for relation in self.relations if (why := self._analyze(relation))}
         with self.conn.transaction():
-            figures = self.look()
+            figures = self.measure_again()
         for relation in self.relations:
-            after = of(figures, relation)
+            after = get_figures(figures, relation)
             self.entries[relation.name] |= {"rows_after": after.rows, "bytes_after": after.size_bytes}
         if reasons:
             raise NotAnalyzed(reasons)
 
-    def _one(self, relation: Relation) -> str | None:
-        """Return why it was not analyzed; ``None`` where it was."""
+    def _analyze(self, relation: AnalyzedRelation) -> str | None:
+        """Return why it was not analyzed, ``None`` if it was."""
         try:
-            with _warnings(self.conn) as warnings, self.conn.transaction():
+            with _collect_warnings(self.conn) as warnings, self.conn.transaction():
                 self.conn.execute(_SETTINGS, [LOCK_TIMEOUT, self.role])
                 self.conn.execute(f"ANALYZE {relation.name}".encode())
         except psycopg.Error as error:
             return (error.diag.message_primary or str(error)).strip()
-        # What it may not analyze is passed over by the server with a warning.
+        # The server skips what the role may not analyze, with a warning and no error.
         return "; ".join(warnings) or None
 
 
 @contextmanager
-def _warnings(conn: Connection[Any]) -> Iterator[list[str]]:
-    said: list[str] = []
+def _collect_warnings(conn: Connection[Any]) -> Iterator[list[str]]:
+    messages: list[str] = []
 
     def note(diag: Diagnostic) -> None:
         if diag.severity_nonlocalized == "WARNING":
-            said.append(diag.message_primary or "")
+            messages.append(diag.message_primary or "")
 
     conn.add_notice_handler(note)
     try:
-        yield said
+        yield messages
     finally:
         conn.remove_notice_handler(note)

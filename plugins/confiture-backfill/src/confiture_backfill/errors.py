@@ -1,21 +1,17 @@
-"""Why a read model was not filled."""
+"""The errors of a backfill: each stops the migration with exit code 5."""
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfigurationFault, UserFault
+from confiture.exceptions import UserFault
 
 _WRITTEN_MEANWHILE = (
-    "compare the INSERT with the count query; where sessions write meanwhile, put "
+    "compare the INSERT with the count query; if sessions write at the same time, put "
     "`LOCK TABLE … IN SHARE MODE;` on the write tables before the INSERT"
 )
 _WRITTEN_BESIDE = (
     "compare the INSERT with the count query; what sessions write since the first batch, a trigger or the "
     "application must bring into the read model; the next run fills it from the beginning"
 )
-
-
-class Misconfigured(ConfigurationFault, ValueError):
-    """The plugin's table, or a ``.backfill.sql`` file, holds something unusable."""
 
 
 class BackfillFailed(UserFault):

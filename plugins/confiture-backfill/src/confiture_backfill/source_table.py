@@ -7,10 +7,10 @@ from typing import Any
 from attrs import frozen
 from psycopg import Cursor, sql
 
+from confiture.plugins.kit import PluginSettingsFault
 from confiture_backfill.batch import Batch
-from confiture_backfill.faults import Misconfigured
-from confiture_backfill.filling import told
-from confiture_backfill.model import ReadModel
+from confiture_backfill.fill import locate_errors
+from confiture_backfill.read_model import ReadModel
 
 # Keys travel as text. In JSON's way, dates read the same whatever DateStyle says.
 _AS_TEXT = "to_json({column}) #>> '{{}}'"
@@ -35,7 +35,7 @@ _LOOK = """
 
 
 @frozen
-class Source:
+class SourceTable:
     """A table whose key is walked.
 
     Attributes:
@@ -58,20 +58,22 @@ class Source:
     total_rows: float | None
     indexed: bool | None
 
-    def highest(self, cursor: Cursor[Any]) -> str | None:
+    def find_highest(self, cursor: Cursor[Any]) -> str | None:
         """Return the highest key that there is; ``None`` in an empty table."""
         query = sql.SQL(
             f"SELECT {_AS_TEXT} FROM {{table}} WHERE {{column}} IS NOT NULL ORDER BY {{column}} DESC LIMIT 1"
         )
-        return _only(cursor.execute(query.format(table=self.table, column=self.column)))
+        return _fetch_value(cursor.execute(query.format(table=self.table, column=self.column)))
 
     def has_null(self, cursor: Cursor[Any]) -> bool:
         """Whether there are rows without a key: no range would ever hold them."""
         query = sql.SQL("SELECT 'yes' FROM {table} WHERE {column} IS NULL LIMIT 1")
-        found = self.nullable and _only(cursor.execute(query.format(table=self.table, column=self.column)))
+        found = self.nullable and _fetch_value(
+            cursor.execute(query.format(table=self.table, column=self.column))
+        )
         return bool(found)
 
-    def end(self, cursor: Cursor[Any], after: str | None, top: str, rows: int) -> str:
+    def find_batch_end(self, cursor: Cursor[Any], after: str | None, top: str, rows: int) -> str:
         """Return the last key of the next ``rows`` rows after a key; ``top`` where there are fewer."""
         # The upper end is compared outside: with both in one WHERE and no statistics, the planner takes
         # the range for small, and sorts all that is left of the table for each batch.
@@ -81,51 +83,51 @@ class Source:
         ).format(
             column=self.column,
             table=self.table,
-            rest=self._after(self.column, after),
+            rest=self._render_after(self.column, after),
             skip=rows - 1,
-            top=self._key(top),
+            top=self._render_key(top),
         )
-        return _only(cursor.execute(query)) or top
+        return _fetch_value(cursor.execute(query)) or top
 
-    def range(self, cursor: Cursor[Any], after: str | None, end: str) -> str:
+    def render_range(self, cursor: Cursor[Any], after: str | None, end: str) -> str:
         """Return the condition for the rows after a key, up to and including another, for the INSERT."""
         key = sql.SQL(self.batch.key)
-        upper = sql.SQL("{} <= {}").format(key, self._key(end))
+        upper = sql.SQL("{} <= {}").format(key, self._render_key(end))
         if after is not None:
-            upper = sql.SQL("{} AND {}").format(self._after(key, after), upper)
+            upper = sql.SQL("{} AND {}").format(self._render_after(key, after), upper)
         return sql.SQL("({})").format(upper).as_string(cursor)
 
-    def _after(self, key: sql.Composable, after: str | None) -> sql.Composed:
+    def _render_after(self, key: sql.Composable, after: str | None) -> sql.Composed:
         if after is None:
             return sql.SQL("{} IS NOT NULL").format(key)
-        return sql.SQL("{} > {}").format(key, self._key(after))
+        return sql.SQL("{} > {}").format(key, self._render_key(after))
 
-    def _key(self, value: str) -> sql.Composed:
+    def _render_key(self, value: str) -> sql.Composed:
         return sql.SQL("{}::{}").format(sql.Literal(value), self.type)
 
 
-def source_of(cursor: Cursor[Any], model: ReadModel, batch: Batch) -> Source:
+def find_source(cursor: Cursor[Any], model: ReadModel, batch: Batch) -> SourceTable:
     """Ask the server about the table that is walked.
 
     Raises:
-        Misconfigured: There is no such table or column, or no index on it.
+        PluginSettingsFault: There is no such table or column, or no index on it.
     """
-    with told(model, "looking up"):
+    with locate_errors(model, "looking up"):
         row = cursor.execute(_LOOK, [batch.column, batch.source]).fetchone()
     if row is None or row[3] is None:
         what = f"no table {batch.source}" if row is None else f"no column {batch.column} in {batch.source}"
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{model.source}: there is {what} to walk in batches",
             hint="check the batch's source and column (quoted where PostgreSQL would)",
         )
     schema, name, can_be_indexed, column, type, not_null, identity, total_rows, indexed = row
     if can_be_indexed and not indexed:
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{model.source}: {batch.source} has no index that begins with {batch.column}: "
             "each batch would read the whole table",
             hint=f"CREATE INDEX CONCURRENTLY ON {batch.source} ({batch.column});",
         )
-    return Source(
+    return SourceTable(
         batch=batch,
         table=sql.Identifier(schema, name),
         column=sql.Identifier(column),
@@ -137,6 +139,6 @@ def source_of(cursor: Cursor[Any], model: ReadModel, batch: Batch) -> Source:
     )
 
 
-def _only(cursor: Cursor[Any]) -> str | None:
+def _fetch_value(cursor: Cursor[Any]) -> str | None:
     row = cursor.fetchone()
     return None if row is None else str(row[0])

@@ -12,9 +12,10 @@ from psycopg import Connection, Cursor, sql
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import tuple_row
 
-from confiture_backfill.faults import BackfillFailed, IncompleteBackfill, Misconfigured
-from confiture_backfill.model import ReadModel
-from confiture_backfill.ranged import with_range, written_at
+from confiture.plugins.kit import PluginSettingsFault
+from confiture_backfill.errors import BackfillFailed, IncompleteBackfill
+from confiture_backfill.key_range import insert_range, locate_original
+from confiture_backfill.read_model import ReadModel
 
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE")
 _NAME = """
@@ -24,7 +25,7 @@ _NAME = """
 
 
 @frozen
-class Filled:
+class FilledModel:
     """What became of one read model.
 
     Attributes:
@@ -50,54 +51,54 @@ class Filled:
         return {name: value for name, value in asdict(self).items() if name not in skipped}
 
 
-def fill(conn: Connection[Any], model: ReadModel) -> Filled:
+def fill_model(conn: Connection[Any], model: ReadModel) -> FilledModel:
     """Fill the table and check it, in the transaction that is open.
 
     Raises:
-        Misconfigured: There is no such table, or the count query gives no number.
+        PluginSettingsFault: There is no such table, or the count query gives no number.
         BackfillFailed: The server refuses the SQL.
         IncompleteBackfill: Rows are missing, or there are too many.
     """
-    with plain(conn) as cursor:
-        table = table_of(cursor, model)
+    with open_plain_cursor(conn) as cursor:
+        table = find_table(cursor, model)
         if model.mode == "truncate":
-            empty(cursor, model, table)
-        rows = insert(cursor, model)
-        return Filled(model.table, rows, *counted(cursor, model, table))
+            empty_table(cursor, model, table)
+        rows = run_insert(cursor, model)
+        return FilledModel(model.table, rows, *compare_counts(cursor, model, table))
 
 
-def plain(conn: Connection[Any]) -> Cursor[tuple[Any, ...]]:
+def open_plain_cursor(conn: Connection[Any]) -> Cursor[tuple[Any, ...]]:
     """Return a cursor of ours, whatever rows or cursors the connection makes for the application."""
     return Cursor(conn, row_factory=tuple_row)
 
 
-def empty(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> None:
+def empty_table(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> None:
     """Take every row out of the table."""
-    with told(model, "emptying"):
+    with locate_errors(model, "emptying"):
         cursor.execute(sql.SQL("TRUNCATE {}").format(table))
 
 
-def insert(cursor: Cursor[Any], model: ReadModel, condition: str = "") -> int:
+def run_insert(cursor: Cursor[Any], model: ReadModel, condition: str = "") -> int:
     """Run the SQL that fills it, over the range of ``condition``; return how many rows it wrote."""
-    with told(model, "filling", condition):
+    with locate_errors(model, "filling", condition):
         # Without parameters, so that % in it is just %.
-        cursor.execute(with_range(model.insert, condition).encode(), prepare=False)
-    return _rows_written(cursor)
+        cursor.execute(insert_range(model.insert, condition).encode(), prepare=False)
+    return _count_written(cursor)
 
 
-def table_of(cursor: Cursor[Any], model: ReadModel) -> sql.Identifier:
+def find_table(cursor: Cursor[Any], model: ReadModel) -> sql.Identifier:
     """Ask the server what the name means: it knows its own rules, and the search_path."""
-    with told(model, "looking up"):
+    with locate_errors(model, "looking up"):
         row = cursor.execute(_NAME, [model.table]).fetchone()
     if row is None:
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{model.source}: there is no table {model.table} once the migration has run",
             hint="check its name (quoted where PostgreSQL would) and the migration it is for",
         )
     return sql.Identifier(*row)
 
 
-def _rows_written(cursor: Cursor[Any]) -> int:
+def _count_written(cursor: Cursor[Any]) -> int:
     rows = 0
     while True:
         if (cursor.statusmessage or "").startswith(_WRITES):
@@ -106,7 +107,9 @@ def _rows_written(cursor: Cursor[Any]) -> int:
             return rows
 
 
-def counted(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> tuple[int | None, int | None]:
+def compare_counts(
+    cursor: Cursor[Any], model: ReadModel, table: sql.Identifier
+) -> tuple[int | None, int | None]:
     """Return how many rows it must hold and how many it holds, where a query says so.
 
     Raises:
@@ -114,9 +117,9 @@ def counted(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> tup
     """
     if model.count is None:
         return None, None
-    with told(model, "counting"):
-        expected = _number(cursor.execute(model.count.encode(), prepare=False), model)
-        found = _number(cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table)), model)
+    with locate_errors(model, "counting"):
+        expected = _fetch_count(cursor.execute(model.count.encode(), prepare=False), model)
+        found = _fetch_count(cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table)), model)
     if expected != found:
         raise IncompleteBackfill(
             model.table, expected=expected, found=found, in_batches=model.batch is not None
@@ -124,10 +127,10 @@ def counted(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> tup
     return expected, found
 
 
-def _number(cursor: Cursor[Any], model: ReadModel) -> int:
+def _fetch_count(cursor: Cursor[Any], model: ReadModel) -> int:
     answer = cursor.fetchall() if cursor.description else []
     if len(answer) != 1 or len(answer[0]) != 1 or type(answer[0][0]) is not int:
-        raise Misconfigured(
+        raise PluginSettingsFault(
             f"{model.source}: the count query does not give one whole number",
             hint="write it as SELECT count(*) FROM …",
         )
@@ -135,7 +138,7 @@ def _number(cursor: Cursor[Any], model: ReadModel) -> int:
 
 
 @contextmanager
-def told(model: ReadModel, doing: str, condition: str = "") -> Iterator[None]:
+def locate_errors(model: ReadModel, doing: str, condition: str = "") -> Iterator[None]:
     """Say which read model, where, and what the server said."""
     try:
         yield
@@ -144,7 +147,7 @@ def told(model: ReadModel, doing: str, condition: str = "") -> Iterator[None]:
     except psycopg.Error as error:
         said = (error.diag.message_primary or str(error)).strip()
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-        place = f"{model.source}{_position(error, model, condition) if doing == 'filling' else ''}"
+        place = f"{model.source}{_locate_error(error, model, condition) if doing == 'filling' else ''}"
         raise BackfillFailed(
             f"{doing} {model.table} failed: {said}{detail} ({place})",
             sqlstate=error.sqlstate,
@@ -152,9 +155,9 @@ def told(model: ReadModel, doing: str, condition: str = "") -> Iterator[None]:
         ) from error
 
 
-def _position(error: psycopg.Error, model: ReadModel, condition: str) -> str:
+def _locate_error(error: psycopg.Error, model: ReadModel, condition: str) -> str:
     offset = error.diag.statement_position
     if not offset:
         return ""
-    before = model.insert[: written_at(model.insert, condition, int(offset) - 1)]
+    before = model.insert[: locate_original(model.insert, condition, int(offset) - 1)]
     return f", line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"

@@ -1,12 +1,8 @@
-"""Why a check said no."""
+"""The errors of checks: each stops the migration with exit code 5."""
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfigurationFault, UserFault
-
-
-class Misconfigured(ConfigurationFault, ValueError):
-    """The plugin's table, or a ``.check.sql`` file, holds something unusable."""
+from confiture.exceptions import UserFault
 
 
 class CheckRefused(UserFault):
