@@ -169,12 +169,12 @@ def _find_others(conn: Connection[Any], source: str) -> list[int]:
 def _build_not_alone_fault(
     conn: Connection[Any], source: str, others: list[int], detail: str = ""
 ) -> LockFault:
-    who = describe_sessions(conn, others[:_MOST_LISTED]) if others else detail
+    sessions = describe_sessions(conn, others[:_MOST_LISTED]) if others else detail
     more = f"; and {len(others) - _MOST_LISTED} more" if len(others) > _MOST_LISTED else ""
     how_many = {1: "1 other session is"}.get(len(others), f"{len(others) or 'other'} sessions are")
     return LockFault(
         f"database {source!r} cannot be cloned while others are connected to it; {how_many} connected: "
-        f"{who}{more}",
+        f"{sessions}{more}",
         hint=f"run again when they have disconnected (confiture ends no session), {ELSEWHERE}",
     )
 
@@ -274,7 +274,7 @@ def find_left_behind(conn: Connection[Any]) -> tuple[str, ...]:
     return tuple(
         name
         for name, oid, limit, comment in found
-        if is_marked(name, oid, limit, comment) and not _session_lives(conn, name)
+        if is_marked(name, oid, limit, comment) and not _is_session_alive(conn, name)
     )
 
 
@@ -289,15 +289,15 @@ def is_marked(name: str, oid: int, limit: int, comment: str | None) -> bool:
     return comment is None and limit == _derive_limit(name)
 
 
-def _session_lives(conn: Connection[Any], name: str) -> bool:
-    made = _NAME.fullmatch(name)
-    assert made is not None
+def _is_session_alive(conn: Connection[Any], name: str) -> bool:
+    session = _NAME.fullmatch(name)
+    assert session is not None
     # pg_stat_activity hides backend_start of other roles' sessions: then assume that the session lives.
     return bool(
         fetch_rows(
             conn,
-            f"SELECT 1 FROM pg_stat_activity WHERE pid = {made['pid']} AND coalesce("
-            f"(extract(epoch FROM backend_start) * 1000000)::bigint = {made['started']}, true)",
+            f"SELECT 1 FROM pg_stat_activity WHERE pid = {session['pid']} AND coalesce("
+            f"(extract(epoch FROM backend_start) * 1000000)::bigint = {session['started']}, true)",
         )
     )
 

@@ -230,13 +230,13 @@ class IsolatedSession(Session):
     def transaction(self, *, keep: bool = True, before_commit: Any = None, after_commit: Any = None) -> Any:
         """Begin and end a transaction; refuse to commit changes of shared objects."""
 
-        def checked() -> None:
+        def check_shared_catalogs() -> None:
             if self.shared_catalogs and (changed := self.shared_catalogs.find_uncommitted_changes(self.conn)):
                 raise build_shared_change_fault(changed)
             if before_commit:
                 before_commit()
 
-        return super().transaction(keep=keep, before_commit=checked, after_commit=after_commit)
+        return super().transaction(keep=keep, before_commit=check_shared_catalogs, after_commit=after_commit)
 
 
 def build_shared_change_fault(changed: tuple[str, ...]) -> MigrationFault:
