@@ -119,7 +119,7 @@ class RowPins:
 
     def _find_waited_row(self, waiter_pid: int) -> frozenset[int]:
         """Return the oid of the relation whose ``pg_class`` row the statement waits for."""
-        # To wait for a row lock, a session first takes the lock on the tuple; pg_locks shows that with its ctid.
+        # A session that waits for a row lock takes the lock on the tuple first; pg_locks shows its ctid.
         found = fetch_rows(
             self.conns[1 - self._holder],
             "SELECT c.oid::bigint FROM pg_locks l JOIN pg_class c ON"
