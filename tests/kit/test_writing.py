@@ -56,9 +56,9 @@ def test_names_are_made_safe_for_pip_and_for_python(given, name, module):
 @pytest.mark.parametrize(
     "given, words",
     [
-        ("", "is no name for a package"),
-        ("   ", "is no name for a package"),
-        ("果酱", "is no name for a package"),
+        ("", "cannot be the name of a package"),
+        ("   ", "cannot be the name of a package"),
+        ("果酱", "cannot be the name of a package"),
         ("confiture-", "is the name of confiture itself"),
         ("confiture", "is the name of confiture itself"),
         ("confiture-pg", "is the name of confiture itself"),
@@ -113,7 +113,7 @@ def test_what_is_there_already_stays_as_it_is(here, capsys):
 
     assert main(["plugins", "new", "hello"]) == 2
 
-    assert capsys.readouterr().err.startswith("error: confiture-hello is here already")
+    assert capsys.readouterr().err.startswith("error: confiture-hello exists already")
     assert contents(here) == {"confiture-hello/mine.py": "mine"}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import fields
 
+from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Hit, Rule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "writing-rules.md").read_text(encoding="utf-8")
@@ -47,8 +48,9 @@ def test_the_example_is_a_plugin_whose_rule_is_applied(tmp_path, files, install_
     assert "extension citext" not in answer.out
 
 
-def test_every_field_of_a_rule_and_of_a_hit_is_on_the_page():
-    named = set(re.findall(r"`(\w+)`", PAGE))
+def test_every_field_of_a_rule_of_a_hit_and_of_a_statement_is_on_the_page():
+    named = set(re.findall(r"`(\w+)(?:=\w+)?`", PAGE))
 
     assert {field.name for field in fields(Rule)} - named == set()
-    assert {field.name for field in fields(Hit)} - named - {"sure"} == set()
+    assert {field.name for field in fields(Hit)} - named == set()
+    assert {field.name for field in fields(ParsedStatement)} - named == set()

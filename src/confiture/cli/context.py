@@ -29,7 +29,7 @@ def read_settings(flags: Flags) -> Settings:
     Raises:
         ConfitureError: The configuration or a flag cannot be used.
     """
-    settings = load_settings(flags.given)
+    settings = load_settings(flags)
     return evolve(settings, migrations=Path(shorten_path(str(settings.migrations))))
 
 

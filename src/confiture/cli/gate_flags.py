@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from attrs import evolve, frozen
 
+from confiture.cli.flags import collect_options, find_given
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, UsageFault
 from confiture.models.report import Report
@@ -62,22 +62,13 @@ class GateOptions:
             "--strict": self.strict,
             "--allow-empty": self.allow_empty,
         }
-        alone = next((flag for flag, value in given.items() if value), None)
+        alone = find_given(given)
         if alone and not judges:
             raise click.UsageError(f"{alone} is for the gate: add --gate, or --dry-run")
 
 
-def add_gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags to a command, which gets them as one value, ``gate_options``."""
-
-    @wraps(command)
-    def with_flags(
-        *flags: Any, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any
-    ) -> Any:
-        return command(*flags, gate_options=GateOptions(no_gate, since, strict, allow_empty), **rest)
-
-    decorated: Callable[..., Any] = NO_GATE(SINCE(STRICT(ALLOW_EMPTY(with_flags))))
-    return decorated
+add_gate_flags = collect_options(GateOptions, "gate_options", NO_GATE, SINCE, STRICT, ALLOW_EMPTY)
+"""Add the flags to a command, which gets them as one value, ``gate_options``."""
 
 
 def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, strict: bool) -> Judge:

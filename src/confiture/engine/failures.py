@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
-from confiture.engine.statements import StatementRunner
 from confiture.exceptions import Interrupted, MigrationFault, UserFault
 from confiture.hooks.api import HookError
 from confiture.models.report import Fault
+
+if TYPE_CHECKING:
+    from confiture.engine.statements import StatementRunner
 
 
 def unwrap_hook_error(error: BaseException) -> BaseException:
