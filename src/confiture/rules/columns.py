@@ -77,7 +77,7 @@ _NOTHING = {
     "inet": "'0.0.0.0'",
 }
 _NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8", "money", "oid")
-# The text does not say whether a type is a domain; of these it is known that they are none.
+# The text does not say if a type is a domain; these certainly are not.
 _BUILT_IN = frozenset(
     (*_NOTHING, *_NUMBERS, *SERIALS, "cidr", "macaddr", "xml", "bit", "varbit", "name", "char")
 )
@@ -343,7 +343,7 @@ RULES = (
         basis="measured",
         summary="ADD COLUMN of a domain with a CHECK",
         effect="rewrites the table under an AccessExclusive lock, although the column is empty",
-        risk="nobody reads or writes the table until it is rewritten",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_domain,
         confirmed_by=was_rewritten,
         kinds=("alter_table_stmt",),

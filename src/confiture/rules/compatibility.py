@@ -287,7 +287,7 @@ RULES = (
         "the changes of the migration would be lost",
         "remove BEGIN: confiture itself begins and ends the transaction",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;",
-        effect="rolls back what is not committed",
+        effect="rolls back a transaction that is not committed",
         check_migration=_check_uncommitted,
     ),
     _make_rule(

@@ -154,8 +154,8 @@ def _check_reindex(statement: ParsedStatement) -> Iterator[Hit]:
 
 def describe_non_transactional(statement: ParsedStatement) -> str:
     """Return the words of a statement that cannot run in a transaction, ``"VACUUM"``, else ``""``."""
-    found = find_transaction_refusal(statement.kind, statement.node)
-    return found.words if found and found.always else ""
+    refusal = find_transaction_refusal(statement.kind, statement.node)
+    return refusal.words if refusal and refusal.always else ""
 
 
 def _check_in_transaction(statement: ParsedStatement) -> Iterator[Hit]:

@@ -101,8 +101,8 @@ def _check_index(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _was_index_locked(_: Hit, statement: ParsedStatement) -> bool:
-    found = statement.report.locks if statement.report else ()
-    return any(lock.kind == "index" and lock.mode == "AccessExclusiveLock" for lock in found)
+    locks = statement.report.locks if statement.report else ()
+    return any(lock.kind == "index" and lock.mode == "AccessExclusiveLock" for lock in locks)
 
 
 def _check_lock_table(statement: ParsedStatement) -> Iterator[Hit]:

@@ -73,7 +73,7 @@ def read_severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[
     Raises:
         ConfigurationFault: A rule or a severity does not exist.
     """
-    known = [each.id for each in rules]
+    known = [rule.id for rule in rules]
     for rule, value in given.items():
         if rule not in known:
             near = did_you_mean(rule, known)
