@@ -46,7 +46,7 @@ def test_a_long_block_is_told_in_measured_numbers(project, orders):
     assert finding.basis == "measured"
     assert finding.relation == "public.orders"
     assert finding.message.startswith("builds public.orders_qty on public.orders (")
-    assert finding.message.endswith(" ms) while writes of it wait")
+    assert finding.message.endswith(" ms) while blocking writes")
     assert (finding.file, finding.line) == ("migrations/1_step.sql", 2)
 
 

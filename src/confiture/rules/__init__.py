@@ -1,8 +1,8 @@
-"""Rules: what to know before a migration reaches production, and the SQL to use instead.
+"""Find what is dangerous about a migration before it reaches production, and show the SQL to use instead.
 
-``rule`` is what a rule is, ``parsed_migration`` what it gets. ``registry`` collects the built-in rules and
+``rule`` defines a rule, ``parsed_migration`` what a rule gets. ``registry`` collects the built-in rules and
 those of plugins, ``evaluate`` applies them, ``lint`` judges files without a server and ``judge_rehearsal``
-judges what was rehearsed. The rules are in ``columns``, ``constraints``, ``types``, ``indexes``,
-``partitions``, ``compatibility``, ``lock_duration``, ``objects`` and ``style``. ``docs/writing-rules.md``
-shows how to add one.
+judges a rehearsal. The rules are in ``columns``, ``constraints``, ``types``, ``indexes``, ``partitions``,
+``compatibility``, ``lock_duration``, ``objects`` and ``style``; ``suppressions`` has the two rules about
+ignore comments. ``docs/writing-rules.md`` shows how to add a rule.
 """

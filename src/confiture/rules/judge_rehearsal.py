@@ -1,4 +1,4 @@
-"""A plan that was rehearsed, as the rules read it: the text of each statement beside what it did."""
+"""Judge a rehearsed plan: join the text of each statement with what the rehearsal measured."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ def read_rehearsed(
     lock_timeout: str | None = None,
     statement_timeout: str | None = None,
 ) -> tuple[ParsedMigration, ...]:
-    """Return the migrations of a plan with what the rehearsal saw of them, in order."""
-    readings: list[ParsedMigration] = []
-    made = frozenset[QualifiedName]()
+    """Return the migrations of a plan for the rules, in order, with the reports of their rehearsal."""
+    migrations: list[ParsedMigration] = []
+    created = frozenset[QualifiedName]()
     for work, migration in zip(works, report.migrations, strict=False):
         parsed = _read_migration(work, root)
         parsed.report = migration if migration.outcome == "rehearsed" else None
         parsed.lock_timeout = parsed.lock_timeout or lock_timeout
         parsed.statement_timeout = parsed.statement_timeout or statement_timeout
-        parsed.created_before = made
+        # The rehearsal runs every pending migration, so what earlier ones create is certainly new.
+        parsed.created_before = created
         _attach_reports(parsed, migration.statements if parsed.report else (), python=work.script is None)
-        made = parsed.created_relations
-        readings.append(parsed)
-    return tuple(readings)
+        created = parsed.created_relations
+        migrations.append(parsed)
+    return tuple(migrations)
 
 
 def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
@@ -55,20 +56,22 @@ def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
 
 
 def _attach_reports(migration: ParsedMigration, reports: Sequence[StatementReport], *, python: bool) -> None:
+    # The statements of a Python migration are known only from its run, as the report lists them.
     if python:
         for report in reports:
             _add_report(migration, report)
+    # Not strict: a migration that was not rehearsed to its end has no reports.
     for statement, report in zip(migration.statements, reports, strict=False) if not python else ():
         statement.report = report
 
 
 def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
-    """Add a statement that a Python migration ran."""
+    """Add a statement that a Python migration ran, unless it does not parse (``%s``)."""
     try:
-        found = parse(report.sql)
+        statements = parse(report.sql)
     except ParseError:
         return
-    for statement in found[:1]:
+    for statement in statements[:1]:
         index = len(migration.statements)
         migration.statements.append(
             ParsedStatement(
@@ -78,26 +81,27 @@ def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
 
 
 def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -> Judge:
-    """Return what puts the findings into a rehearsal's report, while its connection is still there.
+    """Return a function that adds the findings to a rehearsal's report while its connection is still open.
 
     Raises, when called:
-        MigrationFault: A migration ignores a rule that there is not.
+        MigrationFault: A migration ignores a rule that does not exist.
     """
 
     def judge(conn: Connection[Any], report: Report, works: tuple[PreparedMigration, ...]) -> Report:
         from confiture.rules.live_schema import find_empty_relations, read_schema_model
 
-        readings = read_rehearsed(
+        migrations = read_rehearsed(
             report,
             works,
             settings.root,
             lock_timeout=settings.lock_timeout,
             statement_timeout=settings.statement_timeout,
         )
+        # A migration can lose the connection; the rules then judge without the catalog.
         if not conn.closed:
-            link_plan(readings, lambda: read_schema_model(conn))
-        refuse_unknown(readings, rule_set.known)
+            link_plan(migrations, lambda: read_schema_model(conn))
+        refuse_unknown(migrations, rule_set.known)
         empty = () if conn.closed else find_empty_relations(conn, report)
-        return evolve(report, findings=find_findings(readings, rule_set, empty=empty, strict=strict))
+        return evolve(report, findings=find_findings(migrations, rule_set, empty=empty, strict=strict))
 
     return judge

@@ -1,4 +1,4 @@
-"""The half that needs no server: read files, and judge what their text alone tells."""
+"""Check migration files without a server, by their text alone."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ NO_SEVERITY: Mapping[str, object] = MappingProxyType({})
 
 
 def read_script(script: MigrationFile, root: Path) -> ParsedMigration:
-    """Return a migration's way up as the rules read it.
+    """Parse the forward migration of a file for the rules.
 
     Raises:
-        MigrationFault: It does not parse.
+        MigrationFault: The file does not parse.
     """
     if script.kind == "python":
         return read_python(script, root)
+    # Statements that a run would refuse, such as COMMIT, are kept: rules report them with the safer way.
     parsed = read_sql(script, "forward", keep_refused=True)
     assert parsed is not None
     return parse_migration(script.version, script.name, parsed, root)
 
 
 def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> ParsedMigration:
-    """Return an SQL migration that is parsed already as the rules read it."""
+    """Return a parsed SQL script as a migration for the rules."""
     migration = ParsedMigration(
         version,
         name,
@@ -69,17 +70,18 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
 
 
 def show_path(file: Path, root: Path) -> str:
-    """Return a file as it is to be shown: relative to the root where it is below it, with slashes."""
-    whole = (file if file.is_absolute() else Path.cwd() / file).as_posix()
-    top = f"{root.as_posix().rstrip('/')}/"
-    return whole.removeprefix(top) if whole.startswith(top) else file.as_posix()
+    """Return the path to show: relative to ``root`` if it is inside, with slashes on every system."""
+    # Plain strings are faster than Path.relative_to(), which counts with thousands of files.
+    absolute = (file if file.is_absolute() else Path.cwd() / file).as_posix()
+    prefix = f"{root.as_posix().rstrip('/')}/"
+    return absolute.removeprefix(prefix) if absolute.startswith(prefix) else file.as_posix()
 
 
 def make_loose_script(path: Path) -> MigrationFile:
-    """Return a file given by name as a script; it need not be called like a migration.
+    """Return a file that the user named as a script; its name need not be that of a migration.
 
     Raises:
-        MigrationFault: It cannot be read.
+        MigrationFault: The file cannot be read.
     """
     named = parse_filename(path.name)
     text = read_text(path)
@@ -89,11 +91,11 @@ def make_loose_script(path: Path) -> MigrationFile:
 
 
 def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigration, ...]:
-    """Return all migrations as the rules read them, in order, each knowing what those before it said.
+    """Parse all migrations for the rules, in order, and link them to one plan.
 
     Raises:
-        MigrationFault: One does not parse.
-        MigrationFaults: Several do not.
+        MigrationFault: One file does not parse.
+        MigrationFaults: Several files do not parse.
     """
     migrations: list[ParsedMigration] = []
     faults: list[MigrationFault] = []
@@ -118,25 +120,25 @@ def lint(
     strict: bool = False,
     allow_empty: bool = False,
 ) -> Report:
-    """Return what the text of these files tells, of the migrations folder where none are named.
+    """Return a report with the findings about these files, or about the migrations folder if there are none.
 
     Raises:
-        ConfitureError: There is no file, one does not parse, or the severities cannot be read.
+        ConfitureError: There is no file, a file does not parse, or a severity is not valid.
     """
     rules = collect_rules(plugins)
-    book = select_rules(rules, read_severities(severity, rules))
+    rule_set = select_rules(rules, read_severities(severity, rules))
     scripts = _choose_scripts(settings, files, allow_empty=allow_empty)
-    found, undecided = run_in_processes(
-        lambda some: _judge_scripts(settings, book, some, strict=strict), scripts
+    findings, undecided = run_in_processes(
+        lambda share: _judge_scripts(settings, rule_set, share, strict=strict), scripts
     )
     return Report(
         mode="dry-run",
         outcome="ok",
-        exit_code=1 if has_failure(found, fail_on) else 0,
+        exit_code=1 if has_failure(findings, fail_on) else 0,
         migrations=tuple(
             MigrationReport(script.version, script.name, "pending", NOT_REHEARSED) for script in scripts
         ),
-        findings=found,
+        findings=findings,
         plugins=tuple(plugin.use for plugin in plugins),
         notes=_make_notes(sorted(undecided)),
     )
@@ -145,7 +147,7 @@ def lint(
 def _judge_scripts(
     settings: Settings, rule_set: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
 ) -> tuple[tuple[Finding, ...], frozenset[str]]:
-    """Return what is found in some of the files, and the rules that could not be judged there."""
+    """Return the findings about some of the files, and the ids of the rules that only a rehearsal decides."""
     migrations = read_all(scripts, settings.root)
     refuse_unknown(migrations, rule_set.known)
     for migration in migrations:
@@ -155,7 +157,7 @@ def _judge_scripts(
 
 
 def _make_notes(rules: Sequence[str]) -> tuple[str, ...]:
-    return (f"needs a dry-run to be judged: {', '.join(rules)}",) if rules else ()
+    return (f"only a dry-run can check: {', '.join(rules)}",) if rules else ()
 
 
 def _choose_scripts(
@@ -185,12 +187,13 @@ def _is_up(path: Path) -> bool:
 
 
 def read_python(script: MigrationFile, root: Path) -> ParsedMigration:
-    """Return a Python migration as the rules read it, without running it.
+    """Read the SQL of a Python migration for the rules without running it.
+
+    Only constant strings that ``up()`` passes to ``self.execute()`` are read; code may build any other text.
 
     Raises:
-        MigrationFault: It is not Python.
+        MigrationFault: The file is not valid Python.
     """
-
     try:
         tree = ast.parse(script.text)
     except (SyntaxError, ValueError) as error:
@@ -208,12 +211,15 @@ def read_python(script: MigrationFile, root: Path) -> ParsedMigration:
 
 
 def add_statements(migration: ParsedMigration, sql: str, line: int) -> None:
-    """Add the statements of a text; what the parser refuses, as for its placeholders, is left out."""
+    """Add the statements of an SQL text to the migration.
+
+    A text that does not parse is left out: psycopg's placeholders (``%s``) are not valid SQL.
+    """
     try:
-        found = parse(sql)
+        statements = parse(sql)
     except ParseError:
         return
-    for statement in found:
+    for statement in statements:
         text = sql[statement.start : statement.end]
         migration.statements.append(
             ParsedStatement(text, line, statement.kind, statement.node, migration, len(migration.statements))
@@ -231,9 +237,9 @@ def _is_non_transactional(tree: ast.Module) -> bool:
 
 
 def _find_executed(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for up in ast.walk(tree):
-        if isinstance(up, ast.FunctionDef) and up.name == "up":
-            for call in ast.walk(up):
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name == "up":
+            for call in ast.walk(function):
                 if isinstance(call, ast.Call) and _is_execute(call) and call.args:
                     first = call.args[0]
                     if isinstance(first, ast.Constant) and isinstance(first.value, str):

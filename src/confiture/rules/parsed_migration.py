@@ -1,4 +1,4 @@
-"""A migration as the rules read it: its statements as trees, and beside each what a rehearsal saw."""
+"""Represent a migration for the rules: parsed statements, each with what a rehearsal measured."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ Ignores = tuple[tuple[str, str | None], ...]
 
 @define(eq=False, slots=False)
 class ParsedStatement:
-    """One statement.
+    """One statement of a migration.
 
     Attributes:
-        sql: Its text.
-        line: 1-based, in the file.
-        kind: The parser's name of its node.
-        node: That node.
-        migration: The migration it is in.
-        index: Its place there.
-        ignores: Rules ignored here.
-        report: What a rehearsal saw of it; ``None`` without one.
-        inside: Whether it stands in a DO block.
-        stmt: The statement's own tree.
+        sql: The text.
+        line: The line in the file, counted from 1.
+        kind: The parser's name of the statement, ``"index_stmt"``; empty if it was not parsed.
+        node: The parser's node, which wraps ``stmt``.
+        migration: The migration that contains the statement.
+        index: The position in ``migration.statements``, counted from 0. A statement inside a DO block has
+            that of the block.
+        ignores: Rules to ignore for this statement, each with its reason.
+        report: What a rehearsal measured; ``None`` without a rehearsal. A statement inside a DO block has
+            that of the block.
+        inside: True if the statement is inside a DO block.
+        stmt: The statement's tree, as libpg_query returns it.
     """
 
     sql: str
@@ -52,7 +54,7 @@ class ParsedStatement:
 
     @property
     def earlier_statements(self) -> tuple[ParsedStatement, ...]:
-        """The statements before it."""
+        """The statements before this one in the migration."""
         return tuple(self.migration.statements[: self.index])
 
     @cached_property
@@ -76,14 +78,14 @@ class ParsedStatement:
         )
 
     def _locate_inner_line(self, line: int | None) -> int:
-        # The block's own text starts on its line of the file. A Python migration is different: there
-        # `line` is the line of the call, and the string may start elsewhere or be built by code.
+        # In an SQL file the block's text starts on the block's line. In a Python migration `self.line` is the
+        # line of the call, and the string may start elsewhere or be built by code.
         if line is None or self.migration.file.endswith(".py"):
             return self.line
         return self.line + line - 1
 
     def is_new(self, name: QualifiedName) -> bool:
-        """Whether the relation is made earlier in this migration, or in one that goes with it."""
+        """Return True if this plan created the relation before this statement: nobody else uses it yet."""
         return name in self.migration.list_new_before(self.index)
 
 
@@ -92,17 +94,18 @@ class ParsedMigration:
     """One migration.
 
     Attributes:
-        version: As written.
-        name: As written.
-        file: To be shown: relative to the root, with slashes.
-        transactional: Whether it runs in a transaction.
-        lock_timeout: What it or the configuration says.
-        statement_timeout: The same.
-        statements: Its statements.
-        ignores: Rules ignored in all of it.
-        report: What a rehearsal saw; ``None`` without one.
-        created_before: Relations that earlier migrations of the same plan make.
-        plan: The migrations that it is judged with.
+        version: The version as the file name has it.
+        name: The name as the file name has it.
+        file: The path to show: relative to the root, with slashes.
+        transactional: True if the migration runs in one transaction.
+        lock_timeout: As the migration sets it, else the configuration; ``None`` if neither does.
+        statement_timeout: As the migration sets it, else the configuration; ``None`` if neither does.
+        statements: The statements, in order.
+        ignores: Rules to ignore in the whole migration, each with its reason.
+        report: What a rehearsal measured; ``None`` without a rehearsal.
+        created_before: Relations that earlier migrations of the same rehearsal create. Empty in ``lint``:
+            without a server nobody knows which migrations are already applied.
+        plan: The migrations that are judged together with this one.
     """
 
     version: str
@@ -119,21 +122,21 @@ class ParsedMigration:
 
     @property
     def schema(self) -> SchemaModel:
-        """What is known of the tables that it changes."""
+        """What the plan and the catalog tell about the tables that the migration changes."""
         return (self.plan or ParsedPlan([self])).schema
 
     @property
     def label(self) -> str:
-        """Version and name as a person reads them."""
+        """Version and name, for people to read."""
         return f"{self.version} {self.name}".rstrip()
 
     def list_new_before(self, index: int) -> frozenset[QualifiedName]:
-        """Return what is made before the statement with this index."""
+        """Return the relations that the plan creates before the statement with this index."""
         return self._created_by_statement[index]
 
     @cached_property
     def created_relations(self) -> frozenset[QualifiedName]:
-        """All that is made up to the migration's end."""
+        """All relations that this migration and those before it create."""
         return self._created_by_statement[-1]
 
     @cached_property
@@ -141,14 +144,15 @@ class ParsedMigration:
         return tuple(self._accumulate_created())
 
     def _accumulate_created(self) -> Iterator[frozenset[QualifiedName]]:
-        made = self.created_before
-        yield made
+        created = self.created_before
+        yield created
         for statement in self.statements:
-            new = frozenset(find_created(statement.kind, statement.node))
+            added = frozenset(find_created(statement.kind, statement.node))
             for old, renamed in find_renamed(statement.kind, statement.node):
-                new |= {renamed} if old in made else frozenset()
-            made = made | new if new else made
-            yield made
+                # A new relation stays new under its new name; an existing one must not become new.
+                added |= {renamed} if old in created else frozenset()
+            created = created | added if added else created
+            yield created
 
 
 @define(eq=False, slots=False)
@@ -156,8 +160,8 @@ class ParsedPlan:
     """Migrations that are judged together.
 
     Attributes:
-        migrations: All of them.
-        read_catalog: Returns what the catalog knows, where there is a server.
+        migrations: The migrations, in order.
+        read_catalog: Reads the schema from the server's catalog; ``None`` without a server.
     """
 
     migrations: Sequence[ParsedMigration]
@@ -165,14 +169,15 @@ class ParsedPlan:
 
     @cached_property
     def schema(self) -> SchemaModel:
-        """What their text and the catalog tell; looked up when a rule first asks."""
+        """What the migrations' text and the catalog tell, read when a rule first asks."""
+        # Imported here because schema_model imports this module.
         from confiture.rules.schema_model import SchemaModel, learn
 
         return learn(self.read_catalog() if self.read_catalog else SchemaModel(), self.migrations)
 
 
 def link_plan(migrations: Sequence[ParsedMigration], asked: Callable[[], SchemaModel] | None = None) -> None:
-    """Have migrations know of each other."""
+    """Set the plan of each migration, so that rules see the schema that the others create."""
     plan = ParsedPlan(migrations, asked)
     for migration in migrations:
         migration.plan = plan

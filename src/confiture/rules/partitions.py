@@ -1,4 +1,4 @@
-"""Rules of partitions: making, attaching, detaching and dropping them."""
+"""Rules about creating, attaching, detaching and dropping partitions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BESIDE = f"{_METRIC} CREATE TABLE metric_c (id bigint NOT NULL, at date NOT NUL
 def _list_commands(
     statement: ParsedStatement, sort: str
 ) -> Iterator[tuple[QualifiedName, QualifiedName, Any]]:
-    """Yield parent, partition and tree of each ATTACH or DETACH."""
+    """Yield the parent, the partition and the tree of each ATTACH or DETACH of an ALTER TABLE."""
     if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE":
         return
     parent = read_name(statement.stmt.relation)
@@ -38,8 +38,8 @@ def _check_attach(statement: ParsedStatement) -> Iterator[Hit]:
         if statement.is_new(child):
             continue
         yield Hit(
-            f"reads all of {child} while reads and writes of it wait: "
-            "no CHECK proves that its rows belong there",
+            f"scans all of {child} while blocking reads and writes: "
+            "no CHECK proves that its rows are within the bounds",
             str(child),
             _render_attach_recipe(statement, child, tree, child),
         )
@@ -50,8 +50,7 @@ def _check_attach_default(statement: ParsedStatement) -> Iterator[Hit]:
         default = statement.migration.schema.defaults.get(parent)
         if default is not None and not statement.is_new(default) and not tree.bound.is_default:
             yield Hit(
-                f"reads all of {default}, the default partition of {parent}, "
-                "while reads and writes of it wait",
+                f"scans all of {default}, the default partition of {parent}, while blocking reads and writes",
                 str(default),
                 _render_attach_recipe(statement, default, tree, child, excluding=True),
             )
@@ -67,7 +66,11 @@ def _render_attach_recipe(
 ) -> str:
     name = quote_ident(derive_name(table.name, child.name if excluding else "", "bounds"))
     bounds = _render_bounds(statement, read_name(statement.stmt.relation), tree.bound)
+    # Rows that belong into the new partition may be in the default partition, so PostgreSQL scans that too,
+    # unless a CHECK excludes them.
     check = f"NOT ({bounds})" if excluding else bounds
+    # In three migrations, so that the scan of VALIDATE runs without the lock of ADD CONSTRAINT. After the
+    # ATTACH the partition's bounds say what the CHECK says.
     return render_recipe(
         write_part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
         write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
@@ -76,12 +79,18 @@ def _render_attach_recipe(
 
 
 def _render_bounds(statement: ParsedStatement, parent: QualifiedName, bound: Any) -> str:
-    """Return a partition's bounds as a condition; the key's name where the migrations tell it."""
+    """Return a partition's bounds as a condition.
+
+    It has a placeholder for the key if neither the plan nor the catalog has the parent, and for the whole
+    condition if the bounds are a hash or have several columns.
+    """
     from confiture.sql.parser import deparse_expression
 
     columns: tuple[str, ...] = statement.migration.schema.partition_keys.get(
         parent, (f"key_of_{parent.name}",)
     )
+    # IS NOT NULL is part of it: PostgreSQL's implicit partition constraint has it, and without it the CHECK
+    # would not prove the constraint.
     if bound.strategy == "l":
         values = ", ".join(deparse_expression(listdatum) for listdatum in bound.listdatums)
         return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
@@ -93,7 +102,7 @@ def _render_bounds(statement: ParsedStatement, parent: QualifiedName, bound: Any
             if not _is_endless(item)
         ]
         return " AND ".join((f"{column} IS NOT NULL", *ends))
-    return "true /* the bounds, as in FOR VALUES */"
+    return "true /* replace with the bounds in FOR VALUES, as a condition */"
 
 
 def _is_endless(node: Any) -> bool:
@@ -102,7 +111,7 @@ def _is_endless(node: Any) -> bool:
 
 
 def _was_child_scanned(_: Hit, statement: ParsedStatement) -> bool:
-    """Whether the new partition is read, or one below it."""
+    """Return True if the new partition, or a partition of it, was scanned."""
     known = statement.migration.schema
     defaults = [known.defaults.get(parent) for parent, *_ in _list_commands(statement, "AT_AttachPartition")]
     return any(
@@ -111,7 +120,7 @@ def _was_child_scanned(_: Hit, statement: ParsedStatement) -> bool:
 
 
 def _was_default_scanned(hit: Hit, statement: ParsedStatement) -> bool:
-    """Whether the default partition is read."""
+    """Return True if the default partition was scanned."""
     return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _list_scans(statement))
 
 
@@ -127,8 +136,10 @@ def _check_create(statement: ParsedStatement) -> Iterator[Hit]:
     if statement.is_new(parent):
         return
     yield Hit(
-        f"locks {parent} until the end of the migration: reads and writes of it wait",
+        f"blocks reads and writes of {parent} until the migration ends",
         str(parent),
+        # Since version 12 ATTACH takes only a ShareUpdateExclusive lock on the parent. The new table is
+        # empty and nobody else uses it, so the scan of ATTACH costs nothing.
         render_recipe(
             write_part(
                 f"CREATE TABLE {child}",
@@ -149,7 +160,7 @@ def _check_detach(statement: ParsedStatement) -> Iterator[Hit]:
     for parent, child, tree in _list_commands(statement, "AT_DetachPartition"):
         if not tree.concurrent and not statement.is_new(parent):
             yield Hit(
-                f"locks {parent} until the end of the migration: reads and writes of it wait",
+                f"blocks reads and writes of {parent} until the migration ends",
                 str(parent),
                 render_recipe(
                     write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;")
@@ -164,8 +175,10 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
         parent = statement.migration.schema.partitions.get(child)
         if parent is not None:
             yield Hit(
-                f"locks {parent}, of which {child} is a partition: reads and writes of it wait",
+                f"blocks reads and writes of {parent}, the parent of {child}, until the migration ends",
                 str(parent),
+                # Two migrations: CONCURRENTLY cannot run in a transaction. Dropping the detached table then
+                # locks no parent.
                 render_recipe(
                     write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"),
                     write_part(f"DROP TABLE {child};"),
@@ -178,9 +191,9 @@ RULES = (
         id="attach-partition-scan",
         severity="error",
         basis="measured",
-        summary="ATTACH PARTITION of a table without a CHECK of its bounds",
-        effect="reads the whole new partition under an AccessExclusive lock on it",
-        risk="nobody reads or writes it until the last row is looked at",
+        summary="ATTACH PARTITION of a table without a CHECK that proves its bounds",
+        effect="scans the whole new partition under an AccessExclusive lock on it",
+        risk="reads and writes of the new partition are blocked for the whole scan",
         check=_check_attach,
         confirmed_by=_was_child_scanned,
         kinds=("alter_table_stmt",),
@@ -194,9 +207,10 @@ RULES = (
         id="attach-partition-default-scan",
         severity="error",
         basis="measured",
-        summary="ATTACH PARTITION where there is a default partition",
-        effect="reads the whole default partition under an AccessExclusive lock",
-        risk="nobody reads or writes the default partition meanwhile, and nobody reads the whole table",
+        summary="ATTACH PARTITION to a table that has a default partition",
+        effect="scans the whole default partition under an AccessExclusive lock on it",
+        risk="reads and writes of the default partition are blocked for the whole scan, "
+        "and so are queries that read the whole partitioned table",
         check=_check_attach_default,
         confirmed_by=_was_default_scanned,
         kinds=("alter_table_stmt",),
@@ -214,8 +228,8 @@ RULES = (
         severity="warning",
         basis="either",
         summary="CREATE TABLE … PARTITION OF",
-        effect="takes an AccessExclusive lock on the parent until the migration's end",
-        risk="reads and writes of the whole partitioned table wait; ATTACH lets them pass",
+        effect="takes an AccessExclusive lock on the parent until the migration ends",
+        risk="reads and writes of the whole partitioned table are blocked; ATTACH would not block them",
         check=_check_create,
         confirmed_by=was_locked,
         kinds=("create_stmt",),
@@ -229,15 +243,15 @@ RULES = (
         severity="warning",
         basis="static",
         summary="DETACH PARTITION without CONCURRENTLY",
-        effect="takes an AccessExclusive lock on the parent until the migration's end",
-        risk="reads and writes of the whole partitioned table wait",
+        effect="takes an AccessExclusive lock on the parent until the migration ends",
+        risk="reads and writes of the whole partitioned table are blocked",
         check=_check_detach,
         kinds=("alter_table_stmt",),
         subcommands=("AT_DetachPartition",),
         example=Example(
             _METRIC,
             "ALTER TABLE metric DETACH PARTITION metric_a;",
-            differs="CONCURRENTLY leaves the partition its bounds as a CHECK",
+            differs="CONCURRENTLY adds the bounds to the detached table as a CHECK",
         ),
     ),
     Rule(
@@ -245,8 +259,8 @@ RULES = (
         severity="warning",
         basis="measured",
         summary="DROP TABLE of a partition",
-        effect="takes an AccessExclusive lock on the parent until the migration's end",
-        risk="reads and writes of the whole partitioned table wait",
+        effect="takes an AccessExclusive lock on the parent until the migration ends",
+        risk="reads and writes of the whole partitioned table are blocked",
         check=_check_drop,
         confirmed_by=was_locked,
         kinds=("drop_stmt",),

@@ -1,4 +1,4 @@
-"""What is known of the tables that a migration changes: from the migrations before it, or the catalog."""
+"""Model the tables that a migration changes, from the text of the plan and from the catalog."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from confiture.sql.parser import deparse_expression, deparse_type, read_enum_nam
 
 @frozen
 class CheckConstraint:
-    """A CHECK of a table: its name, the columns it names, and its expression as SQL."""
+    """A CHECK of a table: its name, the columns in its expression, and the expression as SQL."""
 
     name: str
     columns: tuple[str, ...]
@@ -31,7 +31,7 @@ class CheckConstraint:
 
 @frozen
 class DomainType:
-    """The type below a domain, and what its CHECKs say of VALUE."""
+    """The base type of a domain, and the expressions of its CHECKs, which call the value VALUE."""
 
     type_name: str
     checks: tuple[str, ...] = ()
@@ -39,16 +39,16 @@ class DomainType:
 
 @define
 class SchemaModel:
-    """What is known.
+    """What is known about the schema; each attribute is keyed by name.
 
     Attributes:
-        indexes: The columns of each index, and its table.
-        partition_keys: The key's columns of each partitioned table.
+        indexes: The table and the columns of each index.
+        partition_keys: The partition key's columns of each partitioned table.
         partitions: The parent of each partition.
         defaults: The default partition of each partitioned table.
-        checks: Of each table that the catalog knows.
-        created: The trees of the tables that the migrations make.
-        domains: By name.
+        checks: The CHECKs of each table in the catalog.
+        created: The CREATE TABLE tree of each table that the migrations create.
+        domains: The domains.
     """
 
     indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str, ...]]] = field(factory=dict)
@@ -61,6 +61,7 @@ class SchemaModel:
 
     def list_checks(self, table: QualifiedName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
+        # Read from the tree only when a rule asks: most rules never do, and lint reads many tables.
         if table not in self.created:
             return self.checks.get(table, ())
         trees = find_constraints(self.created[table])
@@ -70,7 +71,7 @@ class SchemaModel:
 
 
 def learn(known: SchemaModel, migrations: Iterable[ParsedMigration]) -> SchemaModel:
-    """Add what the text of these migrations tells, and return it."""
+    """Add what the text of these migrations tells to ``known``, and return it."""
     for migration in migrations:
         for statement in migration.statements:
             _learn(known, statement)

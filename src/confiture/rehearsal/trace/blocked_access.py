@@ -44,16 +44,16 @@ def find_blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> BlockedR
         table = catalog.relations.get(catalog.find_table(oid))
         if oid not in catalog.relations or table is None:
             continue
-        what = find_blocked_access(table.kind, mode)
-        if "reads" in what:
+        blocked = find_blocked_access(table.kind, mode)
+        if "reads" in blocked:
             reads.update((table.oid, *catalog.find_ancestors(table.oid)))
-        if "writes" in what:
+        if "writes" in blocked:
             writes.update((table.oid, *_find_ancestors(catalog, table.oid)))
     return BlockedRelations(frozenset(reads), frozenset(writes))
 
 
 def find_blocks(catalog: Catalog, locks: Iterable[Lock]) -> Blocks:
-    """Return the names of what locks on tables, views and materialized views block.
+    """Return the names of the relations that locks on tables, views and materialized views block.
 
     Locks on indexes do not count: CONCURRENTLY locks an index only when no query uses it any more.
     """

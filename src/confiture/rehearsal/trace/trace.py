@@ -217,7 +217,7 @@ class Tracer:
         return step
 
     def _may_have_run_ddl(self) -> bool:
-        """Return True if an event trigger has fired, or if there are none to tell."""
+        """Return True if an event trigger has fired, or if the role may not create any."""
         return bool(self._event_triggers.snapshots or self._event_triggers.refusal)
 
     def _note_held_before(self, step: StatementTrace, sql: str | None, since_ms: float) -> None:
