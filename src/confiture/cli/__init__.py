@@ -1,4 +1,4 @@
-"""The command line: one small module per command; each parses, delegates and prints."""
+"""The command line: one small module per command, which parses flags, delegates and prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from confiture.cli.error_messages import report_error
 __all__ = ["main"]
 
 COMPLETION_VARIABLE = "_CONFITURE_COMPLETE"
-"""Set by the shell's completion: what is to be answered."""
+"""The environment variable in which the shell's completion script asks its question."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -22,12 +22,12 @@ def main(args: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         code = _run_command(args)
-        # Here and not at the interpreter's exit, where a full disk would no longer be a message.
+        # Flush here: at the interpreter's exit, a full disk could no longer be reported as an error.
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         code = report_error(error)
     finally:
-        # The first pair may stand in for the second: a command's output can be redirected.
+        # sys.stdout may be redirected to another stream; Python flushes sys.__stdout__ at exit too.
         for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             _discard_unwritten(stream)
     return code
@@ -46,16 +46,17 @@ def _run_command(args: Sequence[str] | None) -> int:
 def _prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            # The shell closed it (``>&-``), and the next file opened would get its descriptor.
+            # The shell closed the stream (``>&-``). Without this, the next file that is opened gets its
+            # descriptor, and output would be written into that file.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end of the process
         stream = getattr(sys, name)
-        # A name that the terminal's encoding lacks is shown escaped, never a reason to fail.
+        # Characters that the terminal's encoding lacks are escaped; the default would raise an error.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_unwritten(stream: TextIO | None) -> None:
-    """Send what ``stream`` cannot write to the null device.
+    """Redirect ``stream`` to the null device if its buffer cannot be written.
 
     Python flushes its streams once more at exit; if that fails, it prints "Exception ignored" and exits with
     120, whatever the command returned.

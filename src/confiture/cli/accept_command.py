@@ -89,7 +89,7 @@ class AcceptOptions:
     """The options of ``accept``.
 
     Attributes:
-        static: Findings of the files' text alone.
+        static: True to accept the findings of lint, without a rehearsal.
         add: True if the file may grow.
         prune: True to remove findings that no longer occur.
     """
@@ -102,13 +102,13 @@ class AcceptOptions:
 def accept_findings(
     settings: Settings, report: Report, options: AcceptOptions, lint_report: Report | None = None
 ) -> Report:
-    """Write the accepted findings, and return the report with these marked and a word of what was done.
+    """Write the file of accepted findings; return the report with these marked as ignored, and a verdict.
 
     Args:
-        settings: Where the file lies.
-        report: Of a rehearsal that went well, or of files that were read; nothing accepted in it yet.
+        settings: The settings; the file is in the configuration's folder.
+        report: The report of a successful rehearsal or of lint, judged without the accepted findings.
         options: The options of ``accept``.
-        lint_report: Beside a rehearsal: what the files' text alone tells, which is still there too.
+        lint_report: With a rehearsal, the report of lint: pruning keeps what lint still finds.
 
     Raises:
         UsageFault: The file cannot be written.
@@ -116,10 +116,10 @@ def accept_findings(
     path = settings.root / FILE
     before, grows = read_accepted(settings), options.add or not path.exists()
     still = {finding.fingerprint for finding in lint_report.findings} if lint_report else frozenset[str]()
-    looked_at = [
+    examined = [
         entry for entry in _list_examined(before, settings, report, options) if entry.fingerprint not in still
     ]
-    change = compare_accepted(before, select_acceptable(report.findings), looked_at)
+    change = compare_accepted(before, select_acceptable(report.findings), examined)
     after = {*(change.kept if options.prune else before), *(change.new if grows else ())}
     if after != {*before}:
         _write(path, format_accepted(after))
@@ -129,7 +129,7 @@ def accept_findings(
 def _list_examined(
     accepted: Collection[AcceptedFinding], settings: Settings, report: Report, options: AcceptOptions
 ) -> Iterator[AcceptedFinding]:
-    """Yield what would have been found if it were still there."""
+    """Yield the accepted findings that this run would have found if they still existed."""
     rehearsed = {
         show_path(Path(migration.file), settings.root)
         for migration in report.migrations
@@ -160,7 +160,7 @@ def _complete_report(
     if change.gone:
         gone = f"{_format_count(len(change.gone))} of {FILE} no longer found"
         notes.append(
-            f"{gone}: dropped" if options.prune else f"{gone}: remove them with confiture accept --prune"
+            f"{gone}: removed" if options.prune else f"{gone}: remove them with confiture accept --prune"
         )
     return evolve(
         report,

@@ -1,4 +1,4 @@
-"""The table of commands. ``--help`` reads it and imports none of them."""
+"""Lists the commands with their help, so that ``--help`` imports none of them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ COMMANDS = {
 
 
 class CommandGroup(click.Group):
-    """A group whose commands are imported when they are called."""
+    """A click group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names, in the order in which a newcomer needs them."""
+        """Return the names, in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import one command."""
+        """Import and return a command; ``None`` if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"confiture.cli.{cmd_name.replace('-', '_')}_command")
@@ -50,7 +50,7 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is called, or say which one is nearest."""
+        """Return the command that the arguments name; raise an error that suggests the nearest one."""
         known = not args or args[0] in COMMANDS or args[0].startswith("-")
         # During shell completion the command may be incomplete, so an unknown word is not an error.
         if not known and not ctx.resilient_parsing:
@@ -58,7 +58,7 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the table."""
+        """Write the table of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 

@@ -24,13 +24,14 @@ def command(shell: str) -> int:
     kind = get_completion_class(shell)
     assert kind is not None
     script = kind(confiture, {}, _PROGRAM, _COMPLETION_VARIABLE)
-    # Not source(): it also runs the shell to ask for its version, which need not be this machine's.
+    # Not script.source(): it also runs the local bash to check its version, and the script may be for another
+    # machine.
     click.echo(script.source_template % script.source_vars())
     return 0
 
 
 def complete(instruction: str) -> int:
-    """Answer the shell, which asks through the environment what may come next."""
+    """Print the completions that the shell asks for through environment variables."""
     from click.shell_completion import shell_complete
 
     from confiture.cli.commands import confiture

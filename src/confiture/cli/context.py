@@ -1,4 +1,4 @@
-"""From flags to settings, and from ``embedded:`` to a server that answers."""
+"""Turns flags into settings, ``embedded:`` into a running server, and names into loaded plugins."""
 
 from __future__ import annotations
 
@@ -24,33 +24,35 @@ EMBEDDED_URL = "embedded:"
 
 
 def read_settings(flags: Flags) -> Settings:
-    """Return the settings; paths below the working directory are relative to it, as a person writes them.
+    """Return the settings; a migrations folder below the working directory is relative to it.
 
     Raises:
-        ConfitureError: The configuration or a flag cannot be used.
+        ConfitureError: The configuration or a flag is not valid.
     """
     settings = load_settings(flags)
     return evolve(settings, migrations=Path(shorten_path(str(settings.migrations))))
 
 
 def add_extension_hints(report: Report) -> Report:
-    """Return a report of the embedded server's that tells how to get an extension which it lacks."""
+    """Add a hint to errors about an extension that the embedded server lacks: how to get it."""
     from confiture.server.extensions import build_extension_hint
 
-    def explained(migration: MigrationReport) -> MigrationReport:
+    def add_hint(migration: MigrationReport) -> MigrationReport:
         error = migration.error
         hint = build_extension_hint(error.sqlstate, error.message) if error else None
         return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration
 
-    return evolve(report, migrations=tuple(map(explained, report.migrations)))
+    return evolve(report, migrations=tuple(map(add_hint, report.migrations)))
 
 
 @contextmanager
 def open_server(settings: Settings) -> Iterator[Settings]:
-    """Lend settings whose URL leads to a server: for ``embedded:`` our own, as long as the block lasts.
+    """Start the embedded server if the URL is ``embedded:``, and yield settings that connect to it.
+
+    The server stops when the last process that uses it leaves this block.
 
     Raises:
-        ServerFault: The embedded server cannot be had.
+        ServerFault: The embedded server cannot be installed or started.
     """
     if settings.url != EMBEDDED_URL:
         yield settings
@@ -63,10 +65,12 @@ def open_server(settings: Settings) -> Iterator[Settings]:
 
 @contextmanager
 def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[LoadedPlugin, ...]]:
-    """Lend the plugins to use; when all is done, name in one line those installed and not used.
+    """Load the plugins that the flags and the configuration choose, and yield them.
+
+    After the block, print one line that names the installed plugins that were not used.
 
     Raises:
-        ConfitureError: One is unknown, not as pinned, or broken; every fault of all is named.
+        ConfitureError: A plugin is unknown, broken, or not the pinned version. The message has every fault.
     """
     from confiture.plugins.find import find_plugins
     from confiture.plugins.load import load_all
@@ -74,6 +78,7 @@ def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[LoadedPlugi
 
     chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
     yield load_all(chosen, settings.plugin_tables)
+    # Not in a finally: after an error, only the error matters.
     if chosen.unused and not flags.quiet and not flags.no_plugins:
         names = ", ".join(escape_control(candidate.name) for candidate in chosen.unused)
         say([f"installed but not used: {names}  (--plugins uses all)"])

@@ -1,4 +1,4 @@
-"""Turn an exception into a message on stderr and an exit code; no other module does."""
+"""Turns exceptions into messages on stderr and exit codes; no other module does that."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def report_error(error: BaseException) -> int:
-    """Say what went wrong and return the exit code.
+    """Print the error on stderr and return the exit code.
 
     Raises:
         BaseException: The error itself, if it is a bug in confiture.
     """
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
+    # The reader of a pipe, such as `head`, has closed it. That is no failure.
     if isinstance(error, BrokenPipeError):
         _discard_stdout()
         return 0
@@ -35,7 +36,7 @@ def report_error(error: BaseException) -> int:
 
 
 def explain_error(error: BaseException) -> tuple[list[str], int]:
-    """Return what to say about ``error``, and the exit code.
+    """Return the lines to print about ``error``, and the exit code.
 
     Raises:
         BaseException: The error itself, if it is a bug in confiture.
@@ -46,6 +47,7 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
         return _explain_usage_error(error), 2
     if isinstance(error, OSError):
         return _explain_os_error(error), 2
+    # If psycopg was never imported, the error is not one of its own, and importing it takes long.
     if "psycopg" in sys.modules and (answer := _explain_server_error(error)):
         return answer
     raise error
@@ -93,6 +95,7 @@ def _explain_server_error(error: BaseException) -> tuple[list[str], int] | None:
     if not isinstance(error, psycopg.Error):
         return None
     text = error.diag.message_primary or str(error) or type(error).__name__
+    # 55P03 is lock_not_available. Without an SQLSTATE the error comes from the client: the connection failed.
     code = 6 if error.sqlstate == "55P03" else 3 if error.sqlstate is None else 4
     return [*_format_message(text), *_format_hint(error.diag.message_hint)], code
 
@@ -123,31 +126,32 @@ def shorten_path(path: str) -> str:
 
 
 def say(lines: list[str], *, event: str = "notice.given", **facts: object) -> None:
-    """Print on stderr; a stderr that takes nothing more never stops the work.
+    """Print lines on stderr; ignore a stderr that cannot be written.
 
-    With ``--log-format json`` it is one object: the ``event``, its ``facts``, and the lines as its message.
+    With ``--log-format json``, print one object: the ``event``, its ``facts``, and the lines as ``message``.
     """
     from confiture.logs import get_logger, is_json
 
-    # The other end of stdout may be gone and stderr's as well; the exit code still counts.
+    # Flush stdout first, so that both streams keep their order at a terminal. Either may be closed; the exit
+    # code must not depend on it.
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     with contextlib.suppress(OSError):
         if is_json():
             log = get_logger("confiture")
-            tell = log.error if event.endswith(".failed") else log.warning
-            tell(event, message=click.unstyle("\n".join(lines)), **facts)
+            emit = log.error if event.endswith(".failed") else log.warning
+            emit(event, message=click.unstyle("\n".join(lines)), **facts)
         else:
             click.echo("\n".join(lines), err=True, color=wants_colour(sys.stderr))
 
 
 def wants_colour(stream: object) -> bool:
-    """Return whether ``stream`` is a terminal whose owner did not ask for plain text."""
+    """Return True if ``stream`` is a terminal, and neither ``NO_COLOR`` nor ``TERM=dumb`` is set."""
     isatty = getattr(stream, "isatty", None)
     return bool(isatty and isatty()) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _discard_stdout() -> None:
-    """Keep Python from failing once more when it flushes stdout at its end."""
+    """Redirect stdout to the null device, so that Python's flush at exit does not fail again."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Run one executing command: load plugins, reach the server, do the work, write the report."""
+"""Runs a command that executes migrations: loads plugins, starts the server, works, writes the report."""
 
 from __future__ import annotations
 
@@ -21,15 +21,11 @@ from confiture.models.report import Fault, Mode, Report
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
 
-if TYPE_CHECKING:
-    from confiture.cli.progress import ProgressDisplay
-    from confiture.plugins.load import LoadedPlugin
-
 Operation = Callable[[Settings, "tuple[LoadedPlugin, ...]", "ProgressDisplay | None"], Report]
 
 
 def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
-    """Do the work, write every report, and only then return the exit code."""
+    """Run the operation, write every report, and return the exit code."""
     from confiture.logs import is_json
 
     with open_outputs(flags) as out:
@@ -39,10 +35,11 @@ def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
             _write_report(out.drop_text(), build_refused_report(mode, fault))
             raise
         except Interrupted as signal:
-            why = Fault(f"{signal}: nothing was begun")
-            _write_report(out.drop_text(), Report(mode, "refused", signal.exit_code, fault=why))
+            interruption = Fault(f"{signal}: nothing was begun")
+            _write_report(out.drop_text(), Report(mode, "refused", signal.exit_code, fault=interruption))
             raise
         _write_report(out, report)
+        # At a terminal the text report has just shown the errors; the JSON log has them as events.
         if not out.on_screen and not is_json():
             _say_failures(report)
     return report.exit_code
@@ -54,18 +51,18 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
     from confiture.cli.progress import open_progress
     from confiture.postgres.signals import raise_on_signals
 
-    # Of a connection that is lost the driver warns as it tidies up; the report says it, once.
+    # psycopg logs a warning when it rolls back on a lost connection. The report has that error already.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
     # Hooks and migrations may print. Stdout carries only the report, which a machine may parse.
-    with raise_on_signals(), open_progress(flags) as tell, redirect_stdout(sys.stderr):
+    with raise_on_signals(), open_progress(flags) as progress, redirect_stdout(sys.stderr):
         settings = read_settings(flags)
-        with load_plugins(settings, flags) as plugins, open_server(settings) as there:
-            report = operation(there, plugins, tell)
+        with load_plugins(settings, flags) as plugins, open_server(settings) as opened:
+            report = operation(opened, plugins, progress)
         return add_extension_hints(report) if settings.url == EMBEDDED_URL else report
 
 
 def _write_report(out: Outputs, report: Report) -> None:
-    """Write the report; if the run had already failed, its exit code wins over a write error."""
+    """Write the report; if the run has failed already, a write error does not replace its exit code."""
     try:
         out.write("report", report)
     except (UserFault, OSError) as error:
@@ -75,7 +72,7 @@ def _write_report(out: Outputs, report: Report) -> None:
 
 
 def build_refused_report(mode: Mode, fault: UserFault) -> Report:
-    """Return the report of a run that was not begun."""
+    """Return the report of a command that was refused before it began."""
     place = fault if isinstance(fault, MigrationFault) else None
     return Report(
         mode,

@@ -1,4 +1,4 @@
-"""The flags that several commands share, and the one value they become."""
+"""Defines the flags that several commands share, and the value that holds them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ALL_INSTALLED = "*"
 
 @frozen
 class Flags(Given):
-    """The values of the flags that commands share: those that settings are made of, and these.
+    """The values of the shared flags: those of ``Given``, from which settings are made, and these.
 
     Attributes:
         to: ``--to``.
         plugins: ``--plugins``: names, ``ALL_INSTALLED`` without names, ``None`` if not given.
         no_plugins: ``--no-plugins``.
         locked: ``--locked``.
-        output: ``--output``, each as written.
+        output: ``--output``, every value as written.
         verbose: ``-v``.
         quiet: ``-q``.
     """
@@ -45,7 +45,7 @@ class Flags(Given):
 
 
 def parse_seconds_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    """Return the seconds of a time; a bare number is seconds."""
+    """Return a time in seconds; a number without a unit is in seconds."""
     try:
         return None if value is None else parse_seconds(value)
     except ValueError as error:
@@ -53,7 +53,7 @@ def parse_seconds_option(_ctx: click.Context, _param: click.Parameter, value: st
 
 
 def _check_postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """Return a time as PostgreSQL writes it, unchanged."""
+    """Return a time in PostgreSQL's notation unchanged, once it is checked."""
     try:
         if value is not None:
             parse_milliseconds(value)
@@ -63,7 +63,7 @@ def _check_postgres_time(_ctx: click.Context, _param: click.Parameter, value: st
 
 
 def _set_log_format(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    """Choose how log lines are written; before anything is said."""
+    """Set the log format; the flag is eager, so that errors in other flags use it too."""
     from confiture.logs import set_format
 
     set_format(value or "text")
@@ -72,7 +72,7 @@ def _set_log_format(_ctx: click.Context, _param: click.Parameter, value: str | N
 def _check_listing_format(
     _ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Refuse a format that is for reports of runs only."""
+    """Refuse a format that only reports of runs have."""
     for wanted in value:
         if (format := wanted.partition("=")[0]) not in LISTING_FORMATS:
             only = "is for reports of runs and rehearsals" if format in FORMATS else "does not exist"
@@ -160,12 +160,12 @@ _LOCK = (
 def collect_options(
     kind: type, keyword: str, *options: Callable[[CommandFunction], CommandFunction]
 ) -> Callable[[CommandFunction], CommandFunction]:
-    """Return a decorator that adds ``options`` and hands their values to the command as one value.
+    """Return a decorator that adds ``options`` to a command and passes their values as one value.
 
     Args:
-        kind: The frozen class of that value; its attributes are called like the options' parameters.
-        keyword: The command's parameter that gets it.
-        options: What to add, in the order in which ``--help`` lists them.
+        kind: The frozen class of that value; its attributes have the names of the options' parameters.
+        keyword: The command's parameter that gets the value.
+        options: The options, in the order of ``--help``.
     """
     names = {field.name for field in fields(kind)}
 
@@ -184,7 +184,7 @@ def collect_options(
 
 
 def find_given(values: Mapping[str, object]) -> str | None:
-    """Return the first flag that was given, of flags and their values."""
+    """Return the first flag with a value; ``None`` if no flag was given."""
     return next((flag for flag, value in values.items() if value), None)
 
 

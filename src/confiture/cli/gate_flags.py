@@ -1,4 +1,4 @@
-"""Define the gate's flags and apply the gate to a report."""
+"""Defines the gate's flags, and applies the gate to a report."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class GateOptions:
     """The values of the gate's flags.
 
     Attributes:
-        no_gate: Only report.
-        since: ``--since``.
+        no_gate: True if findings must not change the exit code.
+        since: The commit to compare with; ``None`` to check all migrations.
         strict: True if every ignore needs a reason.
         allow_empty: True if having no file to check is not an error.
         ignores_accepted: True to count accepted findings like any other.
@@ -54,7 +54,7 @@ class GateOptions:
         """Refuse the gate's flags if the command runs no gate.
 
         Raises:
-            click.UsageError: One was given.
+            click.UsageError: A flag of the gate was given, and the command runs no gate.
         """
         given = {
             "--no-gate": self.no_gate,
@@ -72,10 +72,10 @@ add_gate_flags = collect_options(GateOptions, "gate_options", NO_GATE, SINCE, ST
 
 
 def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, strict: bool) -> Judge:
-    """Return what puts the findings of the rules into a rehearsal's report.
+    """Return the function that adds the findings of the rules to a rehearsal's report.
 
     Raises:
-        ConfitureError: A plugin's rules cannot be had, or a severity is set of no rule.
+        ConfitureError: A plugin's rules cannot be loaded, or a severity is set for an unknown rule.
     """
     from confiture.rules.evaluate import select_rules
     from confiture.rules.judge_rehearsal import make_judge
@@ -88,10 +88,10 @@ def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, 
 
 
 def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[Path] = ()) -> Scope:
-    """Return which migrations are to be judged.
+    """Return the migrations that the gate checks.
 
     Raises:
-        UsageFault: git cannot tell what changed, or nothing has.
+        UsageFault: git cannot determine what changed, or nothing changed.
     """
     from confiture.gate.scope import Scope
 
@@ -121,10 +121,10 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
 
 
 def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, scope: Scope) -> Report:
-    """Judge a report by the configuration's policy and by what was accepted.
+    """Judge a report by the configured policy and the accepted findings.
 
     Raises:
-        ConfigurationFault: The file of accepted findings cannot be read.
+        ConfigurationFault: The file of accepted findings cannot be read or parsed.
     """
     from confiture.gate.judge import judge_report
     from confiture.rules.lint import show_path
@@ -148,7 +148,7 @@ def read_accepted(settings: Settings) -> tuple[AcceptedFinding, ...]:
     """Return the accepted findings, none if the file does not exist.
 
     Raises:
-        ConfigurationFault: It cannot be read.
+        ConfigurationFault: The file cannot be read or parsed.
     """
     from confiture.gate import ACCEPTED_FILE as FILE
 
@@ -172,10 +172,10 @@ def lint_files(
     gate_options: GateOptions,
     files: Sequence[Path] = (),
 ) -> Report:
-    """Read the files, judge them by their text alone, and return the report with the verdict.
+    """Check files by their text, without a server, and return the report with the verdict.
 
     Raises:
-        ConfitureError: There is nothing to read, or something does not parse.
+        ConfitureError: There are no files, or a file does not parse.
     """
     from confiture.rules.lint import lint
 
@@ -190,5 +190,5 @@ def lint_files(
         allow_empty=gate_options.allow_empty,
     )
     judged = apply_gate(settings, report, gate_options, scope)
-    # Where nothing failed the count of what was found has said it.
+    # If the gate passes, the line that counts the findings is enough.
     return evolve(judged, verdict=None) if judged.verdict and judged.verdict.passed else judged

@@ -11,9 +11,9 @@ from confiture.config.config_file import read_config_file
 from confiture.config.settings import load_settings
 
 _CONFIGURATION_TEMPLATE = """\
-# Settings of confiture. Everything here may be left out; flags and CONFITURE_DATABASE_URL go first.
+# Settings of confiture. All are optional. Flags and environment variables override them.
 
-# url = "postgresql://${USER}@localhost/app"   # or "embedded:", confiture's own server
+# url = "postgresql://${USER}@localhost/app"   # or "embedded:", which starts a server
 # migrations = "migrations"
 # plugins = ["backfill", "guard==0.1.0"]
 # lock_timeout = "5s"
@@ -47,4 +47,4 @@ def _make_folder() -> None:
         click.echo(f"{shown}/ already exists; not changed")
         return
     folder.mkdir(parents=True)
-    click.echo(f"made {shown}/, for your migrations; the first one: confiture new NAME")
+    click.echo(f"made {shown}/\n\nnext: confiture new NAME")

@@ -46,7 +46,7 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
 def _load_chosen_plugins(
     settings: Settings, flags: Flags
 ) -> AbstractContextManager[tuple[LoadedPlugin, ...]]:
-    """Lend the plugins whose rules are asked; who has chosen none does not wait for the search."""
+    """Yield the chosen plugins; if none are chosen, do not even search for them, which takes time."""
     if settings.plugins is None and flags.plugins is None and not flags.locked:
         return nullcontext(())
     from confiture.cli.context import load_plugins

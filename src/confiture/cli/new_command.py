@@ -49,16 +49,19 @@ def command(flags: Flags, name: str, python: bool, no_transaction: bool) -> int:
 
 
 def make_safe_name(name: str) -> str:
-    """Return ``name`` as it can stand in a file's name.
+    """Return ``name`` with all characters replaced that a file name must not have.
 
     Raises:
-        UsageFault: Nothing is left of it, or it would be taken for a path or for a version.
+        UsageFault: ``name`` is a path, has no letter, or begins with a number, which would become part of the
+            version.
     """
     if "/" in name or os.sep in name or "\\" in name:
         raise UsageFault(f"{name!r} is a path", hint="give only a name; choose the folder with --migrations")
     safe = re.sub(r"[^\w-]+", "_", name).strip("_")
     if not safe:
-        raise UsageFault(f"{name!r} is no name for a file", hint="use letters: confiture new create_orders")
+        raise UsageFault(
+            f"{name!r} cannot be the name of a file", hint="use letters: confiture new create_orders"
+        )
     if re.match(r"\d+(_|$)", safe):
         raise UsageFault(
             f"{name!r} begins with a number, which would become part of the version",
@@ -68,12 +71,12 @@ def make_safe_name(name: str) -> str:
 
 
 def render_sql(no_transaction: bool) -> str:
-    """Return an SQL migration to be filled in."""
+    """Return the text of an empty SQL migration."""
     return _SQL_TEMPLATE.format(directive="-- confiture: no-transaction\n\n" if no_transaction else "")
 
 
 def render_python(name: str, no_transaction: bool) -> str:
-    """Return a Python migration to be filled in."""
+    """Return the text of an empty Python migration."""
     class_name = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]+", name))
     words = re.sub(r"[_-]+", " ", name)
     return _PYTHON_TEMPLATE.format(
@@ -93,5 +96,6 @@ def _choose_version(folder: Path) -> str:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    # "x" never overwrites: two processes may choose the same version.
     with path.open("x", encoding="utf-8") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""Where reports go: ``--output`` opened before anything runs, written at the end."""
+"""Opens the files of ``--output`` before anything runs, and writes the reports at the end."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, R
 
 @frozen
 class OutputTarget:
-    """One report.
+    """One report to write: its format, and the file or stdout.
 
     Attributes:
-        format: As ``--output`` names it.
-        file: The open file that it goes to; ``None``: stdout.
-        reporter: Who writes it; ``None`` for those that know listings too.
-        appended_files: Open files that something is appended to, each with what writes that.
+        format: The format's name in ``--output``.
+        file: The open file; ``None`` for stdout.
+        reporter: The reporter; ``None`` for text, json and html, which render listings too.
+        appended_files: Open files to append to, each with the renderer of its text.
     """
 
     format: str
@@ -44,7 +44,7 @@ class OutputTarget:
         return self.format == "text" or bool(self.reporter and self.reporter.lines)
 
     def is_compatible_with(self, other: OutputTarget) -> bool:
-        """Return True if both targets can be written: different files, or line formats sharing stdout."""
+        """Return True if both targets can be written: to different files, or as formats that share stdout."""
         if self.file is None and other.file is None:
             return self._is_shareable and other._is_shareable and self.format != other.format
         return self._real_path != other._real_path
@@ -54,7 +54,7 @@ class OutputTarget:
         return os.path.realpath(str(self.file.name)) if self.file else None
 
     def render(self, kind: OutputKind, value: Any) -> str:
-        """Return the words."""
+        """Return the text of the report."""
         if self.reporter is not None:
             return call_reporter(self.reporter.name, self.reporter.render, value)
         render = load_renderer(self.format, kind)
@@ -65,11 +65,11 @@ class OutputTarget:
 
 @frozen
 class Outputs:
-    """All the reports that were asked for.
+    """All reports of one command.
 
     Attributes:
-        targets: In the order of the flags.
-        quiet: Text that nobody asked for by name is left out.
+        targets: The reports, in the order of the flags.
+        quiet: True to leave out the text on stdout.
     """
 
     targets: tuple[OutputTarget, ...]
@@ -85,14 +85,14 @@ class Outputs:
         """Write ``value`` to every target.
 
         Raises:
-            UsageFault: A file cannot be written after all.
+            UsageFault: A file cannot be written; the other reports are written all the same.
         """
         failed: list[UserFault] = []
         for target in self.targets:
             try:
                 self._write(target, kind, value)
             except UserFault as fault:
-                # The other reports are written all the same.
+                # One full disk must not cost the reports on another.
                 failed.append(fault)
         if failed:
             raise failed[0]
@@ -106,7 +106,7 @@ class Outputs:
             _write(file, call_reporter(target.format, render, value), truncate=False)
 
     def drop_text(self) -> Outputs:
-        """Return those that no person reads."""
+        """Return the outputs without text: if a command is refused, stderr has the message."""
         return Outputs(tuple(target for target in self.targets if target.format != "text"), self.quiet)
 
 
@@ -115,12 +115,13 @@ def open_outputs(flags: Flags) -> Iterator[Outputs]:
     """Open every file that ``--output`` names.
 
     Raises:
-        UsageFault: An unknown format, an unwritable file, or two reports for one place.
+        UsageFault: A format is unknown, a file cannot be opened, or two reports have the same target.
     """
     with ExitStack() as stack:
         targets: list[OutputTarget] = []
-        for format, place, by in [_parse_output(wanted, flags) for wanted in flags.output]:
-            new = _open_target(format, place, by, stack)
+        # All values are parsed before the first file is opened: an unknown format creates no file.
+        for format, place, reporter in [_parse_output(wanted, flags) for wanted in flags.output]:
+            new = _open_target(format, place, reporter, stack)
             if not all(map(new.is_compatible_with, targets)):
                 wanted = f"{format}={place}" if place else format
                 raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
@@ -135,15 +136,15 @@ def _open_target(
     format: str, file_name: str | None, reporter: Reporter | None, stack: ExitStack
 ) -> OutputTarget:
     file = stack.enter_context(_open_file(file_name)) if file_name else None
-    further = [
+    appended = [
         (stack.enter_context(_open_file(name, os.O_APPEND)), render)
         for name, render in _list_appended(reporter)
     ]
-    return OutputTarget(format, file, reporter, tuple(further))
+    return OutputTarget(format, file, reporter, tuple(appended))
 
 
 def _measure_width(kind: OutputKind) -> dict[str, int]:
-    """Return the terminal's width; text for a file or pipe is not wrapped, so that grep works."""
+    """Return the terminal's width; nothing for a file or pipe: grep needs lines that are not wrapped."""
     if kind != "report" or not sys.stdout.isatty():
         return {}
     return {"max_width": shutil.get_terminal_size().columns}
@@ -152,26 +153,26 @@ def _measure_width(kind: OutputKind) -> dict[str, int]:
 def _parse_output(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
     """Parse one ``--output`` value; the reporter is ``None`` for text, json and html."""
     format, equals, file = wanted.partition("=")
-    by = None if format in FORMATS else find_plugin_reporter(wanted, format, flags)
+    reporter = None if format in FORMATS else find_plugin_reporter(wanted, format, flags)
     if format in BUILTIN_FORMATS:
-        by = load_builtin_reporter(format)
+        reporter = load_builtin_reporter(format)
     if equals and not file:
         raise UsageFault(f"--output {wanted}: the file's name is missing", hint=f"--output {format}=FILE")
-    return format, file or None, by
+    return format, file or None, reporter
 
 
 def _list_appended(reporter: Reporter | None) -> Iterator[tuple[str, Render]]:
-    """Yield the files that the environment names for what a reporter appends, each with what writes it."""
+    """Yield the files that the environment names for a reporter to append to, each with its renderer."""
     for variable, render in reporter.appended.items() if reporter else ():
         if file := os.environ.get(variable):
             yield file, render
 
 
 def _open_file(file: str, extra_flags: int = 0) -> FileIO:
-    # Not truncated yet: a report of before stays until there is a new one.
+    # Not truncated yet: if the run crashes, the previous report is still there.
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | extra_flags
     try:
-        # Unbuffered: closing it has nothing left to fail at.
+        # Unbuffered, so that every write error is raised by write(), none by close().
         return open(file, "wb", buffering=0, opener=lambda path, _: os.open(path, flags, 0o666))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
@@ -179,10 +180,13 @@ def _open_file(file: str, extra_flags: int = 0) -> FileIO:
 
 
 def _write(file: FileIO, text: str, *, truncate: bool = True) -> None:
+    # A file name may contain a lone surrogate, which UTF-8 cannot encode.
     rest = memoryview(text.encode("utf-8", "backslashreplace"))
     try:
+        # A device or a pipe (/dev/stderr) cannot be truncated.
         if truncate and stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate(0)
+        # An unbuffered write may take only a part, for example into a pipe.
         while rest:
             rest = rest[file.write(rest) :]
     except BrokenPipeError:
@@ -196,7 +200,7 @@ def _print(text: str) -> None:
         click.echo(text, nl=False, color=True)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read it has read enough; what was done and its exit code stay.
+        # The reader has closed the pipe. The work is done, and its exit code stays.
         _discard_stdout()
 
 
@@ -205,10 +209,10 @@ def _discard_stdout() -> None:
 
 
 def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
-    """Return the reporter of that name of a plugin that takes part; plugins are imported only for this.
+    """Return a plugin's reporter by its name; loads the plugins that the flags choose.
 
     Raises:
-        ConfitureError: There is none, or the plugins cannot be used.
+        ConfitureError: There is no such format, or a plugin cannot be loaded.
     """
     from confiture.output.collect_reporters import collect_reporters
     from confiture.plugins.find import find_plugins
@@ -226,10 +230,10 @@ def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
 
 
 def call_reporter(format: str, render: Render, value: Any) -> str:
-    """Return what a reporter makes of a report.
+    """Return the text that a reporter renders.
 
     Raises:
-        PluginFault: It raises, or returns something else than text.
+        PluginFault: A plugin's reporter raises an error, or does not return text.
     """
     hint = "fix the plugin that provides this format, or use another format"
     try:
@@ -244,7 +248,7 @@ def call_reporter(format: str, render: Render, value: Any) -> str:
 
 
 def build_render_context() -> RenderContext:
-    """Return the repository around the working directory; reports give paths relative to it."""
+    """Return the repository that contains the working directory, so that paths can be relative to it."""
     here = Path.cwd()
     root = next((parent for parent in (here, *here.parents) if (parent / ".git").exists()), here)
     return RenderContext(root.as_posix(), here.as_posix())

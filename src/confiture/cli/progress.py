@@ -1,4 +1,4 @@
-"""Show progress on stderr: live at a terminal, plain lines elsewhere, JSON for machines."""
+"""Shows progress on stderr: live at a terminal, plain lines elsewhere, JSON with ``--log-format json``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,6 @@ from confiture.output.format import format_duration
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import Activity
-
-if TYPE_CHECKING:
-    from confiture.engine.blockers import Activity
     from confiture.models.report import MigrationReport
 
 
@@ -30,29 +27,29 @@ class ProgressDisplay(Protocol):
     """Receives the progress of a run."""
 
     def __call__(self, line: str) -> None:
-        """Take a line for a person."""
+        """Show one line."""
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
-        """Take what tells what runs."""
+        """Begin to show the current activity, which ``read_activity`` returns."""
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Take note that a migration has ended."""
+        """Show that a migration has ended."""
 
 
 @contextmanager
 def open_progress(flags: Flags) -> Iterator[ProgressDisplay | None]:
-    """Yield the progress listener that fits stderr, and set the log threshold."""
+    """Yield the display that suits stderr, ``None`` with ``--quiet``; set the log threshold."""
     set_threshold(_choose_threshold(flags))
     if flags.quiet:
         yield None
     elif is_json():
         yield JsonProgress()
     elif sys.stderr.isatty() and sys.stdout.isatty() and not flags.verbose:
-        passing = TerminalProgress()
+        display = TerminalProgress()
         try:
-            yield passing
+            yield display
         finally:
-            passing.stop()
+            display.stop()
     else:
         yield LineProgress()
 
@@ -66,33 +63,33 @@ def _choose_threshold(flags: Flags) -> int:
 
 
 class LineProgress:
-    """A plain line a step."""
+    """Prints one plain line per step."""
 
     def __call__(self, line: str) -> None:
-        """Print it."""
+        """Print the line."""
         say([escape_control(line)])
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
-        """Leave it at a line a step."""
+        """Do nothing: only whole steps are shown."""
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Leave it at the line."""
+        """Do nothing: the line of the step has said it."""
 
 
 class JsonProgress:
-    """An object a step, for machines."""
+    """Logs one JSON object per migration."""
 
     def __call__(self, line: str) -> None:
-        """Leave it: the object says more."""
+        """Do nothing: ``report_migration`` logs more."""
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
-        """Leave it at an object a step."""
+        """Do nothing: only whole migrations are logged."""
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Log what became of it."""
+        """Log the outcome of a migration."""
         log = get_logger("confiture")
-        tell = log.error if report.outcome == "failed" else log.info
-        tell(
+        emit = log.error if report.outcome == "failed" else log.info
+        emit(
             f"migration.{report.outcome}",
             version=report.version,
             name=report.name,
@@ -104,28 +101,27 @@ class JsonProgress:
 
 @define
 class TerminalProgress:
-    """One passing line at a terminal; live, with what runs, for anything over a second."""
+    """Shows one line that is overwritten, and the running statement if a step takes over a second."""
 
     _live: LiveDisplay | None = field(default=None)
 
     def __call__(self, line: str) -> None:
-        """Show it in place of the last one."""
+        """Replace the previous line with this one."""
         if self._live:
             self._live.pause()
         _print_line(line)
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
-        """Begin to show what runs."""
-
+        """Begin to show the current activity."""
         self.stop()
         self._live = LiveDisplay(read_activity)
         self._live.start()
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Leave it at the line."""
+        """Do nothing: the line of the step has said it."""
 
     def stop(self) -> None:
-        """Take it all away again."""
+        """Remove the display and the line, so that the report starts on an empty line."""
         if self._live:
             self._live.stop()
             self._live = None
@@ -138,6 +134,7 @@ def _print_line(line: str) -> None:
         click.echo(f"\r\x1b[K{escape_control(line)[:room]}", err=True, nl=False)
 
 
+# Ten times a second looks continuous.
 _INTERVAL_S = 0.1
 _LIVE_AFTER_MS = 1000.0
 
@@ -157,17 +154,17 @@ class LiveDisplay:
     _display: Any = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread."""
         self._thread = threading.Thread(target=self._watch, name="confiture-progress", daemon=True)
         self._thread.start()
 
     def pause(self) -> None:
-        """Take the drawing away, until there is something to draw again."""
+        """Remove the display until the next activity that takes long enough."""
         with self._drawing:
             self._clear()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop the thread and remove the display."""
         self._stop.set()
         if self._thread:
             self._thread.join()
@@ -179,10 +176,12 @@ class LiveDisplay:
             with self._drawing:
                 if now is None or now.elapsed_ms < _LIVE_AFTER_MS:
                     self._clear()
+                # stop() may have been called while the activity was read: then nothing would remove it again.
                 elif not self._stop.is_set():
                     self._draw(now)
 
     def _draw(self, activity: Activity) -> None:
+        # Imported here: rich is slow to import, and most runs draw nothing.
         from rich.text import Text
 
         if self._display is None:
@@ -202,9 +201,9 @@ def _build_display() -> Any:
     from rich.console import Console
     from rich.live import Live as Display
 
-    # The passing line may still stand there.
+    # Erase the line that TerminalProgress has printed.
     sys.stderr.write("\r\x1b[K")
-    # sys.stdout and sys.stderr are global; a thread must not redirect them under the main thread.
+    # rich would replace sys.stdout and sys.stderr, which are global, while the main thread prints.
     return Display(
         console=Console(stderr=True),
         auto_refresh=False,

@@ -1,4 +1,4 @@
-"""Define the flags that choose where and how to rehearse."""
+"""Defines the flags that choose where and how to rehearse."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class RehearsalOptions:
     """How to rehearse.
 
     Attributes:
-        place: Which of the three places.
-        sample_rows: How many rows of each table to copy; ``None``: none.
+        place: ``transaction``, ``clone`` or ``embedded``; ``None`` for the default.
+        sample_rows: The number of rows to copy per table; ``None`` to copy none.
         explain: True to include query plans.
-        repeat: How many times.
-        production: The file of production's statistics; ``None`` without estimates.
-        budget_s: For rehearsing at several sizes, in seconds.
+        repeat: The number of rehearsals; ``None`` for one.
+        production: The file with production's statistics; ``None`` to make no estimates.
+        budget_s: The time for rehearsing at several sizes, in seconds; ``None`` for the default.
     """
 
     place: RehearsalTarget | None = None
@@ -80,10 +80,10 @@ class RehearsalOptions:
     budget_s: float | None = None
 
     def check(self, *, rehearses: bool) -> None:
-        """Refuse flags that do not go together.
+        """Refuse flags that cannot be combined.
 
         Raises:
-            click.UsageError: They do not.
+            click.UsageError: A flag needs another one that was not given.
         """
         given = {
             "--in": self.place,
@@ -106,7 +106,7 @@ class RehearsalOptions:
         """The keyword arguments for ``operations.run``.
 
         Raises:
-            StatisticsFault: The file of production's statistics cannot be used.
+            StatisticsFault: The file with production's statistics cannot be read or is not valid.
         """
         return {
             "production": self._read_production(),

@@ -111,7 +111,7 @@ def _apply(
 
 
 def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
-    """Return what would be run, to see whether it is still what was judged."""
+    """Return version and checksum of every migration, to detect changes during the rehearsal."""
     from confiture.migrations.folder import read_folder
 
     try:
@@ -122,7 +122,7 @@ def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
 
 
 def _check_pg_dump(settings: Settings) -> None:
-    """Refuse before anything is applied what would be refused afterwards."""
+    """Check that a suitable ``pg_dump`` is installed, before anything is applied."""
     from confiture.postgres.connect import open_connection
     from confiture.postgres.dump import choose_pg_dump
 

@@ -21,10 +21,10 @@ def export(flags: Flags) -> int:
 
     confiture stats export --url PRODUCTION > production.json
     """
-    from confiture.estimate.export import export as exported
+    from confiture.estimate.export import export as read_statistics
 
     with open_outputs(flags) as out:
         with open_server(read_settings(flags)) as settings:
-            statistics = exported(settings)
+            statistics = read_statistics(settings)
         out.write("statistics", statistics)
     return 0
