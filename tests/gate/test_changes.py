@@ -91,11 +91,11 @@ def test_other_folders_do_not_matter_and_the_users_settings_neither(repository, 
 @pytest.mark.parametrize(
     ("since", "message"),
     [
-        ("nowhere", "git knows no such commit here"),
+        ("nowhere", "git knows no such commit"),
         ("--output=jam", "is not the name of a commit"),
         ("", "is not the name of a commit"),
         ("a\0b", "is not the name of a commit"),
-        ("main:migrations", "git knows no such commit here"),
+        ("main:migrations", "git knows no such commit"),
     ],
 )
 def test_a_commit_that_there_is_not_is_an_error(repository, since, message):
@@ -124,7 +124,7 @@ def test_branches_without_a_common_commit_are_an_error(repository, git):
     git("commit", "--quiet", "--allow-empty", "-m", "other")
     repository.write("0001_orders.sql", INDEX)
 
-    with pytest.raises(UsageFault, match="HEAD and main share no commit"):
+    with pytest.raises(UsageFault, match="HEAD and main have no common ancestor"):
         changed(repository)
 
 
@@ -139,7 +139,7 @@ def shallow(repository, git, tmp_path) -> Project:
 
 
 def test_a_shallow_clone_that_does_not_know_the_branch_says_what_to_fetch(shallow):
-    with pytest.raises(UsageFault, match="git knows no such commit here") as caught:
+    with pytest.raises(UsageFault, match="git knows no such commit") as caught:
         changed(shallow, "origin/main")
 
     assert "fetch-depth: 0" in (caught.value.hint or "")

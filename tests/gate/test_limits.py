@@ -40,7 +40,7 @@ class TestBlocking:
 
         assert (found.rule, found.severity, found.basis) == ("limit-block", "error", "measured")
         assert (found.file, found.line, found.relation) == ("migrations/1_jam.sql", 7, ORDERS)
-        assert found.message == "writes of public.orders blocked for 2.5 s, 2s at most"
+        assert found.message == "writes of public.orders blocked for 2.5 s, limit 2s"
 
     def test_as_long_as_the_limit_is_not_too_long(self):
         assert over(migration(statement(locks=(lock(2_000.0),))), max_block="2s") == []
@@ -104,7 +104,7 @@ class TestTogether:
         found = over(migration(version="1"), migration(version="2", duration_ms=15.0), max_duration="20ms")
 
         assert [(each.rule, each.migration) for each in found] == [("limit-duration", "2")]
-        assert found[0].message == "the migrations took 25 ms, 20ms at most"
+        assert found[0].message == "the migrations took 25 ms, limit 20ms"
 
     def test_bytes_rewritten_are_added_up_and_the_largest_is_named(self):
         small = statement(1, rewrites=(ORDERS,), rewritten_bytes=400_000)
@@ -113,7 +113,7 @@ class TestTogether:
         (found,) = over(migration(small, large), max_rewritten="1MB")
 
         assert (found.rule, found.line) == ("limit-rewritten", 9)
-        assert found.message == "rewritten tables and indexes total 1.1 MB, 1MB at most"
+        assert found.message == "rewritten tables and indexes total 1.1 MB, limit 1MB"
 
     def test_wal_of_statements_and_hooks_is_added_up(self):
         made = migration(statement(wal_bytes=600), hooks=(hook(wal_bytes=600),))
@@ -133,8 +133,8 @@ class TestTogether:
                 "the size of the rewritten public.orders",
             ),
             (migration(rewrites=(ORDERS,)), "max_rewritten", "the size of the rewritten public.orders"),
-            (migration(statement()), "max_wal", "the WAL of one of its steps was not measured"),
-            (migration(hooks=(hook(),)), "max_wal", "the WAL of one of its steps was not measured"),
+            (migration(statement()), "max_wal", "the WAL of a statement or hook was not measured"),
+            (migration(hooks=(hook(),)), "max_wal", "the WAL of a statement or hook was not measured"),
             (migration(duration_ms=None), "max_duration", "its duration was not measured"),
         ],
     )
@@ -151,7 +151,7 @@ class TestHooksAndEstimates:
     def test_a_slow_hook_is_named(self):
         (found,) = over(migration(hooks=(hook(80.0), hook(5.0))), max_hook_duration="50ms")
 
-        assert found.message == "hook backfill after_ddl fill took 80 ms, 50ms at most"
+        assert found.message == "hook backfill after_ddl fill took 80 ms, limit 50ms"
 
     @pytest.mark.parametrize(("upper_ms", "count"), [(9_000.0, 0), (11_000.0, 1)])
     def test_the_upper_end_of_the_interval_is_limited(self, upper_ms, count):

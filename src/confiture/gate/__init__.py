@@ -1,8 +1,8 @@
-"""The gate: the policy that turns a report's findings and measurements into an exit code. Pure.
+"""The gate: the policy that turns a report's findings and measurements into an exit code.
 
-``policy`` is what the configuration says, ``limits`` judges what was measured, ``scope`` says which
-migrations are judged at all, ``accepted`` which findings were let in before, ``lint_options`` decides, and
-``verdict`` words it.
+``confiture.config.gate_policy`` reads the policy. ``limits`` compares measurements with its limits, ``scope``
+says which migrations are checked, ``accepted`` which findings were accepted before, and ``judge`` decides.
+Nothing here uses a database.
 """
 
 ACCEPTED_FILE = ".confiture-accepted.json"

@@ -1,4 +1,4 @@
-"""Read and write the file of accepted findings, which may only shrink."""
+"""Reads and writes the file of accepted findings, which may only shrink."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ENTRY_KEYS = ("file", "rule", "relation", "basis", "fingerprint")
 
 @frozen(order=True)
 class AcceptedFinding:
-    """A finding that does not fail the gate any more.
+    """A finding that no longer fails the gate.
 
     Attributes:
-        file: As reports show it.
-        relation: Empty if the finding names none.
-        basis: ``measured`` or ``static``: what found it.
-        fingerprint: Identifies the finding even if lines are added above it.
+        file: The migration's file, as reports show it.
+        relation: The relation; empty if the finding names none.
+        basis: ``measured`` (found by a rehearsal) or ``static`` (found in the text).
+        fingerprint: Identifies the finding, even if its line moves.
     """
 
     file: str
@@ -33,7 +33,7 @@ class AcceptedFinding:
 
 @frozen
 class AcceptedChange:
-    """How the file of accepted findings changes.
+    """The difference between the file of accepted findings and the current findings.
 
     Attributes:
         kept: Findings to keep in the file.
@@ -49,7 +49,8 @@ class AcceptedChange:
 def select_acceptable(findings: Iterable[Finding]) -> tuple[AcceptedFinding, ...]:
     """Return the findings that can be accepted: errors and warnings that are not ignored.
 
-    An exceeded limit cannot be accepted; raise the limit in the configuration, which shows by how much.
+    An exceeded limit cannot be accepted: its fingerprint would be the same however far it is exceeded. Raise
+    the limit in the configuration instead.
     """
     return tuple(
         sorted(
@@ -76,11 +77,12 @@ def compare_accepted(
     Args:
         before: The findings in the file.
         found: The current findings.
-        examined: Of ``before``, what would have been found if it were still there.
+        examined: The part of ``before`` that this run would have found if it still existed. Only these can be
+            gone.
     """
-    there = {entry.fingerprint for entry in found}
+    current = {entry.fingerprint for entry in found}
     known = {entry.fingerprint for entry in before}
-    gone = tuple(sorted(entry for entry in examined if entry.fingerprint not in there))
+    gone = tuple(sorted(entry for entry in examined if entry.fingerprint not in current))
     return AcceptedChange(
         kept=tuple(sorted({*before} - {*gone})),
         new=tuple(sorted(entry for entry in found if entry.fingerprint not in known)),
@@ -89,17 +91,17 @@ def compare_accepted(
 
 
 def format_accepted(accepted: Iterable[AcceptedFinding]) -> str:
-    """Return the file's text: JSON, sorted, a finding a line, so that two branches merge."""
+    """Return the file's text: JSON, sorted, with one finding per line, so that git can merge branches."""
     lines = [json.dumps({key: getattr(entry, key) for key in _ENTRY_KEYS}) for entry in sorted(accepted)]
     body = ",\n".join(f"    {line}" for line in lines)
     return '{\n  "accepted": [\n' + body + ("\n" if lines else "") + "  ]\n}\n"
 
 
 def parse_accepted(text: str, name: str) -> tuple[AcceptedFinding, ...]:
-    """Return what the file's text holds.
+    """Return the findings in the file's text.
 
     Raises:
-        ConfigurationFault: It is not what ``written`` returns.
+        ConfigurationFault: The text does not have the form that ``format_accepted`` writes.
     """
     try:
         entries = json.loads(text)["accepted"]

@@ -1,4 +1,4 @@
-"""Which files changed since a commit: asked of git, which must answer."""
+"""Asks git which files changed since a commit; it is an error if git cannot say."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ _FETCH_HINT = "fetch the whole history: git fetch --unshallow, or fetch-depth: 0
 
 
 def list_changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
-    """Return the files at ``places`` that differ from where HEAD's branch left ``since``, absolute.
+    """Return the files in ``places`` that changed since HEAD's branch left ``since``, as absolute paths.
 
     Uncommitted and untracked files count as changed.
 
     Raises:
-        UsageFault: git cannot tell.
+        UsageFault: git cannot determine the changed files.
     """
     folder = _find_folder(places[0])
     _run_git(folder, since, "rev-parse", "--show-toplevel")
     commit = _resolve_commit(folder, since)
     base = _find_merge_base(folder, since, commit)
     names = [str(place.absolute()) for place in places]
+    # These override the user's git configuration: a renamed file counts as changed, paths are relative to the
+    # top folder, and -z leaves names with special characters unquoted.
     options = ("--no-renames", "--no-relative", "--diff-filter=d", "-z")
     tracked = _run_git(folder, since, "diff", "--name-only", *options, base, "--", *names)
     top = Path(_run_git(folder, since, "rev-parse", "--show-toplevel").removesuffix("\n"))
@@ -36,6 +38,7 @@ def _find_folder(place: Path) -> Path:
 
 
 def _resolve_commit(folder: Path, since: str) -> str:
+    # A name that begins with a dash would be an option of git.
     if since.startswith("-") or not since.strip() or "\0" in since:
         raise UsageFault(f"--since {since!r} is not the name of a commit", hint="--since origin/main")
     try:
@@ -44,7 +47,7 @@ def _resolve_commit(folder: Path, since: str) -> str:
         hint = (
             _FETCH_HINT if _is_shallow(folder, since) else f"git fetch origin {since.removeprefix('origin/')}"
         )
-        raise UsageFault(f"--since {since}: git knows no such commit here", hint=hint) from None
+        raise UsageFault(f"--since {since}: git knows no such commit", hint=hint) from None
 
 
 def _find_merge_base(folder: Path, since: str, commit: str) -> str:
@@ -52,9 +55,11 @@ def _find_merge_base(folder: Path, since: str, commit: str) -> str:
         return _run_git(folder, since, "merge-base", commit, "HEAD").strip()
     except UsageFault as fault:
         if _is_shallow(folder, since):
-            why = f"--since {since}: this clone is shallow, and holds no commit that {since} and HEAD share"
+            why = f"--since {since}: this clone is shallow and has no common ancestor of {since} and HEAD"
             raise UsageFault(why, hint=_FETCH_HINT) from None
-        raise UsageFault(f"--since {since}: HEAD and {since} share no commit", hint=fault.hint) from None
+        raise UsageFault(
+            f"--since {since}: HEAD and {since} have no common ancestor", hint=fault.hint
+        ) from None
 
 
 def _is_shallow(folder: Path, since: str) -> bool:
@@ -72,9 +77,9 @@ def _run_git(folder: Path, since: str, *arguments: str) -> str:
     except OSError as error:
         raise UsageFault(f"--since {since}: git cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise UsageFault(
-            f"--since {since}: git {arguments[0]} failed: {said[0] if said else f'code {done.returncode}'}",
+            f"--since {since}: git {arguments[0]} failed: {lines[0] if lines else f'code {done.returncode}'}",
             hint="solve the problem with git, or leave out --since to check all migrations",
         )
     return done.stdout.decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""Judge a report by a policy: which findings count, and whether one of them fails the gate."""
+"""Judges a report by a policy: which findings count, and whether they fail the gate."""
 
 from __future__ import annotations
 

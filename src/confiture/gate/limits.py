@@ -1,4 +1,4 @@
-"""Compare the measurements with the limits; an unknown value counts as exceeded."""
+"""Compares the measurements with the limits; an unknown value counts as exceeded."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ LIMIT_RULES = {
     "max_wal": "limit-wal",
     "max_estimated": "limit-estimated",
 }
+# The values of NotSeen.what: unobserved scans change no limit, unknown long blocks every one.
 _IRRELEVANT_UNSEEN = "scans"
 _UNKNOWN_LONG_BLOCKS = "long blocks"
 
 
 @frozen
 class _LimitBreach:
-    """Something over a limit, or unknown.
+    """A limit that is exceeded, or cannot be checked.
 
     Attributes:
-        key: The limit's key.
+        key: The limit's key in the policy.
         message: The measured value and the limit, or why the value is unknown.
-        statement: The statement responsible, if there is one.
-        known: ``False``: it could not be measured.
+        migration: The migration that exceeds the limit, or contributes most to a total.
+        relation: The blocked relation, for ``max_block``.
+        statement: The statement that contributes most; ``None`` if there is none.
+        known: False if the value could not be measured.
     """
 
     key: str
@@ -49,8 +52,8 @@ def find_exceeded(
     """Return a finding for each exceeded limit.
 
     Args:
-        migrations: Those that are judged, as they were rehearsed.
-        policy: The limits.
+        migrations: The rehearsed migrations that the gate checks.
+        policy: The policy with the limits.
         files: The file of each version, as reports show it.
     """
     found = [over for migration in migrations for over in _check_migration(migration, policy)]
@@ -97,7 +100,8 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
         limit = policy.find_block_limit(relation)
         if limit is None:
             continue
-        # Blocked by a lock on something else, an index or a parent: as long as the longest, at most.
+        # A relation that is not locked itself is blocked by a lock on an index or a parent. Which one is not
+        # recorded, so the longest lock is the upper bound.
         held_ms = [lock.held_ms for lock in locks] or [longest_ms]
         taker = _find_blocker(migration, relation)
         if None in held_ms:
@@ -105,12 +109,12 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
             yield _report_unknown(key, limit, migration, why, relation, taker)
         elif (most_ms := max(value or 0.0 for value in held_ms)) > limit.most:
             what = " and ".join(_list_blocked_access(migration, relation, locks))
-            said = f"{what} of {relation} blocked for {format_duration(most_ms)}, {limit.written} at most"
-            yield _LimitBreach(key, said, migration, relation, taker)
+            message = f"{what} of {relation} blocked for {format_duration(most_ms)}, limit {limit.written}"
+            yield _LimitBreach(key, message, migration, relation, taker)
 
 
 def _group_blocking_locks(migration: MigrationReport) -> dict[str, list[Lock]]:
-    """Return every relation that is blocked, with its own locks that do so."""
+    """Return every blocked relation with the locks on it that block others; none if a lock elsewhere does."""
     found: dict[str, list[Lock]] = {}
     for lock in _list_locks(migration):
         if lock.blocks:
@@ -149,8 +153,8 @@ def _check_hooks(migration: MigrationReport, limit: Limit) -> Iterator[_LimitBre
     for hook in migration.hooks:
         if hook.duration_ms > limit.most:
             took = format_duration(hook.duration_ms)
-            said = f"hook {_format_hook_name(hook)} took {took}, {limit.written} at most"
-            yield _LimitBreach("max_hook_duration", said, migration)
+            message = f"hook {_format_hook_name(hook)} took {took}, limit {limit.written}"
+            yield _LimitBreach("max_hook_duration", message, migration)
 
 
 def _format_hook_name(hook: HookReport) -> str:
@@ -164,8 +168,8 @@ def _check_estimate(migration: MigrationReport, limit: Limit) -> Iterator[_Limit
         yield _report_unknown("max_estimated", limit, migration, why)
     elif (upper_ms := estimate.interval90_ms[1]) > limit.most:
         upper = format_duration(upper_ms)
-        said = f"may take up to {upper} in production (90 % interval), {limit.written} at most"
-        yield _LimitBreach("max_estimated", said, migration)
+        message = f"may take up to {upper} in production (90 % interval), limit {limit.written}"
+        yield _LimitBreach("max_estimated", message, migration)
 
 
 # All of them together.
@@ -186,8 +190,8 @@ def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iter
         total = sum(amount for amount, _, _ in amounts)
         if total > limit.most:
             worst, (_, _, statement) = max(zip(migrations, amounts, strict=True), key=lambda pair: pair[1][0])
-            said = f"{_TOTAL_PHRASES[key]} {words(total)}, {limit.written} at most"
-            yield _LimitBreach(key, said, worst, statement=statement)
+            message = f"{_TOTAL_PHRASES[key]} {words(total)}, limit {limit.written}"
+            yield _LimitBreach(key, message, worst, statement=statement)
 
 
 _TOTAL_PHRASES = {
@@ -211,15 +215,17 @@ def _measure_duration(migration: MigrationReport) -> _Amount:
 
 
 def _measure_rewritten(migration: MigrationReport) -> _Amount:
-    told = {name for statement in migration.statements for name in statement.rewrites}
-    lost = [
+    by_statements = {name for statement in migration.statements for name in statement.rewrites}
+    unmeasured = [
         statement
         for statement in migration.statements
         if statement.rewrites and statement.rewritten_bytes is None
     ]
     why = _explain_unknown(migration)
     if unsized := sorted(
-        {*migration.rewrites} - told | {name for report in lost for name in report.rewrites}
+        # Rewritten by a hook, whose bytes are not measured, or by a statement that was not measured.
+        {*migration.rewrites} - by_statements
+        | {name for statement in unmeasured for name in statement.rewrites}
     ):
         why = why or f"the size of the rewritten {unsized[0]} was not measured"
     return _add_amounts(
@@ -231,7 +237,7 @@ def _measure_wal(migration: MigrationReport) -> _Amount:
     steps: list[StatementReport | HookReport] = [*migration.statements, *migration.hooks]
     why = _explain_unknown(migration)
     if any(step.wal_bytes is None for step in steps):
-        why = why or "the WAL of one of its steps was not measured"
+        why = why or "the WAL of a statement or hook was not measured"
     hooks = sum(hook.wal_bytes or 0 for hook in migration.hooks)
     total, why, worst = _add_amounts(
         [statement.wal_bytes or 0 for statement in migration.statements], migration, why
@@ -256,14 +262,14 @@ def _report_unknown(
     statement: StatementReport | None = None,
 ) -> _LimitBreach:
     name = f"{key} = {limit.written}" if limit else key
-    said = f"cannot check {name} (unknown counts as exceeded): {why}"
+    message = f"cannot check {name} (unknown counts as exceeded): {why}"
     return _LimitBreach(
-        key, said, migration, relation, statement or _find_not_rehearsed(migration), known=False
+        key, message, migration, relation, statement or _find_not_rehearsed(migration), known=False
     )
 
 
 def _explain_unknown(migration: MigrationReport, *, locks: bool = False) -> str | None:
-    """Return why what was measured of a migration is not all there was."""
+    """Return why the measurements of a migration are incomplete; ``None`` if they are complete."""
     if statement := _find_not_rehearsed(migration):
         return f"a statement was not rehearsed: {statement.not_rehearsed}"
     if migration.outcome == "not_rehearsed":

@@ -1,4 +1,4 @@
-"""Which migrations are judged: all, those after a version, or those that changed."""
+"""Decides which migrations the gate checks: all, those after a version, or those that changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Scope:
     """The migrations that the gate checks; all others are only reported.
 
     Attributes:
-        after: Versions above this one.
-        since: The commit that ``files`` were compared with, as it was given.
-        files: The files that changed, as reports show them; ``None``: all count as changed.
-        versions: The versions that these belong to, their companions' included.
+        after: Check only versions above this one; ``None`` to check all.
+        since: The commit that ``files`` were compared with, as the user wrote it.
+        files: The files that changed, as reports show them; ``None`` if all count as changed.
+        versions: The versions of these files. A changed ``.check.sql`` has the version of its migration.
     """
 
     after: str | None = None
@@ -28,7 +28,7 @@ class Scope:
         return self._is_new(version) and self._has_changed(version, file)
 
     def _is_new(self, version: str) -> bool:
-        # A file given by name need not have a version: then it is no older one.
+        # A file that the user names may have no version; such a file counts as new.
         return not (self.after and version) or parse_version(version) > parse_version(self.after)
 
     def _has_changed(self, version: str, file: str | None) -> bool:
@@ -38,7 +38,7 @@ class Scope:
 
     @property
     def description(self) -> str | None:
-        """The scope in words; ``None`` if it is everything."""
+        """The scope as a phrase; ``None`` if all migrations are checked."""
         parts = [f"newer than {self.after}"] if self.after else []
         parts += [f"changed since {self.since}"] if self.since else []
         return " and ".join(parts) or None

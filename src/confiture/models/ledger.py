@@ -1,4 +1,4 @@
-"""The ledger's values: history, disagreements, unfinished migrations and repairs."""
+"""Values that describe the ledger: history, disagreements, unfinished migrations and repairs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BaselineOutcome = Literal["recorded", "would-record", "applied"]
 
 @frozen
 class PluginRecord:
-    """A plugin that took part, with the version it had then."""
+    """A plugin that took part in a migration, with its version at that time."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class PluginRecord:
 
 @frozen
 class HookRecord:
-    """A hook that ran."""
+    """A hook that ran in a migration."""
 
     phase: str
     hook: str
@@ -33,16 +33,16 @@ class HookRecord:
 
 @frozen
 class HistoryRecord:
-    """One migration as the history tells it.
+    """One applied migration in the history.
 
     Attributes:
-        applied_at: ISO 8601 with time zone.
-        applied_by: The role.
-        duration_ms: In milliseconds; ``None`` if it was not run.
-        transactional: ``False``: statement by statement.
-        baseline: Recorded as applied without running.
-        plugins: Those that took part.
-        hooks: Those that ran, in order.
+        applied_at: When it was applied, in ISO 8601 with time zone.
+        applied_by: The role that applied it.
+        duration_ms: How long it took, in milliseconds; ``None`` if it was not run.
+        transactional: False for a no-transaction migration.
+        baseline: True if it was recorded as applied without running.
+        plugins: The plugins that took part.
+        hooks: The hooks that ran, in order.
     """
 
     version: str
@@ -62,13 +62,13 @@ class Disagreement:
 
     Attributes:
         what: The kind of disagreement.
-        version: Of the migration, as written.
-        name: Of the migration.
+        version: The version of the migration, as written.
+        name: The name of the migration.
         message: The problem.
         hint: The next step.
-        plugin: The plugin concerned, else ``None``.
+        plugin: The plugin, if the disagreement is about one, else ``None``.
         recorded: The value in the ledger: a checksum, or a plugin's version.
-        found: The current value; ``None`` if it is gone.
+        found: The current value; ``None`` if the file or plugin is missing.
     """
 
     what: DisagreementKind
@@ -104,8 +104,9 @@ class StatementProgress:
     Attributes:
         line: 1-based; ``None`` if the statement is no longer in the file.
         sql: Its text; empty if the statement is no longer in the file.
-        state: ``begun``: whether it ended is not recorded; ``changed``: done, with another text.
-        at: When it ended, or was begun; ISO 8601.
+        state: ``done``; ``begun`` (started, and not recorded as ended); ``pending``; or ``changed`` (done,
+            and its text has changed since).
+        at: When it ended or, if begun, started; ISO 8601.
     """
 
     line: int | None
@@ -126,11 +127,11 @@ class HookProgress:
 
 @frozen
 class InvalidIndex:
-    """An index that a failed CONCURRENTLY left.
+    """An invalid index that a failed CREATE INDEX CONCURRENTLY left.
 
     Attributes:
-        index: Qualified and quoted.
-        builder_pid: The session that is still building it, else ``None``.
+        index: The name, schema-qualified and quoted.
+        builder_pid: The process id of the session that is still building it, else ``None``.
     """
 
     index: str
@@ -139,15 +140,15 @@ class InvalidIndex:
 
 @frozen
 class UnfinishedMigration:
-    """An unfinished migration, and the way on.
+    """An unfinished migration, and the commands that finish it.
 
     Attributes:
-        direction: ``backward`` if its down is unfinished.
-        file: ``None`` if it is missing.
-        statements: All of the file's, in order.
+        direction: ``backward`` if its ``down`` is unfinished.
+        file: The file; ``None`` if it is missing.
+        statements: All statements of the file, in order.
         hooks: The last progress of its generator hooks.
-        invalid_indexes: Left by it.
-        notes: Facts to know before continuing.
+        invalid_indexes: The invalid indexes that it left.
+        notes: What the user must know before continuing.
         commands: The exact next commands, in order; those that end in a semicolon are SQL.
     """
 
@@ -167,7 +168,7 @@ class Repair:
     """The result of ``repair``.
 
     Attributes:
-        unfinished: One each.
+        unfinished: The unfinished migrations.
         disagreements: Changed and missing files.
         done: The changes made to the ledger.
     """
@@ -199,10 +200,10 @@ class Dump:
     """A schema that was written to a file.
 
     Attributes:
-        file: Where; ``-`` for stdout.
+        file: The file's path; ``-`` for stdout.
         changed: True if the file's content changed.
         server_version: ``"18.1"``.
-        pg_dump_version: Of the program that wrote it.
+        pg_dump_version: The version of ``pg_dump`` that wrote it.
     """
 
     file: str
@@ -213,15 +214,15 @@ class Dump:
 
 @frozen
 class LedgerEntry:
-    """One migration as the ledger knows it.
+    """One migration as the ledger records it.
 
     Attributes:
-        version: As written when it was applied.
-        name: The same.
-        checksum: Of its text; ``None`` if it was applied from a class without a file.
-        applied_at: ISO 8601 with time zone; ``None`` while unfinished.
-        done: The SHA-256 of each statement recorded of an unfinished migration, in order.
-        begun: The SHA-256 of the statement that was begun and not recorded as done, if any.
+        version: The version, as written when it was applied.
+        name: The name at that time.
+        checksum: The SHA-256 of its text; ``None`` if it was applied from a class without a file.
+        applied_at: When it was applied, in ISO 8601 with time zone; ``None`` if it is unfinished.
+        done: If unfinished, the SHA-256 of each statement that is done, in order.
+        begun: The SHA-256 of a statement that was started and not recorded as done, else ``None``.
         direction: ``"backward"`` if its ``down`` is unfinished.
     """
 

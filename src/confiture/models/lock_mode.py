@@ -34,7 +34,7 @@ STRONG_MODES = tuple(mode.name for mode in LockMode if mode >= LockMode.ShareLoc
 def keep_strongest(
     locks: Iterable[AnyLock], *, target_of: Callable[[AnyLock], Target], strength_of: Callable[[AnyLock], Any]
 ) -> dict[Target, AnyLock]:
-    """Return one lock for each thing that is locked: the strongest, and of equal ones the first."""
+    """Return the strongest lock per target; of equally strong locks, the first."""
     strongest: dict[Target, AnyLock] = {}
     for lock in locks:
         target = target_of(lock)

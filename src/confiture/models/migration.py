@@ -1,4 +1,4 @@
-"""Define the base class of Python migrations, and the values of a migration file."""
+"""Defines the base class of Python migrations, and the values that describe a migration file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class Migration(ABC):
 
     Attributes:
         connection: The psycopg connection that ``execute`` uses.
-        version: Compared number by number; in a file it may be absent, the file's name says it.
-        name: The same.
-        transactional: ``False`` runs each statement by itself, outside a transaction.
-        lock_timeout: For this migration, as PostgreSQL writes it (``"5s"``); ``None``: the configured one.
-        statement_timeout: The same.
+        version: The version, compared number by number. A class in a file can omit it, as the file's name
+            has it.
+        name: The name; optional in a file, like ``version``.
+        transactional: False to run each statement by itself, outside a transaction.
+        lock_timeout: For this migration, in PostgreSQL's notation (``"5s"``); ``None`` for the configured
+            value.
+        statement_timeout: The same for ``statement_timeout``.
     """
 
     version: ClassVar[str] = ""
@@ -59,17 +61,17 @@ class Migration(ABC):
 
 @frozen
 class MigrationFile:
-    """A migration as it lies in the folder.
+    """A migration file in the migrations folder.
 
     Attributes:
-        version: As written in the file's name.
-        name: As written, empty if the name is missing.
+        version: The version, as written in the file's name.
+        name: The name, as written in the file's name; empty if it has none.
         kind: ``"sql"`` or ``"python"``.
         path: The file with the *up* part.
-        text: Its text: decoded, without BOM, line ends as LF.
+        text: Its text, without BOM, and with LF line ends.
         checksum: SHA-256 of ``text``, in hexadecimal.
-        down_path: The file with the *down* part, if it is a separate file.
-        down_text: Its text.
+        down_path: The file with the *down* part, if that is separate.
+        down_text: The text of that file.
     """
 
     version: str
@@ -83,7 +85,7 @@ class MigrationFile:
 
     @property
     def label(self) -> str:
-        """Version and name as a person reads them."""
+        """The version and name, separated by a space."""
         return f"{self.version} {self.name}".rstrip()
 
 
@@ -95,11 +97,11 @@ class Statement:
         sql: Its text, without the semicolon and without leading comments.
         line: 1-based, in the file.
         column: 1-based, in characters.
-        kind: The parser's name of its node, ``"index_stmt"``.
+        kind: The parser's name of the statement, such as ``"index_stmt"``.
         in_transaction: True if PostgreSQL can run it inside a transaction block.
         copy_data: The data of a ``COPY … FROM STDIN``, else ``None``.
-        ignores: Rules ignored here, each with its reason (``None`` if none was given).
-        node: The parser's tree of it.
+        ignores: The rules that are ignored here, each with its reason (``None`` if none was given).
+        node: The parse tree.
     """
 
     sql: str
@@ -114,15 +116,15 @@ class Statement:
 
 @frozen
 class SqlScript:
-    """One direction of an SQL migration, parsed and found runnable.
+    """One direction of an SQL migration, parsed and checked.
 
     Attributes:
-        file: Where it was read.
-        statements: In order.
-        transactional: ``False`` with ``-- confiture: no-transaction``.
-        lock_timeout: From the directive, else ``None``.
-        statement_timeout: The same.
-        ignores: Rules ignored in the whole file.
+        file: The file it was read from.
+        statements: The statements, in order.
+        transactional: False with ``-- confiture: no-transaction``.
+        lock_timeout: The value of ``-- confiture: lock_timeout=…``, else ``None``.
+        statement_timeout: The value of ``-- confiture: statement_timeout=…``, else ``None``.
+        ignores: The rules that are ignored in the whole file.
     """
 
     file: Path

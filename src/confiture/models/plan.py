@@ -15,12 +15,12 @@ class PlannedStep:
     """One pending migration.
 
     Attributes:
-        version: As written in the file's name.
-        name: As written.
-        file: Where it was read.
+        version: The version, as written in the file's name.
+        name: The name, as written in the file's name.
+        file: The file's path.
         kind: ``"sql"`` or ``"python"``.
-        transactional: ``False``: each statement by itself.
-        statements: The line and text of each; empty for Python, which tells only when it runs.
+        transactional: False if each statement runs by itself.
+        statements: The line and text of each statement; empty for Python, whose SQL is unknown until it runs.
     """
 
     version: str
@@ -33,12 +33,12 @@ class PlannedStep:
 
 @frozen
 class Plan:
-    """The pending migrations and the hooks round them.
+    """The pending migrations and the hooks that would be called.
 
     Attributes:
-        server_version: ``"18.1"``.
-        steps: In the order in which they would run.
-        hooks: For each phase the hooks that would be called, in order.
+        server_version: The server's version, such as ``"18.1"``.
+        steps: The migrations, in the order in which they would run.
+        hooks: The hooks of each phase, in call order.
     """
 
     server_version: str | None

@@ -23,11 +23,12 @@ class Lock:
     Attributes:
         relation: Schema-qualified, quoted only if PostgreSQL would quote it.
         kind: The kind of relation.
-        mode: PostgreSQL's name, ``AccessExclusiveLock``.
-        blocks: ``"reads"``, ``"writes"``: what another session would wait for.
+        mode: PostgreSQL's name of the mode, such as ``AccessExclusiveLock``.
+        blocks: The access of other sessions that it blocks: ``"reads"``, ``"writes"``, both or none.
         held_ms: How long it was held, in milliseconds; ``None`` if not measured.
-        transient: Gone before the migration's end.
-        seen: How it was found out.
+        transient: True if it was released before the migration ended.
+        seen: How it was observed: ``measured`` from the migration's own session, ``sampled`` from another one
+            while the statement ran, or ``held-before`` if an earlier statement had taken it.
     """
 
     relation: str
@@ -59,12 +60,12 @@ class NotSeen:
 
 @frozen
 class Spread:
-    """How several rehearsals of the same differ: least, median and most.
+    """How repeated rehearsals differ: minimum, median and maximum.
 
     Attributes:
-        runs: How many.
-        duration_ms: Of the time they took, in milliseconds.
-        held_ms: Of the longest time that a lock was held; ``None`` if none was.
+        runs: The number of rehearsals.
+        duration_ms: The durations, in milliseconds.
+        held_ms: How long the longest lock was held, in milliseconds; ``None`` if there was no lock.
     """
 
     runs: int
@@ -74,7 +75,7 @@ class Spread:
 
 @frozen
 class Estimate:
-    """How long production would take, or why that is not known."""
+    """How long production would take, or the reason why that is unknown."""
 
     known: bool
     reason: str | None = None
@@ -89,12 +90,12 @@ class Estimate:
 
 @frozen
 class Unavailable:
-    """A table that production could not read or write for a while.
+    """A table that would be blocked in production.
 
     Attributes:
         relation: Its name.
-        reads: How long reads would wait; ``None`` if they would not.
-        writes: The same of writes.
+        reads: How long reads would be blocked; ``None`` if they would not.
+        writes: How long writes would be blocked; ``None`` if they would not.
     """
 
     relation: str
@@ -107,21 +108,21 @@ class StatementReport:
     """The effects of one statement.
 
     Attributes:
-        line: 1-based, in the file; of the call in a Python migration; ``None`` if not known.
+        line: 1-based, in the file; for a Python migration, the line of the call; ``None`` if unknown.
         sql: Its text.
         duration_ms: Wall-clock time, in milliseconds.
-        lock_wait_ms: The part of it spent waiting for locks; ``None`` if not measured.
-        rows: The command tag's count for INSERT, UPDATE, DELETE, MERGE, COPY, else ``None``.
+        lock_wait_ms: The part of ``duration_ms`` spent waiting for locks; ``None`` if not measured.
+        rows: The row count in the command tag of INSERT, UPDATE, DELETE, MERGE, COPY, else ``None``.
         wal_bytes: WAL written by the whole cluster during the step; ``None`` if not measured.
         not_rehearsed: Why it could not be rehearsed, else ``None``.
-        reasons: Why relations were rewritten, by name, if PostgreSQL reports it.
-        plan: PostgreSQL's JSON, with ``--explain``.
-        spread: With ``--repeat``.
-        rewritten_bytes: Of the new files of what it rewrote, indexes and TOAST included; ``None`` where it
-            rewrote nothing, or that was not measured.
-        estimate: How long production would take, with ``--production``.
-        cpu_wait_ms: The part of ``duration_ms`` that its server process waited for a CPU; ``None`` where
-            that cannot be seen.
+        reasons: Why each relation was rewritten, by name, if PostgreSQL reports it.
+        plan: With ``--explain``, PostgreSQL's query plan as JSON.
+        spread: With ``--repeat``, how the rehearsals differ.
+        rewritten_bytes: The size of the rewritten relations with indexes and TOAST; ``None`` if nothing was
+            rewritten, or the size was not measured.
+        estimate: With ``--production``, how long production would take.
+        cpu_wait_ms: The part of ``duration_ms`` in which the server process waited for a CPU; ``None`` if
+            that cannot be measured.
     """
 
     line: int | None
@@ -144,8 +145,9 @@ class StatementReport:
 
     @property
     def work_ms(self) -> float:
-        """Its time without the observed waits for locks and for a CPU."""
+        """The duration without the measured waits for locks and for a CPU, in milliseconds."""
         waited_ms = (self.lock_wait_ms or 0.0) + (self.cpu_wait_ms or 0.0)
+        # The two waits may overlap and exceed the duration; estimates need a positive time.
         return max(self.duration_ms - waited_ms, 1e-3)
 
 
@@ -197,12 +199,12 @@ class MigrationReport:
     """The result of one migration.
 
     Attributes:
-        warnings: Warnings for the user: settings put back, a hook left out.
-        on_commit: The callbacks that a rehearsal listed and did not call.
-        source_line: The faulty line of the file, for the caret.
-        spread: With ``--repeat``.
+        warnings: Warnings for the user, such as a setting that was restored after a hook.
+        on_commit: The callbacks that a rehearsal listed instead of calling them.
+        source_line: The line of the file in which the error is; text output shows it with a caret.
+        spread: With ``--repeat``, how the rehearsals differ.
         file: The file it was read from; ``None`` if there is none.
-        unavailable: With ``--production``: each table that would be blocked, with how long.
+        unavailable: With ``--production``, each table that would be blocked, and how long.
     """
 
     version: str
@@ -232,7 +234,7 @@ class MigrationReport:
 
 @frozen
 class PluginUse:
-    """A plugin that took part."""
+    """A plugin that took part in a command."""
 
     name: str
     distribution: str
@@ -241,7 +243,7 @@ class PluginUse:
 
 @frozen
 class Finding:
-    """Something a reader must know before this reaches production."""
+    """A problem that a rule or a limit of the gate found."""
 
     rule: str
     severity: Literal["error", "warning", "info"]
@@ -273,7 +275,7 @@ class Verdict:
 
 @frozen
 class Residue:
-    """Something a rollback could not undo."""
+    """A change that the rollback of a rehearsal could not undo, such as a sequence that moved."""
 
     what: str
     relation: str
@@ -283,13 +285,13 @@ class Residue:
 
 @frozen
 class Report:
-    """One run, rehearsal or down, from begin to end.
+    """The report of one run, rehearsal or down.
 
     Attributes:
-        outcome: ``refused``: nothing was begun.
+        outcome: ``ok``; ``failed``; or ``refused`` if the command did not begin.
         exit_code: The command's exit code.
-        server_version: ``"18.1"``; ``None`` if no server was reached.
-        rehearsed_on: The version the rehearsal ran on, ``None`` for a run.
+        server_version: The server's version, such as ``"18.1"``; ``None`` if no server was used.
+        rehearsed_on: The version of the server that the rehearsal ran on; ``None`` for a run.
         fault: The error that stopped the command outside any migration, else ``None``.
         verdict: The gate's verdict; ``None`` if the gate did not run.
     """
@@ -311,20 +313,20 @@ class Report:
 
 @frozen
 class RuleExplanation:
-    """A rule in words.
+    """The explanation of a rule.
 
     Attributes:
         rule: Its id.
-        severity: By default, or as configured.
-        by: ``"S"``, ``"D"`` or ``"S+D"``.
+        severity: The default severity, or the configured one.
+        by: How it decides: ``"S"`` from the text, ``"D"`` by a rehearsal, ``"S+D"`` both.
         summary: One line.
         does: What PostgreSQL does.
         hurts: Why that hurts.
-        schema: Of the example: what there is before.
-        example: The migration that it warns of.
-        recipe: What to write instead.
-        way: What to do, where that is no SQL.
-        differs: Why the recipe ends in another schema, where it does.
+        schema: The schema that the example needs.
+        example: A migration that the rule warns of.
+        recipe: The SQL to use instead.
+        way: What to do instead, if that is not SQL.
+        differs: How the schema differs after the recipe, if it does.
     """
 
     rule: str
