@@ -81,11 +81,11 @@ def test_a_broken_configuration_stops_neither_help_nor_version(sound):
         (("run", "--migrations", ""), "--migrations is empty"),
         (("run", "--output", "xml"), "there is no format 'xml'"),
         (("run", "--output", "json=nosuch/folder/x"), "nosuch/folder/x cannot be written"),
-        (("run", "--plugins", ""), "--plugins '' holds an empty name"),
-        (("run", "--plugins="), "--plugins '' holds an empty name"),
-        (("run", "--plugins", "a,,b"), "holds an empty name"),
+        (("run", "--plugins", ""), "--plugins '' contains an empty name"),
+        (("run", "--plugins="), "--plugins '' contains an empty name"),
+        (("run", "--plugins", "a,,b"), "contains an empty name"),
         (("run", "--plugins", "nosuch-plugin"), "no installed plugin is called 'nosuch-plugin'"),
-        (("run", "--plugins", "a", "--no-plugins"), "exclude each other"),
+        (("run", "--plugins", "a", "--no-plugins"), "cannot both be given"),
     ],
 )
 def test_an_unknown_flag_version_or_plugin_is_two_and_runs_nothing(sound, database, arguments, message):

@@ -81,7 +81,7 @@ class TestUsed:
 
     def test_both_flags_are_refused(self):
         """They say the opposite."""
-        with pytest.raises(UsageFault, match="exclude each other"):
+        with pytest.raises(UsageFault, match="cannot both be given"):
             select_plugins(INSTALLED, flag=ALL, none=True)
 
 
@@ -150,11 +150,11 @@ class TestLocked:
 
         assert raised.value.exit_code == 2
         assert raised.value.message.splitlines() == [
-            "--locked: what is installed differs from plugins in the configuration:",
-            "  'fig' is pinned to 1.3, installed is 1.2",
+            "--locked: the installed plugins differ from plugins = [...] in the configuration:",
+            "  'fig' is pinned to 1.3, but 1.2 is installed",
             "  'apple' is listed without a version",
-            "  'cherry' is listed and not installed",
-            "  'plum' 2.0 is installed and not listed",
+            "  'cherry' is listed, but not installed",
+            "  'plum' 2.0 is installed, but not listed",
         ]
         assert str(raised.value.hint).endswith('plugins = ["apple==1.0", "fig==1.2", "plum==2.0"]')
 
@@ -163,9 +163,9 @@ class TestLocked:
         [
             (("fig==1.3", "apple==1.0", "plum==2.0"), "'fig' is pinned to 1.3"),
             (("fig", "apple==1.0", "plum==2.0"), "'fig' is listed without a version"),
-            (("fig==1.2", "apple==1.0"), "'plum' 2.0 is installed and not listed"),
-            ((*PINS, "cherry==4"), "'cherry' is listed and not installed"),
-            (None, "'fig' 1.2 is installed and not listed"),
+            (("fig==1.2", "apple==1.0"), "'plum' 2.0 is installed, but not listed"),
+            ((*PINS, "cherry==4"), "'cherry' is listed, but not installed"),
+            (None, "'fig' 1.2 is installed, but not listed"),
         ],
         ids=["another version", "no version", "not listed", "not installed", "no list"],
     )

@@ -62,7 +62,7 @@ def test_a_configured_plugin_that_is_not_installed_is_listed_as_broken(surveyed)
     states = surveyed(plugins=("no-such-plugin==1.0",))
 
     assert states["no-such-plugin"].state == "broken"
-    assert states["no-such-plugin"].faults == ("plugin 'no-such-plugin' is configured, not installed",)
+    assert states["no-such-plugin"].faults == ("plugin 'no-such-plugin' is configured, but not installed",)
 
 
 def test_two_plugins_of_one_name_are_both_broken(fake_distribution, found_in):

@@ -318,14 +318,14 @@ class TestBesideTheMigration:
 
         error = the_error(shop, folder=tmp_path)
 
-        assert "005_add_value.backfill.sql is not UTF-8, from byte 7 on" in str(error)
+        assert "005_add_value.backfill.sql is not UTF-8 (byte 7)" in str(error)
 
     def test_a_file_of_another_name_is_not_passed_over(self, shop: Database, tmp_path: Path) -> None:
         self.write(tmp_path, self.HEAD + UPSERT, "005_add_valeu.backfill.sql")
 
         error = the_error(shop, folder=tmp_path)
 
-        assert "is of version 005, and that migration is called 'add_value'" in str(error)
+        assert "has the version 005, but that migration is called 'add_value'" in str(error)
         assert error.hint == "rename it to 005_add_value.backfill.sql"
 
     def test_two_files_of_one_version_are_refused(self, shop: Database, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ class TestBesideTheMigration:
 
         error = the_error(shop, folder=tmp_path)
 
-        assert "are both of version 005" in str(error)
+        assert "both have the version 005" in str(error)
 
     def test_a_table_that_the_configuration_fills_too_is_refused(
         self, shop: Database, tmp_path: Path

@@ -310,7 +310,7 @@ class TestBesideTheMigration:
     def test_a_file_that_is_not_utf8_is_named(self, shop: Database, tmp_path: Path) -> None:
         (tmp_path / "005_add_value.check.sql").write_bytes(b"-- caf\xe9")
 
-        assert "005_add_value.check.sql is not UTF-8, from byte 7 on" in str(the_error(shop, folder=tmp_path))
+        assert "005_add_value.check.sql is not UTF-8 (byte 7)" in str(the_error(shop, folder=tmp_path))
 
     def test_a_file_of_another_name_is_not_passed_over(self, shop: Database, tmp_path: Path) -> None:
         self.write(tmp_path, "SELECT 1", "005_add_valeu.check.sql")
@@ -323,7 +323,7 @@ class TestBesideTheMigration:
         self.write(tmp_path, "SELECT 1")
         self.write(tmp_path, "SELECT 1", "5_add_value.check.sql")
 
-        assert "are both of version 005" in str(the_error(shop, folder=tmp_path))
+        assert "both have the version 005" in str(the_error(shop, folder=tmp_path))
 
     def test_files_of_other_versions_are_others(self, shop: Database, tmp_path: Path) -> None:
         self.write(tmp_path, "not ours", "50_add_value.check.sql")

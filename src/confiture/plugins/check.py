@@ -1,4 +1,4 @@
-"""Checked: every fault of a plugin, in sentences, before any hook is called."""
+"""Checks a plugin before any hook is called, and reports every fault at once, as sentences."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from confiture.plugins.plugin_settings import RUNNERS_KEYS, locate_settings
 
 PHASES = tuple(phase.spec for phase in HookPhase)
 HOOKS = tuple(name for name, value in vars(spec).items() if hasattr(value, "confiture_spec"))
-"""The phases, and what else a plugin may give."""
+"""The phases, then the other hooks: ``reporters`` and ``rules``."""
 
 
 @frozen
 class PluginCheck:
-    """What a plugin object turned out to be.
+    """The result of checking a plugin.
 
     Attributes:
-        phases: Those it has hooks for, in the order of a migration; last what else it gives.
-        faults: Why it cannot be used, in sentences.
+        phases: The hooks it implements: phases in the order of a migration, then other hooks.
+        faults: Why it cannot be used, as sentences; empty if it can.
     """
 
     phases: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class PluginCheck:
 
 
 def check_plugin(plugin: object, value: str) -> PluginCheck:
-    """Return the phases of ``plugin``, imported from ``value``, and everything that is wrong with it."""
+    """Return the hooks of ``plugin``, which was imported from ``value``, and all its faults."""
     if inspect.isclass(plugin):
         wrong = f"{value} is a class, not an instance; name an instance of it, plugin = {plugin.__name__}()"
         return PluginCheck(faults=(wrong,))
@@ -79,7 +79,8 @@ def _find_argument_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
             near = did_you_mean(name, given) or f"it is given {', '.join(given) or 'none'}"
             yield f"has an unknown argument {name!r}, {near}"
     for name in impl.kwargnames:
-        yield f"has a default for its argument {name!r}, which would never be passed; take the default away"
+        # pluggy passes only arguments without a default, and drops the others without a word.
+        yield f"has a default for its argument {name!r}, which would never be passed; remove the default"
     yield from _list_never_passed(impl.function)
 
 
@@ -102,7 +103,7 @@ def _find_kind_faults(impl: pluggy.HookImpl) -> Iterator[str]:
 
 
 def locate_function(function: Callable[..., object]) -> str:
-    """Return `` (file:line)`` of a function, or nothing where it has none."""
+    """Return `` (file:line)`` of a function; an empty string if it has no source."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
@@ -111,31 +112,32 @@ POLICIES = ("abort", "continue")
 
 
 def read_declared_keys(plugin: object) -> tuple[str, ...] | None:
-    """Return the keys in the plugin's ``config_keys``, ``None`` where it declares none.
+    """Return the keys that the plugin declares in ``config_keys``; ``None`` if it declares none.
 
     Raises:
-        TypeError: It is neither names nor a mapping of names to what they mean.
+        TypeError: ``config_keys`` is neither a list of names nor a mapping from names to descriptions.
     """
     keys = getattr(plugin, "config_keys", None)
     if keys is None:
         return None
+    # A string is iterable too: its characters would count as the names.
     if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-        raise TypeError(f"config_keys is to be a list of names, not a {type(keys).__name__}")
+        raise TypeError(f"config_keys must be a list of names, not a {type(keys).__name__}")
     names = tuple(keys)
     if not all(isinstance(name, str) for name in names):
-        raise TypeError("config_keys is to hold names only")
+        raise TypeError("config_keys must contain only names")
     return names
 
 
 def find_table_faults(name: str, keys: tuple[str, ...] | None, table: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what is wrong with ``[tool.confiture.plugin.NAME]``; a plugin without ``keys`` reads any."""
+    """Return the faults of ``[tool.confiture.plugin.NAME]``; without ``keys``, any key is allowed."""
     reader = locate_settings(table, name, dict.fromkeys(keys or (), ""))
     unknown = () if keys is None else reader.find_unknown_keys(also=RUNNERS_KEYS)
     return tuple(f"{fault.message}; {fault.hint}" for fault in (*unknown, *_find_unusable(reader)))
 
 
 def _find_unusable(table: TableReader) -> Iterator[ConfigurationFault]:
-    """Yield the faults of the keys that the runner reads in every plugin's table."""
+    """Yield the faults of the keys that every plugin's table may have: ``on_failure`` and ``retry``."""
     kinds: dict[str, Kind[Any]] = {"on_failure": make_choice(*POLICIES), "retry": FLAG}
     for key, kind in kinds.items():
         try:
@@ -146,12 +148,12 @@ def _find_unusable(table: TableReader) -> Iterator[ConfigurationFault]:
 
 @define
 class PluginReading:
-    """What was read of one plugin.
+    """The attributes of a plugin that are marked ``@hookimpl``.
 
     Attributes:
-        functions: Its hooks, by attribute.
-        options: What each was marked with, by attribute.
-        faults: What could not be read, in sentences.
+        functions: Its hooks, by attribute name.
+        options: The options of each ``@hookimpl``, by attribute name.
+        faults: The attributes that could not be read or used, as sentences.
     """
 
     functions: dict[str, Callable[..., object]] = Factory(dict)
@@ -160,7 +162,7 @@ class PluginReading:
 
 
 def read_plugin(plugin: object) -> PluginReading:
-    """Look at every attribute of ``plugin`` once; one that raises becomes a fault."""
+    """Read every attribute of ``plugin`` once; if reading one raises an error, that is a fault."""
     reading = PluginReading()
     parse = pluggy.PluginManager("confiture").parse_hookimpl_opts
     for attribute in _list_attributes(plugin, reading):
@@ -169,6 +171,7 @@ def read_plugin(plugin: object) -> PluginReading:
             options = parse(plugin, attribute)
         except KeyboardInterrupt:
             raise
+        # A plugin may even call sys.exit() in a property; the other plugins must still be checked.
         except BaseException as error:
             if not _is_empty_slot(plugin, attribute):
                 reading.faults.append(f"reading its attribute {attribute!r} raises {describe_error(error)}")
@@ -178,19 +181,20 @@ def read_plugin(plugin: object) -> PluginReading:
         elif _is_marked(value) or _is_marked(inspect.getattr_static(plugin, attribute, None)):
             kind = type(inspect.getattr_static(plugin, attribute, value)).__name__
             reading.faults.append(
-                f"{attribute!r} is marked @hookimpl and is no function but a {kind}, "
+                f"{attribute!r} is marked @hookimpl and is not a function but a {kind}, "
                 "which would never be called"
             )
     return reading
 
 
 def _is_marked(value: object) -> bool:
-    # Statically: a lazy object, imported by a plugin for its own use, is not to be woken.
+    # getattr_static runs no code: a plugin may have imported a lazy proxy, which getattr would load.
     return isinstance(inspect.getattr_static(value, "confiture_impl", None), dict)
 
 
 def describe_error(error: BaseException) -> str:
     """Return the type and the message of ``error``, on one line."""
+    # An error's own __str__ may raise.
     try:
         text = " ".join(str(error).split())
     except Exception:
@@ -210,11 +214,12 @@ def _list_attributes(plugin: object, reading: PluginReading) -> Iterator[str]:
 
 
 def _is_empty_slot(plugin: object, attribute: str) -> bool:
+    # An attribute in __slots__ that was never set raises AttributeError, which is no fault of the plugin.
     return isinstance(inspect.getattr_static(plugin, attribute, None), types.MemberDescriptorType)
 
 
 class StandIn:
-    """A plugin's hooks and nothing else of it, so that equal and unhashable plugins stay apart."""
+    """An object with the hooks of a plugin only: pluggy needs plugins to be hashable and not equal."""
 
     def __init__(self, reading: PluginReading) -> None:
         self.__dict__.update(reading.functions)
@@ -222,23 +227,23 @@ class StandIn:
 
 
 class HookReader(pluggy.PluginManager):
-    """Registers plugins to be looked at, as pluggy would order them to be called."""
+    """Registers plugins without calling them, to learn in which order pluggy would call them."""
 
     def __init__(self) -> None:
         super().__init__("confiture")
 
     def register(self, plugin: object, name: str | None = None) -> str | None:
-        """Register what stands in for ``plugin``; see :meth:`pluggy.PluginManager.register`."""
+        """Register a stand-in for ``plugin``; see :meth:`pluggy.PluginManager.register`."""
         return super().register(plugin if isinstance(plugin, StandIn) else StandIn(read_plugin(plugin)), name)
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
-        """Return what the plugin's own attribute was marked with."""
+        """Return the options with which the plugin's attribute was marked."""
         return plugin._marked_with.get(name) if isinstance(plugin, StandIn) else None
 
 
 def list_implementations(reading: PluginReading) -> tuple[tuple[str, pluggy.HookImpl], ...]:
-    """Return each hook's spec name with what pluggy makes of it."""
-    # Without specs: pluggy's own validation stops at the first fault, and all of them are wanted.
+    """Return the name of each hook with pluggy's value for its implementation."""
+    # Without hookspecs: with them, pluggy would raise an error at the first fault.
     reader, stand_in = HookReader(), StandIn(reading)
     reader.register(stand_in, "plugin")
     callers = reader.get_hookcallers(stand_in) or []

@@ -1,4 +1,4 @@
-"""Found: the plugins that installed packages name in their metadata; nothing of theirs is imported."""
+"""Finds the plugins that installed packages declare in their metadata, and imports none of them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ GROUP = "confiture"
 
 @frozen
 class FoundPlugin:
-    """A plugin as its package's metadata names it.
+    """A plugin as declared in the metadata of its package.
 
     Attributes:
         name: The entry point's name, which the configuration and ``--plugins`` use.
-        distribution: The package that brings it.
-        version: That package's version.
-        value: Where it is to be imported from, ``"module"`` or ``"module:attribute"``.
-        entry_point: As importlib.metadata read it.
+        distribution: The package that contains it.
+        version: The version of that package.
+        value: What to import: ``"module"`` or ``"module:attribute"``.
+        entry_point: The entry point of importlib.metadata.
     """
 
     name: str
@@ -33,25 +33,25 @@ class FoundPlugin:
 
     @property
     def label(self) -> str:
-        """The plugin as a person reads it: name, package and version."""
+        """The name, package and version, for messages."""
         return f"plugin {self.name!r} ({self.distribution} {self.version})"
 
 
 def find_plugins() -> tuple[FoundPlugin, ...]:
-    """Return every installed plugin by name, without importing any."""
+    """Return every installed plugin, sorted by name, without importing any."""
     from importlib.metadata import distributions
 
     found: dict[str, tuple[FoundPlugin, ...]] = {}
     for distribution in distributions():
         for key, plugins in _read_entry_points(distribution):
-            # The first on sys.path is the one that gets imported; the same package again is not a second one.
+            # A package may be on sys.path twice, also as an editable install. Python imports the first.
             found.setdefault(key, plugins)
     everything = (plugin for plugins in found.values() for plugin in plugins)
     return tuple(sorted(everything, key=lambda candidate: (candidate.name, candidate.distribution)))
 
 
 def _read_entry_points(distribution: Distribution) -> Iterator[tuple[str, tuple[FoundPlugin, ...]]]:
-    """Yield the package's normalized name with its plugins, where it has any."""
+    """Yield the package's normalized name with its plugins, if it has any."""
     try:
         ours = [point for point in distribution.entry_points if point.group == GROUP]
         if not ours:
@@ -59,7 +59,7 @@ def _read_entry_points(distribution: Distribution) -> Iterator[tuple[str, tuple[
         fields = distribution.metadata.json
         name, version = str(fields.get("name", "unnamed package")), str(fields.get("version", "unknown"))
     except Exception:
-        # Half an uninstall, or another project's broken file: it must not stop the plugins that work.
+        # The metadata of a half-uninstalled or broken package must not stop the plugins that work.
         return
     yield _normalize(name), tuple(FoundPlugin(our.name, name, version, our.value, our) for our in ours)
 

@@ -1,4 +1,4 @@
-"""What ``confiture plugins`` lists: every plugin, usable or not."""
+"""Lists every plugin for ``confiture plugins``, broken ones included."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from confiture.plugins.select import parse_pins
 
 
 def list_plugins(settings: Settings) -> tuple[PluginStatus, ...]:
-    """Return every plugin that is installed or configured, by name; a broken one says why.
+    """Return every plugin that is installed or configured, sorted by name; a broken one with its faults.
 
     Raises:
         ConfigurationFault: ``plugins`` in the configuration cannot be read.
@@ -47,5 +47,5 @@ def _list_missing(configured: tuple[str, ...], found: tuple[FoundPlugin, ...]) -
     for name in configured:
         if name not in installed:
             yield PluginStatus(
-                name, "", "", "broken", faults=(f"plugin {name!r} is configured, not installed",)
+                name, "", "", "broken", faults=(f"plugin {name!r} is configured, but not installed",)
             )

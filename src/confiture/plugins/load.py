@@ -1,4 +1,4 @@
-"""Loaded: imported and checked. A fault is kept as a sentence, and all are told at once."""
+"""Imports and checks plugins; collects the faults of all of them, so that one error reports everything."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class LoadedPlugin:
 
     Attributes:
         name: The entry point's name.
-        distribution: The package that brings it.
-        version: That package's version.
-        plugin: The module or object; ``None`` where it could not be imported.
-        phases: Those it has hooks for, in the order of a migration.
-        faults: Why it cannot be used, each naming the plugin.
-        config_keys: What its table of the configuration may hold; ``None``: anything.
+        distribution: The package that contains it.
+        version: The version of that package.
+        plugin: The module or object; ``None`` if it could not be imported.
+        phases: The hooks it implements: phases in the order of a migration, then other hooks.
+        faults: Why it cannot be used; each sentence names the plugin.
+        config_keys: The keys that its table of the configuration may have; ``None`` if any are allowed.
     """
 
     name: str
@@ -53,16 +53,16 @@ class LoadedPlugin:
 
     @property
     def use(self) -> PluginUse:
-        """The plugin as the ledger and the report name it."""
+        """The plugin's identity in the ledger and the report."""
         return PluginUse(self.name, self.distribution, self.version)
 
 
 class _Unresolved(Exception):
-    """The module is there, the attribute is not."""
+    """An entry point names an attribute that its module does not have."""
 
 
 def load_plugin(found: FoundPlugin) -> LoadedPlugin:
-    """Import one plugin and check it; what is wrong with it ends up in ``faults``."""
+    """Import one plugin and check it; errors become ``faults``, none is raised."""
     loaded = LoadedPlugin(found.name, found.distribution, found.version)
     try:
         plugin = _import(found.value)
@@ -70,6 +70,7 @@ def load_plugin(found: FoundPlugin) -> LoadedPlugin:
         raise
     except _Unresolved as missing:
         return evolve(loaded, faults=(f"{found.label}: {missing}",))
+    # BaseException: a module may call sys.exit() when it is imported.
     except BaseException as error:
         fault = f"importing {found.value} failed with {describe_error(error)}{_locate_error(error)}"
         return evolve(loaded, faults=(f"{found.label}: {fault}",))
@@ -91,7 +92,7 @@ def _add_check(loaded: LoadedPlugin, found: FoundPlugin, plugin: object) -> Load
 
 
 def _import(value: str) -> object:
-    """Return what an entry point's ``module`` or ``module:attribute [extra]`` names."""
+    """Import the object that an entry point names: ``module`` or ``module:attribute [extra]``."""
     name, _, path = re.sub(r"\s*\[.*\]\s*$", "", value).partition(":")
     with _silence_stdout():
         plugin: object = importlib.import_module(name.strip())
@@ -104,6 +105,7 @@ def _resolve_attribute(owner: object, attribute: str, value: str) -> object:
     try:
         return getattr(owner, attribute)
     except AttributeError:
+        # The attribute exists, and the error comes from the plugin's own code, such as a property.
         if inspect.getattr_static(owner, attribute, None) is not None:
             raise
         near = did_you_mean(attribute, dir(owner))
@@ -113,12 +115,12 @@ def _resolve_attribute(owner: object, attribute: str, value: str) -> object:
 
 
 def _silence_stdout() -> contextlib.redirect_stdout[Any]:
-    # What a plugin prints while it is imported must not end up in a JSON report.
+    # A plugin may print when it is imported; that must not end up in a JSON report on stdout.
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def _locate_error(error: BaseException) -> str:
-    """Return `` (file:line)`` of the plugin's own code, where the error passed through any."""
+    """Return `` (file:line)`` of the innermost frame outside the import system; empty if there is none."""
     if isinstance(error, SyntaxError):
         return f" ({error.filename}:{error.lineno})" if error.filename else ""
     own, trace = "", error.__traceback__
@@ -131,26 +133,26 @@ def _locate_error(error: BaseException) -> str:
 
 
 def find_name_clashes(found: Iterable[FoundPlugin]) -> dict[str, str]:
-    """Return a sentence for every name that two plugins have."""
+    """Return a sentence for every name that several plugins have, by that name."""
     owners: dict[str, list[str]] = {}
     for candidate in found:
         owners.setdefault(candidate.name, []).append(
             f"{candidate.distribution} {candidate.version} ({candidate.value})"
         )
     return {
-        name: f"{len(those)} plugins are called {name!r}: {' and '.join(those)}; uninstall all but one"
-        for name, those in owners.items()
-        if len(those) > 1
+        name: f"{len(labels)} plugins are called {name!r}: {' and '.join(labels)}; uninstall all but one"
+        for name, labels in owners.items()
+        if len(labels) > 1
     }
 
 
 def load_all(
     chosen: PluginSelection, tables: Mapping[str, Mapping[str, Any]] = NO_TABLES
 ) -> tuple[LoadedPlugin, ...]:
-    """Import and check the plugins to be used, in order.
+    """Import and check the selected plugins, in order.
 
     Raises:
-        PluginFault: Some cannot be used; every fault of every plugin is in the message.
+        PluginFault: A plugin cannot be used; the message has every fault of every plugin.
     """
     loaded = tuple(load_plugin(found) for found in chosen.used)
     faults = list(find_name_clashes(chosen.used).values())
@@ -160,10 +162,10 @@ def load_all(
             *find_table_faults(plugin.name, plugin.config_keys, tables.get(plugin.name, {})),
         ]
     if faults:
-        # Two plugins of one name read the same table, and have its faults twice.
+        # Two plugins of one name share a table, whose faults would be reported twice.
         raise PluginFault(
             _render_faults(list(dict.fromkeys(faults))),
-            hint="mend or uninstall what is named; --no-plugins still runs",
+            hint="fix or uninstall the plugin, or run without plugins: --no-plugins",
         )
     return loaded
 
@@ -171,4 +173,4 @@ def load_all(
 def _render_faults(faults: list[str]) -> str:
     if len(faults) == 1:
         return faults[0]
-    return "\n  ".join((f"{len(faults)} faults in the plugins to be used:", *faults))
+    return "\n  ".join((f"{len(faults)} faults in the selected plugins:", *faults))

@@ -1,4 +1,4 @@
-"""The order in which hooks are called: pluggy's own, asked rather than foretold."""
+"""Registers plugins, and asks pluggy in which order it calls their hooks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Manager = TypeVar("Manager", bound=pluggy.PluginManager)
 
 
 def fill_manager(loaded: Iterable[LoadedPlugin], manager: Manager) -> Manager:
-    """Register the plugins so that the first listed is called first, and return ``manager``.
+    """Register the plugins so that the first one is called first, and return ``manager``.
 
-    It must have the six hookspecs already.
+    The hookspecs must be added to ``manager`` before.
     """
-    # pluggy calls the last registered first.
+    # pluggy calls the plugin that was registered last first.
     for plugin in reversed(tuple(loaded)):
         manager.register(plugin.plugin, plugin.name)
     return manager
 
 
 def list_order(loaded: Iterable[LoadedPlugin]) -> dict[str, tuple[str, ...]]:
-    """Return who is called in each phase, first to last; a plugin with faults is not."""
+    """Return the plugins called in each phase, first to last; plugins with faults are left out."""
     reader = HookReader()
     reader.add_hookspecs(spec)
     manager = fill_manager((plugin for plugin in loaded if not plugin.faults), reader)
@@ -44,5 +44,5 @@ def _name_implementation(impl: pluggy.HookImpl) -> str:
         "tryfirst": impl.tryfirst,
         "trylast": impl.trylast,
     }
-    said = ", ".join(mark for mark, has in marks.items() if has)
-    return f"{impl.plugin_name} ({said})" if said else impl.plugin_name
+    names = ", ".join(mark for mark, is_set in marks.items() if is_set)
+    return f"{impl.plugin_name} ({names})" if names else impl.plugin_name

@@ -1,4 +1,4 @@
-"""Reads a plugin's table of settings, and settings that name a migration."""
+"""Reads the table of a plugin's settings, and settings that name a migration."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from confiture.exceptions import ConfigurationFault, UsageFault
 from confiture.migrations.version import parse_version
 
 RUNNERS_KEYS = ("on_failure", "retry")
-"""Keys of every plugin's table that the runner reads itself."""
+"""The keys of every plugin's table that confiture itself reads."""
 
 
 class PluginSettingsFault(ConfigurationFault, ValueError):
-    """A plugin's table of settings, or a file of it, holds something that cannot be used."""
+    """A plugin's table of settings, or a file next to a migration, is not valid."""
 
 
 def open_settings(config: Mapping[str, Any], plugin: str, keys: Mapping[str, str]) -> TableReader:
-    """Return the reader of ``[tool.confiture.plugin.NAME]``, which a hook has as ``context.config``.
+    """Return a reader for ``[tool.confiture.plugin.NAME]``, which a hook gets as ``context.config``.
 
     Args:
         config: The table.
         plugin: The plugin's name, for messages.
-        keys: The keys there are, and what each means: the plugin's ``config_keys``.
+        keys: The allowed keys with their descriptions: the plugin's ``config_keys``.
 
     Raises:
-        PluginSettingsFault: A key is unknown.
+        PluginSettingsFault: The table has an unknown key.
     """
     return locate_settings(config, plugin, keys).check_keys(also=RUNNERS_KEYS)
 
 
 def locate_settings(config: Mapping[str, Any], plugin: str, keys: Mapping[str, str]) -> TableReader:
-    """Return the reader of a plugin's table whose keys are not checked."""
+    """Return a reader for a plugin's table without checking its keys."""
     return TableReader(
         config,
         keys,
         label=f"plugin.{plugin}",
-        # Only a table that was read from a file knows where its keys are written; a test's does not.
+        # A table from a file knows the lines of its keys; a plain dict, as in a test, does not.
         locate=getattr(config, "locate", None),
         path=("plugin", plugin),
         fault=PluginSettingsFault,
@@ -45,7 +45,7 @@ def locate_settings(config: Mapping[str, Any], plugin: str, keys: Mapping[str, s
 
 
 def names_migration(reference: str, version: str, name: str) -> bool:
-    """Return whether a setting such as ``"5"``, ``"add_value"`` or ``"005_add_value"`` means a migration.
+    """Return True if a setting such as ``"5"``, ``"add_value"`` or ``"005_add_value"`` names a migration.
 
     Versions are compared number by number: ``"5"`` means version ``005``.
     """

@@ -1,4 +1,4 @@
-"""Chosen: which of the plugins found are to be used, in which order."""
+"""Selects which of the installed plugins are used, and in which order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from confiture.exceptions import ConfigurationFault, PluginFault, PluginNotFound
 from confiture.plugins.find import FoundPlugin
 
 ALL: Final = "*"
-"""``--plugins`` without a value: all that are installed."""
+"""The value of ``--plugins`` without names: all installed plugins."""
 
 
 @frozen
@@ -21,8 +21,8 @@ class PluginSelection:
     """The plugins of one run.
 
     Attributes:
-        used: In the order in which they are listed.
-        unused: Installed and left out, by name.
+        used: The plugins to use, in the order in which they are listed.
+        unused: The other installed plugins, sorted by name.
     """
 
     used: tuple[FoundPlugin, ...] = ()
@@ -31,7 +31,7 @@ class PluginSelection:
 
 @frozen
 class Pin:
-    """One entry of ``plugins = [...]``; without ``version`` any will do."""
+    """One entry of ``plugins = [...]``; ``version`` is ``None`` if any version is allowed."""
 
     name: str
     version: str | None = None
@@ -44,23 +44,24 @@ def select_plugins(
     none: bool = False,
     locked: bool = False,
 ) -> PluginSelection:
-    """Return what is to be used, and what is installed beside it.
+    """Return the plugins to use, and the installed ones that are not used.
 
     Args:
-        found: What is installed.
-        configured: ``plugins = [...]``, ``None`` where not set.
-        flag: The value of ``--plugins``; :data:`ALL` without one, ``None`` where it was not given.
-        none: Whether ``--no-plugins`` was given.
-        locked: Whether ``--locked`` was given.
+        found: The installed plugins.
+        configured: The value of ``plugins = [...]``; ``None`` if it is not set.
+        flag: The value of ``--plugins``; :data:`ALL` without names, ``None`` if it was not given.
+        none: True if ``--no-plugins`` was given.
+        locked: True if ``--locked`` was given.
 
     Raises:
-        PluginFault: The flag is empty, or what is installed differs from the pins.
-        PluginNotFound: Some are not installed.
-        ConfigurationFault: The configured list cannot be read.
-        UsageFault: Both flags were given.
+        PluginFault: ``--plugins`` has an empty or repeated name, or the installed plugins differ from the
+            pins.
+        PluginNotFound: A plugin is not installed.
+        ConfigurationFault: The configured list is not valid.
+        UsageFault: ``--plugins`` and ``--no-plugins`` were both given.
     """
     if none and flag is not None:
-        raise UsageFault("--plugins and --no-plugins exclude each other", hint="give one of them")
+        raise UsageFault("--plugins and --no-plugins cannot both be given", hint="leave one out")
     if locked:
         _compare(found, parse_pins(configured or ()))
     wanted = () if none else _list_wanted(found, configured, flag)
@@ -79,8 +80,8 @@ def _list_wanted(
     names = tuple(name.strip() for name in flag.split(","))
     if not all(names):
         raise PluginFault(
-            f"--plugins {flag!r} holds an empty name",
-            hint="leave the value out to use all that are installed, or use none: --no-plugins",
+            f"--plugins {flag!r} contains an empty name",
+            hint="for all installed plugins, leave the names out; for none, use --no-plugins",
         )
     if twice := _find_repeated(names):
         raise PluginFault(f"--plugins names {twice} twice", hint="name each plugin once")
@@ -91,7 +92,7 @@ def parse_pins(configured: Sequence[str]) -> tuple[Pin, ...]:
     """Read ``plugins = ["name", "name==1.2"]``.
 
     Raises:
-        ConfigurationFault: An entry is neither of the two, or a name is there twice.
+        ConfigurationFault: An entry has another form, or a name occurs twice.
     """
     read = tuple(_parse_pin(entry) for entry in configured)
     if twice := _find_repeated(pin.name for pin in read):
@@ -125,31 +126,34 @@ def _compare(found: tuple[FoundPlugin, ...], pinned: tuple[Pin, ...]) -> None:
     differences = [*_find_pin_differences(found, pinned), *_find_unpinned(found, pinned)]
     if differences:
         lines = "\n  ".join(
-            ("--locked: what is installed differs from plugins in the configuration:", *differences)
+            (
+                "--locked: the installed plugins differ from plugins = [...] in the configuration:",
+                *differences,
+            )
         )
-        as_is = ", ".join(f'"{candidate.name}=={candidate.version}"' for candidate in found)
+        installed = ", ".join(f'"{candidate.name}=={candidate.version}"' for candidate in found)
         raise PluginFault(
-            lines, hint=f"install what is pinned, or pin what is installed: plugins = [{as_is}]"
+            lines, hint=f"install the pinned versions, or pin the installed ones: plugins = [{installed}]"
         )
 
 
 def _find_pin_differences(found: tuple[FoundPlugin, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
     for pin in pinned:
-        those = [candidate for candidate in found if candidate.name == pin.name]
-        if not those:
-            yield f"{pin.name!r} is listed and not installed"
+        candidates = [candidate for candidate in found if candidate.name == pin.name]
+        if not candidates:
+            yield f"{pin.name!r} is listed, but not installed"
         if pin.version is None:
             yield f"{pin.name!r} is listed without a version"
             continue
-        for candidate in those:
+        for candidate in candidates:
             if candidate.version != pin.version:
-                yield f"{pin.name!r} is pinned to {pin.version}, installed is {candidate.version}"
+                yield f"{pin.name!r} is pinned to {pin.version}, but {candidate.version} is installed"
 
 
 def _find_unpinned(found: tuple[FoundPlugin, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
     names = {pin.name for pin in pinned}
     return (
-        f"{candidate.name!r} {candidate.version} is installed and not listed"
+        f"{candidate.name!r} {candidate.version} is installed, but not listed"
         for candidate in found
         if candidate.name not in names
     )

@@ -12,11 +12,11 @@ from confiture.plugins.plugin_settings import PluginSettingsFault
 
 @frozen
 class Sidecar:
-    """A file next to a migration, read.
+    """A file next to a migration.
 
     Attributes:
         name: The file's name.
-        text: What it holds; line ends as LF.
+        text: Its text, with LF line ends.
     """
 
     name: str
@@ -27,29 +27,29 @@ def find_sidecar(folder: Path | None, version: str, name: str, suffix: str) -> S
     """Return the sidecar file of a migration, ``None`` if there is none.
 
     Args:
-        folder: The migrations folder, ``context.folder``; ``None`` has no files.
+        folder: The migrations folder, ``context.folder``; if it is ``None``, there is no file.
         version: ``context.migration_version``.
         name: ``context.migration_name``.
-        suffix: ``".check.sql"``. Of the files that end in ``.sql`` only ``.check.sql`` and
-            ``.backfill.sql`` are no migrations of their own; take another ending than ``.sql`` or
-            ``.py`` for a suffix of yours.
+        suffix: The end of the file's name, such as ``".check.sql"``. Confiture takes other files that end in
+            ``.sql`` or ``.py`` for migrations, except ``.check.sql`` and ``.backfill.sql``: choose another
+            ending for your plugin.
 
     Raises:
-        PluginSettingsFault: The file cannot be read, two files have this version, or the file's name
-            is another migration's.
+        PluginSettingsFault: The file cannot be read, two files have this version, or the file has the name
+            of another migration.
     """
     files = _list_sidecars(folder, version, suffix) if folder else []
     if not files:
         return None
     if len(files) > 1:
         names = " and ".join(path.name for path in files)
-        raise PluginSettingsFault(f"{names} are both of version {version}", hint="keep one of them")
+        raise PluginSettingsFault(f"{names} both have the version {version}", hint="keep one of them")
     (path,) = files
     parsed = _parse_name(path, suffix)
-    # Passed over in silence, a file with a misspelt name would never run and nobody would know.
+    # An error, because a file with a misspelt name would never run, and nobody would notice.
     if parsed and parsed.name != name:
         raise PluginSettingsFault(
-            f"{path.name} is of version {version}, and that migration is called {name!r}",
+            f"{path.name} has the version {version}, but that migration is called {name!r}",
             hint=f"rename it to {'_'.join(filter(None, (version, name)))}{suffix}",
         )
     return Sidecar(path.name, _read_file(path))
@@ -77,9 +77,9 @@ def _read_file(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise PluginSettingsFault(
-            f"{path.name} is not UTF-8, from byte {error.start + 1} on", hint="save it as UTF-8"
+            f"{path.name} is not UTF-8 (byte {error.start + 1})", hint="save it as UTF-8"
         ) from error
     if "\0" in text:
-        # libpq takes SQL as a C string and would end it there, without an error.
+        # libpq takes SQL as a C string, which would end there without an error.
         raise PluginSettingsFault(f"{path.name} contains a NUL character", hint="remove it")
     return text.replace("\r\n", "\n")

@@ -11,8 +11,8 @@ class SqlStatement:
 
     Attributes:
         sql: The statement, without its semicolon.
-        kind: What the parser calls it: ``"select_stmt"``, ``"insert_stmt"``, ``"alter_table_stmt"``.
-        start: Where in the text it begins, in characters from 0.
+        kind: The parser's name of the statement, such as ``"select_stmt"`` or ``"alter_table_stmt"``.
+        start: The position of its first character in the text, counted from 0.
     """
 
     sql: str
@@ -21,11 +21,11 @@ class SqlStatement:
 
 
 class SqlSyntaxError(ValueError):
-    """The parser refuses a text.
+    """A text is not valid SQL.
 
     Attributes:
-        message: What PostgreSQL says.
-        offset: Where, in characters from 0; ``None`` if the parser does not say.
+        message: PostgreSQL's message.
+        offset: The position of the error in characters, counted from 0; ``None`` if unknown.
     """
 
     def __init__(self, message: str, offset: int | None) -> None:
@@ -38,9 +38,9 @@ def parse_statements(text: str) -> tuple[SqlStatement, ...]:
     """Return the statements of a text.
 
     Raises:
-        SqlSyntaxError: The text is not SQL.
+        SqlSyntaxError: The text is not valid SQL.
     """
-    # The parser takes a tenth of a second to import: a plugin that has no file to parse must not pay it.
+    # Imported here: the parser takes 0.1 s to import, which a plugin without a file to parse need not spend.
     from confiture.sql.parser import ParseError, parse
 
     try:
@@ -54,7 +54,7 @@ def parse_statements(text: str) -> tuple[SqlStatement, ...]:
 
 
 def line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Return line and column, both from 1, of the character at ``offset``, from 0."""
+    """Return line and column, counted from 1, of the character at ``offset``, counted from 0."""
     from confiture.sql.position import locate_offset
 
     return locate_offset(text, offset)
