@@ -126,8 +126,8 @@ def _describe_index_builds(builds: Sequence[IndexBuild]) -> list[str]:
     parts = []
     if new:
         parts.append(
-            f"builds {join_names((each.index for each in new), 3)} on "
-            f"{join_names(each.table for each in new)}"
+            f"builds {join_names((build.index for build in new), 3)} on "
+            f"{join_names(build.table for build in new)}"
         )
     if again:
         which = escape_control(again[0].index) if len(again) == 1 else _format_count(len(again), "index")

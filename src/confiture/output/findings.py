@@ -38,7 +38,7 @@ def render_findings(report: Report) -> list[str]:
             lines += [*_render_finding(finding), ""]
     ignored = [finding for finding in report.findings if finding.ignored]
     if ignored:
-        rules = ", ".join(dict.fromkeys(escape_control(each.rule) for each in ignored))
+        rules = ", ".join(dict.fromkeys(escape_control(finding.rule) for finding in ignored))
         lines += [style_quiet(f"{format_count(len(ignored), 'finding')} ignored: {rules}"), ""]
     return lines
 

@@ -106,9 +106,9 @@ def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
 
 def join_names(names: Iterable[str], max_names: int = 5) -> str:
     """Join the names, and cut the list if it is long."""
-    each = list(dict.fromkeys(map(escape_control, names)))
-    rest = len(each) - max_names
-    return ", ".join(each) if rest < 2 else f"{', '.join(each[:max_names])} and {rest:,} more"
+    unique = list(dict.fromkeys(map(escape_control, names)))
+    rest = len(unique) - max_names
+    return ", ".join(unique) if rest < 2 else f"{', '.join(unique[:max_names])} and {rest:,} more"
 
 
 def shorten_sql(sql: str, max_width: int) -> str:

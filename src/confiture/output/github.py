@@ -19,7 +19,7 @@ _PROPERTY_ESCAPES = _TEXT_ESCAPES | str.maketrans({":": "%3A", ",": "%2C"})
 def render(report: Report, context: RenderContext) -> str:
     """Return a workflow command a line; GitHub shows the first ten of each kind, so the worst come first."""
     told = [notice for notice in collect_notices(report, context) if not notice.ignored]
-    return "".join(f"{_render_command(each)}\n" for each in told)
+    return "".join(f"{_render_command(notice)}\n" for notice in told)
 
 
 def _render_command(notice: Notice) -> str:

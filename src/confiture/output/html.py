@@ -104,8 +104,8 @@ def render_text(title: str, text: str) -> str:
 
 def _build_section(number: int, migration: MigrationReport) -> MigrationSection:
     numbered = list(enumerate(migration.statements, 1))
-    notable = [each for each in numbered if len(numbered) <= _MAX_UNFOLDED or not is_quiet(each[1])]
-    quiet = [each for each in numbered if each not in notable] if len(notable) < len(numbered) else []
+    notable = [pair for pair in numbered if len(numbered) <= _MAX_UNFOLDED or not is_quiet(pair[1])]
+    quiet = [pair for pair in numbered if pair not in notable] if len(notable) < len(numbered) else []
     return MigrationSection(f"m{number}", migration, build_timeline(migration), tuple(notable), tuple(quiet))
 
 

@@ -37,7 +37,7 @@ class _TestCase:
 def render(report: Report, context: RenderContext) -> str:
     """Return one suite with a case for each migration and each notice."""
     cases = [*_build_cases(report, context)]
-    counts = Counter(each.tag for each in cases)
+    counts = Counter(case.tag for case in cases)
     suites = Element("testsuites")
     facts = {"tests": len(cases), "failures": counts["failure"], "errors": counts["error"]}
     suite = SubElement(
@@ -47,7 +47,7 @@ def render(report: Report, context: RenderContext) -> str:
             "name": f"confiture {report.mode}",
             **{name: str(number) for name, number in facts.items()},
             "skipped": str(counts["skipped"]),
-            "time": _format_seconds(sum(each.duration_ms for each in cases)),
+            "time": _format_seconds(sum(case.duration_ms for case in cases)),
         },
     )
     for case in cases:
@@ -61,7 +61,7 @@ def _build_cases(report: Report, context: RenderContext) -> Iterator[_TestCase]:
     failed = {notice.migration: notice for notice in told if notice.kind == "failure"}
     for migration in report.migrations:
         yield _build_migration_case(migration, failed.get(format_label(migration)), context)
-    named = {format_label(each) for each in report.migrations}
+    named = {format_label(migration) for migration in report.migrations}
     rest = [notice for notice in told if not (notice.kind == "failure" and notice.migration in named)]
     yield from map(_build_notice_case, rest)
     if report.exit_code and not any(notice.severity == "error" and not notice.ignored for notice in told):

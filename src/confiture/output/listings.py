@@ -158,7 +158,7 @@ def render_history(history: Sequence[HistoryRecord], *, colour: bool = False) ->
         return join_lines(["no migration has been applied yet"], colour)
     lines: list[str] = []
     for title, record in zip(
-        align_columns([_build_history_row(each) for each in history]), history, strict=True
+        align_columns([_build_history_row(record) for record in history]), history, strict=True
     ):
         lines += [title, *indent_lines(_render_participants(record), 4)]
     return join_lines([*lines, "", format_count(len(history), "migration")], colour)

@@ -88,7 +88,11 @@ def _format_plugins(plugins: Sequence[PluginUse]) -> str:
 
 
 def _render_migrations(report: Report, max_width: int | None) -> list[str]:
-    titles = align_columns([_build_title(each) for each in report.migrations]) if report.migrations else []
+    titles = (
+        align_columns([_build_title(migration) for migration in report.migrations])
+        if report.migrations
+        else []
+    )
     lines: list[str] = []
     for title, migration in zip(titles, report.migrations, strict=True):
         lines += [
@@ -168,8 +172,10 @@ def _is_notable(hook: HookReport) -> bool:
 def _render_quiet_hooks(hooks: list[HookReport]) -> list[str]:
     if not hooks:
         return []
-    each = (f"{escape_control(hook.plugin or hook.hook)} {escape_control(hook.phase)}" for hook in hooks)
-    return [style_quiet(f"also ran: {', '.join(dict.fromkeys(each))}")]
+    hook_phases = (
+        f"{escape_control(hook.plugin or hook.hook)} {escape_control(hook.phase)}" for hook in hooks
+    )
+    return [style_quiet(f"also ran: {', '.join(dict.fromkeys(hook_phases))}")]
 
 
 def _build_hook_row(hook: HookReport) -> tuple[str, ...]:
@@ -191,8 +197,8 @@ def _render_blocking(migration: MigrationReport, mode: Mode, max_width: int | No
     """Return the migration's blocks that its statements and hooks do not list already."""
     steps: list[Step] = [*(migration.statements if mode == "dry-run" else ()), *migration.hooks]
     told = {lock.relation for step in steps for lock in step.locks}
-    locks = [each for each in migration.locks if each.blocks and each.relation not in told]
-    known = told | {each.relation for each in locks}
+    locks = [lock for lock in migration.locks if lock.blocks and lock.relation not in told]
+    known = told | {lock.relation for lock in locks}
     lines = [*describe_blocking(locks), *_render_blocked_without_lock(migration, known)]
     return [line for name in lines for line in wrap_line(name, max_width, 0)]
 

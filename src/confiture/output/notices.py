@@ -53,7 +53,7 @@ class Notice:
     def place(self) -> str:
         """``file:line:column``, as far as each is known."""
         known = (self.file, self.line, self.column if self.line else None)
-        return ":".join(str(each) for each in known if each is not None) if self.file else ""
+        return ":".join(str(part) for part in known if part is not None) if self.file else ""
 
 
 def collect_notices(report: Report, context: RenderContext) -> tuple[Notice, ...]:
@@ -69,7 +69,7 @@ def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
 
 
 def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
-    names = {each.version: format_label(each) for each in report.migrations}
+    names = {migration.version: format_label(migration) for migration in report.migrations}
     if report.fault:
         rule = "refused" if report.outcome == "refused" else "stopped"
         yield _build_failure(report.fault, rule, None, context)

@@ -18,7 +18,9 @@ def render_summary(report: Report) -> str:
         return "nothing to do"
     done = [migration for migration in report.migrations if migration.outcome in DONE_OUTCOMES]
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
-    if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
+    if report.mode == "run" and (
+        again := [migration for migration in done if migration.outcome == "reverted"]
+    ):
         return f"{format_count(len(again), 'migration')} reverted and applied again"
     took = format_duration(sum(migration.duration_ms or 0 for migration in report.migrations))
     line = f"{format_count(len(done), 'migration')} {word} in {took}"
