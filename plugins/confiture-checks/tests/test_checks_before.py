@@ -1,4 +1,4 @@
-"""What a migration needs is looked at before it begins."""
+"""What a migration requires is checked before it begins."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from psycopg import pq
 from structlog.testing import capture_logs
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_checks import plugin
-from confiture_checks.faults import CheckRefused, Misconfigured, PreconditionFailed
+from confiture_checks.errors import CheckRefused, PreconditionFailed
 
 Database = psycopg.Connection[Any]
 
 
 def before(conn: Database, require: Any = None, **context: Any) -> list[HookResult]:
     """Run the hook as migration ``005 add_value`` does."""
-    told = HookContext(**{"migration_name": "add_value", "migration_version": "005"} | context)
+    call = HookContext(**{"migration_name": "add_value", "migration_version": "005"} | context)
     config = {} if require is None else {"require": require}
-    return run_hook(plugin, "before_validation", conn=conn, context=told, config=config, name="checks")
+    return run_hook(plugin, "before_validation", conn=conn, context=call, config=config, name="checks")
 
 
 def the_error(conn: Database, require: Any) -> Any:
@@ -200,21 +201,21 @@ class TestRefused:
     @pytest.mark.parametrize(
         "require, said, hint",
         [
-            ("orders", "plugin.checks.require is not usable", "a table with"),
-            ({"tabels": []}, "has an unknown key 'tabels'", "did you mean 'tables'?"),
-            ({"tables": "orders"}, "plugin.checks.require.tables is not usable", "a list of names"),
-            ({"migration": 5}, "plugin.checks.require.migration is a int", "a text in quotes"),
-            ({"no_invalid_indexes": 1}, "no_invalid_indexes is a int", "true or false"),
-            ({"max_replication_lag": "soon"}, "max_replication_lag is not usable", "write 5s"),
-            ({"max_replication_lag": 10}, "max_replication_lag is a int", "a text in quotes"),
-            ({"connection_headroom": -1}, "connection_headroom is a int", "0 or more"),
-            ({"connection_headroom": True}, "connection_headroom is a bool", "0 or more"),
+            ("orders", "plugin.checks.require must be a table, not a string", "write require = { … }"),
+            ({"tabels": []}, "unknown key 'tabels' in plugin.checks.require", "did you mean 'tables'?"),
+            ({"tables": "orders"}, "plugin.checks.require.tables must be a list of names", 'tables = ["…"]'),
+            ({"migration": 5}, "plugin.checks.require.migration must be a string", 'migration = "…"'),
+            ({"no_invalid_indexes": 1}, "no_invalid_indexes must be true or false, not a number", "= true"),
+            ({"max_replication_lag": "soon"}, "max_replication_lag must be a time", '= "2s"'),
+            ({"max_replication_lag": []}, 'must be a time such as "2s", not a list', '= "2s"'),
+            ({"connection_headroom": -1}, "connection_headroom must be a whole number, 0 or more", "= 0"),
+            ({"connection_headroom": True}, "0 or more, not a boolean", "connection_headroom = 0"),
         ],
     )
     def test_a_faulty_table(self, shop: Database, require: Any, said: str, hint: str) -> None:
         error = the_error(shop, require)
 
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert said in str(error)
         assert hint in str(error.hint)
 

@@ -1,7 +1,7 @@
-"""The constraints of touched tables that PostgreSQL does not vouch for.
+"""Finds the NOT VALID constraints of changed tables, and counts the rows that violate them.
 
-A validated constraint holds: the server has looked at every row. One that is NOT VALID was checked for
-new rows only. One that is NOT ENFORCED never is, and says so itself: it is not looked at.
+A validated constraint holds: the server has checked every row. A NOT VALID one was checked for new rows
+only. A NOT ENFORCED one is never checked and does not claim to be: it is left out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from attrs import frozen
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
-from confiture_checks.asking import read_only, whole_number
-from confiture_checks.faults import NotValidated
+from confiture_checks.errors import ConstraintNotValid
+from confiture_checks.queries import fetch_whole_number, forbid_writes
 
-# conenforced and conperiod are not there before PostgreSQL 18.
+# Read through to_jsonb, because PostgreSQL before 18 has no columns conenforced and conperiod.
 _NOT_VALID = """
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(k.conname),
         pg_get_constraintdef(k.oid), CASE k.contype
@@ -50,67 +50,73 @@ _NOT_VALID = """
 
 
 @frozen
-class Constraint:
+class NotValidConstraint:
     """A constraint that is NOT VALID.
 
     Attributes:
-        table: Schema-qualified.
-        name: Its own, quoted only where PostgreSQL would.
+        table: The table's name with its schema.
+        name: The constraint's name, quoted only if PostgreSQL would.
         definition: As the server writes it.
-        counting: A query for the rows that violate it; ``None`` where there is none.
+        counting_query: A query for the number of rows that violate it; ``None`` if there is none.
     """
 
     table: str
     name: str
     definition: str
-    counting: str | None
+    counting_query: str | None
 
     @property
     def label(self) -> str:
-        """Its full name."""
+        """The constraint's full name."""
         return f"{self.table}.{self.name}"
 
 
 @frozen
-class Doubt:
-    """A NOT VALID constraint and the rows that violate it; ``None`` where they were not counted."""
+class ConstraintViolations:
+    """A NOT VALID constraint and how many rows violate it.
 
-    constraint: Constraint
-    violations: int | None
+    Attributes:
+        constraint: The constraint.
+        rows: How many rows violate it; ``None`` if they were not counted.
+    """
+
+    constraint: NotValidConstraint
+    rows: int | None
 
     def __str__(self) -> str:
-        """Say it in one line."""
-        rows = "" if self.violations is None else f"; rows that violate it: {self.violations}"
+        """Return one line for an error message."""
+        rows = "" if self.rows is None else f"; rows that violate it: {self.rows}"
         return f"{self.constraint.label} is not validated: {self.constraint.definition}{rows}"
 
 
-def not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[Constraint, ...]:
-    """Return the constraints of these tables that are NOT VALID."""
+def find_not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[NotValidConstraint, ...]:
+    """Return the NOT VALID constraints of these tables."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
-        return tuple(Constraint(*row) for row in cursor.execute(_NOT_VALID, [list(tables)]))
+        return tuple(NotValidConstraint(*row) for row in cursor.execute(_NOT_VALID, [list(tables)]))
 
 
-def doubted(conn: Connection[Any], found: Sequence[Constraint], *, count: bool) -> tuple[Doubt, ...]:
-    """Return the constraints, with the rows that violate them where these are to be counted."""
-    if not (found and count):
-        return tuple(Doubt(each, None) for each in found)
-    with read_only(conn):
-        return tuple(Doubt(each, _violations(conn, each)) for each in found)
+def count_violations(
+    conn: Connection[Any], constraints: Sequence[NotValidConstraint]
+) -> tuple[ConstraintViolations, ...]:
+    """Return each constraint with the number of rows that violate it."""
+    with forbid_writes(conn):
+        return tuple(ConstraintViolations(constraint, _count(conn, constraint)) for constraint in constraints)
 
 
-def _violations(conn: Connection[Any], constraint: Constraint) -> int | None:
-    if constraint.counting is None:
+def _count(conn: Connection[Any], constraint: NotValidConstraint) -> int | None:
+    if constraint.counting_query is None:
         return None
-    return whole_number(conn, constraint.counting, f"counting the rows that violate {constraint.label}")
+    place = f"counting the rows that violate {constraint.label}"
+    return fetch_whole_number(conn, constraint.counting_query, place)
 
 
-def refusal(doubts: tuple[Doubt, ...]) -> NotValidated:
-    """Return the error where a NOT VALID constraint is one."""
-    first = doubts[0].constraint
-    mend = "mend the rows that violate it, then " if any(doubt.violations for doubt in doubts) else ""
-    return NotValidated(
-        "; ".join(map(str, doubts)),
-        constraints=tuple(doubt.constraint.label for doubt in doubts),
-        hint=f"{mend}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; where it is to stay "
-        "NOT VALID for now, name it in plugin.checks.not_valid_allowed",
+def make_error(violations: tuple[ConstraintViolations, ...]) -> ConstraintNotValid:
+    """Return the error that stops a migration because of these constraints."""
+    first = violations[0].constraint
+    correction = "correct the rows that violate it, then " if any(found.rows for found in violations) else ""
+    return ConstraintNotValid(
+        "; ".join(map(str, violations)),
+        constraints=tuple(found.constraint.label for found in violations),
+        hint=f"{correction}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; or, to keep it "
+        "NOT VALID for now, add it to plugin.checks.not_valid_allowed",
     )

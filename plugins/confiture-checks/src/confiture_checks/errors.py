@@ -1,12 +1,8 @@
-"""Why a check said no."""
+"""The errors with which a check stops a migration."""
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfigurationFault, ConfitureError
-
-
-class Misconfigured(ConfigurationFault, ValueError):
-    """The plugin's table, or a ``.check.sql`` file, holds something unusable."""
+from confiture.exceptions import ConfitureError
 
 
 class CheckRefused(ConfitureError):
@@ -24,7 +20,7 @@ class CheckRefused(ConfitureError):
 
 
 class PreconditionFailed(ConfitureError):
-    """The database is not as the migration needs it.
+    """The database is not as the migration requires it.
 
     Attributes:
         unmet: A sentence for each precondition that is not met.
@@ -33,13 +29,13 @@ class PreconditionFailed(ConfitureError):
     exit_code = 5
 
     def __init__(self, unmet: tuple[str, ...], *, hint: str) -> None:
-        several = f"{len(unmet)} preconditions are not met:"
-        super().__init__("\n  ".join(unmet if len(unmet) == 1 else (several, *unmet)), hint=hint)
+        heading = f"{len(unmet)} preconditions are not met:"
+        super().__init__("\n  ".join(unmet if len(unmet) == 1 else (heading, *unmet)), hint=hint)
         self.unmet = unmet
 
 
-class NotValidated(ConfitureError):
-    """A constraint of a table that the migration touched is NOT VALID.
+class ConstraintNotValid(ConfitureError):
+    """A constraint of a table that the migration changed is NOT VALID.
 
     Attributes:
         constraints: Their names, ``public.orders.total_is_positive``.
@@ -58,11 +54,11 @@ class CheckFailed(ConfitureError):
     exit_code = 5
 
 
-class CountsDiffer(ConfitureError):
-    """Source and target do not have as many rows as each other.
+class CountMismatch(ConfitureError):
+    """Source and target differ by more rows than allowed.
 
     Attributes:
-        name: The expectation's name.
+        name: The name of the comparison.
         source: Rows of the source.
         target: Rows of the target.
     """
