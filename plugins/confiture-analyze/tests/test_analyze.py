@@ -9,9 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_analyze import plugin
-from confiture_analyze.faults import Misconfigured, NotAnalyzed
+from confiture_analyze.errors import NotAnalyzed
 
 Database = psycopg.Connection[Any]
 
@@ -54,7 +55,7 @@ class Migration:
         return results
 
     def run_in_pieces(self, ddl: str = GROW) -> list[HookResult]:
-        """Run it as a no-transaction migration: each phase in a transaction of its own."""
+        """Run it as a no-transaction migration: each phase in a separate transaction."""
         self.hook("before_ddl")
         self.conn.execute(ddl.encode())
         return self.hook("cleanup")
@@ -124,7 +125,7 @@ class TestWhateverChanged:
         assert tables(results) == {
             "public.log": {"rows_before": 2, "bytes_before": 16384, "rows_after": 5, "bytes_after": 16384}
         }
-        assert [estimated_rows(shop, each) for each in ("log", "log_1", "log_2")] == [5, 2, 3]
+        assert [estimated_rows(shop, table) for table in ("log", "log_1", "log_2")] == [5, 2, 3]
 
     def test_names_are_quoted_where_they_must_be(self, shop: Database) -> None:
         results = Migration(shop, {"analyze": True}).run('CREATE TABLE "Odd; ""Table" AS SELECT 1 AS id')
@@ -240,7 +241,7 @@ class TestWhatGoesWrong:
     def test_a_lock_that_is_not_granted_is_named_and_the_others_are_analyzed(
         self, shop: Database, second: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("confiture_analyze.analyzing.LOCK_TIMEOUT", "50ms")
+        monkeypatch.setattr("confiture_analyze.analyze_tables.LOCK_TIMEOUT", "50ms")
         migration = Migration(shop, {"analyze": True})
         with shop.transaction():
             migration.hook("before_ddl")
@@ -291,11 +292,11 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"analyze": "yes"}, "plugin.analyze.analyze is not usable", "true or false"),
-            ({"tables": "orders"}, "plugin.analyze.tables is not usable", "a list of names"),
+            ({"analyze": "yes"}, "plugin.analyze.analyze must be true or false", "analyze = true"),
+            ({"tables": "orders"}, "plugin.analyze.tables must be a list of names", 'tables = ["…"]'),
             (
                 {"tables": ["a..b"]},
-                "plugin.analyze.tables: string is not a valid identifier",
+                "plugin.analyze.tables has a name that PostgreSQL cannot read: string is not",
                 "as PostgreSQL",
             ),
             (
@@ -312,7 +313,7 @@ class TestWhatGoesWrong:
             Migration(shop, config).run()
 
         error = caught.value.error
-        assert isinstance(error, Misconfigured)
+        assert isinstance(error, PluginSettingsFault)
         assert said in str(error)
         assert hint in str(error.hint)
 
