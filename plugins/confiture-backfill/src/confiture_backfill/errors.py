@@ -1,21 +1,17 @@
-"""Why a read model was not filled."""
+"""The errors with which a backfill stops a migration."""
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfigurationFault, ConfitureError
+from confiture.exceptions import ConfitureError
 
-_WRITTEN_MEANWHILE = (
-    "compare the INSERT with the count query; where sessions write meanwhile, put "
+_HINT_ONE_PIECE = (
+    "compare the INSERT with the count query; if other sessions write at the same time, put "
     "`LOCK TABLE … IN SHARE MODE;` on the write tables before the INSERT"
 )
-_WRITTEN_BESIDE = (
-    "compare the INSERT with the count query; what sessions write since the first batch, a trigger or the "
-    "application must bring into the read model; the next run fills it from the beginning"
+_HINT_BATCHES = (
+    "compare the INSERT with the count query; a trigger or the application must copy to the read model what "
+    "sessions have written since the first batch; the next run fills it from the beginning"
 )
-
-
-class Misconfigured(ConfigurationFault, ValueError):
-    """The plugin's table, or a ``.backfill.sql`` file, holds something unusable."""
 
 
 class BackfillFailed(ConfitureError):
@@ -37,7 +33,7 @@ class IncompleteBackfill(ConfitureError):
 
     Attributes:
         table: The read model.
-        expected: What the count query says.
+        expected: The number that the count query returns.
         found: The rows in the table.
     """
 
@@ -47,6 +43,6 @@ class IncompleteBackfill(ConfitureError):
         super().__init__(
             f"the backfill of {table} is incomplete: its count query says {expected} rows, "
             f"the table holds {found}",
-            hint=_WRITTEN_BESIDE if in_batches else _WRITTEN_MEANWHILE,
+            hint=_HINT_BATCHES if in_batches else _HINT_ONE_PIECE,
         )
         self.table, self.expected, self.found = table, expected, found
