@@ -26,13 +26,13 @@ MODULES = {
     "confiture.rules.rule": "What the hook `rules` returns.",
     "confiture.rules.parsed_migration": "What a rule gets.",
     "confiture.output.reporters": "What the hook `reporters` returns, and what a reporter gets.",
+    "confiture.plugins.kit": "What a plugin imports for its settings, its files and its SQL.",
     "confiture.exceptions": "What Confiture raises; each error has a `hint` and an `exit_code`.",
-    "confiture.plugins.kit": "What a plugin imports for its settings, files and SQL.",
     "confiture.testing": "Fixtures for pytest, and a function that runs one phase of a plugin.",
 }
 # What these modules define for the rest of Confiture only.
 INTERNAL = {
-    "confiture.rules.parsed_migration": ("Ignores", "together"),
+    "confiture.rules.parsed_migration": ("Ignores", "link_plan"),
     "confiture.output.reporters": ("NO_APPENDED", "BUILTIN_FORMATS", "load_builtin_reporter"),
 }
 _WIDTH = 80

@@ -116,9 +116,9 @@ def _result() -> Iterator[str]:
 
 
 _FURTHER = """\
-## What else a plugin may give
+## Other hooks
 
-The hooks below belong to no phase and touch no database.
+These hooks belong to no phase and do not touch the database.
 """
 
 _INTRODUCTION = """\
@@ -126,10 +126,10 @@ _INTRODUCTION = """\
 
 <!-- Built from the docstrings by `make docs`; change those. -->
 
-One hook a phase. A plugin has any of these as functions marked `@hookimpl`, each with only the arguments it
-needs. Every call runs in a savepoint of its own. What happens where one raises is said here for the default
-policy; [failures](failures.md) has the other one. [The order of things](order.md) says who is called when,
-[writing a plugin](writing-plugins.md) how to begin.
+There is one hook per phase. A plugin defines any of these functions, marked `@hookimpl`, each with only the
+arguments that it needs. Every call runs in its own savepoint. If a hook raises, this page says what happens
+under the default policy; [failures](failures.md) has the other one. [The order of execution](order.md) says
+who is called when; [writing a plugin](writing-plugins.md) is the tutorial.
 """
 
 if __name__ == "__main__":

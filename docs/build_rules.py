@@ -11,7 +11,11 @@ from confiture.rules.explain import explain_rule
 from confiture.rules.registry import collect_rules
 
 PAGE = Path(__file__).with_name("rules.md")
-_BY = {"S": "the text", "D": "a rehearsal", "S+D": "the text; a rehearsal confirms it or takes it back"}
+_BY = {
+    "S": "Decided from the SQL text.",
+    "D": "Decided by a rehearsal only.",
+    "S+D": "Decided from the SQL text; a rehearsal confirms or withdraws the finding.",
+}
 
 
 def page() -> str:
@@ -21,17 +25,17 @@ def page() -> str:
 
 
 def _table(rules: list[RuleExplanation]) -> Iterator[str]:
-    yield "| rule | by default | told by | |\n|---|---|---|---|"
-    for each in rules:
-        told = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}[each.by]
-        yield f"| [`{each.rule}`](#{each.rule}) | {each.severity} | {told} | {each.summary} |"
+    yield "| rule | by default | decided from | finds |\n|---|---|---|---|"
+    for rule in rules:
+        basis = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}[rule.by]
+        yield f"| [`{rule.rule}`](#{rule.rule}) | {rule.severity} | {basis} | {rule.summary} |"
     yield ""
 
 
 def _rule(rule: RuleExplanation) -> Iterator[str]:
     yield f"## {rule.rule}\n\n{rule.summary[:1].upper()}{rule.summary[1:]}. By default: {rule.severity}."
-    yield f"Told by {_BY[rule.by]}.\n"
-    yield f"PostgreSQL {rule.does}. Why that hurts: {rule.hurts}.\n"
+    yield f"{_BY[rule.by]}\n"
+    yield f"PostgreSQL {rule.does}. Why it hurts: {rule.hurts}.\n"
     if rule.example:
         yield f"```sql\n{rule.example}\n```\n"
     if rule.recipe:
@@ -39,7 +43,7 @@ def _rule(rule: RuleExplanation) -> Iterator[str]:
     if rule.way:
         yield f"Instead: {rule.way}.\n"
     if rule.differs:
-        yield f"In the end {rule.differs}.\n"
+        yield f"The result differs: {rule.differs}.\n"
 
 
 _INTRODUCTION = """\
@@ -47,32 +51,34 @@ _INTRODUCTION = """\
 
 <!-- Built from the rules by `make docs`; change those. -->
 
-`confiture lint` judges files by their text and needs no server; `confiture dry-run` runs them for real and
-judges by what they did. Where both have a say the rehearsal wins: what it does not show is dropped, what
-it shows is told in numbers (`basis` *measured*). A table without rows shows nothing: there the text has
-the word.
+`confiture lint` checks the text of the files and needs no server. `confiture dry-run` rehearses the
+migrations and judges what they did. The rehearsal overrules the text: a finding that it does not confirm is
+dropped, and a finding that it confirms has the measured numbers (`basis` *measured*). On a table without rows
+a rehearsal proves nothing, so there the text decides.
 
-An *error* is a long block, measured or certain from the text alone, and a statement that must fail: a table
-with rows is rewritten, indexed or read end to end while others wait. A *warning* is a lock that is brief
-if it is granted soon, and what the running application may still use. What is *off* is taste.
+An *error* is a long block, measured or certain from the text: a table with rows is rewritten, indexed or
+scanned while others are blocked. A statement that must fail is an error too. A *warning* is a lock that is
+brief if it is granted soon, or a change to something that the running application may still use. Rules about
+style are *off*.
 
-To let one pass, say why, above the statement or, for the whole file, above the first one:
+To suppress a finding, write the reason above the statement or, for the whole file, above the first statement:
 
 ```sql
 -- confiture: ignore index-not-concurrent reason="the table is empty until March"
 CREATE INDEX orders_qty ON orders (qty);
 ```
 
-`--strict` refuses an ignore without a reason; one that lets nothing pass is itself a finding.
-`confiture rules NAME` prints what stands here. A plugin brings rules of its own with the hook `rules`:
+`--strict` reports an ignore without a reason as an error. An ignore that suppresses nothing is itself a
+finding. `confiture rules NAME` explains a rule as on this page. A plugin adds rules with the hook `rules`
+([Writing a rule](writing-rules.md)):
 
 ```python
 from confiture import hookimpl
 from confiture.rules.rule import Hit, Rule
 
 
-def hits(piece):
-    yield Hit("creates an extension, which our role may not")
+def check_extension(statement):
+    yield Hit("creates an extension, which our role may not do")
 
 
 @hookimpl
@@ -83,16 +89,17 @@ def rules():
             severity="error",
             basis="static",
             summary="CREATE EXTENSION",
-            effect="asks for a superuser",
+            effect="needs a superuser for most extensions",
             risk="the migration fails in production",
-            check=hits,
+            check=check_extension,
             kinds=("create_extension_stmt",),
         )
     ]
 ```
 
-`basis="measured"` is a rule that only a rehearsal decides: `piece.report` is what was seen, `None` in `lint`.
-With `rehearsed_only=True` too it looks at nothing else, and `lint` does not ask it.
+A rule with `basis="measured"` is decided by a rehearsal only: `statement.report` has the measurements, and
+is `None` in `lint`. If the rule needs nothing but the measurements, add `rehearsed_only=True`: `lint` then
+skips it.
 """
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from confiture import hookimpl
 from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 from tests import published
 from tests.in_process import run_in_process
 
@@ -113,15 +113,17 @@ class Project:
         """Return settings for the Python side."""
         return Settings(**{"root": self.folder, "url": self.url, "migrations": self.migrations, **more})
 
-    def run(self, *plugins: Loaded, to: str | None = None, **more: Any) -> Report:
+    def run(self, *plugins: LoadedPlugin, to: str | None = None, **more: Any) -> Report:
         """Apply what is pending, through the Python API."""
         return operations.run(self.settings(**more), plugins=plugins, to=to)
 
-    def rehearse(self, *plugins: Loaded, **more: Any) -> Report:
+    def rehearse(self, *plugins: LoadedPlugin, **more: Any) -> Report:
         """Rehearse what is pending, through the Python API."""
         return operations.run(self.settings(**more), plugins=plugins, dry_run=True)
 
-    def down(self, *plugins: Loaded, steps: int | None = None, to: str | None = None, **more: Any) -> Report:
+    def down(
+        self, *plugins: LoadedPlugin, steps: int | None = None, to: str | None = None, **more: Any
+    ) -> Report:
         """Undo what was applied, through the Python API."""
         return operations.undo(self.settings(**more), plugins=plugins, steps=steps, to=to)
 
@@ -216,10 +218,10 @@ def applied(conn: psycopg.Connection[Any]) -> list[str]:
     return [version for (version,) in conn.execute("SELECT version FROM confiture.ledger ORDER BY 1")]
 
 
-def plugin(name: str = "jam", /, **functions: Callable[..., Any]) -> Loaded:
+def plugin(name: str = "jam", /, **functions: Callable[..., Any]) -> LoadedPlugin:
     """Return a plugin made of these functions, one a phase, as if it had been installed."""
     marked = {phase: staticmethod(hookimpl(function)) for phase, function in functions.items()}
-    return Loaded(name, f"{name}-package", "1.0", type(name, (), marked)(), tuple(functions))
+    return LoadedPlugin(name, f"{name}-package", "1.0", type(name, (), marked)(), tuple(functions))
 
 
 def trail(name: str) -> Callable[..., None]:

@@ -14,18 +14,18 @@ _HOSTILE_IN_TEXT = re.compile(_HOSTILE.pattern.replace("\x00-\x1f", "\x00-\x08\x
 _COMMAND = re.compile(r"^(\s*)::")
 
 
-def inert(text: object) -> str:
+def escape_control(text: object) -> str:
     """Return ``text`` on one line, with everything escaped that a terminal or a CI log would act on."""
-    return _HOSTILE.sub(_escaped, str(text))
+    return _HOSTILE.sub(_escape, str(text))
 
 
-def inert_lines(text: object) -> list[str]:
+def escape_lines(text: object) -> list[str]:
     """Return the lines of ``text``, with everything escaped that a terminal or a CI log would act on."""
-    plain = _HOSTILE_IN_TEXT.sub(_escaped, str(text).replace("\r\n", "\n")).expandtabs(4)
+    plain = _HOSTILE_IN_TEXT.sub(_escape, str(text).replace("\r\n", "\n")).expandtabs(4)
     return [_COMMAND.sub(r"\1\\x3a\\x3a", line) for line in plain.split("\n")]
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     if match[0] == "##":
         return r"#\x23"
     return match[0].encode("unicode_escape").decode("ascii")

@@ -11,7 +11,11 @@ from typing import ClassVar
 
 
 class ConfitureError(Exception):
-    """Something a user can mend.
+    """The root of every exception that confiture defines."""
+
+
+class UserFault(ConfitureError):
+    """Something that a user can put right: a command prints its message and its hint.
 
     Attributes:
         hint: The next step, or ``None`` if the message already says it.
@@ -26,19 +30,19 @@ class ConfitureError(Exception):
         self.hint = hint
 
 
-class UsageFault(ConfitureError):
+class UsageFault(UserFault):
     """A flag, an argument or a version that cannot be used as given."""
 
     exit_code = 2
 
 
-class ConfigurationFault(ConfitureError):
+class ConfigurationFault(UserFault):
     """The configuration file or the environment holds something unusable."""
 
     exit_code = 2
 
 
-class PluginFault(ConfitureError):
+class PluginFault(UserFault):
     """A plugin cannot be found or loaded, or is not the one that was asked for."""
 
     exit_code = 2
@@ -56,32 +60,32 @@ class PluginNotFound(PluginFault):
         names = (name, *more)
         step = "pip install the package that provides it, or list what is there: confiture plugins"
         super().__init__(
-            f"no installed plugin is called {' or '.join(repr(each) for each in names)}",
+            f"no installed plugin is called {' or '.join(repr(text) for text in names)}",
             hint=f"{near} {step}".strip(),
         )
         self.name = name
         self.names = names
 
 
-class SourceFault(ConfitureError):
+class SourceFault(UserFault):
     """There is no migrations folder, or nothing in it."""
 
     exit_code = 2
 
 
-class ConnectionFault(ConfitureError):
+class ConnectionFault(UserFault):
     """The server cannot be reached, refuses us, or is too old."""
 
     exit_code = 3
 
 
-class ServerFault(ConfitureError):
+class ServerFault(UserFault):
     """The embedded server cannot be started or used."""
 
     exit_code = 3
 
 
-class MigrationFault(ConfitureError):
+class MigrationFault(UserFault):
     """A migration file is faulty: unreadable, duplicate, not SQL, or not to be run this way.
 
     Attributes:
@@ -109,7 +113,7 @@ class MigrationFault(ConfitureError):
         self.source_line = source_line
 
 
-class MigrationFaults(ConfitureError):
+class MigrationFaults(UserFault):
     """Several migration files are faulty; all are named at once."""
 
     exit_code = 4
@@ -119,19 +123,19 @@ class MigrationFaults(ConfitureError):
         self.faults = faults
 
 
-class RightsFault(ConfitureError):
+class RightsFault(UserFault):
     """The role lacks a privilege, or the database is read-only."""
 
     exit_code = 4
 
 
-class LockFault(ConfitureError):
+class LockFault(UserFault):
     """The migration lock was not granted, or was lost."""
 
     exit_code = 6
 
 
-class LedgerFault(ConfitureError):
+class LedgerFault(UserFault):
     """The ledger and the files disagree."""
 
     exit_code = 7

@@ -81,6 +81,6 @@ def _choose_renderers() -> list[Any]:
 
 
 def _escape_values(_logger: Any, _method: str, event: Any) -> Any:
-    from confiture.escape import inert
+    from confiture.escape import escape_control
 
-    return {key: inert(value) if isinstance(value, str) else value for key, value in event.items()}
+    return {key: escape_control(value) if isinstance(value, str) else value for key, value in event.items()}

@@ -10,7 +10,7 @@ _MS = {"us": 0.001, "ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_
 _LONGEST_MS = 2_147_483_647
 
 
-def milliseconds(text: str, *, bare_unit: str = "ms") -> float:
+def parse_milliseconds(text: str, *, bare_unit: str = "ms") -> float:
     """Parse a time and return milliseconds; a bare number is in ``bare_unit``.
 
     Raises:
@@ -25,16 +25,16 @@ def milliseconds(text: str, *, bare_unit: str = "ms") -> float:
     return ms
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """Parse a time and return seconds; a bare number is in seconds.
 
     Raises:
         ValueError: It is not a time.
     """
-    return milliseconds(text, bare_unit="s") / 1_000
+    return parse_milliseconds(text, bare_unit="s") / 1_000
 
 
-def duration(ms: float | None) -> str:
+def format_duration(ms: float | None) -> str:
     """Format milliseconds for people: ``0.4 ms``, ``12 ms``, ``3.2 s``, ``2 min 5 s``."""
     if ms is None:
         return ""
@@ -53,7 +53,7 @@ _SIZE_SHAPE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?b)?\s*", re.ASCII | re
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-def size_bytes(text: str) -> int:
+def parse_size(text: str) -> int:
     """Parse a size and return bytes; kB, MB and GB are powers of 1,000, KiB, MiB and GiB of 1,024.
 
     Raises:
@@ -69,7 +69,7 @@ def size_bytes(text: str) -> int:
     return round(float(match[1]) * float(thousand ** _POWERS[prefix]))
 
 
-def size(count_bytes: int) -> str:
+def format_size(count_bytes: int) -> str:
     """Format bytes for people: ``0 B``, ``812 B``, ``8.2 kB``, ``1.5 GB``."""
     amount, unit, units = float(count_bytes), "B", iter(("kB", "MB", "GB", "TB"))
     if amount < 1_000:

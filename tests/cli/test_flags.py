@@ -54,8 +54,8 @@ def test_every_shared_flag_is_understood():
         url="u",
         migrations="m",
         env="e",
-        wait=5.0,
-        lock_wait=120.0,
+        wait_s=5.0,
+        lock_wait_s=120.0,
         wait_concurrently="250ms",
         allow_out_of_order=True,
         no_plugins=True,
@@ -67,7 +67,7 @@ def test_every_shared_flag_is_understood():
 
 
 def test_flags_are_given_to_the_settings():
-    given = parsed("--url", "u", "--wait", "1", "--lock-wait", "2", "--env", "e").given
+    given = parsed("--url", "u", "--wait", "1", "--lock-wait", "2", "--env", "e")
 
     assert (given.url, given.wait_s, given.lock_wait_s, given.env) == ("u", 1.0, 2.0, "e")
     assert given.allow_out_of_order is None

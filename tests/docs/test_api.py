@@ -20,6 +20,7 @@ PUBLIC = (
     "confiture.models.report",
     "confiture.rules.rule",
     "confiture.output.reporters",
+    "confiture.plugins.kit",
     "confiture.exceptions",
     "confiture.testing",
 )

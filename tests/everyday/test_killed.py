@@ -258,7 +258,10 @@ def test_a_python_migration_that_was_killed_says_that_it_starts_over(project, da
 
     assert [each["state"] for each in status] == ["unfinished"]
     assert answer.code == 0, answer.err
-    assert "warning: it starts over; statements that had run before it was stopped: 2" in answer.out
+    assert (
+        "warning: it starts over and repeats the statements that had run before it was stopped: 2"
+        in answer.out
+    )
     assert database.execute("SELECT step FROM jam").fetchall() == [(1,), (1,)]
     assert database.execute("SELECT count(*) FROM confiture.progress").fetchone() == (0,)
 

@@ -31,7 +31,7 @@ def test_the_policy_on_the_page_can_be_used_and_has_every_key(tmp_path):
     assert [field.name for field in fields(Policy) if field.name not in found] == []
     assert policy.max_block is not None
     assert policy.max_block.most == 2_000
-    assert policy.block_limit("public.orders") is not policy.max_block
+    assert policy.find_block_limit("public.orders") is not policy.max_block
 
 
 @pytest.mark.parametrize(

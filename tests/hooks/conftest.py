@@ -17,7 +17,7 @@ from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.core import Hook, HookPhase, register_hook
 from confiture.models.report import MigrationReport, Report
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 from tests.hooks.ways import WAYS, Way
 
 Function = Callable[[Any, Any], Any]
@@ -49,7 +49,7 @@ class PluginProject:
     """A folder of migrations, the plugins beside it, and the database they run in."""
 
     settings: Settings
-    plugins: list[Loaded] = field(factory=list)
+    plugins: list[LoadedPlugin] = field(factory=list)
 
     def write(self, name: str, text: str) -> None:
         self.settings.migrations.mkdir(exist_ok=True)
@@ -61,7 +61,7 @@ class PluginProject:
         self.add(name, SimpleNamespace(**marked), config)
 
     def add(self, name: str, plugin: object, config: dict[str, Any] | None = None) -> None:
-        self.plugins.append(Loaded(name, f"{name}-package", "1.0", plugin=plugin))
+        self.plugins.append(LoadedPlugin(name, f"{name}-package", "1.0", plugin=plugin))
         tables = {**self.settings.plugin_tables, name: config or {}}
         self.settings = evolve(self.settings, plugin_tables=tables)
 

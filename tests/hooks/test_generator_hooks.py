@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from confiture import HookResult, hookimpl
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 from tests.project import Project, exists, keeper_of, only, plugin, until
 
 NO_TRANSACTION = "-- confiture: no-transaction\n"
@@ -511,7 +511,7 @@ class TestBesideOthers:
 def wrapper(function):
     """Return a plugin that wraps the hooks of after_ddl."""
     marked = hookimpl(wrapper=True)(function)
-    return Loaded("outer", "outer-package", "1.0", SimpleNamespace(after_ddl=marked), ("after_ddl",))
+    return LoadedPlugin("outer", "outer-package", "1.0", SimpleNamespace(after_ddl=marked), ("after_ddl",))
 
 
 def renamed(function, like):

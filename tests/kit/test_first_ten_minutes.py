@@ -30,10 +30,12 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def empty() -> Iterator[Path]:
-    """An empty folder that the server's user can enter, which pytest's own is not for root."""
+    """An empty folder next to a checkout, which the server's user can enter; not so pytest's own, for root."""
     folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
     folder.chmod(0o755)
-    yield folder
+    (folder / "confiture").symlink_to(ROOT)
+    (folder / "empty").mkdir()
+    yield folder / "empty"
     for note in folder.rglob("embedded.json"):
         home = Path(json.loads(note.read_text())["data"]).parent
         if home.parent == STATE_FOLDER:
@@ -54,19 +56,8 @@ def libraries(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def wheels(tmp_path: Path) -> Path:
-    """Confiture itself, built from this folder."""
-    folder = tmp_path / "wheels"
-    flags = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check")
-    command = [sys.executable, "-m", "pip", "wheel", *flags, "--wheel-dir", str(folder), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return folder
-
-
-@pytest.fixture
-def environment(tmp_path, libraries, wheels) -> dict[str, str]:
-    """A shell of somebody who has Python, and an index that has confiture."""
+def environment(tmp_path, libraries) -> dict[str, str]:
+    """The shell of somebody who has Python, without network."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(sys.executable)
@@ -83,7 +74,6 @@ def environment(tmp_path, libraries, wheels) -> dict[str, str]:
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",
         "PIP_NO_BUILD_ISOLATION": "0",
-        "PIP_FIND_LINKS": str(wheels),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from confiture.exceptions import PluginFault
-from confiture.plugins.find import find
+from confiture.plugins.find import find_plugins
 from confiture.testing import NamedServer, run_hook
 from confiture.testing.databases import TemplateDatabases
 
@@ -101,7 +101,7 @@ def test_a_password_in_the_url_of_the_server_is_not_shown():
 
 def test_a_fake_distribution_is_found_and_its_hook_runs(confiture_fake_distribution, confiture_database):
     confiture_fake_distribution("jam", HOOK, version="2.1", distribution="confiture-jam")
-    (found,) = (each for each in find() if each.name == "jam")
+    (found,) = (each for each in find_plugins() if each.name == "jam")
 
     run_hook(importlib.import_module("jam"), "before_ddl", conn=confiture_database)
 
@@ -111,7 +111,7 @@ def test_a_fake_distribution_is_found_and_its_hook_runs(confiture_fake_distribut
 
 def test_a_fake_distribution_is_forgotten_after_its_test():
     assert "jam" not in sys.modules
-    assert "jam" not in [each.name for each in find()]
+    assert "jam" not in [each.name for each in find_plugins()]
 
 
 def test_a_package_is_really_built_and_installed(confiture_install_plugin, tmp_path):

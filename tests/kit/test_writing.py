@@ -11,7 +11,7 @@ import pytest
 
 from confiture.cli import main
 from confiture.exceptions import UsageFault
-from confiture.plugins.scaffold import files_of, new_plugin, write
+from confiture.plugins.scaffold import name_plugin, render_files, write_plugin
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "first-plugin"
 LEFT_BY_TOOLS = {"__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
@@ -47,7 +47,7 @@ def contents(folder: Path) -> dict[str, str]:
     ],
 )
 def test_names_are_made_safe_for_pip_and_for_python(given, name, module):
-    plugin = new_plugin(given)
+    plugin = name_plugin(given)
 
     assert (plugin.name, plugin.distribution, plugin.module) == (name, f"confiture-{name}", module)
     assert plugin.module.isidentifier()
@@ -56,9 +56,9 @@ def test_names_are_made_safe_for_pip_and_for_python(given, name, module):
 @pytest.mark.parametrize(
     "given, words",
     [
-        ("", "is no name for a package"),
-        ("   ", "is no name for a package"),
-        ("果酱", "is no name for a package"),
+        ("", "cannot be the name of a package"),
+        ("   ", "cannot be the name of a package"),
+        ("果酱", "cannot be the name of a package"),
         ("confiture-", "is the name of confiture itself"),
         ("confiture", "is the name of confiture itself"),
         ("confiture-pg", "is the name of confiture itself"),
@@ -68,22 +68,22 @@ def test_names_are_made_safe_for_pip_and_for_python(given, name, module):
 )
 def test_what_is_no_name_is_refused_with_a_hint(given, words):
     with pytest.raises(UsageFault, match=words) as refused:
-        new_plugin(given)
+        name_plugin(given)
 
     assert refused.value.hint
 
 
 def test_the_first_plugin_of_the_examples_is_what_is_written(tmp_path):
-    folder = write(new_plugin("hello"), tmp_path)
+    folder = write_plugin(name_plugin("hello"), tmp_path)
 
     assert folder.name == "confiture-hello"
     assert contents(folder) == contents(EXAMPLE)
 
 
 def test_no_placeholder_is_left_in_any_file():
-    plugin = new_plugin("My Jam")
+    plugin = name_plugin("My Jam")
 
-    files = files_of(plugin)
+    files = render_files(plugin)
 
     assert "src/confiture_my_jam/__init__.py" in files
     assert not any(sign in path + text for path, text in files.items() for sign in ("$name", "$module", "$$"))
@@ -91,7 +91,7 @@ def test_no_placeholder_is_left_in_any_file():
 
 
 def test_every_python_file_compiles_for_an_odd_name():
-    files = files_of(new_plugin("2fa"))
+    files = render_files(name_plugin("2fa"))
 
     for path, text in files.items():
         if path.endswith(".py"):
@@ -113,7 +113,7 @@ def test_what_is_there_already_stays_as_it_is(here, capsys):
 
     assert main(["plugins", "new", "hello"]) == 2
 
-    assert capsys.readouterr().err.startswith("error: confiture-hello is here already")
+    assert capsys.readouterr().err.startswith("error: confiture-hello exists already")
     assert contents(here) == {"confiture-hello/mine.py": "mine"}
 
 

@@ -7,31 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from confiture.plugins.find import Found, find
-from confiture.plugins.load import Loaded, load
+from confiture.plugins.find import FoundPlugin, find_plugins
+from confiture.plugins.load import LoadedPlugin, load_plugin
 
 
 @pytest.fixture
-def found_in(site) -> Callable[[], tuple[Found, ...]]:
+def found_in(site) -> Callable[[], tuple[FoundPlugin, ...]]:
     """Return what was found in the test's own folder; the environment may have plugins of its own."""
 
-    def only_ours() -> tuple[Found, ...]:
-        return tuple(each for each in find() if each.entry_point and _lies_in(each, site.parent))
+    def only_ours() -> tuple[FoundPlugin, ...]:
+        return tuple(each for each in find_plugins() if each.entry_point and _lies_in(each, site.parent))
 
     return only_ours
 
 
-def _lies_in(found: Found, folder: Path) -> bool:
+def _lies_in(found: FoundPlugin, folder: Path) -> bool:
     distribution = getattr(found.entry_point, "dist", None)
     return distribution is not None and str(distribution.locate_file("")).startswith(str(folder))
 
 
 @pytest.fixture
-def loaded(fake_distribution, found_in) -> Callable[..., Loaded]:
+def loaded(fake_distribution, found_in) -> Callable[..., LoadedPlugin]:
     """Install a plugin from its source and load it."""
 
-    def load_source(source: str, *, name: str = "jam", entry: str | None = None) -> Loaded:
+    def load_source(source: str, *, name: str = "jam", entry: str | None = None) -> LoadedPlugin:
         fake_distribution(name, source, entry=entry)
-        return load(next(each for each in found_in() if each.name == name))
+        return load_plugin(next(each for each in found_in() if each.name == name))
 
     return load_source

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from confiture.exceptions import ConfigurationFault, PluginFault, PluginNotFound, UsageFault
-from confiture.plugins.find import Found
-from confiture.plugins.select import ALL, Chosen, choose
+from confiture.plugins.find import FoundPlugin
+from confiture.plugins.select import ALL, PluginSelection, select_plugins
 
 
-def a_plugin(name: str, version: str = "1.0", distribution: str = "") -> Found:
+def a_plugin(name: str, version: str = "1.0", distribution: str = "") -> FoundPlugin:
     """Return a plugin as it is found."""
-    return Found(name, distribution or f"{name}-package", version, name)
+    return FoundPlugin(name, distribution or f"{name}-package", version, name)
 
 
 INSTALLED = (a_plugin("apple"), a_plugin("fig", "1.2"), a_plugin("plum", "2.0"))
 
 
-def names(chosen: Chosen) -> tuple[list[str], list[str]]:
+def names(chosen: PluginSelection) -> tuple[list[str], list[str]]:
     """Return the names used, and those not."""
     return [each.name for each in chosen.used], [each.name for each in chosen.unused]
 
@@ -27,33 +27,33 @@ class TestUsed:
 
     def test_plain_uses_none_where_the_configuration_lists_none(self):
         """Installing a package changes nothing by itself."""
-        assert names(choose(INSTALLED)) == ([], ["apple", "fig", "plum"])
+        assert names(select_plugins(INSTALLED)) == ([], ["apple", "fig", "plum"])
 
     def test_plain_uses_those_configured_in_their_order(self):
         """A version beside the name is for ``--locked``."""
-        chosen = choose(INSTALLED, ["plum==9.9", "apple"])
+        chosen = select_plugins(INSTALLED, ["plum==9.9", "apple"])
 
         assert names(chosen) == (["plum", "apple"], ["fig"])
 
     def test_an_empty_list_uses_none(self):
         """As if it were not set."""
-        assert names(choose(INSTALLED, [])) == ([], ["apple", "fig", "plum"])
+        assert names(select_plugins(INSTALLED, [])) == ([], ["apple", "fig", "plum"])
 
     def test_plugins_without_a_value_uses_all_installed_by_name(self):
         """Whatever the configuration lists."""
-        chosen = choose(INSTALLED, ["plum"], ALL)
+        chosen = select_plugins(INSTALLED, ["plum"], ALL)
 
         assert names(chosen) == (["apple", "fig", "plum"], [])
 
     def test_plugins_with_names_uses_these_in_this_order(self):
         """Whatever the configuration lists."""
-        chosen = choose(INSTALLED, ["fig"], "plum, apple")
+        chosen = select_plugins(INSTALLED, ["fig"], "plum, apple")
 
         assert names(chosen) == (["plum", "apple"], ["fig"])
 
     def test_no_plugins_uses_none_even_where_the_list_is_unusable(self):
         """It is the way out."""
-        chosen = choose(INSTALLED, ["gone", "apple>=1"], none=True)
+        chosen = select_plugins(INSTALLED, ["gone", "apple>=1"], none=True)
 
         assert names(chosen) == ([], ["apple", "fig", "plum"])
 
@@ -61,7 +61,7 @@ class TestUsed:
         """Loading refuses them with both their packages."""
         twins = (a_plugin("jam", distribution="mine"), a_plugin("jam", distribution="theirs"))
 
-        chosen = choose(twins, flag="jam")
+        chosen = select_plugins(twins, flag="jam")
 
         assert [each.distribution for each in chosen.used] == ["mine", "theirs"]
 
@@ -69,7 +69,7 @@ class TestUsed:
     def test_plugins_with_an_empty_name_is_refused(self, flag):
         """An unset variable in a script would otherwise choose for the user."""
         with pytest.raises(PluginFault, match="empty name") as raised:
-            choose(INSTALLED, flag=flag)
+            select_plugins(INSTALLED, flag=flag)
 
         assert raised.value.exit_code == 2
         assert "--no-plugins" in str(raised.value.hint)
@@ -77,12 +77,12 @@ class TestUsed:
     def test_plugins_with_a_name_twice_is_refused(self):
         """It would run twice."""
         with pytest.raises(PluginFault, match="names 'fig' twice"):
-            choose(INSTALLED, flag="fig,apple,fig")
+            select_plugins(INSTALLED, flag="fig,apple,fig")
 
     def test_both_flags_are_refused(self):
         """They say the opposite."""
         with pytest.raises(UsageFault, match="exclude each other"):
-            choose(INSTALLED, flag=ALL, none=True)
+            select_plugins(INSTALLED, flag=ALL, none=True)
 
 
 class TestUnknown:
@@ -91,7 +91,7 @@ class TestUnknown:
     def test_an_unknown_plugin_suggests_the_nearest(self):
         """With the way on."""
         with pytest.raises(PluginNotFound) as raised:
-            choose(INSTALLED, flag="aple")
+            select_plugins(INSTALLED, flag="aple")
 
         assert raised.value.message == "no installed plugin is called 'aple'"
         assert str(raised.value.hint).startswith("did you mean 'apple'? pip install the package")
@@ -100,7 +100,7 @@ class TestUnknown:
     def test_several_unknown_plugins_are_named_at_once(self):
         """In the configuration as in the flag."""
         with pytest.raises(PluginNotFound) as raised:
-            choose(INSTALLED, ["zzz", "fig", "yyy==1"])
+            select_plugins(INSTALLED, ["zzz", "fig", "yyy==1"])
 
         assert raised.value.message == "no installed plugin is called 'zzz' or 'yyy'"
         assert raised.value.names == ("zzz", "yyy")
@@ -108,7 +108,7 @@ class TestUnknown:
     def test_names_are_compared_exactly(self):
         """An entry point's name is what it is."""
         with pytest.raises(PluginNotFound, match="'Apple'"):
-            choose(INSTALLED, flag="Apple")
+            select_plugins(INSTALLED, flag="Apple")
 
 
 class TestConfiguredList:
@@ -120,16 +120,16 @@ class TestConfiguredList:
     def test_an_entry_is_a_name_or_a_name_and_a_version(self, entry):
         """Anything else is an error, whatever is installed."""
         with pytest.raises(ConfigurationFault, match="neither a name nor name==version"):
-            choose(INSTALLED, [entry])
+            select_plugins(INSTALLED, [entry])
 
     def test_a_name_twice_is_refused(self):
         """Even with two versions."""
         with pytest.raises(ConfigurationFault, match="plugins names 'fig' twice"):
-            choose(INSTALLED, ["fig", "fig==1.2"])
+            select_plugins(INSTALLED, ["fig", "fig==1.2"])
 
     def test_spaces_round_the_parts_do_no_harm(self):
         """As pip reads them."""
-        assert names(choose(INSTALLED, [" fig == 1.2 "], locked=False))[0] == ["fig"]
+        assert names(select_plugins(INSTALLED, [" fig == 1.2 "], locked=False))[0] == ["fig"]
 
 
 class TestLocked:
@@ -139,14 +139,14 @@ class TestLocked:
 
     def test_what_is_installed_as_pinned_is_used(self):
         """In the order listed."""
-        chosen = choose(INSTALLED, self.PINS, locked=True)
+        chosen = select_plugins(INSTALLED, self.PINS, locked=True)
 
         assert names(chosen) == (["fig", "apple", "plum"], [])
 
     def test_every_difference_is_told_at_once(self):
         """With what to write instead."""
         with pytest.raises(PluginFault) as raised:
-            choose(INSTALLED, ["fig==1.3", "apple", "cherry==4"], locked=True)
+            select_plugins(INSTALLED, ["fig==1.3", "apple", "cherry==4"], locked=True)
 
         assert raised.value.exit_code == 2
         assert raised.value.message.splitlines() == [
@@ -172,16 +172,16 @@ class TestLocked:
     def test_each_difference_is_enough(self, configured, told):
         """One is as wrong as all."""
         with pytest.raises(PluginFault) as raised:
-            choose(INSTALLED, configured, locked=True)
+            select_plugins(INSTALLED, configured, locked=True)
 
         assert told in raised.value.message
 
     def test_the_flag_still_says_which_are_used(self):
         """The whole environment is compared, part of it is used."""
-        chosen = choose(INSTALLED, self.PINS, "plum", locked=True)
+        chosen = select_plugins(INSTALLED, self.PINS, "plum", locked=True)
 
         assert names(chosen) == (["plum"], ["apple", "fig"])
 
     def test_nothing_installed_and_nothing_listed_is_no_difference(self):
         """Plain SQL migrations may be locked, too."""
-        assert choose((), None, locked=True) == Chosen()
+        assert select_plugins((), None, locked=True) == PluginSelection()

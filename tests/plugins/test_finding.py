@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from confiture.plugins.find import Found
+from confiture.plugins.find import FoundPlugin
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn): ...\n"
 
@@ -18,7 +18,7 @@ def test_a_plugin_is_found_with_its_package_and_version(fake_distribution, found
 
     found = found_in()
 
-    assert found == (Found("jam", "confiture-jam", "1.2", "jam"),)
+    assert found == (FoundPlugin("jam", "confiture-jam", "1.2", "jam"),)
     assert found[0].label == "plugin 'jam' (confiture-jam 1.2)"
 
 
@@ -84,7 +84,7 @@ def test_a_package_without_name_and_version_is_still_found(site, found_in):
 
     found = found_in()
 
-    assert found == (Found("jam", "unnamed package", "unknown", "jam"),)
+    assert found == (FoundPlugin("jam", "unnamed package", "unknown", "jam"),)
 
 
 def test_a_folder_twice_on_the_path_gives_each_plugin_once(fake_distribution, found_in, monkeypatch):

@@ -6,16 +6,16 @@ import pytest
 
 from confiture.exceptions import PluginFault
 from confiture.models.report import PluginUse
-from confiture.plugins.find import find
-from confiture.plugins.load import Loaded, load, load_all
-from confiture.plugins.order import order
-from confiture.plugins.select import ALL, Chosen, choose
+from confiture.plugins.find import find_plugins
+from confiture.plugins.load import LoadedPlugin, load_all, load_plugin
+from confiture.plugins.order import list_order
+from confiture.plugins.select import ALL, PluginSelection, select_plugins
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn, context): ...\n"
 HEAD = "from confiture import hookimpl\n\n"
 
 
-def only_fault(loaded: Loaded) -> str:
+def only_fault(loaded: LoadedPlugin) -> str:
     """Return the one fault of a plugin."""
     assert len(loaded.faults) == 1, loaded.faults
     return loaded.faults[0]
@@ -236,7 +236,7 @@ class TestNoHooks:
             entry="jam:plugin",
         )
 
-        called = order([jam])["before_ddl"] == ("jam (tryfirst)",)
+        called = list_order([jam])["before_ddl"] == ("jam (tryfirst)",)
         refused = f"is no function but a {kind}" in "".join(jam.faults)
         assert called != refused
 
@@ -426,7 +426,7 @@ class TestSeveralAtOnce:
         fake_distribution("plum", HOOK)
 
         with pytest.raises(PluginFault) as raised:
-            load_all(choose(found_in(), flag=ALL))
+            load_all(select_plugins(found_in(), flag=ALL))
 
         assert raised.value.exit_code == 2
         assert raised.value.message.startswith("2 faults in the plugins to be used:\n  plugin 'apple'")
@@ -440,7 +440,7 @@ class TestSeveralAtOnce:
         fake_distribution("jam", HOOK, distribution="theirs", version="2.0")
 
         with pytest.raises(PluginFault) as raised:
-            load_all(choose(found_in(), flag="jam"))
+            load_all(select_plugins(found_in(), flag="jam"))
 
         assert raised.value.message == (
             "2 plugins are called 'jam': mine 1.0 (jam) and theirs 2.0 (jam); uninstall all but one"
@@ -451,7 +451,7 @@ class TestSeveralAtOnce:
         fake_distribution("apple", "raise SystemExit\n")
         fake_distribution("plum", HOOK)
 
-        plugins = load_all(choose(found_in(), flag="plum"))
+        plugins = load_all(select_plugins(found_in(), flag="plum"))
 
         assert [plugin.name for plugin in plugins] == ["plum"]
 
@@ -459,7 +459,7 @@ class TestSeveralAtOnce:
         """``--no-plugins`` runs beside whatever is installed."""
         fake_distribution("apple", "raise SystemExit\n")
 
-        chosen = choose(found_in(), ["apple"], none=True)
+        chosen = select_plugins(found_in(), ["apple"], none=True)
 
         assert load_all(chosen) == ()
         assert [each.name for each in chosen.unused] == ["apple"]
@@ -469,10 +469,10 @@ class TestConfiguration:
     """CONTRACT, Plugins, *configuration*."""
 
     @pytest.fixture
-    def chosen(self, fake_distribution, found_in) -> Chosen:
+    def chosen(self, fake_distribution, found_in) -> PluginSelection:
         """A plugin that declares its keys."""
         fake_distribution("jam", f"{HOOK}config_keys = {{'target': 'the read model', 'source': 'SQL'}}\n")
-        return choose(found_in(), flag="jam")
+        return select_plugins(found_in(), flag="jam")
 
     def test_unknown_keys_are_errors_where_the_plugin_declares_its_keys(self, chosen):
         """The nearest is suggested, the value is not shown."""
@@ -493,7 +493,7 @@ class TestConfiguration:
         """Unknown keys are errors where they are declared."""
         fake_distribution("jam", HOOK)
 
-        plugins = load_all(choose(found_in(), flag="jam"), {"jam": {"anything": 1}})
+        plugins = load_all(select_plugins(found_in(), flag="jam"), {"jam": {"anything": 1}})
 
         assert plugins[0].config_keys is None
 
@@ -518,7 +518,7 @@ class TestConfiguration:
         fake_distribution("plum", f"{HOOK}config_keys = ('a',)\n")
 
         with pytest.raises(PluginFault) as raised:
-            load_all(choose(found_in(), flag=ALL), {"plum": {"b": 1}, "apple": {"retry": 1}})
+            load_all(select_plugins(found_in(), flag=ALL), {"plum": {"b": 1}, "apple": {"retry": 1}})
 
         assert raised.value.message.startswith("3 faults")
 
@@ -527,9 +527,9 @@ def test_a_really_installed_package_is_found_and_loaded(install_plugin, monkeypa
     """Built by its backend, installed by pip, in a folder of its own."""
     folder = install_plugin("real-jam", f"{HOOK}# really\n", version="3.1")
     monkeypatch.syspath_prepend(str(folder))
-    found = next(each for each in find() if each.name == "real-jam")
+    found = next(each for each in find_plugins() if each.name == "real-jam")
 
-    plugin = load(found)
+    plugin = load_plugin(found)
 
     assert (plugin.distribution, plugin.version) == ("real-jam-package", "3.1")
     assert plugin.phases == ("before_ddl",)

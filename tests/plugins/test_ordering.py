@@ -9,11 +9,11 @@ import pytest
 
 from confiture import hookimpl
 from confiture.hooks import spec
-from confiture.plugins.load import Loaded
-from confiture.plugins.order import manager_for, order
+from confiture.plugins.load import LoadedPlugin
+from confiture.plugins.order import fill_manager, list_order
 
 
-def a_plugin(name: str, **marks: Any) -> Loaded:
+def a_plugin(name: str, **marks: Any) -> LoadedPlugin:
     """Return a plugin whose ``before_ddl`` notes its name, marked as asked."""
 
     def before_ddl(conn):
@@ -25,15 +25,15 @@ def a_plugin(name: str, **marks: Any) -> Loaded:
 
     function = wrapping if marks.get("wrapper") else before_ddl
     plugin = type(name, (), {"before_ddl": staticmethod(hookimpl(**marks)(function))})()
-    return Loaded(name, f"{name}-package", "1.0", plugin, ("before_ddl",))
+    return LoadedPlugin(name, f"{name}-package", "1.0", plugin, ("before_ddl",))
 
 
-def called(*plugins: Loaded) -> list[str]:
+def called(*plugins: LoadedPlugin) -> list[str]:
     """Return who is really called, first to last."""
     manager = pluggy.PluginManager("confiture")
     manager.add_hookspecs(spec)
     names: list[str] = []
-    manager_for(plugins, manager).hook.before_ddl(conn=names, context=None)
+    fill_manager(plugins, manager).hook.before_ddl(conn=names, context=None)
     return names
 
 
@@ -41,14 +41,14 @@ def test_the_order_is_as_listed():
     """pluggy's own would be the last first."""
     plugins = (a_plugin("plum"), a_plugin("apple"), a_plugin("fig"))
 
-    shown = order(plugins)
+    shown = list_order(plugins)
 
     assert shown["before_ddl"] == ("plum", "apple", "fig")
 
 
 def test_every_phase_is_there_in_the_order_of_a_migration():
     """Those without hooks are empty."""
-    shown = order([a_plugin("plum")])
+    shown = list_order([a_plugin("plum")])
 
     assert list(shown) == [
         "before_validation", "before_ddl", "after_ddl", "after_validation", "cleanup", "on_error",
@@ -65,7 +65,7 @@ def test_tryfirst_trylast_and_wrappers_are_marked_and_moved():
         a_plugin("timing", wrapper=True),
     )
 
-    shown = order(plugins)
+    shown = list_order(plugins)
 
     assert shown["before_ddl"] == ("timing (wrapper)", "early (tryfirst)", "plum", "late (trylast)")
 
@@ -84,7 +84,7 @@ def test_the_order_shown_is_the_order_called(marks):
     """Whatever the marks; asked of pluggy, not foretold."""
     plugins = [a_plugin(name, **mark) for name, mark in zip("abc", marks, strict=True)]
 
-    shown = [each.split()[0] for each in order(plugins)["before_ddl"]]
+    shown = [each.split()[0] for each in list_order(plugins)["before_ddl"]]
 
     assert shown == called(*plugins)
 
@@ -94,7 +94,7 @@ def test_two_functions_for_one_phase_are_two_entries():
     first, second = hookimpl(lambda: None, specname="cleanup"), hookimpl(lambda: None, specname="cleanup")
     plugin = type("Two", (), {"first": staticmethod(first), "second": staticmethod(second)})()
 
-    shown = order([Loaded("two", "two-package", "1.0", plugin)])
+    shown = list_order([LoadedPlugin("two", "two-package", "1.0", plugin)])
 
     assert shown["cleanup"] == ("two", "two")
 
@@ -111,21 +111,21 @@ def test_equal_and_unhashable_plugins_are_kept_apart():
         @hookimpl
         def before_ddl(self): ...
 
-    plugins = [Loaded("a", "a", "1.0", Same()), Loaded("b", "b", "1.0", Same())]
+    plugins = [LoadedPlugin("a", "a", "1.0", Same()), LoadedPlugin("b", "b", "1.0", Same())]
 
-    assert order(plugins)["before_ddl"] == ("a", "b")
+    assert list_order(plugins)["before_ddl"] == ("a", "b")
 
 
 def test_one_object_under_two_names_is_called_under_both():
     """Two entry points may name the same module."""
     plugin = a_plugin("jam").plugin
-    plugins = [Loaded("jam", "p", "1.0", plugin), Loaded("jelly", "p", "1.0", plugin)]
+    plugins = [LoadedPlugin("jam", "p", "1.0", plugin), LoadedPlugin("jelly", "p", "1.0", plugin)]
 
-    assert order(plugins)["before_ddl"] == ("jam", "jelly")
+    assert list_order(plugins)["before_ddl"] == ("jam", "jelly")
 
 
 def test_a_plugin_with_faults_is_not_in_the_order():
     """It would not be called."""
-    broken = Loaded("broken", "p", "1.0", None, faults=("no hooks",))
+    broken = LoadedPlugin("broken", "p", "1.0", None, faults=("no hooks",))
 
-    assert order([broken, a_plugin("plum")])["before_ddl"] == ("plum",)
+    assert list_order([broken, a_plugin("plum")])["before_ddl"] == ("plum",)

@@ -10,7 +10,7 @@ import pytest
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault
 from confiture.models.plan import PluginStatus
-from confiture.plugins.inventory import survey
+from confiture.plugins.inventory import list_plugins
 
 HOOK = "from confiture import hookimpl\n\n@hookimpl\ndef before_ddl(conn, context): ...\n"
 
@@ -20,7 +20,7 @@ def surveyed(found_in) -> Callable[..., dict[str, PluginStatus]]:
     """Survey with this configuration; return the states by name."""
 
     def states(**configured) -> dict[str, PluginStatus]:
-        return {each.name: each for each in survey(Settings(root=Path(), **configured))}
+        return {each.name: each for each in list_plugins(Settings(root=Path(), **configured))}
 
     return states
 
@@ -70,7 +70,7 @@ def test_two_plugins_of_one_name_are_both_broken(fake_distribution, found_in):
     fake_distribution("jam", HOOK, distribution="mine")
     fake_distribution("jam", HOOK, distribution="theirs")
 
-    states = [each for each in survey(Settings(root=Path())) if each.name == "jam"]
+    states = [each for each in list_plugins(Settings(root=Path())) if each.name == "jam"]
 
     assert [(state.distribution, state.state) for state in states] == [
         ("mine", "broken"),

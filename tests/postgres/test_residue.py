@@ -21,6 +21,8 @@ DIGEST = """
     SELECT md5(string_agg(line, ',' ORDER BY line)) FROM (
         SELECT (to_jsonb(t) - '{relpages,reltuples,relhasindex,relallvisible,relallfrozen}'::text[])::text AS line
         FROM CATALOG t
+        -- Autovacuum may analyze the system catalogs at any time, and then their statistics change.
+        WHERE coalesce((to_jsonb(t) ->> 'starelid')::bigint, 16384) >= 16384
     ) AS lines
 """
 
@@ -203,7 +205,7 @@ def test_what_another_session_holds_locked_makes_the_residue_unknown(database, s
 
     assert after.fault
     assert find_residue(before, after) == ()
-    assert [note for note in describe_comparison(before, after) if "not known" in note]
+    assert [note for note in describe_comparison(before, after) if note.startswith("cannot tell what")]
     assert database.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 

@@ -254,5 +254,7 @@ def test_a_python_no_transaction_migration_starts_over(project, database):
 
     assert (first.exit_code, again.exit_code) == (4, 0)
     assert state == {"1": "unfinished"}
-    assert only(again).warnings == ("it starts over; statements that had run before it was stopped: 2",)
+    assert only(again).warnings == (
+        "it starts over and repeats the statements that had run before it was stopped: 2",
+    )
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",), ("fig",)]

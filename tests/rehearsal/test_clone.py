@@ -236,7 +236,7 @@ def test_a_statement_on_what_all_databases_share_is_refused_before_anything_runs
 def test_so_is_one_that_allows_no_transaction(project, statement):
     project.write("1_shared.sql", f"-- confiture: no-transaction\n{statement};")
 
-    with pytest.raises(MigrationFault, match="all databases"):
+    with pytest.raises(MigrationFault, match="changes the whole server"):
         rehearse(project)
 
 
@@ -295,7 +295,7 @@ def test_a_python_migration_is_refused_when_it_gets_there(project, maintenance):
     report = rehearse(project)
 
     assert report.exit_code == 4
-    assert "CREATE DATABASE changes what all databases" in only(report).error.message
+    assert "CREATE DATABASE changes the whole server" in only(report).error.message
     assert not maintenance.execute(
         "SELECT 1 FROM pg_database WHERE datname = 'confiture_should_not_be'"
     ).fetchall()

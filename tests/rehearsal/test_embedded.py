@@ -215,7 +215,7 @@ def test_an_extension_that_the_server_has_and_ours_has_not_is_refused(project, s
     _rename_extension(project.url)
     project.write("1_it.sql", "SELECT 1;")
 
-    with pytest.raises(ConfigurationFault, match="comes without made_elsewhere 1"):
+    with pytest.raises(ConfigurationFault, match="lacks made_elsewhere 1"):
         rehearse(project)
 
 

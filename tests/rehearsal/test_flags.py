@@ -59,7 +59,7 @@ def test_a_role_statement_ends_in_code_4_with_its_place(project):
 
     assert done.code == 4
     assert "1_it.sql:2" in done.err
-    assert "CREATE ROLE changes what all databases" in done.err
+    assert "CREATE ROLE changes the whole server" in done.err
 
 
 @pytest.mark.parametrize(

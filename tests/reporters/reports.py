@@ -32,7 +32,7 @@ def finding(**changes: Any) -> Finding:
         "file": "migrations/2_fig.sql",
         "line": 7,
         "relation": "public.orders",
-        "message": "builds an index of public.orders (1.2 s) while writes of it wait",
+        "message": "builds an index of public.orders (1.2 s) while blocking writes",
         "recipe": RECIPE,
         "basis": "measured",
         "ignored": False,

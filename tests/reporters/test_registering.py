@@ -13,15 +13,15 @@ import pytest
 
 from confiture.cli.flags import Flags
 from confiture.cli.outputs import open_outputs
-from confiture.escape import inert_lines
+from confiture.escape import escape_lines
 from confiture.exceptions import PluginFault, UsageFault
 from confiture.output import FORMATS
 from confiture.output import builtin_reporters as builtin
 from confiture.output.collect_reporters import collect_reporters
 from confiture.output.reporters import BUILTIN_FORMATS, RenderContext
-from confiture.plugins.find import find
+from confiture.plugins.find import find_plugins
 from confiture.plugins.load import load_all
-from confiture.plugins.select import Chosen
+from confiture.plugins.select import PluginSelection
 from tests.project import Project
 from tests.reporters.reports import everything, finding, report
 
@@ -159,7 +159,7 @@ def test_the_format_of_a_plugin_that_takes_no_part_is_unknown(folder):
 )
 def test_a_plugin_whose_formats_cannot_be_used_is_refused(fake_distribution, body, fault):
     fake_distribution("mine", f"{HEAD}@hookimpl\ndef reporters():\n{body}\n")
-    plugins = load_all(Chosen(tuple(each for each in find() if each.name == "mine")))
+    plugins = load_all(PluginSelection(tuple(each for each in find_plugins() if each.name == "mine")))
 
     with pytest.raises(PluginFault, match=re.escape(fault)):
         collect_reporters(plugins)
@@ -266,7 +266,9 @@ def test_the_format_that_the_docs_show_is_one(fake_distribution):
     (source,) = re.findall(r"```python\n(.*?)```", page, re.S)
     fake_distribution("mine", source)
 
-    found = collect_reporters(load_all(Chosen(tuple(each for each in find() if each.name == "mine"))))
+    found = collect_reporters(
+        load_all(PluginSelection(tuple(each for each in find_plugins() if each.name == "mine")))
+    )
 
     assert found["lines"].render(report(), RenderContext()) == "1: rehearsed\n2: rehearsed\n"
 
@@ -283,4 +285,4 @@ def test_the_format_that_the_docs_show_is_one(fake_distribution):
     ],
 )
 def test_what_github_takes_for_a_command_is_shown_and_not_obeyed(text, told):
-    assert inert_lines(f"one\n{text}") == ["one", told]
+    assert escape_lines(f"one\n{text}") == ["one", told]

@@ -26,7 +26,7 @@ def test_lint_says_where_what_and_what_to_write_instead(folder):
     answer = folder("lint")
 
     assert answer.code == 1
-    assert "migrations/1_index.sql:2: error: builds an index on orders while writes to it wait" in answer.out
+    assert "migrations/1_index.sql:2: error: builds an index on orders while blocking writes" in answer.out
     assert "[index-not-concurrent]" in answer.out
     assert "    CREATE INDEX CONCURRENTLY orders_qty ON orders (qty);" in answer.out
     assert "\n1 file read: 1 error\ngate: failed (1 error): index-not-concurrent at " in answer.out
@@ -40,7 +40,7 @@ def test_lint_needs_no_server_and_tells_what_it_could_not_judge(folder):
 
     assert answer.code == 0
     assert (
-        "needs a dry-run to be judged: change-type-index-rebuild, change-type-recheck, change-type-rewrite\n"
+        "only a dry-run can check: change-type-index-rebuild, change-type-recheck, change-type-rewrite\n"
         in answer.out
     )
     assert answer.out.endswith("1 file read, nothing found\n")
@@ -179,7 +179,10 @@ def test_a_plugin_of_rules_only_is_a_plugin(folder):
     [
         ("    raise ValueError('burnt')\n", "rules() failed with ValueError: burnt"),
         ("    return ['jam']\n", "rules() returns a str among its rules"),
-        ("    return [Rule('drop-table', 'error', 'static', 'a', 'b', 'c')]\n", "is already 'confiture''s"),
+        (
+            "    return [Rule('drop-table', 'error', 'static', 'a', 'b', 'c')]\n",
+            "is already used by 'confiture'",
+        ),
     ],
 )
 def test_a_plugin_with_broken_rules_is_named(body, said, folder):

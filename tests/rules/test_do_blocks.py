@@ -51,7 +51,7 @@ def measured(text):
         root = Path(folder)
         (root / "1_step.sql").write_text(text)
         (migration,) = read_all(read_folder(root), root)
-    (block,) = migration.pieces
+    (block,) = migration.statements
     lock = Lock("public.orders", "table", "AccessExclusiveLock", ("reads", "writes"))
     block.report = StatementReport(
         1,

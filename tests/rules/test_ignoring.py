@@ -87,7 +87,9 @@ def test_strict_is_content_with_a_reason(files):
 def test_an_unknown_rule_in_an_ignore_is_told_the_nearest(files):
     write(files, f"SELECT 1;\n-- confiture: ignore index-not-concurent\n{INDEX}")
 
-    with pytest.raises(MigrationFault, match=r"migrations/1_step\.sql:3: there is no rule") as caught:
+    with pytest.raises(
+        MigrationFault, match=r"migrations/1_step\.sql:3: ignores the rule 'index-not-concurent'"
+    ) as caught:
         lint(files.settings())
 
     assert "did you mean 'index-not-concurrent'?" in (caught.value.hint or "")

@@ -46,7 +46,7 @@ def test_a_long_block_is_told_in_measured_numbers(project, orders):
     assert finding.basis == "measured"
     assert finding.relation == "public.orders"
     assert finding.message.startswith("builds public.orders_qty on public.orders (")
-    assert finding.message.endswith(" ms) while writes of it wait")
+    assert finding.message.endswith(" ms) while blocking writes")
     assert (finding.file, finding.line) == ("migrations/1_step.sql", 2)
 
 
@@ -262,7 +262,7 @@ def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
     write(files, "SELECT 1;\nSELECT 2;")
     asked: list[str] = []
     (reading,) = read_all(read_folder(files.migrations), files.folder)
-    for piece in reading.pieces:
+    for piece in reading.statements:
         piece.report = StatementReport(piece.line, piece.sql, 1.0)
 
     found = find_findings([reading], select_rules([asking(asked, rehearsed_only=rehearsed_only)]))

@@ -10,6 +10,7 @@ from tests.rules.examples import write
 SAFE = (
     "ALTER TABLE orders ADD COLUMN code text;",
     "ALTER TABLE orders ADD COLUMN seen timestamptz DEFAULT now();",
+    "ALTER TABLE orders ADD COLUMN written_by bigint DEFAULT txid_current();",
     "ALTER TABLE orders ADD COLUMN owner int NOT NULL DEFAULT 0;",
     "ALTER TABLE orders ADD COLUMN doc jsonb DEFAULT jsonb_build_object();",
     "ALTER TABLE orders ADD COLUMN twice int GENERATED ALWAYS AS (qty * 2) VIRTUAL;",

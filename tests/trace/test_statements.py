@@ -157,7 +157,7 @@ def test_an_index_that_is_not_used_yet_is_said(rehearse: Any, database: psycopg.
 
     migration = rehearse("UPDATE loose SET note = 'x'; CREATE INDEX later ON loose (note);")
 
-    assert any("public.later is not used before" in warning for warning in migration.warnings)
+    assert any("public.later is not used until" in warning for warning in migration.warnings)
 
 
 def test_the_rows_of_a_python_migration_count_like_those_of_sql(rehearse: Any) -> None:
@@ -265,5 +265,5 @@ class TestAPlanOfSeveral:
             "DO $$ BEGIN EXECUTE format('ALTER TABLE %I ADD y int', 'orders'); END $$;",
         )
 
-        assert [each.what for each in second.not_seen] == ["locks of what runs inside"]
+        assert [each.what for each in second.not_seen] == ["locks of statements run inside"]
         assert "--in clone" in second.not_seen[0].reason

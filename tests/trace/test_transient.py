@@ -145,7 +145,7 @@ class TestHooks:
 
 
 class TestAPlainRole:
-    """It may create no event triggers."""
+    """It may not create event triggers."""
 
     @pytest.fixture
     def plain(self, project: Project, database: psycopg.Connection[Any]) -> Project:
@@ -176,5 +176,5 @@ class TestAPlainRole:
 
         said = [(each.what, each.reason) for each in migration.not_seen]
         sampled = [lock.relation for lock in migration.locks if lock.seen == "sampled"]
-        assert any("this role may create no event triggers" in reason for _, reason in said)
+        assert any("this role may not create event triggers" in reason for _, reason in said)
         assert "public.orders" in [*sampled, *(each.relation for each in migration.not_seen)]

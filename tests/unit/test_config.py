@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from confiture.config.settings import Given, Settings, load_settings, safe_url
+from confiture.config.settings import Given, Settings, load_settings, mask_password
 from confiture.exceptions import ConfigurationFault, UsageFault
 
 SECRET = "s3cr3t-jam"
@@ -331,7 +331,7 @@ def test_an_empty_flag_is_an_error(tmp_path, flag):
     ],
 )
 def test_a_password_is_never_shown(url):
-    shown = safe_url(url)
+    shown = mask_password(url)
 
     assert SECRET not in shown
     assert "***" in shown
@@ -342,7 +342,7 @@ def test_a_password_is_never_shown(url):
     ["embedded:", "postgresql:///db?host=/run/x", "postgresql://me@host:5432/db", "host=h dbname=d user=me"],
 )
 def test_a_url_without_a_password_is_shown_as_it_is(url):
-    assert safe_url(url) == url
+    assert mask_password(url) == url
 
 
 def test_settings_in_an_error_message_hide_the_password(tmp_path):

@@ -17,7 +17,7 @@ from confiture.models.report import (
     Residue,
     StatementReport,
 )
-from confiture.output.format import join_names, shorten_sql, size
+from confiture.output.format import format_size, join_names, shorten_sql
 from confiture.output.text import render
 from tests.page.samples import everyday
 
@@ -263,7 +263,7 @@ def test_hostile_text_is_inert_everywhere():
     ],
 )
 def test_sizes_are_said_as_people_say_them(count, said):
-    assert size(count) == said
+    assert format_size(count) == said
 
 
 def test_first_words_end_at_a_word():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStatus
 from confiture.models.report import (
     Blocks,
@@ -15,7 +15,7 @@ from confiture.models.report import (
     StatementReport,
 )
 from confiture.output import LISTING_FORMATS, load_renderer
-from confiture.output.format import duration, format_count, render_source_line
+from confiture.output.format import format_count, format_duration, render_source_line
 from confiture.output.listings import render_order, render_plan, render_plugins, render_status
 from confiture.output.text import render
 from tests.unit.reports import LOCK, applied, full, report
@@ -179,7 +179,7 @@ def test_terminal_escapes_in_names_and_messages_are_inert():
 
 
 def test_half_a_surrogate_can_be_printed():
-    assert inert("a\udcffb").encode() == b"a\\udcffb"
+    assert escape_control("a\udcffb").encode() == b"a\\udcffb"
 
 
 def test_colour_is_for_those_who_ask():
@@ -200,7 +200,7 @@ def test_colour_is_for_those_who_ask():
     ],
 )
 def test_durations_are_said_as_people_say_them(ms, said):
-    assert duration(ms) == said
+    assert format_duration(ms) == said
 
 
 def test_one_is_singular():

@@ -21,12 +21,12 @@ from confiture.config.table_reader import (
     Kind,
     LocatedTable,
     TableReader,
-    choice_of,
+    make_choice,
 )
 from confiture.exceptions import ConfigurationFault
 
 KEYS = {"rows": "How many rows a batch has.", "name": "", "mode": "", "counts": "Counts by name."}
-MODE = choice_of("truncate", "on-conflict")
+MODE = make_choice("truncate", "on-conflict")
 
 
 def reader(**values: Any) -> TableReader:

@@ -1,4 +1,4 @@
-"""What the plugin does, on a real server and inside the real guard."""
+"""Tests of the plugin, on a real server and in a savepoint, as in a run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from confiture.testing import run_hook
 import confiture_hello
 
 
-def test_what_the_migration_has_changed_is_measured(confiture_database):
-    """The test's open transaction stands for the migration's."""
+def test_a_new_table_is_measured(confiture_database):
+    """The open transaction of the test acts as the migration."""
     with confiture_database.transaction():
         confiture_database.execute("CREATE TABLE jam AS SELECT 'plum' AS fruit")
 
@@ -18,8 +18,8 @@ def test_what_the_migration_has_changed_is_measured(confiture_database):
     assert result.stats["size_bytes"] > 0
 
 
-def test_a_migration_that_changes_nothing_weighs_nothing(confiture_database):
-    """No relation, no bytes."""
+def test_a_migration_that_changes_nothing_has_no_size(confiture_database):
+    """The hook reports no relation and no bytes."""
     (result,) = run_hook(confiture_hello, "after_ddl", conn=confiture_database)
 
     assert result.stats == {"relations": 0, "size_bytes": 0}

@@ -13,9 +13,9 @@ import pytest
 from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.find import Found
+from confiture.plugins.find import FoundPlugin
 from confiture.plugins.load import load_all
-from confiture.plugins.select import Chosen
+from confiture.plugins.select import PluginSelection
 
 Database = psycopg.Connection[Any]
 
@@ -25,8 +25,8 @@ def run(url: str, folder: Path, config: dict[str, Any], *, dry_run: bool = False
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     ((name, value),) = project["entry-points"]["confiture"].items()
     entry = EntryPoint(name, value, "confiture")
-    found = Found(name, project["name"], project["version"], value, entry)
-    plugins = load_all(Chosen(used=(found,)), {name: config})
+    found = FoundPlugin(name, project["name"], project["version"], value, entry)
+    plugins = load_all(PluginSelection(used=(found,)), {name: config})
     settings = Settings(root=folder, url=url, migrations=folder, plugin_tables={name: config})
     return operations.run(settings, plugins=plugins, dry_run=dry_run)
 

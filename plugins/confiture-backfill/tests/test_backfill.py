@@ -290,7 +290,7 @@ class TestBackfillFile:
             (f"{HEAD}{INSERT}", "the INSERT has no ON CONFLICT"),
             (f"-- backfill: mode=turncate\n{HEAD}{INSERT}", "did you mean 'truncate'?"),
             (HEAD, "005_add_value.backfill.sql has no SQL"),
-            (f"{HEAD}{UPSERT}\0", "holds a NUL character"),
+            (f"{HEAD}{UPSERT}\0", "contains a NUL character"),
         ],
     )
     def test_a_faulty_file_is_named(self, shop: Database, tmp_path: Path, text: str, said: str) -> None:

@@ -24,7 +24,7 @@ import confiture_backfill
 from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 from confiture_backfill.batch import Batch
 from confiture_backfill.range_condition import locate_in_original, replace_range
 
@@ -35,7 +35,7 @@ Orders = Callable[[int], None]
 
 SOURCES = [str(Path(str(package.__file__)).parents[1]) for package in (confiture, confiture_backfill)]
 NO_TRANSACTION = "-- confiture: no-transaction\n"
-LOADED = Loaded("backfill", "confiture-backfill", "0.1.0", confiture_backfill.plugin, ("after_ddl",))
+LOADED = LoadedPlugin("backfill", "confiture-backfill", "0.1.0", confiture_backfill.plugin, ("after_ddl",))
 METADATA = "Metadata-Version: 2.1\nName: confiture-backfill\nVersion: 0.1.0\n"
 APPEND = "INSERT INTO r_order SELECT id, cents FROM w_order WHERE {range}"
 PATIENCE_S = 60.0
@@ -69,7 +69,7 @@ class Shop:
             self.write("1_orders.up.sql", NO_TRANSACTION + TABLE)
         self.write("1_orders.backfill.sql", lines + insert)
 
-    def run(self, *more: Loaded, dry_run: bool = False, **settings: Any) -> Report:
+    def run(self, *more: LoadedPlugin, dry_run: bool = False, **settings: Any) -> Report:
         """Apply what is pending, in this process."""
         given = {"root": self.root, "url": self.url, "migrations": self.migrations}
         tables = {"plugin_tables": {"backfill": self.config}}

@@ -8,6 +8,7 @@ from attrs import field, frozen
 from psycopg import Connection
 
 from confiture.engine.runner import MigrationResult
+from confiture.exceptions import ConfitureError
 from confiture.models.migration import Migration
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
 
 
-class DryRunError(Exception):
+class DryRunError(ConfitureError):
     """A rehearsed migration failed and was rolled back.
 
     Attributes:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from confiture.estimate.statistics import Statistics
     from confiture.migrations.prepare import PreparedMigration
     from confiture.models.report import Mode, Outcome, PluginUse, Report
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
     from confiture.rehearsal.copies import DatabaseCopy, RehearsalTarget
     from confiture.rehearsal.residue import ResidueSnapshot
 
@@ -63,7 +63,7 @@ class Executor:
     settings: Settings
     mode: Mode
     choose: Callable[[tuple[MigrationFile, ...], tuple[LedgerEntry, ...]], tuple[MigrationFile, ...]]
-    plugins: tuple[Loaded, ...]
+    plugins: tuple[LoadedPlugin, ...]
     report_progress: ProgressCallback
     listener: ProgressListener | None = None
     directions: tuple[Direction, ...] = ("forward",)
@@ -224,7 +224,7 @@ class Executor:
         from confiture.api.open_runner import open_runner
         from confiture.engine.transactional import ExecutionMode
         from confiture.hooks.plugin_manager import GuardedPluginManager
-        from confiture.plugins.order import manager_for
+        from confiture.plugins.order import fill_manager
         from confiture.postgres.session import Session
 
         settings = self.settings
@@ -237,7 +237,7 @@ class Executor:
             self.copy.open_session(conn) if self.copy else Session(conn, owned=True),
             works,
             mode=mode,
-            manager=manager_for(self.plugins, GuardedPluginManager(settings.plugin_tables)),
+            manager=fill_manager(self.plugins, GuardedPluginManager(settings.plugin_tables)),
             connect=partial(connect, settings),
             connect_observer=partial(open_connection, settings, direct=True),
             plugins=self._list_plugin_uses(),

@@ -17,7 +17,7 @@ from confiture.api.open_runner import open_runner
 from confiture.config.settings import Settings
 from confiture.engine.runner import MigrationResult, Runner
 from confiture.engine.transactional import ExecutionMode
-from confiture.exceptions import UsageFault
+from confiture.exceptions import ConfitureError, UsageFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.table import Ledger
 from confiture.migrations.prepare import PreparedMigration, prepare_instance
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
 
 
-class DeferredConstraintFault(Exception):
+class DeferredConstraintFault(ConfitureError):
     """The caller's transaction contains rows that violate a deferred constraint; nothing was run."""
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from confiture.migrations.prepare import PreparedMigration
     from confiture.models.plan import Plan
     from confiture.models.report import Report
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
     from confiture.rehearsal.copies import RehearsalTarget
 
 
@@ -38,11 +38,11 @@ def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
         return determine_statuses(scripts, Ledger(settings.schema).read(conn))
 
 
-def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Loaded] = ()) -> Plan:
+def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[LoadedPlugin] = ()) -> Plan:
     """Return what a run would do, in order. Needs only read rights and takes no lock."""
     from confiture.migrations.prepare import prepare
     from confiture.models.plan import Plan
-    from confiture.plugins.order import order
+    from confiture.plugins.order import list_order
 
     scripts = read_folder(settings.migrations)
     with open_connection(settings) as conn:
@@ -50,7 +50,7 @@ def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Lo
         version = read_server_version(conn)
     chosen = select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
     steps = tuple(_plan_step(work) for work in prepare(chosen, "forward"))
-    return Plan(server_version=version, steps=steps, hooks=order(tuple(plugins)))
+    return Plan(server_version=version, steps=steps, hooks=list_order(tuple(plugins)))
 
 
 def _plan_step(work: PreparedMigration) -> Any:
@@ -73,7 +73,7 @@ def run(
     settings: Settings,
     *,
     to: str | None = None,
-    plugins: Sequence[Loaded] = (),
+    plugins: Sequence[LoadedPlugin] = (),
     dry_run: bool = False,
     on_progress: ProgressCallback | None = None,
     watcher: ProgressListener | None = None,
@@ -125,7 +125,7 @@ def undo(
     *,
     steps: int | None = None,
     to: str | None = None,
-    plugins: Sequence[Loaded] = (),
+    plugins: Sequence[LoadedPlugin] = (),
     on_progress: ProgressCallback | None = None,
     watcher: ProgressListener | None = None,
 ) -> Report:
@@ -150,7 +150,7 @@ def undo(
 def redo(
     settings: Settings,
     *,
-    plugins: Sequence[Loaded] = (),
+    plugins: Sequence[LoadedPlugin] = (),
     on_progress: ProgressCallback | None = None,
     watcher: ProgressListener | None = None,
 ) -> Report:

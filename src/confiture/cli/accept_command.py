@@ -31,7 +31,7 @@ from confiture.models.report import Report, Verdict
 from confiture.rules.lint import show_path
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("accept")
@@ -67,7 +67,7 @@ def _rehearse_and_accept(
     gate_options: GateOptions,
     options: AcceptOptions,
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
 ) -> Report:
     report = rehearse_pending(
@@ -117,13 +117,13 @@ def accept_findings(
     before, grows = read_accepted(settings), options.add or not path.exists()
     still = {finding.fingerprint for finding in lint_report.findings} if lint_report else frozenset[str]()
     looked_at = [
-        each for each in _list_examined(before, settings, report, options) if each.fingerprint not in still
+        entry for entry in _list_examined(before, settings, report, options) if entry.fingerprint not in still
     ]
     change = compare_accepted(before, select_acceptable(report.findings), looked_at)
     after = {*(change.kept if options.prune else before), *(change.new if grows else ())}
     if after != {*before}:
         _write(path, format_accepted(after))
-    return _complete_report(report, change, {each.fingerprint for each in after}, options, grows=grows)
+    return _complete_report(report, change, {entry.fingerprint for entry in after}, options, grows=grows)
 
 
 def _list_examined(
@@ -135,10 +135,10 @@ def _list_examined(
         for migration in report.migrations
         if migration.file and migration.outcome == "rehearsed"
     }
-    for each in accepted:
-        seen = each.basis == "static" if options.static else each.file in rehearsed
-        if seen or not (settings.root / each.file).exists():
-            yield each
+    for entry in accepted:
+        seen = entry.basis == "static" if options.static else entry.file in rehearsed
+        if seen or not (settings.root / entry.file).exists():
+            yield entry
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,10 +12,10 @@ from attrs import evolve
 from confiture.cli.error_messages import say, shorten_path
 from confiture.cli.flags import Flags
 from confiture.config.settings import Settings, load_settings
-from confiture.escape import inert
+from confiture.escape import escape_control
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 if TYPE_CHECKING:
     from confiture.models.report import MigrationReport, Report
@@ -29,7 +29,7 @@ def read_settings(flags: Flags) -> Settings:
     Raises:
         ConfitureError: The configuration or a flag cannot be used.
     """
-    settings = load_settings(flags.given)
+    settings = load_settings(flags)
     return evolve(settings, migrations=Path(shorten_path(str(settings.migrations))))
 
 
@@ -62,18 +62,18 @@ def open_server(settings: Settings) -> Iterator[Settings]:
 
 
 @contextmanager
-def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[Loaded, ...]]:
+def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[LoadedPlugin, ...]]:
     """Lend the plugins to use; when all is done, name in one line those installed and not used.
 
     Raises:
         ConfitureError: One is unknown, not as pinned, or broken; every fault of all is named.
     """
-    from confiture.plugins.find import find
+    from confiture.plugins.find import find_plugins
     from confiture.plugins.load import load_all
-    from confiture.plugins.select import choose
+    from confiture.plugins.select import select_plugins
 
-    chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
+    chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
     yield load_all(chosen, settings.plugin_tables)
     if chosen.unused and not flags.quiet and not flags.no_plugins:
-        names = ", ".join(inert(each.name) for each in chosen.unused)
+        names = ", ".join(escape_control(candidate.name) for candidate in chosen.unused)
         say([f"installed but not used: {names}  (--plugins uses all)"])

@@ -14,7 +14,7 @@ from confiture.config.settings import Settings
 from confiture.models.report import Report
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("down")
@@ -29,7 +29,7 @@ def command(flags: Flags, steps: int | None) -> int:
 
 def _run_down(
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     *,
     to: str | None,

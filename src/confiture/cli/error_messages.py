@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from confiture.exceptions import ConfitureError, Interrupted
+from confiture.exceptions import Interrupted, UserFault
 
 if TYPE_CHECKING:
     from confiture.exceptions import MigrationFault
@@ -40,7 +40,7 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
     Raises:
         BaseException: The error itself, if it is a bug in confiture.
     """
-    if isinstance(error, ConfitureError):
+    if isinstance(error, UserFault):
         return _explain_fault(error), error.exit_code
     if isinstance(error, click.ClickException):
         return _explain_usage_error(error), 2
@@ -51,11 +51,11 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
     raise error
 
 
-def _explain_fault(fault: ConfitureError) -> list[str]:
+def _explain_fault(fault: UserFault) -> list[str]:
     from confiture.exceptions import MigrationFault, MigrationFaults
 
     if isinstance(fault, MigrationFaults):
-        return [line for each in fault.faults for line in _explain_fault(each)]
+        return [line for error in fault.faults for line in _explain_fault(error)]
     lines = (
         _explain_migration_fault(fault)
         if isinstance(fault, MigrationFault)
@@ -98,20 +98,20 @@ def _explain_server_error(error: BaseException) -> tuple[list[str], int] | None:
 
 
 def _format_message(text: str) -> list[str]:
-    from confiture.escape import inert_lines
+    from confiture.escape import escape_lines
     from confiture.output.format import indent_lines, style_bad
 
-    first, *rest = inert_lines(text)
+    first, *rest = escape_lines(text)
     return [f"{style_bad('error:')} {first}", *indent_lines(rest, 7)]
 
 
 def _format_hint(text: str | None) -> list[str]:
-    from confiture.escape import inert_lines
+    from confiture.escape import escape_lines
     from confiture.output.format import indent_lines
 
     if not text:
         return []
-    first, *rest = inert_lines(text)
+    first, *rest = escape_lines(text)
     return [f"hint: {first}", *indent_lines(rest, 6)]
 
 

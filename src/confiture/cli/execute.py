@@ -15,17 +15,17 @@ from confiture.cli.outputs import Outputs, open_outputs
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError, Interrupted, MigrationFault, SourceFault
+from confiture.exceptions import Interrupted, MigrationFault, SourceFault, UserFault
 from confiture.models.report import Fault, Mode, Report
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 if TYPE_CHECKING:
     from confiture.cli.progress import ProgressDisplay
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
-Operation = Callable[[Settings, "tuple[Loaded, ...]", "ProgressDisplay | None"], Report]
+Operation = Callable[[Settings, "tuple[LoadedPlugin, ...]", "ProgressDisplay | None"], Report]
 
 
 def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
@@ -35,7 +35,7 @@ def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
     with open_outputs(flags) as out:
         try:
             report = _run_operation(flags, operation)
-        except ConfitureError as fault:
+        except UserFault as fault:
             _write_report(out.drop_text(), build_refused_report(mode, fault))
             raise
         except Interrupted as signal:
@@ -68,13 +68,13 @@ def _write_report(out: Outputs, report: Report) -> None:
     """Write the report; if the run had already failed, its exit code wins over a write error."""
     try:
         out.write("report", report)
-    except (ConfitureError, OSError) as error:
+    except (UserFault, OSError) as error:
         if not report.exit_code:
             raise
         say(explain_error(error)[0])
 
 
-def build_refused_report(mode: Mode, fault: ConfitureError) -> Report:
+def build_refused_report(mode: Mode, fault: UserFault) -> Report:
     """Return the report of a run that was not begun."""
     place = fault if isinstance(fault, MigrationFault) else None
     return Report(
@@ -92,12 +92,12 @@ def build_refused_report(mode: Mode, fault: ConfitureError) -> Report:
 
 
 def _say_failures(report: Report) -> None:
-    from confiture.escape import inert
+    from confiture.escape import escape_control
     from confiture.output.migration_text import render_error
 
     for migration in report.migrations:
         if migration.error:
-            label = inert(f"{migration.version} {migration.name}".rstrip())
+            label = escape_control(f"{migration.version} {migration.name}".rstrip())
             say([f"{label}:", *render_error(migration.error, migration.source_line)])
     if report.fault:
         say(render_error(report.fault))
@@ -105,7 +105,7 @@ def _say_failures(report: Report) -> None:
 
 def rehearse_pending(
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     *,
     to: str | None,

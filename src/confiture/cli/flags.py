@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from attrs import fields, frozen
 from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
 from confiture.output import FORMATS, LISTING_FORMATS
-from confiture.units import milliseconds, seconds
+from confiture.units import parse_milliseconds, parse_seconds
 
 CommandFunction = Callable[..., Any]
 
@@ -22,8 +22,8 @@ ALL_INSTALLED = "*"
 
 
 @frozen
-class Flags:
-    """The values of the flags that commands share.
+class Flags(Given):
+    """The values of the flags that commands share: those that settings are made of, and these.
 
     Attributes:
         to: ``--to``.
@@ -35,13 +35,6 @@ class Flags:
         quiet: ``-q``.
     """
 
-    url: str | None = None
-    migrations: str | None = None
-    env: str | None = None
-    wait: float | None = None
-    lock_wait: float | None = None
-    wait_concurrently: str | None = None
-    allow_out_of_order: bool | None = None
     to: str | None = None
     plugins: str | None = None
     no_plugins: bool = False
@@ -50,24 +43,11 @@ class Flags:
     verbose: bool = False
     quiet: bool = False
 
-    @property
-    def given(self) -> Given:
-        """The part of them that the settings are made of."""
-        return Given(
-            url=self.url,
-            migrations=self.migrations,
-            env=self.env,
-            wait_s=self.wait,
-            lock_wait_s=self.lock_wait,
-            wait_concurrently=self.wait_concurrently,
-            allow_out_of_order=self.allow_out_of_order,
-        )
 
-
-def _parse_seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+def parse_seconds_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """Return the seconds of a time; a bare number is seconds."""
     try:
-        return None if value is None else seconds(value)
+        return None if value is None else parse_seconds(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -76,7 +56,7 @@ def _check_postgres_time(_ctx: click.Context, _param: click.Parameter, value: st
     """Return a time as PostgreSQL writes it, unchanged."""
     try:
         if value is not None:
-            milliseconds(value)
+            parse_milliseconds(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return value
@@ -134,7 +114,8 @@ _DATABASE = (
     _ENV,
     click.option(
         "--wait",
-        callback=_parse_seconds,
+        "wait_s",
+        callback=parse_seconds_option,
         metavar="SECONDS",
         help="Wait this long for a server that is starting.",
     ),
@@ -160,7 +141,8 @@ _TO = click.option("--to", metavar="V", help="Stop after this version.")
 _DOWN_TO = click.option("--to", metavar="V", help="Undo every migration after this version.")
 _LOCK_WAIT = click.option(
     "--lock-wait",
-    callback=_parse_seconds,
+    "lock_wait_s",
+    callback=parse_seconds_option,
     metavar="SECONDS",
     help="Wait this long for the migration lock (30).",
 )
@@ -175,18 +157,25 @@ _LOCK = (
 )
 
 
-def _add_options(
-    *options: Callable[[CommandFunction], CommandFunction],
+def collect_options(
+    kind: type, keyword: str, *options: Callable[[CommandFunction], CommandFunction]
 ) -> Callable[[CommandFunction], CommandFunction]:
-    """Return a decorator that adds ``options``, and hands them over as one ``Flags``."""
+    """Return a decorator that adds ``options`` and hands their values to the command as one value.
+
+    Args:
+        kind: The frozen class of that value; its attributes are called like the options' parameters.
+        keyword: The command's parameter that gets it.
+        options: What to add, in the order in which ``--help`` lists them.
+    """
+    names = {field.name for field in fields(kind)}
 
     def decorate(function: CommandFunction) -> CommandFunction:
         @wraps(function)
-        def with_flags(**parameters: Any) -> Any:
-            shared = {name: parameters.pop(name) for name in _FLAG_NAMES & parameters.keys()}
-            return function(Flags(**shared), **parameters)
+        def with_options(**parameters: Any) -> Any:
+            values = {name: parameters.pop(name) for name in names & parameters.keys()}
+            return function(**parameters, **{keyword: kind(**values)})
 
-        decorated: CommandFunction = with_flags
+        decorated: CommandFunction = with_options
         for option in reversed(options):
             decorated = option(decorated)
         return decorated
@@ -194,7 +183,12 @@ def _add_options(
     return decorate
 
 
-_FLAG_NAMES = {field.name for field in fields(Flags)}
+def find_given(values: Mapping[str, object]) -> str | None:
+    """Return the first flag that was given, of flags and their values."""
+    return next((flag for flag, value in values.items() if value), None)
+
+
+_add_options = partial(collect_options, Flags, "flags")
 local_options = _add_options(_MIGRATIONS, _ENV)
 plugin_options = _add_options(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
 lint_options = _add_options(_MIGRATIONS, _ENV, *_PLUGINS, _REPORT, _LOG_FORMAT, _VERBOSE, _QUIET)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from attrs import evolve, frozen
 
+from confiture.cli.flags import collect_options, find_given
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, UsageFault
 from confiture.models.report import Report
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from confiture.api.execution import Judge
     from confiture.gate.accepted import AcceptedFinding
     from confiture.gate.scope import Scope
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 NO_GATE = click.option(
     "--no-gate", is_flag=True, help="Report findings, but do not let them change the exit code."
@@ -62,25 +62,16 @@ class GateOptions:
             "--strict": self.strict,
             "--allow-empty": self.allow_empty,
         }
-        alone = next((flag for flag, value in given.items() if value), None)
+        alone = find_given(given)
         if alone and not judges:
             raise click.UsageError(f"{alone} is for the gate: add --gate, or --dry-run")
 
 
-def add_gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags to a command, which gets them as one value, ``gate_options``."""
-
-    @wraps(command)
-    def with_flags(
-        *flags: Any, no_gate: bool, since: str | None, strict: bool, allow_empty: bool, **rest: Any
-    ) -> Any:
-        return command(*flags, gate_options=GateOptions(no_gate, since, strict, allow_empty), **rest)
-
-    decorated: Callable[..., Any] = NO_GATE(SINCE(STRICT(ALLOW_EMPTY(with_flags))))
-    return decorated
+add_gate_flags = collect_options(GateOptions, "gate_options", NO_GATE, SINCE, STRICT, ALLOW_EMPTY)
+"""Add the flags to a command, which gets them as one value, ``gate_options``."""
 
 
-def build_rules_judge(settings: Settings, plugins: tuple[Loaded, ...], *, strict: bool) -> Judge:
+def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, strict: bool) -> Judge:
     """Return what puts the findings of the rules into a rehearsal's report.
 
     Raises:
@@ -120,12 +111,12 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
             f"--since {gate_options.since}: no migration has changed",
             hint="to exit 0 in this case, add --allow-empty",
         )
-    named = [found for each in changed if (found := parse_filename(each.name))]
+    named = [found for path in changed if (found := parse_filename(path.name))]
     return Scope(
         after,
         gate_options.since,
-        frozenset(show_path(each, settings.root.resolve()) for each in changed),
-        frozenset(parse_version(each.version) for each in named),
+        frozenset(show_path(path, settings.root.resolve()) for path in changed),
+        frozenset(parse_version(file_name.version) for file_name in named),
     )
 
 
@@ -143,7 +134,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
         report,
         settings.gate,
         scope=scope,
-        accepted={each.fingerprint for each in before},
+        accepted={entry.fingerprint for entry in before},
         files={
             migration.version: show_path(Path(migration.file), settings.root)
             for migration in report.migrations
@@ -176,7 +167,10 @@ def read_accepted(settings: Settings) -> tuple[AcceptedFinding, ...]:
 
 
 def lint_files(
-    settings: Settings, plugins: tuple[Loaded, ...], gate_options: GateOptions, files: Sequence[Path] = ()
+    settings: Settings,
+    plugins: tuple[LoadedPlugin, ...],
+    gate_options: GateOptions,
+    files: Sequence[Path] = (),
 ) -> Report:
     """Read the files, judge them by their text alone, and return the report with the verdict.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from confiture.cli.error_messages import shorten_path
-from confiture.config.config_file import read_in
+from confiture.config.config_file import read_config_file
 from confiture.config.settings import load_settings
 
 _CONFIGURATION_TEMPLATE = """\
@@ -30,7 +30,7 @@ _CONFIGURATION_TEMPLATE = """\
 def command() -> int:
     """Write a configuration file and a migrations folder."""
     here = Path.cwd()
-    if (file := read_in(here)) is not None:
+    if (file := read_config_file(here)) is not None:
         click.echo(f"{file.path.name} already exists; not changed")
     else:
         with (here / "confiture.toml").open("x", encoding="utf-8") as new:

@@ -15,10 +15,10 @@ from confiture.cli.flags import Flags, lint_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
 from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("lint")
@@ -34,7 +34,7 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
         try:
             with _load_chosen_plugins(settings, flags) as plugins:
                 report = lint_files(settings, plugins, gate_options, files)
-        except ConfitureError as fault:
+        except UserFault as fault:
             out.drop_text().write("report", build_refused_report("dry-run", fault))
             raise
         out.write("report", report)
@@ -43,7 +43,9 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
     return report.exit_code
 
 
-def _load_chosen_plugins(settings: Settings, flags: Flags) -> AbstractContextManager[tuple[Loaded, ...]]:
+def _load_chosen_plugins(
+    settings: Settings, flags: Flags
+) -> AbstractContextManager[tuple[LoadedPlugin, ...]]:
     """Lend the plugins whose rules are asked; who has chosen none does not wait for the search."""
     if settings.plugins is None and flags.plugins is None and not flags.locked:
         return nullcontext(())

@@ -88,7 +88,7 @@ def _choose_version(folder: Path) -> str:
 
     names = os.listdir(folder) if folder.is_dir() else []
     found = [parse_filename(name) for name in names]
-    return choose_next_version([each.version for each in found if each], datetime.now(UTC))
+    return choose_next_version([file_name.version for file_name in found if file_name], datetime.now(UTC))
 
 
 def _write(path: Path, text: str) -> None:

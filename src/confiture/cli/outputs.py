@@ -18,7 +18,7 @@ from attrs import frozen
 from confiture.cli.context import read_settings
 from confiture.cli.error_messages import wants_colour
 from confiture.cli.flags import Flags
-from confiture.exceptions import ConfitureError, PluginFault, UsageFault
+from confiture.exceptions import PluginFault, UsageFault, UserFault
 from confiture.output import FORMATS, OutputKind, load_renderer
 from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
 
@@ -87,11 +87,11 @@ class Outputs:
         Raises:
             UsageFault: A file cannot be written after all.
         """
-        failed: list[ConfitureError] = []
+        failed: list[UserFault] = []
         for target in self.targets:
             try:
                 self._write(target, kind, value)
-            except ConfitureError as fault:
+            except UserFault as fault:
                 # The other reports are written all the same.
                 failed.append(fault)
         if failed:
@@ -136,8 +136,8 @@ def _open_target(
 ) -> OutputTarget:
     file = stack.enter_context(_open_file(file_name)) if file_name else None
     further = [
-        (stack.enter_context(_open_file(each, os.O_APPEND)), render)
-        for each, render in _list_appended(reporter)
+        (stack.enter_context(_open_file(name, os.O_APPEND)), render)
+        for name, render in _list_appended(reporter)
     ]
     return OutputTarget(format, file, reporter, tuple(further))
 
@@ -211,12 +211,12 @@ def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
         ConfitureError: There is none, or the plugins cannot be used.
     """
     from confiture.output.collect_reporters import collect_reporters
-    from confiture.plugins.find import find
+    from confiture.plugins.find import find_plugins
     from confiture.plugins.load import load_all
-    from confiture.plugins.select import choose
+    from confiture.plugins.select import select_plugins
 
     settings = read_settings(flags)
-    chosen = choose(find(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
+    chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
     found = collect_reporters(load_all(chosen, settings.plugin_tables))
     if format not in found:
         raise UsageFault(

@@ -28,36 +28,36 @@ def command(flags: Flags, in_order: bool) -> int:
 
 
 def _list_plugins(flags: Flags, in_order: bool) -> int:
-    from confiture.plugins.inventory import survey
+    from confiture.plugins.inventory import list_plugins
 
     with open_outputs(flags) as out:
         settings = read_settings(flags)
         if in_order:
             out.write("order", _read_hook_order(settings, flags))
         else:
-            out.write("plugins", survey(settings))
+            out.write("plugins", list_plugins(settings))
     return 0
 
 
 def _read_hook_order(settings: Settings, flags: Flags) -> Mapping[str, tuple[str, ...]]:
     """Return the hooks in call order; those of all installed plugins if none are configured."""
-    from confiture.plugins.order import order
+    from confiture.plugins.order import list_order
 
     if settings.plugins is None and flags.plugins is None and not flags.no_plugins:
         flags = evolve(flags, plugins=ALL_INSTALLED)
     with load_plugins(settings, flags) as plugins:
-        return order(plugins)
+        return list_order(plugins)
 
 
 @command.command("new")
 @click.argument("name")
 def new(name: str) -> int:
     """Create a plugin package: one hook, its test, and pyproject.toml."""
-    from confiture.plugins.scaffold import files_of, new_plugin, write
+    from confiture.plugins.scaffold import name_plugin, render_files, write_plugin
 
-    plugin = new_plugin(name)
-    folder = write(plugin, Path.cwd()).name
-    for path in files_of(plugin):
+    plugin = name_plugin(name)
+    folder = write_plugin(plugin, Path.cwd()).name
+    for path in render_files(plugin):
         click.echo(f"{folder}/{path}")
     click.echo(f"\nnext: cd {folder} && pip install -e '.[test]' && pytest")
     return 0

@@ -14,9 +14,9 @@ from attrs import define, field
 
 from confiture.cli.error_messages import say
 from confiture.cli.flags import Flags
-from confiture.escape import inert, inert_lines
+from confiture.escape import escape_control, escape_lines
 from confiture.logs import DEBUG, ERROR, INFO, WARNING, get_logger, is_json, set_threshold
-from confiture.output.format import duration
+from confiture.output.format import format_duration
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import Activity
@@ -70,7 +70,7 @@ class LineProgress:
 
     def __call__(self, line: str) -> None:
         """Print it."""
-        say([inert(line)])
+        say([escape_control(line)])
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Leave it at a line a step."""
@@ -135,7 +135,7 @@ class TerminalProgress:
 def _print_line(line: str) -> None:
     room = shutil.get_terminal_size().columns - 1
     with suppress(OSError):
-        click.echo(f"\r\x1b[K{inert(line)[:room]}", err=True, nl=False)
+        click.echo(f"\r\x1b[K{escape_control(line)[:room]}", err=True, nl=False)
 
 
 _INTERVAL_S = 0.1
@@ -216,10 +216,13 @@ def _build_display() -> Any:
 
 def render_activity(activity: Activity) -> list[str]:
     """Return the lines to draw: the migration and its time, the statement, and its blocker."""
-    lines = [f"{inert(activity.label)}: {inert(activity.stage)}, {duration(activity.elapsed_ms)}"]
+    lines = [
+        f"{escape_control(activity.label)}: {escape_control(activity.stage)}, "
+        f"{format_duration(activity.elapsed_ms)}"
+    ]
     if activity.sql is not None:
         where = "" if activity.line is None else f"line {activity.line}: "
-        lines.append(f"  {where}{inert_lines(activity.sql.strip())[0]}")
+        lines.append(f"  {where}{escape_lines(activity.sql.strip())[0]}")
     if activity.blocked_by is not None:
-        lines.append(f"  waits for {inert(activity.blocked_by)}")
+        lines.append(f"  waits for {escape_control(activity.blocked_by)}")
     return lines

@@ -13,7 +13,7 @@ from confiture.config.settings import Settings
 from confiture.models.report import Report
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("redo")
@@ -23,7 +23,7 @@ def command(flags: Flags) -> int:
     return execute(flags, "run", _redo)
 
 
-def _redo(settings: Settings, plugins: tuple[Loaded, ...], progress: ProgressDisplay | None) -> Report:
+def _redo(settings: Settings, plugins: tuple[LoadedPlugin, ...], progress: ProgressDisplay | None) -> Report:
     from confiture.api.operations import redo
 
     return redo(settings, plugins=plugins, on_progress=progress, watcher=progress)

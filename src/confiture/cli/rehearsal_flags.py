@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from attrs import frozen
 
-from confiture.units import seconds
+from confiture.cli.flags import collect_options, find_given, parse_seconds_option
 
 if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
     from confiture.rehearsal.copies import RehearsalTarget
-
-
-def _parse_budget(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
-    try:
-        return None if value is None else seconds(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 _IN = click.option(
@@ -34,6 +25,7 @@ _IN = click.option(
 )
 _SAMPLE = click.option(
     "--sample",
+    "sample_rows",
     type=click.IntRange(min=1),
     default=None,
     metavar="ROWS",
@@ -59,9 +51,10 @@ _PRODUCTION = click.option(
 )
 _BUDGET = click.option(
     "--estimate-budget",
+    "budget_s",
     default=None,
     metavar="TIME",
-    callback=_parse_budget,
+    callback=parse_seconds_option,
     help="With --production and --in clone or embedded, rehearse at several sizes for up to TIME (60s).",
 )
 
@@ -100,7 +93,7 @@ class RehearsalOptions:
             "--production": self.production,
             "--estimate-budget": self.budget_s is not None,
         }
-        alone = next((flag for flag, value in given.items() if value), None)
+        alone = find_given(given)
         if alone and not rehearses:
             raise click.UsageError(f"{alone} is for a rehearsal: add --dry-run")
         if self.sample_rows is not None and self.place != "embedded":
@@ -131,24 +124,7 @@ class RehearsalOptions:
         return Production.read(self.production, BUDGET_S if self.budget_s is None else self.budget_s)
 
 
-def add_rehearsal_flags(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the flags to a command, which gets them as one value, ``rehearsal_options``."""
-
-    @wraps(command)
-    def with_flags(
-        *flags: Any,
-        place: RehearsalTarget | None,
-        sample: int | None,
-        explain: bool,
-        repeat: int | None,
-        production: Path | None,
-        estimate_budget: float | None,
-        **rest: Any,
-    ) -> Any:
-        how = RehearsalOptions(place, sample, explain, repeat, production, estimate_budget)
-        return command(*flags, rehearsal_options=how, **rest)
-
-    decorated: Callable[..., Any] = with_flags
-    for option in (_BUDGET, _PRODUCTION, _REPEAT, _EXPLAIN, _SAMPLE, _IN):
-        decorated = option(decorated)
-    return decorated
+add_rehearsal_flags = collect_options(
+    RehearsalOptions, "rehearsal_options", _IN, _SAMPLE, _EXPLAIN, _REPEAT, _PRODUCTION, _BUDGET
+)
+"""Add the flags to a command, which gets them as one value, ``rehearsal_options``."""

@@ -25,7 +25,7 @@ def command(flags: Flags, version: str | None, accept_changed: str | None, forge
 
     Without a flag, changes nothing.
     """
-    if sum(each is not None for each in (version, accept_changed, forget)) > 1:
+    if sum(name is not None for name in (version, accept_changed, forget)) > 1:
         raise click.UsageError("give one of V, --accept-changed V and --forget V")
     from confiture.postgres.signals import raise_on_signals
 

@@ -15,11 +15,11 @@ from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError, SourceFault, UsageFault
+from confiture.exceptions import SourceFault, UsageFault, UserFault
 from confiture.models.report import Fault, Report
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
 @click.command("run")
@@ -64,7 +64,7 @@ def rehearse(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: Ga
 
 def _run(
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     *,
     to: str | None,
@@ -83,7 +83,7 @@ def _run(
 def _apply_gated(
     rehearse_first: partial[Report],
     settings: Settings,
-    plugins: tuple[Loaded, ...],
+    plugins: tuple[LoadedPlugin, ...],
     progress: ProgressDisplay | None,
     to: str | None,
 ) -> Report:
@@ -103,7 +103,7 @@ def _apply_gated(
 
 
 def _apply(
-    settings: Settings, plugins: tuple[Loaded, ...], progress: ProgressDisplay | None, to: str | None
+    settings: Settings, plugins: tuple[LoadedPlugin, ...], progress: ProgressDisplay | None, to: str | None
 ) -> Report:
     from confiture.api.operations import run
 
@@ -115,7 +115,7 @@ def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
     from confiture.migrations.folder import read_folder
 
     try:
-        return frozenset((each.version, each.checksum) for each in read_folder(settings.migrations))
+        return frozenset((script.version, script.checksum) for script in read_folder(settings.migrations))
     except SourceFault:
         # The rehearsal that follows reports the fault.
         return frozenset()
@@ -136,7 +136,7 @@ def _add_dump(settings: Settings, report: Report) -> Report:
 
     try:
         dump = write_schema(settings)
-    except ConfitureError as error:
+    except UserFault as error:
         fault = Fault(error.message, hint=error.hint)
         return evolve(report, exit_code=error.exit_code, fault=fault)
     word = "wrote" if dump.changed else "not changed:"

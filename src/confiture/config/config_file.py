@@ -57,13 +57,13 @@ def find_file(start: Path) -> ConfigFile | None:
         ConfigurationFault: It cannot be read, or two files of one folder hold settings.
     """
     for folder in (start, *start.parents):
-        found = read_in(folder)
+        found = read_config_file(folder)
         if found is not None or (folder / ".git").exists():
             return found
     return None
 
 
-def read_in(folder: Path) -> ConfigFile | None:
+def read_config_file(folder: Path) -> ConfigFile | None:
     """Return the configuration in ``folder`` itself.
 
     Raises:
@@ -128,10 +128,10 @@ def find_line(text: str, where: tuple[str, ...]) -> int | None:
     header: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if found := re.match(r"\s*\[\[?([^\[\]]+)\]", line):
-            header = _key_parts(found[1])
+            header = _split_key(found[1])
             here = header
         elif found := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
-            here = header + _key_parts(found[1])
+            here = header + _split_key(found[1])
         else:
             continue
         if where and here[: len(where)] == where:
@@ -139,5 +139,5 @@ def find_line(text: str, where: tuple[str, ...]) -> int | None:
     return None
 
 
-def _key_parts(text: str) -> tuple[str, ...]:
+def _split_key(text: str) -> tuple[str, ...]:
     return tuple(part.strip(" \t\"'") for part in text.split("."))

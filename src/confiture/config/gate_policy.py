@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from attrs import frozen
 
-from confiture.config.table_reader import DURATION_MS, SIZE_BYTES, VERSION, Kind, TableReader, choice_of
+from confiture.config.table_reader import DURATION_MS, SIZE_BYTES, VERSION, Kind, TableReader, make_choice
 
 FailOn = Literal["error", "warning", "never"]
 FAIL_ON: tuple[FailOn, ...] = ("error", "warning", "never")
@@ -71,7 +71,7 @@ class Policy:
     max_wal: Limit | None = None
     max_estimated: Limit | None = None
 
-    def block_limit(self, relation: str) -> Limit | None:
+    def find_block_limit(self, relation: str) -> Limit | None:
         """Return how long a relation may be blocked."""
         return self.max_block_of.get(relation, self.max_block)
 
@@ -87,8 +87,8 @@ def read_policy(table: TableReader) -> Policy:
         **{key: _read_limit(table, key, SIZE_BYTES) for key in SIZES},
     }
     return Policy(
-        fail_on=cast("FailOn", table.get("fail_on", choice_of(*FAIL_ON), "error")),
-        severity=table.get_mapping("severity", choice_of("error", "warning", "info", "off")),
+        fail_on=cast("FailOn", table.get("fail_on", make_choice(*FAIL_ON), "error")),
+        severity=table.get_mapping("severity", make_choice("error", "warning", "info", "off")),
         judge_after=table.get("judge_after", VERSION, None),
         max_block_of=_read_block_limits(table),
         **limits,

@@ -14,8 +14,8 @@ from confiture.config.config_file import ConfigFile, Table, find_file
 from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
 from confiture.config.gate_policy import Policy, merge_gate
 from confiture.config.table_reader import TableReader
-from confiture.config.urls import expand
-from confiture.config.urls import safe_url as safe_url
+from confiture.config.urls import expand_variables
+from confiture.config.urls import mask_password as mask_password
 from confiture.exceptions import UsageFault
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Settings:
 
     root: Path
     file: Path | None = None
-    url: str | None = field(default=None, repr=lambda url: repr(url and safe_url(url)))
+    url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     migrations: Path = Path("migrations")
     schema: str = "confiture"
     plugins: tuple[str, ...] | None = None
@@ -59,7 +59,7 @@ class Settings:
     wait_concurrently: str = "0"
     wait_s: float = 0.0
     allow_out_of_order: bool = False
-    direct_url: str | None = field(default=None, repr=lambda url: repr(url and safe_url(url)))
+    direct_url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     gate: Policy = field(default=Policy())
 
 
@@ -77,7 +77,7 @@ class Given:
         allow_out_of_order: ``--allow-out-of-order``.
     """
 
-    url: str | None = field(default=None, repr=lambda url: repr(url and safe_url(url)))
+    url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     migrations: str | None = None
     env: str | None = None
     wait_s: float | None = None
@@ -184,7 +184,7 @@ def _resolve_urls(
 def _is_file_url(table: Table, url: str, environ: Mapping[str, str]) -> bool:
     """Return whether ``url`` is the file's own, or the file has none."""
     try:
-        return expand(table.get("url", url), environ) == url
+        return expand_variables(table.get("url", url), environ) == url
     except ValueError:
         return False
 
@@ -196,7 +196,7 @@ def _expand_key(
         return None
     where = ("env", env, key) if env and key in file.table["env"][env] else (key,)
     try:
-        text = expand(table[key], environ)
+        text = expand_variables(table[key], environ)
     except ValueError as error:
         hint = "set it, or give --url" if key == "url" else "set it, or remove direct_url"
         raise file.fault(f"{key}: {error}", *where, hint=hint) from None

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault, UsageFault
-from confiture.units import milliseconds, seconds, size_bytes
+from confiture.units import parse_milliseconds, parse_seconds, parse_size
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -90,7 +90,7 @@ class TableReader:
         for key in self.values:
             if key not in known:
                 hint = did_you_mean(key, known) or f"the keys are {', '.join(known)}"
-                yield self._fault_at(key, f"unknown key {key!r}{of_table}", hint)
+                yield self._make_fault(key, f"unknown key {key!r}{of_table}", hint)
 
     def require(self, key: str, kind: Kind[T]) -> T:
         """Return the value of a key that has no default.
@@ -99,7 +99,7 @@ class TableReader:
             ConfigurationFault: It is missing, or it is not of this kind.
         """
         if key not in self.values:
-            raise self._fault_at(key, f"{self.name(key)} is missing", self._hint(key, kind))
+            raise self._make_fault(key, f"{self.name_key(key)} is missing", self._hint(key, kind))
         return self._read(key, self.values[key], kind)
 
     def get(self, key: str, kind: Kind[T], default: D) -> T | D:
@@ -116,7 +116,7 @@ class TableReader:
         Raises:
             ConfigurationFault: It is no table, or a value is not of this kind.
         """
-        inner = self._inner(key, self.get(key, TABLE, {}), {})
+        inner = self._open_inner(key, self.get(key, TABLE, {}), {})
         return {name: inner._read(name, value, kind) for name, value in inner.values.items()}
 
     def get_table(self, key: str, keys: Mapping[str, str]) -> TableReader:
@@ -125,7 +125,7 @@ class TableReader:
         Raises:
             ConfigurationFault: It is no table, or has an unknown key.
         """
-        return self._inner(key, self.get(key, TABLE, {}), keys).check_keys()
+        return self._open_inner(key, self.get(key, TABLE, {}), keys).check_keys()
 
     def get_named_tables(self, key: str, keys: Mapping[str, str]) -> dict[str, TableReader]:
         """Return the readers of ``[key.NAME]``, by name.
@@ -133,7 +133,7 @@ class TableReader:
         Raises:
             ConfigurationFault: One is no table, or has an unknown key.
         """
-        named = self._inner(key, self.get(key, TABLE, {}), dict.fromkeys(keys, ""))
+        named = self._open_inner(key, self.get(key, TABLE, {}), dict.fromkeys(keys, ""))
         return {name: named.get_table(name, keys) for name in named.values}
 
     def get_table_list(self, key: str, keys: Mapping[str, str]) -> tuple[TableReader, ...]:
@@ -144,23 +144,23 @@ class TableReader:
         """
         found = self.values.get(key, [])
         tables = found if isinstance(found, list) else [found]
-        readers = (self._inner(key, self._read(key, table, TABLE), keys) for table in tables)
+        readers = (self._open_inner(key, self._read(key, table, TABLE), keys) for table in tables)
         # The file's text is searched by key, and would lead to the first of several tables.
         located = (reader if len(tables) == 1 else evolve(reader, locate=None) for reader in readers)
         return tuple(reader.check_keys() for reader in located)
 
-    def name(self, key: str) -> str:
+    def name_key(self, key: str) -> str:
         """Return what a key is called in messages: ``"plugin.guard.role"``."""
         return f"{self.label}{self.separator}{key}" if self.label else key
 
     def refuse(self, key: str, reason: str, *, hint: str | None = None) -> ConfigurationFault:
         """Return the fault of a value that only its reader knows to be wrong, for the caller to raise."""
         default = self.keys.get(key) or None
-        return self._fault_at(key, f"{self.name(key)} {reason}", hint or default)
+        return self._make_fault(key, f"{self.name_key(key)} {reason}", hint or default)
 
-    def _inner(self, key: str, values: Mapping[str, Any], keys: Mapping[str, str]) -> TableReader:
+    def _open_inner(self, key: str, values: Mapping[str, Any], keys: Mapping[str, str]) -> TableReader:
         return evolve(
-            self, values=values, keys=keys, label=self.name(key), separator=".", path=(*self.path, key)
+            self, values=values, keys=keys, label=self.name_key(key), separator=".", path=(*self.path, key)
         )
 
     def _read(self, key: str, value: object, kind: Kind[T]) -> T:
@@ -170,13 +170,13 @@ class TableReader:
             # A value may be a password in the wrong place. It is described and not shown, unless its
             # own reader, which knows that it is a time or a number, quotes it.
             reason = f": {error}" if str(error) else f", not {describe(value)}"
-            message = f"{self.name(key)} must be {kind.expected}{reason}"
-            raise self._fault_at(key, message, self._hint(key, kind)) from None
+            message = f"{self.name_key(key)} must be {kind.expected}{reason}"
+            raise self._make_fault(key, message, self._hint(key, kind)) from None
 
     def _hint(self, key: str, kind: Kind[Any]) -> str:
         return f"write {key} = {kind.example}. {self.keys.get(key, '')}".rstrip()
 
-    def _fault_at(self, key: str, message: str, hint: str | None) -> ConfigurationFault:
+    def _make_fault(self, key: str, message: str, hint: str | None) -> ConfigurationFault:
         place = f"{self.locate((*self.path, key))}: " if self.locate else ""
         return self.fault(f"{place}{message}", hint=hint)
 
@@ -257,11 +257,11 @@ def _read_version(text: str) -> str:
 
 
 def _read_duration_text(text: str) -> str:
-    milliseconds(text)
+    parse_milliseconds(text)
     return text
 
 
-def choice_of(*words: str) -> Kind[str]:
+def make_choice(*words: str) -> Kind[str]:
     """Return the kind of a setting that is one of ``words``."""
     quoted = [f'"{word}"' for word in words]
 
@@ -280,8 +280,8 @@ TEXTS = Kind("a list of names", '["…"]', _read_texts)
 COUNT = Kind("a whole number, 0 or more", "0", _read_count)
 POSITIVE = Kind("a whole number above 0", "1", _read_positive)
 TABLE = Kind("a table", "{ … }", _read_table)
-DURATION_MS = Kind('a time such as "2s"', '"2s"', _read_quantity(milliseconds))
+DURATION_MS = Kind('a time such as "2s"', '"2s"', _read_quantity(parse_milliseconds))
 DURATION_TEXT = Kind('a time such as "2s"', '"2s"', _read_quantity(_read_duration_text))
-DURATION_S = Kind('a time such as "30s"', '"30s"', _read_quantity(seconds))
-SIZE_BYTES = Kind('a size such as "500MB"', '"500MB"', _read_quantity(size_bytes))
+DURATION_S = Kind('a time such as "30s"', '"30s"', _read_quantity(parse_seconds))
+SIZE_BYTES = Kind('a size such as "500MB"', '"500MB"', _read_quantity(parse_size))
 VERSION = Kind("a version", '"0005"', _read_quantity(_read_version))

@@ -13,16 +13,16 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MASK = "***"
 
 
-def safe_url(url: str) -> str:
+def mask_password(url: str) -> str:
     """Return ``url`` fit to be shown: every password in it is masked."""
     scheme, separator, rest = url.partition("://")
     if not separator or not re.fullmatch(r"\w[\w+.-]*", scheme):
         return re.sub(r":[^:@/\s]+@", f":{_MASK}@", _KEYWORD.sub(rf"\1\2{_MASK}", url))
-    rest, question, query = _without_userinfo_password(rest).partition("?")
-    return scheme + separator + rest + question + "&".join(map(_masked_pair, query.split("&")))
+    rest, question, query = _mask_userinfo(rest).partition("?")
+    return scheme + separator + rest + question + "&".join(map(_mask_pair, query.split("&")))
 
 
-def _without_userinfo_password(rest: str) -> str:
+def _mask_userinfo(rest: str) -> str:
     # A password that was not percent-encoded may hold @, / and ?: rather mask too much.
     before_query = rest.partition("?")[0]
     end = before_query.rfind("@") if "@" in before_query else rest.rfind("@")
@@ -32,12 +32,12 @@ def _without_userinfo_password(rest: str) -> str:
     return f"{user}:{_MASK}{rest[end:]}" if colon else rest
 
 
-def _masked_pair(pair: str) -> str:
+def _mask_pair(pair: str) -> str:
     key, equals, _value = pair.partition("=")
     return f"{key}={_MASK}" if equals and unquote(key).strip().lower() in _SECRETS else pair
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
+def expand_variables(text: str, environ: Mapping[str, str]) -> str:
     """Return ``text`` with every ``${VAR}`` replaced.
 
     Raises:

@@ -1,4 +1,4 @@
-"""See who holds what a migration waits for: afterwards it is too late to ask."""
+"""Watch which sessions block a migration, while it waits: after a timeout PostgreSQL no longer knows."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from confiture.postgres.connect import server_pid
 from confiture.postgres.locks import HELD_BY_SQL
 from confiture.postgres.session import fetch_rows
 
+# A run only reports who blocks it, and polls less and less often. A rehearsal measures how long it waits:
+# every 10 ms in the first second of a statement, then every 50 ms.
 _POLL_S = 0.05
 _FREQUENT_POLL_S = 0.01
 _FREQUENT_POLLS = 100
+# Locks taken inside an EXCEPTION block may last a fraction of a millisecond.
 _SAMPLE_POLL_S = 0.0005
 
 
 @frozen
 class Activity:
-    """What runs at this moment.
+    """The statement that runs at this moment.
 
     Attributes:
         label: The migration, as a person reads it.
         stage: The phase, ``up``, ``down``, ``validation`` or ``commit``.
-        elapsed_ms: Since the migration began, in milliseconds.
-        line: Of the statement that runs, in the file.
+        elapsed_ms: Time since the migration began, in milliseconds.
+        line: The statement's line in the file.
         sql: Its text; ``None`` between statements.
-        blocked_by: Who holds the lock that it waits for, else ``None``.
+        blocked_by: The sessions that block it, ``None`` if none does.
     """
 
     label: str
@@ -47,25 +50,25 @@ class Activity:
 
 
 class ProgressListener(Protocol):
-    """Somebody who looks on while migrations run."""
+    """Shows the progress of a run."""
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
-        """Take what tells, at any time and from any thread, what runs."""
+        """Begin; ``read_activity`` returns what runs, at any time and from any thread."""
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Take note that a migration has ended."""
+        """Show that a migration has ended."""
 
 
 @define
 class LockWaitMonitor:
-    """Looks, from the keeper's connection, at what the migration's session waits for.
+    """Polls, from another connection, which sessions block the migration's.
 
     Attributes:
-        observer_conn: The connection that asks; see ``open_monitor_connection``.
-        migration_conn: The one that may wait; asked about only while a statement of it runs.
-        pid: Of its server process.
-        blocked_by: Who holds what it waits for right now.
-        measures_waits: Whether waiting is measured, as in a rehearsal: looks more often.
+        observer_conn: The connection that polls; see ``open_monitor_connection``.
+        migration_conn: The migration's connection; polled about only while a statement runs on it.
+        pid: The migration's server process.
+        blocked_by: The sessions that block it now.
+        measures_waits: True in a rehearsal, which polls more often to measure how long it waits.
     """
 
     observer_conn: Connection[Any]
@@ -83,37 +86,37 @@ class LockWaitMonitor:
     _thread: threading.Thread | None = None
 
     def __enter__(self) -> LockWaitMonitor:
-        """Begin to watch."""
+        """Start the polling thread."""
         self.pid = server_pid(self.migration_conn)
         self._thread = threading.Thread(target=self._watch, name="confiture-blockers", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, before the connections are closed."""
+        """Stop the polling thread, before the connections are closed."""
         self._stopped = True
         self._wake_up.set()
         if self._thread:
             self._thread.join()
 
     def take_last_blocker(self) -> str | None:
-        """Return who held the lock when last looked at, and forget it."""
+        """Return the last sessions seen to block the migration, and forget them."""
         seen, self._last_blocker = self._last_blocker, None
         return seen
 
     def take_waited_ms(self) -> float:
-        """Return how long the watched one has waited for locks since last asked; right to the interval."""
+        """Return how long the migration has waited for locks since the last call, to the poll interval."""
         waited_ms = self._waited_ms + self._waiting_ms
         self._waited_ms = self._waiting_ms = 0.0
         return waited_ms
 
     def start_sampling(self) -> None:
-        """Look from now on, as often as can be, at what the watched one holds."""
+        """Read the migration's locks from now on, as often as possible."""
         self._sampling = True
         self._wake_up.set()
 
     def take_sampled_locks(self) -> set[tuple[int, str]]:
-        """Stop that, and return the strong locks that were seen."""
+        """Stop sampling, and return the strong locks that were seen."""
         self._sampling = False
         sampled, self._sampled = self._sampled, set()
         return sampled
@@ -121,6 +124,7 @@ class LockWaitMonitor:
     def _watch(self) -> None:
         waits = 0
         while not self._wait_for_stop(self._choose_interval_s(waits)):
+            # Read from libpq, without asking the server: between statements nothing can be blocked.
             busy = (
                 not self.migration_conn.closed
                 and self.migration_conn.pgconn.transaction_status == TransactionStatus.ACTIVE
@@ -131,10 +135,10 @@ class LockWaitMonitor:
                 try:
                     self._sample_locks() if self._sampling else self._read_blockers()
                 except psycopg.Error:
-                    return  # the keeper is gone; the run itself will say so
+                    return  # the connection is lost; the run notices it before its commit
 
     def _wait_for_stop(self, after_s: float) -> bool:
-        """Wait a while, or until called; whether it is over."""
+        """Wait for the interval or until woken; return True if the monitor was stopped."""
         self._wake_up.wait(after_s)
         self._wake_up.clear()
         return self._stopped
@@ -145,7 +149,7 @@ class LockWaitMonitor:
         )
 
     def _choose_interval_s(self, waits: int) -> float:
-        """Look less and less often at what takes long."""
+        """Return the time until the next poll: the longer a statement runs, the longer."""
         if self._sampling:
             return _SAMPLE_POLL_S
         if self.measures_waits and waits < _FREQUENT_POLLS:
@@ -154,6 +158,8 @@ class LockWaitMonitor:
 
     def _read_blockers(self) -> None:
         ((pids, waiting_ms),) = fetch_rows(self.observer_conn, _BLOCKERS_SQL.format(pid=self.pid))
+        # waitstart belongs to one lock. If the time is shorter than at the last poll, a new wait has begun:
+        # add the finished one.
         if waiting_ms is None or waiting_ms < self._waiting_ms:
             self._waited_ms += self._waiting_ms
         self._waiting_ms = waiting_ms or 0.0
@@ -175,10 +181,10 @@ def open_monitor_connection(
     works: Iterable[PreparedMigration],
     open_connection: Callable[[], AbstractContextManager[Connection[Any]]],
 ) -> Iterator[Connection[Any]]:
-    """Lend the connection to look from: the keeper's, or one of its own where CONCURRENTLY may run.
+    """Yield the connection to poll from: the keeper's, or a new one if CONCURRENTLY may run.
 
-    Whoever looks has a snapshot for that moment. CONCURRENTLY that meets it waits for the end of the
-    transaction which has it, and the keeper's ends with the run: they would wait for each other for ever.
+    Each poll has a snapshot for a moment. If CONCURRENTLY sees it, it waits until the transaction that has
+    it ends. The keeper's transaction ends only with the run, so both would wait for each other for ever.
     """
     if all(work.transactional for work in works):
         yield keeper.conn

@@ -1,39 +1,41 @@
-"""Turn what went wrong into what the report says, and into an exit code."""
+"""Turn an exception into the report's fault, and into an exit code."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
-from confiture.engine.statements import StatementRunner
-from confiture.exceptions import ConfitureError, Interrupted, MigrationFault
+from confiture.exceptions import Interrupted, MigrationFault, UserFault
 from confiture.hooks.api import HookError
 from confiture.models.report import Fault
 
+if TYPE_CHECKING:
+    from confiture.engine.statements import StatementRunner
+
 
 def unwrap_hook_error(error: BaseException) -> BaseException:
-    """Return what a hook raised for the ``HookError`` that carries it, else the error itself."""
+    """Return the exception inside a ``HookError``, else the error itself."""
     while isinstance(error, HookError):
         error = error.error
     return error
 
 
 def is_lock_timeout(error: BaseException) -> bool:
-    """Whether a ``lock_timeout`` is what stopped it, wherever that happened."""
+    """Return True if a ``lock_timeout`` stopped the migration, in its SQL or in a hook."""
     return isinstance(unwrap_hook_error(error), LockNotAvailable)
 
 
 def was_blocked(error: BaseException) -> bool:
-    """Whether somebody held what it waited for, may it be tried again or not."""
+    """Return True if another session held the lock, whether or not a retry is allowed."""
     return is_lock_timeout(error) or isinstance(unwrap_hook_error(error).__cause__, LockNotAvailable)
 
 
 def choose_exit_code(error: BaseException) -> int:
-    """Return what the command ends with."""
-    if isinstance(error, Interrupted | ConfitureError):
+    """Return the exit code of a command that this error stopped."""
+    if isinstance(error, Interrupted | UserFault):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 130
@@ -50,8 +52,8 @@ def build_fault(
     Args:
         error: What was raised.
         stage: The phase, ``up``, ``down``, ``validation`` or ``commit``.
-        statements: Knows which statement failed.
-        holder: Who held the lock that was not granted, where that was seen.
+        statements: Keeps the statement that failed.
+        holder: The session that held the lock, if the monitor saw one.
     """
     inner = unwrap_hook_error(error)
     place = _locate(error, inner, stage, statements)
@@ -67,7 +69,7 @@ def build_fault(
 
 
 def find_source_line(error: BaseException, statements: StatementRunner) -> str | None:
-    """Return the faulty line of the file, where there is one."""
+    """Return the line of the file where the error is, ``None`` if it is not in the file."""
     if isinstance(error, MigrationFault):
         return error.source_line
     if statements.failed is None or statements.file is None or isinstance(error, HookError):
@@ -77,20 +79,21 @@ def find_source_line(error: BaseException, statements: StatementRunner) -> str |
     line, _ = locate_server_position(statements.failed, _read_server_position(error) or 1)
     offset = line - statements.failed.line
     lines = statements.failed.sql.split("\n")
+    # The statement's text begins at its column; pad its first line so that the caret fits.
     padding = " " * (statements.failed.column - 1) if offset == 0 else ""
     return padding + lines[offset] if offset < len(lines) else None
 
 
 def _build_message(error: BaseException, inner: BaseException, holder: str | None) -> str:
     text = _read_diag(inner, "message_primary") or (
-        inner.message if isinstance(inner, ConfitureError) else str(inner)
+        inner.message if isinstance(inner, UserFault) else str(inner)
     )
     text = text.strip() or type(inner).__name__
     if isinstance(inner, KeyboardInterrupt):
         return "interrupted"
     if holder:
         text += f"; the lock is held by {holder}"
-    if not isinstance(inner, psycopg.Error | ConfitureError):
+    if not isinstance(inner, psycopg.Error | UserFault):
         named = type(inner).__module__ == "builtins" or type(inner).__name__ not in text
         text = f"{type(inner).__name__}: {text}" if named and type(inner).__name__ != "HookMisuse" else text
     return f"{error.description}: {text}" if isinstance(error, HookError) else text
@@ -131,17 +134,17 @@ def _read_diag(error: BaseException, name: str) -> str | None:
 
 
 def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | None:
-    if isinstance(error, ConfitureError):
+    if isinstance(error, UserFault):
         return error.hint
     if hint := _read_diag(error, "message_hint"):
         return hint
     if isinstance(error, InsufficientPrivilege):
-        who = "" if conn.closed else f" {conn.info.user!r}"
-        return f"role{who} lacks this right: have its owner grant it, or connect as a role that has it"
+        role = "" if conn.closed else f" {conn.info.user!r}"
+        return f"role{role} lacks this right: have its owner grant it, or connect as a role that has it"
     if isinstance(error, ReadOnlySqlTransaction):
         return "is this a replica, or is default_transaction_read_only on? point --url at the primary"
     if isinstance(error, LockNotAvailable):
-        return "run again when the other session has ended, or give it longer: -- confiture: lock_timeout=…"
+        return "run again when the other session has ended, or wait longer: -- confiture: lock_timeout=…"
     return None
 
 

@@ -1,7 +1,8 @@
-"""Walk a no-transaction migration: each statement by itself, recorded when done, resumed after a crash.
+"""Run a no-transaction migration statement by statement, record each, and resume after a crash.
 
 A statement that PostgreSQL allows in a transaction is committed together with its record. One that it
-does not (CREATE INDEX CONCURRENTLY, VACUUM) is noted before it begins and again when it has ended.
+does not allow there (CREATE INDEX CONCURRENTLY, VACUUM) is recorded before it begins and again after it
+has ended: after a crash, the record of a begun statement tells which one may be half done.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
     """One attempt at one no-transaction migration.
 
     Attributes:
-        python_steps: How many statements a Python migration has begun.
+        python_steps: The number of statements that a Python migration has begun.
     """
 
     _checkpoints: dict[tuple[str, ...], Any] = field(factory=dict)
@@ -54,19 +55,20 @@ class NonTransactionalAttempt(TransactionalAttempt):
         return walk
 
     def watch(self) -> None:
-        """Have each statement watched by itself: the whole has no transaction to watch."""
+        """Observe each statement separately: no transaction spans the whole migration."""
         self.observer = NoObserver()
         super().watch()
 
     def run(self) -> None:
-        """Run it statement by statement; each phase has a transaction of its own.
+        """Run it statement by statement; each phase of hooks has a separate transaction.
 
         Raises:
-            Exception: Whatever went wrong; what was recorded before is kept.
+            Exception: Whatever stopped it; the statements recorded before stay committed.
         """
         session = self.run_context.session
         try:
             with self.register_hooks(), session.keep_idle():
+                # For the session: a local setting would end with the first transaction.
                 send(session.conn, self.timeouts_sql(local=False))
                 self.run_context.step_observer.begin()
                 self._checkpoints = self._read_checkpoints()
@@ -85,7 +87,10 @@ class NonTransactionalAttempt(TransactionalAttempt):
             self.duration_ms = self.measure_elapsed_ms()
 
     def _read_checkpoints(self) -> dict[tuple[str, ...], Any]:
-        """Return what generator hooks yielded last before a crash; asked before any role is taken."""
+        """Return the last values that generator hooks yielded before a crash.
+
+        Read first: a hook may take a role that may not read the ledger.
+        """
         if not self.hook_runner.has_hooks(*HookPhase):
             return {}
         found = fetch_rows(
@@ -107,13 +112,13 @@ class NonTransactionalAttempt(TransactionalAttempt):
         if not self.hook_runner.has_hooks(phase):
             return
         self.run_context.step_observer.skip_hooks(phase.spec)
-        before, stretches = len(self.hook_runner.reports), self._build_checkpointed_transaction()
+        before, checkpoints = len(self.hook_runner.reports), self._build_checkpointed_transaction()
         try:
-            with stretches:
-                self.hook_runner.run(self.run_context.session, phase, stretches)
+            with checkpoints:
+                self.hook_runner.run(self.run_context.session, phase, checkpoints)
         except BaseException:
-            if not stretches.commit_count:
-                # Hooks of this phase that had been kept are undone with its transaction.
+            if not checkpoints.commit_count:
+                # The phase's transaction is rolled back, and with it the hooks that had succeeded.
                 self.hook_runner.reports[before:] = [
                     evolve(report, outcome="undone") for report in self.hook_runner.reports[before:]
                 ]
@@ -121,6 +126,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         self._keep_settings()
 
     def _open_own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
+        # Checked just before each commit: if the lock is lost, another run may be at work already.
         def committing() -> None:
             if not is_lock_held(self.run_context.migration_lock):
                 raise build_lock_lost_fault()
@@ -128,7 +134,10 @@ class NonTransactionalAttempt(TransactionalAttempt):
         return self.run_context.session.transaction(before_commit=committing, after_commit=ended)
 
     def _keep_settings(self) -> None:
-        """Let what hooks set for this migration outlive their transaction."""
+        """Set for the session what hooks set with ``set_local``: their transaction has ended.
+
+        It lasts until the migration ends; ``_clean`` resets it.
+        """
         for name, value in self.hook_runner.local_settings.items():
             send(
                 self.run_context.session.conn,
@@ -136,7 +145,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             )
 
     def run_migration(self) -> None:
-        """Run the statements, or what is left of them."""
+        """Run the statements; after a crash, only those that are not recorded as done."""
         forward = self.work.direction == "forward"
         self.stage = "up" if forward else "down"
         if isinstance(self.migration, SqlMigration):
@@ -148,25 +157,28 @@ class NonTransactionalAttempt(TransactionalAttempt):
         self.committed = self.committed or bool(self.statements.reports)
 
     def _start_over(self) -> None:
-        """Say that a Python migration does again what it had done, and forget the record of that."""
+        """Warn that a Python migration repeats what it had done, and delete the record of it.
+
+        It cannot resume in the middle: only Python knows which statement comes next.
+        """
         if self.work.recorded is None:
             return
         ran = len(self.work.recorded.done)
         self.hook_runner.warnings.append(
-            f"it starts over; statements that had run before it was stopped: {ran}"
+            f"it starts over and repeats the statements that had run before it was stopped: {ran}"
         )
         self._record(self.run_context.ledger.render_start_over_sql(self.work))
 
     def _refuse_unfinished(self) -> None:
-        """Refuse what a Python migration left behind; the runner's own transactions come next."""
+        """Refuse a connection that is not idle: otherwise the next commit would be the migration's."""
         self.refuse_open_copy()
         status = self.run_context.session.conn.info.transaction_status
         if status == TransactionStatus.UNKNOWN:
             raise MigrationFault("the connection was closed or lost", file=self.work.file)
         if status != TransactionStatus.IDLE:
             raise MigrationFault(
-                "it left a transaction open (a BEGIN of its own), which has been rolled back",
-                hint="put `with self.connection.transaction():` round what belongs together",
+                "it left a transaction open (it ran BEGIN itself), which has been rolled back",
+                hint="wrap the statements that belong together in `with self.connection.transaction():`",
                 file=self.work.file,
             )
 
@@ -174,7 +186,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         done = self.work.recorded.done if self.work.recorded else ()
         if done != tuple(hash_text(statement.sql) for statement in script.statements[: len(done)]):
             raise LedgerFault(
-                f"migration {self.work.label} is unfinished, and what was done of it has changed since",
+                f"migration {self.work.label} is unfinished, and its finished statements have changed since",
                 hint=f"confiture repair {self.work.version}",
             )
         if self.work.recorded:
@@ -208,6 +220,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
         else:
             build = parse_build(statement.sql)
             self._refuse_invalid(build, statement.line)
+            # In a transaction before the statement, since there is none around it: after a crash, the
+            # record of its begin says where to look.
             self._record(ledger.render_begin_step_sql(entry, step, statement.sql))
             with (
                 self._clean_up_after_failure(
@@ -230,7 +244,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         return LedgerEntry(work.version, work.name, work.checksum, None, (), work.direction)
 
     def _was_done(self, statement: Statement) -> bool:
-        """Whether a statement that was begun had ended before its record could be written."""
+        """Return True if a crash came between the end of this CREATE INDEX CONCURRENTLY and its record."""
         done = self.work.recorded
         if done is None or done.begun != hash_text(statement.sql) or statement.kind != "index_stmt":
             return False
@@ -242,6 +256,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
         watched = self.run_context.step_observer.watch_transaction(len(self.statements.reports))
         with self._open_own_transaction(), watched as self.statements.observer:
             self.statements.run(statement)
+            # One message: the locks and the changed relations are known only before the commit, and the
+            # record is committed with the statement.
             held, changed = send(conn, f"{HELD_SQL}; {CHANGED_SQL}; {RESET_ROLE_SQL} {record}")
             self.hook_runner.changed_before.update(name for (name,) in changed)
             self.run_context.step_observer.take_locks(held)
@@ -249,7 +265,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     @contextmanager
     def _wrap_python_statement(self, sql: str, line: int | None) -> Iterator[None]:
-        """Stand round one statement of a Python migration, which is committed when it ends."""
+        """Record one statement of a Python migration, which commits when it ends."""
         if not is_lock_held(self.run_context.migration_lock):
             raise build_lock_lost_fault()
         if self.run_context.refuse_call:
@@ -257,7 +273,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
         build = parse_build(sql)
         self._refuse_invalid(build, line)
         if self.run_context.session.conn.info.transaction_status != TransactionStatus.IDLE:
-            # A transaction of its own, which may yet be rolled back: a record would go with it.
+            # Inside the migration's own transaction block, which may yet be rolled back, and the record
+            # with it.
             yield
             return
         step, self.python_steps = self.python_steps, self.python_steps + 1
@@ -269,6 +286,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             self.run_context.step_observer.watch_statement(len(self.statements.reports), sql, line),
         ):
             yield
+        # Not if the statement was BEGIN: the record would be part of that transaction.
         if self.run_context.session.conn.info.transaction_status == TransactionStatus.IDLE:
             self._record(self.run_context.ledger.render_end_step_sql(self._build_entry(), step))
 
@@ -276,8 +294,12 @@ class NonTransactionalAttempt(TransactionalAttempt):
     def _clean_up_after_failure(
         self, sql: str, build: ConcurrentBuild | None, forget: str = ""
     ) -> Iterator[None]:
-        """Stand round a statement that has no transaction of ours; see what it leaves where it fails."""
+        """If a statement outside a transaction fails, drop its invalid index and forget its record.
+
+        The record stays if an invalid index stays, so that the next run refuses to go on.
+        """
         conn = self.run_context.session.conn
+        # An index that was invalid before is not this statement's, and is not dropped.
         before = build.find_invalid(conn) if build else ()
         try:
             with self._use_concurrently_timeout() if is_concurrent(sql) else nullcontext():
@@ -286,6 +308,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             if self.run_context.session.lost:
                 raise
             left = tuple(name for name in build.find_invalid(conn) if name not in before) if build else ()
+            # Dropped only after a lock timeout, so that the migration can be retried.
             if left and isinstance(error, LockNotAvailable):
                 self._drop_invalid(left, error)
                 left = ()
@@ -295,7 +318,10 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     @contextmanager
     def _use_concurrently_timeout(self) -> Iterator[None]:
-        """Give CONCURRENTLY its own lock_timeout: it waits for old transactions, and blocks nobody."""
+        """Set CONCURRENTLY's separate lock_timeout: it waits for old snapshots, and blocks nobody meantime.
+
+        The usual timeout would make it fail on any long query and leave an invalid index.
+        """
         conn = self.run_context.session.conn
         send(conn, f"SET lock_timeout = {quote_literal(self.run_context.wait_concurrently)}")
         try:
@@ -305,15 +331,15 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 send(conn, self.timeouts_sql(local=False))
 
     def _drop_invalid(self, left: tuple[str, ...], error: LockNotAvailable) -> None:
-        """Drop the invalid index of a CONCURRENTLY that waited in vain, so that it can be tried again."""
+        """Drop the invalid index that CONCURRENTLY left after a lock timeout, so that it can be retried."""
         try:
             with self._use_concurrently_timeout():
                 drop_indexes(self.run_context.session.conn, left)
         except LockNotAvailable:
             raise LockFault(
                 f"{error.diag.message_primary}; it left the invalid index {left[0]}, and dropping that "
-                "waited in vain too",
-                hint=f"when the old transactions are over: DROP INDEX CONCURRENTLY {left[0]}; run again",
+                "timed out too",
+                hint=f"when the old transactions have ended: DROP INDEX CONCURRENTLY {left[0]}; run again",
             ) from error
 
     def _record(self, record: str) -> None:
@@ -321,11 +347,11 @@ class NonTransactionalAttempt(TransactionalAttempt):
             send(self.run_context.session.conn, f"{RESET_ROLE_SQL} {record}")
 
     def _refuse_invalid(self, build: ConcurrentBuild | None, line: int | None) -> None:
-        """Refuse to take an invalid index for done, as IF NOT EXISTS would."""
+        """Refuse to build an index that exists but is invalid: IF NOT EXISTS would take it for done."""
         left = build.find_invalid(self.run_context.session.conn) if build and build.index else ()
         if left:
             raise MigrationFault(
-                f"index {left[0]} is there but invalid: an earlier attempt failed",
+                f"index {left[0]} exists but is invalid: an earlier attempt failed",
                 hint=f"DROP INDEX CONCURRENTLY {left[0]}; then run again",
                 file=self.work.file,
                 line=line,
@@ -338,29 +364,29 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 self.verify()
 
     def _finish(self) -> None:
-        """Write the ledger row, last, in a transaction of its own."""
+        """Write the ledger row, as the last step, in a separate transaction."""
         self.stage = "commit"
         with self._open_own_transaction(self._mark_complete):
             send(self.run_context.session.conn, self.ledger_sql())
 
-    # What the report says of it.
+    # The report.
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with its statements, each as it was watched."""
+        """Return the report with the migration's statements and what the observer saw of each."""
         return self.run_context.step_observer.measure(
             evolve(report, statements=tuple(self.statements.reports))
         )
 
     def describe_remains(self) -> str | None:
-        """Say what is committed of it although it failed; ``None`` if that is nothing."""
+        """Describe what stays committed after a failure; ``None`` if nothing does."""
         if not self.committed:
             return None
         if self.run_context.dry_run:
-            return "a run would keep and record what it had done until then, and go on from there"
-        return "what it had done until then is kept and recorded; a run goes on from there"
+            return "a run would keep and record the statements before the failure, and continue from there"
+        return "the statements before the failure are kept and recorded; the next run continues from there"
 
     def undo_hooks(self) -> tuple[HookReport, ...]:
-        """Return its hooks: each phase has committed or undone its own."""
+        """Return the hook reports unchanged: each phase has committed or rolled back its hooks."""
         return tuple(self.hook_runner.reports)
 
     def _clean(self) -> None:
@@ -370,7 +396,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             return
         if session.conn.info.transaction_status != TransactionStatus.IDLE:
             send(session.conn, "ROLLBACK")
-            # What began the transaction left nothing behind either.
+            # The statement that began the transaction is rolled back too: delete its record.
             self._record(
                 self.run_context.ledger.render_forget_step_sql(self._build_entry(), self.python_steps - 1)
             )
@@ -380,8 +406,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
             session.restore()
 
 
-# The ledger is the runner's: whatever role the migration has taken must not write it. Ours is the one
-# that the session began with, which ALTER ROLE … SET role may have made another than the user.
+# The ledger is written with the session's first role, whatever role the migration has taken. DEFAULT and
+# not NONE, because ALTER ROLE … SET role may give a session another role than its user from the start.
 RESET_ROLE_SQL = "SET LOCAL role TO DEFAULT;"
 
 

@@ -1,4 +1,4 @@
-"""What watches a migration while the engine runs it.
+"""The protocols by which the engine lets others watch a migration, and the observers of a run.
 
 The engine asks an observer at fixed points and never knows which one it has. A run reads its locks once,
 just before the commit (:class:`LocksAtEnd`). A rehearsal takes a snapshot after every statement and hook;
@@ -33,7 +33,7 @@ HeldRows = Sequence[tuple[Any, ...]]
 
 
 class Observer(HookObserver, Protocol):
-    """Watches one migration in its transaction."""
+    """Observes one migration in its transaction."""
 
     def listen(self) -> AbstractContextManager[None]:
         """Receive the server's notices for as long as a plan runs."""
@@ -42,57 +42,57 @@ class Observer(HookObserver, Protocol):
         """Forget the previous attempt."""
 
     def opening_sql(self, *, shared: bool) -> str:
-        """Return a query to send with the first message; ``shared``: the transaction held locks before."""
+        """Return a query for the first message; ``shared`` is true if the transaction held locks before."""
 
     def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:
-        """Note what there is before the migration; ``hooks``: some will run in it."""
+        """Note the state before the migration; ``hooks`` is true if it will run any."""
 
     def before_statement(self, sql: str) -> None:
-        """Prepare for a statement."""
+        """Prepare for a statement that is about to run."""
 
     def explain_sql(self, sql: str) -> str | None:
-        """Return the EXPLAIN to execute in a statement's place, where its plan cannot be had beside it."""
+        """Return the EXPLAIN to execute in place of a statement, ``None`` to run the statement itself."""
 
     def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:
-        """Return the plan that such an EXPLAIN gave, and the rows that its statement changed."""
+        """Return the plan from such an EXPLAIN's result, and the number of rows that it changed."""
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
-        """Note what a statement did that took ``duration_ms``."""
+        """Note what a statement did, which took ``duration_ms``."""
 
     def end(self, held: HeldRows) -> None:
-        """Take the locks that are held just before the end."""
+        """Note the locks that the transaction holds just before its end."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with what was seen of the migration."""
+        """Return the report with what the observer saw of the migration."""
 
 
 class StepObserver(Protocol):
-    """Watches a no-transaction migration, whose statements commit one by one."""
+    """Observes a no-transaction migration, whose statements commit one by one."""
 
     def begin(self) -> None:
-        """Note what there is before the migration."""
+        """Note the state before the migration."""
 
     def skip_hooks(self, phase: str) -> None:
         """Note that the hooks of a phase run unobserved."""
 
     def watch_transaction(self, number: int) -> AbstractContextManager[Observer]:
-        """Watch the statement of that number, which runs in a transaction."""
+        """Observe the statement with this number, which runs in a transaction."""
 
     def take_locks(self, held: HeldRows) -> None:
-        """Take the locks that the statement in that transaction holds just before its commit."""
+        """Note the locks that the statement in that transaction holds just before its commit."""
 
     def watch_statement(self, number: int, sql: str, line: int | None) -> AbstractContextManager[None]:
-        """Watch a statement that PostgreSQL allows in no transaction, while it runs."""
+        """Observe a statement that PostgreSQL does not allow in a transaction, while it runs."""
 
     def note_unseen(self, line: int | None) -> None:
-        """Note that the statement on this line could not be watched, if that is so."""
+        """Note that the statement on this line could not be observed, if so."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with what was seen of its statements."""
+        """Return the report with what the observer saw of its statements."""
 
 
 class NoObserver(NoHookObserver):
-    """Watches nothing."""
+    """Observes nothing."""
 
     def listen(self) -> AbstractContextManager[None]:
         """Listen to nothing."""
@@ -112,7 +112,7 @@ class NoObserver(NoHookObserver):
         """Prepare nothing."""
 
     def explain_sql(self, sql: str) -> str | None:  # noqa: ARG002 - the protocol's
-        """Let every statement run as it is."""
+        """Return ``None``: every statement runs unchanged."""
         return None
 
     def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:  # noqa: ARG002 - the protocol's
@@ -123,10 +123,10 @@ class NoObserver(NoHookObserver):
         """Note nothing."""
 
     def end(self, held: HeldRows) -> None:
-        """Take nothing."""
+        """Note nothing."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report as it is."""
+        """Return the report unchanged."""
         return report
 
 
@@ -137,7 +137,7 @@ class LocksAtEnd(NoObserver):
     Attributes:
         conn: The migration's connection.
         keeper_conn: Another connection, which still sees the relations as they were before the migration.
-        locks: Share or stronger, on relations that existed before.
+        locks: Locks in Share or a stronger mode, on relations that existed before.
     """
 
     conn: Connection[Any]
@@ -152,24 +152,25 @@ class LocksAtEnd(NoObserver):
         self.locks, self._held_before, self._newest, self._existing = (), frozenset(), None, None
 
     def opening_sql(self, *, shared: bool) -> str:
-        """Ask for the locks that a shared transaction holds already, else for the newest oid."""
+        """Return a query for the locks that a shared transaction holds already, else for the newest oid."""
         return HELD_SQL if shared else NEWEST_OID_SQL
 
     def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
-        """Note what was locked, or made, before the migration."""
+        """Note the locks held before the migration, or the newest relation."""
         if shared:
             self._held_before = frozenset(answers[-1])
-            # An earlier migration of this transaction may have made some: the keeper does not see those.
+            # Read on the migration's connection: the keeper does not see the relations that an earlier
+            # migration in this transaction has created.
             self._existing = read_relations(self.conn)
         else:
             ((self._newest,),) = answers[-1]
 
     def end(self, held: HeldRows) -> None:
-        """Note the locks that are new since the begin."""
+        """Note the locks taken since the migration began."""
         new = [row for row in held if row not in self._held_before]
         if self._newest is not None:
-            # A relation made since the begin has a higher oid. If the oid counter has wrapped around, the
-            # keeper's view of the catalog still leaves it out.
+            # A relation created since has a higher oid, so a migration that only creates tables asks the
+            # keeper nothing. If the oid counter has wrapped around, the keeper does not see the relation.
             new = [row for row in new if row[0] <= self._newest]
         if new:
             self.locks = list_strongest_locks(new, self._read_existing({oid for oid, _ in new}))
@@ -178,13 +179,19 @@ class LocksAtEnd(NoObserver):
         return read_existing_before(self.keeper_conn, oids) if self._existing is None else self._existing
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with the locks, and what they blocked."""
+        """Return the report with the locks and what they block."""
         return evolve(report, locks=self.locks, blocks=collect_blocks(self.locks))
 
 
 @define
 class LocksOfSteps:
-    """Reads the locks of each statement that runs in a transaction, in the message that records it."""
+    """Keeps the locks of each statement that runs in a transaction, read in the message that records it.
+
+    Attributes:
+        keeper_conn: Another connection, which still sees the relations as they were before a statement.
+        locks: The locks of all statements so far.
+        not_seen: Statements whose locks could not be read.
+    """
 
     keeper_conn: Connection[Any]
     locks: tuple[Lock, ...] = ()
@@ -195,10 +202,10 @@ class LocksOfSteps:
         self.locks, self.not_seen = (), ()
 
     def skip_hooks(self, phase: str) -> None:
-        """Note nothing: a run promises nothing about the locks of hooks."""
+        """Note nothing: a run does not report the locks of hooks."""
 
     def watch_transaction(self, number: int) -> AbstractContextManager[Observer]:  # noqa: ARG002
-        """Watch nothing while it runs."""
+        """Observe nothing while the statement runs."""
         return nullcontext(NoObserver())
 
     def take_locks(self, held: HeldRows) -> None:
@@ -213,24 +220,26 @@ class LocksOfSteps:
         sql: str,  # noqa: ARG002
         line: int | None,  # noqa: ARG002
     ) -> AbstractContextManager[None]:
-        """Watch nothing while it runs."""
+        """Observe nothing while the statement runs."""
         return nullcontext()
 
     def note_unseen(self, line: int | None) -> None:
-        """Note that its locks are gone before anybody could read them."""
-        what = f"line {line} runs in transactions of its own, over when it ends"
-        self.not_seen += (NotSeen(None, "locks", what),)
+        """Note that the statement released its locks before they could be read."""
+        reason = f"line {line} commits by itself and releases its locks when it ends"
+        self.not_seen += (NotSeen(None, "locks", reason),)
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with the locks of all statements."""
+        """Return the report with the locks of all statements and what they block."""
         return evolve(report, locks=self.locks, blocks=collect_blocks(self.locks), not_seen=self.not_seen)
 
 
 def read_existing_before(keeper_conn: Connection[Any], oids: Iterable[int]) -> dict[int, RelationName]:
-    """Return those of these relations that the keeper's connection sees: they existed before.
+    """Return the relations that the keeper's connection sees, which existed before the migration.
+
+    The keeper is READ COMMITTED and never writes, so it does not see what is not committed yet.
 
     Raises:
-        LockFault: The connection is gone, and the migration lock with it.
+        LockFault: The connection is lost, and the migration lock with it.
     """
     try:
         return read_relations(keeper_conn, oids)

@@ -1,4 +1,4 @@
-"""Run one migration to its end: attempts, ``on_error``, callbacks, and what the report says of it."""
+"""Run one migration to its end: its attempts, the ``on_error`` hooks, the callbacks and its report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from confiture.engine.failures import (
 )
 from confiture.engine.non_transactional import NonTransactionalAttempt
 from confiture.engine.transactional import EndedTransaction, RunContext, TransactionalAttempt
-from confiture.exceptions import ConfitureError, MigrationFault
+from confiture.exceptions import MigrationFault, UserFault
 from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
 from confiture.migrations.planner import find_unfinished
@@ -32,14 +32,14 @@ from confiture.postgres.session import Session
 
 @frozen
 class MigrationResult:
-    """What became of one migration.
+    """The result of one migration.
 
     Attributes:
         report: As the reporters show it.
-        error: What stopped it, ``None`` where it went well.
-        on_commit: Callbacks not called: the commit is the caller's, or there is none.
-        stats: What hooks set.
-        interrupted: The signal that arrived when it was committed already: nothing may come after it.
+        error: The error that stopped it, ``None`` if it succeeded.
+        on_commit: Callbacks that were not called, because the caller commits, or nobody does.
+        stats: The figures that hooks set.
+        interrupted: A signal that arrived after the commit: no further migration may run.
     """
 
     report: MigrationReport
@@ -50,7 +50,7 @@ class MigrationResult:
 
     @property
     def stopped_by(self) -> BaseException | None:
-        """Why no other migration may come after this one, ``None`` where it may."""
+        """Why no further migration may run, ``None`` if one may."""
         return self.error or self.interrupted
 
 
@@ -59,11 +59,11 @@ class Runner:
     """Runs migrations, one after the other.
 
     Attributes:
-        run_context: What they share.
-        retries: How many new attempts after a ``lock_timeout``.
-        reconnect: Opens a new connection for ``on_error`` where the old one is gone.
-        lock_monitor: Watches who holds what the migration waits for.
-        explain_as_not_rehearsed: Says why a failure is none, or ``None``; a rehearsal has reasons of its own.
+        run_context: What the migrations share.
+        retries: How many new attempts may follow a ``lock_timeout``.
+        reconnect: Opens a new connection for ``on_error`` if the old one is lost.
+        lock_monitor: Watches which sessions block the migration.
+        explain_as_not_rehearsed: Returns why an error is an effect of rehearsing and no failure, or ``None``.
     """
 
     run_context: RunContext
@@ -75,7 +75,7 @@ class Runner:
     _current_attempt: TransactionalAttempt | None = None
 
     def describe_activity(self) -> Activity | None:
-        """Return what runs at this moment; may be asked from another thread."""
+        """Return what runs at this moment; another thread may call this."""
         walk = self._current_attempt
         if walk is None:
             return None
@@ -85,14 +85,14 @@ class Runner:
         )
 
     def run(self, work: PreparedMigration) -> MigrationResult:
-        """Run one migration, retries and ``on_error`` included. Never raises for what a migration does."""
+        """Run one migration with its retries and ``on_error`` hooks; a failure is returned, not raised."""
         attempt = 1
         while True:
             walk, error = self._try_once(work, attempt)
             if error is None or not self._may_retry(walk, error, attempt):
                 break
             try:
-                # Jitter, so that two that wait for each other do not meet again.
+                # Random, so that two sessions that block each other do not retry at the same moment.
                 time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
             except KeyboardInterrupt as signal:
                 error = signal
@@ -110,7 +110,7 @@ class Runner:
         return self._fail(walk, error, attempt)
 
     def _reload_progress(self, work: PreparedMigration) -> PreparedMigration:
-        """Return the work with what an earlier attempt recorded of it: a retry does not do that again."""
+        """Return the work with the steps that an earlier attempt recorded: a retry does not repeat them."""
         if work.transactional:
             return work
         entries = self.run_context.ledger.read(self.run_context.session.conn)
@@ -136,6 +136,8 @@ class Runner:
         return walk, None
 
     def _may_retry(self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int) -> bool:
+        # Not in a transaction that goes on, a rehearsal's or a caller's: a new attempt would wait while
+        # that transaction holds the locks of everything before.
         return (
             is_lock_timeout(error)
             and attempt_number <= self.retries
@@ -149,6 +151,7 @@ class Runner:
         callbacks = tuple(attempt.hook_runner.context.callbacks)
         warnings: list[str] = []
         interrupted: KeyboardInterrupt | None = None
+        # Nothing is committed yet: the caller gets the callbacks to run after the commit.
         kept = self.run_context.dry_run or self.run_context.session.nested
         if self.run_context.rolls_back:
             self._rehearsed_labels.append(attempt.work.label)
@@ -175,14 +178,20 @@ class Runner:
         if attempt_number > 1:
             fault = evolve(fault, message=f"{fault.message} ({attempt_number} attempts)")
         if isinstance(error, EndedTransaction) or (isinstance(error, HookFatal) and error.may_be_committed):
-            said = self._describe_possible_commit(attempt)
-            error.add_note(said)
-            fault = evolve(fault, message=f"{fault.message}; {said}")
+            possible_commit = self._describe_possible_commit(attempt)
+            error.add_note(possible_commit)
+            fault = evolve(fault, message=f"{fault.message}; {possible_commit}")
         elif stage == "commit" and self.run_context.session.lost:
+            # The server may have committed and lost only its answer.
             unknown = "the connection was lost during the commit: whether it was committed is not known"
-            fault = evolve(fault, message=f"{unknown} ({fault.message})", hint="look: confiture status")
+            fault = evolve(
+                fault, message=f"{unknown} ({fault.message})", hint="check what is applied: confiture status"
+            )
         line = find_source_line(error, attempt.statements)
+        # Cleared before on_error: its own callbacks are called after its commit, those of the migration
+        # that failed are not.
         attempt.hook_runner.context.callbacks.clear()
+        # 53200 is "out of shared memory": the lock table is full.
         if self.run_context.rolls_back and fault.sqlstate == "53200":
             fault = evolve(fault, hint=_OUT_OF_LOCKS_HINT)
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._try_on_error_hooks(attempt, error)
@@ -200,34 +209,33 @@ class Runner:
         )
 
     def _describe_possible_commit(self, attempt: TransactionalAttempt) -> str:
-        """Say what a COMMIT of a migration's or of a hook's own has left behind."""
+        """Describe what may be committed after a migration or a hook ran COMMIT itself."""
         begun = ", ".join(dict.fromkeys(ref.name for ref in attempt.hook_runner.begun_hooks))
         hooks = f" (its hooks so far: {begun})" if begun else ""
         before = "".join(f" and migration {label}, rehearsed before it," for label in self._rehearsed_labels)
         callers = " and the caller's transaction" if self.run_context.session.nested else ""
         return (
-            f"what migration {attempt.work.label}{hooks}{before}{callers} had done until then may "
-            f"be committed, "
-            "and is not in the ledger"
+            f"the work of migration {attempt.work.label}{hooks}{before}{callers} until then may be "
+            "committed, and is not in the ledger"
         )
 
     def _try_on_error_hooks(self, attempt: TransactionalAttempt, error: BaseException) -> list[str]:
-        """Run the ``on_error`` hooks in a new transaction; return what is to be said about it."""
+        """Run the ``on_error`` hooks in a new transaction; return the warnings."""
         try:
             with attempt.register_hooks():
                 if not attempt.hook_runner.has_hooks(HookPhase.ON_ERROR):
                     return []
                 return self._run_on_error_hooks(attempt, error)
         except MigrationFault:
-            return []  # its own lists are what is faulty; that is reported already
+            return []  # the migration's own hook lists are invalid, which is the error reported already
 
     def _run_on_error_hooks(self, attempt: TransactionalAttempt, error: BaseException) -> list[str]:
         session, new = self.run_context.session, None
         if session.lost:
             try:
                 new = self.reconnect()
-            except ConfitureError as fault:
-                return [f"on_error did not run: no connection could be had ({fault.message})"]
+            except UserFault as fault:
+                return [f"on_error did not run: could not connect ({fault.message})"]
             session = Session(new, owned=True)
         context = attempt.hook_runner.context
         context.error = unwrap_hook_error(error)
@@ -260,6 +268,6 @@ class Runner:
 
 
 _OUT_OF_LOCKS_HINT = (
-    "all locks of the plan pile up in one transaction: raise max_locks_per_transaction on the server, or "
-    "rehearse where each migration is committed: --in clone"
+    "one transaction holds the locks of the whole plan: raise max_locks_per_transaction on the server, or "
+    "rehearse in a clone, which commits each migration: --in clone"
 )

@@ -1,4 +1,4 @@
-"""Run a migration's statements one by one, and note what each did."""
+"""Run a migration's statements one by one, and record the duration and row count of each."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _COUNTED_COMMANDS = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
 @define
 class StatementRunner:
-    """What a migration has executed so far.
+    """Runs the statements of one migration and keeps a report of each.
 
     Attributes:
-        conn: Where they run.
-        file: The migration's, to find the line of a Python call.
-        reports: One each, in order.
-        failed: The statement of the file that failed, for its position.
+        conn: The connection that they run on.
+        file: The migration's file, to find the line of a Python call.
+        reports: One report per statement, in order.
+        failed: The statement of the file that failed, to locate the error in the file.
         failed_line: The line of the Python call that failed.
-        running: Line and text of the one that runs.
-        wrap_python_statement: Stands round each statement of a Python migration.
-        observer: Watches each of them.
+        running: Line and text of the statement that runs now.
+        wrap_python_statement: Context manager around each statement of a Python migration.
+        observer: Observes each statement.
     """
 
     conn: Connection[Any]
@@ -61,12 +61,15 @@ class StatementRunner:
         """Run one statement of an SQL file.
 
         Raises:
-            psycopg.Error: It failed; ``failed`` says which.
+            psycopg.Error: The statement failed; it is kept in ``failed``.
         """
+        # A plain cursor, not conn.cursor(): an application may have set a cursor factory of another kind.
         cursor: Cursor[Any] = Cursor(self.conn)
         began = self._begin(statement.line, statement.sql)
         explain = self.observer.explain_sql(statement.sql)
         try:
+            # As bytes: for a str psycopg's types ask for a literal, which the text of a file is not. Never
+            # prepared: a transaction pooler may run the next statement on another server connection.
             if explain is not None:
                 cursor.execute(explain.encode(), prepare=False)
             elif statement.copy_data is None:
@@ -80,19 +83,22 @@ class StatementRunner:
         self._note(statement.line, statement.sql, cursor, began, explained=explain is not None)
 
     def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
-        """Run the SQL of a Python migration's ``execute``, one statement at a time where it has several."""
+        """Run the SQL of a Python migration's ``execute``; several statements run one at a time.
+
+        With ``params`` it is sent as it is: PostgreSQL allows parameters in a single statement only.
+        """
         line = _find_calling_line(self.file)
         cursor: Cursor[Any] | None = None
-        for each in _split(sql) if params is None else (sql,):
+        for statement in _split(sql) if params is None else (sql,):
             cursor = self.conn.cursor()
-            began = self._begin(line, each)
+            began = self._begin(line, statement)
             try:
-                with self.wrap_python_statement(each, line):
-                    cursor.execute(each.encode(), params)
+                with self.wrap_python_statement(statement, line):
+                    cursor.execute(statement.encode(), params)
             except BaseException:
                 self.failed_line = line
                 raise
-            self._note(line, each, cursor, began)
+            self._note(line, statement, cursor, began)
         assert cursor is not None
         return cursor
 
@@ -100,6 +106,7 @@ class StatementRunner:
         self.observer.before_statement(sql)
         self.running = line, sql
         self._cpu_wait_ms = self._cpu_wait.read_ms()
+        # Last: neither the observer's preparations nor reading /proc count as the statement's time.
         return time.perf_counter()
 
     def _note(
@@ -124,12 +131,13 @@ def _compute_wait_ms(before_ms: float | None, after_ms: float | None, most_ms: f
 
 
 def _read_row_count(cursor: Cursor[Any]) -> int | None:
-    """Return the command tag's count where the contract counts it."""
+    """Return the count in the command tag, for the commands whose rows are reported."""
     words = (cursor.statusmessage or "").split()
     return int(words[-1]) if words and words[0] in _COUNTED_COMMANDS and words[-1].isdigit() else None
 
 
 def _split(sql: str) -> tuple[str, ...]:
+    # A single statement needs no parser, and importing it is slow.
     if ";" not in sql.rstrip().rstrip(";"):
         return (sql,)
     from confiture.sql.script import split_statements
@@ -151,10 +159,10 @@ _LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1")
 
 @define
 class CpuWait:
-    """Reads it again and again, for one session.
+    """Reads how long one session's server process has waited for a CPU.
 
     Attributes:
-        schedstat_fd: The server process's ``schedstat``, open; ``None`` where it cannot be seen from here.
+        schedstat_fd: The server process's open ``/proc/PID/schedstat``; ``None`` if it is not readable here.
     """
 
     schedstat_fd: int | None
@@ -167,7 +175,7 @@ class CpuWait:
             return cls(None)
         process = Path(f"/proc/{conn.info.backend_pid}")
         try:
-            # Behind a port that is forwarded, the process of that number is somebody else's.
+            # Behind a forwarded port the server is on another machine, and this PID is another program's.
             if not (process / "comm").read_text().startswith("postgres"):
                 return cls(None)
             return cls(os.open(process / "schedstat", os.O_RDONLY))
@@ -175,10 +183,11 @@ class CpuWait:
             return cls(None)
 
     def read_ms(self) -> float | None:
-        """Return what it has waited since it began, in milliseconds; ``None`` where that is not known."""
+        """Return how long it has waited since it started, in milliseconds; ``None`` if unknown."""
         if self.schedstat_fd is None:
             return None
         try:
+            # Three numbers: time on a CPU and time waiting for one, in nanoseconds, and the timeslices.
             return int(os.pread(self.schedstat_fd, 100, 0).split()[1]) / 1e6
         except (OSError, ValueError, IndexError):
             return None

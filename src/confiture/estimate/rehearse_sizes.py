@@ -15,7 +15,7 @@ from confiture.estimate.prediction_store import PredictionStore
 from confiture.estimate.prior import Prior, load_shipped
 from confiture.estimate.statistics import Statistics, describe_age
 from confiture.estimate.statistics_file import load_statistics
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 from confiture.models.report import MigrationReport, Report
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _rehearse_whole_and_samples(
             break
         try:
             size = _rehearse_size(rehearse, "clone", rows, repeat)
-        except (ConfitureError, psycopg.Error):
+        except (UserFault, psycopg.Error):
             # A thinned clone needs a superuser. Without one the rehearsal of all rows is enough.
             break
         if isinstance(size, Report) or size.report.outcome != "ok":

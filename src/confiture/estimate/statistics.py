@@ -75,7 +75,7 @@ class Trigger:
     """A user's trigger; PostgreSQL's internal ones, such as those of foreign keys, are left out.
 
     Attributes:
-        events: Those that fire it: ``insert``, ``update``, ``delete``, ``truncate``.
+        events: Those that fire it: ``run_insert``, ``update``, ``delete``, ``truncate``.
         per_row: True for ``FOR EACH ROW``.
         enabled: False after ``DISABLE TRIGGER``.
     """

@@ -25,7 +25,7 @@ class StatementClass:
     Attributes:
         work_class: The class; ``None`` if no timings of such a statement exist.
         relations: The relations that it scans, rewrites or indexes.
-        events: The events whose triggers it fires: ``insert``, ``update``, ``delete``.
+        events: The events whose triggers it fires: ``run_insert``, ``update``, ``delete``.
         reason: Why it has no class.
         advice: How to get an estimate anyway, an instruction.
     """

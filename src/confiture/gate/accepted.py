@@ -78,19 +78,19 @@ def compare_accepted(
         found: The current findings.
         examined: Of ``before``, what would have been found if it were still there.
     """
-    there = {each.fingerprint for each in found}
-    known = {each.fingerprint for each in before}
-    gone = tuple(sorted(each for each in examined if each.fingerprint not in there))
+    there = {entry.fingerprint for entry in found}
+    known = {entry.fingerprint for entry in before}
+    gone = tuple(sorted(entry for entry in examined if entry.fingerprint not in there))
     return AcceptedChange(
         kept=tuple(sorted({*before} - {*gone})),
-        new=tuple(sorted(each for each in found if each.fingerprint not in known)),
+        new=tuple(sorted(entry for entry in found if entry.fingerprint not in known)),
         gone=gone,
     )
 
 
 def format_accepted(accepted: Iterable[AcceptedFinding]) -> str:
     """Return the file's text: JSON, sorted, a finding a line, so that two branches merge."""
-    lines = [json.dumps({key: getattr(each, key) for key in _ENTRY_KEYS}) for each in sorted(accepted)]
+    lines = [json.dumps({key: getattr(entry, key) for key in _ENTRY_KEYS}) for entry in sorted(accepted)]
     body = ",\n".join(f"    {line}" for line in lines)
     return '{\n  "accepted": [\n' + body + ("\n" if lines else "") + "  ]\n}\n"
 

@@ -9,7 +9,7 @@ from attrs import frozen
 from confiture.config.gate_policy import Limit, Policy
 from confiture.models.report import Finding, HookReport, Lock, MigrationReport, NotSeen, StatementReport
 from confiture.rules.fingerprint import make_fingerprint
-from confiture.units import duration, size
+from confiture.units import format_duration, format_size
 
 LIMIT_RULES = {
     "max_block": "limit-block",
@@ -55,7 +55,7 @@ def find_exceeded(
     """
     found = [over for migration in migrations for over in _check_migration(migration, policy)]
     found += _check_totals(migrations, policy)
-    return tuple(_build_finding(each, files) for each in found)
+    return tuple(_build_finding(breach, files) for breach in found)
 
 
 def _build_finding(breach: _LimitBreach, files: Mapping[str, str]) -> Finding:
@@ -94,7 +94,7 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
         yield _report_unknown(key, policy.max_block, migration, why)
     longest_ms = max((lock.held_ms or 0.0 for lock in _list_locks(migration)), default=0.0)
     for relation, locks in _group_blocking_locks(migration).items():
-        limit = policy.block_limit(relation)
+        limit = policy.find_block_limit(relation)
         if limit is None:
             continue
         # Blocked by a lock on something else, an index or a parent: as long as the longest, at most.
@@ -103,9 +103,9 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
         if None in held_ms:
             why = f"how long {relation} was blocked was not measured"
             yield _report_unknown(key, limit, migration, why, relation, taker)
-        elif (most_ms := max(each or 0.0 for each in held_ms)) > limit.most:
+        elif (most_ms := max(value or 0.0 for value in held_ms)) > limit.most:
             what = " and ".join(_list_blocked_access(migration, relation, locks))
-            said = f"{what} of {relation} blocked for {duration(most_ms)}, {limit.written} at most"
+            said = f"{what} of {relation} blocked for {format_duration(most_ms)}, {limit.written} at most"
             yield _LimitBreach(key, said, migration, relation, taker)
 
 
@@ -148,7 +148,7 @@ def _check_hooks(migration: MigrationReport, limit: Limit) -> Iterator[_LimitBre
         yield _report_unknown("max_hook_duration", limit, migration, why)
     for hook in migration.hooks:
         if hook.duration_ms > limit.most:
-            took = duration(hook.duration_ms)
+            took = format_duration(hook.duration_ms)
             said = f"hook {_format_hook_name(hook)} took {took}, {limit.written} at most"
             yield _LimitBreach("max_hook_duration", said, migration)
 
@@ -163,7 +163,7 @@ def _check_estimate(migration: MigrationReport, limit: Limit) -> Iterator[_Limit
         why = (estimate.reason if estimate else None) or "there is no estimate: add --production"
         yield _report_unknown("max_estimated", limit, migration, why)
     elif (upper_ms := estimate.interval90_ms[1]) > limit.most:
-        upper = duration(upper_ms)
+        upper = format_duration(upper_ms)
         said = f"may take up to {upper} in production (90 % interval), {limit.written} at most"
         yield _LimitBreach("max_estimated", said, migration)
 
@@ -173,19 +173,19 @@ def _check_estimate(migration: MigrationReport, limit: Limit) -> Iterator[_Limit
 
 def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iterator[_LimitBreach]:
     for key, limit, measured, words in (
-        ("max_duration", policy.max_duration, _measure_duration, duration),
+        ("max_duration", policy.max_duration, _measure_duration, format_duration),
         ("max_rewritten", policy.max_rewritten, _measure_rewritten, _format_size),
         ("max_wal", policy.max_wal, _measure_wal, _format_size),
     ):
         if limit is None or not migrations:
             continue
         amounts = [measured(migration) for migration in migrations]
-        for each, (_, why, _) in zip(migrations, amounts, strict=True):
+        for report, (_, why, _) in zip(migrations, amounts, strict=True):
             if why:
-                yield _report_unknown(key, limit, each, why)
+                yield _report_unknown(key, limit, report, why)
         total = sum(amount for amount, _, _ in amounts)
         if total > limit.most:
-            worst, (_, _, statement) = max(zip(migrations, amounts, strict=True), key=lambda each: each[1][0])
+            worst, (_, _, statement) = max(zip(migrations, amounts, strict=True), key=lambda pair: pair[1][0])
             said = f"{_TOTAL_PHRASES[key]} {words(total)}, {limit.written} at most"
             yield _LimitBreach(key, said, worst, statement=statement)
 
@@ -199,7 +199,7 @@ _Amount = tuple[float, str | None, StatementReport | None]
 
 
 def _format_size(amount: float) -> str:
-    return size(round(amount))
+    return format_size(round(amount))
 
 
 def _measure_duration(migration: MigrationReport) -> _Amount:
@@ -218,7 +218,9 @@ def _measure_rewritten(migration: MigrationReport) -> _Amount:
         if statement.rewrites and statement.rewritten_bytes is None
     ]
     why = _explain_unknown(migration)
-    if unsized := sorted({*migration.rewrites} - told | {name for each in lost for name in each.rewrites}):
+    if unsized := sorted(
+        {*migration.rewrites} - told | {name for report in lost for name in report.rewrites}
+    ):
         why = why or f"the size of the rewritten {unsized[0]} was not measured"
     return _add_amounts(
         [statement.rewritten_bytes or 0 for statement in migration.statements], migration, why
@@ -266,7 +268,7 @@ def _explain_unknown(migration: MigrationReport, *, locks: bool = False) -> str 
         return f"a statement was not rehearsed: {statement.not_rehearsed}"
     if migration.outcome == "not_rehearsed":
         return f"it was not rehearsed: {migration.reason}"
-    unseen = [_describe_unseen(each) for each in migration.not_seen if _is_relevant(each, locks=locks)]
+    unseen = [_describe_unseen(gap) for gap in migration.not_seen if _is_relevant(gap, locks=locks)]
     return unseen[0] if unseen else None
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from attrs import define, field
 
+from confiture.exceptions import ConfitureError
+
 if TYPE_CHECKING:
     import structlog
     from psycopg import Connection
@@ -72,7 +74,7 @@ class HookResult:
     execution_time_ms: float = 0
 
 
-class HookError(Exception):
+class HookError(ConfitureError):
     """A hook failed; its savepoint was rolled back.
 
     Attributes:

@@ -28,7 +28,7 @@ import psycopg
 from attrs import define, evolve, field
 from psycopg.pq import TransactionStatus
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 from confiture.hooks.api import HookContext, HookError, HookResult, describe_hook
 from confiture.hooks.guarded_settings import (
     CURSORS_SQL,
@@ -252,7 +252,7 @@ class Guard:
 
     def _build_commit_failure(self, ref: HookImplementation, error: BaseException) -> BaseException:
         """Return the error of a failed commit: no transaction is left for another hook to run in."""
-        if isinstance(error, ConfitureError):
+        if isinstance(error, UserFault):
             return error  # the migration lock was lost: not the hook's fault
         # If the connection broke during COMMIT, nobody knows whether the server has committed.
         return HookFatal(ref, error, may_be_committed=self.session.lost)

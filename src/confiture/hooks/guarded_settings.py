@@ -26,7 +26,7 @@ GUARDED_SETTINGS = (
 )
 
 CURSORS_SQL = "SELECT name FROM pg_cursors WHERE name <> ''"
-# One current_setting per name: reading pg_settings costs 661 µs, twenty times as much.
+# One current_setting per name: reading pg_settings takes 661 µs, four set_config take 31.
 SETTINGS_SQL = (
     f"SELECT "
     f"{', '.join(f'current_setting({quote_literal(name)})' for name in GUARDED_SETTINGS)}; {CURSORS_SQL};"

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
+from confiture.exceptions import ConfitureError
 from confiture.hooks.api import HookError, HookPhase
 
 
@@ -49,7 +50,7 @@ class HookFatal(HookError):
         self.may_be_committed = may_be_committed
 
 
-class HookMisuse(Exception):
+class HookMisuse(ConfitureError):
     """A hook broke a rule without raising: it left a COPY open, ended the transaction, and so on."""
 
 

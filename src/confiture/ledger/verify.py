@@ -156,9 +156,9 @@ def _describe_plugin_disagreement(use: LastUse, installed: frozenset[str]) -> Di
 
 
 def _find_installed() -> dict[str, frozenset[str]]:
-    from confiture.plugins.find import find
+    from confiture.plugins.find import find_plugins
 
-    found = find()
+    found = find_plugins()
     return {
         name: frozenset(plugin.version for plugin in found if plugin.name == name)
         for name in {plugin.name for plugin in found}

@@ -37,7 +37,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "baseline": "listings.render_baseline",
         "dump": "listings.render_dump",
         "statistics": "statistics_document.render",
-        "rules": "rule_listing.render",
+        "rules": "rules_text.render",
         "calibration": "calibration.render",
     },
     "json": {
@@ -52,7 +52,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "baseline": "json.render_baseline",
         "dump": "json.render_dump",
         "statistics": "statistics_document.render",
-        "rules": "rule_listing.render_json",
+        "rules": "rules_text.render_json",
         "calibration": "calibration.render_json",
     },
     "html": {"report": "html.render"},

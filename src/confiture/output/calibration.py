@@ -6,9 +6,9 @@ import json
 
 from attrs import asdict
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.estimate.own_history import Calibration, CalibrationLine
-from confiture.output.format import align_columns, duration, format_count
+from confiture.output.format import align_columns, format_count, format_duration
 
 _MAX_STATEMENTS = 20
 
@@ -75,12 +75,12 @@ def _render_table(lines: tuple[CalibrationLine, ...]) -> list[str]:
 
 
 def _build_row(line: CalibrationLine) -> tuple[str, ...]:
-    low, high = map(duration, line.interval90_ms)
+    low, high = map(format_duration, line.interval90_ms)
     return (
-        inert(f"{line.version} {line.name}".rstrip()),
+        escape_control(f"{line.version} {line.name}".rstrip()),
         str(line.line or ""),
-        duration(line.p50_ms) if line.p50_ms is not None else "a bound",
+        format_duration(line.p50_ms) if line.p50_ms is not None else "a bound",
         f"{low} to {high}" if line.p50_ms is not None else f"at most {high}",
-        duration(line.actual_ms),
+        format_duration(line.actual_ms),
         "" if line.inside else "outside",
     )

@@ -11,12 +11,12 @@ from confiture.exceptions import PluginFault
 from confiture.hooks import spec
 from confiture.output import builtin_reporters as builtin
 from confiture.output.reporters import Reporter
-from confiture.plugins.check import HookReader, said
-from confiture.plugins.load import Loaded
-from confiture.plugins.order import manager_for
+from confiture.plugins.check import HookReader, describe_error
+from confiture.plugins.load import LoadedPlugin
+from confiture.plugins.order import fill_manager
 
 
-def collect_reporters(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
+def collect_reporters(loaded: Iterable[LoadedPlugin]) -> Mapping[str, Reporter]:
     """Return every reporter by its name: the built-in ones, then those of the plugins.
 
     Raises:
@@ -25,15 +25,15 @@ def collect_reporters(loaded: Iterable[Loaded]) -> Mapping[str, Reporter]:
     manager = HookReader()
     manager.add_hookspecs(spec)
     manager.register(builtin, "confiture")
-    manager_for(loaded, manager)
+    fill_manager(loaded, manager)
     found: dict[str, Reporter] = {}
     # Ours first, whatever a plugin's hook says of its own place.
     hooks = sorted(manager.hook.reporters.get_hookimpls(), key=lambda hook: hook.plugin_name != "confiture")
     for hook in hooks:
-        for each in _call_hook(hook):
-            if each.name in found:
-                raise _build_fault(hook.plugin_name, f"{each.name!r} is there already")
-            found[each.name] = each
+        for reporter in _call_hook(hook):
+            if reporter.name in found:
+                raise _build_fault(hook.plugin_name, f"{reporter.name!r} is there already")
+            found[reporter.name] = reporter
     return found
 
 
@@ -42,7 +42,7 @@ def _call_hook(hook: pluggy.HookImpl) -> list[Reporter]:
         given: Any = hook.function()
         reporters = list(given or ())
     except Exception as error:
-        raise _build_fault(hook.plugin_name, f"its hook raises {said(error)}") from error
+        raise _build_fault(hook.plugin_name, f"its hook raises {describe_error(error)}") from error
     if strange := [reporter for reporter in reporters if not isinstance(reporter, Reporter)]:
         raise _build_fault(hook.plugin_name, f"a {type(strange[0]).__name__} is no Reporter")
     return reporters

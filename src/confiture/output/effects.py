@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from attrs import frozen
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.models.report import (
     HookReport,
     IndexBuild,
@@ -17,7 +17,7 @@ from confiture.models.report import (
     Spread,
     StatementReport,
 )
-from confiture.output.format import duration, format_count, join_names
+from confiture.output.format import format_count, format_duration, join_names
 
 Step = StatementReport | HookReport
 QUIET_MS = 50.0
@@ -52,7 +52,7 @@ def describe_spread(measured: Spread | None) -> list[str]:
         return []
     parts = (("took", measured.duration_ms), ("held locks for", measured.held_ms))
     said = [
-        f"{word} {duration(least)} to {duration(most)}, median {duration(middle)}"
+        f"{word} {format_duration(least)} to {format_duration(most)}, median {format_duration(middle)}"
         for word, times in parts
         if times
         for least, middle, most in [times]
@@ -61,7 +61,10 @@ def describe_spread(measured: Spread | None) -> list[str]:
 
 
 def _describe_reasons(statement: StatementReport) -> list[str]:
-    return [f"rewritten because {inert(why)}: {inert(name)}" for name, why in statement.reasons.items()]
+    return [
+        f"rewritten because {escape_control(why)}: {escape_control(name)}"
+        for name, why in statement.reasons.items()
+    ]
 
 
 def describe_blocking(locks: Iterable[Lock]) -> list[str]:
@@ -79,12 +82,12 @@ def describe_blocking(locks: Iterable[Lock]) -> list[str]:
 
 def format_blocked(blocks: Sequence[str]) -> str:
     """Return ``reads and writes``, ``reads``, ``writes`` or ``nothing``."""
-    return " and ".join(each for each in ("reads", "writes") if each in blocks) or "nothing"
+    return " and ".join(name for name in ("reads", "writes") if name in blocks) or "nothing"
 
 
 def format_held_time(lock: Lock) -> str:
     """Return how long a lock was held, if known, and how it was observed."""
-    held = f" for {duration(lock.held_ms)}" if lock.held_ms is not None else ""
+    held = f" for {format_duration(lock.held_ms)}" if lock.held_ms is not None else ""
     if lock.transient:
         return f"{held}, gone before the end"
     return held + {"measured": "", "sampled": " (sampled)", "held-before": " (held before)"}[lock.seen]
@@ -96,7 +99,7 @@ def _describe_other_locks(locks: Sequence[Lock]) -> list[str]:
     if not counts:
         return []
     if len(locks) == 1:
-        return [f"locks {_RELATION_NOUNS[locks[0].kind]} {inert(locks[0].relation)}"]
+        return [f"locks {_RELATION_NOUNS[locks[0].kind]} {escape_control(locks[0].relation)}"]
     return [
         f"locks "
         f"{_join_with_and([_format_count(count, _RELATION_NOUNS[kind]) for kind, count in counts.items()])}"
@@ -127,14 +130,14 @@ def _describe_index_builds(builds: Sequence[IndexBuild]) -> list[str]:
             f"{join_names(each.table for each in new)}"
         )
     if again:
-        which = inert(again[0].index) if len(again) == 1 else _format_count(len(again), "index")
+        which = escape_control(again[0].index) if len(again) == 1 else _format_count(len(again), "index")
         parts.append(f"rebuilds {which}")
     return parts
 
 
 def _describe_lock_wait(statement: StatementReport) -> list[str]:
     waited_ms = statement.lock_wait_ms or 0
-    return [f"waited {duration(waited_ms)} for locks"] if waited_ms >= _MIN_WAIT_MS else []
+    return [f"waited {format_duration(waited_ms)} for locks"] if waited_ms >= _MIN_WAIT_MS else []
 
 
 def is_quiet(statement: StatementReport) -> bool:
@@ -164,9 +167,9 @@ class RelationBlock:
     @property
     def description(self) -> str:
         """Return it in words."""
-        held = f" for {duration(self.held_ms)}" if self.held_ms is not None else ""
+        held = f" for {format_duration(self.held_ms)}" if self.held_ms is not None else ""
         meanwhile = f" while it is {self.long_work}" if self.long_work else ""
-        return f"{self.blocks} of {inert(self.relation)}{held}{meanwhile}"
+        return f"{self.blocks} of {escape_control(self.relation)}{held}{meanwhile}"
 
 
 def list_long_blocks(migration: MigrationReport) -> list[RelationBlock]:
@@ -181,7 +184,7 @@ def find_longest_block(report: Report) -> RelationBlock | None:
         for migration in report.migrations
         for relation in dict.fromkeys([*migration.long_blocks, *_list_held_relations(migration)])
     ]
-    return max(found, key=lambda each: (bool(each.long_work), each.held_ms or 0), default=None)
+    return max(found, key=lambda block: (bool(block.long_work), block.held_ms or 0), default=None)
 
 
 def _list_held_relations(migration: MigrationReport) -> list[str]:

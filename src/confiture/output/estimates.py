@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.models.report import Estimate, MigrationReport, Report
-from confiture.output.format import duration
+from confiture.output.format import format_duration
 
 _BAR_COLUMNS = 40
 
@@ -38,23 +38,23 @@ def format_estimate_line(estimate: Estimate) -> str:
 def format_estimate(estimate: Estimate) -> str:
     """Return how long, with the interval first; or why that is not known."""
     if not estimate.known or estimate.interval90_ms is None:
-        said = [inert(each) for each in (estimate.reason, estimate.advice) if each]
+        said = [escape_control(name) for name in (estimate.reason, estimate.advice) if name]
         return f"not known{': ' if said else ''}{'; '.join(said)}"
-    low, high = map(duration, estimate.interval90_ms)
+    low, high = map(format_duration, estimate.interval90_ms)
     if estimate.p50_ms is None:
         return f"at most {high}{_format_lock_wait(estimate)}"
-    parts = [f"{low} to {high} (nine times in ten), about {duration(estimate.p50_ms)}"]
+    parts = [f"{low} to {high} (nine times in ten), about {format_duration(estimate.p50_ms)}"]
     if estimate.confidence_percent is not None:
         parts.append(f"within 15 % of that: {estimate.confidence_percent:.0f} %")
     if estimate.scales_with:
-        parts.append(f"grows with {inert(estimate.scales_with)}")
+        parts.append(f"grows with {escape_control(estimate.scales_with)}")
     return "; ".join(parts) + _format_lock_wait(estimate)
 
 
 def _format_lock_wait(estimate: Estimate) -> str:
     if not estimate.lock_wait_ms:
         return ""
-    return f"; plus waiting for locks, roughly {duration(estimate.lock_wait_ms)} at most"
+    return f"; plus waiting for locks, roughly {format_duration(estimate.lock_wait_ms)} at most"
 
 
 def draw_bar(estimate: Estimate) -> str | None:
@@ -68,7 +68,7 @@ def draw_bar(estimate: Estimate) -> str | None:
         for cell in range(round(low * scale), round(high * scale) + 1):
             cells[cell] = mark
     cells[round(estimate.p50_ms * scale)] = "┃"
-    return f"0 {''.join(cells)} {duration(most[1])}"
+    return f"0 {''.join(cells)} {format_duration(most[1])}"
 
 
 def describe_production(migration: MigrationReport) -> Iterator[str]:
@@ -80,7 +80,7 @@ def describe_production(migration: MigrationReport) -> Iterator[str]:
         yield drawn
     for table in list_blocked_tables(migration):
         yield (
-            f"in production {table.access} of {inert(table.relation)} blocked: "
+            f"in production {table.access} of {escape_control(table.relation)} blocked: "
             f"{_format_blocked_time(table, migration)}"
         )
 
@@ -96,13 +96,13 @@ def _format_blocked_time(blocked: BlockedTable, migration: MigrationReport) -> s
 def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
     """Return each table that would be blocked; equal times of reads and writes are merged."""
     found: list[BlockedTable] = []
-    for each in migration.unavailable:
-        if each.reads is not None and each.reads == each.writes:
-            found.append(BlockedTable(each.relation, "reads and writes", each.reads, migration))
+    for table in migration.unavailable:
+        if table.reads is not None and table.reads == table.writes:
+            found.append(BlockedTable(table.relation, "reads and writes", table.reads, migration))
             continue
-        for what, estimate in (("reads", each.reads), ("writes", each.writes)):
+        for what, estimate in (("reads", table.reads), ("writes", table.writes)):
             if estimate is not None:
-                found.append(BlockedTable(each.relation, what, estimate, migration))
+                found.append(BlockedTable(table.relation, what, estimate, migration))
     return tuple(found)
 
 
@@ -125,13 +125,13 @@ def build_headline(report: Report) -> str | None:
     longest = find_longest_blocked(report)
     if longest is None:
         return "no blocked reads or writes expected in production"
-    who = inert(f"{longest.migration.version} {longest.migration.name}".rstrip())
+    who = escape_control(f"{longest.migration.version} {longest.migration.name}".rstrip())
     if not longest.estimate.known:
         return (
             f"how long production would be blocked is not known: {longest.access} of "
-            f"{inert(longest.relation)}, by {who}: {inert(longest.estimate.reason)}"
+            f"{escape_control(longest.relation)}, by {who}: {escape_control(longest.estimate.reason)}"
         )
     return (
-        f"longest in production: {longest.access} of {inert(longest.relation)} blocked "
+        f"longest in production: {longest.access} of {escape_control(longest.relation)} blocked "
         f"{format_estimate(longest.estimate)}, by {who}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from confiture.escape import inert, inert_lines
+from confiture.escape import escape_control, escape_lines
 from confiture.models.report import Finding, Report
 from confiture.output.format import (
     format_count,
@@ -21,7 +21,7 @@ from confiture.output.format import (
 _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
     "error": style_bad,
     "warning": style_notable,
-    "info": inert,
+    "info": escape_control,
 }
 
 
@@ -38,7 +38,7 @@ def render_findings(report: Report) -> list[str]:
             lines += [*_render_finding(finding), ""]
     ignored = [finding for finding in report.findings if finding.ignored]
     if ignored:
-        rules = ", ".join(dict.fromkeys(inert(each.rule) for each in ignored))
+        rules = ", ".join(dict.fromkeys(escape_control(each.rule) for each in ignored))
         lines += [style_quiet(f"{format_count(len(ignored), 'finding')} ignored: {rules}"), ""]
     return lines
 
@@ -47,7 +47,7 @@ def render_lint_report(report: Report, max_width: int | None = None) -> list[str
     """Return lint's findings, their counts and the gate's verdict."""
     return [
         *render_findings(report),
-        *map(inert, report.notes),
+        *map(escape_control, report.notes),
         render_counts(report),
         *render_verdict(report, max_width),
     ]
@@ -59,8 +59,10 @@ def render_verdict(report: Report, max_width: int | None = None) -> list[str]:
     if verdict is None or not (report.migrations or report.findings):
         return []
     style = style_good if verdict.passed else style_bad
-    lines = [style(line) for line in wrap_line(inert(verdict.sentence), max_width, 0)]
-    return lines + (wrap_line(f"next: {inert(verdict.next_step)}", max_width, 0) if verdict.next_step else [])
+    lines = [style(line) for line in wrap_line(escape_control(verdict.sentence), max_width, 0)]
+    return lines + (
+        wrap_line(f"next: {escape_control(verdict.next_step)}", max_width, 0) if verdict.next_step else []
+    )
 
 
 def _render_finding(finding: Finding) -> list[str]:
@@ -68,10 +70,11 @@ def _render_finding(finding: Finding) -> list[str]:
     where = format_place(finding.file, finding.line, None)
     measured = style_quiet(" (measured)") if finding.basis == "measured" else ""
     lines = [
-        f"{where}: {severity} {inert(finding.message)}  {style_quiet(f'[{inert(finding.rule)}]')}{measured}"
+        f"{where}: {severity} {escape_control(finding.message)}  "
+        f"{style_quiet(f'[{escape_control(finding.rule)}]')}{measured}"
     ]
     if finding.recipe:
-        lines += [style_quiet("  instead:"), *indent_lines(inert_lines(finding.recipe), 4)]
+        lines += [style_quiet("  instead:"), *indent_lines(escape_lines(finding.recipe), 4)]
     return lines
 
 

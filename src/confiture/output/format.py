@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import click
 
-from confiture.escape import inert
-from confiture.units import duration as duration
-from confiture.units import size as size
+from confiture.escape import escape_control
+from confiture.units import format_duration as format_duration
+from confiture.units import format_size as format_size
 
 MIN_COLUMNS = 12
 """The least number of columns a text gets, even on a narrow terminal."""
@@ -49,14 +49,16 @@ def render_source_line(source_line: str, line: int | None, column: int | None) -
     number = "" if line is None else str(line)
     before = source_line[: column - 1] if column else ""
     # A tab above becomes a tab's width below, so that the caret stays under its character.
-    lead = len(inert(before.expandtabs(4)))
-    shown = [f"{number} | {inert(source_line.expandtabs(4))}"]
+    lead = len(escape_control(before.expandtabs(4)))
+    shown = [f"{number} | {escape_control(source_line.expandtabs(4))}"]
     return shown if not column else [*shown, f"{' ' * len(number)} | {' ' * lead}^"]
 
 
 def format_place(file: object, line: int | None, column: int | None) -> str:
     """Return ``file:line:column``, as far as each is known."""
-    return ":".join(inert(part) for part in (file, line, column if line else None) if part is not None)
+    return ":".join(
+        escape_control(part) for part in (file, line, column if line else None) if part is not None
+    )
 
 
 def style_good(text: str) -> str:
@@ -99,19 +101,19 @@ def wrap_line(line: str, max_width: int | None, spaces: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return [each.replace(_GLUE_CHARACTER, " ") for each in lines]
+    return [name.replace(_GLUE_CHARACTER, " ") for name in lines]
 
 
 def join_names(names: Iterable[str], max_names: int = 5) -> str:
     """Join the names, and cut the list if it is long."""
-    each = list(dict.fromkeys(map(inert, names)))
+    each = list(dict.fromkeys(map(escape_control, names)))
     rest = len(each) - max_names
     return ", ".join(each) if rest < 2 else f"{', '.join(each[:max_names])} and {rest:,} more"
 
 
 def shorten_sql(sql: str, max_width: int) -> str:
     """Return the first words of a statement, on one line of ``max_width`` columns at most."""
-    line = inert(" ".join(sql.split()))
+    line = escape_control(" ".join(sql.split()))
     if len(line) <= max_width:
         return line
     cut = line[: max(1, max_width - 1)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from confiture.escape import inert_lines
+from confiture.escape import escape_lines
 from confiture.models.report import (
     Estimate,
     Finding,
@@ -27,13 +27,13 @@ from confiture.output.effects import (
 )
 from confiture.output.estimates import build_headline, format_estimate, list_blocked_tables
 from confiture.output.format import (
-    duration,
     format_count,
+    format_duration,
     format_place,
+    format_size,
     keep_units_together,
     render_source_line,
     shorten_sql,
-    size,
 )
 from confiture.output.summary import DONE_OUTCOMES, render_summary
 from confiture.output.timeline import Timeline, build_timeline
@@ -126,8 +126,8 @@ def _load_templates() -> Environment:
         finalize=_escape_value,
     )
     templates.filters.update(
-        duration=duration,
-        size=size,
+        duration=format_duration,
+        size=format_size,
         plural=format_count,
         shortened=shorten_sql,
         effects=describe_effects,
@@ -156,7 +156,7 @@ def _escape_value(value: Any) -> Any:
     if value is None:
         return ""
     # What is markup already came through here piece by piece.
-    return value if hasattr(value, "__html__") else "\n".join(inert_lines(value))
+    return value if hasattr(value, "__html__") else "\n".join(escape_lines(value))
 
 
 def _render_source(migration: MigrationReport) -> str:
@@ -173,8 +173,8 @@ def _compute_scale(estimate: Estimate) -> dict[str, Any] | None:
     end = 1.08 * max(estimate.p50_ms, *(half or (0,)), *(most or (0,))) or 1.0
     return {
         "p50": _compute_percent(estimate.p50_ms, end),
-        "half": [_compute_percent(each, end) for each in half] if half else None,
-        "most": [_compute_percent(each, end) for each in most] if most else None,
+        "half": [_compute_percent(value, end) for value in half] if half else None,
+        "most": [_compute_percent(value, end) for value in most] if most else None,
     }
 
 

@@ -172,9 +172,9 @@ def _convert_value(value: object, depth: int = 0) -> Any:
             for key in [*keys.split(), *more]
         }
     if isinstance(value, Mapping):
-        return {str(key): _convert_value(each, depth + 1) for key, each in value.items()}
+        return {str(key): _convert_value(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_convert_value(each, depth + 1) for each in value]
+        return [_convert_value(item, depth + 1) for item in value]
     return _convert_scalar(value)
 
 
@@ -190,5 +190,5 @@ def _round_times(key: str, value: Any) -> Any:
     if not key.endswith("_ms"):
         return value
     if isinstance(value, list):
-        return [_round_times(key, each) for each in value]
+        return [_round_times(key, item) for item in value]
     return round(value, 3) if isinstance(value, float) else value

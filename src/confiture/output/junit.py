@@ -58,13 +58,13 @@ def render(report: Report, context: RenderContext) -> str:
 
 def _build_cases(report: Report, context: RenderContext) -> Iterator[_TestCase]:
     told = collect_notices(report, context)
-    failed = {each.migration: each for each in told if each.kind == "failure"}
+    failed = {notice.migration: notice for notice in told if notice.kind == "failure"}
     for migration in report.migrations:
         yield _build_migration_case(migration, failed.get(format_label(migration)), context)
     named = {format_label(each) for each in report.migrations}
-    rest = [each for each in told if not (each.kind == "failure" and each.migration in named)]
+    rest = [notice for notice in told if not (notice.kind == "failure" and notice.migration in named)]
     yield from map(_build_notice_case, rest)
-    if report.exit_code and not any(each.severity == "error" and not each.ignored for each in told):
+    if report.exit_code and not any(notice.severity == "error" and not notice.ignored for notice in told):
         # The gate can fail although no notice is an error (fail_on), which a green report would hide.
         yield _TestCase("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
 

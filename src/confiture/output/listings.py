@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from confiture.escape import inert, inert_lines
+from confiture.escape import escape_control, escape_lines
 from confiture.models.ledger import (
     Baseline,
     BaselineStep,
@@ -24,8 +24,8 @@ from confiture.models.ledger import (
 from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStatus
 from confiture.output.format import (
     align_columns,
-    duration,
     format_count,
+    format_duration,
     indent_lines,
     style_bad,
     style_good,
@@ -48,8 +48,8 @@ def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) 
     rows = [
         (
             _STATE_STYLES[status.state](status.state),
-            inert(status.version),
-            inert(status.name),
+            escape_control(status.version),
+            escape_control(status.name),
             style_quiet(format_timestamp(status.applied_at or "")),
         )
         for status in statuses
@@ -61,7 +61,7 @@ def render_status(statuses: Sequence[MigrationStatus], *, colour: bool = False) 
 
 def format_timestamp(time: str) -> str:
     """Return a time without its fraction."""
-    return re.sub(r"(\d)T(\d\d:\d\d:\d\d)(\.\d+)?", r"\1 \2", inert(time))
+    return re.sub(r"(\d)T(\d\d:\d\d:\d\d)(\.\d+)?", r"\1 \2", escape_control(time))
 
 
 def render_plan(plan: Plan, *, colour: bool = False) -> str:
@@ -78,8 +78,8 @@ def render_plan(plan: Plan, *, colour: bool = False) -> str:
 
 def _render_step_title(step: PlannedStep) -> str:
     how = "" if step.transactional else style_notable("  no-transaction: statement by statement")
-    title = click.style(inert(f"{step.version} {step.name}".rstrip()), bold=True)
-    return f"{title}  {style_quiet(inert(step.file))}{how}"
+    title = click.style(escape_control(f"{step.version} {step.name}".rstrip()), bold=True)
+    return f"{title}  {style_quiet(escape_control(step.file))}{how}"
 
 
 def _render_step_body(step: PlannedStep) -> list[str]:
@@ -89,7 +89,7 @@ def _render_step_body(step: PlannedStep) -> list[str]:
 
 
 def _render_statement(sql: str) -> list[str]:
-    lines = inert_lines(sql.rstrip())
+    lines = escape_lines(sql.rstrip())
     return [*lines[:-1], f"{lines[-1]};"]
 
 
@@ -101,7 +101,7 @@ def _render_hooks(hooks: Mapping[str, Sequence[str]]) -> list[str]:
 def render_order_lines(order: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line a phase, its hooks in the order in which they are called."""
     rows = [
-        (inert(phase), ", ".join(map(inert, names)) or style_quiet("nothing"))
+        (escape_control(phase), ", ".join(map(escape_control, names)) or style_quiet("nothing"))
         for phase, names in order.items()
     ]
     return align_columns(rows) if rows else []
@@ -116,10 +116,10 @@ def render_plugins(plugins: Sequence[PluginStatus], *, colour: bool = False) -> 
     """Return one line per plugin, followed by the faults of a broken one."""
     if not plugins:
         return join_lines(["no plugins installed"], colour)
-    titles = align_columns([_build_plugin_row(each) for each in plugins])
+    titles = align_columns([_build_plugin_row(status) for status in plugins])
     lines: list[str] = []
     for title, plugin in zip(titles, plugins, strict=True):
-        faults = [line for fault in plugin.faults for line in inert_lines(fault)]
+        faults = [line for fault in plugin.faults for line in escape_lines(fault)]
         lines += [title, *indent_lines(faults, 4)]
     return join_lines(lines, colour)
 
@@ -127,9 +127,9 @@ def render_plugins(plugins: Sequence[PluginStatus], *, colour: bool = False) -> 
 def _build_plugin_row(plugin: PluginStatus) -> tuple[str, ...]:
     return (
         _PLUGIN_STATE_STYLES[plugin.state](plugin.state),
-        click.style(inert(plugin.name), bold=True),
-        style_quiet(inert(f"{plugin.distribution} {plugin.version}")),
-        ", ".join(map(inert, plugin.phases)),
+        click.style(escape_control(plugin.name), bold=True),
+        style_quiet(escape_control(f"{plugin.distribution} {plugin.version}")),
+        ", ".join(map(escape_control, plugin.phases)),
     )
 
 
@@ -165,21 +165,21 @@ def render_history(history: Sequence[HistoryRecord], *, colour: bool = False) ->
 
 
 def _build_history_row(record: HistoryRecord) -> tuple[str, ...]:
-    took = duration(record.duration_ms)
+    took = format_duration(record.duration_ms)
     how = "baseline, not run" if record.baseline else "" if record.transactional else "no-transaction"
     return (
         style_quiet(format_timestamp(record.applied_at)),
-        inert(record.version),
-        click.style(inert(record.name), bold=True),
-        f"by {inert(record.applied_by)}",
+        escape_control(record.version),
+        click.style(escape_control(record.name), bold=True),
+        f"by {escape_control(record.applied_by)}",
         " " * (9 - len(took)) + took,
         style_quiet(how),
     )
 
 
 def _render_participants(record: HistoryRecord) -> list[str]:
-    plugins = ", ".join(inert(f"{plugin.name} {plugin.version}") for plugin in record.plugins)
-    hooks = ", ".join(inert(f"{hook.phase} {hook.hook}") for hook in record.hooks)
+    plugins = ", ".join(escape_control(f"{plugin.name} {plugin.version}") for plugin in record.plugins)
+    hooks = ", ".join(escape_control(f"{hook.phase} {hook.hook}") for hook in record.hooks)
     return [style_quiet(f"{what}: {text}") for what, text in (("plugins", plugins), ("hooks", hooks)) if text]
 
 
@@ -198,16 +198,16 @@ def render_verification(verification: Verification, *, colour: bool = False) -> 
 
 def _render_disagreement(disagreement: Disagreement) -> list[str]:
     return [
-        f"{style_bad('✗')} {inert(disagreement.message)}",
-        *indent_lines([style_quiet(inert(disagreement.hint))], 4),
+        f"{style_bad('✗')} {escape_control(disagreement.message)}",
+        *indent_lines([style_quiet(escape_control(disagreement.hint))], 4),
     ]
 
 
 def render_repair(repair: Repair, *, colour: bool = False) -> str:
     """Return how far each unfinished migration came and the exact next commands, or what was done."""
     if repair.done:
-        return join_lines([style_good(inert(each)) for each in repair.done], colour)
-    lines = [line for each in repair.unfinished for line in _render_unfinished(each)]
+        return join_lines([style_good(escape_control(name)) for name in repair.done], colour)
+    lines = [line for unfinished in repair.unfinished for line in _render_unfinished(unfinished)]
     lines += [line for disagreement in repair.disagreements for line in _render_disagreement(disagreement)]
     return join_lines(lines or [style_good("nothing to repair")], colour)
 
@@ -221,20 +221,23 @@ def _render_unfinished(unfinished: UnfinishedMigration) -> list[str]:
         else []
     )
     body += [
-        f"hook {inert(one.hook)} ({inert(one.phase)}) came to {inert(json.dumps(one.progress))}"
+        f"hook {escape_control(one.hook)} ({escape_control(one.phase)}) came to "
+        f"{escape_control(json.dumps(one.progress))}"
         for one in unfinished.hooks
     ]
-    body += [f"{style_bad('invalid index left:')} {inert(one.index)}" for one in unfinished.invalid_indexes]
-    body += [f"{style_notable('note:')} {inert(note)}" for note in unfinished.notes]
-    title = (
-        f"{click.style(inert(label), bold=True)} {what}  {style_quiet(inert(unfinished.file or ''))}".rstrip()
-    )
-    commands = [click.style(inert(one), bold=True) for one in unfinished.commands]
+    body += [
+        f"{style_bad('invalid index left:')} {escape_control(one.index)}"
+        for one in unfinished.invalid_indexes
+    ]
+    body += [f"{style_notable('note:')} {escape_control(note)}" for note in unfinished.notes]
+    file = style_quiet(escape_control(unfinished.file or ""))
+    title = f"{click.style(escape_control(label), bold=True)} {what}  {file}".rstrip()
+    commands = [click.style(escape_control(one), bold=True) for one in unfinished.commands]
     return [title, *indent_lines(body, 4), "", "next:", *indent_lines(commands, 4), ""]
 
 
 def _build_statement_row(statement: StatementProgress) -> tuple[str, ...]:
-    first = inert_lines(statement.sql.strip())[0] if statement.sql else "no longer in the file"
+    first = escape_lines(statement.sql.strip())[0] if statement.sql else "no longer in the file"
     return (
         _STATEMENT_STATE_LABELS[statement.state],
         "" if statement.line is None else f"line {statement.line}",
@@ -253,7 +256,7 @@ def render_baseline(baseline: Baseline, *, colour: bool = False) -> str:
 
 
 def _build_baseline_row(step: BaselineStep) -> tuple[str, ...]:
-    return _BASELINE_LABELS[step.outcome], inert(step.version), inert(step.name)
+    return _BASELINE_LABELS[step.outcome], escape_control(step.version), escape_control(step.name)
 
 
 def render_dump(dump: Dump, *, colour: bool = False) -> str:
@@ -261,6 +264,10 @@ def render_dump(dump: Dump, *, colour: bool = False) -> str:
     if dump.file == "-":
         return ""
     return join_lines(
-        [style_good(f"wrote {inert(dump.file)}") if dump.changed else f"{inert(dump.file)} is unchanged"],
+        [
+            style_good(f"wrote {escape_control(dump.file)}")
+            if dump.changed
+            else f"{escape_control(dump.file)} is unchanged"
+        ],
         colour,
     )

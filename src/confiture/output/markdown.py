@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.models.report import MigrationReport, Report
 from confiture.output.estimates import build_headline, format_estimate
-from confiture.output.format import duration, format_count
+from confiture.output.format import format_count, format_duration
 from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
 
@@ -30,11 +30,11 @@ _REFERENCES = re.compile(r"(?<=[@#!&~$%^])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)")
 def render(report: Report, context: RenderContext) -> str:
     """Return a headline, what was found, the migrations; and what had to be left out."""
     told = collect_notices(report, context)
-    shown = [each for each in told if not each.ignored]
+    shown = [notice for notice in told if not notice.ignored]
     text = _LimitedText(_render_head(report, shown) + "".join(_render_verdict(report)))
     listed = sum(
-        text.try_append(_render_notice(each, recipe=True), _render_notice(each, recipe=False))
-        for each in shown
+        text.try_append(_render_notice(notice, recipe=True), _render_notice(notice, recipe=False))
+        for notice in shown
     )
     asked = any(migration.estimate for migration in report.migrations)
     rows = [_render_row(migration, with_estimate=asked) for migration in report.migrations]
@@ -70,8 +70,8 @@ def _measure_length(text: str) -> int:
 
 
 def _render_head(report: Report, shown: Iterable[Notice]) -> str:
-    counts = Counter(each.severity for each in shown)
-    words = [format_count(counts[each], each) for each in ("error", "warning") if counts[each]]
+    counts = Counter(notice.severity for notice in shown)
+    words = [format_count(counts[name], name) for name in ("error", "warning") if counts[name]]
     server = f" on PostgreSQL {escape_markdown(report.rehearsed_on or report.server_version)}"
     done = Counter(migration.outcome.replace("_", " ") for migration in report.migrations)
     said = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or "no migrations"
@@ -119,7 +119,7 @@ def _render_row(migration: MigrationReport, *, with_estimate: bool) -> str:
     cells = (
         escape_markdown(format_label(migration)),
         migration.outcome.replace("_", " "),
-        duration(migration.duration_ms),
+        format_duration(migration.duration_ms),
         rows,
         "; ".join(_list_blocked(migration)),
         *(
@@ -152,7 +152,7 @@ def _render_tail(ignored: int, notices_left: int, rows_left: int) -> str:
 
 def escape_markdown(text: object) -> str:
     """Return ``text`` as Markdown that shows it and does nothing else."""
-    apart = _REFERENCES.sub("\u2060", " ".join(inert(text).split()))
+    apart = _REFERENCES.sub("\u2060", " ".join(escape_control(text).split()))
     return _SPECIAL_CHARACTERS.sub(r"\\\g<0>", apart)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from confiture.escape import inert, inert_lines
+from confiture.escape import escape_control, escape_lines
 from confiture.models.report import (
     Fault,
     HookReport,
@@ -32,8 +32,8 @@ from confiture.output.findings import render_findings, render_verdict
 from confiture.output.format import (
     MIN_COLUMNS,
     align_columns,
-    duration,
     format_count,
+    format_duration,
     format_place,
     indent_lines,
     measure_width,
@@ -74,16 +74,16 @@ def render_run(report: Report, max_width: int | None = None) -> list[str]:
 def _render_head(report: Report) -> list[str]:
     if not report.migrations or not report.server_version:
         return []
-    server = f"PostgreSQL {inert(report.server_version)}"
+    server = f"PostgreSQL {escape_control(report.server_version)}"
     if report.rehearsed_on and report.rehearsed_on != report.server_version:
-        server += f", rehearsed on {inert(report.rehearsed_on)}"
+        server += f", rehearsed on {escape_control(report.rehearsed_on)}"
     return [style_quiet(f"{server}, {_format_plugins(report.plugins)}"), ""]
 
 
 def _format_plugins(plugins: Sequence[PluginUse]) -> str:
     if not plugins:
         return "no plugins"
-    names = ", ".join(f"{inert(plugin.name)} {inert(plugin.version)}" for plugin in plugins)
+    names = ", ".join(f"{escape_control(plugin.name)} {escape_control(plugin.version)}" for plugin in plugins)
     return f"{'plugin' if len(plugins) == 1 else 'plugins'} {names}"
 
 
@@ -101,11 +101,11 @@ def _render_migrations(report: Report, max_width: int | None) -> list[str]:
 
 
 def _build_title(migration: MigrationReport) -> tuple[str, ...]:
-    took = duration(migration.duration_ms)
+    took = format_duration(migration.duration_ms)
     return (
         _MARKS[migration.outcome],
-        inert(migration.version),
-        click.style(inert(migration.name), bold=migration.outcome in DONE_OUTCOMES or None),
+        escape_control(migration.version),
+        click.style(escape_control(migration.name), bold=migration.outcome in DONE_OUTCOMES or None),
         " " * (9 - len(took)) + took,
         style_quiet(_describe_work(migration)),
     )
@@ -126,11 +126,11 @@ def _render_details(migration: MigrationReport, mode: Mode, max_width: int | Non
     lines += describe_spread(migration.spread)
     lines += _render_blocking(migration, mode, max_width)
     if migration.reason and migration.outcome != "pending":
-        lines.append(f"reason: {inert(migration.reason)}")
+        lines.append(f"reason: {escape_control(migration.reason)}")
     lines += _render_not_seen(migration)
-    lines += [f"{style_notable('warning:')} {inert(warning)}" for warning in migration.warnings]
-    lines += [f"after the commit, not called now: {inert(each)}" for each in migration.on_commit]
-    lines += [line for each in describe_production(migration) for line in wrap_line(each, max_width, 0)]
+    lines += [f"{style_notable('warning:')} {escape_control(warning)}" for warning in migration.warnings]
+    lines += [f"after the commit, not called now: {escape_control(name)}" for name in migration.on_commit]
+    lines += [line for name in describe_production(migration) for line in wrap_line(name, max_width, 0)]
     return lines + (render_error(migration.error, migration.source_line) if migration.error else [])
 
 
@@ -146,16 +146,18 @@ def _render_long_blocks(migration: MigrationReport, max_width: int | None) -> li
 
 
 def _render_hooks(migration: MigrationReport, max_width: int | None) -> list[str]:
-    telling = [each for each in migration.hooks if _is_notable(each)]
+    telling = [report for report in migration.hooks if _is_notable(report)]
     lines: list[str] = []
     for title, hook in zip(
-        align_columns([_build_hook_row(each) for each in telling]) if telling else [], telling, strict=True
+        align_columns([_build_hook_row(report) for report in telling]) if telling else [],
+        telling,
+        strict=True,
     ):
         lines += [
             title,
             *(line for effect in describe_effects(hook) for line in wrap_line(effect, max_width, 2)),
         ]
-    return lines + _render_quiet_hooks([each for each in migration.hooks if not _is_notable(each)])
+    return lines + _render_quiet_hooks([report for report in migration.hooks if not _is_notable(report)])
 
 
 def _is_notable(hook: HookReport) -> bool:
@@ -166,20 +168,22 @@ def _is_notable(hook: HookReport) -> bool:
 def _render_quiet_hooks(hooks: list[HookReport]) -> list[str]:
     if not hooks:
         return []
-    each = (f"{inert(hook.plugin or hook.hook)} {inert(hook.phase)}" for hook in hooks)
+    each = (f"{escape_control(hook.plugin or hook.hook)} {escape_control(hook.phase)}" for hook in hooks)
     return [style_quiet(f"also ran: {', '.join(dict.fromkeys(each))}")]
 
 
 def _build_hook_row(hook: HookReport) -> tuple[str, ...]:
     outcome = style_good("kept") if hook.outcome == "kept" else style_bad("undone")
     return (
-        style_quiet(inert(hook.phase).lower()),
-        style_quiet(inert(hook.plugin or "migration")),
-        inert(hook.hook),
+        style_quiet(escape_control(hook.phase).lower()),
+        style_quiet(escape_control(hook.plugin or "migration")),
+        escape_control(hook.hook),
         format_count(hook.rows_affected, "row"),
-        duration(hook.duration_ms),
+        format_duration(hook.duration_ms),
         outcome,
-        style_quiet(", ".join(f"{inert(key)}={inert(value)}" for key, value in hook.stats.items())),
+        style_quiet(
+            ", ".join(f"{escape_control(key)}={escape_control(value)}" for key, value in hook.stats.items())
+        ),
     )
 
 
@@ -190,7 +194,7 @@ def _render_blocking(migration: MigrationReport, mode: Mode, max_width: int | No
     locks = [each for each in migration.locks if each.blocks and each.relation not in told]
     known = told | {each.relation for each in locks}
     lines = [*describe_blocking(locks), *_render_blocked_without_lock(migration, known)]
-    return [line for each in lines for line in wrap_line(each, max_width, 0)]
+    return [line for name in lines for line in wrap_line(name, max_width, 0)]
 
 
 def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) -> list[str]:
@@ -200,22 +204,23 @@ def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) ->
         relation for relations in of.values() for relation in relations if relation not in known
     )
     return describe_blocking(
-        Lock(each, "table", "", tuple(what for what, relations in of.items() if each in relations))
-        for each in rest
+        Lock(name, "table", "", tuple(what for what, relations in of.items() if name in relations))
+        for name in rest
     )
 
 
 def _render_not_seen(migration: MigrationReport) -> list[str]:
     return [
-        f"{style_notable('not seen:')} {inert(each.what)}"
-        f"{f' of {inert(each.relation)}' if each.relation else ''}: {inert(each.reason)}"
-        for each in migration.not_seen
+        f"{style_notable('not seen:')} {escape_control(unseen.what)}"
+        f"{f' of {escape_control(unseen.relation)}' if unseen.relation else ''}: "
+        f"{escape_control(unseen.reason)}"
+        for unseen in migration.not_seen
     ]
 
 
 def render_error(error: Fault, source_line: str | None = None) -> list[str]:
     """Return an error: message, place, source line with a caret, and the server's details."""
-    message, *rest = inert_lines(error.message)
+    message, *rest = escape_lines(error.message)
     lines = [f"{style_bad('error:')} {message}", *indent_lines(rest, 7)]
     if error.file:
         lines.append(f"  at {format_place(error.file, error.line, error.column)}")
@@ -223,14 +228,14 @@ def render_error(error: Fault, source_line: str | None = None) -> list[str]:
         lines += indent_lines(render_source_line(source_line, error.line, error.column), 2)
     for label, text in (("detail", error.detail), ("hint", error.hint)):
         if text:
-            first, *more = inert_lines(text)
+            first, *more = escape_lines(text)
             lines += [f"{label}: {first}", *indent_lines(more, len(label) + 2)]
-    return lines + ([f"SQLSTATE {inert(error.sqlstate)}"] if error.sqlstate else [])
+    return lines + ([f"SQLSTATE {escape_control(error.sqlstate)}"] if error.sqlstate else [])
 
 
 def _render_tail(report: Report, max_width: int | None) -> list[str]:
     fault = render_error(report.fault) if report.fault else []
-    notes = [inert(note) for note in report.notes]
+    notes = [escape_control(note) for note in report.notes]
     end = style_good(render_summary(report)) if report.outcome == "ok" else style_bad(render_summary(report))
     ways = [
         *_render_longest_block(report, max_width),
@@ -243,9 +248,10 @@ def _render_tail(report: Report, max_width: int | None) -> list[str]:
 def _render_residue(residue: Sequence[Residue]) -> list[str]:
     """Return in a line each what the rollback could not undo."""
     lines = [
-        f"{style_notable('left behind:')} {inert(each.what)} of {inert(each.relation)}:"
-        f" {inert(each.before)} → {inert(each.after)}"
-        for each in residue[:_MAX_RESIDUES]
+        f"{style_notable('left behind:')} {escape_control(residue_item.what)} of "
+        f"{escape_control(residue_item.relation)}:"
+        f" {escape_control(residue_item.before)} → {escape_control(residue_item.after)}"
+        for residue_item in residue[:_MAX_RESIDUES]
     ]
     rest = len(residue) - _MAX_RESIDUES
     return [*lines, f"and {rest:,} more left behind"] if rest > 0 else lines
@@ -256,7 +262,7 @@ def _render_longest_block(report: Report, max_width: int | None) -> list[str]:
     block = find_longest_block(report) if report.mode == "dry-run" and len(report.migrations) > 1 else None
     if block is None:
         return []
-    who = inert(f"{block.migration.version} {block.migration.name}".rstrip())
+    who = escape_control(f"{block.migration.version} {block.migration.name}".rstrip())
     label, style = (_LONG_BLOCK_LABEL, style_bad) if block.long_work else ("longest block: ", style_notable)
     lines = wrap_line(f"{label}{block.description}, by {who}", max_width, 0)
     return [style(line) for line in lines]
@@ -286,8 +292,8 @@ def render_table(migration: MigrationReport, max_width: int | None) -> list[str]
     loud = [statement for statement in migration.statements if not is_quiet(statement)]
     shown, rest = loud[:_MAX_STATEMENTS], loud[_MAX_STATEMENTS:]
     lines: list[str] = []
-    for title, each in zip(_build_titles(shown, max_width), shown, strict=True):
-        lines += [title, *_render_statement_details(each, migration.reason, max_width)]
+    for title, report in zip(_build_titles(shown, max_width), shown, strict=True):
+        lines += [title, *_render_statement_details(report, migration.reason, max_width)]
     if rest:
         lines.append(f"and {format_count(len(rest), 'statement')} like these: --output html=FILE shows all")
     return lines + _render_quiet_statements(
@@ -303,14 +309,14 @@ def _build_titles(statements: Sequence[StatementReport], max_width: int | None) 
     sql = max(MIN_COLUMNS, min(_SQL_COLUMNS, _SQL_COLUMNS if max_width is None else max_width - beside))
     return align_columns(
         [
-            (where, shorten_sql(each.sql, sql), took, rows)
-            for each, (where, took, rows) in zip(statements, facts, strict=True)
+            (where, shorten_sql(report.sql, sql), took, rows)
+            for report, (where, took, rows) in zip(statements, facts, strict=True)
         ]
     )
 
 
 def _build_facts(statement: StatementReport) -> tuple[str, str, str]:
-    took = duration(statement.duration_ms)
+    took = format_duration(statement.duration_ms)
     where = f"line {statement.line}" if statement.line else ""
     rows = "" if statement.rows is None else format_count(statement.rows, "row")
     return style_quiet(where), pad("", 8 - len(took)) + took, rows
@@ -322,9 +328,9 @@ def _render_statement_details(
     said = describe_effects(statement) + (
         [format_estimate_line(statement.estimate)] if statement.estimate else []
     )
-    lines = [line for each in said for line in wrap_line(each, max_width, 2)]
+    lines = [line for name in said for line in wrap_line(name, max_width, 2)]
     if statement.not_rehearsed and statement.not_rehearsed != reason:
-        lines.append(f"  {style_notable('not rehearsed:')} {inert(statement.not_rehearsed)}")
+        lines.append(f"  {style_notable('not rehearsed:')} {escape_control(statement.not_rehearsed)}")
     return lines
 
 
@@ -332,5 +338,5 @@ def _render_quiet_statements(statements: Sequence[StatementReport], beside_other
     """Return one line for the quiet statements; none if all are quiet, as the title says so."""
     if not statements or not beside_others:
         return []
-    took = duration(sum(statement.duration_ms for statement in statements))
+    took = format_duration(sum(statement.duration_ms for statement in statements))
     return [style_quiet(f"and {format_count(len(statements), 'quiet statement')}, {took}")]

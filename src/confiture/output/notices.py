@@ -9,7 +9,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from confiture.escape import inert, inert_lines
+from confiture.escape import escape_control, escape_lines
 from confiture.models.report import Fault, Finding, MigrationReport, NotSeen, Report
 from confiture.output.reporters import RenderContext
 
@@ -60,7 +60,7 @@ def collect_notices(report: Report, context: RenderContext) -> tuple[Notice, ...
     """Return all notices, the worst first and the ignored last."""
     told = sorted(_list_notices(report, context), key=_rank_notice)
     times: Counter[str] = Counter()
-    return tuple(each if each.fingerprint else _add_fingerprint(each, times) for each in told)
+    return tuple(notice if notice.fingerprint else _add_fingerprint(notice, times) for notice in told)
 
 
 def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
@@ -78,20 +78,22 @@ def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
             rule = "hook-failed" if migration.error.hook else "migration-failed"
             yield _build_failure(migration.error, rule, migration, context)
         yield from _build_not_rehearsed(migration, context)
-        yield from (_build_not_seen(each, migration, context) for each in migration.not_seen)
+        yield from (_build_not_seen(unseen, migration, context) for unseen in migration.not_seen)
     for finding in report.findings:
-        yield _build_finding(finding, names.get(finding.migration, inert(finding.migration)), context)
+        yield _build_finding(
+            finding, names.get(finding.migration, escape_control(finding.migration)), context
+        )
 
 
 def format_label(migration: MigrationReport) -> str:
     """Return version and name, as a person calls a migration."""
-    return inert(f"{migration.version} {migration.name}".rstrip())
+    return escape_control(f"{migration.version} {migration.name}".rstrip())
 
 
 def _build_finding(finding: Finding, migration: str, context: RenderContext) -> Notice:
     return Notice(
         "finding",
-        inert(finding.rule),
+        escape_control(finding.rule),
         finding.severity,
         _escape_lines(finding.message),
         migration,
@@ -101,7 +103,7 @@ def _build_finding(finding: Finding, migration: str, context: RenderContext) -> 
         recipe=_escape_lines(finding.recipe) if finding.recipe else None,
         basis=finding.basis,
         ignored=finding.ignored,
-        fingerprint=inert(finding.fingerprint),
+        fingerprint=escape_control(finding.fingerprint),
     )
 
 
@@ -147,8 +149,8 @@ def _build_not_rehearsed(migration: MigrationReport, context: RenderContext) -> 
 
 
 def _build_not_seen(unseen: NotSeen, migration: MigrationReport, context: RenderContext) -> Notice:
-    of = f" of {inert(unseen.relation)}" if unseen.relation else ""
-    said = f"not seen: {inert(unseen.what)}{of}: {_escape_lines(unseen.reason)}"
+    of = f" of {escape_control(unseen.relation)}" if unseen.relation else ""
+    said = f"not seen: {escape_control(unseen.what)}{of}: {_escape_lines(unseen.reason)}"
     file = _format_file(migration.file, context)
     return Notice(
         "unseen",
@@ -176,8 +178,8 @@ def _format_file(file: str | None, context: RenderContext) -> str | None:
 
 
 def _escape_optional(text: str | None) -> str | None:
-    return None if text is None else inert(text)
+    return None if text is None else escape_control(text)
 
 
 def _escape_lines(text: str) -> str:
-    return "\n".join(inert_lines(text)).strip()
+    return "\n".join(escape_lines(text)).strip()

@@ -20,13 +20,13 @@ def render(report: Report, context: RenderContext) -> str:
     """Return one SARIF run: notices with a file are results, the others notifications."""
     told = collect_notices(report, context)
     # Code scanning refuses a document with a result that is in no file.
-    results = [each for each in told if each.file and each.kind != "unseen"]
+    results = [notice for notice in told if notice.file and notice.kind != "unseen"]
     rules = sorted({result.rule for result in results})
     run = {
         "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _build_rules(rules)}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"confiture/{report.mode}/"},
-        "invocations": [_build_invocation(report, [each for each in told if each not in results])],
+        "invocations": [_build_invocation(report, [notice for notice in told if notice not in results])],
         "results": [_build_result(result, rules) for result in results],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
@@ -42,12 +42,12 @@ def _build_invocation(report: Report, rest: Sequence[Notice]) -> dict[str, Any]:
         "exitCode": report.exit_code,
         "toolExecutionNotifications": [
             {
-                "descriptor": {"id": each.rule},
-                "level": _LEVELS[each.severity],
-                "message": {"text": f"{each.migration} {each.message}".strip()},
-                **_build_location(each),
+                "descriptor": {"id": notice.rule},
+                "level": _LEVELS[notice.severity],
+                "message": {"text": f"{notice.migration} {notice.message}".strip()},
+                **_build_location(notice),
             }
-            for each in rest
+            for notice in rest
         ],
     }
 

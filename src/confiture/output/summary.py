@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from confiture.escape import inert
+from confiture.escape import escape_control
 from confiture.models.report import Report
-from confiture.output.format import duration, format_count
+from confiture.output.format import format_count, format_duration
 
 _INTERRUPT_EXIT_CODES = (130, 143)
 DONE_OUTCOMES = ("applied", "reverted", "rehearsed")
@@ -20,7 +20,7 @@ def render_summary(report: Report) -> str:
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
     if report.mode == "run" and (again := [each for each in done if each.outcome == "reverted"]):
         return f"{format_count(len(again), 'migration')} reverted and applied again"
-    took = duration(sum(migration.duration_ms or 0 for migration in report.migrations))
+    took = format_duration(sum(migration.duration_ms or 0 for migration in report.migrations))
     line = f"{format_count(len(done), 'migration')} {word} in {took}"
     left_out = len(report.migrations) - len(done)
     if report.mode == "dry-run":
@@ -34,7 +34,7 @@ def _render_failure(report: Report) -> str:
     if report.mode == "dry-run":
         return "the rehearsal failed, nothing kept"
     before = [
-        inert(f"{migration.version} {migration.name}".rstrip())
+        escape_control(f"{migration.version} {migration.name}".rstrip())
         for migration in report.migrations
         if migration.outcome in DONE_OUTCOMES
     ]

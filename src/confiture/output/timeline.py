@@ -11,7 +11,7 @@ from attrs import evolve, field, frozen
 from confiture.models.lock_mode import LockMode
 from confiture.models.report import HookReport, Lock, MigrationReport
 from confiture.output.effects import Step, describe_effects, format_blocked, format_held_time
-from confiture.output.format import duration, format_count, shorten_sql
+from confiture.output.format import format_count, format_duration, shorten_sql
 
 _PHASES_BEFORE = ("before_validation", "before_ddl")
 _MIN_WIDTH_PERCENT = 0.5
@@ -124,7 +124,7 @@ def build_timeline(migration: MigrationReport) -> Timeline | None:
     total_ms = _compute_total_ms(migration, placed)
     if not total_ms or not (placed or migration.locks):
         return None
-    hooks, statements = ([each for each in placed if _is_hook(each) is wanted] for wanted in (True, False))
+    hooks, statements = ([step for step in placed if _is_hook(step) is wanted] for wanted in (True, False))
     return Timeline(
         total_ms,
         _build_marks(total_ms),
@@ -151,7 +151,7 @@ def _time_steps(migration: MigrationReport) -> Iterator[_TimedStep]:
 
 
 def _compute_total_ms(migration: MigrationReport, placed: Sequence[_TimedStep]) -> float:
-    steps_ms = sum(each.step.duration_ms for each in placed)
+    steps_ms = sum(step.step.duration_ms for step in placed)
     held_ms = 0.0 if placed else max((lock.held_ms or 0 for lock in migration.locks), default=0.0)
     return max(migration.duration_ms or 0.0, steps_ms, held_ms)
 
@@ -159,8 +159,8 @@ def _compute_total_ms(migration: MigrationReport, placed: Sequence[_TimedStep]) 
 def _build_marks(total_ms: float) -> tuple[Mark, ...]:
     """Return at most five labels that stand clear of each other on a phone."""
     step_ms = _round_step(total_ms / 4)
-    inner = [Mark(x, duration(at)) for at, x in _list_multiples(step_ms, total_ms) if x < 70]
-    return (Mark(0, "0", "start"), *inner, Mark(100, duration(total_ms), "end"))
+    inner = [Mark(x, format_duration(at)) for at, x in _list_multiples(step_ms, total_ms) if x < 70]
+    return (Mark(0, "0", "start"), *inner, Mark(100, format_duration(total_ms), "end"))
 
 
 def _list_multiples(step_ms: float, total_ms: float) -> list[tuple[float, float]]:
@@ -177,10 +177,10 @@ def _round_step(least: float) -> float:
 
 
 def _build_segments(placed: Sequence[_TimedStep], total_ms: float) -> tuple[Segment, ...]:
-    drawn = sorted(placed, key=lambda each: -each.step.duration_ms)[:_MAX_SEGMENTS]
+    drawn = sorted(placed, key=lambda step: -step.step.duration_ms)[:_MAX_SEGMENTS]
     labels: list[tuple[float, float]] = []
-    found = [_add_label(_build_segment(each, total_ms), labels) for each in drawn]
-    return tuple(sorted(found, key=lambda each: each.x))
+    found = [_add_label(_build_segment(step, total_ms), labels) for step in drawn]
+    return tuple(sorted(found, key=lambda segment: segment.x))
 
 
 def _build_segment(placed: _TimedStep, total_ms: float) -> Segment:
@@ -194,7 +194,7 @@ def _format_title(placed: _TimedStep) -> str:
         what = f"{step.phase} {step.plugin or 'migration'} {step.hook}"
     else:
         what = shorten_sql(step.sql, 100)
-    return "\n".join([f"{placed.number}: {what}", duration(step.duration_ms), *describe_effects(step)])
+    return "\n".join([f"{placed.number}: {what}", format_duration(step.duration_ms), *describe_effects(step)])
 
 
 def _add_label(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
@@ -208,7 +208,7 @@ def _add_label(segment: Segment, taken: list[tuple[float, float]]) -> Segment:
 
 
 def _compute_span(begin_ms: float, end_ms: float, total_ms: float) -> tuple[float, float]:
-    begin, end = (min(100.0, max(0.0, 100 * each / total_ms)) for each in (begin_ms, end_ms))
+    begin, end = (min(100.0, max(0.0, 100 * value / total_ms)) for value in (begin_ms, end_ms))
     width = max(_MIN_WIDTH_PERCENT, end - begin)
     return round(min(begin, 100 - width), 2), round(width, 2)
 
@@ -239,10 +239,10 @@ def _list_held(
     migration: MigrationReport, placed: Sequence[_TimedStep], total_ms: float
 ) -> Iterator[_HeldInterval]:
     seen = set()
-    for each in placed:
-        for lock in each.step.locks:
+    for step in placed:
+        for lock in step.step.locks:
             seen.add(lock.relation)
-            yield _build_held(lock, each, total_ms)
+            yield _build_held(lock, step, total_ms)
     yield from (_build_held(lock, None, total_ms) for lock in migration.locks if lock.relation not in seen)
 
 
@@ -262,7 +262,7 @@ def _build_held(lock: Lock, taken_by: _TimedStep | None, total_ms: float) -> _He
 
 def _build_lane(relation: str, held: Sequence[_HeldInterval], long: bool, total_ms: float) -> Lane:
     # The strongest is drawn last, over what it was strengthened from.
-    ordered = sorted(held, key=lambda each: (len(each.lock.blocks), LockMode[each.lock.mode]))
+    ordered = sorted(held, key=lambda interval: (len(interval.lock.blocks), LockMode[interval.lock.mode]))
     strongest = ordered[-1].lock
     return Lane(
         relation,
@@ -270,7 +270,7 @@ def _build_lane(relation: str, held: Sequence[_HeldInterval], long: bool, total_
         _describe_lane(strongest, len(held)),
         choose_tone(strongest),
         long,
-        tuple(_build_bar(each, total_ms) for each in ordered),
+        tuple(_build_bar(interval, total_ms) for interval in ordered),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pluggy
 from attrs import Factory, define, frozen
 
-from confiture.config.table_reader import FLAG, Kind, TableReader, choice_of
+from confiture.config.table_reader import FLAG, Kind, TableReader, make_choice
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault
 from confiture.hooks import spec
@@ -23,7 +23,7 @@ HOOKS = tuple(name for name, value in vars(spec).items() if hasattr(value, "conf
 
 
 @frozen
-class Checked:
+class PluginCheck:
     """What a plugin object turned out to be.
 
     Attributes:
@@ -35,21 +35,21 @@ class Checked:
     faults: tuple[str, ...] = ()
 
 
-def check(plugin: object, value: str) -> Checked:
+def check_plugin(plugin: object, value: str) -> PluginCheck:
     """Return the phases of ``plugin``, imported from ``value``, and everything that is wrong with it."""
     if inspect.isclass(plugin):
         wrong = f"{value} is a class, not an instance; name an instance of it, plugin = {plugin.__name__}()"
-        return Checked(faults=(wrong,))
-    reading = read(plugin)
-    hooks = implementations(reading)
-    faults = [*reading.faults, *(fault for phase, impl in hooks for fault in _faults(phase, impl))]
+        return PluginCheck(faults=(wrong,))
+    reading = read_plugin(plugin)
+    hooks = list_implementations(reading)
+    faults = [*reading.faults, *(fault for phase, impl in hooks for fault in _find_faults(phase, impl))]
     if not hooks and not faults:
-        faults.append(_no_hooks(plugin, value))
+        faults.append(_explain_no_hooks(plugin, value))
     found = {phase for phase, _ in hooks}
-    return Checked(tuple(hook for hook in HOOKS if hook in found), tuple(faults))
+    return PluginCheck(tuple(hook for hook in HOOKS if hook in found), tuple(faults))
 
 
-def _no_hooks(plugin: object, value: str) -> str:
+def _explain_no_hooks(plugin: object, value: str) -> str:
     unmarked = [phase for phase in HOOKS if inspect.isroutine(inspect.getattr_static(plugin, phase, None))]
     if unmarked:
         return f"{value} has no hooks: {', '.join(unmarked)} is not marked @hookimpl"
@@ -57,22 +57,22 @@ def _no_hooks(plugin: object, value: str) -> str:
     return f"{value} has no hooks: it is a {kind} without a function marked @hookimpl"
 
 
-def _faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
-    where = location(impl.function)
+def _find_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
+    where = locate_function(impl.function)
     if phase in HOOKS:
-        wrongs = (*_argument_faults(phase, impl), *_kind_faults(impl))
-        yield from (f"{_shown(phase, impl)} {wrong}{where}" for wrong in wrongs)
+        wrongs = (*_find_argument_faults(phase, impl), *_find_kind_faults(impl))
+        yield from (f"{_name_hook(phase, impl)} {wrong}{where}" for wrong in wrongs)
     elif not impl.optionalhook:
         near = did_you_mean(phase, HOOKS) or f"the hooks are {', '.join(HOOKS)}"
-        yield f"{_shown(phase, impl)} is not a hook{where}; {near}"
+        yield f"{_name_hook(phase, impl)} is not a hook{where}; {near}"
 
 
-def _shown(phase: str, impl: pluggy.HookImpl) -> str:
+def _name_hook(phase: str, impl: pluggy.HookImpl) -> str:
     name = getattr(impl.function, "__name__", phase)
     return f"{name}()" if name == phase else f"{name}() for {phase}"
 
 
-def _argument_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
+def _find_argument_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
     given = tuple(inspect.signature(getattr(spec, phase)).parameters)
     for name in impl.argnames:
         if name not in given:
@@ -80,10 +80,10 @@ def _argument_faults(phase: str, impl: pluggy.HookImpl) -> Iterator[str]:
             yield f"has an unknown argument {name!r}, {near}"
     for name in impl.kwargnames:
         yield f"has a default for its argument {name!r}, which would never be passed; take the default away"
-    yield from _never_passed(impl.function)
+    yield from _list_never_passed(impl.function)
 
 
-def _never_passed(function: Callable[..., object]) -> Iterator[str]:
+def _list_never_passed(function: Callable[..., object]) -> Iterator[str]:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             yield f"has a keyword-only argument {name!r}, which would never be passed"
@@ -91,7 +91,7 @@ def _never_passed(function: Callable[..., object]) -> Iterator[str]:
             yield f"has an argument {str(parameter).partition(':')[0]!r}, which would stay empty; name them"
 
 
-def _kind_faults(impl: pluggy.HookImpl) -> Iterator[str]:
+def _find_kind_faults(impl: pluggy.HookImpl) -> Iterator[str]:
     function = impl.function
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         yield "is async def, and nothing would await it"
@@ -101,7 +101,7 @@ def _kind_faults(impl: pluggy.HookImpl) -> Iterator[str]:
         yield "is marked hookwrapper, pluggy's old style; write wrapper=True, and return what yield returns"
 
 
-def location(function: Callable[..., object]) -> str:
+def locate_function(function: Callable[..., object]) -> str:
     """Return `` (file:line)`` of a function, or nothing where it has none."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
@@ -110,7 +110,7 @@ def location(function: Callable[..., object]) -> str:
 POLICIES = ("abort", "continue")
 
 
-def declared_keys(plugin: object) -> tuple[str, ...] | None:
+def read_declared_keys(plugin: object) -> tuple[str, ...] | None:
     """Return the keys in the plugin's ``config_keys``, ``None`` where it declares none.
 
     Raises:
@@ -127,7 +127,7 @@ def declared_keys(plugin: object) -> tuple[str, ...] | None:
     return names
 
 
-def table_faults(name: str, keys: tuple[str, ...] | None, table: Mapping[str, Any]) -> tuple[str, ...]:
+def find_table_faults(name: str, keys: tuple[str, ...] | None, table: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what is wrong with ``[tool.confiture.plugin.NAME]``; a plugin without ``keys`` reads any."""
     reader = locate_settings(table, name, dict.fromkeys(keys or (), ""))
     unknown = () if keys is None else reader.find_unknown_keys(also=RUNNERS_KEYS)
@@ -136,7 +136,7 @@ def table_faults(name: str, keys: tuple[str, ...] | None, table: Mapping[str, An
 
 def _find_unusable(table: TableReader) -> Iterator[ConfigurationFault]:
     """Yield the faults of the keys that the runner reads in every plugin's table."""
-    kinds: dict[str, Kind[Any]] = {"on_failure": choice_of(*POLICIES), "retry": FLAG}
+    kinds: dict[str, Kind[Any]] = {"on_failure": make_choice(*POLICIES), "retry": FLAG}
     for key, kind in kinds.items():
         try:
             table.get(key, kind, None)
@@ -159,11 +159,11 @@ class PluginReading:
     faults: list[str] = Factory(list)
 
 
-def read(plugin: object) -> PluginReading:
+def read_plugin(plugin: object) -> PluginReading:
     """Look at every attribute of ``plugin`` once; one that raises becomes a fault."""
     reading = PluginReading()
     parse = pluggy.PluginManager("confiture").parse_hookimpl_opts
-    for attribute in _attributes(plugin, reading):
+    for attribute in _list_attributes(plugin, reading):
         try:
             value = getattr(plugin, attribute)
             options = parse(plugin, attribute)
@@ -171,7 +171,7 @@ def read(plugin: object) -> PluginReading:
             raise
         except BaseException as error:
             if not _is_empty_slot(plugin, attribute):
-                reading.faults.append(f"reading its attribute {attribute!r} raises {said(error)}")
+                reading.faults.append(f"reading its attribute {attribute!r} raises {describe_error(error)}")
             continue
         if options is not None:
             reading.functions[attribute], reading.options[attribute] = value, options
@@ -189,7 +189,7 @@ def _is_marked(value: object) -> bool:
     return isinstance(inspect.getattr_static(value, "confiture_impl", None), dict)
 
 
-def said(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return the type and the message of ``error``, on one line."""
     try:
         text = " ".join(str(error).split())
@@ -198,13 +198,13 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _attributes(plugin: object, reading: PluginReading) -> Iterator[str]:
+def _list_attributes(plugin: object, reading: PluginReading) -> Iterator[str]:
     try:
         names = dir(plugin)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        reading.faults.append(f"listing its attributes raises {said(error)}")
+        reading.faults.append(f"listing its attributes raises {describe_error(error)}")
         return
     yield from (name for name in names if not name.startswith("__"))
 
@@ -229,14 +229,14 @@ class HookReader(pluggy.PluginManager):
 
     def register(self, plugin: object, name: str | None = None) -> str | None:
         """Register what stands in for ``plugin``; see :meth:`pluggy.PluginManager.register`."""
-        return super().register(plugin if isinstance(plugin, StandIn) else StandIn(read(plugin)), name)
+        return super().register(plugin if isinstance(plugin, StandIn) else StandIn(read_plugin(plugin)), name)
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
         """Return what the plugin's own attribute was marked with."""
         return plugin._marked_with.get(name) if isinstance(plugin, StandIn) else None
 
 
-def implementations(reading: PluginReading) -> tuple[tuple[str, pluggy.HookImpl], ...]:
+def list_implementations(reading: PluginReading) -> tuple[tuple[str, pluggy.HookImpl], ...]:
     """Return each hook's spec name with what pluggy makes of it."""
     # Without specs: pluggy's own validation stops at the first fault, and all of them are wanted.
     reader, stand_in = HookReader(), StandIn(reading)

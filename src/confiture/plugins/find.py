@@ -14,7 +14,7 @@ GROUP = "confiture"
 
 
 @frozen
-class Found:
+class FoundPlugin:
     """A plugin as its package's metadata names it.
 
     Attributes:
@@ -37,20 +37,20 @@ class Found:
         return f"plugin {self.name!r} ({self.distribution} {self.version})"
 
 
-def find() -> tuple[Found, ...]:
+def find_plugins() -> tuple[FoundPlugin, ...]:
     """Return every installed plugin by name, without importing any."""
     from importlib.metadata import distributions
 
-    found: dict[str, tuple[Found, ...]] = {}
+    found: dict[str, tuple[FoundPlugin, ...]] = {}
     for distribution in distributions():
-        for key, plugins in _read(distribution):
+        for key, plugins in _read_entry_points(distribution):
             # The first on sys.path is the one that gets imported; the same package again is not a second one.
             found.setdefault(key, plugins)
     everything = (plugin for plugins in found.values() for plugin in plugins)
-    return tuple(sorted(everything, key=lambda each: (each.name, each.distribution)))
+    return tuple(sorted(everything, key=lambda candidate: (candidate.name, candidate.distribution)))
 
 
-def _read(distribution: Distribution) -> Iterator[tuple[str, tuple[Found, ...]]]:
+def _read_entry_points(distribution: Distribution) -> Iterator[tuple[str, tuple[FoundPlugin, ...]]]:
     """Yield the package's normalized name with its plugins, where it has any."""
     try:
         ours = [point for point in distribution.entry_points if point.group == GROUP]
@@ -61,10 +61,10 @@ def _read(distribution: Distribution) -> Iterator[tuple[str, tuple[Found, ...]]]
     except Exception:
         # Half an uninstall, or another project's broken file: it must not stop the plugins that work.
         return
-    yield _normalized(name), tuple(Found(our.name, name, version, our.value, our) for our in ours)
+    yield _normalize(name), tuple(FoundPlugin(our.name, name, version, our.value, our) for our in ours)
 
 
-def _normalized(name: str) -> str:
+def _normalize(name: str) -> str:
     import re
 
     return re.sub(r"[-_.]+", "-", name).lower()

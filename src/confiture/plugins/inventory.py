@@ -6,32 +6,32 @@ from collections.abc import Iterator
 
 from confiture.config.settings import Settings
 from confiture.models.plan import PluginStatus
-from confiture.plugins.check import table_faults
-from confiture.plugins.find import Found, find
-from confiture.plugins.load import load, name_clashes
-from confiture.plugins.select import pins
+from confiture.plugins.check import find_table_faults
+from confiture.plugins.find import FoundPlugin, find_plugins
+from confiture.plugins.load import find_name_clashes, load_plugin
+from confiture.plugins.select import parse_pins
 
 
-def survey(settings: Settings) -> tuple[PluginStatus, ...]:
+def list_plugins(settings: Settings) -> tuple[PluginStatus, ...]:
     """Return every plugin that is installed or configured, by name; a broken one says why.
 
     Raises:
         ConfigurationFault: ``plugins`` in the configuration cannot be read.
     """
-    configured = tuple(pin.name for pin in pins(settings.plugins or ()))
-    found = find()
-    clashes = name_clashes(found)
-    installed = (_status(each, configured, clashes, settings) for each in found)
-    return tuple(sorted((*installed, *_missing(configured, found)), key=lambda each: each.name))
+    configured = tuple(pin.name for pin in parse_pins(settings.plugins or ()))
+    found = find_plugins()
+    clashes = find_name_clashes(found)
+    installed = (_make_status(candidate, configured, clashes, settings) for candidate in found)
+    return tuple(sorted((*installed, *_list_missing(configured, found)), key=lambda plugin: plugin.name))
 
 
-def _status(
-    found: Found, configured: tuple[str, ...], clashes: dict[str, str], settings: Settings
+def _make_status(
+    found: FoundPlugin, configured: tuple[str, ...], clashes: dict[str, str], settings: Settings
 ) -> PluginStatus:
-    loaded = load(found)
+    loaded = load_plugin(found)
     clash = (clashes[found.name],) if found.name in clashes else ()
     table = settings.plugin_tables.get(found.name, {})
-    faults = (*clash, *loaded.faults, *table_faults(found.name, loaded.config_keys, table))
+    faults = (*clash, *loaded.faults, *find_table_faults(found.name, loaded.config_keys, table))
     return PluginStatus(
         name=found.name,
         distribution=found.distribution,
@@ -42,8 +42,8 @@ def _status(
     )
 
 
-def _missing(configured: tuple[str, ...], found: tuple[Found, ...]) -> Iterator[PluginStatus]:
-    installed = {each.name for each in found}
+def _list_missing(configured: tuple[str, ...], found: tuple[FoundPlugin, ...]) -> Iterator[PluginStatus]:
+    installed = {candidate.name for candidate in found}
     for name in configured:
         if name not in installed:
             yield PluginStatus(

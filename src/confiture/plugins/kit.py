@@ -16,7 +16,7 @@ from confiture.config.table_reader import (
     TEXTS,
     Kind,
     TableReader,
-    choice_of,
+    make_choice,
 )
 from confiture.did_you_mean import did_you_mean
 from confiture.plugins.plugin_settings import PluginSettingsFault, names_migration, open_settings
@@ -36,10 +36,10 @@ __all__ = [
     "SqlStatement",
     "SqlSyntaxError",
     "TableReader",
-    "choice_of",
     "did_you_mean",
     "find_sidecar",
     "line_and_column",
+    "make_choice",
     "names_migration",
     "open_settings",
     "parse_statements",

@@ -16,15 +16,21 @@ from attrs import evolve, field, frozen
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import PluginFault
 from confiture.models.report import PluginUse
-from confiture.plugins.check import Checked, check, declared_keys, said, table_faults
-from confiture.plugins.find import Found
-from confiture.plugins.select import Chosen
+from confiture.plugins.check import (
+    PluginCheck,
+    check_plugin,
+    describe_error,
+    find_table_faults,
+    read_declared_keys,
+)
+from confiture.plugins.find import FoundPlugin
+from confiture.plugins.select import PluginSelection
 
 NO_TABLES: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
 @frozen
-class Loaded:
+class LoadedPlugin:
     """A plugin after it was imported and checked.
 
     Attributes:
@@ -55,9 +61,9 @@ class _Unresolved(Exception):
     """The module is there, the attribute is not."""
 
 
-def load(found: Found) -> Loaded:
+def load_plugin(found: FoundPlugin) -> LoadedPlugin:
     """Import one plugin and check it; what is wrong with it ends up in ``faults``."""
-    loaded = Loaded(found.name, found.distribution, found.version)
+    loaded = LoadedPlugin(found.name, found.distribution, found.version)
     try:
         plugin = _import(found.value)
     except KeyboardInterrupt:
@@ -65,21 +71,21 @@ def load(found: Found) -> Loaded:
     except _Unresolved as missing:
         return evolve(loaded, faults=(f"{found.label}: {missing}",))
     except BaseException as error:
-        fault = f"importing {found.value} failed with {said(error)}{_raised_at(error)}"
+        fault = f"importing {found.value} failed with {describe_error(error)}{_locate_error(error)}"
         return evolve(loaded, faults=(f"{found.label}: {fault}",))
-    return _checked(loaded, found, plugin)
+    return _add_check(loaded, found, plugin)
 
 
-def _checked(loaded: Loaded, found: Found, plugin: object) -> Loaded:
-    checked, keys = Checked(), None
+def _add_check(loaded: LoadedPlugin, found: FoundPlugin, plugin: object) -> LoadedPlugin:
+    checked, keys = PluginCheck(), None
     try:
-        with _quiet_stdout():
-            checked = check(plugin, found.value)
-            keys = declared_keys(plugin) if not checked.faults else None
+        with _silence_stdout():
+            checked = check_plugin(plugin, found.value)
+            keys = read_declared_keys(plugin) if not checked.faults else None
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        checked = evolve(checked, faults=(f"inspecting {found.value} failed with {said(error)}",))
+        checked = evolve(checked, faults=(f"inspecting {found.value} failed with {describe_error(error)}",))
     faults = tuple(f"{found.label}: {fault}" for fault in checked.faults)
     return evolve(loaded, plugin=plugin, phases=checked.phases, faults=faults, config_keys=keys)
 
@@ -87,14 +93,14 @@ def _checked(loaded: Loaded, found: Found, plugin: object) -> Loaded:
 def _import(value: str) -> object:
     """Return what an entry point's ``module`` or ``module:attribute [extra]`` names."""
     name, _, path = re.sub(r"\s*\[.*\]\s*$", "", value).partition(":")
-    with _quiet_stdout():
+    with _silence_stdout():
         plugin: object = importlib.import_module(name.strip())
         for attribute in filter(None, path.strip().split(".")):
-            plugin = _attribute(plugin, attribute, value)
+            plugin = _resolve_attribute(plugin, attribute, value)
     return plugin
 
 
-def _attribute(owner: object, attribute: str, value: str) -> object:
+def _resolve_attribute(owner: object, attribute: str, value: str) -> object:
     try:
         return getattr(owner, attribute)
     except AttributeError:
@@ -106,12 +112,12 @@ def _attribute(owner: object, attribute: str, value: str) -> object:
         ) from None
 
 
-def _quiet_stdout() -> contextlib.redirect_stdout[Any]:
+def _silence_stdout() -> contextlib.redirect_stdout[Any]:
     # What a plugin prints while it is imported must not end up in a JSON report.
     return contextlib.redirect_stdout(sys.stderr)
 
 
-def _raised_at(error: BaseException) -> str:
+def _locate_error(error: BaseException) -> str:
     """Return `` (file:line)`` of the plugin's own code, where the error passed through any."""
     if isinstance(error, SyntaxError):
         return f" ({error.filename}:{error.lineno})" if error.filename else ""
@@ -124,11 +130,13 @@ def _raised_at(error: BaseException) -> str:
     return own
 
 
-def name_clashes(found: Iterable[Found]) -> dict[str, str]:
+def find_name_clashes(found: Iterable[FoundPlugin]) -> dict[str, str]:
     """Return a sentence for every name that two plugins have."""
     owners: dict[str, list[str]] = {}
-    for each in found:
-        owners.setdefault(each.name, []).append(f"{each.distribution} {each.version} ({each.value})")
+    for candidate in found:
+        owners.setdefault(candidate.name, []).append(
+            f"{candidate.distribution} {candidate.version} ({candidate.value})"
+        )
     return {
         name: f"{len(those)} plugins are called {name!r}: {' and '.join(those)}; uninstall all but one"
         for name, those in owners.items()
@@ -136,26 +144,31 @@ def name_clashes(found: Iterable[Found]) -> dict[str, str]:
     }
 
 
-def load_all(chosen: Chosen, tables: Mapping[str, Mapping[str, Any]] = NO_TABLES) -> tuple[Loaded, ...]:
+def load_all(
+    chosen: PluginSelection, tables: Mapping[str, Mapping[str, Any]] = NO_TABLES
+) -> tuple[LoadedPlugin, ...]:
     """Import and check the plugins to be used, in order.
 
     Raises:
         PluginFault: Some cannot be used; every fault of every plugin is in the message.
     """
-    loaded = tuple(load(found) for found in chosen.used)
-    faults = list(name_clashes(chosen.used).values())
-    for each in loaded:
-        faults += [*each.faults, *table_faults(each.name, each.config_keys, tables.get(each.name, {}))]
+    loaded = tuple(load_plugin(found) for found in chosen.used)
+    faults = list(find_name_clashes(chosen.used).values())
+    for plugin in loaded:
+        faults += [
+            *plugin.faults,
+            *find_table_faults(plugin.name, plugin.config_keys, tables.get(plugin.name, {})),
+        ]
     if faults:
         # Two plugins of one name read the same table, and have its faults twice.
         raise PluginFault(
-            _told(list(dict.fromkeys(faults))),
+            _render_faults(list(dict.fromkeys(faults))),
             hint="mend or uninstall what is named; --no-plugins still runs",
         )
     return loaded
 
 
-def _told(faults: list[str]) -> str:
+def _render_faults(faults: list[str]) -> str:
     if len(faults) == 1:
         return faults[0]
     return "\n  ".join((f"{len(faults)} faults in the plugins to be used:", *faults))

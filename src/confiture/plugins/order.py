@@ -9,34 +9,36 @@ import pluggy
 
 from confiture.hooks import spec
 from confiture.plugins.check import PHASES, HookReader
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 
 Manager = TypeVar("Manager", bound=pluggy.PluginManager)
 
 
-def manager_for(loaded: Iterable[Loaded], manager: Manager) -> Manager:
+def fill_manager(loaded: Iterable[LoadedPlugin], manager: Manager) -> Manager:
     """Register the plugins so that the first listed is called first, and return ``manager``.
 
     It must have the six hookspecs already.
     """
     # pluggy calls the last registered first.
-    for each in reversed(tuple(loaded)):
-        manager.register(each.plugin, each.name)
+    for plugin in reversed(tuple(loaded)):
+        manager.register(plugin.plugin, plugin.name)
     return manager
 
 
-def order(loaded: Iterable[Loaded]) -> dict[str, tuple[str, ...]]:
+def list_order(loaded: Iterable[LoadedPlugin]) -> dict[str, tuple[str, ...]]:
     """Return who is called in each phase, first to last; a plugin with faults is not."""
     reader = HookReader()
     reader.add_hookspecs(spec)
-    manager = manager_for((each for each in loaded if not each.faults), reader)
+    manager = fill_manager((plugin for plugin in loaded if not plugin.faults), reader)
     return {
-        phase: tuple(_shown(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls()))
+        phase: tuple(
+            _name_implementation(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls())
+        )
         for phase in PHASES
     }
 
 
-def _shown(impl: pluggy.HookImpl) -> str:
+def _name_implementation(impl: pluggy.HookImpl) -> str:
     marks = {
         "wrapper": impl.wrapper or impl.hookwrapper,
         "tryfirst": impl.tryfirst,

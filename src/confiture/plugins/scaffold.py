@@ -1,4 +1,4 @@
-"""Written: a new plugin's package, complete and with a test that passes."""
+"""Writes the package of a new plugin, complete and with a test that passes."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ PREFIX = "confiture-"
 
 @frozen
 class NewPlugin:
-    """A plugin that is to be written.
+    """The names of a plugin that ``confiture plugins new`` writes.
 
     Attributes:
-        name: The entry point's, as ``--plugins`` and the configuration name it: ``"my-jam"``.
+        name: The entry point's name, as ``--plugins`` and the configuration use it: ``"my-jam"``.
     """
 
     name: str
 
     @property
     def distribution(self) -> str:
-        """The package, as pip names it."""
+        """The name of the package for pip."""
         return f"{PREFIX}{self.name}"
 
     @property
     def module(self) -> str:
-        """The package, as Python imports it."""
+        """The name of the package for ``import``."""
         return self.distribution.replace("-", "_")
 
 
-def new_plugin(given: str) -> NewPlugin:
-    """Return the plugin that a person means by ``My Jam``, ``confiture-my-jam`` or ``my-jam``.
+def name_plugin(given: str) -> NewPlugin:
+    """Return the plugin that ``My Jam``, ``confiture-my-jam`` or ``my-jam`` names.
 
     Raises:
-        UsageFault: It is a path, nothing is left of it, or it is our own name.
+        UsageFault: ``given`` is a path, contains no letter or digit, or is the name of confiture itself.
     """
     if "/" in given or "\\" in given:
         raise UsageFault(
-            f"{given!r} is a path", hint="give a name only; the package is written in this folder"
+            f"{given!r} is a path", hint="pass only a name; the package is written into this folder"
         )
-    # Names of packages are ASCII.
+    # PyPI accepts ASCII names only, so "Gelée" becomes "gelee".
     plain = unicodedata.normalize("NFKD", given).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "-", plain).strip("-").removeprefix(PREFIX)
     if not name:
         raise UsageFault(
-            f"{given!r} is no name for a package", hint="use letters: confiture plugins new hello"
+            f"{given!r} cannot be the name of a package", hint="use letters: confiture plugins new hello"
         )
     if name in ("confiture", "pg", "testing"):
         raise UsageFault(
@@ -61,8 +61,8 @@ def new_plugin(given: str) -> NewPlugin:
     return NewPlugin(name)
 
 
-def files_of(plugin: NewPlugin) -> dict[str, str]:
-    """Return the text of each file of the package, by its path."""
+def render_files(plugin: NewPlugin) -> dict[str, str]:
+    """Return the text of each file of the package, keyed by its path."""
     words = {
         "name": plugin.name,
         "distribution": plugin.distribution,
@@ -74,26 +74,27 @@ def files_of(plugin: NewPlugin) -> dict[str, str]:
     }
 
 
-def write(plugin: NewPlugin, parent: Path) -> Path:
+def write_plugin(plugin: NewPlugin, parent: Path) -> Path:
     """Write the package into a new folder of ``parent``, and return the folder.
 
     Raises:
-        UsageFault: There is something of that name already, and it stays as it is.
-        OSError: It cannot be written; nothing is left of it.
+        UsageFault: ``parent`` already contains that name; it is left unchanged.
+        OSError: The package cannot be written; what was written is removed.
     """
     folder = parent / plugin.distribution
     try:
         folder.mkdir()
     except FileExistsError:
         raise UsageFault(
-            f"{folder.name} is here already, and stays as it is", hint="choose another name, or move it away"
+            f"{folder.name} exists already and was left unchanged",
+            hint="choose another name, or move it away",
         ) from None
     try:
-        for path, text in files_of(plugin).items():
+        for path, text in render_files(plugin).items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text, encoding="utf-8")
     except OSError:
-        # Half a package would only be in the way of the next attempt.
+        # The next attempt refuses a folder that exists, even if it is incomplete.
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
@@ -107,7 +108,7 @@ build-backend = "hatchling.build"
 [project]
 name = "$distribution"
 version = "0.1.0"
-description = "A plugin for confiture: reports how large the relations are that a migration has changed"
+description = "A plugin for confiture: reports the size of the relations that a migration has changed"
 readme = "README.md"
 requires-python = ">=3.11"
 dependencies = ["confiture-pg>=$release"]
@@ -115,7 +116,7 @@ dependencies = ["confiture-pg>=$release"]
 [project.optional-dependencies]
 test = ["confiture-pg[embedded]", "pytest>=8.2"]
 
-# The name on the left is the one for --plugins and for [plugin.$name] in the configuration.
+# The name on the left is the one that --plugins and the table [plugin.$name] use.
 [project.entry-points.confiture]
 $name = "$module"
 
@@ -130,7 +131,7 @@ filterwarnings = ["error"]
 """
 
 _MODULE = '''\
-"""Report how large the relations are that a migration has changed."""
+"""Report the size of the relations that a migration has changed."""
 
 from __future__ import annotations
 
@@ -149,7 +150,7 @@ _SIZE = """
 
 @hookimpl
 def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult:
-    """Measure what has changed, inside the migration's transaction."""
+    """Measure the changed relations, inside the migration's transaction."""
     changed = list(context.relations())
     [(size_bytes,)] = conn.execute(_SIZE, [changed]).fetchall()
     return HookResult(
@@ -160,7 +161,7 @@ def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult:
 '''
 
 _TEST = '''\
-"""What the plugin does, on a real server and inside the real guard."""
+"""Tests of the plugin, on a real server and in a savepoint, as in a run."""
 
 from __future__ import annotations
 
@@ -169,8 +170,8 @@ from confiture.testing import run_hook
 import $module
 
 
-def test_what_the_migration_has_changed_is_measured(confiture_database):
-    """The test's open transaction stands for the migration's."""
+def test_a_new_table_is_measured(confiture_database):
+    """The open transaction of the test acts as the migration."""
     with confiture_database.transaction():
         confiture_database.execute("CREATE TABLE jam AS SELECT 'plum' AS fruit")
 
@@ -180,8 +181,8 @@ def test_what_the_migration_has_changed_is_measured(confiture_database):
     assert result.stats["size_bytes"] > 0
 
 
-def test_a_migration_that_changes_nothing_weighs_nothing(confiture_database):
-    """No relation, no bytes."""
+def test_a_migration_that_changes_nothing_has_no_size(confiture_database):
+    """The hook reports no relation and no bytes."""
     (result,) = run_hook($module, "after_ddl", conn=confiture_database)
 
     assert result.stats == {"relations": 0, "size_bytes": 0}
@@ -190,13 +191,19 @@ def test_a_migration_that_changes_nothing_weighs_nothing(confiture_database):
 _README = """\
 # $distribution
 
-A plugin for confiture: reports how large the relations are that a migration has changed.
+A plugin for confiture. It reports the size of the relations that a migration has changed.
 
-In an environment in which confiture is installed (it is not on PyPI yet):
+Confiture is not on PyPI yet: install it from a checkout of it, with `pip install '.[embedded]'`. Then, in the
+same environment, in this folder:
 
 ```console
 $$ pip install -e '.[test]'
 $$ pytest
+```
+
+In the folder of a project that has migrations:
+
+```console
 $$ confiture plugins
 $$ confiture run --plugins $name
 ```
@@ -207,7 +214,7 @@ To use it without a flag, name it in the configuration:
 plugins = ["$name"]
 ```
 
-The hook is in `src/$module/__init__.py`; its name says in which phase it is called.
+The hook is in `src/$module/__init__.py`. Its name is the phase in which it is called.
 """
 
 _FILES = {

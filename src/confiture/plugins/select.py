@@ -10,14 +10,14 @@ from attrs import frozen
 
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault, PluginFault, PluginNotFound, UsageFault
-from confiture.plugins.find import Found
+from confiture.plugins.find import FoundPlugin
 
 ALL: Final = "*"
 """``--plugins`` without a value: all that are installed."""
 
 
 @frozen
-class Chosen:
+class PluginSelection:
     """The plugins of one run.
 
     Attributes:
@@ -25,8 +25,8 @@ class Chosen:
         unused: Installed and left out, by name.
     """
 
-    used: tuple[Found, ...] = ()
-    unused: tuple[Found, ...] = ()
+    used: tuple[FoundPlugin, ...] = ()
+    unused: tuple[FoundPlugin, ...] = ()
 
 
 @frozen
@@ -37,13 +37,13 @@ class Pin:
     version: str | None = None
 
 
-def choose(
-    found: tuple[Found, ...],
+def select_plugins(
+    found: tuple[FoundPlugin, ...],
     configured: Sequence[str] | None = None,
     flag: str | None = None,
     none: bool = False,
     locked: bool = False,
-) -> Chosen:
+) -> PluginSelection:
     """Return what is to be used, and what is installed beside it.
 
     Args:
@@ -62,42 +62,44 @@ def choose(
     if none and flag is not None:
         raise UsageFault("--plugins and --no-plugins exclude each other", hint="give one of them")
     if locked:
-        _compare(found, pins(configured or ()))
-    wanted = () if none else _wanted(found, configured, flag)
+        _compare(found, parse_pins(configured or ()))
+    wanted = () if none else _list_wanted(found, configured, flag)
     _refuse_unknown(wanted, found)
-    used = tuple(each for name in wanted for each in found if each.name == name)
-    return Chosen(used, tuple(each for each in found if each.name not in wanted))
+    used = tuple(candidate for name in wanted for candidate in found if candidate.name == name)
+    return PluginSelection(used, tuple(candidate for candidate in found if candidate.name not in wanted))
 
 
-def _wanted(found: tuple[Found, ...], configured: Sequence[str] | None, flag: str | None) -> tuple[str, ...]:
+def _list_wanted(
+    found: tuple[FoundPlugin, ...], configured: Sequence[str] | None, flag: str | None
+) -> tuple[str, ...]:
     if flag is None:
-        return tuple(pin.name for pin in pins(configured or ()))
+        return tuple(pin.name for pin in parse_pins(configured or ()))
     if flag == ALL:
-        return tuple(dict.fromkeys(each.name for each in found))
+        return tuple(dict.fromkeys(candidate.name for candidate in found))
     names = tuple(name.strip() for name in flag.split(","))
     if not all(names):
         raise PluginFault(
             f"--plugins {flag!r} holds an empty name",
             hint="leave the value out to use all that are installed, or use none: --no-plugins",
         )
-    if twice := _twice(names):
+    if twice := _find_repeated(names):
         raise PluginFault(f"--plugins names {twice} twice", hint="name each plugin once")
     return names
 
 
-def pins(configured: Sequence[str]) -> tuple[Pin, ...]:
+def parse_pins(configured: Sequence[str]) -> tuple[Pin, ...]:
     """Read ``plugins = ["name", "name==1.2"]``.
 
     Raises:
         ConfigurationFault: An entry is neither of the two, or a name is there twice.
     """
-    read = tuple(_pin(entry) for entry in configured)
-    if twice := _twice(pin.name for pin in read):
+    read = tuple(_parse_pin(entry) for entry in configured)
+    if twice := _find_repeated(pin.name for pin in read):
         raise ConfigurationFault(f"plugins names {twice} twice", hint="name each plugin once")
     return read
 
 
-def _pin(entry: str) -> Pin:
+def _parse_pin(entry: str) -> Pin:
     name, sep, version = (part.strip() for part in entry.partition("=="))
     if not name or (sep and not version) or set(name + version) & set("=<>~!*,"):
         raise ConfigurationFault(
@@ -107,47 +109,47 @@ def _pin(entry: str) -> Pin:
     return Pin(name, version or None)
 
 
-def _twice(names: Iterable[str]) -> str:
+def _find_repeated(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name, times in Counter(names).items() if times > 1)
 
 
-def _refuse_unknown(wanted: tuple[str, ...], found: tuple[Found, ...]) -> None:
-    installed = {each.name for each in found}
+def _refuse_unknown(wanted: tuple[str, ...], found: tuple[FoundPlugin, ...]) -> None:
+    installed = {candidate.name for candidate in found}
     unknown = [name for name in wanted if name not in installed]
     if unknown:
         near = " ".join(filter(None, (did_you_mean(name, installed) for name in unknown)))
         raise PluginNotFound(*unknown, near=near)
 
 
-def _compare(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> None:
-    differences = [*_pin_differences(found, pinned), *_unpinned(found, pinned)]
+def _compare(found: tuple[FoundPlugin, ...], pinned: tuple[Pin, ...]) -> None:
+    differences = [*_find_pin_differences(found, pinned), *_find_unpinned(found, pinned)]
     if differences:
         lines = "\n  ".join(
             ("--locked: what is installed differs from plugins in the configuration:", *differences)
         )
-        as_is = ", ".join(f'"{each.name}=={each.version}"' for each in found)
+        as_is = ", ".join(f'"{candidate.name}=={candidate.version}"' for candidate in found)
         raise PluginFault(
             lines, hint=f"install what is pinned, or pin what is installed: plugins = [{as_is}]"
         )
 
 
-def _pin_differences(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
+def _find_pin_differences(found: tuple[FoundPlugin, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
     for pin in pinned:
-        those = [each for each in found if each.name == pin.name]
+        those = [candidate for candidate in found if candidate.name == pin.name]
         if not those:
             yield f"{pin.name!r} is listed and not installed"
         if pin.version is None:
             yield f"{pin.name!r} is listed without a version"
             continue
-        for each in those:
-            if each.version != pin.version:
-                yield f"{pin.name!r} is pinned to {pin.version}, installed is {each.version}"
+        for candidate in those:
+            if candidate.version != pin.version:
+                yield f"{pin.name!r} is pinned to {pin.version}, installed is {candidate.version}"
 
 
-def _unpinned(found: tuple[Found, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
+def _find_unpinned(found: tuple[FoundPlugin, ...], pinned: tuple[Pin, ...]) -> Iterable[str]:
     names = {pin.name for pin in pinned}
     return (
-        f"{each.name!r} {each.version} is installed and not listed"
-        for each in found
-        if each.name not in names
+        f"{candidate.name!r} {candidate.version} is installed and not listed"
+        for candidate in found
+        if candidate.name not in names
     )

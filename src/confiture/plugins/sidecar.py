@@ -79,4 +79,7 @@ def _read_file(path: Path) -> str:
         raise PluginSettingsFault(
             f"{path.name} is not UTF-8, from byte {error.start + 1} on", hint="save it as UTF-8"
         ) from error
+    if "\0" in text:
+        # libpq takes SQL as a C string and would end it there, without an error.
+        raise PluginSettingsFault(f"{path.name} contains a NUL character", hint="remove it")
     return text.replace("\r\n", "\n")

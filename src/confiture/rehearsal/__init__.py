@@ -1,1 +1,1 @@
-"""Run a plan for real and leave nothing behind: in a transaction, in a clone, or on an embedded server."""
+"""Rehearse a plan and leave nothing behind: in a transaction, in a clone, or on an embedded server."""

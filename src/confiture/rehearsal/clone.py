@@ -1,8 +1,9 @@
-"""A copy of the database on its own server, made by CREATE DATABASE … TEMPLATE and dropped again.
+"""Clone the database on its server with CREATE DATABASE … TEMPLATE, and drop the clone again.
 
-A clone says what it is: a comment names it, its oid and the session that made it. By that comment
-alone it is dropped, also by the next rehearsal once that session is gone. Between its creation and its
-comment a clone is told by a connection limit made from its name, which the comment then lifts.
+A comment marks the clone with its name and oid, and its name holds the session that made it. A rehearsal
+drops only databases with such a mark: its own clone, and clones whose session has ended, which a killed
+rehearsal has left behind. CREATE DATABASE cannot run in a transaction with the COMMENT, so until the
+comment is set, a connection limit derived from the name marks the clone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError, ConnectionFault, LockFault, RightsFault
+from confiture.exceptions import ConnectionFault, LockFault, RightsFault, UserFault
 from confiture.ledger.migration_lock import describe_sessions
 from confiture.postgres.connect import connect
 from confiture.postgres.session import fetch_rows, quote_literal, send
@@ -30,7 +31,7 @@ from confiture.postgres.signals import hold_signals
 from confiture.rehearsal.database_settings import copy_rights, copy_settings, read_settings
 from confiture.sql.quote import quote_ident
 
-ELSEWHERE = "or rehearse in a copy of its schema on a server of our own: --in embedded"
+ELSEWHERE = "or rehearse on an embedded server: --in embedded"
 _PREFIX = "confiture_clone_"
 _NAME = re.compile(rf"{_PREFIX}(?P<pid>\d+)_(?P<started>\d+)_[0-9a-f]{{8}}")
 _COMMENT = re.compile(r"clone of a database, made by confiture: (?P<name>\S+) (?P<oid>\d+)\b")
@@ -39,19 +40,19 @@ _POLL_S = 0.02
 _MOST_LISTED = 5
 
 
-class CloneFault(ConfitureError):
-    """The clone could not be made."""
+class CloneFault(UserFault):
+    """The database could not be cloned."""
 
 
 @frozen
 class Clone:
-    """A copy of a database.
+    """A clone of a database.
 
     Attributes:
-        name: Of the copy.
-        settings: Lead to it.
-        maintenance_conn: The session that made it, and drops it.
-        notes: What is not as in the database itself.
+        name: The name of the clone.
+        settings: The settings that connect to it.
+        maintenance_conn: The connection that created it and drops it, to another database of the server.
+        notes: What could not be copied.
     """
 
     name: str
@@ -62,12 +63,14 @@ class Clone:
 
 @contextmanager
 def clone_database(settings: Settings, source: str) -> Iterator[Clone]:
-    """Copy the database ``source``, which nobody may be connected to, and drop the copy at the end.
+    """Clone the database ``source``, and drop the clone when the block ends.
+
+    PostgreSQL copies a database only if no session is connected to it, ours included.
 
     Raises:
-        LockFault: Somebody is connected to it.
-        RightsFault: The role may not.
-        CloneFault: The server cannot.
+        LockFault: Another session is connected to it.
+        RightsFault: The role may not clone it.
+        CloneFault: The server cannot clone it.
     """
     keeper = connect_for_maintenance(settings, source)
     try:
@@ -78,6 +81,7 @@ def clone_database(settings: Settings, source: str) -> Iterator[Clone]:
             notes = _create(keeper, source, name)
             yield Clone(name, _select_database(settings, name), keeper, notes)
         finally:
+            # A second Ctrl-C must not leave the clone behind.
             with hold_signals():
                 _drop(settings, keeper, source, name)
     finally:
@@ -85,12 +89,12 @@ def clone_database(settings: Settings, source: str) -> Iterator[Clone]:
 
 
 def connect_for_maintenance(settings: Settings, source: str) -> Connection[Any]:
-    """Connect to another database of the same server.
+    """Connect to another database of the same server: postgres, else template1.
 
     Raises:
-        ConnectionFault: There is none that lets us in.
+        ConnectionFault: None accepts the connection.
     """
-    # Last of all template1: whoever makes a database meanwhile needs it to himself.
+    # template1 last: CREATE DATABASE of another session fails while anybody is connected to it.
     for name in dict.fromkeys(("postgres", "template1")):
         if name == source:
             continue
@@ -99,16 +103,16 @@ def connect_for_maintenance(settings: Settings, source: str) -> Connection[Any]:
             _prepare(conn)
             return conn
     raise ConnectionFault(
-        f"a clone of {source!r} is made from another database of its server, and neither postgres nor "
-        "template1 lets us in",
-        hint=f"have the role let in there, {ELSEWHERE}",
+        f"cannot clone {source!r}: that needs a connection to the database postgres or template1 of its "
+        "server, and both refuse it",
+        hint=f"let this role connect to one of them, {ELSEWHERE}",
     )
 
 
 def _prepare(conn: Connection[Any]) -> None:
     send(conn, "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_session_timeout = 0")
     with contextlib.suppress(psycopg.DatabaseError):
-        # A copy that takes long ends with us; not every platform can tell.
+        # If this process is killed, the server notices and ends a long copy. Not every platform can do that.
         send(conn, "SET client_connection_check_interval = '1s'")
 
 
@@ -118,16 +122,17 @@ def _select_database(settings: Settings, database: str) -> Settings:
 
 
 def pin_server(settings: Settings, conn: Connection[Any]) -> Settings:
-    """Return settings that lead to the very server of a connection, where a URL names several."""
+    """Return settings that connect to the server of ``conn``, even if the URL names several servers."""
     known = conninfo_to_dict(settings.direct_url or settings.url or "")
     if "," not in f"{known.get('host', '')}{known.get('hostaddr', '')}":
         return settings
     known.pop("hostaddr", None)
-    one = {**known, "host": conn.info.host, "port": str(conn.info.port)}
-    return evolve(settings, url=make_conninfo("", **one), direct_url=None)
+    pinned = {**known, "host": conn.info.host, "port": str(conn.info.port)}
+    return evolve(settings, url=make_conninfo("", **pinned), direct_url=None)
 
 
 def _make_name(conn: Connection[Any]) -> str:
+    # A process id alone may be reused by a later session.
     ((pid, started),) = fetch_rows(
         conn,
         "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint FROM pg_stat_activity"
@@ -137,12 +142,13 @@ def _make_name(conn: Connection[Any]) -> str:
 
 
 def _derive_limit(name: str) -> int:
-    """Return the connection limit that tells a clone which has no comment yet."""
+    """Return the connection limit that marks a clone until it has its comment."""
     return 10_000 + int.from_bytes(hashlib.sha256(name.encode()).digest()[:3])
 
 
 def _wait_until_alone(conn: Connection[Any], source: str) -> None:
-    """Wait a moment until our own connections are gone; refuse where somebody else stays."""
+    """Wait until our own sessions have ended; refuse if another session stays connected."""
+    # The server ends a session a moment after the client has closed it.
     deadline = time.monotonic() + _ALONE_TIMEOUT_S
     while others := _find_others(conn, source):
         if time.monotonic() > deadline:
@@ -151,6 +157,7 @@ def _wait_until_alone(conn: Connection[Any], source: str) -> None:
 
 
 def _find_others(conn: Connection[Any], source: str) -> list[int]:
+    # CREATE DATABASE itself ends the autovacuum workers of its template.
     found = fetch_rows(
         conn,
         f"SELECT pid FROM pg_stat_activity WHERE datname = {quote_literal(source)}"
@@ -162,13 +169,13 @@ def _find_others(conn: Connection[Any], source: str) -> list[int]:
 def _build_not_alone_fault(
     conn: Connection[Any], source: str, others: list[int], detail: str = ""
 ) -> LockFault:
-    who = describe_sessions(conn, others[:_MOST_LISTED]) if others else detail
+    sessions = describe_sessions(conn, others[:_MOST_LISTED]) if others else detail
     more = f"; and {len(others) - _MOST_LISTED} more" if len(others) > _MOST_LISTED else ""
     how_many = {1: "1 other session is"}.get(len(others), f"{len(others) or 'other'} sessions are")
     return LockFault(
-        f"a clone needs database {source!r} to itself while it is copied, and {how_many} connected: "
-        f"{who}{more}",
-        hint=f"no session is ended for it: run again when they have left, {ELSEWHERE}",
+        f"database {source!r} cannot be cloned while others are connected to it; {how_many} connected: "
+        f"{sessions}{more}",
+        hint=f"run again when they have disconnected (confiture ends no session), {ELSEWHERE}",
     )
 
 
@@ -179,7 +186,8 @@ def _create(conn: Connection[Any], source: str, name: str) -> tuple[str, ...]:
         f"SELECT quote_ident(pg_get_userbyid(datdba)) FROM pg_database WHERE datname = "
         f"{quote_literal(source)}",
     )
-    # Copying files is three times faster for a gigabyte than writing it through the log.
+    # Since PostgreSQL 15 the default is wal_log, which writes every page to the WAL. Copying files is three
+    # times faster for a gigabyte. Older versions always copy files.
     how = " STRATEGY file_copy" if conn.info.server_version >= 150000 else ""
     try:
         send(
@@ -205,27 +213,29 @@ def _mark(conn: Connection[Any], name: str) -> None:
     )
 
 
-def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -> ConfitureError:
-    said = error.diag.message_primary or str(error)
+def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -> UserFault:
+    primary = error.diag.message_primary or str(error)
     if isinstance(error, psycopg.errors.ObjectInUse):
         return _build_not_alone_fault(
-            conn, source, _find_others(conn, source), error.diag.message_detail or said
+            conn, source, _find_others(conn, source), error.diag.message_detail or primary
         )
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         user = conn.info.user
         return RightsFault(
-            f"role {user!r} may not clone database {source!r}: {said}",
-            hint=f"ALTER ROLE {quote_ident(user)} CREATEDB, which must own the database too, {ELSEWHERE}",
+            f"role {user!r} may not clone database {source!r}: {primary}",
+            hint=f"ALTER ROLE {quote_ident(user)} CREATEDB (it must own the database too), {ELSEWHERE}",
         )
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
         hint = f"point --url at the primary, {ELSEWHERE}"
-        return RightsFault(f"the server is read-only: {said}", hint=hint)
-    return CloneFault(f"database {source!r} could not be cloned: {said}", hint=f"mend that, {ELSEWHERE}")
+        return RightsFault(f"the server is read-only: {primary}", hint=hint)
+    return CloneFault(
+        f"database {source!r} could not be cloned: {primary}", hint=f"remove the cause, {ELSEWHERE}"
+    )
 
 
 def _drop(settings: Settings, conn: Connection[Any], source: str, name: str) -> None:
-    """Drop the clone, on a new connection where ours is gone; what stays the next rehearsal drops."""
-    with contextlib.suppress(psycopg.Error, ConfitureError):
+    """Drop the clone, on a new connection if ours is lost. If that fails, the next rehearsal drops it."""
+    with contextlib.suppress(psycopg.Error, UserFault):
         if not conn.closed and not conn.broken:
             drop_clone(conn, name)
             return
@@ -234,7 +244,7 @@ def _drop(settings: Settings, conn: Connection[Any], source: str, name: str) -> 
 
 
 def drop_clone(conn: Connection[Any], name: str) -> None:
-    """Drop a clone of ours, and whoever is still connected to it."""
+    """Drop a clone, and end the sessions that are still connected to it."""
     with contextlib.suppress(psycopg.Error):
         send(
             conn,
@@ -245,7 +255,7 @@ def drop_clone(conn: Connection[Any], name: str) -> None:
 
 
 def sweep(conn: Connection[Any]) -> tuple[str, ...]:
-    """Drop the clones whose session is gone; return their names."""
+    """Drop the clones whose session has ended; return their names."""
     dropped = []
     for name in find_left_behind(conn):
         with contextlib.suppress(psycopg.DatabaseError):
@@ -255,7 +265,7 @@ def sweep(conn: Connection[Any]) -> tuple[str, ...]:
 
 
 def find_left_behind(conn: Connection[Any]) -> tuple[str, ...]:
-    """Return the clones whose session is gone, told by their comment alone."""
+    """Return the clones whose session has ended."""
     found = fetch_rows(
         conn,
         "SELECT d.datname::text, d.oid::bigint, d.datconnlimit, shobj_description(d.oid, 'pg_database')"
@@ -264,32 +274,33 @@ def find_left_behind(conn: Connection[Any]) -> tuple[str, ...]:
     return tuple(
         name
         for name, oid, limit, comment in found
-        if is_marked(name, oid, limit, comment) and not _session_lives(conn, name)
+        if is_marked(name, oid, limit, comment) and not _is_session_alive(conn, name)
     )
 
 
 def is_marked(name: str, oid: int, limit: int, comment: str | None) -> bool:
-    """Whether a database says of itself that it is a clone of ours."""
+    """Return True if a comment or a connection limit marks the database as a clone."""
     if not _NAME.fullmatch(name):
         return False
-    said = _COMMENT.match(comment or "")
-    if said:
-        return said["name"] == name and said["oid"] == str(oid)
+    # Name and oid must match: a dump of a clone copies its comment to another database.
+    mark = _COMMENT.match(comment or "")
+    if mark:
+        return mark["name"] == name and mark["oid"] == str(oid)
     return comment is None and limit == _derive_limit(name)
 
 
-def _session_lives(conn: Connection[Any], name: str) -> bool:
-    made = _NAME.fullmatch(name)
-    assert made is not None
-    # When a session of another role began is not shown to everybody: then it may be the one.
+def _is_session_alive(conn: Connection[Any], name: str) -> bool:
+    session = _NAME.fullmatch(name)
+    assert session is not None
+    # pg_stat_activity hides backend_start of other roles' sessions: then assume that the session lives.
     return bool(
         fetch_rows(
             conn,
-            f"SELECT 1 FROM pg_stat_activity WHERE pid = {made['pid']} AND coalesce("
-            f"(extract(epoch FROM backend_start) * 1000000)::bigint = {made['started']}, true)",
+            f"SELECT 1 FROM pg_stat_activity WHERE pid = {session['pid']} AND coalesce("
+            f"(extract(epoch FROM backend_start) * 1000000)::bigint = {session['started']}, true)",
         )
     )
 
 
 IS_CLONE_SQL = f"d.datname LIKE '{_PREFIX.replace('_', chr(92) + '_')}%'"
-"""The condition that finds clones among ``pg_database d``."""
+"""The SQL condition on ``pg_database d`` that is true for clones."""

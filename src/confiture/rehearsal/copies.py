@@ -1,4 +1,4 @@
-"""The places to rehearse in beside the given database: a clone on its server, a server of our own."""
+"""Open the copy of the database that a rehearsal runs in: a clone, or a copy on an embedded server."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class DatabaseCopy:
     """A copy of the database, to rehearse in.
 
     Attributes:
-        settings: Lead to it.
-        sampler: Watches what has transactions of its own.
-        shared_catalogs: What the copy shares with the database; ``None`` where that is nothing.
-        refuse_call: Refuses a statement that it does not isolate.
-        add_hints: Adds the way on to a report that lacks something only this place lacks.
-        notes: What a reader must know of the place.
+        settings: The settings that connect to it.
+        sampler: Samples statements that manage their own transactions.
+        shared_catalogs: Finds changes that the copy does not isolate; ``None`` if it isolates all.
+        refuse_call: Refuses a Python migration's statement that the copy does not isolate.
+        add_hints: Adds hints to a report whose migrations failed only because of this copy.
+        notes: Notes on the copy, for the report.
     """
 
     settings: Settings
@@ -46,7 +46,7 @@ class DatabaseCopy:
     notes: tuple[str, ...] = ()
 
     def open_session(self, conn: Connection[Any]) -> Session:
-        """Return a session there."""
+        """Return a session on a connection to the copy."""
         return IsolatedSession(conn, owned=True, shared_catalogs=self.shared_catalogs)
 
 
@@ -57,10 +57,10 @@ def open_copy(
     works: tuple[PreparedMigration, ...],
     sample_rows: int | None = None,
 ) -> Iterator[DatabaseCopy]:
-    """Lend a copy of the database, cut off from the world; it is gone afterwards.
+    """Copy the database, disable outbound connections in the copy, and drop it when the block ends.
 
     Raises:
-        ConfitureError: It cannot be had; nothing was run.
+        ConfitureError: The copy cannot be made; nothing was run.
     """
     with ExitStack() as stack:
         make = _open_clone if target == "clone" else _open_embedded
@@ -73,8 +73,8 @@ def _open_clone(
     stack: ExitStack, settings: Settings, works: tuple[PreparedMigration, ...], sample_rows: int | None
 ) -> DatabaseCopy:
     refuse_shared(works)
-    # A run that is under way is waited for like everywhere; the lock is let go before the copying,
-    # which needs everybody gone, us too.
+    # Wait for a run in progress, as every command does. Release the lock before the copying: CREATE DATABASE
+    # needs a source that nobody is connected to, and the lock is held by a connection.
     with take_migration_lock(connect(settings, direct=True), settings.schema, settings.lock_wait_s) as keeper:
         source = keeper.conn.info.dbname
         settings = pin_server(settings, keeper.conn)
@@ -85,19 +85,23 @@ def _open_clone(
             if sample_rows is not None:
                 _thin_out_clone(settings, conn, sample_rows)
     except ConnectionFault as fault:
-        fault.hint = f"the clone of {source!r} does not let us in; use a server of our own: --in embedded"
+        fault.hint = (
+            f"the server does not let this role connect to the clone of {source!r} (see pg_hba.conf); "
+            "rehearse on an embedded server: --in embedded"
+        )
         raise
     return DatabaseCopy(
         clone.settings,
         Sampler(partial(connect, clone.settings)),
         SharedCatalogs.watch(clone.maintenance_conn, IS_CLONE_SQL),
         refuse_call,
-        notes=(f"rehearsed in a clone of {source}, each migration committed there", *clone.notes),
+        notes=(f"rehearsed in a clone of {source}; each migration was committed there", *clone.notes),
     )
 
 
 def _thin_out_clone(settings: Settings, clone: Connection[Any], sample_rows: int) -> None:
-    """Leave a sample of the rows; the database itself is read, now that the clone is made."""
+    """Replace the rows of the clone by a sample of the source's."""
+    # The source may be connected to again, because the clone exists.
     from confiture.rehearsal.row_sample import begin_read_only_snapshot, thin_out
 
     with open_connection(settings, direct=True) as source:
@@ -118,22 +122,23 @@ def _open_embedded(
 
 
 def add_copy_notes(report: Report, copy: DatabaseCopy) -> Report:
-    """Return the report with what is to be said of the place; a leak out of a clone is a fault."""
+    """Return the report with the copy's hints and notes; a committed change outside the clone is a fault."""
     report = copy.add_hints(evolve(report, notes=(*report.notes, *copy.notes)))
     changed = copy.shared_catalogs.find_changes() if copy.shared_catalogs else ()
     if not changed:
         return report
     fault = Fault(
-        "what all databases of the server share is not as it was before the rehearsal: "
+        "objects that all databases of the server share changed during the rehearsal: "
         + "; ".join(changed[:5]),
-        hint="a migration did that, which a clone does not isolate, or somebody else did meanwhile: look",
+        hint="check if a migration changed them (a clone does not isolate that) or another session, "
+        "and undo the migration's changes",
     )
     return evolve(report, outcome="failed", exit_code=report.exit_code or 4, fault=report.fault or fault)
 
 
 def note_missing_rows(report: Report) -> Report:
-    """Say what a copy of the schema alone cannot show: nothing is long where there are no rows."""
-    reason = "the copy has no rows: --sample ROWS copies some"
+    """Return the report with what a copy without rows cannot show: no scan and no block takes long."""
+    reason = "the copy has no rows; --sample ROWS copies some"
     unseen = (NotSeen(None, "scans", reason), NotSeen(None, "long blocks", reason))
     return evolve(
         report,

@@ -1,4 +1,4 @@
-"""Watch a no-transaction migration in a copy of the database, statement by statement."""
+"""Observe a no-transaction migration in a copy of the database, statement by statement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from confiture.models.report import Blocks, Lock, MigrationReport, NotSeen, Stat
 from confiture.postgres.locks import HELD_SQL, list_strongest_locks, merge_locks
 from confiture.postgres.session import fetch_rows, send
 from confiture.rehearsal.statement_observer import Sampler, StatementObservation
-from confiture.rehearsal.trace.blocking import find_blocks
+from confiture.rehearsal.trace.blocked_access import find_blocks
 from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
 from confiture.rehearsal.trace.trace import Tracer
 
@@ -41,21 +41,21 @@ class CopyObserver:
     _traced: dict[int, Callable[[MigrationReport], MigrationReport]] = field(factory=dict)
 
     def begin(self) -> None:
-        """Note what there is before the migration: its locks are those on these."""
+        """Note the relations that exist before the migration: only locks on them count."""
         self.locks, self.not_seen, self._sampled, self._traced = (), (), {}, {}
-        # Asked by the sampler, not by the lock keeper: the keeper's open transaction would go on holding
-        # pg_class, which VACUUM FULL may want.
+        # On the sampler's connection, not the keeper's: the keeper's transaction stays open, and would hold
+        # its lock on pg_class, which VACUUM FULL of the whole database waits for.
         self.sampler.remember()
         self._catalog = Catalog.from_rows(*send(self.conn, RELATIONS_SQL))
 
     def skip_hooks(self, phase: str) -> None:
         """Note that the hooks of a phase run in transactions that are not traced."""
-        reason = "they have transactions of their own, over when they end"
+        reason = "each phase of hooks commits its own transaction, which is not traced"
         self.not_seen += (NotSeen(None, f"locks of {phase} hooks", reason),)
 
     @contextmanager
     def watch_transaction(self, number: int) -> Iterator[Observer]:
-        """Trace the statement of that number in its transaction."""
+        """Trace the statement with that number in its transaction."""
         self.tracer.reset()
         self.tracer.begin((), shared=False, hooks=False)
         yield self.tracer
@@ -80,10 +80,11 @@ class CopyObserver:
             yield
 
     def note_unseen(self, line: int | None) -> None:
-        """Note nothing: the sampler says itself what it could not see."""
+        """Note nothing: the sampler's observation says what it could not see."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with what was seen of its statements."""
+        """Return the report with what was observed of its statements."""
+        # Each traced statement was a migration to the tracer: give each a report with one statement.
         alone = evolve(report, hooks=(), warnings=())
         traced = {
             number: measure(evolve(alone, statements=(report.statements[number],)))
@@ -126,6 +127,7 @@ def _add_sampled(statement: StatementReport, sampled: StatementObservation | Non
         return statement
     return evolve(
         statement,
+        # Without the time for which pins paused it.
         duration_ms=max(0.0, statement.duration_ms - sampled.held_up_ms),
         locks=sampled.locks,
         rewrites=sampled.rewrites,
@@ -133,5 +135,5 @@ def _add_sampled(statement: StatementReport, sampled: StatementObservation | Non
     )
 
 
-def _merge_names(names: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    return tuple(sorted({name for group in names for name in group}))
+def _merge_names(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(sorted({name for names in groups for name in names}))

@@ -1,4 +1,7 @@
-"""What a database carries outside itself: its settings, and who may do what with it."""
+"""Copy what a database has in shared catalogs: its settings, the rights on it, and the roles.
+
+CREATE DATABASE … TEMPLATE and pg_dump copy none of these.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from psycopg import Connection
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.sql.quote import quote_ident
 
-# Their values are lists of names, quoted already: each name becomes a literal of its own.
+# Their stored values are lists of quoted names (GUC_LIST_QUOTE). SET wants each name as a separate literal;
+# the whole list as one literal would be one name. pg_dump has the same list.
 _LIST_SETTINGS = (
     "local_preload_libraries",
     "search_path",
@@ -29,9 +33,9 @@ class DatabaseSetting:
     """One setting of a database.
 
     Attributes:
-        role: Whose it is there, ``None`` for everybody's.
-        name: Of the setting.
-        value: As ``pg_db_role_setting`` has it.
+        role: The role that it applies to; ``None`` for all roles.
+        name: The name of the setting.
+        value: The value, as stored in ``pg_db_role_setting``.
     """
 
     role: str | None
@@ -39,10 +43,10 @@ class DatabaseSetting:
     value: str
 
     def render_sql(self, database: str) -> str:
-        """Return SQL that makes it for another database."""
+        """Return SQL that sets it for another database."""
         value = _quote_names(self.value) if self.name.lower() in _LIST_SETTINGS else quote_literal(self.value)
-        whose = f"ALTER ROLE {quote_ident(self.role)} IN DATABASE" if self.role else "ALTER DATABASE"
-        return f"{whose} {quote_ident(database)} SET {_quote_dotted(self.name)} TO {value}"
+        command = f"ALTER ROLE {quote_ident(self.role)} IN DATABASE" if self.role else "ALTER DATABASE"
+        return f"{command} {quote_ident(database)} SET {_quote_dotted(self.name)} TO {value}"
 
 
 def _quote_names(value: str) -> str:
@@ -57,33 +61,34 @@ def _quote_dotted(name: str) -> str:
 
 
 def read_settings(conn: Connection[Any], database: str) -> tuple[DatabaseSetting, ...]:
-    """Return what ALTER DATABASE SET and ALTER ROLE IN DATABASE SET have made."""
+    """Return the settings made by ALTER DATABASE SET and ALTER ROLE IN DATABASE SET."""
     found = fetch_rows(
         conn,
-        "SELECT r.rolname::text, each FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
-        " CROSS JOIN unnest(s.setconfig) each LEFT JOIN pg_roles r ON r.oid = s.setrole"
-        f" WHERE d.datname = {quote_literal(database)} ORDER BY s.setrole, each",
+        "SELECT r.rolname::text, pair FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
+        " CROSS JOIN unnest(s.setconfig) pair LEFT JOIN pg_roles r ON r.oid = s.setrole"
+        f" WHERE d.datname = {quote_literal(database)} ORDER BY s.setrole, pair",
     )
-    return tuple(DatabaseSetting(role, *each.split("=", 1)) for role, each in found)
+    return tuple(DatabaseSetting(role, *pair.split("=", 1)) for role, pair in found)
 
 
 def copy_settings(
     conn: Connection[Any], settings: tuple[DatabaseSetting, ...], database: str
 ) -> tuple[str, ...]:
-    """Make them for another database; return in words what could not be made."""
+    """Apply the settings to another database; return a sentence for each that was refused."""
     refused = []
     for setting in settings:
         try:
             send(conn, setting.render_sql(database))
         except psycopg.DatabaseError as error:
-            whose = f" of role {setting.role}" if setting.role else ""
-            why = error.diag.message_primary
-            refused.append(f"the setting {setting.name}{whose} is not as in the database itself: {why}")
+            of_role = f" of role {setting.role}" if setting.role else ""
+            refused.append(
+                f"could not copy the setting {setting.name}{of_role}: {error.diag.message_primary}"
+            )
     return tuple(refused)
 
 
 def copy_rights(conn: Connection[Any], source: str, database: str) -> None:
-    """Give nobody more rights on the copy than on the database itself."""
+    """Grant the rights on the database to the same roles on the copy."""
     found = fetch_rows(
         conn,
         "SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END, a.privilege_type"
@@ -93,6 +98,8 @@ def copy_rights(conn: Connection[Any], source: str, database: str) -> None:
     ((explicit,),) = fetch_rows(
         conn, f"SELECT datacl IS NOT NULL FROM pg_database WHERE datname = {quote_literal(source)}"
     )
+    # datacl is NULL until somebody changes the default rights, which a new database has too. PUBLIC may
+    # connect by default: revoke that first, or the copy would be open to more roles than the database.
     if explicit:
         there = f"ON DATABASE {quote_ident(database)}"
         grants = "".join(f"GRANT {right} {there} TO {role};" for role, right in found)
@@ -111,23 +118,24 @@ _ROLE_OPTIONS = ("SUPERUSER", "INHERIT", "CREATEROLE", "CREATEDB", "BYPASSRLS")
 
 
 def render_roles(source: Connection[Any]) -> str:
-    """Return SQL that makes the roles of ``source`` where they are missing, and who belongs to whom.
+    """Return SQL that creates the missing roles of ``source``, and their memberships.
 
-    Nobody can log in as one of them: they are there to own, and to be granted to.
+    The roles cannot log in: they only own objects and receive grants.
     """
-    each = [_render_role(name, rights) for name, *rights in fetch_rows(source, _ROLES_SQL)]
-    return "".join(each) + "".join(_render_membership(*row) for row in fetch_rows(source, _MEMBERS_SQL))
+    roles = [_render_role(name, rights) for name, *rights in fetch_rows(source, _ROLES_SQL)]
+    return "".join(roles) + "".join(_render_membership(*row) for row in fetch_rows(source, _MEMBERS_SQL))
 
 
 def _render_role(name: str, rights: list[bool]) -> str:
-    words = " ".join(
-        word if right else f"NO{word}" for word, right in zip(_ROLE_OPTIONS, rights, strict=True)
+    options = " ".join(
+        option if right else f"NO{option}" for option, right in zip(_ROLE_OPTIONS, rights, strict=True)
     )
-    return _tolerate(f"CREATE ROLE {quote_ident(name)} {words}", "duplicate_object")
+    # CREATE ROLE has no IF NOT EXISTS.
+    return _tolerate(f"CREATE ROLE {quote_ident(name)} {options}", "duplicate_object")
 
 
 def _render_membership(role: str, member: str) -> str:
-    # A predefined role may be missing in another major version.
+    # Another major version may lack a predefined role.
     return _tolerate(f"GRANT {role} TO {member}", "undefined_object OR invalid_grant_operation")
 
 

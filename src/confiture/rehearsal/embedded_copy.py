@@ -1,4 +1,4 @@
-"""A copy of the schema on a server of our own, which is there for one rehearsal and then gone."""
+"""Copy the schema to an embedded server that exists for one rehearsal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from confiture.server.binaries import BINDIR_VARIABLE, find_binaries, read_major
 from confiture.server.extensions import build_extension_hint
 from confiture.sql.quote import quote_ident
 
-ELSEWHERE = "or rehearse on the server itself: --in clone, --in transaction"
+ELSEWHERE = "or rehearse on the server itself: --in clone or --in transaction"
 _DUMP_FLAGS = (
     "--schema-only",
     "--no-tablespaces",
@@ -38,7 +38,8 @@ _DUMP_FLAGS = (
     "--encoding=UTF8",
     "--no-password",
 )
-# What a session on the database itself would have: some of it decides what a migration does.
+# Settings that a session on the database would have. Some decide what a migration does: timestamp to
+# timestamptz rewrites a table or not, by the TimeZone.
 _SETTINGS = """
     SELECT name, setting FROM pg_settings
     WHERE name IN ('TimeZone', 'DateStyle', 'IntervalStyle', 'default_text_search_config')
@@ -46,6 +47,7 @@ _SETTINGS = """
             AND name NOT IN ('role', 'session_authorization', 'default_tablespace', 'temp_tablespaces'))
     ORDER BY 1
 """
+# Bodies are not checked: a function may use tables that the dump creates later.
 _RESTORE_PREAMBLE = (
     "SET check_function_bodies = off; SET client_min_messages = warning; SET search_path = '';\n"
 )
@@ -54,12 +56,12 @@ _ERROR = re.compile(r"ERROR:\s+(?P<state>\w{5}): (?P<message>.*)")
 
 @frozen
 class EmbeddedCopy:
-    """A copy of a schema.
+    """A copy of a schema on an embedded server.
 
     Attributes:
-        settings: Lead to it.
-        version: Of the server it is on.
-        notes: What a reader must know of it.
+        settings: The settings that connect to it.
+        version: The version of the embedded server.
+        notes: Notes on the copy, for the report.
     """
 
     settings: Settings = field(repr=False)
@@ -67,7 +69,7 @@ class EmbeddedCopy:
     notes: tuple[str, ...] = ()
 
     def add_hints(self, report: Report) -> Report:
-        """Return the report with the way on where an extension is missing here."""
+        """Return the report with the embedded server's version, and hints where it lacks an extension."""
         migrations = tuple(_add_extension_hint(migration) for migration in report.migrations)
         return evolve(report, migrations=migrations, rehearsed_on=self.version)
 
@@ -80,15 +82,17 @@ def _add_extension_hint(migration: MigrationReport) -> MigrationReport:
 
 @contextmanager
 def open_embedded_copy(settings: Settings, sample_rows: int | None = None) -> Iterator[EmbeddedCopy]:
-    """Copy the schema, and a sample of the rows where asked for; nothing is written on the source.
+    """Copy the schema, and with ``sample_rows`` a sample of the rows; write nothing to the source.
 
     Raises:
-        ConfigurationFault: ``pg_dump`` is too old, or an extension is missing here.
+        ConfigurationFault: ``pg_dump`` is too old, or the embedded server lacks an extension.
         RightsFault: The role may not read everything.
-        ServerFault: The embedded server cannot be had.
+        ServerFault: The embedded server cannot be started.
     """
     with open_connection(settings, direct=True) as source:
+        # Before the snapshot, which changes settings of the session.
         made = tuple(DatabaseSetting(None, *row) for row in fetch_rows(source, _SETTINGS))
+        # pg_dump and the copy of the rows read the same snapshot.
         snapshot = begin_read_only_snapshot(source)
         program = _find_program(source.info.server_version // 10000)
         find_binaries()
@@ -99,7 +103,7 @@ def open_embedded_copy(settings: Settings, sample_rows: int | None = None) -> It
             _restore(server, source.info.dbname, text)
             notes = _fill(settings, source, there, sample_rows)
             version = read_server_version(source)
-            # The source is let go before anything runs.
+            # Before the rehearsal: an old snapshot on the source would keep VACUUM from removing rows.
             source.close()
             with open_connection(there) as target:
                 here = read_server_version(target)
@@ -108,13 +112,13 @@ def open_embedded_copy(settings: Settings, sample_rows: int | None = None) -> It
 
 
 def warn_of_major_difference(source: str, here: str) -> str | None:
-    """Say that two servers are of different major versions; ``None`` where they are not."""
+    """Return a warning if two servers have different major versions, else ``None``."""
     if source.partition(".")[0] == here.partition(".")[0]:
         return None
     return (
-        f"warning: rehearsed on PostgreSQL {here}, and the server is {source}: locks, rewrites and syntax "
-        f"may differ between major versions; {BINDIR_VARIABLE} names other server programs, --in "
-        f"clone has none"
+        f"warning: rehearsed on PostgreSQL {here}, but the server runs {source}: locks, rewrites and syntax "
+        f"may differ between major versions; set {BINDIR_VARIABLE} to a PostgreSQL "
+        f"{source.partition('.')[0]}, or use --in clone"
     )
 
 
@@ -130,41 +134,41 @@ def _dump_schema(settings: Settings, program: PgDumpProgram, snapshot: str, sour
     flags = (*_DUMP_FLAGS, f"--snapshot={snapshot}")
     text = run_pg_dump(settings, program, flags=flags)
     mappings = bool(fetch_rows(source, "SELECT 1 FROM pg_user_mappings LIMIT 1"))
-    # A user mapping may hold a password, and leads elsewhere.
+    # User mappings are removed from the dump: they may hold passwords, and let the copy reach other servers.
     return _RESTORE_PREAMBLE + normalise_dump(text, user_mappings=mappings)
 
 
 def _prepare(source: Connection[Any], server: Server, settings: tuple[DatabaseSetting, ...]) -> None:
-    """Make the database, its settings and the roles."""
+    """Create the database, the roles and the database's settings."""
     name = source.info.dbname
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn:
         _refuse_missing(source, conn)
         if name not in ("app", "postgres", "template1"):
             send(conn, f"CREATE DATABASE {quote_ident(name)} TEMPLATE template0")
         send(conn, render_roles(source))
-        # One that this version has not is none that it could heed.
+        # Refusals are ignored: this version does not know the setting, so it changes nothing here.
         copy_settings(conn, settings, name)
 
 
 def _fill(
     settings: Settings, source: Connection[Any], target_settings: Settings, sample_rows: int | None
 ) -> tuple[str, ...]:
-    """Copy the rows that are wanted, and cut the copy off; return what is to be said of it."""
+    """Copy the rows, disable outbound connections and analyze; return notes for the report."""
     with open_connection(target_settings) as target:
         copy_rows(source, target, settings.schema, sample_rows)
         disable_outbound(target)
         empty = _refresh_views(source, target)
         send(target, "ANALYZE")
-    what = "no rows" if sample_rows is None else f"a sample of {sample_rows} rows a table"
-    schema = f"rehearsed in a copy of the schema of {source.info.dbname} with {what}, as a superuser"
-    return (schema, *empty)
+    rows = "no rows" if sample_rows is None else f"a sample of {sample_rows} rows per table"
+    note = f"rehearsed in a copy of the schema of {source.info.dbname} with {rows}, as a superuser"
+    return (note, *empty)
 
 
 _EXTENSIONS = "SELECT extname::text, extversion FROM pg_extension ORDER BY 1"
 
 
 def _refuse_missing(source: Connection[Any], target: Connection[Any]) -> None:
-    """Refuse before anything is restored what a schema needs and this server has not."""
+    """Refuse a schema before the restore if the embedded server lacks one of its extensions."""
     there = {name for (name,) in fetch_rows(target, "SELECT name::text FROM pg_available_extensions")}
     missing = [f"{name} {version}" for name, version in fetch_rows(source, _EXTENSIONS) if name not in there]
     if missing:
@@ -172,15 +176,16 @@ def _refuse_missing(source: Connection[Any], target: Connection[Any]) -> None:
 
 
 def build_missing_extensions_fault(missing: list[str], version: str) -> ConfigurationFault:
-    """The fault of a schema that needs extensions which the embedded server has not."""
+    """Return the fault of a schema whose extensions the embedded server lacks."""
     return ConfigurationFault(
-        f"the embedded PostgreSQL {version} comes without {', '.join(missing)}, which the database uses",
+        f"the embedded PostgreSQL {version} lacks {', '.join(missing)}, which the database uses",
         hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL that has it, {ELSEWHERE}",
     )
 
 
 def _restore(server: Server, database: str, text: str) -> None:
-    """Let psql run the dump, each statement by itself: thousands of tables need no locks at once."""
+    """Restore the dump with psql."""
+    # Not in one transaction: it would hold the locks of all tables, and thousands exceed the lock table.
     psql = server.bindir / "psql"
     command = [str(psql), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d"]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
@@ -196,7 +201,7 @@ def _restore(server: Server, database: str, text: str) -> None:
         )
     except OSError as error:
         raise ServerFault(
-            f"{psql} does not run: {error.strerror}",
+            f"cannot run {psql}: {error.strerror}",
             hint=f"set {BINDIR_VARIABLE} to a bin folder with psql, or unset it",
         ) from error
     if done.returncode:
@@ -208,7 +213,7 @@ def _build_restore_fault(stderr: str, here: int) -> ConfigurationFault:
     message = found["message"] if found else (stderr.strip().splitlines() or ["psql failed"])[-1]
     hint = build_extension_hint(found["state"], message) if found else None
     return ConfigurationFault(
-        f"the schema cannot be made on the embedded PostgreSQL {here}: {message}",
+        f"cannot restore the schema on the embedded PostgreSQL {here}: {message}",
         hint=f"{hint}; {ELSEWHERE}"
         if hint
         else f"set {BINDIR_VARIABLE} to the server's own version, {ELSEWHERE}",
@@ -222,12 +227,13 @@ _FILLED_VIEWS = """
 
 
 def _refresh_views(source: Connection[Any], target: Connection[Any]) -> tuple[str, ...]:
-    """Fill the materialized views that are filled at the source, those first that others are made of."""
+    """Refresh the materialized views that are populated at the source; return notes on those that failed."""
     waiting = [name for (name,) in fetch_rows(source, _FILLED_VIEWS)]
+    # A refresh fails until the materialized views that it reads are populated: repeat while any succeeds.
     while waiting:
         left = [name for name in waiting if not _try_refresh(target, name)]
         if len(left) == len(waiting):
-            return tuple(f"materialized view {name} could not be filled" for name in left)
+            return tuple(f"materialized view {name} could not be refreshed: it is empty" for name in left)
         waiting = left
     return ()
 

@@ -1,7 +1,8 @@
-"""What belongs to the whole server, and not to a database: a copy of the database does not isolate it.
+"""Keep a rehearsal in a clone from changing what all databases of the server share.
 
-Statements that say so are refused before anything runs; what only shows at run time, in a DO block or
-a function, is found by comparing the shared catalogs before each commit.
+Roles, tablespaces, databases, subscriptions and ALTER SYSTEM belong to the server; a clone does not
+isolate them. A file that changes them is refused before anything runs. Comparing the shared catalogs
+before each commit finds the changes that a DO block or a function makes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _SHARED_STATEMENTS = {
     "alter_subscription_stmt": "ALTER SUBSCRIPTION",
     "drop_subscription_stmt": "DROP SUBSCRIPTION",
 }
-# Of these it depends on what they name: the field that says so, and their words.
+# These change a shared object or not, by the kind of object in this field. With the words for the message.
 _OBJECT_STATEMENTS = {
     "rename_stmt": ("rename_type", "ALTER {} … RENAME"),
     "alter_owner_stmt": ("object_type", "ALTER {} … OWNER TO"),
@@ -57,7 +58,7 @@ _SUBSCRIPTION = "SUBSCRIPTION"
 
 
 def describe_shared_change(sql: str) -> str | None:
-    """Return the words of the first statement that changes what all databases share, else ``None``."""
+    """Return the command words of the first statement that changes a shared object, else ``None``."""
     try:
         return next(filter(None, map(_describe_change, parse(sql))), None)
     except ParseError:
@@ -77,13 +78,16 @@ def _describe_change(parsed: RawStatement) -> str | None:
 
 
 def refuse_shared(works: Iterable[PreparedMigration], *, outward_only: bool = False) -> None:
-    """Refuse the files that say outright that they change what all databases share.
+    """Refuse migrations whose files change shared objects.
 
-    With ``outward_only`` only what reaches for another server: in one of our own the rest does no harm.
+    Args:
+        works: The migrations.
+        outward_only: Refuse only statements that reach another server. On an embedded server the others
+            do no harm.
 
     Raises:
-        MigrationFault: One does.
-        MigrationFaults: Several do.
+        MigrationFault: One statement does.
+        MigrationFaults: Several statements do.
     """
     faults = [
         _build_fault(work, statement.line, words)
@@ -102,7 +106,7 @@ def refuse_call(work: PreparedMigration, sql: str, line: int | None) -> None:
     """Refuse one statement of a Python migration, before it is sent.
 
     Raises:
-        MigrationFault: It changes what all databases share.
+        MigrationFault: It changes a shared object.
     """
     if words := describe_shared_change(sql):
         raise _build_fault(work, line, words)
@@ -112,18 +116,20 @@ def _build_fault(work: PreparedMigration, line: int | None, words: str) -> Migra
     if _SUBSCRIPTION in words:
         return MigrationFault(
             f"{words} reaches another server: it cannot be rehearsed in a copy",
-            hint="put it into a migration of its own, and rehearse the others with --to",
+            hint="move it into a separate migration, and rehearse the migrations before it with --to",
             file=work.file,
             line=line,
         )
     return MigrationFault(
-        f"{words} changes what all databases of the server share: a clone does not isolate it",
-        hint="rehearse it with --in transaction or --in embedded, or put it into a migration of its own",
+        f"{words} changes the whole server, not only this database: a clone does not isolate it",
+        hint="rehearse with --in transaction or --in embedded, or move it into a separate migration",
         file=work.file,
         line=line,
     )
 
 
+# Each row: catalog, name of the object, hash of the other columns. datfrozenxid and datminmxid are left out,
+# because VACUUM changes them at any time.
 _CATALOGS = """
     SELECT 'pg_auth_members', format('%s in %s', member::regrole, roleid::regrole),
         md5(string_agg(to_jsonb(m)::text, '' ORDER BY to_jsonb(m)::text))
@@ -157,12 +163,12 @@ _ALTER_SYSTEM = (
 
 @define
 class SharedCatalogs:
-    """The shared catalogs, as another connection sees them.
+    """Finds changes of the shared catalogs.
 
     Attributes:
-        observer_conn: Sees what is committed.
-        query: Reads them, as far as the role may.
-        before: As they were.
+        observer_conn: Another connection, which sees only committed changes.
+        query: The query that reads the catalogs, as far as the role may.
+        before: The rows before the rehearsal.
     """
 
     observer_conn: Connection[Any]
@@ -171,19 +177,20 @@ class SharedCatalogs:
 
     @classmethod
     def watch(cls, observer: Connection[Any], clones: str) -> SharedCatalogs:
-        """Begin to watch; ``clones`` finds the copies of databases among ``pg_database d``."""
+        """Read the catalogs before the rehearsal; leave out what ``clones`` finds in ``pg_database d``."""
+        # Other rehearsals may create and drop clones at the same time.
         query = _build_query(observer, f"NOT ({clones})")
         return cls(observer, query, _read_catalogs(observer, query))
 
     def find_changes(self) -> tuple[str, ...]:
-        """Return what has been committed since, by whomever."""
+        """Return the changes that any session has committed since ``watch``."""
         return _describe_difference(self.before ^ _read_catalogs(self.observer_conn, self.query))
 
     def find_uncommitted_changes(self, conn: Connection[Any]) -> tuple[str, ...]:
-        """Return what the open transaction of ``conn`` has changed, and nobody else sees yet."""
+        """Return the changes that the open transaction of ``conn`` has made."""
         difference: frozenset[tuple[str, ...]] = frozenset()
         for _ in range(3):
-            # What others commit between the two looks is the same for both at the next.
+            # Another session may commit between the two reads. The next round sees its change in both.
             difference = _read_catalogs(conn, self.query) ^ _read_catalogs(self.observer_conn, self.query)
             if not difference:
                 break
@@ -212,29 +219,29 @@ def _describe_difference(difference: frozenset[tuple[str, ...]]) -> tuple[str, .
 
 @define
 class IsolatedSession(Session):
-    """A session in a copy of the database, which commits nothing that the copy does not isolate.
+    """A session in a copy of the database, which commits no change of a shared object.
 
     Attributes:
-        shared_catalogs: The shared catalogs; looked at before each commit.
+        shared_catalogs: Compared before each commit; ``None`` if the copy shares nothing.
     """
 
     shared_catalogs: SharedCatalogs | None = None
 
     def transaction(self, *, keep: bool = True, before_commit: Any = None, after_commit: Any = None) -> Any:
-        """Begin and end a transaction; refuse to commit what all databases share."""
+        """Begin and end a transaction; refuse to commit changes of shared objects."""
 
-        def checked() -> None:
+        def check_shared_catalogs() -> None:
             if self.shared_catalogs and (changed := self.shared_catalogs.find_uncommitted_changes(self.conn)):
                 raise build_shared_change_fault(changed)
             if before_commit:
                 before_commit()
 
-        return super().transaction(keep=keep, before_commit=checked, after_commit=after_commit)
+        return super().transaction(keep=keep, before_commit=check_shared_catalogs, after_commit=after_commit)
 
 
 def build_shared_change_fault(changed: tuple[str, ...]) -> MigrationFault:
-    """The fault of code that changed what all databases share, not committed yet."""
+    """Return the fault of code that has changed a shared object and was not committed."""
     return MigrationFault(
-        f"it changes what all databases of the server share, and was rolled back: {'; '.join(changed[:5])}",
+        f"it changes the whole server, not only this database, and was rolled back: {'; '.join(changed[:5])}",
         hint="a clone does not isolate that: rehearse with --in transaction or --in embedded",
     )

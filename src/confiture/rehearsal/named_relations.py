@@ -1,4 +1,4 @@
-"""The relations that a statement names, by its parse tree, and all that belongs to them."""
+"""Find the relations that a statement may touch: those that it names, and all that belong to them."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ _ALL_TABLES = """
 
 @frozen
 class NamedRelation:
-    """One relation of a family.
+    """A relation that a statement names, or that belongs to one.
 
     Attributes:
-        oid: Its number.
-        kind: PostgreSQL's letter.
+        oid: Its oid.
+        kind: Its ``relkind``: ``r``, ``i``, ``t`` and so on.
         name: Schema-qualified and quoted.
     """
 
@@ -52,15 +52,16 @@ class NamedRelation:
 
 
 def find_names(sql: str) -> tuple[str, ...]:
-    """Return the relations that a statement names, quoted, as it names them."""
+    """Return the quoted names of the relations in a statement, with a schema only if it gives one."""
     try:
-        return tuple(dict.fromkeys(name for each in parse(sql) for name in _walk_names(each.node)))
+        return tuple(dict.fromkeys(name for statement in parse(sql) for name in _walk_names(statement.node)))
     except ParseError:
         return ()
 
 
 def _walk_names(node: Any) -> Iterator[str]:
     for field, value in node.ListFields():
+        # The parse tree of DROP has lists of strings instead of RangeVars.
         if field.name == "drop_stmt":
             yield from map(_quote_listed, value.objects)
         elif field.message_type is None:
@@ -68,8 +69,8 @@ def _walk_names(node: Any) -> Iterator[str]:
         elif field.message_type.name == "RangeVar":
             yield from map(_quote_range, value if field.is_repeated else (value,))
         else:
-            for each in value if field.is_repeated else (value,):
-                yield from _walk_names(each)
+            for child in value if field.is_repeated else (value,):
+                yield from _walk_names(child)
 
 
 def _quote_range(relation: Any) -> str:
@@ -77,13 +78,16 @@ def _quote_range(relation: Any) -> str:
 
 
 def _quote_listed(node: Any) -> str:
-    items = node.list.items if node.HasField("list") else (node,)
-    return ".".join(quote_ident(item.string.sval) for item in items if item.HasField("string"))
+    parts = node.list.items if node.HasField("list") else (node,)
+    return ".".join(quote_ident(part.string.sval) for part in parts if part.HasField("string"))
 
 
 def read_family(conn: Connection[Any], sql: str) -> tuple[NamedRelation, ...]:
-    """Return what a statement names, with tables, partitions, indexes and TOAST; all, where it names none."""
-    named = find_names(sql)
-    each = " UNION ".join(f"SELECT to_regclass({quote_literal(name)})::oid AS oid" for name in named)
-    found = fetch_rows(conn, _FAMILY.format(named=each or _ALL_TABLES))
+    """Return the relations that a statement names, with their partitions, indexes and TOAST tables.
+
+    If it names none, as VACUUM without a table, return those of the whole database.
+    """
+    names = find_names(sql)
+    oids = " UNION ".join(f"SELECT to_regclass({quote_literal(name)})::oid AS oid" for name in names)
+    found = fetch_rows(conn, _FAMILY.format(named=oids or _ALL_TABLES))
     return tuple(NamedRelation(*row) for row in found)

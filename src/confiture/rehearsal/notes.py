@@ -1,4 +1,4 @@
-"""What a rehearsal in a transaction tells of itself: whom it kept waiting, what is not as in a run."""
+"""Write the notes of a rehearsal in a transaction: whom it blocked, and how it differs from a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from confiture.sql.statement_kind import reads_transaction_time
 
 
 def collect_notes(migrations: Sequence[MigrationReport]) -> tuple[str, ...]:
-    """Return what is to be said beside the measurements."""
+    """Return the notes for the report."""
     return tuple(
         filter(
             None,
@@ -23,7 +23,8 @@ def collect_notes(migrations: Sequence[MigrationReport]) -> tuple[str, ...]:
 
 
 def _describe_blocking(migrations: Sequence[MigrationReport]) -> str | None:
-    """Say how long real users could have waited: every lock is held until the plan's end."""
+    """Say how long the rehearsal blocked the relation that it blocked longest."""
+    # All migrations share one transaction, so a lock is held until the end of the plan, not of its migration.
     longest: dict[str, float] = {}
     later_ms = 0.0
     for migration in reversed(migrations):
@@ -35,11 +36,8 @@ def _describe_blocking(migrations: Sequence[MigrationReport]) -> str | None:
     if not longest:
         return None
     relation = max(longest, key=lambda name: longest[name])
-    others = f", of {len(longest) - 1} more for less" if len(longest) > 1 else ""
-    return (
-        f"this rehearsal held its locks itself: users of {relation} could have waited for it for "
-        f"{longest[relation]:.0f} ms{others}"
-    )
+    others = f", and {len(longest) - 1} more for less" if len(longest) > 1 else ""
+    return f"this rehearsal itself blocked {relation} for up to {longest[relation]:.0f} ms{others}"
 
 
 def _describe_hidden_hook_locks(migrations: Sequence[MigrationReport]) -> str | None:
@@ -47,8 +45,8 @@ def _describe_hidden_hook_locks(migrations: Sequence[MigrationReport]) -> str | 
     if not any(migration.hooks for migration in later):
         return None
     return (
-        "a LOCK by a hook, in a mode in which an earlier migration of the plan holds the relation already, "
-        "does not show; --in clone shows it"
+        "a hook's LOCK does not show if an earlier migration of the plan already holds the same lock; "
+        "--in clone shows it"
     )
 
 
@@ -58,4 +56,4 @@ def _describe_shared_now(migrations: Sequence[MigrationReport]) -> str | None:
         reads_transaction_time(statement.sql) for migration in rehearsed for statement in migration.statements
     ):
         return None
-    return "now() was the same for all migrations: they were rehearsed in one transaction"
+    return "now() was the same for all migrations, because they were rehearsed in one transaction"

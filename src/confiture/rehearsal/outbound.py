@@ -1,7 +1,6 @@
-"""Cut a copy of a database off from the world before anything runs in it.
+"""Disable the connections of a copied database to other servers, before anything runs in it.
 
-Foreign servers, dblink: a migration, a trigger or a view that uses them would read or write elsewhere
-for real.
+A migration, a trigger or a view that uses a foreign server or dblink would read or write production data.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ _DBLINK = """
         AND NOT EXISTS (SELECT FROM pg_foreign_data_wrapper w WHERE w.fdwvalidator = p.oid)
     ORDER BY 1, 2
 """
-_DISABLED_MESSAGE = "dblink is disabled where a migration is rehearsed"
-# Needs a user mapping of whoever uses it: without one nothing is reached.
+_DISABLED_MESSAGE = "dblink is disabled in a rehearsal"
+# postgres_fdw connects only with a user mapping, and those are dropped. Other wrappers may need none.
 _NEEDS_MAPPING = ("postgres_fdw",)
 
 
@@ -39,13 +38,13 @@ def disable_outbound(conn: Connection[Any]) -> None:
     """Drop the user mappings, and disable foreign-data wrappers and dblink, in one transaction.
 
     Raises:
-        RightsFault: The role may not, and something could be reached.
+        RightsFault: The role may not disable them, and another server could be reached.
     """
     try:
         with conn.transaction():
             ((superuser,),) = fetch_rows(conn, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
             if superuser:
-                # Event triggers and the like are the database's own business, and this is none of it.
+                # The database's event triggers must not fire for these commands.
                 send(conn, "SET LOCAL session_replication_role = replica")
             for who, server in fetch_rows(conn, _MAPPINGS):
                 send(conn, f"DROP USER MAPPING FOR {who} SERVER {server}")
@@ -58,12 +57,14 @@ def disable_outbound(conn: Connection[Any]) -> None:
 def _disable_wrappers(conn: Connection[Any], *, superuser: bool) -> None:
     for wrapper, used in fetch_rows(conn, _WRAPPERS):
         if superuser:
+            # Not DROP … CASCADE: the foreign tables stay, for the migrations that alter them.
             send(conn, f"ALTER FOREIGN DATA WRAPPER {wrapper} NO HANDLER")
         elif used and wrapper not in _NEEDS_MAPPING:
-            raise _build_reachable_fault(f"there are foreign servers of {wrapper}")
+            raise _build_reachable_fault(f"foreign servers use {wrapper}")
 
 
 def _disable_dblink(conn: Connection[Any], *, superuser: bool) -> None:
+    # Replaced, not dropped: views and functions may depend on them.
     body = f"BEGIN RAISE EXCEPTION USING MESSAGE = {quote_literal(_DISABLED_MESSAGE)}; END"
     for name, arguments, result, usable in fetch_rows(conn, _DBLINK):
         if superuser:
@@ -73,11 +74,11 @@ def _disable_dblink(conn: Connection[Any], *, superuser: bool) -> None:
                 f" AS {quote_literal(body)}",
             )
         elif usable:
-            raise _build_reachable_fault("the extension dblink is there, and only a superuser can disable it")
+            raise _build_reachable_fault("dblink is installed, and only a superuser can disable it")
 
 
 def _build_reachable_fault(why: str) -> RightsFault:
     return RightsFault(
-        f"a copy of the database could reach other servers, and this role may not prevent it: {why}",
-        hint="rehearse as a superuser, or in a copy that reaches nothing: --in embedded",
+        f"the copy of the database could reach other servers, and this role may not prevent that: {why}",
+        hint="rehearse as a superuser, or on an embedded server: --in embedded",
     )

@@ -1,9 +1,13 @@
-"""Hold a statement up at the moments that matter, so that its locks can be looked at.
+"""Pause a statement where it holds its locks, so that a sampler can read them.
 
-A statement with transactions of its own is over before its locks can be read. Two kinds of pins make it
-wait for an instant: a table lock and an old snapshot, which CONCURRENTLY waits for in each of its phases,
-and row locks in ``pg_class``, which whatever swaps or drops a file must wait for while it holds its
-strongest locks. A pin never waits for anybody, so that it cannot deadlock.
+CREATE INDEX CONCURRENTLY, VACUUM FULL and others manage their own transactions: a strong lock may last less
+than a millisecond. Pins make them wait at two kinds of places:
+
+- A table lock with an old snapshot. CONCURRENTLY waits for both in each of its phases.
+- Row locks on ``pg_class``. A statement that swaps or drops a file updates or deletes the file's row there
+  while it holds its strongest lock, and waits for the row lock.
+
+A pin itself never waits for a lock, so it cannot deadlock with the statement.
 """
 
 from __future__ import annotations
@@ -19,18 +23,19 @@ from psycopg.errors import InsufficientPrivilege
 from confiture.postgres.session import fetch_rows, send
 from confiture.rehearsal.named_relations import NamedRelation
 
+# A bound: whatever the statement does, it is let go after that many waits.
 _MOST_TIMES = 20
 
 
 @define
 class TablePin:
-    """An old transaction with a lock on the tables: CONCURRENTLY waits for it, again and again.
+    """A transaction with a lock on tables and an old snapshot; CONCURRENTLY waits for it in each phase.
 
     Attributes:
-        conns: Two sessions; the next one holds before the last one lets go.
-        pids: Of their server processes.
+        conns: Two connections that hold the pin in turn.
+        pids: The process ids of their server processes.
         tables: The names of the tables.
-        times: How often it has been waited for.
+        times: How often the statement has waited for the pin.
     """
 
     conns: tuple[Connection[Any], Connection[Any]]
@@ -39,14 +44,16 @@ class TablePin:
     times: int = 0
 
     def hold(self, tables: Iterable[str]) -> None:
-        """Begin to hold."""
+        """Lock the tables, before the statement starts."""
         self.tables, self.times = tuple(tables), 0
         if self.tables:
             self._begin(self.conns[0])
 
     def advance(self) -> None:
-        """Let the statement go on to its next phase, which finds another one holding."""
+        """Let the statement continue to its next phase, where it waits for the other connection."""
         last, self.times = self.conns[self.times % 2], self.times + 1
+        # The next connection takes its snapshot before the last one ends: otherwise the statement could run
+        # through its next phase unobserved.
         if self.times < _MOST_TIMES:
             self._begin(self.conns[self.times % 2])
         release(last)
@@ -56,19 +63,20 @@ class TablePin:
         try:
             send(conn, f"BEGIN ISOLATION LEVEL REPEATABLE READ; {locks} SELECT 1 FROM pg_class LIMIT 1")
         except psycopg.DatabaseError:
-            # Not a table, not ours, or locked already: there is nothing to hold with.
+            # It is no table, the role has no right to lock it, or another session has locked it: go without
+            # the pin.
             release(conn)
 
 
 @define
 class RowPins:
-    """Row locks on the ``pg_class`` rows of what a statement may touch, held by two sessions in turn.
+    """Locks on the ``pg_class`` rows of the relations that a statement may touch.
 
     Attributes:
-        conns: The two; one holds while the other takes over what is still to come.
-        pids: Of their server processes.
-        possible: Whether the role may lock rows of ``pg_class``.
-        lost: Whether they could not be held to the end.
+        conns: Two connections that hold the locks in turn.
+        pids: The process ids of their server processes.
+        possible: True if the role may lock rows of ``pg_class``, which needs a superuser.
+        lost: True if the locks could not be held until the statement's end.
     """
 
     conns: tuple[Connection[Any], Connection[Any]]
@@ -79,31 +87,39 @@ class RowPins:
     _holder: int = 0
 
     def hold(self, members: Iterable[NamedRelation]) -> None:
-        """Begin to hold."""
+        """Lock the rows, before the statement starts."""
         self._oids, self._holder, self.lost = frozenset(member.oid for member in members), 0, False
         if self.possible and self._oids:
             self._lock_rows(0)
 
     @property
     def has_rows(self) -> bool:
-        """Whether there was anything to hold."""
+        """True if the statement names relations, so that there are rows to lock."""
         return bool(self._oids)
 
     def advance(self, waiter_pid: int, read_locked: Callable[[], frozenset[int]]) -> None:
-        """Let the statement reach its next row; ``read_locked`` tells which locks it holds by then."""
+        """Let the statement continue to its next row.
+
+        Args:
+            waiter_pid: The process id of the statement's server process.
+            read_locked: Returns the oids of the relations that the statement has locked exclusively by now.
+        """
         other = 1 - self._holder
         try:
+            # The sampler has seen the exclusive locks on these relations: no need to pause there again.
             left = self._oids - read_locked() - self._find_waited_row(waiter_pid)
         except psycopg.DatabaseError:
             self.lost, left = True, frozenset()
         if left and left != self._oids:
             self._oids = left
+            # Both connections share the row locks (FOR SHARE), so there is no moment without them.
             self._lock_rows(other)
         release(self.conns[self._holder])
         self._holder = other
 
     def _find_waited_row(self, waiter_pid: int) -> frozenset[int]:
-        """Return the row that the statement waits for, by its place in the file."""
+        """Return the oid of the relation whose ``pg_class`` row the statement waits for."""
+        # A session that waits for a row lock takes the lock on the tuple first; pg_locks shows its ctid.
         found = fetch_rows(
             self.conns[1 - self._holder],
             "SELECT c.oid::bigint FROM pg_locks l JOIN pg_class c ON"
@@ -112,8 +128,8 @@ class RowPins:
         )
         return frozenset(oid for (oid,) in found)
 
-    def _lock_rows(self, which: int) -> None:
-        conn = self.conns[which]
+    def _lock_rows(self, holder: int) -> None:
+        conn = self.conns[holder]
         oids = ", ".join(map(str, sorted(self._oids)))
         try:
             send(
@@ -130,7 +146,13 @@ class RowPins:
 
 @define
 class Pins:
-    """All pins of one sampler."""
+    """All pins of one sampler.
+
+    Attributes:
+        table: The pin on tables.
+        rows: The pins on rows of ``pg_class``.
+        conns: The connections of all pins.
+    """
 
     table: TablePin
     rows: RowPins
@@ -141,13 +163,13 @@ class Pins:
         return (*self.table.conns, *self.rows.conns)
 
     def release(self) -> None:
-        """Let go of everything; a connection that cannot be asked is closed, which lets go too."""
+        """End the transactions of all pins, so that the statement can finish."""
         for conn in self.conns:
             release(conn)
 
 
 def release(conn: Connection[Any]) -> None:
-    """End a pin's transaction."""
+    """End a pin's transaction; if that fails, close the connection, which ends it too."""
     try:
         send(conn, "ROLLBACK")
     except psycopg.Error:
@@ -155,11 +177,11 @@ def release(conn: Connection[Any]) -> None:
 
 
 def open_pins(connect: Callable[[], Connection[Any]]) -> Pins:
-    """Open the connections that hold."""
+    """Open the four connections of the pins."""
     conns = [connect() for _ in range(4)]
     first, second, third, fourth = (conn.info.backend_pid for conn in conns)
     for conn in conns:
-        # A lock on pg_class itself (VACUUM FULL of everything) is not waited for either.
+        # VACUUM FULL of the whole database locks pg_class itself: the pins must not wait for that either.
         send(
             conn,
             "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;"

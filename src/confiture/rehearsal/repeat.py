@@ -1,4 +1,4 @@
-"""``--repeat``: one report of several rehearsals, with the spread of their times."""
+"""``--repeat``: combine several rehearsals into one report, with the spread of their times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confiture.models.report import Lock, MigrationReport, Report, Residue, Spre
 
 
 def repeat_rehearsal(rehearse: Callable[[], Report], times: int) -> Report:
-    """Rehearse so many times, and return one report; stop at the first that does not go well."""
+    """Rehearse ``times`` times and return the combined report; if one rehearsal fails, return its report."""
     reports: list[Report] = []
     for _ in range(times):
         reports.append(rehearse())
@@ -21,15 +21,16 @@ def repeat_rehearsal(rehearse: Callable[[], Report], times: int) -> Report:
 
 
 def combine_reports(reports: Sequence[Report]) -> Report:
-    """Return the report of the rehearsal that took the median time, with the spread of all of them."""
+    """Return the report of the rehearsal with the median duration, with the spread of all of them."""
     middle = sorted(reports, key=_sum_durations_ms)[(len(reports) - 1) // 2]
     if len(reports) == 1 or not middle.migrations:
         return middle
-    alike = zip(*(report.migrations for report in reports), strict=True)
+    repetitions = zip(*(report.migrations for report in reports), strict=True)
     return evolve(
         middle,
         migrations=tuple(
-            _combine_migration(one, each) for one, each in zip(middle.migrations, alike, strict=True)
+            _combine_migration(migration, same)
+            for migration, same in zip(middle.migrations, repetitions, strict=True)
         ),
         residue=_combine_residue(reports),
     )
@@ -42,6 +43,7 @@ def _sum_durations_ms(report: Report) -> float:
 def _combine_migration(middle: MigrationReport, repetitions: Sequence[MigrationReport]) -> MigrationReport:
     runs = [run.statements for run in repetitions]
     statements = middle.statements
+    # A Python migration may execute a different number of statements each time: then none has a counterpart.
     if len({len(run) for run in runs}) == 1:
         statements = tuple(
             evolve(statement, spread=_measure_spread(same))
@@ -68,9 +70,9 @@ def _compute_range(values: Sequence[float]) -> tuple[float, float, float] | None
 
 
 def _combine_residue(reports: Sequence[Report]) -> tuple[Residue, ...]:
-    """Return what all of them together have left: as it was before the first, as it is after the last."""
+    """Return the residue of all rehearsals: the values before the first one and after the last one."""
     found: dict[tuple[str, str], Residue] = {}
-    for residue in (one for report in reports for one in report.residue):
+    for residue in (residue for report in reports for residue in report.residue):
         key = residue.what, residue.relation
         found[key] = evolve(residue, before=found[key].before) if key in found else residue
     return tuple(found.values())

@@ -1,9 +1,8 @@
-"""What a rollback cannot undo: sequences moved, statistics written in place, files grown.
+"""Find what a rollback does not undo: moved sequences, statistics written in place, files that grew.
 
-Looked for by comparing before and after. Sequences are read one by one, which locks each of them
-weakly until the transaction's end: so not on the keeper's connection, whose transaction stands open
-meanwhile and would make a DROP SEQUENCE of the rehearsal wait for ever, but on the migrating one,
-while it is idle.
+Compares the state before the rehearsal with the state after it. Reading a sequence locks it in AccessShare
+mode until the transaction ends. So the migration's connection reads them, while it is idle: the keeper's
+transaction stays open during the rehearsal, and a DROP SEQUENCE would wait for it forever.
 """
 
 from __future__ import annotations
@@ -21,12 +20,15 @@ from confiture.postgres.session import fetch_rows, send
 StoredValues = Mapping[str, Any]
 
 COMPARISON_NOTE = (
-    "residue was found by comparing before and after: other sessions and autovacuum may have had a part in it"
+    "residue was found by comparing before and after; other sessions or autovacuum may have caused some of it"
 )
+# Another session may hold a lock that a sequence cannot be read under. No comparison is worth a long wait.
 _LOCK_TIMEOUT = "2s"
-# One UNION of all of them would be nested as deep as there are sequences.
+# The parser nests UNION ALL one level per query: thousands could exceed PostgreSQL's stack depth limit.
 _SEQUENCES_A_QUERY = 200
 
+# relpages, reltuples and relhasindex: CREATE INDEX, ANALYZE and REINDEX write them in place, so that a
+# rollback keeps them.
 _BEGIN_SQL = f"BEGIN READ ONLY; SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'; SET LOCAL statement_timeout = 0;"
 _RELATIONS = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text,
@@ -43,7 +45,12 @@ _RELALLFROZEN_SINCE = 180000
 
 @frozen
 class RelationState:
-    """One relation as it was found: its name, and what of it outlives a rollback."""
+    """The state of one relation that survives a rollback.
+
+    Attributes:
+        name: Schema-qualified and quoted.
+        values: The values by the name of the field.
+    """
 
     name: str
     values: StoredValues
@@ -51,10 +58,10 @@ class RelationState:
 
 @frozen
 class ResidueSnapshot:
-    """What there was at one moment.
+    """The state of all relations at one moment.
 
     Attributes:
-        relations: By oid.
+        relations: The states by the oid of the relation.
         unread_sequences: The sequences that this role may not read.
         fault: Why nothing could be read, else ``None``.
     """
@@ -65,11 +72,11 @@ class ResidueSnapshot:
 
 
 def take_residue_snapshot(conn: Connection[Any]) -> ResidueSnapshot:
-    """Return what of every table, index and sequence a rollback would not put back.
+    """Return the state of every table, index and sequence that a rollback would not restore.
 
-    Two round trips, whatever the number of relations: a thousand tables with their indexes and sequences
-    take about a tenth of a second. ``conn`` is idle. It never raises: what cannot be
-    read, because another session holds it locked, is said.
+    Costs two round trips for any number of relations: a thousand tables with their indexes and sequences
+    take about 0.1 s. ``conn`` must be idle. Raises nothing: if another session blocks a read, the snapshot
+    has a ``fault``.
     """
     try:
         return _read(conn)
@@ -80,26 +87,26 @@ def take_residue_snapshot(conn: Connection[Any]) -> ResidueSnapshot:
 
 
 def find_residue(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[Residue, ...]:
-    """Return what differs, by relation; nothing where one of the two could not be read."""
+    """Return the differences, sorted by relation; nothing if one of the two snapshots has a fault."""
     if before.fault or after.fault:
         return ()
     found = [
-        each
+        residue
         for oid in before.relations.keys() & after.relations.keys()
-        for each in _compare_relation(before, after, oid)
+        for residue in _compare_relation(before, after, oid)
     ]
-    return tuple(sorted(found, key=lambda each: (each.relation, each.what)))
+    return tuple(sorted(found, key=lambda residue: (residue.relation, residue.what)))
 
 
 def describe_comparison(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[str, ...]:
-    """Return what a reader must know of the comparison."""
+    """Return the notes on the comparison for the report."""
     if fault := before.fault or after.fault:
-        return (f"what the rollback could not undo is not known: {fault}",)
-    each = [COMPARISON_NOTE] if find_residue(before, after) else []
+        return (f"cannot tell what the rollback did not undo: {fault}",)
+    notes = [COMPARISON_NOTE] if find_residue(before, after) else []
     if before.unread_sequences:
         names = ", ".join(before.unread_sequences)
-        each.append(f"whether these sequences moved is not known, this role may not read them: {names}")
-    return tuple(each)
+        notes.append(f"cannot tell if these sequences moved, because this role may not read them: {names}")
+    return tuple(notes)
 
 
 def _compare_relation(before: ResidueSnapshot, after: ResidueSnapshot, oid: int) -> Iterator[Residue]:
@@ -115,8 +122,8 @@ def _read(conn: Connection[Any]) -> ResidueSnapshot:
     moved = _read_sequences(conn, [(oid, name) for oid, name, _, may_read, *_ in found if may_read])
     return ResidueSnapshot(
         relations={
-            oid: RelationState(name, moved.get(oid, dict(_pair_fields(more))))
-            for oid, name, _, _, *more in found
+            oid: RelationState(name, moved.get(oid, dict(_pair_fields(values))))
+            for oid, name, _, _, *values in found
         },
         unread_sequences=tuple(
             sorted(name for _, name, kind, may_read, *_ in found if kind == "S" and not may_read)
@@ -125,12 +132,14 @@ def _read(conn: Connection[Any]) -> ResidueSnapshot:
 
 
 def _pair_fields(values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    # A sequence's page and row are always one: they never differ.
+    # A sequence that may not be read gets these fields too: it always has one page and one row, so they
+    # never differ.
     yield from zip(_FIELDS, values, strict=False)
 
 
 def _read_sequences(conn: Connection[Any], sequences: list[tuple[int, str]]) -> dict[int, StoredValues]:
-    """Read the sequences themselves: pg_sequences does not tell one that was set from one never used."""
+    """Return the values of the sequences, by oid."""
+    # pg_sequences shows a last_value only after nextval: a setval(…, false) would go unnoticed.
     parts = [sequences[at : at + _SEQUENCES_A_QUERY] for at in range(0, len(sequences), _SEQUENCES_A_QUERY)]
     queries = [
         " UNION ALL ".join(f"SELECT {oid}::bigint, last_value, is_called FROM {name}" for oid, name in part)

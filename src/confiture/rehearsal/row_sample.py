@@ -1,7 +1,8 @@
-"""Copy a sample of the rows: some of each table, and every row that they refer to.
+"""Copy a sample of the rows: some of each table, and every row that they reference.
 
-A row is told by its table and its place in it (ctid), which stay the same in the one transaction that
-reads. The sample grows until every foreign key of a row in it leads to a row in it.
+The sample grows until the foreign keys of all its rows reference rows in it. Otherwise a migration that
+validates a foreign key would fail on the sample, though not on the database. A row is identified by its
+table and its ctid, which stays the same for the snapshot that all queries of the sample use.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from psycopg import Connection
 from confiture.exceptions import RightsFault
 from confiture.postgres.session import fetch_rows, quote_literal, send
 
+# TABLESAMPLE BERNOULLI reads every page of the table, SYSTEM only those that it samples.
 _MOST_BERNOULLI_PAGES = 10_000
 _TABLES = """
     SELECT c.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(c.relname),
@@ -47,14 +49,14 @@ _SEQUENCES = """
 
 @frozen
 class SampledTable:
-    """A table that rows are taken from.
+    """A table to sample.
 
     Attributes:
-        name: Qualified and quoted.
-        columns: Those that are stored as given, ``None`` where there are none.
-        rows: How many there are by the last ANALYZE, negative where unknown.
-        pages: Its size.
-        schema: Its schema's name.
+        name: Schema-qualified and quoted.
+        columns: The columns that COPY can write, not the generated ones; ``None`` if there are none.
+        rows: PostgreSQL's estimate of its rows; negative if unknown.
+        pages: PostgreSQL's estimate of its pages.
+        schema: The name of its schema.
     """
 
     name: str
@@ -66,7 +68,12 @@ class SampledTable:
 
 @frozen
 class ForeignKey:
-    """A foreign key: what its table refers to, and the condition that finds it."""
+    """A foreign key of a table.
+
+    Attributes:
+        parent: The referenced table, qualified and quoted.
+        condition: The join condition of the referenced table ``p`` and the referencing table ``c``.
+    """
 
     parent: str
     condition: str
@@ -74,13 +81,13 @@ class ForeignKey:
 
 @define
 class RowSample:
-    """The rows that are to be copied, by table.
+    """The rows to copy.
 
     Attributes:
-        conn: Reads them.
-        tables: By oid.
-        keys: The foreign keys by the oid of their table.
-        chosen: The places of the rows by the oid of their table.
+        conn: The connection to the source, in one snapshot.
+        tables: The tables by oid.
+        keys: The foreign keys by the oid of the referencing table.
+        chosen: The ctids of the chosen rows by the oid of their table.
     """
 
     conn: Connection[Any]
@@ -89,7 +96,7 @@ class RowSample:
     chosen: dict[int, set[str]] = field(factory=dict)
 
     def take(self, most_rows: int) -> None:
-        """Choose at most so many rows of each table, and all that they refer to."""
+        """Choose up to ``most_rows`` rows of each table, and every row that they reference."""
         new = {oid: self._choose_rows(table, most_rows) for oid, table in self.tables.items()}
         while any(new.values()):
             for oid, places in new.items():
@@ -97,17 +104,19 @@ class RowSample:
             new = self._find_parents(new)
 
     def _choose_rows(self, table: SampledTable, most_rows: int) -> set[str]:
-        share = 100.0 if table.rows <= most_rows else min(100.0, 150.0 * most_rows / table.rows)
-        how = "BERNOULLI" if table.pages <= _MOST_BERNOULLI_PAGES else "SYSTEM"
+        # A half more than needed, because the share is of an estimate; LIMIT cuts the rest off.
+        percent = 100.0 if table.rows <= most_rows else min(100.0, 150.0 * most_rows / table.rows)
+        method = "BERNOULLI" if table.pages <= _MOST_BERNOULLI_PAGES else "SYSTEM"
+        # REPEATABLE: two rehearsals of the same rows get the same sample.
         found = fetch_rows(
             self.conn,
-            f"SELECT ctid::text FROM ONLY {table.name} TABLESAMPLE {how} ({share:.6f}) REPEATABLE (1)"
+            f"SELECT ctid::text FROM ONLY {table.name} TABLESAMPLE {method} ({percent:.6f}) REPEATABLE (1)"
             f" LIMIT {most_rows}",
         )
         return {place for (place,) in found}
 
     def _find_parents(self, new: dict[int, set[str]]) -> dict[int, set[str]]:
-        """Return what rows refer to that is not chosen yet."""
+        """Return the rows that these rows reference and that are not chosen yet."""
         found: dict[int, set[str]] = {}
         for oid, places in new.items():
             for key in self.keys.get(oid, ()) if places else ():
@@ -131,7 +140,9 @@ def _render_places(places: set[str]) -> str:
 
 
 def begin_read_only_snapshot(conn: Connection[Any]) -> str:
-    """See one state of the database from now on, and write nothing; return its name for ``pg_dump``."""
+    """Begin a read-only transaction with one snapshot; return the snapshot's name for ``pg_dump``."""
+    # row_security = off: an error instead of rows silently left out. With this search_path, regclass prints
+    # qualified names.
     send(
         conn,
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;"
@@ -146,7 +157,7 @@ def begin_read_only_snapshot(conn: Connection[Any]) -> str:
 def copy_rows(
     source: Connection[Any], target: Connection[Any], ledger_schema: str, most_rows: int | None
 ) -> None:
-    """Copy the ledger, and where asked for a sample of the rows.
+    """Copy the ledger, and with ``most_rows`` a sample of the other tables.
 
     Raises:
         RightsFault: The role may not read a table.
@@ -156,6 +167,8 @@ def copy_rows(
     others = {oid: table for oid, table in tables.items() if oid not in ours}
     try:
         with target.transaction():
+            # As a replica, the target fires no triggers and checks no foreign keys: the order of the tables
+            # does not matter.
             send(target, "SET LOCAL session_replication_role = replica; SET LOCAL search_path = pg_catalog")
             for table in ours.values():
                 _copy(source, target, table, None)
@@ -163,16 +176,16 @@ def copy_rows(
                 _copy_sample(source, target, others, most_rows)
     except psycopg.errors.InsufficientPrivilege as error:
         raise RightsFault(
-            f"role {source.info.user!r} may not read what is to be copied: {error.diag.message_primary}",
-            hint="grant it SELECT on all tables (BYPASSRLS where rows are hidden), or leave --sample away",
+            f"role {source.info.user!r} may not read the rows to copy: {error.diag.message_primary}",
+            hint="grant it SELECT on all tables (and BYPASSRLS if row security hides rows), or omit --sample",
         ) from error
 
 
 def thin_out(source: Connection[Any], clone: Connection[Any], ledger_schema: str, most_rows: int) -> None:
-    """Leave of a clone's rows a sample only: it is emptied, and the sample copied into it.
+    """Truncate the tables of a clone, and copy a sample of the source's rows into them.
 
     Raises:
-        RightsFault: The role may not empty it with triggers and foreign keys at rest.
+        RightsFault: The role may not disable triggers and foreign keys for that.
     """
     tables = {
         oid: SampledTable(*rest) for oid, *rest in fetch_rows(source, _TABLES) if rest[-1] != ledger_schema
@@ -187,8 +200,8 @@ def thin_out(source: Connection[Any], clone: Connection[Any], ledger_schema: str
         send(clone, "ANALYZE")
     except psycopg.errors.InsufficientPrivilege as error:
         raise RightsFault(
-            f"role {clone.info.user!r} may not thin a clone out: {error.diag.message_primary}",
-            hint="rehearse as a superuser, or with samples on a server of our own: --in embedded",
+            f"role {clone.info.user!r} may not reduce a clone to a sample: {error.diag.message_primary}",
+            hint="rehearse as a superuser, or on an embedded server: --in embedded",
         ) from error
 
 
@@ -212,8 +225,8 @@ def _copy(
 ) -> None:
     if table.columns is None:
         return
-    which = "" if places is None else f" WHERE ctid = ANY({_render_places(places)})"
-    read = f"COPY (SELECT {table.columns} FROM ONLY {table.name}{which}) TO STDOUT"
+    where = "" if places is None else f" WHERE ctid = ANY({_render_places(places)})"
+    read = f"COPY (SELECT {table.columns} FROM ONLY {table.name}{where}) TO STDOUT"
     write = f"COPY {table.name} ({table.columns}) FROM STDIN"
     with (
         source.cursor() as reading,

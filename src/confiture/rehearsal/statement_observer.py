@@ -1,8 +1,7 @@
-"""See what a statement locks that has transactions of its own: an observer looks while it runs.
+"""Sample the locks of a statement that manages its own transactions, while it runs.
 
-CREATE INDEX CONCURRENTLY, VACUUM and their like are over when they end, and so are their locks. From
-another connection they are sampled as fast as it goes, and pins hold the statement up for an instant
-where it holds most.
+CREATE INDEX CONCURRENTLY, VACUUM and others release their locks before they return. So another connection
+reads their locks every half millisecond, and pins pause the statement where it holds its strongest locks.
 """
 
 from __future__ import annotations
@@ -26,22 +25,23 @@ from confiture.rehearsal.named_relations import NamedRelation, find_names, read_
 from confiture.rehearsal.pins import Pins, open_pins
 
 _PAUSE_S = 0.0005
+# Up to this number, a query per table finds out if it holds rows; more are judged by the size of their files.
 _MOST_PROBED = 100
 _STRONGEST = LockMode.AccessExclusiveLock.name
-_SCANS_UNKNOWN = "it runs in transactions of its own, and what they read is not counted in any other"
+_SCANS_UNKNOWN = "its scans cannot be counted: its transactions end before anybody can read their counters"
 
 
 @frozen
 class StatementObservation:
-    """What was seen of one statement.
+    """What was observed of one statement.
 
     Attributes:
-        locks: Share or stronger, on what was there before the migration.
-        rewrites: What has got a new file.
-        index_builds: The same of indexes.
-        long_blocks: What was rewritten or built on while it was blocked, and held rows.
-        not_seen: What could not be seen, and why.
-        held_up_ms: How long pins have held it up, which is no time of its own.
+        locks: Locks of Share or stronger, on relations that existed before the migration.
+        rewrites: Tables and materialized views that got a new file.
+        index_builds: Indexes that were built.
+        long_blocks: Relations with rows that were rewritten, or index-built, while they were blocked.
+        not_seen: What could not be observed, and why.
+        held_up_ms: How long pins have paused it, in milliseconds; not part of its duration.
     """
 
     locks: tuple[Lock, ...] = ()
@@ -54,15 +54,15 @@ class StatementObservation:
 
 @define
 class StatementObserver:
-    """Looks at one statement while it runs, from a thread of its own.
+    """Samples the locks of one statement in a thread.
 
     Attributes:
-        observer_conn: The connection that looks.
-        pins: Hold the statement up.
-        pid: Of the server process that runs the statement.
+        observer_conn: The connection that reads the locks.
+        pins: Pause the statement.
+        pid: The process id of the statement's server process.
         seen: When each lock was first and last seen, in seconds.
-        held_up_s: How long the pins were waited for.
-        fault: Why it could look no longer.
+        held_up_s: How long the statement has waited for the pins, in seconds.
+        fault: Why sampling failed, else ``None``.
     """
 
     observer_conn: Connection[Any]
@@ -75,7 +75,7 @@ class StatementObserver:
     _stop: threading.Event = field(factory=threading.Event)
 
     def watch(self) -> None:
-        """Look until told to stop; whatever happens, let go of the statement at the end."""
+        """Sample until ``stop``; release the pins in any case, or the statement would wait forever."""
         try:
             while not self._stop.wait(_PAUSE_S):
                 self._check_once()
@@ -85,7 +85,7 @@ class StatementObserver:
             self.pins.release()
 
     def stop(self) -> None:
-        """Look no longer."""
+        """End the sampling."""
         self._stop.set()
 
     def _check_once(self) -> None:
@@ -94,7 +94,7 @@ class StatementObserver:
         table, row = self.pins.table, self.pins.rows
         if not blocking & {*table.pids, *row.pids}:
             return
-        # Once more: the first look may have come just before it began to wait.
+        # Read again: the locks may have been read just before the statement began to wait.
         self._read_locks()
         if blocking & set(table.pids):
             table.advance()
@@ -114,18 +114,18 @@ class StatementObserver:
         )
         now = time.perf_counter()
         self._held_now = frozenset((oid, mode) for oid, mode in held if mode in STRONG_MODES)
-        for each in self._held_now:
-            self.seen[each] = (self.seen.get(each, (now, now))[0], now)
+        for pair in self._held_now:
+            self.seen[pair] = (self.seen.get(pair, (now, now))[0], now)
         return frozenset(pids)
 
 
 @define
 class Sampler:
-    """Watches the statements of one rehearsal that have transactions of their own.
+    """Samples the statements of one rehearsal that manage their own transactions.
 
     Attributes:
-        connect: Opens a connection to the database they run in.
-        relations_before: What was there before the migration, by oid.
+        connect: Opens a connection to the database that the rehearsal runs in.
+        relations_before: The relations that existed before the migration, by oid.
     """
 
     connect: Callable[[], Connection[Any]]
@@ -134,7 +134,7 @@ class Sampler:
     _pins: Pins | None = None
 
     def remember(self) -> dict[int, RelationName]:
-        """Note what is there before a migration, and return it."""
+        """Note the relations that exist before a migration, and return them."""
         self.relations_before = read_relations(self._connect_once()[0])
         return self.relations_before
 
@@ -159,14 +159,15 @@ class Sampler:
         record: Callable[[StatementObservation], None],
         line: int | None = None,
     ) -> Iterator[None]:
-        """Watch the statement that runs on ``conn`` in the block, and hand over what was seen of it."""
+        """Sample the statement that runs on ``conn`` in the block, then call ``record`` with the result."""
         observer, pins = self._connect_once()
         members = read_family(conn, sql)
         before = read_files(observer)
         filled = _find_filled(observer, members)
         watch = StatementObserver(observer, pins, _read_pid(conn))
         concurrently = is_concurrent(sql)
-        # What names nothing may be at work on the catalogs, which pins would stand in its way on.
+        # A statement that names no relation (VACUUM of everything) processes pg_class too, and would wait for
+        # its pinned rows there.
         _hold_pins(pins, members if find_names(sql) else (), concurrently=concurrently)
         thread = threading.Thread(target=watch.watch, name="confiture-sampling", daemon=True)
         thread.start()
@@ -204,7 +205,7 @@ class Sampler:
 
     def _build_locks(self, observer: StatementObserver, replaced: frozenset[int]) -> tuple[Lock, ...]:
         found = list_strongest_locks(
-            (each for each in observer.seen if each[0] not in replaced), self.relations_before
+            (pair for pair in observer.seen if pair[0] not in replaced), self.relations_before
         )
         times = {
             (self.relations_before[oid].name, mode): seen
@@ -220,15 +221,15 @@ class Sampler:
         where = "a statement" if line is None else f"line {line}"
         missing = [NotSeen(None, "scans", f"{where}: {_SCANS_UNKNOWN}")]
         if observer.fault:
-            why = f"{where}: the connection that looked at its locks failed: {observer.fault}"
+            why = f"{where}: the connection that sampled its locks failed: {observer.fault}"
             missing.append(NotSeen(None, "locks", why))
         elif observer.pins.rows.lost or not observer.pins.rows.has_rows:
-            why = f"{where}: it could not be held up to its end: a lock held for a moment may be missed"
+            why = f"{where}: it could not be paused until its end, so a very short lock may be missed"
             missing.append(NotSeen(None, "locks", why))
         elif not observer.pins.rows.possible:
             why = (
-                f"{where}: only a superuser can hold it up where it holds most: a lock held for less than "
-                "a millisecond may be missed"
+                f"{where}: only a superuser can pause it where it holds its strongest locks, so a lock held "
+                "for less than a millisecond may be missed"
             )
             missing.append(NotSeen(None, "locks", why))
         return tuple(missing)
@@ -246,36 +247,35 @@ def _hold_pins(pins: Pins, members: tuple[NamedRelation, ...], *, concurrently: 
 
 
 def _is_ordinary(name: str) -> bool:
+    # LOCK TABLE refuses TOAST tables, and the error would lose the pin on the other tables.
     return not name.startswith("pg_toast.")
 
 
 def _find_filled(conn: Connection[Any], members: Iterable[NamedRelation]) -> frozenset[str]:
-    """Return the tables and materialized views among them that hold a row."""
-    each = [member for member in members if member.kind in ("r", "m")]
-    if len(each) <= _MOST_PROBED:
-        return frozenset(member.name for member in each if _holds_rows(conn, member))
-    # Not one by one: by their size.
-    oids = ", ".join(str(member.oid) for member in each)
+    """Return the names of the tables and materialized views that hold a row."""
+    tables = [member for member in members if member.kind in ("r", "m")]
+    if len(tables) <= _MOST_PROBED:
+        return frozenset(member.name for member in tables if _holds_rows(conn, member))
+    oids = ", ".join(str(member.oid) for member in tables)
     sizes = fetch_rows(
         conn, f"SELECT oid::bigint FROM unnest(ARRAY[{oids}]::oid[]) oid WHERE pg_relation_size(oid) > 0"
     )
     filled = {oid for (oid,) in sizes}
-    return frozenset(member.name for member in each if member.oid in filled)
+    return frozenset(member.name for member in tables if member.oid in filled)
 
 
 def _holds_rows(conn: Connection[Any], member: NamedRelation) -> bool:
     try:
         return bool(fetch_rows(conn, f"SELECT 1 FROM ONLY {member.name} LIMIT 1"))
     except psycopg.DatabaseError:
-        # Not to be read, or not filled yet: by its size.
+        # The role may not read it, or it is a materialized view that is not populated: use the file's size.
         return bool(fetch_rows(conn, f"SELECT pg_relation_size({member.oid}::oid) > 0")[0][0])
 
 
 def _find_replaced(conn: Connection[Any], known: Mapping[int, RelationName]) -> frozenset[int]:
-    """Return the indexes that REINDEX CONCURRENTLY has made anew under the same name.
+    """Return the old indexes that REINDEX CONCURRENTLY has replaced under the same name.
 
-    The old one is dropped, under a strong lock, when it has been out of use for a while: that lock is on
-    nothing that anybody can still see.
+    It locks an old index exclusively only after no query uses it any more: that lock blocks nobody.
     """
     now = read_relations(conn)
     names = {relation.name for oid, relation in now.items() if oid not in known}
@@ -297,13 +297,13 @@ _FILES_SQL = """
 
 @frozen
 class RelationFile:
-    """Where one relation lies.
+    """The file of one relation.
 
     Attributes:
-        name: Schema-qualified, quoted only where PostgreSQL would.
-        kind: PostgreSQL's letter: ``r``, ``m`` or ``i``.
+        name: Schema-qualified, quoted only if PostgreSQL would quote it.
+        kind: Its ``relkind``: ``r``, ``m`` or ``i``.
         filenode: The number of its file.
-        table_oid: The oid of an index's table, else 0.
+        table_oid: For an index, the oid of its table; else 0.
     """
 
     name: str
@@ -316,12 +316,12 @@ RelationFiles = Mapping[int, RelationFile]
 
 
 def read_files(conn: Connection[Any]) -> RelationFiles:
-    """Return where each table, materialized view and index lies, by oid; catalogs and TOAST left out."""
+    """Return the file of each table, materialized view and index, by oid, without catalogs and TOAST."""
     return {oid: RelationFile(*rest) for oid, *rest in fetch_rows(conn, _FILES_SQL)}
 
 
 def find_rewritten(before: RelationFiles, after: RelationFiles) -> tuple[str, ...]:
-    """Return the tables and materialized views that have got a new file."""
+    """Return the names of the tables and materialized views that got a new file."""
     return tuple(
         sorted(
             file.name
@@ -332,7 +332,7 @@ def find_rewritten(before: RelationFiles, after: RelationFiles) -> tuple[str, ..
 
 
 def find_built(before: RelationFiles, after: RelationFiles, known: Collection[int]) -> tuple[IndexBuild, ...]:
-    """Return the indexes that were built on tables among ``known``; a new oid is a new index."""
+    """Return the indexes that were built on tables among ``known``."""
     found = (
         IndexBuild(file.name, after[file.table_oid].name, new=oid not in before)
         for oid, file in after.items()

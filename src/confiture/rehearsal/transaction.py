@@ -1,4 +1,4 @@
-"""Rehearse: run a plan for real inside one transaction, and roll it back."""
+"""Rehearse a plan in one transaction, and roll it back."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ if TYPE_CHECKING:
     from confiture.engine.blockers import LockWaitMonitor
     from confiture.rehearsal.trace.trace import Tracer
 
-# A new enum value, pending trigger events: these may fail only because an earlier migration of the
-# plan is not committed.
+# Errors that a run may not have: all migrations of a rehearsal share one transaction, so the earlier ones are
+# not committed. 55P04: a new enum value must be committed before it is used. 55006: a table with pending
+# trigger events cannot be altered.
 _NOT_COMMITTED = {
-    "55P04": "it uses something that an earlier migration of this plan has not committed yet",
+    "55P04": "it uses an enum value that an earlier migration of this plan has not committed yet",
     "55006": "an earlier migration of this plan has left trigger events pending until its commit",
 }
-# What allows no transaction block, a procedure that commits: no fault of a no-transaction migration.
+# A no-transaction migration may do these in a run: VACUUM, or a procedure that commits.
 _NO_TRANSACTION = {
     "25001": "it cannot run inside a transaction",
     "2D000": "it ends transactions itself",
 }
+# Undefined table, column, object, function and schema.
 _UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
 _MAY_COMMIT = ("do_stmt", "call_stmt")
 
@@ -40,9 +42,9 @@ class Rehearsal:
     """One plan, rehearsed in one transaction.
 
     Attributes:
-        runner: Runs each migration, in a savepoint.
-        not_rehearsed_sql: The text of those that could not be rehearsed: what they create is missing later.
-        uncommitted_sql: The text of those that were, and that a run would have committed.
+        runner: Runs each migration in a savepoint.
+        not_rehearsed_sql: The SQL of migrations that were not rehearsed; later ones lack what they create.
+        uncommitted_sql: The SQL of migrations that were rehearsed; a run would have committed it.
     """
 
     runner: Runner
@@ -53,19 +55,19 @@ class Rehearsal:
     def run(
         self, works: Iterable[PreparedMigration], on_result: Callable[[MigrationResult], None]
     ) -> tuple[MigrationResult, ...]:
-        """Rehearse until the first failure; leave nothing behind."""
-        each: list[MigrationResult] = []
+        """Rehearse the migrations until the first failure, and roll everything back."""
+        results: list[MigrationResult] = []
         self.runner.explain_as_not_rehearsed = self._explain_as_not_rehearsed
         with (
             self.runner.run_context.observer.listen(),
             self.runner.run_context.session.transaction(keep=False),
         ):
             for work in works:
-                each.append(self._rehearse_one(work))
-                on_result(each[-1])
-                if each[-1].stopped_by:
+                results.append(self._rehearse_one(work))
+                on_result(results[-1])
+                if results[-1].stopped_by:
                     break
-        return tuple(each)
+        return tuple(results)
 
     def _rehearse_one(self, work: PreparedMigration) -> MigrationResult:
         if reason := _explain_no_transaction(work):
@@ -80,8 +82,9 @@ class Rehearsal:
         return ran
 
     def _explain_as_not_rehearsed(self, error: BaseException) -> str | None:
-        """Say why this failure would not happen where every migration is committed, or ``None``."""
+        """Return why this failure would not happen in a run, which commits each migration, or ``None``."""
         inner = unwrap_hook_error(error)
+        # An error that a hook raised is not explained.
         if not isinstance(inner, psycopg.Error) or inner is not error:
             return None
         primary = inner.diag.message_primary or ""
@@ -91,11 +94,14 @@ class Rehearsal:
             return f"{_NOT_COMMITTED[inner.sqlstate]}: {primary}"
         name = find_first_name(primary) if inner.sqlstate in _UNDEFINED else None
         if name and any(_creates(text, name) for text in self.not_rehearsed_sql):
-            return f"it needs {name!r}, which a migration that could not be rehearsed creates: {primary}"
+            return f"it needs {name!r}, and the migration that creates it could not be rehearsed: {primary}"
         return None
 
     def _depends_on_earlier(self, sqlstate: str, primary: str) -> bool:
-        """Whether an earlier migration is to blame; a value that this one adds itself fails in a run too."""
+        """Return True if an earlier migration may be the cause.
+
+        An enum value that this migration adds itself fails in a run too.
+        """
         name = find_first_name(primary)
         if sqlstate != "55P04" or name is None:
             return bool(self.uncommitted_sql)
@@ -103,7 +109,7 @@ class Rehearsal:
 
 
 def create_tracer(conn: Connection[Any], blockers: LockWaitMonitor, *, explain: bool = False) -> Tracer:
-    """Return who looks on while a plan is rehearsed on ``conn``, and asks for plans where told to."""
+    """Return the tracer of a rehearsal on ``conn``; with ``explain``, it collects plans too."""
     from confiture.rehearsal.trace.auto_explain import AutoExplain
     from confiture.rehearsal.trace.trace import Tracer
 

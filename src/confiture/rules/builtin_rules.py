@@ -1,17 +1,38 @@
-"""The rules that confiture brings, as a plugin would."""
+"""Provide the built-in rules through the same hook that plugins use."""
 
 from __future__ import annotations
 
 from confiture.hooks.spec import hookimpl
-from confiture.rules import columns, compatibility, constraints, indexes, objects, partitions, style, types
-from confiture.rules import lock_duration as holding
-from confiture.rules import suppressions as own
+from confiture.rules import (
+    columns,
+    compatibility,
+    constraints,
+    indexes,
+    lock_duration,
+    objects,
+    partitions,
+    style,
+    suppressions,
+    types,
+)
 from confiture.rules.rule import Rule
 
-_HOMES = (indexes, columns, types, constraints, partitions, objects, holding, compatibility, style, own)
+# `confiture rules` and docs/rules.md list the rules in this order.
+_MODULES = (
+    indexes,
+    columns,
+    types,
+    constraints,
+    partitions,
+    objects,
+    lock_duration,
+    compatibility,
+    style,
+    suppressions,
+)
 
 
 @hookimpl
 def rules() -> list[Rule]:
     """Return the built-in rules, in the order of the documentation."""
-    return [rule for home in _HOMES for rule in home.RULES]
+    return [rule for module in _MODULES for rule in module.RULES]

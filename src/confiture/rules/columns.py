@@ -1,4 +1,4 @@
-"""Rules of new columns."""
+"""Rules about adding columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from confiture.rules.measurements import was_rewritten, was_worked_on
 from confiture.rules.parse_tree import (
     AlterCommand,
-    RelationName,
+    QualifiedName,
     derive_name,
     find_functions,
     list_commands,
@@ -32,9 +32,12 @@ from confiture.rules.schema_model import DomainType
 from confiture.sql.parser import deparse_expression, deparse_type
 from confiture.sql.quote import quote_ident
 
+# Since version 11 PostgreSQL evaluates a default that is not volatile once and stores it in the catalog. A
+# volatile default gives each row its own value, so the table is rewritten. These functions are volatile;
+# of a function in neither list only a rehearsal can tell.
 _VOLATILE_WORDS = """
     clock_timestamp currval gen_random_bytes gen_random_uuid gen_ulid lastval nextval pg_sleep random
-    random_normal setval timeofday txid_current uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4
+    random_normal setval timeofday uuid_generate_v1 uuid_generate_v1mc uuid_generate_v4
     uuidv4 uuidv7
 """
 VOLATILE = frozenset(_VOLATILE_WORDS.split())
@@ -42,9 +45,10 @@ _STABLE_WORDS = """
     abs age array_to_json cardinality char_length concat current_setting date_part date_trunc format
     greatest interval json_build_object jsonb_build_array jsonb_build_object least length lower md5
     now row_to_json statement_timestamp timezone to_char to_json to_jsonb to_timestamp
-    transaction_timestamp trim upper
+    transaction_timestamp trim txid_current upper
 """
 STABLE = frozenset(_STABLE_WORDS.split())
+# The parser leaves serial as it is written; PostgreSQL turns it into a type and a sequence later.
 SERIALS = {
     "serial": "integer",
     "serial4": "integer",
@@ -53,6 +57,7 @@ SERIALS = {
     "smallserial": "smallint",
     "serial2": "smallint",
 }
+# A valid value of each type, as a placeholder in a recipe.
 _NOTHING = {
     "bool": "false",
     "date": "CURRENT_DATE",
@@ -72,54 +77,63 @@ _NOTHING = {
     "inet": "'0.0.0.0'",
 }
 _NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8", "money", "oid")
+# The text does not say if a type is a domain; these certainly are not.
 _BUILT_IN = frozenset(
     (*_NOTHING, *_NUMBERS, *SERIALS, "cidr", "macaddr", "xml", "bit", "varbit", "name", "char")
 )
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
 
-def list_new_columns(piece: ParsedStatement) -> Iterator[tuple[AlterCommand, Any, dict[str, Any]]]:
-    """Yield each column that is added to a table that is there, with its constraints by sort."""
-    if piece.is_new(read_name(piece.stmt.relation)):
+def list_new_columns(statement: ParsedStatement) -> Iterator[tuple[AlterCommand, Any, dict[str, Any]]]:
+    """Yield the command, column and constraints by kind of each column added to an existing table."""
+    if statement.is_new(read_name(statement.stmt.relation)):
         return
-    for command in list_commands(piece.stmt):
+    for command in list_commands(statement.stmt):
         if command.sort == "AT_AddColumn":
             column = command.definition.column_def
-            yield command, column, {each.sort: each.tree for each in list_constraints(column)}
+            yield (
+                command,
+                column,
+                {constraint.sort: constraint.tree for constraint in list_constraints(column)},
+            )
 
 
 def strip_command(command: AlterCommand, *dropped: str) -> AlterCommand:
-    """Return an ADD COLUMN without constraints of these sorts."""
+    """Return a copy of an ADD COLUMN without the constraints of these kinds."""
     tree = type(command.tree)()
     tree.CopyFrom(command.tree)
     column = getattr(tree, "def").column_def
-    kept = [each.tree for each in list_constraints(column) if each.sort not in dropped]
-    copies = [type(each).FromString(each.SerializeToString()) for each in kept]
+    kept = [constraint.tree for constraint in list_constraints(column) if constraint.sort not in dropped]
+    # Copied first: the kept constraints belong to the list that is emptied next.
+    copies = [type(item).FromString(item.SerializeToString()) for item in kept]
     del column.constraints[:]
     for copy in copies:
         column.constraints.add().constraint.CopyFrom(copy)
     return AlterCommand(command.sort, tree)
 
 
-def _write_required(table: RelationName, column: str, wanted: bool) -> tuple[RecipePart, ...]:
+def _write_required(table: QualifiedName, column: str, wanted: bool) -> tuple[RecipePart, ...]:
     return write_not_null(table, column) if wanted else ()
 
 
-def _check_volatile(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_volatile(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         default = constraints.get("CONSTR_DEFAULT")
         if default is None:
             continue
-        called = [each for each in find_functions(default.raw_expr) if each not in STABLE]
-        called.sort(key=lambda each: each not in VOLATILE)
+        called = [function for function in find_functions(default.raw_expr) if function not in STABLE]
+        # A function that is certainly volatile comes first: it decides whether the hit is sure.
+        called.sort(key=lambda text: text not in VOLATILE)
         if called:
-            table, name = read_name(piece.stmt.relation), quote_ident(column.colname)
-            plain = render_alter(piece.stmt, [strip_command(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
+            table, name = read_name(statement.stmt.relation), quote_ident(column.colname)
+            plain = render_alter(statement.stmt, [strip_command(command, "CONSTR_DEFAULT", "CONSTR_NOTNULL")])
             value = deparse_expression(default.raw_expr)
             yield Hit(
-                f"rewrites {table} while reads and writes of it wait: "
+                f"rewrites {table} while blocking reads and writes: "
                 f"{called[0]}() gives every row its own value",
                 str(table),
+                # SET DEFAULT by itself changes only the catalog, and before the backfill so that rows which
+                # are inserted during it have a value.
                 render_recipe(
                     write_part(plain, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};"),
                     write_backfill(table, column.colname),
@@ -129,24 +143,25 @@ def _check_volatile(piece: ParsedStatement) -> Iterator[Hit]:
             )
 
 
-def _check_serial(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_serial(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         serial = SERIALS.get(render_type(column.type_name))
         if not serial and "CONSTR_IDENTITY" not in constraints:
             continue
-        table = read_name(piece.stmt.relation)
+        table = read_name(statement.stmt.relation)
         yield Hit(
-            f"rewrites {table} while reads and writes of it wait: every row is given a number",
+            f"rewrites {table} while blocking reads and writes: every row gets a number",
             str(table),
             _render_serial_recipe(table, column, serial)
             if serial
-            else _render_identity_recipe(table, command, constraints["CONSTR_IDENTITY"], piece.stmt),
+            else _render_identity_recipe(table, command, constraints["CONSTR_IDENTITY"], statement.stmt),
         )
 
 
-def _render_serial_recipe(table: RelationName, column: Any, type_name: str) -> str:
+def _render_serial_recipe(table: QualifiedName, column: Any, type_name: str) -> str:
     name = quote_ident(column.colname)
     sequence = table.name_sibling(derive_name(table.name, column.colname, "seq"))
+    # The steps that `serial` stands for. OWNED BY drops the sequence together with the column.
     return render_recipe(
         write_part(
             f"ALTER TABLE {table} ADD COLUMN {name} {type_name};",
@@ -158,9 +173,11 @@ def _render_serial_recipe(table: RelationName, column: Any, type_name: str) -> s
     )
 
 
-def _render_identity_recipe(table: RelationName, command: AlterCommand, identity: Any, stmt: Any) -> str:
+def _render_identity_recipe(table: QualifiedName, command: AlterCommand, identity: Any, stmt: Any) -> str:
     column = command.definition.column_def.colname
     name, kind = quote_ident(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
+    # ADD GENERATED refuses a column that may be NULL or that has a default. So a temporary sequence numbers
+    # the rows, and the identity goes on with its next value.
     filling = table.name_sibling(derive_name(table.name, column, "filling"))
     first, second = write_not_null(table, column)
     return render_recipe(
@@ -181,27 +198,28 @@ def _render_identity_recipe(table: RelationName, command: AlterCommand, identity
     )
 
 
-def _check_stored(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
+def _check_stored(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
         generated = constraints.get("CONSTR_GENERATED")
         if generated is not None and generated.generated_kind != "v":
-            table = read_name(piece.stmt.relation)
+            table = read_name(statement.stmt.relation)
             yield Hit(
-                f"rewrites {table} while reads and writes of it wait: the value of every row is stored",
+                f"rewrites {table} while blocking reads and writes: every row stores a value",
                 str(table),
-                _render_trigger_recipe(table, column, command, generated, piece.stmt),
+                _render_trigger_recipe(table, column, command, generated, statement.stmt),
             )
 
 
 def _render_trigger_recipe(
-    table: RelationName, column: Any, command: AlterCommand, generated: Any, stmt: Any
+    table: QualifiedName, column: Any, command: AlterCommand, generated: Any, stmt: Any
 ) -> str:
     name, value = quote_ident(column.colname), deparse_expression(generated.raw_expr)
     function = table.name_sibling(derive_name(table.name, column.colname, "kept"))
     trigger = quote_ident(function.name)
+    # The trigger comes before the backfill, so that rows written during it have a value too.
     return render_recipe(
         write_part(
-            f"-- on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
+            f"-- without a rewrite on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
             render_alter(stmt, [strip_command(command, "CONSTR_GENERATED", "CONSTR_NOTNULL")]),
             f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$",
             "BEGIN",
@@ -215,49 +233,52 @@ def _render_trigger_recipe(
     )
 
 
-def _check_domain(piece: ParsedStatement) -> Iterator[Hit]:
-    for _, column, constraints in list_new_columns(piece):
+def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
+    for _, column, constraints in list_new_columns(statement):
         type_name = render_type(column.type_name)
         if type_name in _BUILT_IN or column.type_name.array_bounds or "CONSTR_GENERATED" in constraints:
             continue
-        table = read_name(piece.stmt.relation)
-        domain = piece.reading.known.domains.get(read_name_list(column.type_name.names))
+        table = read_name(statement.stmt.relation)
+        domain = statement.migration.schema.domains.get(read_name_list(column.type_name.names))
         yield Hit(
-            f"rewrites {table}: the CHECK of the domain {type_name} is tried on every row",
+            f"rewrites {table} while blocking reads and writes: "
+            f"every row is checked by the domain {type_name}",
             str(table),
             render_recipe(*_write_checked(table, column, domain)) if domain else None,
         )
 
 
-def _write_checked(table: RelationName, column: Any, domain: DomainType) -> Iterator[RecipePart]:
-    """Add a column of the type below the domain, and the domain's CHECKs to the table."""
+def _write_checked(table: QualifiedName, column: Any, domain: DomainType) -> Iterator[RecipePart]:
+    """Yield migrations that add a column of the domain's base type, with the domain's CHECKs on the table.
+
+    A CHECK of the table can be NOT VALID and validated later; that of a domain is checked at once.
+    """
     name = quote_ident(column.colname)
     checks = [re.sub(r"\bVALUE\b", name, check, flags=re.IGNORECASE) for check in domain.checks]
     names = [
         quote_ident(derive_name(table.name, column.colname, f"check{n or ''}")) for n in range(len(checks))
     ]
     yield write_part(f"ALTER TABLE {table} ADD COLUMN {name} {domain.type_name};")
-    added = (f"ADD CONSTRAINT {n} CHECK ({each}) NOT VALID" for n, each in zip(names, checks, strict=True))
+    added = (f"ADD CONSTRAINT {n} CHECK ({text}) NOT VALID" for n, text in zip(names, checks, strict=True))
     yield write_part(f"ALTER TABLE {table} {', '.join(added)};")
     yield write_part(f"ALTER TABLE {table} {', '.join(f'VALIDATE CONSTRAINT {n}' for n in names)};")
 
 
-def _check_required_without_value(piece: ParsedStatement) -> Iterator[Hit]:
-    for command, column, constraints in list_new_columns(piece):
-        given = {"CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"} & constraints.keys()
+def _check_required_without_value(statement: ParsedStatement) -> Iterator[Hit]:
+    for command, column, constraints in list_new_columns(statement):
+        filled = {"CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"} & constraints.keys()
         required = {"CONSTR_NOTNULL", "CONSTR_PRIMARY"} & constraints.keys()
-        if given or not required or render_type(column.type_name) in SERIALS:
+        if filled or not required or render_type(column.type_name) in SERIALS:
             continue
-        table, name = read_name(piece.stmt.relation), quote_ident(column.colname)
-        default = type(command.tree)()
-        default.CopyFrom(command.tree)
-        plain = render_alter(piece.stmt, [command]).removesuffix(";")
+        table, name = read_name(statement.stmt.relation), quote_ident(column.colname)
+        plain = render_alter(statement.stmt, [command]).removesuffix(";")
         yield Hit(
-            f"fails with error 23502 where {table} has rows: {name} is NOT NULL and has no default",
+            f"fails with error 23502 if {table} has rows: {name} is NOT NULL and has no default",
             str(table),
+            # A constant default needs no rewrite since PostgreSQL 11; the rows keep it after DROP DEFAULT.
             render_recipe(
                 write_part(
-                    f"-- {_render_value(column)}: put what the rows that are there are to have",
+                    f"-- replace {_render_value(column)} with the value for existing rows",
                     f"{plain} DEFAULT {_render_value(column)};",
                     f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT;",
                 )
@@ -277,9 +298,9 @@ RULES = (
         id="add-column-volatile-default",
         severity="error",
         basis="either",
-        summary="ADD COLUMN with a default that differs from row to row",
-        effect="rewrites the table under an AccessExclusive lock; now() would not",
-        risk="nobody reads or writes the table until it is rewritten",
+        summary="ADD COLUMN with a volatile default, which differs from row to row",
+        effect="rewrites the table under an AccessExclusive lock; a stable default, now(), needs no rewrite",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_volatile,
         confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
@@ -292,7 +313,7 @@ RULES = (
         basis="either",
         summary="ADD COLUMN serial, or GENERATED … AS IDENTITY",
         effect="rewrites the table under an AccessExclusive lock to number its rows",
-        risk="nobody reads or writes the table until it is rewritten",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_serial,
         confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
@@ -305,7 +326,7 @@ RULES = (
         basis="either",
         summary="ADD COLUMN … GENERATED ALWAYS AS (…) STORED",
         effect="rewrites the table under an AccessExclusive lock to store the values",
-        risk="nobody reads or writes the table until it is rewritten",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_stored,
         confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
@@ -313,7 +334,7 @@ RULES = (
         example=Example(
             _ORDERS,
             "ALTER TABLE orders ADD COLUMN twice int GENERATED ALWAYS AS (qty * 2) STORED;",
-            differs="a trigger keeps the column instead of PostgreSQL",
+            differs="a trigger maintains the column, which is not a generated column",
         ),
     ),
     Rule(
@@ -322,7 +343,7 @@ RULES = (
         basis="measured",
         summary="ADD COLUMN of a domain with a CHECK",
         effect="rewrites the table under an AccessExclusive lock, although the column is empty",
-        risk="nobody reads or writes the table until it is rewritten",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_domain,
         confirmed_by=was_rewritten,
         kinds=("alter_table_stmt",),
@@ -330,7 +351,7 @@ RULES = (
         example=Example(
             f"{_ORDERS} CREATE DOMAIN tag AS text CHECK (VALUE <> '');",
             "ALTER TABLE orders ADD COLUMN label tag;",
-            differs="the CHECK is the table's, not the domain's",
+            differs="the CHECK belongs to the table, and the column has the domain's base type",
         ),
     ),
     Rule(
@@ -338,8 +359,8 @@ RULES = (
         severity="error",
         basis="static",
         summary="ADD COLUMN … NOT NULL without a default",
-        effect="refuses with error 23502 where there is a row",
-        risk="it passes on an empty database and fails in production",
+        effect="refuses it with error 23502 if the table has a row",
+        risk="the migration passes on an empty database and fails in production",
         check=_check_required_without_value,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),

@@ -1,4 +1,4 @@
-"""Rules of what the running application still uses, and of statements that must fail."""
+"""Rules about what the running application still uses, and about statements that must fail."""
 
 from __future__ import annotations
 
@@ -13,120 +13,126 @@ from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import find_transaction_words
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text NOT NULL, qty int);"
-_WAY = "deploy a version of the application that does without it, and then drop it in a later migration"
-_RENAME = "add the new name beside the old one, move the application over, and then drop the old one"
+_WAY = "deploy a version of the application that does not use it, then drop it in a later migration"
+_RENAME = "add the new name next to the old one, let the application use it, then drop the old one"
 
 
-def _check_drop_column(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    if read_enum_name(piece.stmt, "objtype") == "OBJECT_TABLE" and not piece.is_new(table):
-        for command in list_commands(piece.stmt):
+def _check_drop_column(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    if read_enum_name(statement.stmt, "objtype") == "OBJECT_TABLE" and not statement.is_new(table):
+        for command in list_commands(statement.stmt):
             if command.sort == "AT_DropColumn":
-                yield Hit(f"drops {table}.{quote_ident(command.tree.name)}, and what is in it", str(table))
+                yield Hit(f"drops {table}.{quote_ident(command.tree.name)} with its data", str(table))
 
 
-def _check_drop_not_null(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
-        if command.sort == "AT_DropNotNull" and not piece.is_new(table):
+def _check_drop_not_null(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
+        if command.sort == "AT_DropNotNull" and not statement.is_new(table):
             yield Hit(
-                f"lets {table}.{quote_ident(command.tree.name)} be NULL: is its reader ready for that?",
+                f"allows NULL in {table}.{quote_ident(command.tree.name)}: can the application read it?",
                 str(table),
             )
 
 
-def _check_drop_table(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "remove_type") == "OBJECT_TABLE":
-        for table in (read_name_list(each.list.items) for each in piece.stmt.objects):
-            if not piece.is_new(table):
-                yield Hit(f"drops {table}, and what is in it", str(table))
+def _check_drop_table(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "remove_type") == "OBJECT_TABLE":
+        for table in (read_name_list(item.list.items) for item in statement.stmt.objects):
+            if not statement.is_new(table):
+                yield Hit(f"drops {table} with its data", str(table))
 
 
-def _check_drop_schema(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "remove_type") == "OBJECT_SCHEMA":
-        for each in piece.stmt.objects:
-            yield Hit(f"drops the schema {quote_ident(each.string.sval)}, and what is in it")
+def _check_drop_schema(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "remove_type") == "OBJECT_SCHEMA":
+        for item in statement.stmt.objects:
+            yield Hit(f"drops the schema {quote_ident(item.string.sval)} with its objects")
 
 
-def _check_drop_database(piece: ParsedStatement) -> Iterator[Hit]:
-    yield Hit(f"drops the database {quote_ident(piece.stmt.dbname)}")
+def _check_drop_database(statement: ParsedStatement) -> Iterator[Hit]:
+    yield Hit(f"drops the database {quote_ident(statement.stmt.dbname)}")
 
 
 def _make_rename_check(sort: str, words: str) -> Any:
-    def hits(piece: ParsedStatement) -> Iterator[Hit]:
-        stmt = piece.stmt
+    def check(statement: ParsedStatement) -> Iterator[Hit]:
+        stmt = statement.stmt
         if read_enum_name(stmt, "rename_type") != sort:
             return
         if stmt.HasField("relation"):
             table = read_name(stmt.relation)
-            if not piece.is_new(table):
+            if not statement.is_new(table):
                 old = f"{table}.{quote_ident(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
                 yield Hit(f"renames the {words} {old} to {quote_ident(stmt.newname)}", str(table))
         else:
             yield Hit(f"renames the {words} {quote_ident(stmt.subname)} to {quote_ident(stmt.newname)}")
 
-    return hits
+    return check
 
 
-def _check_move(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if stmt.HasField("relation") and not piece.is_new(read_name(stmt.relation)):
+def _check_move(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if stmt.HasField("relation") and not statement.is_new(read_name(stmt.relation)):
         table = read_name(stmt.relation)
         yield Hit(f"moves {table} to the schema {quote_ident(stmt.newschema)}", str(table))
 
 
-def _check_rename_table(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.kind == "alter_object_schema_stmt":
-        yield from _check_move(piece)
+def _check_rename_table(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.kind == "alter_object_schema_stmt":
+        yield from _check_move(statement)
     else:
-        yield from _make_rename_check("OBJECT_TABLE", "table")(piece)
+        yield from _make_rename_check("OBJECT_TABLE", "table")(statement)
 
 
-def _check_rename_enum(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.stmt.old_val:
-        name = read_name_list(piece.stmt.type_name)
-        yield Hit(f"renames the value {piece.stmt.old_val!r} of {name} to {piece.stmt.new_val!r}")
+def _check_rename_enum(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.stmt.old_val:
+        name = read_name_list(statement.stmt.type_name)
+        yield Hit(f"renames the value {statement.stmt.old_val!r} of {name} to {statement.stmt.new_val!r}")
 
 
-def _check_rls(reading: ParsedMigration) -> Iterator[Hit]:
-    policies = {read_name(each.stmt.table) for each in reading.pieces if each.kind == "create_policy_stmt"}
-    for piece in reading.pieces:
-        if piece.kind == "alter_table_stmt" and read_name(piece.stmt.relation) not in policies:
-            for command in list_commands(piece.stmt):
+def _check_rls(migration: ParsedMigration) -> Iterator[Hit]:
+    policies = {
+        read_name(inner.stmt.table) for inner in migration.statements if inner.kind == "create_policy_stmt"
+    }
+    for statement in migration.statements:
+        if statement.kind == "alter_table_stmt" and read_name(statement.stmt.relation) not in policies:
+            for command in list_commands(statement.stmt):
                 if command.sort == "AT_EnableRowSecurity":
-                    table = read_name(piece.stmt.relation)
+                    table = read_name(statement.stmt.relation)
                     yield Hit(
-                        f"enables row security on {table}, and no policy lets anyone in",
+                        f"enables row security on {table}, but creates no policy that shows a row to anyone",
                         str(table),
-                        line=piece.line,
+                        line=statement.line,
                     )
 
 
-def _check_control(piece: ParsedStatement) -> Iterator[Hit]:
-    words = find_transaction_words(piece.kind, piece.node, piece.sql)
+def _check_control(statement: ParsedStatement) -> Iterator[Hit]:
+    words = find_transaction_words(statement.kind, statement.node, statement.sql)
     if words:
-        yield Hit(f"{words} in a migration: confiture begins and ends the transaction itself")
+        yield Hit(f"{words} in a migration: confiture itself begins and ends the transaction")
 
 
-def _check_uncommitted(reading: ParsedMigration) -> Iterator[Hit]:
-    opened: int | None = None
-    for piece in reading.pieces:
-        if piece.kind == "transaction_stmt":
-            words = find_transaction_words(piece.kind, piece.node, piece.sql) or ""
+def _check_uncommitted(migration: ParsedMigration) -> Iterator[Hit]:
+    begin_line: int | None = None
+    for statement in migration.statements:
+        if statement.kind == "transaction_stmt":
+            words = find_transaction_words(statement.kind, statement.node, statement.sql) or ""
             if words in ("BEGIN", "START"):
-                opened = piece.line
+                begin_line = statement.line
             elif words in ("COMMIT", "END", "ROLLBACK", "ABORT"):
-                opened = None
-    if opened is not None:
-        yield Hit("begins a transaction that is not committed", line=opened)
+                begin_line = None
+    if begin_line is not None:
+        yield Hit("begins a transaction and does not commit it", line=begin_line)
 
 
-def _check_duplicates(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    listed = stmt.target_list if piece.kind == "update_stmt" else stmt.cols
-    names = [each.res_target.name for each in listed if not each.res_target.indirection]
-    for name in dict.fromkeys(each for each in names if names.count(each) > 1):
-        yield Hit(f"assigns {quote_ident(name)} twice: error 42601 or 42701", str(read_name(stmt.relation)))
+def _check_duplicates(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    targets = stmt.target_list if statement.kind == "update_stmt" else stmt.cols
+    # Indirection is `col[1]` or `col.field`: several parts of one column may be assigned.
+    names = [target.res_target.name for target in targets if not target.res_target.indirection]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield Hit(
+            f"assigns {quote_ident(name)} twice and fails with error 42601 or 42701",
+            str(read_name(stmt.relation)),
+        )
 
 
 def _make_rule(
@@ -137,7 +143,7 @@ def _make_rule(
     remedy: str,
     dangerous: str,
     schema: str = _ORDERS,
-    effect: str = "does it at once",
+    effect: str = "makes the change visible to everybody as soon as the migration commits",
     **more: Any,
 ) -> Rule:
     return Rule(
@@ -153,7 +159,7 @@ def _make_rule(
     )
 
 
-_OLD = "the version of the application that runs meanwhile still uses it, and fails"
+_OLD = "the version of the application that is still running uses it, and fails"
 
 RULES = (
     _make_rule(
@@ -193,9 +199,10 @@ RULES = (
         "warning",
         "DROP DATABASE",
         "everything in it is lost",
-        "do it by hand",
+        "drop it by hand",
         "DROP DATABASE jam;",
         "CREATE DATABASE jam;",
+        effect="refuses it inside a transaction; outside one it deletes the database immediately",
         check=_check_drop_database,
         kinds=("dropdb_stmt",),
     ),
@@ -203,8 +210,8 @@ RULES = (
         "drop-not-null",
         "warning",
         "DROP NOT NULL",
-        "who reads the column may not be ready for a NULL",
-        "deploy what reads NULLs first",
+        "code that reads the column may not expect a NULL",
+        "first deploy a version of the application that accepts a NULL",
         "ALTER TABLE orders ALTER COLUMN note DROP NOT NULL;",
         check=_check_drop_not_null,
         kinds=("alter_table_stmt",),
@@ -256,18 +263,18 @@ RULES = (
         "enable-rls-without-policy",
         "warning",
         "ENABLE ROW LEVEL SECURITY without a policy",
-        "everyone but the owner sees an empty table",
+        "everybody but the owner sees an empty table",
         "create the policies in the same migration",
         "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;",
-        effect="lets nobody but the owner see a row",
+        effect="shows rows only to the owner, and to superusers and roles with BYPASSRLS",
         check_migration=_check_rls,
     ),
     _make_rule(
         "transaction-control-in-migration",
         "error",
         "BEGIN, COMMIT, ROLLBACK, SAVEPOINT",
-        "what was to be applied whole or not at all would be committed in pieces: confiture refuses it",
-        "take it out; what must be committed apart goes into a migration of its own",
+        "the migration would be committed in pieces, not as a whole or not at all; confiture refuses it",
+        "remove it; put what must be committed separately into another migration",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;\nCOMMIT;",
         effect="ends the transaction that confiture began",
         check=_check_control,
@@ -277,10 +284,10 @@ RULES = (
         "uncommitted-transaction",
         "error",
         "BEGIN without COMMIT",
-        "the migration would be lost",
-        "take BEGIN out: confiture begins and ends the transaction itself",
+        "the changes of the migration would be lost",
+        "remove BEGIN: confiture itself begins and ends the transaction",
         "BEGIN;\nALTER TABLE orders ADD COLUMN code text;",
-        effect="rolls back what is not committed",
+        effect="rolls back a transaction that is not committed",
         check_migration=_check_uncommitted,
     ),
     _make_rule(
@@ -288,9 +295,9 @@ RULES = (
         "error",
         "one column assigned twice",
         "the migration fails",
-        "assign it once",
+        "assign the column once",
         "UPDATE orders SET qty = 1, qty = 2 WHERE id = 1;",
-        effect="refuses with error 42601",
+        effect="refuses it with error 42601, or 42701 for INSERT",
         check=_check_duplicates,
         kinds=("update_stmt", "insert_stmt"),
     ),

@@ -1,4 +1,4 @@
-"""Rules of constraints: checking rows, building indexes, and both under a strong lock."""
+"""Rules about constraints: scans and index builds under a strong lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from confiture.rules.indexes import render_concurrently
 from confiture.rules.measurements import was_scanned, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
-    RelationName,
+    QualifiedName,
     derive_name,
     find_columns,
     find_constraints,
@@ -37,31 +37,37 @@ _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _CUSTOMER = "CREATE TABLE customer (id bigint PRIMARY KEY);"
 
 
-def _list_added(piece: ParsedStatement, sort: str) -> Iterator[ParsedConstraint]:
-    """Yield the constraints of a sort that are added, checked at once, to a table that is there."""
-    if read_enum_name(piece.stmt, "objtype") != "OBJECT_TABLE" or piece.is_new(
-        read_name(piece.stmt.relation)
+def _list_added(statement: ParsedStatement, sort: str) -> Iterator[ParsedConstraint]:
+    """Yield the constraints of a kind that are added to an existing table and checked at once."""
+    # NOT VALID is checked later, and USING INDEX builds nothing.
+    if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE" or statement.is_new(
+        read_name(statement.stmt.relation)
     ):
         return
-    for constraint in list_added_constraints(piece.stmt):
+    for constraint in list_added_constraints(statement.stmt):
         if constraint.sort == sort and not constraint.tree.skip_validation and not constraint.tree.indexname:
             yield constraint
 
 
-def _check_check_constraint(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_CHECK"):
-        table = read_name(piece.stmt.relation)
-        columns = find_columns(each.tree.raw_expr)
-        name = each.tree.conname or derive_name(table.name, columns[0] if len(columns) == 1 else "", "check")
+def _check_check_constraint(statement: ParsedStatement) -> Iterator[Hit]:
+    for constraint in _list_added(statement, "CONSTR_CHECK"):
+        table = read_name(statement.stmt.relation)
+        columns = find_columns(constraint.tree.raw_expr)
+        name = constraint.tree.conname or derive_name(
+            table.name, columns[0] if len(columns) == 1 else "", "check"
+        )
         yield Hit(
-            f"reads all of {table} while reads and writes of it wait: every row is checked",
+            f"scans all of {table} while blocking reads and writes: every row is checked",
             str(table),
-            render_recipe(*_write_column_first(piece.stmt, each), *split_validation(piece.stmt, each, name)),
+            render_recipe(
+                *_write_column_first(statement.stmt, constraint),
+                *split_validation(statement.stmt, constraint, name),
+            ),
         )
 
 
 def _write_column_first(stmt: Any, constraint: ParsedConstraint) -> tuple[RecipePart, ...]:
-    """Add the new column without the constraint behind it."""
+    """Return a migration that adds the column without the constraint; none for a table constraint."""
     from confiture.rules.columns import strip_command
     from confiture.rules.recipes import render_alter
 
@@ -74,212 +80,240 @@ def _write_column_first(stmt: Any, constraint: ParsedConstraint) -> tuple[Recipe
     return ()
 
 
-def _check_foreign(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_FOREIGN"):
-        table, other = read_name(piece.stmt.relation), read_name(each.tree.pktable)
-        name = each.tree.conname or derive_name(table.name, "_".join(list_keys(each)), "fkey")
-        # A new column without a default holds nothing to be checked.
-        empty = each.column is not None and not _has_default(each.column)
+def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
+    for constraint in _list_added(statement, "CONSTR_FOREIGN"):
+        table, other = read_name(statement.stmt.relation), read_name(constraint.tree.pktable)
+        name = constraint.tree.conname or derive_name(table.name, "_".join(list_keys(constraint)), "fkey")
+        # A new column without a default holds only NULLs: nothing to check, but both tables are locked.
+        empty = constraint.column is not None and not _has_default(constraint.column)
         yield Hit(
-            f"locks {table} and {other}: writes to both wait"
+            f"blocks writes of {table} and {other} until the migration ends"
             if empty
-            else f"reads all of {table} while writes to it and to {other} wait",
+            else f"scans all of {table} while blocking writes of it and of {other}",
             str(table),
-            render_recipe(*_write_column_first(piece.stmt, each), *split_validation(piece.stmt, each, name)),
+            render_recipe(
+                *_write_column_first(statement.stmt, constraint),
+                *split_validation(statement.stmt, constraint, name),
+            ),
             severity="warning" if empty else None,
         )
 
 
 def _has_default(column: Any) -> bool:
-    return any(each.sort in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for each in list_constraints(column))
+    return any(
+        constraint.sort in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for constraint in list_constraints(column)
+    )
 
 
-def _was_foreign_locked(hit: Hit, piece: ParsedStatement) -> bool:
+def _was_foreign_locked(hit: Hit, statement: ParsedStatement) -> bool:
     return (
-        bool(piece.report and piece.report.locks) if hit.severity == "warning" else was_worked_on(hit, piece)
+        bool(statement.report and statement.report.locks)
+        if hit.severity == "warning"
+        else was_worked_on(hit, statement)
     )
 
 
 def _write_indexed(
-    piece: ParsedStatement, constraint: ParsedConstraint, label: str, name: str
+    statement: ParsedStatement, constraint: ParsedConstraint, label: str, name: str
 ) -> tuple[RecipePart, ...]:
-    """Build the index beside the traffic, then make the constraint of it."""
+    """Return migrations that build the index CONCURRENTLY, then add the constraint with USING INDEX.
+
+    USING INDEX still takes an AccessExclusive lock, but only briefly because nothing is built under it.
+    """
     from postgast.pg_query_pb2 import IndexStmt
 
-    table = read_name(piece.stmt.relation)
+    table = read_name(statement.stmt.relation)
+    # The index has the constraint's name, because PostgreSQL renames it to that anyway. USING INDEX accepts
+    # only a btree index.
     index = IndexStmt(idxname=name, access_method="btree", unique=True, concurrent=True)
-    index.relation.CopyFrom(piece.stmt.relation)
+    index.relation.CopyFrom(statement.stmt.relation)
     index.nulls_not_distinct = constraint.tree.nulls_not_distinct
     for key in list_keys(constraint):
         index.index_params.add().index_elem.name = key
-    for each in constraint.tree.including:
-        index.index_including_params.add().index_elem.name = each.string.sval
+    for item in constraint.tree.including:
+        index.index_including_params.add().index_elem.name = item.string.sval
     deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
     deferred += " INITIALLY DEFERRED" if constraint.tree.initdeferred else ""
     index_name = quote_ident(name)
     add = f"ALTER TABLE {table} ADD CONSTRAINT {index_name} {label} USING INDEX {index_name}{deferred};"
     return (
-        *_write_column_first(piece.stmt, constraint),
+        *_write_column_first(statement.stmt, constraint),
         write_non_transactional(render_concurrently(index)),
         write_part(add),
     )
 
 
-def _check_unique(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_UNIQUE"):
-        table = read_name(piece.stmt.relation)
-        name = each.tree.conname or derive_name(table.name, "_".join(list_keys(each)), "key")
+def _check_unique(statement: ParsedStatement) -> Iterator[Hit]:
+    for constraint in _list_added(statement, "CONSTR_UNIQUE"):
+        table = read_name(statement.stmt.relation)
+        name = constraint.tree.conname or derive_name(table.name, "_".join(list_keys(constraint)), "key")
         yield Hit(
-            f"builds an index on {table} while reads and writes of it wait",
+            f"builds an index on {table} while blocking reads and writes",
             str(table),
-            render_recipe(*_write_indexed(piece, each, "UNIQUE", name)),
+            render_recipe(*_write_indexed(statement, constraint, "UNIQUE", name)),
         )
 
 
-def _check_primary(piece: ParsedStatement) -> Iterator[Hit]:
-    for each in _list_added(piece, "CONSTR_PRIMARY"):
-        table = read_name(piece.stmt.relation)
-        name = each.tree.conname or derive_name(table.name, "", "pkey")
-        filled = () if each.column is not None else write_not_null(table, *list_keys(each))
+def _check_primary(statement: ParsedStatement) -> Iterator[Hit]:
+    for constraint in _list_added(statement, "CONSTR_PRIMARY"):
+        table = read_name(statement.stmt.relation)
+        name = constraint.tree.conname or derive_name(table.name, "", "pkey")
+        # A column that is not NOT NULL yet would be scanned by ADD PRIMARY KEY USING INDEX.
+        filled = () if constraint.column is not None else write_not_null(table, *list_keys(constraint))
         yield Hit(
-            f"builds an index on {table} while reads and writes of it wait",
+            f"builds an index on {table} while blocking reads and writes",
             str(table),
-            render_recipe(*filled, *_write_indexed(piece, each, "PRIMARY KEY", name)),
+            render_recipe(*filled, *_write_indexed(statement, constraint, "PRIMARY KEY", name)),
         )
 
 
-def _check_primary_of_index(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.is_new(read_name(piece.stmt.relation)):
+def _check_primary_of_index(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.is_new(read_name(statement.stmt.relation)):
         return
-    for constraint in list_added_constraints(piece.stmt):
+    for constraint in list_added_constraints(statement.stmt):
         if constraint.sort == "CONSTR_PRIMARY" and constraint.tree.indexname:
-            table = read_name(piece.stmt.relation)
+            table = read_name(statement.stmt.relation)
             yield Hit(
-                f"reads all of {table} while reads and writes of it wait: "
+                f"scans all of {table} while blocking reads and writes: "
                 "a column of the index is not NOT NULL yet",
                 str(table),
-                render_recipe(*_write_filled_first(piece, constraint, table)),
+                render_recipe(*_write_filled_first(statement, constraint, table)),
             )
 
 
 def _write_filled_first(
-    piece: ParsedStatement, constraint: ParsedConstraint, table: RelationName
+    statement: ParsedStatement, constraint: ParsedConstraint, table: QualifiedName
 ) -> Iterator[RecipePart]:
-    """Make the columns of the index NOT NULL, those that the migrations before tell."""
+    """Yield migrations that make the columns of the index NOT NULL first.
+
+    They have a placeholder for the columns if neither the plan nor the catalog has the index.
+    """
     index = table.name_sibling(constraint.tree.indexname)
-    _, columns = piece.reading.known.indexes.get(index, (table, (f"column of {index}",)))
+    _, columns = statement.migration.schema.indexes.get(index, (table, (f"column of {index}",)))
     yield from write_not_null(table, *columns)
-    yield write_part(f"{piece.sql.rstrip().rstrip(';')};")
+    yield write_part(f"{statement.sql.rstrip().rstrip(';')};")
 
 
-def _check_exclude(piece: ParsedStatement) -> Iterator[Hit]:
-    for _ in _list_added(piece, "CONSTR_EXCLUSION"):
-        table = read_name(piece.stmt.relation)
-        yield Hit(f"builds an index on {table} while reads and writes of it wait", str(table))
+def _check_exclude(statement: ParsedStatement) -> Iterator[Hit]:
+    # No recipe: PostgreSQL accepts neither NOT VALID nor USING INDEX for an exclusion constraint.
+    for _ in _list_added(statement, "CONSTR_EXCLUSION"):
+        table = read_name(statement.stmt.relation)
+        yield Hit(f"builds an index on {table} while blocking reads and writes", str(table))
 
 
-def _check_set_not_null(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.is_new(read_name(piece.stmt.relation)):
+def _check_set_not_null(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.is_new(read_name(statement.stmt.relation)):
         return
-    columns = [command.tree.name for command in list_commands(piece.stmt) if command.sort == "AT_SetNotNull"]
+    columns = [
+        command.tree.name for command in list_commands(statement.stmt) if command.sort == "AT_SetNotNull"
+    ]
     if columns:
-        table = read_name(piece.stmt.relation)
+        table = read_name(statement.stmt.relation)
         yield Hit(
-            f"reads all of {table} while reads and writes of it wait: no CHECK proves "
+            f"scans all of {table} while blocking reads and writes: no CHECK proves "
             f"that {', '.join(map(quote_ident, columns))} holds no NULL",
             str(table),
             render_recipe(*write_not_null(table, *columns)),
         )
 
 
-def _check_same_transaction(piece: ParsedStatement) -> Iterator[Hit]:
-    """Find a VALIDATE whose constraint, or whose table's strong lock, is of the same transaction."""
-    if not piece.reading.transactional:
+def _check_same_transaction(statement: ParsedStatement) -> Iterator[Hit]:
+    """Find a VALIDATE in the same transaction as the ADD … NOT VALID of its constraint.
+
+    VALIDATE itself takes a weak lock, but the strong lock of ADD is held until the transaction ends.
+    """
+    if not statement.migration.transactional:
         return
-    table = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
-        if command.sort == "AT_ValidateConstraint" and not piece.is_new(table):
-            adding = next(_find_adding(piece, table, command.tree.name), None)
+    table = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
+        if command.sort == "AT_ValidateConstraint" and not statement.is_new(table):
+            adding = next(_find_adding(statement, table, command.tree.name), None)
             if adding is not None:
                 yield Hit(
-                    f"reads all of {table} under the lock that line {adding.line} has taken",
+                    f"scans all of {table} under the lock that line {adding.line} took",
                     str(table),
-                    render_recipe(write_part(_render_sql(adding)), write_part(_render_sql(piece))),
+                    render_recipe(write_part(_render_sql(adding)), write_part(_render_sql(statement))),
                 )
 
 
-def _find_adding(piece: ParsedStatement, table: RelationName, constraint: str) -> Iterator[ParsedStatement]:
-    for each in piece.earlier_statements:
-        if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
+def _find_adding(
+    statement: ParsedStatement, table: QualifiedName, constraint: str
+) -> Iterator[ParsedStatement]:
+    for inner in statement.earlier_statements:
+        if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
             names = [
                 added.tree.conname
-                for added in list_added_constraints(each.stmt)
+                for added in list_added_constraints(inner.stmt)
                 if added.tree.skip_validation
             ]
+            # An unnamed constraint gets its name from PostgreSQL; it may be the one that is validated.
             if constraint in names or "" in names:
-                yield each
+                yield inner
 
 
-def _render_sql(piece: ParsedStatement) -> str:
-    return f"{piece.sql.rstrip().rstrip(';')};"
+def _render_sql(statement: ParsedStatement) -> str:
+    return f"{statement.sql.rstrip().rstrip(';')};"
 
 
-def _check_new_table(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    for each in find_constraints(piece.stmt):
-        other = read_name(each.pktable) if each.HasField("pktable") else table
-        if other != table and not piece.is_new(other):
-            yield Hit(f"locks {other} until the end of the migration: writes to it wait", str(other))
+def _check_new_table(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    # The new table is empty, so nothing is scanned. But a foreign key creates triggers on the other table.
+    for constraint in find_constraints(statement.stmt):
+        other = read_name(constraint.pktable) if constraint.HasField("pktable") else table
+        if other != table and not statement.is_new(other):
+            yield Hit(f"blocks writes of {other} until the migration ends", str(other))
 
 
-def _was_named_locked(hit: Hit, piece: ParsedStatement) -> bool:
-    return any(hit.relation and lock.relation.endswith(hit.relation) for lock in _find_locks(piece))
+def _was_named_locked(hit: Hit, statement: ParsedStatement) -> bool:
+    return any(hit.relation and lock.relation.endswith(hit.relation) for lock in _find_locks(statement))
 
 
-def _find_locks(piece: ParsedStatement) -> tuple[Any, ...]:
-    return piece.report.locks if piece.report else ()
+def _find_locks(statement: ParsedStatement) -> tuple[Any, ...]:
+    return statement.report.locks if statement.report else ()
 
 
-def _check_drop_foreign(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.report is None:
+def _check_drop_foreign(statement: ParsedStatement) -> Iterator[Hit]:
+    # The text of DROP TABLE does not name the other table: only the locks of a rehearsal show it.
+    if statement.report is None:
         return
-    dropped = _list_dropped(piece)
-    parents = _find_partition_keys(piece, dropped)
+    dropped = _list_dropped(statement)
+    parents = _find_partition_keys(statement, dropped)
     others = [
         lock.relation
-        for lock in _find_locks(piece)
+        for lock in _find_locks(statement)
         if dropped
         and lock.kind == "table"
         and not any(name.is_rel(lock.relation) for name in dropped + parents)
     ]
-    if others and (piece.kind == "drop_stmt" or _drops_constraint(piece)):
-        yield Hit(f"locks {others[0]} too: reads and writes of it wait", others[0])
+    if others and (statement.kind == "drop_stmt" or _drops_constraint(statement)):
+        yield Hit(f"blocks reads and writes of {others[0]} too, until the migration ends", others[0])
 
 
-def _find_partition_keys(piece: ParsedStatement, dropped: list[RelationName]) -> list[RelationName]:
-    """Return what is locked as parent or as partition of what is dropped, not for a foreign key."""
-    family = list(piece.reading.known.partitions.items())
-    below = [child for child, parent in family if parent in dropped]
-    for child, parent in family:
-        below += [child] if parent in below else []
-    return [*below, *(parent for _, parent in family)]
+def _find_partition_keys(statement: ParsedStatement, dropped: list[QualifiedName]) -> list[QualifiedName]:
+    """Return the parents and partitions of the dropped tables: they are not locked for a foreign key."""
+    pairs = list(statement.migration.schema.partitions.items())
+    descendants = [child for child, parent in pairs if parent in dropped]
+    for child, parent in pairs:
+        descendants += [child] if parent in descendants else []
+    return [*descendants, *(parent for _, parent in pairs)]
 
 
-def _drops_constraint(piece: ParsedStatement) -> bool:
-    return any(command.sort == "AT_DropConstraint" for command in list_commands(piece.stmt))
+def _drops_constraint(statement: ParsedStatement) -> bool:
+    return any(command.sort == "AT_DropConstraint" for command in list_commands(statement.stmt))
 
 
-def _list_dropped(piece: ParsedStatement) -> list[RelationName]:
-    if piece.kind == "alter_table_stmt":
-        return [read_name(piece.stmt.relation)]
-    if read_enum_name(piece.stmt, "remove_type") != "OBJECT_TABLE":
+def _list_dropped(statement: ParsedStatement) -> list[QualifiedName]:
+    if statement.kind == "alter_table_stmt":
+        return [read_name(statement.stmt.relation)]
+    if read_enum_name(statement.stmt, "remove_type") != "OBJECT_TABLE":
         return []
-    return [read_name_list(each.list.items) for each in piece.stmt.objects]
+    return [read_name_list(item.list.items) for item in statement.stmt.objects]
 
 
-def _check_domain(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
+def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
     domain = read_name_list(stmt.type_name)
+    # The letters of AlterDomainStmt: C adds a constraint, O sets NOT NULL, V validates a constraint.
     if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
         constraint = getattr(stmt, "def").constraint
         name = quote_ident(constraint.conname or derive_name(domain.name, "", "check"))
@@ -287,21 +321,22 @@ def _check_domain(piece: ParsedStatement) -> Iterator[Hit]:
 
         check = deparse_expression(constraint.raw_expr)
         yield Hit(
-            f"reads all of every table with a column of {domain} while writes to it wait",
+            f"scans every table with a column of {domain} while blocking writes",
             None,
             render_recipe(
                 write_part(
-                    "-- VALIDATE would read the tables while writes to them wait",
+                    "-- without VALIDATE, which would scan the tables while blocking writes",
                     f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;",
                 )
             ),
         )
     elif stmt.subtype == "V":
-        yield Hit(f"reads all of every table with a column of {domain} while writes to it wait")
+        yield Hit(f"scans every table with a column of {domain} while blocking writes")
     elif stmt.subtype == "O":
+        # NOT NULL of a domain cannot be NOT VALID, a CHECK can.
         name = quote_ident(derive_name(domain.name, "", "filled"))
         yield Hit(
-            f"reads all of every table with a column of {domain} while writes to it wait",
+            f"scans every table with a column of {domain} while blocking writes",
             None,
             render_recipe(
                 write_part(
@@ -320,7 +355,7 @@ def _make_long_rule(
         basis=basis,
         summary=summary,
         effect=effect,
-        risk=more.pop("risk", "nobody reads or writes the table until the last row is looked at"),
+        risk=more.pop("risk", "reads and writes of the table are blocked for the whole scan"),
         check=check,
         confirmed_by=more.pop("confirmed_by", was_worked_on),
         kinds=more.pop("kinds", ("alter_table_stmt",)),
@@ -334,7 +369,7 @@ RULES = (
         "set-not-null-scan",
         "measured",
         "SET NOT NULL without a CHECK that proves it",
-        "reads the whole table under an AccessExclusive lock; a valid CHECK (c IS NOT NULL) spares it that",
+        "scans the whole table under an AccessExclusive lock, unless a valid CHECK (c IS NOT NULL) proves it",
         _check_set_not_null,
         Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
         confirmed_by=was_scanned,
@@ -344,7 +379,7 @@ RULES = (
         "add-check-validated",
         "either",
         "ADD CHECK without NOT VALID",
-        "reads the whole table under an AccessExclusive lock",
+        "scans the whole table under an AccessExclusive lock",
         _check_check_constraint,
         Example(_ORDERS, "ALTER TABLE orders ADD CHECK (qty > 0);"),
         subcommands=("AT_AddConstraint", "AT_AddColumn"),
@@ -353,10 +388,10 @@ RULES = (
         "add-fk-validated",
         "either",
         "ADD FOREIGN KEY without NOT VALID",
-        "reads the whole table under a ShareRowExclusive lock on it and on the table that it refers to",
+        "scans the whole table under a ShareRowExclusive lock on it and on the referenced table",
         _check_foreign,
         Example(_ORDERS + _CUSTOMER, "ALTER TABLE orders ADD FOREIGN KEY (qty) REFERENCES customer (id);"),
-        risk="writes to both tables wait until the last row is looked up",
+        risk="writes of both tables are blocked until every row is looked up",
         confirmed_by=_was_foreign_locked,
         subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
@@ -364,14 +399,14 @@ RULES = (
         "validate-in-same-transaction",
         "either",
         "NOT VALID and VALIDATE in one transaction",
-        "keeps the strong lock of the ADD until the end, and reads the whole table under it",
+        "holds the strong lock of ADD until the transaction ends, and scans the whole table under it",
         _check_same_transaction,
         Example(
             _ORDERS,
             "ALTER TABLE orders ADD CONSTRAINT orders_qty_check CHECK (qty > 0) NOT VALID;\n"
             "ALTER TABLE orders VALIDATE CONSTRAINT orders_qty_check;",
         ),
-        risk="NOT VALID has gained nothing: the table is blocked as without it",
+        risk="the table is blocked for the whole scan, as it would be without NOT VALID",
         subcommands=("AT_ValidateConstraint",),
     ),
     _make_long_rule(
@@ -381,24 +416,24 @@ RULES = (
         "builds the index under an AccessExclusive lock",
         _check_unique,
         Example(_ORDERS, "ALTER TABLE orders ADD UNIQUE (note);"),
-        risk="nobody reads or writes the table until the index is built",
+        risk="reads and writes of the table are blocked until the index is built",
         subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _make_long_rule(
         "add-pk-builds-index",
         "either",
         "ADD PRIMARY KEY without USING INDEX",
-        "builds the index under an AccessExclusive lock, and reads the table for NULLs",
+        "builds the index under an AccessExclusive lock, and scans the table for NULLs",
         _check_primary,
         Example("CREATE TABLE raw (id bigint, note text);", "ALTER TABLE raw ADD PRIMARY KEY (id);"),
-        risk="nobody reads or writes the table until the index is built",
+        risk="reads and writes of the table are blocked until the index is built",
         subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     _make_long_rule(
         "pk-using-nullable-index",
         "measured",
         "PRIMARY KEY USING INDEX on a column that may be NULL",
-        "reads the whole table under an AccessExclusive lock to make the column NOT NULL",
+        "scans the whole table under an AccessExclusive lock to make the column NOT NULL",
         _check_primary_of_index,
         Example(
             "CREATE TABLE raw (id bigint, note text); CREATE UNIQUE INDEX raw_id_key ON raw (id);",
@@ -411,35 +446,35 @@ RULES = (
         "add-exclusion-constraint",
         "either",
         "ADD … EXCLUDE",
-        "builds the index under an AccessExclusive lock; there is no form of it that does not",
+        "builds the index under an AccessExclusive lock; it has no concurrent form",
         _check_exclude,
         Example(_ORDERS, "ALTER TABLE orders ADD EXCLUDE USING btree (note WITH =);"),
-        risk="nobody reads or writes the table until the index is built",
-        remedy="a quiet window",
+        risk="reads and writes of the table are blocked until the index is built",
+        remedy="run it at a time with little traffic",
         subcommands=("AT_AddConstraint", "AT_AddColumn"),
     ),
     Rule(
         id="new-table-fk-locks-referenced",
         severity="warning",
         basis="measured",
-        summary="a new table that REFERENCES an old one",
-        effect="takes a ShareRowExclusive lock on the old table until the migration's end",
-        risk="writes to the old table wait for all the rest of the migration",
+        summary="a new table that REFERENCES an existing one",
+        effect="takes a ShareRowExclusive lock on the referenced table until the migration ends",
+        risk="writes of the referenced table are blocked for the rest of the migration",
         check=_check_new_table,
         confirmed_by=_was_named_locked,
         kinds=("create_stmt",),
         example=Example(
             _CUSTOMER, "CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));"
         ),
-        remedy="make it the last statement of a short migration, with a lock_timeout",
+        remedy="make it the last statement of a short migration with a lock_timeout",
     ),
     Rule(
         id="drop-fk-locks-both",
         severity="warning",
         basis="measured",
-        summary="dropping a foreign key, or its table",
-        effect="takes an AccessExclusive lock on both tables",
-        risk="reads and writes of the other table wait too, which nobody expects",
+        summary="dropping a foreign key, or a table that has one",
+        effect="takes an AccessExclusive lock on both tables, because each has triggers of the foreign key",
+        risk="reads and writes of the other table are blocked too, though the statement may not name it",
         check=_check_drop_foreign,
         rehearsed_only=True,
         kinds=("alter_table_stmt", "drop_stmt"),
@@ -447,22 +482,22 @@ RULES = (
             f"{_CUSTOMER} CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));",
             "DROP TABLE badge;",
         ),
-        remedy="a short migration with a lock_timeout",
+        remedy="drop it in a short migration with a lock_timeout",
     ),
     Rule(
         id="domain-constraint-validated",
         severity="error",
         basis="either",
         summary="ALTER DOMAIN ADD CHECK, SET NOT NULL or VALIDATE",
-        effect="reads every table with a column of the domain under a Share lock",
-        risk="writes to all these tables wait",
+        effect="scans every table with a column of the domain under a Share lock",
+        risk="writes of all these tables are blocked",
         check=_check_domain,
         confirmed_by=was_worked_on,
         kinds=("alter_domain_stmt",),
         example=Example(
             "CREATE DOMAIN amount AS int; CREATE TABLE tally (id int PRIMARY KEY, a amount);",
             "ALTER DOMAIN amount ADD CONSTRAINT amount_check CHECK (VALUE > 0);",
-            differs="the CHECK is not tried on what is there",
+            differs="the CHECK is not validated for existing rows",
         ),
     ),
 )

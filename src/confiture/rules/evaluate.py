@@ -1,4 +1,4 @@
-"""Decide: which rules a plan breaks, with what severity, and whether that was measured."""
+"""Apply the rules to a plan: which findings it has, how severe they are, and whether they were measured."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ NO_SEVERITIES: Mapping[str, Severity] = {}
 
 @frozen
 class RuleMatch:
-    """What a rule says of a piece, and how it knows."""
+    """A hit that stands, the statement it is about, and whether it rests on a measurement."""
 
     rule: Rule
     hit: Hit
-    piece: ParsedStatement
+    statement: ParsedStatement
     basis: Basis
 
 
 @define
 class RuleSet:
-    """The rules by the statements they look at.
+    """The rules to apply, selected by statement.
 
     Attributes:
-        rules: All that are not off.
-        severities: By rule, where they differ from its own.
-        known: The ids of all rules, those that are off included.
-        silenced: Those that somebody has switched off.
-        undecided: Those that only a rehearsal could judge in what was read: their statements were there.
-        wide: Those that look at a whole migration.
+        rules: All rules that are not off.
+        severities: The configured severities, by rule id.
+        known: The ids of all rules, including those that are off.
+        silenced: The rules that the configuration switches off.
+        undecided: The ids of rules that found something which only a rehearsal can confirm. ``lint`` lists
+            them in a note.
+        wide: The rules that look at a whole migration.
     """
 
     rules: Sequence[Rule]
@@ -59,27 +60,26 @@ class RuleSet:
     def _list_migration_rules(self) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if rule.check_migration)
 
-    def select_for_statement(self, piece: ParsedStatement) -> tuple[Rule, ...]:
-        """Return the rules to ask of a statement, each list of them made once."""
-        altered = piece.kind == "alter_table_stmt"
-        sorts = frozenset(command.sort for command in list_commands(piece.stmt)) if altered else None
-        asking = piece.kind, sorts, piece.report is not None, piece.inside
-        if asking not in self._by_statement:
-            self._by_statement[asking] = tuple(rule for rule in self.rules if self._applies(rule, *asking))
-        return self._by_statement[asking]
+    def select_for_statement(self, statement: ParsedStatement) -> tuple[Rule, ...]:
+        """Return the rules that apply to a statement."""
+        altered = statement.kind == "alter_table_stmt"
+        sorts = frozenset(command.sort for command in list_commands(statement.stmt)) if altered else None
+        key = statement.kind, sorts, statement.report is not None, statement.inside
+        # Cached, because a folder has many statements and few different keys.
+        if key not in self._by_statement:
+            self._by_statement[key] = tuple(rule for rule in self.rules if self._applies(rule, *key))
+        return self._by_statement[key]
 
     def _applies(
         self, rule: Rule, kind: str, sorts: frozenset[str] | None, rehearsed: bool, inside: bool
     ) -> bool:
-        """Whether a rule looks at such a statement; of an ALTER TABLE, at one of its commands.
-
-        What only a rehearsal decides is not asked again without one: that it is open is known.
-        """
+        """Return True if a rule looks at such statements or, in an ALTER TABLE, at one of its commands."""
         if rule.check is None or (rule.kinds and kind not in rule.kinds):
             return False
-        # A rule for any kind judges what was measured, and that is of the block as a whole.
+        # A rule for all kinds judges the measurement, and that belongs to the DO block as a whole.
         if inside and not rule.kinds:
             return False
+        # Without a rehearsal such a rule can only become undecided, and it already is: do not call it again.
         if not rehearsed and (
             rule.rehearsed_only or (rule.basis == "measured" and rule.id in self.undecided)
         ):
@@ -87,190 +87,213 @@ class RuleSet:
         return sorts is None or not rule.subcommands or not sorts.isdisjoint(rule.subcommands)
 
     def mark_undecided(self, rule: Rule) -> None:
-        """Note that only a rehearsal can judge it."""
+        """Note that only a rehearsal can confirm what the rule found."""
         if rule.id not in self.undecided:
             self.undecided.add(rule.id)
+            # The cached selections still contain the rule.
             self._by_statement.clear()
 
     def choose_severity(self, rule: Rule, hit: Hit) -> Severity:
-        """Return how bad it is."""
+        """Return the severity of a hit: as configured, else as the hit says, else the rule's default."""
         return self.severities.get(rule.id) or hit.severity or rule.severity
 
 
 def select_rules(rules: Iterable[Rule], severities: Mapping[str, Severity] = NO_SEVERITIES) -> RuleSet:
-    """Return the rules that are to be kept; what is off is left out."""
-    each = tuple(rules)
-    kept = [rule for rule in each if severities.get(rule.id, rule.severity) != "off"]
-    silenced = [rule for rule in each if severities.get(rule.id) == "off"]
-    return RuleSet(kept, severities, tuple(rule.id for rule in each), silenced)
+    """Return the rule set to apply: the rules that are not off, with the configured severities."""
+    known = tuple(rules)
+    kept = [rule for rule in known if severities.get(rule.id, rule.severity) != "off"]
+    silenced = [rule for rule in known if severities.get(rule.id) == "off"]
+    return RuleSet(kept, severities, tuple(rule.id for rule in known), silenced)
 
 
 def find_findings(
-    readings: Sequence[ParsedMigration], book: RuleSet, *, empty: Collection[str] = (), strict: bool = False
+    migrations: Sequence[ParsedMigration],
+    rule_set: RuleSet,
+    *,
+    empty: Collection[str] = (),
+    strict: bool = False,
 ) -> tuple[Finding, ...]:
-    """Return what is to be known of these migrations, in their order, by line.
+    """Return the findings about these migrations, in the order of migrations and lines.
 
     Args:
-        readings: The migrations, with what a rehearsal saw where there was one.
-        book: The rules.
-        empty: Relations that held no rows when it was rehearsed.
-        strict: Whether an ignore needs a reason.
+        migrations: The migrations, with the reports of their rehearsal if there was one.
+        rule_set: The rules.
+        empty: Relations that held no rows in the rehearsal.
+        strict: True if an ignore needs a reason.
     """
     return tuple(
-        each
-        for reading in readings
-        for each in _keep_worst(tuple(_judge_migration(reading, book, empty, strict)))
+        finding
+        for migration in migrations
+        for finding in _keep_worst(tuple(_judge_migration(migration, rule_set, empty, strict)))
     )
 
 
-def _keep_worst(each: Sequence[Finding]) -> Iterator[Finding]:
-    """Leave out what one rule says of a line where it says worse of it."""
-    errors = {(one.rule, one.line) for one in each if one.severity == "error"}
-    yield from (one for one in each if one.severity == "error" or (one.rule, one.line) not in errors)
+def _keep_worst(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Drop a milder finding if the same rule reports an error on the same line."""
+    errors = {(finding.rule, finding.line) for finding in findings if finding.severity == "error"}
+    for finding in findings:
+        if finding.severity == "error" or (finding.rule, finding.line) not in errors:
+            yield finding
 
 
 def has_failure(findings: Iterable[Finding], fail_on: FailOn = "error") -> bool:
-    """Whether one of the findings is as bad as what the gate is to fail on."""
-    bad = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
-    return any(finding.severity in bad and not finding.ignored for finding in findings)
+    """Return True if a finding that is not ignored is at least as severe as ``fail_on``."""
+    failing = {"error": ("error",), "warning": ("error", "warning"), "never": ()}[fail_on]
+    return any(finding.severity in failing and not finding.ignored for finding in findings)
 
 
 def _judge_migration(
-    reading: ParsedMigration, book: RuleSet, empty: Collection[str], strict: bool
+    migration: ParsedMigration, rule_set: RuleSet, empty: Collection[str], strict: bool
 ) -> Iterator[Finding]:
-    ignored = Suppressions(reading, book.rules)
-    counted = Counter[tuple[str, str]]()
-    verdicts = sorted(_find_matches(reading, book, empty, ignored), key=_get_place)
-    for verdict in verdicts:
-        severity = book.choose_severity(verdict.rule, verdict.hit)
+    suppressions = Suppressions(migration, rule_set.rules)
+    occurrences = Counter[tuple[str, str]]()
+    # Sorted before the occurrences are counted: a fingerprint must not depend on the order of the rules.
+    matches = sorted(_find_matches(migration, rule_set, empty, suppressions), key=_get_place)
+    for match in matches:
+        severity = rule_set.choose_severity(match.rule, match.hit)
         if severity == "off":
             continue
-        same = verdict.rule.id, normalize_sql(verdict.piece.sql)
-        counted[same] += 1
-        measured = verdict.basis == "measured"
+        key = match.rule.id, normalize_sql(match.statement.sql)
+        occurrences[key] += 1
+        measured = match.basis == "measured"
         yield Finding(
-            rule=verdict.rule.id,
+            rule=match.rule.id,
             severity=severity,
-            migration=reading.version,
-            file=reading.file,
-            line=verdict.hit.line or verdict.piece.line,
-            relation=find_relation(verdict.hit, verdict.piece) if measured else verdict.hit.relation,
-            message=render_measured(verdict.hit, verdict.piece) if measured else verdict.hit.message,
-            recipe=verdict.hit.recipe,
-            basis=verdict.basis,
-            ignored=ignored.suppresses(verdict.rule.id, verdict.piece),
-            fingerprint=make_fingerprint(verdict.rule.id, reading.file, verdict.piece.sql, counted[same]),
+            migration=migration.version,
+            file=migration.file,
+            line=match.hit.line or match.statement.line,
+            relation=find_relation(match.hit, match.statement) if measured else match.hit.relation,
+            message=render_measured(match.hit, match.statement) if measured else match.hit.message,
+            recipe=match.hit.recipe,
+            basis=match.basis,
+            ignored=suppressions.suppresses(match.rule.id, match.statement),
+            fingerprint=make_fingerprint(
+                match.rule.id, migration.file, match.statement.sql, occurrences[key]
+            ),
         )
-    if ignored.has_any:
-        yield from ignored.find_findings(book.severities, strict=strict)
+    if suppressions.has_any:
+        yield from suppressions.find_findings(rule_set.severities, strict=strict)
 
 
-def _get_place(verdict: RuleMatch) -> tuple[int, str]:
-    return verdict.hit.line or verdict.piece.line, verdict.rule.id
+def _get_place(match: RuleMatch) -> tuple[int, str]:
+    return match.hit.line or match.statement.line, match.rule.id
 
 
 def _find_matches(
-    reading: ParsedMigration, book: RuleSet, empty: Collection[str], ignored: Suppressions
+    migration: ParsedMigration, rule_set: RuleSet, empty: Collection[str], suppressions: Suppressions
 ) -> Iterator[RuleMatch]:
-    for piece in reading.pieces:
+    for statement in migration.statements:
         named = False
-        for each in _list_with_inner(piece):
-            for rule in book.select_for_statement(each):
-                for hit in _check_statement(rule, each):
-                    ignored.note_match(rule.id, piece)
-                    verdict = _judge_hit(rule, hit, each, empty)
-                    if piece.report is None and (rule.basis == "measured" or not hit.sure):
-                        book.mark_undecided(rule)
-                    if verdict:
-                        named = named or verdict.basis == "measured"
-                        yield verdict
-        if not named and list_long_blocks(piece) and not _is_silenced(book, piece):
-            unnamed = (rule for rule in book.rules if rule.id == LONG_BLOCK)
-            yield from (RuleMatch(rule, _make_unnamed_hit(piece), piece, "measured") for rule in unnamed)
-    for rule in book.wide:
-        for hit in rule.check_migration(reading) if rule.check_migration else ():
-            piece = _find_statement(reading, hit.line)
-            ignored.note_match(rule.id, piece)
-            yield RuleMatch(rule, hit, piece, "measured" if rule.basis == "measured" else "static")
+        for inner in _list_with_inner(statement):
+            for rule in rule_set.select_for_statement(inner):
+                for hit in _check_statement(rule, inner):
+                    # Before the hit is judged: an ignore of a hit that the rehearsal withdraws is not unused.
+                    suppressions.note_match(rule.id, statement)
+                    match = _judge_hit(rule, hit, inner, empty)
+                    if statement.report is None and (rule.basis == "measured" or not hit.sure):
+                        rule_set.mark_undecided(rule)
+                    if match:
+                        named = named or match.basis == "measured"
+                        yield match
+        # The catch-all: a measured long block must not stay silent because no rule knows the statement.
+        if not named and list_long_blocks(statement) and not _is_silenced(rule_set, statement):
+            unnamed = (rule for rule in rule_set.rules if rule.id == LONG_BLOCK)
+            yield from (
+                RuleMatch(rule, _make_unnamed_hit(statement), statement, "measured") for rule in unnamed
+            )
+    for rule in rule_set.wide:
+        for hit in rule.check_migration(migration) if rule.check_migration else ():
+            statement = _find_statement(migration, hit.line)
+            suppressions.note_match(rule.id, statement)
+            yield RuleMatch(rule, hit, statement, "measured" if rule.basis == "measured" else "static")
 
 
-def _list_with_inner(piece: ParsedStatement) -> tuple[ParsedStatement, ...]:
-    """Return the statement and, if it was rehearsed, those in its DO block.
+def _list_with_inner(statement: ParsedStatement) -> tuple[ParsedStatement, ...]:
+    """Return the statement and, if it was rehearsed, the statements inside its DO block.
 
-    The text of a block does not tell which of its branches runs: only a rehearsal can confirm a finding.
+    The text of a block does not tell which branches run, so only a rehearsal can confirm a finding there.
     """
-    return (piece, *piece.inner_statements) if piece.report is not None else (piece,)
+    return (statement, *statement.inner_statements) if statement.report is not None else (statement,)
 
 
-def _is_silenced(book: RuleSet, piece: ParsedStatement) -> bool:
-    """Whether a rule that would name this statement is switched off: the catch-all is silent then too."""
+def _is_silenced(rule_set: RuleSet, statement: ParsedStatement) -> bool:
+    """Return True if a rule that is switched off would report this statement.
+
+    The catch-all must then stay silent, or the finding would come back under another name.
+    """
     return any(
-        _check_statement(rule, each)
-        for each in _list_with_inner(piece)
-        for rule in book.silenced
-        if rule.check and (each.kind in rule.kinds or not (rule.kinds or each.inside))
+        _check_statement(rule, inner)
+        for inner in _list_with_inner(statement)
+        for rule in rule_set.silenced
+        if rule.check and (inner.kind in rule.kinds or not (rule.kinds or inner.inside))
     )
 
 
-def _check_statement(rule: Rule, piece: ParsedStatement) -> list[Hit]:
+def _check_statement(rule: Rule, statement: ParsedStatement) -> list[Hit]:
     try:
-        return list(rule.check(piece)) if rule.check else []
+        return list(rule.check(statement)) if rule.check else []
     except Exception as error:
         raise PluginFault(
-            f"the rule {rule.id} failed at {piece.reading.file}:{piece.line} with "
+            f"the rule {rule.id} failed at {statement.migration.file}:{statement.line} with "
             f"{type(error).__name__}: {error}",
-            hint=f'it can be switched off: severity = {{{rule.id} = "off"}}',
+            hint=f'to switch the rule off, configure severity = {{{rule.id} = "off"}}',
         ) from error
 
 
-def _make_unnamed_hit(piece: ParsedStatement) -> Hit:
-    return Hit(message="", relation=list_long_blocks(piece)[0])
+def _make_unnamed_hit(statement: ParsedStatement) -> Hit:
+    return Hit(message="", relation=list_long_blocks(statement)[0])
 
 
-def _find_statement(reading: ParsedMigration, line: int | None) -> ParsedStatement:
-    """Return the statement of a line, for its ignores and its fingerprint."""
-    for piece in reading.pieces:
-        if piece.line == line:
-            return piece
-    return reading.pieces[0] if reading.pieces else ParsedStatement("", line or 1, "", None, reading)
+def _find_statement(migration: ParsedMigration, line: int | None) -> ParsedStatement:
+    """Return the statement on a line, which has the ignores and makes the fingerprint of a finding there."""
+    for statement in migration.statements:
+        if statement.line == line:
+            return statement
+    return (
+        migration.statements[0]
+        if migration.statements
+        else ParsedStatement("", line or 1, "", None, migration)
+    )
 
 
-def _judge_hit(rule: Rule, hit: Hit, piece: ParsedStatement, empty: Collection[str]) -> RuleMatch | None:
-    """Return what becomes of a hit: measured, static, or nothing where the rehearsal says otherwise."""
-    rehearsed = piece.report is not None and piece.report.not_rehearsed is None
+def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collection[str]) -> RuleMatch | None:
+    """Return the hit as a measured or static match, or ``None`` if the rehearsal does not confirm it."""
+    rehearsed = statement.report is not None and statement.report.not_rehearsed is None
     if not rehearsed:
-        certain = rule.basis != "measured" and hit.sure and not piece.inside
-        return RuleMatch(rule, hit, piece, "static") if certain else None
+        # A rehearsal in a transaction cannot run CREATE INDEX CONCURRENTLY, for example: the text decides.
+        certain = rule.basis != "measured" and hit.sure and not statement.inside
+        return RuleMatch(rule, hit, statement, "static") if certain else None
     if rule.basis == "static":
         return (
             None
-            if piece.inside
-            else RuleMatch(rule, hit, piece, "measured" if list_long_blocks(piece) else "static")
+            if statement.inside
+            else RuleMatch(rule, hit, statement, "measured" if list_long_blocks(statement) else "static")
         )
-    if rule.confirmed_by is None or rule.confirmed_by(hit, piece):
-        return RuleMatch(rule, _soften(rule, hit, piece), piece, "measured")
-    if rule.basis == "measured" or piece.inside or not hit.sure or not _is_empty(hit, piece, empty):
+    if rule.confirmed_by is None or rule.confirmed_by(hit, statement):
+        return RuleMatch(rule, _soften(rule, hit, statement), statement, "measured")
+    # The rehearsal contradicts the text. On an empty table it proves nothing, so there the text still counts.
+    if rule.basis == "measured" or statement.inside or not hit.sure or not _is_empty(hit, statement, empty):
         return None
-    return RuleMatch(rule, hit, piece, "static")
+    return RuleMatch(rule, hit, statement, "static")
 
 
-def _soften(rule: Rule, hit: Hit, piece: ParsedStatement) -> Hit:
-    """Return the hit, milder where a rule of long blocks met an empty table in the rehearsal."""
+def _soften(rule: Rule, hit: Hit, statement: ParsedStatement) -> Hit:
+    """Return the hit, as a warning if a rule about long blocks was confirmed on a table without rows."""
     if (
         rule.basis == "measured"
         and rule.severity == "error"
         and rule.confirmed_by
-        and not list_long_blocks(piece)
+        and not list_long_blocks(statement)
     ):
         return evolve(hit, severity="warning")
     return hit
 
 
-def _is_empty(hit: Hit, piece: ParsedStatement, empty: Collection[str]) -> bool:
-    """Whether the rehearsal could show nothing, because there was no row to read."""
-    worked = list_worked_on(piece)
-    if worked and not list_long_blocks(piece):
+def _is_empty(hit: Hit, statement: ParsedStatement, empty: Collection[str]) -> bool:
+    """Return True if the rehearsal proves nothing because the relation had no rows."""
+    worked = list_worked_on(statement)
+    if worked and not list_long_blocks(statement):
         return True
     return hit.relation is not None and any(
-        each == hit.relation or each.endswith(f".{hit.relation}") for each in empty
+        name == hit.relation or name.endswith(f".{hit.relation}") for name in empty
     )

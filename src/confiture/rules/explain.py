@@ -1,4 +1,4 @@
-"""A rule in words, with the recipe that it makes of its own example."""
+"""Explain a rule in words, with the recipe that it writes for its own example."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.rule import Example, Rule, Severity
 from confiture.sql.script import read_sql_text
 
-# The letters of the JSON of `confiture rules`, which stay as they are.
+# The JSON of `confiture rules` uses these letters; they are part of its contract.
 _BASIS = {"static": "S", "measured": "D", "either": "S+D"}
 OUTSIDE = "-- confiture: no-transaction\n"
 
 
 def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanation:
-    """Return a rule in words."""
+    """Return the explanation that ``confiture rules`` and the documentation show."""
     example = rule.example
     return RuleExplanation(
         rule=rule.id,
@@ -34,24 +34,26 @@ def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanatio
 
 
 def render_dangerous(example: Example) -> str:
-    """Return the text of the example's migration."""
+    """Return the example's migration file as text."""
     return example.dangerous if example.transactional else OUTSIDE + example.dangerous
 
 
 def read_example(example: Example) -> ParsedMigration:
-    """Return the example's migration as the rules read it, its schema being there before."""
+    """Return the example's migration, parsed and linked to the schema that it changes."""
     root = Path.cwd()
-    readings = []
+    migrations = []
     for version, name, text in (("1", "schema", example.schema), ("2", "example", render_dangerous(example))):
         parsed = read_sql_text(text or "SELECT 1", root / f"{version}_{name}.sql", keep_refused=True)
         assert parsed is not None
-        readings.append(parse_migration(version, name, parsed, root))
-    link_plan(readings)
-    return readings[1]
+        migrations.append(parse_migration(version, name, parsed, root))
+    link_plan(migrations)
+    return migrations[1]
 
 
-def find_recipe(rule: Rule, reading: ParsedMigration) -> str | None:
-    """Return the recipe that a rule makes of a migration, from its text alone."""
-    found = [hit for piece in reading.pieces for hit in (rule.check(piece) if rule.check else ())]
-    found += rule.check_migration(reading) if rule.check_migration else ()
-    return next((hit.recipe for hit in found if hit.recipe), None)
+def find_recipe(rule: Rule, migration: ParsedMigration) -> str | None:
+    """Return the first recipe that a rule writes for a migration from its text alone, if any."""
+    hits = [
+        hit for statement in migration.statements for hit in (rule.check(statement) if rule.check else ())
+    ]
+    hits += rule.check_migration(migration) if rule.check_migration else ()
+    return next((hit.recipe for hit in hits if hit.recipe), None)

@@ -1,4 +1,4 @@
-"""What makes a finding the same one after lines were added above it."""
+"""Recognize a finding again after its line number has changed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ _LENGTH = 32
 
 
 def make_fingerprint(rule: str, file: str, sql: str, occurrence: int) -> str:
-    """Return the same word for the same rule, file and statement, wherever in the file that stands.
+    """Return an identifier that stays the same if the statement moves within its file.
 
-    ``occurrence`` tells apart statements that are the same, and several findings of one.
+    ``occurrence`` distinguishes equal statements in one file, and several findings about one statement.
     """
+    # A NUL cannot occur in SQL text or in a path, so different parts never join to the same text.
+    # surrogatepass: a path that is not valid UTF-8 contains surrogates.
     text = "\0".join((rule, file, normalize_sql(sql), str(occurrence)))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_LENGTH]
 
 
 def normalize_sql(sql: str) -> str:
-    """Return a statement with one space where there is any white space."""
+    """Return the statement with each run of whitespace replaced by one space."""
     return " ".join(sql.split())

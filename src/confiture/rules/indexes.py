@@ -1,4 +1,4 @@
-"""Rules of indexes: building, dropping and rebuilding them."""
+"""Rules about building, dropping and rebuilding indexes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.measurements import was_worked_on
-from confiture.rules.parse_tree import RelationName, derive_name, find_columns, read_name, read_name_list
+from confiture.rules.parse_tree import QualifiedName, derive_name, find_columns, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import render_recipe, write_non_transactional, write_part
 from confiture.rules.rule import Example, Hit, Rule
@@ -19,7 +19,7 @@ _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
 
 def name_index(stmt: Any) -> str:
-    """Return the index's name, PostgreSQL's own where none is written."""
+    """Return the name of the index, or the one that PostgreSQL chooses if the text has none."""
     if stmt.idxname:
         return str(stmt.idxname)
     words = [
@@ -37,51 +37,55 @@ def render_concurrently(stmt: Any) -> str:
     """Return a CREATE INDEX as CREATE INDEX CONCURRENTLY."""
     copied = type(stmt)()
     copied.CopyFrom(stmt)
+    # The name is written out: if the build fails, the invalid index can be found and dropped by it.
     copied.concurrent, copied.idxname = True, name_index(stmt)
     return f"{render_created(copied)};"
 
 
 def render_created(stmt: Any) -> str:
-    """Return a CREATE INDEX as SQL; the method that PostgreSQL takes anyway is left out."""
+    """Return a CREATE INDEX as SQL, without USING btree, which is the default."""
     return deparse_statement("index_stmt", stmt).replace(" USING btree (", " (", 1)
 
 
-def _is_plain_build(piece: ParsedStatement) -> bool:
-    stmt = piece.stmt
-    return not stmt.concurrent and stmt.relation.inh and not piece.is_new(read_name(stmt.relation))
+def _is_plain_build(statement: ParsedStatement) -> bool:
+    stmt = statement.stmt
+    # `inh` is false for ON ONLY: of a partitioned table that builds nothing.
+    return not stmt.concurrent and stmt.relation.inh and not statement.is_new(read_name(stmt.relation))
 
 
-def _check_not_concurrent(piece: ParsedStatement) -> Iterator[Hit]:
-    if _is_plain_build(piece) and not _list_built_partitions(piece):
-        table = read_name(piece.stmt.relation)
+def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
+    if _is_plain_build(statement) and not _list_built_partitions(statement):
+        table = read_name(statement.stmt.relation)
         yield Hit(
-            f"builds an index on {table} while writes to it wait",
+            f"builds an index on {table} while blocking writes",
             str(table),
-            render_recipe(write_non_transactional(render_concurrently(piece.stmt))),
+            render_recipe(write_non_transactional(render_concurrently(statement.stmt))),
         )
 
 
-def _list_built_partitions(piece: ParsedStatement) -> tuple[str, ...]:
-    """Return the other tables that indexes were built on: the partitions."""
-    table = read_name(piece.stmt.relation)
-    builds = piece.report.index_builds if piece.report else ()
+def _list_built_partitions(statement: ParsedStatement) -> tuple[str, ...]:
+    """Return the partitions that the rehearsal built indexes on."""
+    table = read_name(statement.stmt.relation)
+    builds = statement.report.index_builds if statement.report else ()
     return tuple(dict.fromkeys(build.table for build in builds if not table.is_rel(build.table)))
 
 
-def _check_recurses(piece: ParsedStatement) -> Iterator[Hit]:
-    if not _is_plain_build(piece):
+def _check_recurses(statement: ParsedStatement) -> Iterator[Hit]:
+    if not _is_plain_build(statement):
         return
-    table = read_name(piece.stmt.relation)
+    table = read_name(statement.stmt.relation)
     yield Hit(
-        f"builds an index on every partition of {table} while writes to them wait",
+        f"builds an index on every partition of {table} while blocking writes to all of them",
         str(table),
         _render_index_by_partition(
-            piece.stmt, table, _list_built_partitions(piece) or (f"{table}_partition",)
+            statement.stmt, table, _list_built_partitions(statement) or (f"{table}_partition",)
         ),
     )
 
 
-def _render_index_by_partition(stmt: Any, table: RelationName, partitions: tuple[str, ...]) -> str:
+def _render_index_by_partition(stmt: Any, table: QualifiedName, partitions: tuple[str, ...]) -> str:
+    # CREATE INDEX CONCURRENTLY refuses a partitioned table. ON ONLY creates the parent's index without
+    # building anything; it becomes valid when an index of every partition is attached.
     name = name_index(stmt)
     parent = type(stmt)()
     parent.CopyFrom(stmt)
@@ -102,30 +106,33 @@ def _render_index_by_partition(stmt: Any, table: RelationName, partitions: tuple
     )
 
 
-def _is_recursive(_: Hit, piece: ParsedStatement) -> bool:
-    return bool(_list_built_partitions(piece))
+def _is_recursive(_: Hit, statement: ParsedStatement) -> bool:
+    return bool(_list_built_partitions(statement))
 
 
-def _check_drop(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
+def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
     if read_enum_name(stmt, "remove_type") != "OBJECT_INDEX" or stmt.concurrent:
         return
-    names = [read_name_list(each.list.items) for each in stmt.objects]
-    there = [name for name in names if not piece.is_new(name)]
-    exists = "IF EXISTS " if stmt.missing_ok else ""
-    if there:
+    names = [read_name_list(item.list.items) for item in stmt.objects]
+    existing = [name for name in names if not statement.is_new(name)]
+    if_exists = "IF EXISTS " if stmt.missing_ok else ""
+    if existing:
         yield Hit(
-            f"drops {', '.join(map(str, there))} while reads and writes of its table wait",
-            str(there[0]),
+            f"drops {', '.join(map(str, existing))} while blocking reads and writes of the table",
+            str(existing[0]),
+            # DROP INDEX CONCURRENTLY accepts only one index at a time.
             render_recipe(
-                write_non_transactional(*(f"DROP INDEX CONCURRENTLY {exists}{each};" for each in there))
+                write_non_transactional(
+                    *(f"DROP INDEX CONCURRENTLY {if_exists}{index};" for index in existing)
+                )
             ),
         )
 
 
-def _check_reindex(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if describe_non_transactional(piece).endswith("CONCURRENTLY"):
+def _check_reindex(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if describe_non_transactional(statement).endswith("CONCURRENTLY"):
         return
     sort = read_enum_name(stmt, "kind").removeprefix("REINDEX_OBJECT_")
     target = (
@@ -135,38 +142,38 @@ def _check_reindex(piece: ParsedStatement) -> Iterator[Hit]:
         if stmt.name
         else ""
     )
-    if stmt.HasField("relation") and piece.is_new(read_name(stmt.relation)):
+    if stmt.HasField("relation") and statement.is_new(read_name(stmt.relation)):
         return
     yield Hit(
         f"rebuilds {'the index' if sort == 'INDEX' else 'every index of'} {target or 'the database'} "
-        "while writes wait, and reads that would use it",
+        "while blocking writes of the table, and reads that open the index",
         target or None,
         render_recipe(write_non_transactional(f"REINDEX {sort} CONCURRENTLY {target}".rstrip() + ";")),
     )
 
 
-def describe_non_transactional(piece: ParsedStatement) -> str:
-    """Return what a statement is called that cannot run in a transaction, else nothing."""
-    found = find_transaction_refusal(piece.kind, piece.node)
-    return found.words if found and found.always else ""
+def describe_non_transactional(statement: ParsedStatement) -> str:
+    """Return the words of a statement that cannot run in a transaction, ``"VACUUM"``, else ``""``."""
+    refusal = find_transaction_refusal(statement.kind, statement.node)
+    return refusal.words if refusal and refusal.always else ""
 
 
-def _check_in_transaction(piece: ParsedStatement) -> Iterator[Hit]:
-    words = describe_non_transactional(piece)
+def _check_in_transaction(statement: ParsedStatement) -> Iterator[Hit]:
+    words = describe_non_transactional(statement)
     if (
         words
-        and piece.reading.transactional
-        and not find_transaction_words(piece.kind, piece.node, piece.sql)
+        and statement.migration.transactional
+        and not find_transaction_words(statement.kind, statement.node, statement.sql)
     ):
         yield Hit(
             f"{words} cannot run inside a transaction: error 25001",
             None,
-            render_recipe(write_non_transactional(f"{_render_sql(piece)};")),
+            render_recipe(write_non_transactional(f"{_render_sql(statement)};")),
         )
 
 
-def _render_sql(piece: ParsedStatement) -> str:
-    return re.sub(r"\s*;\s*$", "", piece.sql.strip())
+def _render_sql(statement: ParsedStatement) -> str:
+    return re.sub(r"\s*;\s*$", "", statement.sql.strip())
 
 
 RULES = (
@@ -174,9 +181,9 @@ RULES = (
         id="index-not-concurrent",
         severity="error",
         basis="either",
-        summary="CREATE INDEX on a table that is there",
-        effect="takes a Share lock and holds it until the index is built and the migration has ended",
-        risk="every INSERT, UPDATE and DELETE of the table waits for as long",
+        summary="CREATE INDEX on an existing table",
+        effect="takes a Share lock on the table and holds it until the migration ends",
+        risk="writes of the table are blocked for the whole build and the rest of the migration",
         check=_check_not_concurrent,
         confirmed_by=was_worked_on,
         kinds=("index_stmt",),
@@ -187,8 +194,8 @@ RULES = (
         severity="error",
         basis="measured",
         summary="CREATE INDEX on a partitioned table",
-        effect="takes a Share lock on the table and all its partitions, and builds index after index",
-        risk="writes to all partitions wait until the last index is built",
+        effect="takes a Share lock on the table and all its partitions, and builds one index after the other",
+        risk="writes of all partitions are blocked until the last index is built",
         check=_check_recurses,
         confirmed_by=_is_recursive,
         kinds=("index_stmt",),
@@ -197,7 +204,7 @@ RULES = (
             "CREATE TABLE metric_a PARTITION OF metric FOR VALUES FROM ('2024-01-01') TO ('2024-02-01');"
             "CREATE TABLE metric_b PARTITION OF metric FOR VALUES FROM ('2024-02-01') TO ('2024-03-01');",
             "CREATE INDEX metric_v_idx ON metric (v);",
-            differs="an index that is attached keeps the name it was built with",
+            differs="the indexes of the partitions have other names",
         ),
     ),
     Rule(
@@ -205,8 +212,8 @@ RULES = (
         severity="warning",
         basis="static",
         summary="DROP INDEX",
-        effect="takes an AccessExclusive lock on the table, for a moment",
-        risk="it waits for the longest query on the table, and everyone else waits behind it",
+        effect="takes an AccessExclusive lock on the table, though only briefly",
+        risk="it waits for the longest query on the table, and every other query queues behind it",
         check=_check_drop,
         kinds=("drop_stmt",),
         example=Example(
@@ -219,7 +226,7 @@ RULES = (
         basis="either",
         summary="REINDEX",
         effect="takes a Share lock on the table and an AccessExclusive lock on the index while it is rebuilt",
-        risk="writes wait, and so do reads, because the planner opens every index of the table",
+        risk="writes are blocked, and so are reads, because the planner opens every index of the table",
         check=_check_reindex,
         confirmed_by=was_worked_on,
         kinds=("reindex_stmt",),
@@ -232,7 +239,7 @@ RULES = (
         severity="error",
         basis="static",
         summary="CONCURRENTLY, VACUUM and the like inside a transaction",
-        effect="refuses with error 25001",
+        effect="refuses it with error 25001",
         risk="the migration fails",
         check=_check_in_transaction,
         kinds=("index_stmt", "drop_stmt", "reindex_stmt", "alter_table_stmt", "vacuum_stmt"),

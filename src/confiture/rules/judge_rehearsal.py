@@ -1,4 +1,4 @@
-"""A plan that was rehearsed, as the rules read it: the text of each statement beside what it did."""
+"""Judge a rehearsed plan: join the text of each statement with what the rehearsal measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
 from confiture.rules.evaluate import RuleSet, find_findings
 from confiture.rules.lint import parse_migration, show_path
-from confiture.rules.parse_tree import RelationName
+from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
@@ -32,19 +32,20 @@ def read_rehearsed(
     lock_timeout: str | None = None,
     statement_timeout: str | None = None,
 ) -> tuple[ParsedMigration, ...]:
-    """Return the migrations of a plan with what the rehearsal saw of them, in order."""
-    readings: list[ParsedMigration] = []
-    made = frozenset[RelationName]()
+    """Return the migrations of a plan for the rules, in order, with the reports of their rehearsal."""
+    migrations: list[ParsedMigration] = []
+    created = frozenset[QualifiedName]()
     for work, migration in zip(works, report.migrations, strict=False):
-        reading = _read_migration(work, root)
-        reading.report = migration if migration.outcome == "rehearsed" else None
-        reading.lock_timeout = reading.lock_timeout or lock_timeout
-        reading.statement_timeout = reading.statement_timeout or statement_timeout
-        reading.made_before = made
-        _attach_reports(reading, migration.statements if reading.report else (), python=work.script is None)
-        made = reading.created_relations
-        readings.append(reading)
-    return tuple(readings)
+        parsed = _read_migration(work, root)
+        parsed.report = migration if migration.outcome == "rehearsed" else None
+        parsed.lock_timeout = parsed.lock_timeout or lock_timeout
+        parsed.statement_timeout = parsed.statement_timeout or statement_timeout
+        # The rehearsal runs every pending migration, so what earlier ones create is certainly new.
+        parsed.created_before = created
+        _attach_reports(parsed, migration.statements if parsed.report else (), python=work.script is None)
+        created = parsed.created_relations
+        migrations.append(parsed)
+    return tuple(migrations)
 
 
 def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
@@ -54,48 +55,53 @@ def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
     return ParsedMigration(work.version, work.name, file, transactional=work.transactional)
 
 
-def _attach_reports(reading: ParsedMigration, reports: Sequence[StatementReport], *, python: bool) -> None:
+def _attach_reports(migration: ParsedMigration, reports: Sequence[StatementReport], *, python: bool) -> None:
+    # The statements of a Python migration are known only from its run, as the report lists them.
     if python:
         for report in reports:
-            _add_report(reading, report)
-    for piece, report in zip(reading.pieces, reports, strict=False) if not python else ():
-        piece.report = report
+            _add_report(migration, report)
+    # Not strict: a migration that was not rehearsed to its end has no reports.
+    for statement, report in zip(migration.statements, reports, strict=False) if not python else ():
+        statement.report = report
 
 
-def _add_report(reading: ParsedMigration, report: StatementReport) -> None:
-    """Add a statement that a Python migration ran."""
+def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
+    """Add a statement that a Python migration ran, unless it does not parse (``%s``)."""
     try:
-        found = parse(report.sql)
+        statements = parse(report.sql)
     except ParseError:
         return
-    for each in found[:1]:
-        index = len(reading.pieces)
-        reading.pieces.append(
-            ParsedStatement(report.sql, report.line or 1, each.kind, each.node, reading, index, report=report)
+    for statement in statements[:1]:
+        index = len(migration.statements)
+        migration.statements.append(
+            ParsedStatement(
+                report.sql, report.line or 1, statement.kind, statement.node, migration, index, report=report
+            )
         )
 
 
-def make_judge(settings: Settings, book: RuleSet, *, strict: bool = False) -> Judge:
-    """Return what puts the findings into a rehearsal's report, while its connection is still there.
+def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -> Judge:
+    """Return a function that adds the findings to a rehearsal's report while its connection is still open.
 
     Raises, when called:
-        MigrationFault: A migration ignores a rule that there is not.
+        MigrationFault: A migration ignores a rule that does not exist.
     """
 
     def judge(conn: Connection[Any], report: Report, works: tuple[PreparedMigration, ...]) -> Report:
         from confiture.rules.live_schema import find_empty_relations, read_schema_model
 
-        readings = read_rehearsed(
+        migrations = read_rehearsed(
             report,
             works,
             settings.root,
             lock_timeout=settings.lock_timeout,
             statement_timeout=settings.statement_timeout,
         )
+        # A migration can lose the connection; the rules then judge without the catalog.
         if not conn.closed:
-            link_plan(readings, lambda: read_schema_model(conn))
-        refuse_unknown(readings, book.known)
+            link_plan(migrations, lambda: read_schema_model(conn))
+        refuse_unknown(migrations, rule_set.known)
         empty = () if conn.closed else find_empty_relations(conn, report)
-        return evolve(report, findings=find_findings(readings, book, empty=empty, strict=strict))
+        return evolve(report, findings=find_findings(migrations, rule_set, empty=empty, strict=strict))
 
     return judge

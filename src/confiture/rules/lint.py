@@ -1,4 +1,4 @@
-"""The half that needs no server: read files, and judge what their text alone tells."""
+"""Check migration files without a server, by their text alone."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from confiture.sql.parser import ParseError, parse
 from confiture.sql.script import read_sql
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 NOT_REHEARSED = "read, not rehearsed"
 NO_SEVERITY: Mapping[str, object] = MappingProxyType({})
 
 
 def read_script(script: MigrationFile, root: Path) -> ParsedMigration:
-    """Return a migration's way up as the rules read it.
+    """Parse the forward migration of a file for the rules.
 
     Raises:
-        MigrationFault: It does not parse.
+        MigrationFault: The file does not parse.
     """
     if script.kind == "python":
         return read_python(script, root)
+    # Statements that a run would refuse, such as COMMIT, are kept: rules report them with the safer way.
     parsed = read_sql(script, "forward", keep_refused=True)
     assert parsed is not None
     return parse_migration(script.version, script.name, parsed, root)
 
 
 def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> ParsedMigration:
-    """Return an SQL migration that is parsed already as the rules read it."""
-    reading = ParsedMigration(
+    """Return a parsed SQL script as a migration for the rules."""
+    migration = ParsedMigration(
         version,
         name,
         show_path(parsed.file, root),
@@ -54,32 +55,33 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
         ignores=parsed.ignores,
     )
     for index, statement in enumerate(parsed.statements):
-        reading.pieces.append(
+        migration.statements.append(
             ParsedStatement(
                 statement.sql,
                 statement.line,
                 statement.kind,
                 statement.node,
-                reading,
+                migration,
                 index,
                 ignores=statement.ignores,
             )
         )
-    return reading
+    return migration
 
 
 def show_path(file: Path, root: Path) -> str:
-    """Return a file as it is to be shown: relative to the root where it is below it, with slashes."""
-    whole = (file if file.is_absolute() else Path.cwd() / file).as_posix()
-    top = f"{root.as_posix().rstrip('/')}/"
-    return whole.removeprefix(top) if whole.startswith(top) else file.as_posix()
+    """Return the path to show: relative to ``root`` if it is inside, with slashes on every system."""
+    # Plain strings are faster than Path.relative_to(), which counts with thousands of files.
+    absolute = (file if file.is_absolute() else Path.cwd() / file).as_posix()
+    prefix = f"{root.as_posix().rstrip('/')}/"
+    return absolute.removeprefix(prefix) if absolute.startswith(prefix) else file.as_posix()
 
 
 def make_loose_script(path: Path) -> MigrationFile:
-    """Return a file given by name as a script; it need not be called like a migration.
+    """Return a file that the user named as a script; its name need not be that of a migration.
 
     Raises:
-        MigrationFault: It cannot be read.
+        MigrationFault: The file cannot be read.
     """
     named = parse_filename(path.name)
     text = read_text(path)
@@ -89,28 +91,28 @@ def make_loose_script(path: Path) -> MigrationFile:
 
 
 def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigration, ...]:
-    """Return all migrations as the rules read them, in order, each knowing what those before it said.
+    """Parse all migrations for the rules, in order, and link them to one plan.
 
     Raises:
-        MigrationFault: One does not parse.
-        MigrationFaults: Several do not.
+        MigrationFault: One file does not parse.
+        MigrationFaults: Several files do not parse.
     """
-    readings: list[ParsedMigration] = []
+    migrations: list[ParsedMigration] = []
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
-            readings.append(read_script(script, root))
+            migrations.append(read_script(script, root))
         except MigrationFault as fault:
             faults.append(fault)
     if faults:
         raise faults[0] if len(faults) == 1 else MigrationFaults(faults)
-    link_plan(readings)
-    return tuple(readings)
+    link_plan(migrations)
+    return tuple(migrations)
 
 
 def lint(
     settings: Settings,
-    plugins: Sequence[Loaded] = (),
+    plugins: Sequence[LoadedPlugin] = (),
     files: Sequence[Path] = (),
     *,
     severity: Mapping[str, object] = NO_SEVERITY,
@@ -118,44 +120,44 @@ def lint(
     strict: bool = False,
     allow_empty: bool = False,
 ) -> Report:
-    """Return what the text of these files tells, of the migrations folder where none are named.
+    """Return a report with the findings about these files, or about the migrations folder if there are none.
 
     Raises:
-        ConfitureError: There is no file, one does not parse, or the severities cannot be read.
+        ConfitureError: There is no file, a file does not parse, or a severity is not valid.
     """
     rules = collect_rules(plugins)
-    book = select_rules(rules, read_severities(severity, rules))
+    rule_set = select_rules(rules, read_severities(severity, rules))
     scripts = _choose_scripts(settings, files, allow_empty=allow_empty)
-    found, undecided = run_in_processes(
-        lambda some: _judge_scripts(settings, book, some, strict=strict), scripts
+    findings, undecided = run_in_processes(
+        lambda share: _judge_scripts(settings, rule_set, share, strict=strict), scripts
     )
     return Report(
         mode="dry-run",
         outcome="ok",
-        exit_code=1 if has_failure(found, fail_on) else 0,
+        exit_code=1 if has_failure(findings, fail_on) else 0,
         migrations=tuple(
             MigrationReport(script.version, script.name, "pending", NOT_REHEARSED) for script in scripts
         ),
-        findings=found,
+        findings=findings,
         plugins=tuple(plugin.use for plugin in plugins),
         notes=_make_notes(sorted(undecided)),
     )
 
 
 def _judge_scripts(
-    settings: Settings, book: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
+    settings: Settings, rule_set: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
 ) -> tuple[tuple[Finding, ...], frozenset[str]]:
-    """Return what is found in some of the files, and the rules that could not be judged there."""
-    readings = read_all(scripts, settings.root)
-    refuse_unknown(readings, book.known)
-    for reading in readings:
-        reading.lock_timeout = reading.lock_timeout or settings.lock_timeout
-        reading.statement_timeout = reading.statement_timeout or settings.statement_timeout
-    return find_findings(readings, book, strict=strict), frozenset(book.undecided)
+    """Return the findings about some of the files, and the ids of the rules that only a rehearsal decides."""
+    migrations = read_all(scripts, settings.root)
+    refuse_unknown(migrations, rule_set.known)
+    for migration in migrations:
+        migration.lock_timeout = migration.lock_timeout or settings.lock_timeout
+        migration.statement_timeout = migration.statement_timeout or settings.statement_timeout
+    return find_findings(migrations, rule_set, strict=strict), frozenset(rule_set.undecided)
 
 
 def _make_notes(rules: Sequence[str]) -> tuple[str, ...]:
-    return (f"needs a dry-run to be judged: {', '.join(rules)}",) if rules else ()
+    return (f"only a dry-run can check: {', '.join(rules)}",) if rules else ()
 
 
 def _choose_scripts(
@@ -185,37 +187,43 @@ def _is_up(path: Path) -> bool:
 
 
 def read_python(script: MigrationFile, root: Path) -> ParsedMigration:
-    """Return a Python migration as the rules read it, without running it.
+    """Read the SQL of a Python migration for the rules without running it.
+
+    Only constant strings that ``up()`` passes to ``self.execute()`` are read; code may build any other text.
 
     Raises:
-        MigrationFault: It is not Python.
+        MigrationFault: The file is not valid Python.
     """
-
     try:
         tree = ast.parse(script.text)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         raise MigrationFault(f"{script.path.name}: {error}", file=script.path, line=line) from None
-    reading = ParsedMigration(
+    migration = ParsedMigration(
         script.version,
         script.name,
         show_path(script.path, root),
         transactional=not _is_non_transactional(tree),
     )
     for line, sql in _find_executed(tree):
-        add_statements(reading, sql, line)
-    return reading
+        add_statements(migration, sql, line)
+    return migration
 
 
-def add_statements(reading: ParsedMigration, sql: str, line: int) -> None:
-    """Add the statements of a text; what the parser refuses, as for its placeholders, is left out."""
+def add_statements(migration: ParsedMigration, sql: str, line: int) -> None:
+    """Add the statements of an SQL text to the migration.
+
+    A text that does not parse is left out: psycopg's placeholders (``%s``) are not valid SQL.
+    """
     try:
-        found = parse(sql)
+        statements = parse(sql)
     except ParseError:
         return
-    for each in found:
-        text = sql[each.start : each.end]
-        reading.pieces.append(ParsedStatement(text, line, each.kind, each.node, reading, len(reading.pieces)))
+    for statement in statements:
+        text = sql[statement.start : statement.end]
+        migration.statements.append(
+            ParsedStatement(text, line, statement.kind, statement.node, migration, len(migration.statements))
+        )
 
 
 def _is_non_transactional(tree: ast.Module) -> bool:
@@ -229,9 +237,9 @@ def _is_non_transactional(tree: ast.Module) -> bool:
 
 
 def _find_executed(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for up in ast.walk(tree):
-        if isinstance(up, ast.FunctionDef) and up.name == "up":
-            for call in ast.walk(up):
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name == "up":
+            for call in ast.walk(function):
                 if isinstance(call, ast.Call) and _is_execute(call) and call.args:
                     first = call.args[0]
                     if isinstance(first, ast.Constant) and isinstance(first.value, str):

@@ -1,4 +1,4 @@
-"""What the server knows of indexes, partitions, checks and domains, asked once after a rehearsal."""
+"""Read indexes, partitions, CHECKs and domains from the catalog, once after a rehearsal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from confiture.models.report import Report
 from confiture.postgres.session import fetch_rows, quote_literal, send
-from confiture.rules.parse_tree import RelationName
+from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-if TYPE_CHECKING:
-    from psycopg import Connection
-
 _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
+# Five queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
+# expression has column number 0, which no row of pg_attribute has, and is left out.
 _QUERY = f"""
     SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
         FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place)
@@ -41,15 +40,16 @@ _QUERY = f"""
         ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c')
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'd' AND {_USERS}
 """
+# pg_get_constraintdef() returns the whole constraint; a recipe needs only the expression.
 _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
 
 
 def read_schema_model(conn: Connection[Any]) -> SchemaModel:
-    """Return what the catalog says."""
+    """Return the schema model of the database as its catalog has it now."""
     indexes, partitioned, partitions, checks, domains = send(conn, _QUERY)
     known = SchemaModel()
     for schema, index, table, columns in indexes:
-        known.indexes[RelationName(schema, index)] = (RelationName(schema, table), tuple(columns))
+        known.indexes[QualifiedName(schema, index)] = (QualifiedName(schema, table), tuple(columns))
     for schema, table, columns, default_schema, default in partitioned:
         known.partition_keys[_make_name(schema, table)] = tuple(columns)
         if default:
@@ -57,9 +57,9 @@ def read_schema_model(conn: Connection[Any]) -> SchemaModel:
     for schema, child, parent_schema, parent in partitions:
         known.partitions[_make_name(schema, child)] = _make_name(parent_schema, parent)
     for schema, table, name, columns, text in checks:
-        before = known.checks.get(_make_name(schema, table), ())
+        earlier = known.checks.get(_make_name(schema, table), ())
         known.checks[_make_name(schema, table)] = (
-            *before,
+            *earlier,
             CheckConstraint(name, tuple(columns), _parse_expression(text)),
         )
     for schema, name, type_name, texts in domains:
@@ -67,23 +67,28 @@ def read_schema_model(conn: Connection[Any]) -> SchemaModel:
     return known
 
 
-def _make_name(schema: str, name: str) -> RelationName:
-    return RelationName(schema, name, None if schema == "public" else schema)
+def _make_name(schema: str, name: str) -> QualifiedName:
+    return QualifiedName(schema, name, None if schema == "public" else schema)
 
 
 def _parse_expression(text: str) -> str:
-    found = _CHECK.fullmatch(text)
-    return found.group(1) if found else text
+    match = _CHECK.fullmatch(text)
+    return match.group(1) if match else text
 
 
-_THERE = """
+# The migration may have dropped a table, and the role may lack the right to read one.
+_READABLE = """
     SELECT name FROM unnest({names}::text[]) AS name WHERE to_regclass(name) IS NOT NULL
     AND has_table_privilege(to_regclass(name), 'SELECT')
 """
 
 
 def find_empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ...]:
-    """Return those of the tables locked by a rehearsal that are empty, as the report spells them."""
+    """Return the tables and materialized views that a rehearsal locked and that are empty.
+
+    The names are spelled as in the report.
+    """
+    # A relation that was scanned holds rows, so it need not be asked about.
     names = sorted(
         {
             lock.relation
@@ -94,11 +99,11 @@ def find_empty_relations(conn: Connection[Any], report: Report) -> tuple[str, ..
     )
     if not names:
         return ()
-    there = [name for (name,) in fetch_rows(conn, _THERE.format(names=_render_array(names)))]
-    if not there:
+    readable = [name for (name,) in fetch_rows(conn, _READABLE.format(names=_render_array(names)))]
+    if not readable:
         return ()
-    found = fetch_rows(conn, "SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in there))[0]
-    return tuple(name for name, has in zip(there, found, strict=True) if not has)
+    answers = fetch_rows(conn, "SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in readable))[0]
+    return tuple(name for name, has_rows in zip(readable, answers, strict=True) if not has_rows)
 
 
 def _render_array(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Rules of what is held for how long: locks, timeouts, and statements that go on for ever."""
+"""Rules about how long locks are held: work after a lock, timeouts and unbounded statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.recipes import render_recipe, write_part
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.statement_kind import classify_statement
-from confiture.units import milliseconds
+from confiture.units import parse_milliseconds
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _SCANNING = {"AT_AlterColumnType", "AT_SetNotNull", "AT_AddConstraint", "AT_ValidateConstraint"}
@@ -22,10 +22,10 @@ def _list_blocking(locks: tuple[Lock, ...]) -> list[Lock]:
     return [lock for lock in locks if lock.blocks and not lock.transient]
 
 
-def _check_after_lock(reading: ParsedMigration) -> Iterator[Hit]:
-    """Find the first statement or hook that runs while an earlier one's lock blocks others."""
-    report = reading.report
-    if report is None or not reading.transactional:
+def _check_after_lock(migration: ParsedMigration) -> Iterator[Hit]:
+    """Find the first statement or hook that runs while the lock of an earlier one blocks others."""
+    report = migration.report
+    if report is None or not migration.transactional:
         return
     held: tuple[Lock, int] | None = None
     for line, text, locks in _list_steps(report):
@@ -36,7 +36,7 @@ def _check_after_lock(reading: ParsedMigration) -> Iterator[Hit]:
                 if since
                 else f"runs while an earlier hook blocks {' and '.join(lock.blocks)} of {lock.relation}",
                 lock.relation,
-                "-- move what follows the lock into the next migration",
+                "-- move the statements after the lock into the next migration",
                 line=line or None,
             )
             return
@@ -48,7 +48,7 @@ _BEFORE = ("before_validation", "before_ddl")
 
 
 def _list_steps(report: MigrationReport) -> Iterator[tuple[int, str, tuple[Lock, ...]]]:
-    """Yield line, text and locks of hooks and statements, in the order in which they run."""
+    """Yield line (0 for a hook), text and locks of hooks and statements, in the order in which they run."""
     yield from (_read_hook(hook) for hook in report.hooks if hook.phase in _BEFORE)
     for statement in report.statements:
         yield statement.line or 0, _render_text(statement), statement.locks
@@ -58,34 +58,47 @@ def _list_steps(report: MigrationReport) -> Iterator[tuple[int, str, tuple[Lock,
 
 
 def _render_text(statement: StatementReport) -> str:
-    # A lock_timeout costs nothing, and belongs in front of what takes a lock.
+    # SET costs nothing, and a lock_timeout belongs right before the statement that takes the lock.
     return "" if classify_statement(statement.sql).node == "variable_set_stmt" else statement.sql
 
 
 def _read_hook(hook: HookReport) -> tuple[int, str, tuple[Lock, ...]]:
+    # Without a text it is not reported: a hook that was rolled back has no part in the migration.
     return 0, hook.hook if hook.outcome == "kept" else "", hook.locks
 
 
-def _check_work_after_lock(piece: ParsedStatement) -> Iterator[Hit]:
-    """Find what is read or rewritten under the lock of an earlier statement alone."""
-    own = {each.relation for each in _list_blocking(piece.report.locks)} if piece.report else set()
-    for relation in list_long_blocks(piece):
-        if relation not in own and not _locks_itself(piece):
-            yield Hit(f"reads all of {relation} under an earlier lock", relation, severity="error")
+def _check_work_after_lock(statement: ParsedStatement) -> Iterator[Hit]:
+    """Find a relation that is scanned or rewritten only under the lock of an earlier statement."""
+    locked = {lock.relation for lock in _list_blocking(statement.report.locks)} if statement.report else set()
+    for relation in list_long_blocks(statement):
+        if relation not in locked and not _locks_itself(statement):
+            yield Hit(
+                f"scans all of {relation} under the lock of an earlier statement", relation, severity="error"
+            )
 
 
-def _locks_itself(piece: ParsedStatement) -> bool:
-    """Whether a statement would block others without what came before, though the lock is not new."""
-    if piece.kind == "alter_table_stmt":
-        return {command.sort for command in list_commands(piece.stmt)} != {"AT_ValidateConstraint"}
-    return piece.kind in ("index_stmt", "reindex_stmt", "refresh_mat_view_stmt", "do_stmt", "cluster_stmt")
+def _locks_itself(statement: ParsedStatement) -> bool:
+    """Return True if the statement takes a blocking lock itself, even if that lock is not new.
+
+    A report lists only new locks, so the kind of the statement decides. Other rules report these statements.
+    """
+    if statement.kind == "alter_table_stmt":
+        return {command.sort for command in list_commands(statement.stmt)} != {"AT_ValidateConstraint"}
+    return statement.kind in (
+        "index_stmt",
+        "reindex_stmt",
+        "refresh_mat_view_stmt",
+        "do_stmt",
+        "cluster_stmt",
+    )
 
 
-def _check_transient(piece: ParsedStatement) -> Iterator[Hit]:
-    for lock in piece.report.locks if piece.report else ():
+def _check_transient(statement: ParsedStatement) -> Iterator[Hit]:
+    for lock in statement.report.locks if statement.report else ():
         if lock.transient and lock.blocks:
             yield Hit(
-                f"blocks {' and '.join(lock.blocks)} of {lock.relation} for a moment: the end shows nothing",
+                f"briefly blocks {' and '.join(lock.blocks)} of {lock.relation}: a rolled back savepoint "
+                "released the lock",
                 lock.relation,
             )
 
@@ -94,32 +107,33 @@ def _is_zero(value: str | None) -> bool:
     if value is None:
         return False
     try:
-        return milliseconds(value) == 0
+        return parse_milliseconds(value) == 0
     except ValueError:
         return False
 
 
-def _find_set_values(reading: ParsedMigration, name: str) -> Iterator[tuple[int, str]]:
-    """Yield line and value of each SET of a setting."""
-    for piece in reading.pieces:
-        if piece.kind == "variable_set_stmt" and piece.stmt.name == name and piece.stmt.args:
-            constant = piece.stmt.args[0].a_const
-            yield piece.line, constant.sval.sval if constant.HasField("sval") else str(constant.ival.ival)
+def _find_set_values(migration: ParsedMigration, name: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the value of each SET of a setting."""
+    for statement in migration.statements:
+        if statement.kind == "variable_set_stmt" and statement.stmt.name == name and statement.stmt.args:
+            constant = statement.stmt.args[0].a_const
+            yield statement.line, constant.sval.sval if constant.HasField("sval") else str(constant.ival.ival)
 
 
-def _check_no_lock_timeout(reading: ParsedMigration) -> Iterator[Hit]:
-    return _check_no_timeout(reading, "lock_timeout", "5s", _is_zero(reading.lock_timeout))
+def _check_no_lock_timeout(migration: ParsedMigration) -> Iterator[Hit]:
+    return _check_no_timeout(migration, "lock_timeout", "5s", _is_zero(migration.lock_timeout))
 
 
-def _check_no_statement_timeout(reading: ParsedMigration) -> Iterator[Hit]:
-    unset = reading.statement_timeout is None or _is_zero(reading.statement_timeout)
-    return _check_no_timeout(reading, "statement_timeout", "10min", unset)
+def _check_no_statement_timeout(migration: ParsedMigration) -> Iterator[Hit]:
+    unset = migration.statement_timeout is None or _is_zero(migration.statement_timeout)
+    return _check_no_timeout(migration, "statement_timeout", "10min", unset)
 
 
-def _check_no_timeout(reading: ParsedMigration, name: str, value: str, unset: bool) -> Iterator[Hit]:
-    if not reading.transactional or not reading.pieces:
+def _check_no_timeout(migration: ParsedMigration, name: str, value: str, unset: bool) -> Iterator[Hit]:
+    # Outside a transaction each statement is committed by itself, which releases its locks.
+    if not migration.transactional or not migration.statements:
         return
-    for line, written in _find_set_values(reading, name):
+    for line, written in _find_set_values(migration, name):
         unset = _is_zero(written)
         if unset:
             yield Hit(
@@ -129,30 +143,30 @@ def _check_no_timeout(reading: ParsedMigration, name: str, value: str, unset: bo
                 line=line,
             )
             return
-    if unset and not any(True for _ in _find_set_values(reading, name)):
+    if unset and not any(True for _ in _find_set_values(migration, name)):
         yield Hit(
             f"runs without a {name}",
             None,
             f"-- confiture: {name}={value}",
-            line=reading.pieces[0].line,
+            line=migration.statements[0].line,
         )
 
 
-def _check_unbounded(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if stmt.HasField("where_clause") or piece.is_new(read_name(stmt.relation)):
+def _check_unbounded(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if stmt.HasField("where_clause") or statement.is_new(read_name(stmt.relation)):
         return
     table = read_name(stmt.relation)
-    verb = "updates" if piece.kind == "update_stmt" else "deletes"
-    yield Hit(f"{verb} every row of {table}", str(table), _render_batches(piece))
+    verb = "updates" if statement.kind == "update_stmt" else "deletes"
+    yield Hit(f"{verb} every row of {table}", str(table), _render_batches(statement))
 
 
-def _render_batches(piece: ParsedStatement) -> str:
-    table = read_name(piece.stmt.relation)
-    head = piece.sql.strip().rstrip(";")
+def _render_batches(statement: ParsedStatement) -> str:
+    table = read_name(statement.stmt.relation)
+    head = statement.sql.strip().rstrip(";")
     return (
         "-- confiture: no-transaction\n"
-        "-- with the key of the table for id, in batches of 10000; the backfill plugin also resumes\n"
+        "-- replace id with the table's key; the backfill plugin can also resume after a failure\n"
         "DO $$\nDECLARE last bigint := 0; upto bigint;\nBEGIN\n  LOOP\n"
         "    SELECT max(id) INTO upto FROM\n"
         f"      (SELECT id FROM {table} WHERE id > last ORDER BY id LIMIT 10000) AS batch;\n"
@@ -162,40 +176,43 @@ def _render_batches(piece: ParsedStatement) -> str:
     )
 
 
-def _has_rows(_: Hit, piece: ParsedStatement) -> bool:
-    return bool(piece.report and piece.report.rows)
+def _has_rows(_: Hit, statement: ParsedStatement) -> bool:
+    return bool(statement.report and statement.report.rows)
 
 
-def _check_combine(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    sorts = {each.sort for each in list_commands(piece.stmt)}
-    if not sorts or sorts - _SCANNING or piece.is_new(table) or _is_deferred(piece):
+def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    sorts = {command.sort for command in list_commands(statement.stmt)}
+    if not sorts or sorts - _SCANNING or statement.is_new(table) or _is_deferred(statement):
         return
-    for each in reversed(piece.earlier_statements):
-        if each.kind == "alter_table_stmt" and read_name(each.stmt.relation) == table:
-            before = {command.sort for command in list_commands(each.stmt)}
-            if before and not before - _SCANNING and not _is_deferred(each):
-                both = f"{each.sql.strip().rstrip(';')},\n  {_render_tail(piece)};"
+    for inner in reversed(statement.earlier_statements):
+        if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
+            earlier = {command.sort for command in list_commands(inner.stmt)}
+            if earlier and not earlier - _SCANNING and not _is_deferred(inner):
+                combined = f"{inner.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"
                 yield Hit(
-                    f"alters {table} again: one ALTER TABLE with line {each.line} reads it once",
+                    f"alters {table} again: combined with line {inner.line}, one ALTER TABLE scans it once",
                     str(table),
-                    both,
+                    combined,
                 )
             return
 
 
-def _is_deferred(piece: ParsedStatement) -> bool:
+def _is_deferred(statement: ParsedStatement) -> bool:
+    # NOT VALID scans nothing, so there is nothing to save by combining it.
     return any(
         command.sort == "AT_AddConstraint" and command.definition.constraint.skip_validation
-        for command in list_commands(piece.stmt)
+        for command in list_commands(statement.stmt)
     )
 
 
-def _render_tail(piece: ParsedStatement) -> str:
+def _render_tail(statement: ParsedStatement) -> str:
     from confiture.sql.parser import deparse_statement
 
-    whole = deparse_statement("alter_table_stmt", piece.stmt)
-    head = f"ALTER TABLE {'' if piece.stmt.relation.inh else 'ONLY '}{read_name(piece.stmt.relation)} "
+    whole = deparse_statement("alter_table_stmt", statement.stmt)
+    head = (
+        f"ALTER TABLE {'' if statement.stmt.relation.inh else 'ONLY '}{read_name(statement.stmt.relation)} "
+    )
     return whole.removeprefix(head)
 
 
@@ -206,7 +223,7 @@ RULES = (
         basis="measured",
         summary="a statement or hook after a lock that blocks others",
         effect="holds every lock until the transaction ends",
-        risk="each statement more is added to the time that others wait",
+        risk="the time of every later statement adds to the time that others are blocked",
         check=_check_work_after_lock,
         check_migration=_check_after_lock,
         rehearsed_only=True,
@@ -214,15 +231,15 @@ RULES = (
             _ORDERS,
             "ALTER TABLE orders ADD COLUMN code text;\nSELECT count(*) FROM orders;",
         ),
-        remedy="move what follows the lock into the next migration",
+        remedy="move the statements after the lock into the next migration",
     ),
     Rule(
         id="transient-dangerous-lock",
         severity="warning",
         basis="measured",
-        summary="a lock that a subtransaction has let go again",
-        effect="lets go of a lock where a savepoint or an EXCEPTION block is rolled back",
-        risk="others wait for a moment, and nothing shows it afterwards",
+        summary="a lock that a rolled back subtransaction released",
+        effect="releases the lock when the savepoint or the EXCEPTION block is rolled back",
+        risk="others are blocked briefly, and pg_locks does not show it afterwards",
         check=_check_transient,
         rehearsed_only=True,
         example=Example(
@@ -230,15 +247,15 @@ RULES = (
             "DO $$ BEGIN BEGIN ALTER TABLE orders ADD COLUMN code text; RAISE 'no'; "
             "EXCEPTION WHEN OTHERS THEN NULL; END; END $$;",
         ),
-        remedy="take the lock in a migration of its own, with a lock_timeout",
+        remedy="take the lock in a separate migration with a lock_timeout",
     ),
     Rule(
         id="no-lock-timeout",
         severity="warning",
         basis="either",
         summary="lock_timeout switched off",
-        effect="waits for a lock for as long as it takes; confiture gives up after 5 s unless told otherwise",
-        risk="everyone who comes later queues behind the waiting migration",
+        effect="waits for a lock without limit; with confiture's default it gives up after 5 s",
+        risk="every later query of the table queues behind the waiting migration",
         check_migration=_check_no_lock_timeout,
         example=Example(_ORDERS, "SET LOCAL lock_timeout = 0;\nALTER TABLE orders ADD COLUMN code text;"),
     ),
@@ -246,9 +263,9 @@ RULES = (
         id="no-statement-timeout",
         severity="off",
         basis="either",
-        summary="no statement_timeout; off, because confiture sets none and a long migration may be meant",
-        effect="runs a statement for as long as it takes",
-        risk="a statement that takes longer than thought holds its locks for as long",
+        summary="no statement_timeout; off because confiture sets none and a long migration may be intended",
+        effect="runs a statement without a time limit",
+        risk="a statement that takes longer than expected holds its locks for that time",
         check_migration=_check_no_statement_timeout,
         example=Example(_ORDERS, "ALTER TABLE orders ADD COLUMN code text;"),
     ),
@@ -257,8 +274,8 @@ RULES = (
         severity="warning",
         basis="measured",
         summary="UPDATE or DELETE without WHERE",
-        effect="locks every row until the migration's end, and writes the whole table to the WAL",
-        risk="writes of these rows wait, replicas lag, and the table doubles its size",
+        effect="locks every row until the migration ends, and writes every row to the WAL",
+        risk="writes of these rows are blocked, replicas lag, and an UPDATE may double the table's size",
         check=_check_unbounded,
         confirmed_by=_has_rows,
         kinds=("update_stmt", "delete_stmt"),
@@ -268,9 +285,9 @@ RULES = (
         id="combine-alter-statements",
         severity="warning",
         basis="static",
-        summary="several ALTER TABLEs that each read the same table",
-        effect="reads the table once for each of them",
-        risk="one ALTER TABLE with all of it reads the table once",
+        summary="several ALTER TABLE statements that each scan the same table",
+        effect="scans the table once for each statement",
+        risk="the scans take longer than the single scan of one ALTER TABLE with all commands",
         check=_check_combine,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AlterColumnType", "AT_SetNotNull", "AT_AddConstraint", "AT_ValidateConstraint"),
@@ -285,9 +302,9 @@ RULES = (
         id="long-block",
         severity="error",
         basis="measured",
-        summary="a long block that no other rule names",
-        effect="reads, rewrites or indexes a table end to end while a lock of the migration blocks it",
-        risk="others wait until that has ended",
-        remedy="see what the statement does, and split the migration",
+        summary="a long block that no other rule reports",
+        effect="scans, rewrites or indexes a whole table while a lock of the migration blocks others",
+        risk="reads or writes of the table are blocked until that is done",
+        remedy="find out what the statement does, and split the migration",
     ),
 )

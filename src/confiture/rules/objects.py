@@ -1,4 +1,4 @@
-"""Rules of triggers, rules, views and storage: mostly brief locks, and a few rewrites."""
+"""Rules about triggers, rewrite rules, views and storage: mostly brief locks, and a few rewrites."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confiture.rules.measurements import was_locked, was_worked_on
-from confiture.rules.parse_tree import RelationName, list_commands, read_name, read_name_list
+from confiture.rules.parse_tree import QualifiedName, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import render_recipe, write_part
 from confiture.rules.rule import Basis, Example, Hit, Rule
@@ -22,119 +22,125 @@ _TOTAL = (
 )
 
 
-def _check_refresh(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt, view = piece.stmt, read_name(piece.stmt.relation)
-    if not stmt.concurrent and not piece.is_new(view):
+def _check_refresh(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt, view = statement.stmt, read_name(statement.stmt.relation)
+    if not stmt.concurrent and not statement.is_new(view):
         yield Hit(
-            f"{'empties' if stmt.skip_data else 'computes anew'} {view} while reads of it wait",
+            # `skip_data` is WITH NO DATA.
+            f"{'empties' if stmt.skip_data else 'recomputes'} {view} while blocking reads",
             str(view),
             render_recipe(
                 write_part(
-                    f"-- it takes a unique index on {view}", f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view};"
+                    f"-- needs a unique index on {view}", f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view};"
                 )
             ),
         )
 
 
-def _check_logged(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    for command in list_commands(piece.stmt):
-        if command.sort in ("AT_SetLogged", "AT_SetUnLogged") and not piece.is_new(table):
-            yield Hit(f"rewrites {table} while reads and writes of it wait", str(table))
+def _check_logged(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    for command in list_commands(statement.stmt):
+        if command.sort in ("AT_SetLogged", "AT_SetUnLogged") and not statement.is_new(table):
+            yield Hit(f"rewrites {table} while blocking reads and writes", str(table))
 
 
-def _check_full(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if piece.kind == "cluster_stmt":
+def _check_full(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if statement.kind == "cluster_stmt":
         names = [read_name(stmt.relation)] if stmt.HasField("relation") else []
     elif stmt.is_vacuumcmd and is_option_on(stmt.options, "full", default=False):
         names = [read_name(rel.vacuum_relation.relation) for rel in stmt.rels]
     else:
         return
-    said = ", ".join(map(str, names)) or "every table"
-    if not names or not all(map(piece.is_new, names)):
-        yield Hit(f"rewrites {said} while reads and writes wait", str(names[0]) if names else None)
+    # Without a name VACUUM FULL rewrites every table, and CLUSTER every table that was clustered before.
+    tables = ", ".join(map(str, names)) or "every table"
+    if not names or not all(map(statement.is_new, names)):
+        yield Hit(f"rewrites {tables} while blocking reads and writes", str(names[0]) if names else None)
 
 
-def _check_trigger(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    if not piece.is_new(table):
-        yield Hit(f"locks {table} until the end of the migration: writes to it wait", str(table))
+def _check_trigger(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    if not statement.is_new(table):
+        yield Hit(f"blocks writes of {table} until the migration ends", str(table))
 
 
-def _list_dropped(piece: ParsedStatement, sort: str) -> Iterator[RelationName]:
-    if read_enum_name(piece.stmt, "remove_type") == sort:
-        yield from (read_name_list(each.list.items[:-1]) for each in piece.stmt.objects)
+def _list_dropped(statement: ParsedStatement, sort: str) -> Iterator[QualifiedName]:
+    # The last item is the name of the trigger, those before it are the name of its table.
+    if read_enum_name(statement.stmt, "remove_type") == sort:
+        yield from (read_name_list(item.list.items[:-1]) for item in statement.stmt.objects)
 
 
-def _check_drop_trigger(piece: ParsedStatement) -> Iterator[Hit]:
-    for table in _list_dropped(piece, "OBJECT_TRIGGER"):
-        if not piece.is_new(table):
+def _check_drop_trigger(statement: ParsedStatement) -> Iterator[Hit]:
+    for table in _list_dropped(statement, "OBJECT_TRIGGER"):
+        if not statement.is_new(table):
             yield _make_exclusive_hit(table)
 
 
-def _make_exclusive_hit(table: RelationName) -> Hit:
-    return Hit(f"locks {table} until the end of the migration: reads and writes of it wait", str(table))
+def _make_exclusive_hit(table: QualifiedName) -> Hit:
+    return Hit(f"blocks reads and writes of {table} until the migration ends", str(table))
 
 
-def _check_rule(piece: ParsedStatement) -> Iterator[Hit]:
-    table = read_name(piece.stmt.relation)
-    if not piece.is_new(table):
+def _check_rule(statement: ParsedStatement) -> Iterator[Hit]:
+    table = read_name(statement.stmt.relation)
+    if not statement.is_new(table):
         yield _make_exclusive_hit(table)
 
 
-def _check_view(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.stmt.replace:
-        view = read_name(piece.stmt.view)
-        yield Hit(f"locks {view} until the end of the migration: reads of it wait", str(view))
+def _check_view(statement: ParsedStatement) -> Iterator[Hit]:
+    # Only a rehearsal can tell whether the view exists; creating a new one locks nothing.
+    if statement.stmt.replace:
+        view = read_name(statement.stmt.view)
+        yield Hit(f"blocks reads of {view} until the migration ends", str(view))
 
 
-def _check_index(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "objtype") != "OBJECT_INDEX":
+def _check_index(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "objtype") != "OBJECT_INDEX":
         return
-    index = read_name(piece.stmt.relation)
-    yield Hit(f"locks the index {index}: reads of its table wait, because the planner opens it", str(index))
+    index = read_name(statement.stmt.relation)
+    yield Hit(f"locks the index {index} and so blocks reads of its table: the planner opens it", str(index))
 
 
-def _was_index_locked(_: Hit, piece: ParsedStatement) -> bool:
-    found = piece.report.locks if piece.report else ()
-    return any(each.kind == "index" and each.mode == "AccessExclusiveLock" for each in found)
+def _was_index_locked(_: Hit, statement: ParsedStatement) -> bool:
+    locks = statement.report.locks if statement.report else ()
+    return any(lock.kind == "index" and lock.mode == "AccessExclusiveLock" for lock in locks)
 
 
-def _check_lock_table(piece: ParsedStatement) -> Iterator[Hit]:
-    if piece.stmt.mode < _SHARE:
+def _check_lock_table(statement: ParsedStatement) -> Iterator[Hit]:
+    if statement.stmt.mode < _SHARE:
         return
-    for table in _list_old(piece, (relation.range_var for relation in piece.stmt.relations)):
-        what = "writes" if piece.stmt.mode < _ACCESS_EXCLUSIVE else "reads and writes"
-        yield Hit(f"locks {table} until the end of the migration: {what} of it wait", str(table))
+    for table in _list_old(statement, (relation.range_var for relation in statement.stmt.relations)):
+        blocked = "writes" if statement.stmt.mode < _ACCESS_EXCLUSIVE else "reads and writes"
+        yield Hit(f"blocks {blocked} of {table} until the migration ends", str(table))
 
 
+# The numbers of ShareLock and AccessExclusiveLock in PostgreSQL's lockdefs.h. Weaker modes than Share let
+# others read and write; of the stronger ones only AccessExclusive blocks reads.
 _SHARE, _ACCESS_EXCLUSIVE = 5, 8
 
 
-def _list_old(piece: ParsedStatement, relations: Iterable[Any]) -> Iterator[RelationName]:
-    for each in map(read_name, relations):
-        if not piece.is_new(each):
-            yield each
+def _list_old(statement: ParsedStatement, relations: Iterable[Any]) -> Iterator[QualifiedName]:
+    for name in map(read_name, relations):
+        if not statement.is_new(name):
+            yield name
 
 
-def _check_truncate(piece: ParsedStatement) -> Iterator[Hit]:
-    for table in _list_old(piece, (relation.range_var for relation in piece.stmt.relations)):
-        yield Hit(f"empties {table} while reads and writes of it wait", str(table))
+def _check_truncate(statement: ParsedStatement) -> Iterator[Hit]:
+    for table in _list_old(statement, (relation.range_var for relation in statement.stmt.relations)):
+        yield Hit(f"empties {table} and blocks reads and writes of it until the migration ends", str(table))
 
 
-def _check_truncate_cascade(piece: ParsedStatement) -> Iterator[Hit]:
-    if read_enum_name(piece.stmt, "behavior") != "DROP_CASCADE":
+def _check_truncate_cascade(statement: ParsedStatement) -> Iterator[Hit]:
+    if read_enum_name(statement.stmt, "behavior") != "DROP_CASCADE":
         return
-    names = [read_name(relation.range_var) for relation in piece.stmt.relations]
-    locked = piece.report.locks if piece.report else ()
+    names = [read_name(relation.range_var) for relation in statement.stmt.relations]
+    locked = statement.report.locks if statement.report else ()
     others = [
-        each.relation
-        for each in locked
-        if each.kind == "table" and not any(name.is_rel(each.relation) for name in names)
+        lock.relation
+        for lock in locked
+        if lock.kind == "table" and not any(name.is_rel(lock.relation) for name in names)
     ]
-    said = ", ".join(others) or f"every table that refers to {', '.join(map(str, names))}"
-    yield Hit(f"empties {said} too", others[0] if others else str(names[0]))
+    emptied = ", ".join(others) or f"every table that references {', '.join(map(str, names))}"
+    yield Hit(f"empties {emptied} too", others[0] if others else str(names[0]))
 
 
 def _make_rule(
@@ -153,12 +159,12 @@ def _make_rule(
         basis=basis,
         summary=summary,
         effect=effect,
-        risk=more.pop("risk", "it waits for the longest query on it, and everyone else waits behind it"),
+        risk=more.pop("risk", "it waits for the longest query there, and every other query queues behind it"),
         check=check,
         confirmed_by=more.pop("confirmed_by", was_locked),
         kinds=kinds,
         example=example,
-        remedy=more.pop("remedy", "a short migration of its own, with a lock_timeout"),
+        remedy=more.pop("remedy", "a separate, short migration with a lock_timeout"),
     )
 
 
@@ -168,8 +174,8 @@ RULES = (
         severity="error",
         basis="static",
         summary="REFRESH MATERIALIZED VIEW without CONCURRENTLY",
-        effect="computes the view anew under an AccessExclusive lock",
-        risk="nobody reads the view until it is computed",
+        effect="recomputes the view under an AccessExclusive lock",
+        risk="reads of the view are blocked until it is recomputed",
         check=_check_refresh,
         kinds=("refresh_mat_view_stmt",),
         example=Example(
@@ -181,14 +187,14 @@ RULES = (
         severity="error",
         basis="either",
         summary="SET LOGGED, SET UNLOGGED",
-        effect="rewrites the table under an AccessExclusive lock; there is no form of it that does not",
-        risk="nobody reads or writes the table until it is rewritten",
+        effect="rewrites the table under an AccessExclusive lock; it has no concurrent form",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_logged,
         confirmed_by=was_worked_on,
         kinds=("alter_table_stmt",),
         subcommands=("AT_SetLogged", "AT_SetUnLogged"),
         example=Example(_ORDERS, "ALTER TABLE orders SET UNLOGGED;"),
-        remedy="a quiet window",
+        remedy="run it at a time with little traffic",
     ),
     Rule(
         id="vacuum-full-cluster",
@@ -196,17 +202,17 @@ RULES = (
         basis="static",
         summary="VACUUM FULL, CLUSTER",
         effect="rewrites the table under an AccessExclusive lock",
-        risk="nobody reads or writes the table until it is rewritten",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_full,
         kinds=("vacuum_stmt", "cluster_stmt"),
         example=Example(_ORDERS, "VACUUM FULL orders;", transactional=False),
-        remedy="pg_repack or pg_squeeze, which rewrite beside the traffic",
+        remedy="pg_repack or pg_squeeze, which rewrite a table while others use it",
     ),
     _make_rule(
         "create-trigger",
         "either",
-        "CREATE TRIGGER on a table that is there",
-        "takes a ShareRowExclusive lock on the table until the migration's end",
+        "CREATE TRIGGER on an existing table",
+        "takes a ShareRowExclusive lock on the table until the migration ends",
         _check_trigger,
         ("create_trig_stmt",),
         Example(
@@ -217,7 +223,7 @@ RULES = (
         "drop-trigger",
         "either",
         "DROP TRIGGER",
-        "takes an AccessExclusive lock on the table until the migration's end",
+        "takes an AccessExclusive lock on the table until the migration ends",
         _check_drop_trigger,
         ("drop_stmt",),
         Example(
@@ -228,8 +234,8 @@ RULES = (
     _make_rule(
         "create-rule",
         "measured",
-        "CREATE RULE on a table that is there",
-        "takes an AccessExclusive lock on the table until the migration's end",
+        "CREATE RULE on an existing table",
+        "takes an AccessExclusive lock on the table until the migration ends",
         _check_rule,
         ("rule_stmt",),
         Example(_ORDERS, "CREATE RULE kept AS ON DELETE TO orders DO INSTEAD NOTHING;"),
@@ -237,8 +243,8 @@ RULES = (
     _make_rule(
         "replace-view",
         "measured",
-        "CREATE OR REPLACE VIEW of a view that is there",
-        "takes an AccessExclusive lock on the view until the migration's end",
+        "CREATE OR REPLACE VIEW of an existing view",
+        "takes an AccessExclusive lock on the view until the migration ends",
         _check_view,
         ("view_stmt",),
         Example(_VIEW, "CREATE OR REPLACE VIEW noted AS SELECT id, note, qty FROM orders;"),
@@ -247,7 +253,7 @@ RULES = (
         "index-access-exclusive",
         "measured",
         "ALTER INDEX that locks the index",
-        "takes an AccessExclusive lock on the index until the migration's end",
+        "takes an AccessExclusive lock on the index until the migration ends",
         _check_index,
         ("alter_table_stmt",),
         Example(
@@ -257,33 +263,33 @@ RULES = (
             "ALTER INDEX metric_id ATTACH PARTITION metric_a_id;",
         ),
         confirmed_by=_was_index_locked,
-        risk="reads of its table wait: the planner opens every index",
+        risk="reads of its table are blocked, because the planner opens every index of a table",
     ),
     _make_rule(
         "explicit-lock-table",
         "either",
         "LOCK TABLE in Share mode or stronger",
-        "takes the lock and holds it until the migration's end",
+        "takes the lock and holds it until the migration ends",
         _check_lock_table,
         ("lock_stmt",),
         Example(_ORDERS, "LOCK TABLE orders IN SHARE MODE;"),
-        risk="writes wait, and reads too in AccessExclusive mode, for all the rest of the migration",
+        risk="writes, and in AccessExclusive mode reads too, are blocked for the rest of the migration",
     ),
     _make_rule(
         "truncate",
         "either",
-        "TRUNCATE of a table that is there",
-        "takes an AccessExclusive lock on the table, and all rows are gone",
+        "TRUNCATE of an existing table",
+        "takes an AccessExclusive lock on the table and removes all rows",
         _check_truncate,
         ("truncate_stmt",),
         Example(_ORDERS, "TRUNCATE orders;"),
-        risk="reads and writes wait until the migration's end, and what was in the table is lost",
+        risk="reads and writes are blocked until the migration ends, and the rows are lost",
     ),
     _make_rule(
         "truncate-cascade",
         "either",
         "TRUNCATE … CASCADE",
-        "empties every table that refers to this one, and those that refer to them",
+        "also empties every table that references this one, and every table that references those",
         _check_truncate_cascade,
         ("truncate_stmt",),
         Example(

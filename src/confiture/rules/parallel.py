@@ -1,4 +1,4 @@
-"""Many files are read by several processes: a file's findings do not depend on the other files."""
+"""Share many files out among processes: the findings about a file do not depend on the other files."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from confiture.models.report import Finding
 from confiture.sql.parser import load_parser
 
 FEWEST_FILES = 100
-"""As many are read in the time that another process takes to begin."""
+"""Files per process, at least: about as many are checked in the time that a process takes to start."""
 
 Found = tuple[tuple[Finding, ...], frozenset[str]]
 Judged = Callable[[Sequence[MigrationFile]], Found]
 
 
 def run_in_processes(judged: Judged, scripts: Sequence[MigrationFile]) -> Found:
-    """Return what ``judged`` finds in all files, in their order; many are shared out.
+    """Return what ``judged`` returns for all files, in their order; many files are shared out.
 
     Raises:
-        MigrationFault: One does not parse.
-        MigrationFaults: Several do not.
+        MigrationFault: One file does not parse.
+        MigrationFaults: Several files do not parse.
     """
     count = min(os.cpu_count() or 1, len(scripts) // FEWEST_FILES)
+    # Windows has no fork: a new process would import everything again, and `judged` cannot be pickled.
     if count < 2 or not hasattr(os, "fork"):
         return judged(scripts)
+    # Loaded once here, or each process would load the parser by itself.
     load_parser()
+    # Rounded up, so that no files are left over.
     size = -(-len(scripts) // count)
     shares = [scripts[at : at + size] for at in range(0, len(scripts), size)]
     others = [_start(judged, share) for share in shares[1:]]
@@ -43,7 +46,7 @@ def _try(judged: Judged, share: Sequence[MigrationFile]) -> Found | Exception:
 
 
 def _start(judged: Judged, share: Sequence[MigrationFile]) -> tuple[int, int]:
-    """Fork a process that judges its share, and return its number and where it answers."""
+    """Fork a process that judges its share; return its process id and the pipe that it answers on."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -56,25 +59,30 @@ def _start(judged: Judged, share: Sequence[MigrationFile]) -> tuple[int, int]:
             pickle.dump(_flatten(_try(judged, share)), pipe)
         code = 0
     finally:
-        # Nothing of the parent's is to be written or closed a second time.
+        # Not sys.exit(): the child would flush the parent's buffers a second time and run its exit handlers.
         os._exit(code)
 
 
 def _flatten(answer: Found | Exception) -> tuple[type[Exception], dict[str, object]] | Found:
-    """Return what can be pickled: a fault's class takes other arguments than the exception keeps."""
+    """Return an answer that can be pickled.
+
+    An exception is pickled as its class and ``args``, but a fault's ``__init__`` takes other arguments. Its
+    class and its attributes are sent instead.
+    """
     return (type(answer), dict(vars(answer))) if isinstance(answer, Exception) else answer
 
 
 def _read_answer(pid: int, pipe: int) -> Found | Exception:
+    # Read before waiting: a child whose answer is larger than the pipe's buffer ends only after it is read.
     with open(pipe, "rb") as file:
         data = file.read()
     os.waitpid(pid, 0)
     if not data:
-        return MigrationFault("a process that reads migration files was ended", hint="run it again")
+        return MigrationFault("a process that checks migration files died", hint="run lint again")
     answer = pickle.loads(data)
     if not isinstance(answer[0], type):
-        found: Found = answer
-        return found
+        result: Found = answer
+        return result
     kind, state = answer
     error: Exception = kind.__new__(kind, state.get("message", ""))
     error.__dict__.update(state)
@@ -88,10 +96,10 @@ def _join(answers: Sequence[Found | Exception]) -> Found:
         raise MigrationFaults(faults)
     if errors:
         raise errors[0]
-    found = [answer for answer in answers if not isinstance(answer, Exception)]
+    results = [answer for answer in answers if not isinstance(answer, Exception)]
     return (
-        tuple(finding for findings, _ in found for finding in findings),
-        frozenset().union(*(undecided for _, undecided in found)),
+        tuple(finding for findings, _ in results for finding in findings),
+        frozenset().union(*(undecided for _, undecided in results)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Names, commands, columns and constraints, out of PostgreSQL's parse tree."""
+"""Read names, commands, columns and constraints from PostgreSQL's parse tree."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from attrs import field, frozen
 from confiture.sql.parser import find_nodes, read_enum_name
 from confiture.sql.quote import quote_ident, quote_name
 
+# NAMEDATALEN - 1 of a PostgreSQL with default build options.
 _LONGEST_NAME_BYTES = 63
 
 
 def _hide_own_schema(schema: str | None) -> str | None:
+    # `orders` and `public.orders` are the same table under the default search_path, so the names are equal.
     return None if schema in ("", "public") else schema
 
 
 @frozen
-class RelationName:
+class QualifiedName:
     """A relation as SQL text names it.
 
     Attributes:
-        schema: ``None`` where the search path finds it, and for ``public``.
-        name: Without quotes.
+        schema: ``None`` if the text names no schema, and for ``public``.
+        name: The name without quotes.
+        written: The schema as written, ``public`` included; not compared.
     """
 
     schema: str | None = field(converter=_hide_own_schema)
@@ -34,38 +37,43 @@ class RelationName:
     def __str__(self) -> str:
         return quote_name(self.written or self.schema, self.name)
 
-    def name_sibling(self, name: str) -> RelationName:
-        """Return another name in the same schema."""
-        return RelationName(self.schema, name, self.written)
+    def name_sibling(self, name: str) -> QualifiedName:
+        """Return another name in the same schema, written with the schema if this one is."""
+        return QualifiedName(self.schema, name, self.written)
 
     def is_rel(self, rel: str | None) -> bool:
-        """Whether a report's relation is this one."""
+        """Return True if ``rel``, a relation as a report spells it, is this one."""
         return rel is not None and (
-            rel == str(RelationName(self.schema, self.name, self.schema or "public"))
+            rel == str(QualifiedName(self.schema, self.name, self.schema or "public"))
             if self.schema
             else rel.endswith(f".{quote_ident(self.name)}") or rel == quote_ident(self.name)
         )
 
 
-def read_name(relation: Any) -> RelationName:
-    """Return the name of a ``range_var``."""
+def read_name(relation: Any) -> QualifiedName:
+    """Return the name in a ``RangeVar``."""
     return _make_name(relation.schemaname, relation.relname)
 
 
 @lru_cache
-def _make_name(schema: str, name: str) -> RelationName:
-    return RelationName(schema, name, schema or None)
+def _make_name(schema: str, name: str) -> QualifiedName:
+    return QualifiedName(schema, name, schema or None)
 
 
-def read_name_list(strings: Iterable[Any]) -> RelationName:
-    """Return the name that a list of strings spells."""
+def read_name_list(strings: Iterable[Any]) -> QualifiedName:
+    """Return the name in a list of string nodes, as in DROP TABLE."""
+    # A catalog name may come first, so count from the end.
     words = [string.string.sval for string in strings]
     schema = words[-2] if len(words) > 1 else None
-    return RelationName(schema, words[-1], schema)
+    return QualifiedName(schema, words[-1], schema)
 
 
 def derive_name(first: str, second: str, label: str) -> str:
-    """Return the name that PostgreSQL makes of a table's, its columns' and a label, cut as it cuts."""
+    """Return the name that PostgreSQL chooses for an unnamed index, constraint or sequence.
+
+    Does the same as ``makeObjectName`` in PostgreSQL's ``indexcmds.c``: if the name is too long, it shortens
+    the longer of table and column, never the label.
+    """
     parts = [first, second]
     fixed = len(label) + 1 + (1 if second else 0)
     while sum(len(part.encode()) for part in parts) + fixed > _LONGEST_NAME_BYTES:
@@ -76,11 +84,11 @@ def derive_name(first: str, second: str, label: str) -> str:
 
 @frozen
 class AlterCommand:
-    """One part of an ALTER TABLE.
+    """One command of an ALTER TABLE.
 
     Attributes:
-        sort: PostgreSQL's name of it, ``"AT_AddColumn"``.
-        tree: Its tree.
+        sort: PostgreSQL's name of the command, ``"AT_AddColumn"``.
+        tree: The command's tree, an ``AlterTableCmd``.
     """
 
     sort: str
@@ -88,12 +96,13 @@ class AlterCommand:
 
     @property
     def definition(self) -> Any:
-        """What it defines."""
+        """The node that the command defines: a column, a constraint or a partition."""
+        # The field is called `def`, a keyword in Python.
         return getattr(self.tree, "def")
 
 
 def list_commands(stmt: Any) -> Iterator[AlterCommand]:
-    """Yield the parts of an ALTER TABLE."""
+    """Yield the commands of an ALTER TABLE."""
     for cmd in stmt.cmds:
         tree = cmd.alter_table_cmd
         yield AlterCommand(read_enum_name(tree, "subtype"), tree)
@@ -101,12 +110,12 @@ def list_commands(stmt: Any) -> Iterator[AlterCommand]:
 
 @frozen
 class ParsedConstraint:
-    """A constraint that is added to a table that is there.
+    """A constraint of a table or of a new column.
 
     Attributes:
-        sort: ``"CONSTR_CHECK"``.
-        tree: Its tree.
-        column: The new column that it is written behind, else ``None``.
+        sort: PostgreSQL's name of the kind, ``"CONSTR_CHECK"``.
+        tree: The constraint's tree.
+        column: The column if this is a column constraint; ``None`` for a table constraint.
     """
 
     sort: str
@@ -122,7 +131,7 @@ def list_added_columns(stmt: Any) -> Iterator[Any]:
 
 
 def list_constraints(column: Any) -> Iterator[ParsedConstraint]:
-    """Yield the constraints behind a column."""
+    """Yield the constraints of a column definition."""
     for constraint in column.constraints:
         yield ParsedConstraint(
             read_enum_name(constraint.constraint, "contype"), constraint.constraint, column
@@ -130,18 +139,18 @@ def list_constraints(column: Any) -> Iterator[ParsedConstraint]:
 
 
 def find_constraints(stmt: Any) -> Iterator[Any]:
-    """Yield the trees of the constraints of a CREATE TABLE: its own, then those behind its columns."""
+    """Yield the trees of the constraints of a CREATE TABLE: table constraints, then column constraints."""
     for elt in stmt.table_elts:
         if elt.HasField("constraint"):
             yield elt.constraint
     for elt in stmt.table_elts:
         if elt.HasField("column_def"):
-            for one in elt.column_def.constraints:
-                yield one.constraint
+            for constraint in elt.column_def.constraints:
+                yield constraint.constraint
 
 
 def list_added_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
-    """Yield the constraints that an ALTER TABLE adds, those behind new columns included."""
+    """Yield the constraints that an ALTER TABLE adds, including those of new columns."""
     for command in list_commands(stmt):
         if command.sort == "AT_AddConstraint":
             tree = command.definition.constraint
@@ -151,15 +160,15 @@ def list_added_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
 
 
 def list_keys(constraint: ParsedConstraint) -> tuple[str, ...]:
-    """Return the columns of a constraint that lists them."""
+    """Return the columns of a UNIQUE, PRIMARY KEY or FOREIGN KEY constraint."""
     if constraint.column is not None:
         return (constraint.column.colname,)
     listed = constraint.tree.fk_attrs if constraint.sort == "CONSTR_FOREIGN" else constraint.tree.keys
-    return tuple(each.string.sval for each in listed)
+    return tuple(item.string.sval for item in listed)
 
 
 def find_columns(expression: Any) -> tuple[str, ...]:
-    """Return the columns that an expression names, each once."""
+    """Return the columns that an expression names, without repetition."""
     found = (
         ref.fields[-1].string.sval
         for ref in find_nodes(expression, "ColumnRef")
@@ -169,18 +178,18 @@ def find_columns(expression: Any) -> tuple[str, ...]:
 
 
 def render_type(type_name: Any) -> str:
-    """Return a type's own name, in small letters, without its schema."""
+    """Return the name of a type in lower case, without its schema."""
     return str(type_name.names[-1].string.sval).lower() if type_name.names else ""
 
 
 def find_functions(expression: Any) -> Iterator[str]:
-    """Yield the names of the functions that an expression calls, without their schema."""
+    """Yield the names of the functions that an expression calls, in lower case, without schemas."""
     for call in find_nodes(expression, "FuncCall"):
         yield call.funcname[-1].string.sval.lower()
 
 
-def find_created(kind: str, node: Any) -> Iterator[RelationName]:
-    """Yield the relations that a statement makes."""
+def find_created(kind: str, node: Any) -> Iterator[QualifiedName]:
+    """Yield the relations that a statement creates."""
     if kind == "create_stmt":
         yield read_name(node.create_stmt.relation)
     elif kind == "create_table_as_stmt":
@@ -195,8 +204,8 @@ def find_created(kind: str, node: Any) -> Iterator[RelationName]:
         yield read_name(node.select_stmt.into_clause.rel)
 
 
-def find_renamed(kind: str, node: Any) -> Iterator[tuple[RelationName, RelationName]]:
-    """Yield old and new name of the relation that a statement renames or moves."""
+def find_renamed(kind: str, node: Any) -> Iterator[tuple[QualifiedName, QualifiedName]]:
+    """Yield the old and the new name of the relation that a statement renames or moves to a schema."""
     if kind == "rename_stmt" and read_enum_name(node.rename_stmt, "rename_type") in (
         "OBJECT_TABLE",
         "OBJECT_MATVIEW",
@@ -206,4 +215,4 @@ def find_renamed(kind: str, node: Any) -> Iterator[tuple[RelationName, RelationN
     elif kind == "alter_object_schema_stmt" and node.alter_object_schema_stmt.HasField("relation"):
         old = read_name(node.alter_object_schema_stmt.relation)
         new = node.alter_object_schema_stmt.newschema
-        yield old, RelationName(new, old.name, new)
+        yield old, QualifiedName(new, old.name, new)

@@ -1,4 +1,4 @@
-"""A migration as the rules read it: its statements as trees, and beside each what a rehearsal saw."""
+"""Represent a migration for the rules: parsed statements, each with what a rehearsal measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
-from confiture.rules.parse_tree import RelationName, find_created, find_renamed
+from confiture.rules.parse_tree import QualifiedName, find_created, find_renamed
 from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
@@ -20,26 +20,28 @@ Ignores = tuple[tuple[str, str | None], ...]
 
 @define(eq=False, slots=False)
 class ParsedStatement:
-    """One statement.
+    """One statement of a migration.
 
     Attributes:
-        sql: Its text.
-        line: 1-based, in the file.
-        kind: The parser's name of its node.
-        node: That node.
-        reading: The migration it is in.
-        index: Its place there.
-        ignores: Rules ignored here.
-        report: What a rehearsal saw of it; ``None`` without one.
-        inside: Whether it stands in a DO block.
-        stmt: The statement's own tree.
+        sql: The text.
+        line: The line in the file, counted from 1.
+        kind: The parser's name of the statement, ``"index_stmt"``; empty if it was not parsed.
+        node: The parser's node, which wraps ``stmt``.
+        migration: The migration that contains the statement.
+        index: The position in ``migration.statements``, counted from 0. A statement inside a DO block has
+            that of the block.
+        ignores: Rules to ignore for this statement, each with its reason.
+        report: What a rehearsal measured; ``None`` without a rehearsal. A statement inside a DO block has
+            that of the block.
+        inside: True if the statement is inside a DO block.
+        stmt: The statement's tree, as libpg_query returns it.
     """
 
     sql: str
     line: int
     kind: str
     node: Any = field(repr=False)
-    reading: ParsedMigration = field(repr=False)
+    migration: ParsedMigration = field(repr=False)
     index: int = 0
     ignores: Ignores = ()
     report: StatementReport | None = None
@@ -52,8 +54,8 @@ class ParsedStatement:
 
     @property
     def earlier_statements(self) -> tuple[ParsedStatement, ...]:
-        """The statements before it."""
-        return tuple(self.reading.pieces[: self.index])
+        """The statements before this one in the migration."""
+        return tuple(self.migration.statements[: self.index])
 
     @cached_property
     def inner_statements(self) -> tuple[ParsedStatement, ...]:
@@ -66,7 +68,7 @@ class ParsedStatement:
                 line=self._locate_inner_line(statement.line),
                 kind=statement.kind,
                 node=statement.node,
-                reading=self.reading,
+                migration=self.migration,
                 index=self.index,
                 report=self.report,
                 inside=True,
@@ -76,15 +78,15 @@ class ParsedStatement:
         )
 
     def _locate_inner_line(self, line: int | None) -> int:
-        # The block's own text starts on its line of the file. A Python migration is different: there
-        # `line` is the line of the call, and the string may start elsewhere or be built by code.
-        if line is None or self.reading.file.endswith(".py"):
+        # In an SQL file the block's text starts on the block's line. In a Python migration `self.line` is the
+        # line of the call, and the string may start elsewhere or be built by code.
+        if line is None or self.migration.file.endswith(".py"):
             return self.line
         return self.line + line - 1
 
-    def is_new(self, name: RelationName) -> bool:
-        """Whether the relation is made earlier in this migration, or in one that goes with it."""
-        return name in self.reading.list_new_before(self.index)
+    def is_new(self, name: QualifiedName) -> bool:
+        """Return True if this plan created the relation before this statement: nobody else uses it yet."""
+        return name in self.migration.list_new_before(self.index)
 
 
 @define(eq=False, slots=False)
@@ -92,17 +94,18 @@ class ParsedMigration:
     """One migration.
 
     Attributes:
-        version: As written.
-        name: As written.
-        file: To be shown: relative to the root, with slashes.
-        transactional: Whether it runs in a transaction.
-        lock_timeout: What it or the configuration says.
-        statement_timeout: The same.
-        pieces: Its statements.
-        ignores: Rules ignored in all of it.
-        report: What a rehearsal saw; ``None`` without one.
-        made_before: Relations that earlier migrations of the same plan make.
-        plan: The migrations that it is judged with.
+        version: The version as the file name has it.
+        name: The name as the file name has it.
+        file: The path to show: relative to the root, with slashes.
+        transactional: True if the migration runs in one transaction.
+        lock_timeout: As the migration sets it, else the configuration; ``None`` if neither does.
+        statement_timeout: As the migration sets it, else the configuration; ``None`` if neither does.
+        statements: The statements, in order.
+        ignores: Rules to ignore in the whole migration, each with its reason.
+        report: What a rehearsal measured; ``None`` without a rehearsal.
+        created_before: Relations that earlier migrations of the same rehearsal create. Empty in ``lint``:
+            without a server nobody knows which migrations are already applied.
+        plan: The migrations that are judged together with this one.
     """
 
     version: str
@@ -111,44 +114,45 @@ class ParsedMigration:
     transactional: bool = True
     lock_timeout: str | None = None
     statement_timeout: str | None = None
-    pieces: list[ParsedStatement] = field(factory=list)
+    statements: list[ParsedStatement] = field(factory=list)
     ignores: Ignores = ()
     report: MigrationReport | None = field(default=None, repr=False)
-    made_before: frozenset[RelationName] = frozenset()
+    created_before: frozenset[QualifiedName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
 
     @property
-    def known(self) -> SchemaModel:
-        """What is known of the tables that it changes."""
-        return (self.plan or ParsedPlan([self])).known
+    def schema(self) -> SchemaModel:
+        """What the plan and the catalog tell about the tables that the migration changes."""
+        return (self.plan or ParsedPlan([self])).schema
 
     @property
     def label(self) -> str:
-        """Version and name as a person reads them."""
+        """Version and name, for people to read."""
         return f"{self.version} {self.name}".rstrip()
 
-    def list_new_before(self, index: int) -> frozenset[RelationName]:
-        """Return what is made before the statement with this index."""
+    def list_new_before(self, index: int) -> frozenset[QualifiedName]:
+        """Return the relations that the plan creates before the statement with this index."""
         return self._created_by_statement[index]
 
     @cached_property
-    def created_relations(self) -> frozenset[RelationName]:
-        """All that is made up to the migration's end."""
+    def created_relations(self) -> frozenset[QualifiedName]:
+        """All relations that this migration and those before it create."""
         return self._created_by_statement[-1]
 
     @cached_property
-    def _created_by_statement(self) -> tuple[frozenset[RelationName], ...]:
+    def _created_by_statement(self) -> tuple[frozenset[QualifiedName], ...]:
         return tuple(self._accumulate_created())
 
-    def _accumulate_created(self) -> Iterator[frozenset[RelationName]]:
-        made = self.made_before
-        yield made
-        for piece in self.pieces:
-            new = frozenset(find_created(piece.kind, piece.node))
-            for old, renamed in find_renamed(piece.kind, piece.node):
-                new |= {renamed} if old in made else frozenset()
-            made = made | new if new else made
-            yield made
+    def _accumulate_created(self) -> Iterator[frozenset[QualifiedName]]:
+        created = self.created_before
+        yield created
+        for statement in self.statements:
+            added = frozenset(find_created(statement.kind, statement.node))
+            for old, renamed in find_renamed(statement.kind, statement.node):
+                # A new relation stays new under its new name; an existing one must not become new.
+                added |= {renamed} if old in created else frozenset()
+            created = created | added if added else created
+            yield created
 
 
 @define(eq=False, slots=False)
@@ -156,23 +160,24 @@ class ParsedPlan:
     """Migrations that are judged together.
 
     Attributes:
-        readings: All of them.
-        asked: Returns what the catalog knows, where there is a server.
+        migrations: The migrations, in order.
+        read_catalog: Reads the schema from the server's catalog; ``None`` without a server.
     """
 
-    readings: Sequence[ParsedMigration]
-    asked: Callable[[], SchemaModel] | None = None
+    migrations: Sequence[ParsedMigration]
+    read_catalog: Callable[[], SchemaModel] | None = None
 
     @cached_property
-    def known(self) -> SchemaModel:
-        """What their text and the catalog tell; looked up when a rule first asks."""
+    def schema(self) -> SchemaModel:
+        """What the migrations' text and the catalog tell, read when a rule first asks."""
+        # Imported here because schema_model imports this module.
         from confiture.rules.schema_model import SchemaModel, learn
 
-        return learn(self.asked() if self.asked else SchemaModel(), self.readings)
+        return learn(self.read_catalog() if self.read_catalog else SchemaModel(), self.migrations)
 
 
-def link_plan(readings: Sequence[ParsedMigration], asked: Callable[[], SchemaModel] | None = None) -> None:
-    """Have migrations know of each other."""
-    plan = ParsedPlan(readings, asked)
-    for reading in readings:
-        reading.plan = plan
+def link_plan(migrations: Sequence[ParsedMigration], asked: Callable[[], SchemaModel] | None = None) -> None:
+    """Set the plan of each migration, so that rules see the schema that the others create."""
+    plan = ParsedPlan(migrations, asked)
+    for migration in migrations:
+        migration.plan = plan

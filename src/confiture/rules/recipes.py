@@ -1,4 +1,4 @@
-"""The safer way, as SQL to paste: migrations one below the other, with the reader's own names."""
+"""Write the safer SQL to paste: one or more migrations, with the names of the migration that was read."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.rules.parse_tree import AlterCommand, ParsedConstraint, RelationName, derive_name
+from confiture.rules.parse_tree import AlterCommand, ParsedConstraint, QualifiedName, derive_name
 from confiture.sql.parser import deparse_statement
 from confiture.sql.quote import quote_ident
 
 BATCH_ROWS = 10_000
+"""Rows that one batch of a backfill updates, and so locks until its COMMIT."""
 
 
 @frozen
@@ -19,8 +20,8 @@ class RecipePart:
     """One migration of a recipe.
 
     Attributes:
-        lines: Its statements and comments.
-        outside: Whether it runs outside a transaction.
+        lines: The statements and comments.
+        outside: True if the migration runs outside a transaction.
     """
 
     lines: tuple[str, ...]
@@ -28,17 +29,17 @@ class RecipePart:
 
 
 def write_part(*lines: str) -> RecipePart:
-    """Return a migration that runs in a transaction."""
+    """Return a migration that runs in one transaction."""
     return RecipePart(lines)
 
 
 def write_non_transactional(*lines: str) -> RecipePart:
-    """Return a migration that runs statement by statement."""
+    """Return a migration whose statements are committed one by one."""
     return RecipePart(lines, outside=True)
 
 
 def render_recipe(*parts: RecipePart) -> str:
-    """Return the migrations as one text; each begins with a line that counts it, where there are several."""
+    """Return the migrations as one text; if there are several, each begins with its number."""
     return "\n\n".join(
         "\n".join(
             (
@@ -52,7 +53,8 @@ def render_recipe(*parts: RecipePart) -> str:
 
 
 def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:
-    """Return the ALTER TABLE with these of its commands only."""
+    """Return the ALTER TABLE with only these commands."""
+    # A copy: the rules after this one still read the original tree.
     copied = type(stmt)()
     copied.CopyFrom(stmt)
     del copied.cmds[:]
@@ -62,7 +64,12 @@ def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:
 
 
 def split_validation(stmt: Any, constraint: ParsedConstraint, name: str) -> tuple[RecipePart, RecipePart]:
-    """Add a constraint without looking at the rows, then look while others read and write."""
+    """Return a migration that adds the constraint NOT VALID, and a second one that validates it.
+
+    ADD CONSTRAINT … NOT VALID takes a strong lock, but only briefly because it skips the scan. VALIDATE
+    scans under a ShareUpdateExclusive lock, which lets others read and write. Two migrations, because in one
+    transaction the strong lock of the first statement would still be held during the scan.
+    """
     copied = type(stmt)()
     copied.CopyFrom(stmt)
     del copied.cmds[:]
@@ -71,9 +78,10 @@ def split_validation(stmt: Any, constraint: ParsedConstraint, name: str) -> tupl
     tree = getattr(command, "def").constraint
     tree.CopyFrom(constraint.tree)
     tree.conname, tree.skip_validation, tree.initially_valid = name, True, False
+    # A column constraint (`ADD COLUMN … REFERENCES`) does not name its column; a table constraint must.
     if constraint.sort == "CONSTR_FOREIGN" and constraint.column is not None:
         tree.fk_attrs.add().string.sval = constraint.column.colname
-    table = RelationName(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
+    table = QualifiedName(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
     return (
         write_part(f"{deparse_statement('alter_table_stmt', copied)};"),
         write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
@@ -84,16 +92,22 @@ def _set_field(message: Any, name: str, value: str) -> None:
     setattr(message, name, message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_name[value].number)
 
 
-def write_not_null(table: RelationName, *columns: str) -> tuple[RecipePart, RecipePart]:
-    """Make columns NOT NULL: the rows are looked at under a lock that lets others read and write."""
+def write_not_null(table: QualifiedName, *columns: str) -> tuple[RecipePart, RecipePart]:
+    """Return two migrations that make columns NOT NULL without a scan under an AccessExclusive lock.
+
+    Since version 12 PostgreSQL skips the scan of SET NOT NULL if a valid CHECK proves that the column holds
+    no NULL. The CHECK is added NOT VALID in a migration by itself, so that its AccessExclusive lock is
+    released before VALIDATE scans the table.
+    """
     names = [(column, quote_ident(derive_name(table.name, column, "filled"))) for column in columns]
     add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({quote_ident(each)} IS NOT NULL) NOT VALID" for each, name in names
+        f"ADD CONSTRAINT {name} CHECK ({quote_ident(text)} IS NOT NULL) NOT VALID" for text, name in names
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for _, name in names)
     required = ", ".join(f"ALTER COLUMN {quote_ident(column)} SET NOT NULL" for column in columns)
     return (
         write_part(f"ALTER TABLE {table} {add};"),
+        # One transaction is enough here: VALIDATE scans before SET NOT NULL takes its strong lock.
         write_part(
             f"ALTER TABLE {table} {validate};",
             f"ALTER TABLE {table} {required};",
@@ -102,8 +116,13 @@ def write_not_null(table: RelationName, *columns: str) -> tuple[RecipePart, Reci
     )
 
 
-def write_backfill(table: RelationName, column: str, value: str = "DEFAULT") -> RecipePart:
-    """Fill a column a batch at a time, each committed."""
+def write_backfill(table: QualifiedName, column: str, value: str = "DEFAULT") -> RecipePart:
+    """Return a migration that fills the NULLs of a column in batches, each committed by itself.
+
+    It runs outside a transaction because PostgreSQL refuses COMMIT in a DO block inside one. UPDATE has no
+    LIMIT, so a subquery chooses the rows of a batch by their ctid. After a failure the migration can run
+    again: it continues with the rows that are still NULL.
+    """
     name = quote_ident(column)
     return write_non_transactional(
         "DO $$",

@@ -1,4 +1,4 @@
-"""Ask the plugins for their rules, the built-in ones first; all of them by the same hook."""
+"""Collect the rules of confiture and of the plugins through one hook."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from confiture.rules import builtin_rules as builtin
 from confiture.rules.rule import SEVERITIES, Rule, Severity
 
 if TYPE_CHECKING:
-    from confiture.plugins.load import Loaded
+    from confiture.plugins.load import LoadedPlugin
 
 
-def collect_rules(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
+def collect_rules(plugins: Iterable[LoadedPlugin] = ()) -> tuple[Rule, ...]:
     """Return the built-in rules and those of the plugins, in that order.
 
     Raises:
-        PluginFault: A plugin's hook raises, or returns what is no rule or has another one's id.
+        PluginFault: A plugin's hook raises, returns something that is not a rule, or returns a rule whose id
+            is taken.
     """
     found: dict[str, tuple[Rule, str]] = {}
     for plugin, given in _ask_plugins(plugins):
@@ -28,18 +29,18 @@ def collect_rules(plugins: Iterable[Loaded] = ()) -> tuple[Rule, ...]:
             if not isinstance(rule, Rule):
                 raise PluginFault(
                     f"plugin {plugin!r}: rules() returns a {type(rule).__name__} among its rules",
-                    hint="return a list of confiture.rules.rule.Rule",
+                    hint="return a list of confiture.rules.rule.Rule values",
                 )
             if rule.id in found:
                 raise PluginFault(
-                    f"plugin {plugin!r}: the rule {rule.id!r} is already {found[rule.id][1]!r}'s",
-                    hint="give it another id",
+                    f"plugin {plugin!r}: the rule id {rule.id!r} is already used by {found[rule.id][1]!r}",
+                    hint="give the plugin's rule another id",
                 )
             found[rule.id] = (rule, plugin)
     return tuple(rule for rule, _ in found.values())
 
 
-def _ask_plugins(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
+def _ask_plugins(plugins: Iterable[LoadedPlugin]) -> Iterable[tuple[str, list[Any]]]:
     from confiture.hooks import spec
 
     manager = pluggy.PluginManager("confiture")
@@ -48,19 +49,21 @@ def _ask_plugins(plugins: Iterable[Loaded]) -> Iterable[tuple[str, list[Any]]]:
     yield "confiture", manager.hook.rules()[0]
     for plugin in plugins:
         if "rules" in plugin.phases:
+            # pluggy joins the answers of all plugins without their names. One manager per plugin keeps the
+            # name for the error messages.
             manager = pluggy.PluginManager("confiture")
             manager.add_hookspecs(spec)
             manager.register(plugin.plugin, plugin.name)
             yield plugin.name, _ask_plugin(plugin, manager)
 
 
-def _ask_plugin(plugin: Loaded, manager: pluggy.PluginManager) -> list[Any]:
+def _ask_plugin(plugin: LoadedPlugin, manager: pluggy.PluginManager) -> list[Any]:
     try:
         return [rule for given in manager.hook.rules() for rule in given]
     except Exception as error:
         raise PluginFault(
             f"plugin {plugin.name!r}: rules() failed with {type(error).__name__}: {error}",
-            hint="mend or leave out that plugin",
+            hint="fix the plugin or remove it from --plugins",
         ) from error
 
 
@@ -68,18 +71,18 @@ def read_severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[
     """Read ``severity = {rule = "warning"}``.
 
     Raises:
-        ConfigurationFault: There is no such rule, or no such severity.
+        ConfigurationFault: A rule or a severity does not exist.
     """
-    known = [each.id for each in rules]
+    known = [rule.id for rule in rules]
     for rule, value in given.items():
         if rule not in known:
             near = did_you_mean(rule, known)
             raise ConfigurationFault(
-                f"severity names a rule {rule!r} that there is not",
-                hint=f"{near} all of them: confiture rules".strip(),
+                f"severity names the rule {rule!r}, which does not exist",
+                hint=f"{near} list all rules: confiture rules".strip(),
             )
         if value not in SEVERITIES:
             raise ConfigurationFault(
-                f"the severity of {rule} is {value!r}", hint=f"it is one of {', '.join(SEVERITIES)}"
+                f"the severity of {rule} is {value!r}", hint=f"use one of {', '.join(SEVERITIES)}"
             )
     return cast("dict[str, Severity]", dict(given))

@@ -1,4 +1,4 @@
-"""What a rule is, and what it says of one statement."""
+"""Define a rule, its example and the hits it reports."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info", "off")
 
 @frozen
 class Hit:
-    """Something that a rule has found.
+    """Something that a rule found in a migration.
 
     Attributes:
-        message: What happens, to be read after the file and the line.
-        relation: What it happens to, as the text names it.
-        recipe: SQL to paste instead, with the reader's own names.
-        severity: Where it differs from the rule's; a lock that this form of a statement holds only briefly.
-        line: Where it is not the statement's.
-        sure: ``False``: only a rehearsal can tell whether this one does it.
+        message: What happens. It is shown after the file and the line.
+        relation: The relation it happens to, as the SQL text names it.
+        recipe: SQL to paste instead, with the names of the migration.
+        severity: Overrides the rule's severity, for example if this form of the statement holds its lock
+            only briefly.
+        line: Overrides the statement's line.
+        sure: False if only a rehearsal can tell whether this statement does it.
     """
 
     message: str
@@ -38,13 +39,14 @@ class Hit:
 
 @frozen
 class Example:
-    """A migration that a rule warns of; tests run it, and the recipe that the rule makes of it.
+    """A migration that a rule warns of. Tests run it, and the recipe that the rule writes for it.
 
     Attributes:
-        schema: What there is before.
-        dangerous: The migration.
-        differs: Why the recipe ends in another schema, where it does.
-        transactional: ``False``: with ``-- confiture: no-transaction``.
+        schema: SQL that creates the tables which the migration changes.
+        dangerous: SQL of the migration.
+        differs: How the schema after the recipe differs from the schema after the migration, as a clause;
+            ``None`` if both are the same.
+        transactional: False if the migration begins with ``-- confiture: no-transaction``.
     """
 
     schema: str
@@ -55,24 +57,25 @@ class Example:
 
 @frozen
 class Rule:
-    """One thing to be warned of.
+    """One danger: how to detect it, why it matters and what to do instead.
 
     Attributes:
-        id: Its name, in configuration and comments.
-        severity: By default.
-        basis: What a finding rests on: ``"static"``: the text is enough; ``"measured"``: only a rehearsal
-            can tell; ``"either"``: the text, and a rehearsal confirms or withdraws it.
-        summary: One line.
-        effect: What PostgreSQL does.
-        risk: What that costs its users.
-        check: Returns what it finds in one statement.
-        check_migration: Returns what it finds in a whole migration.
-        confirmed_by: Whether the rehearsal of the statement shows what was found.
-        kinds: The parser's names of the statements it looks at; without any, all.
-        subcommands: Of an ALTER TABLE, the commands that it looks at; without any, all.
-        rehearsed_only: Whether it looks at nothing but what a rehearsal saw: without one it is not asked.
-        example: ``None`` where there is nothing to run.
-        remedy: What to do instead, if that is no SQL to paste.
+        id: The name in configuration and in ``ignore`` comments.
+        severity: The default severity; configuration may change it.
+        basis: What a finding rests on. ``"static"``: the SQL text is enough. ``"measured"``: only a
+            rehearsal can tell. ``"either"``: the text is enough, and a rehearsal confirms or withdraws the
+            finding.
+        summary: What the migration contains, in one line.
+        effect: What PostgreSQL does: the rest of a sentence that begins with "PostgreSQL".
+        risk: What that costs the users of the database, as a clause.
+        check: Yields a hit for each thing it finds in one statement.
+        check_migration: Yields a hit for each thing it finds in a whole migration.
+        confirmed_by: Returns True if the rehearsal of the statement shows what the hit says.
+        kinds: The parser's names of the statements that ``check`` is called with; all if empty.
+        subcommands: The commands of an ALTER TABLE that ``check`` is called with; all if empty.
+        rehearsed_only: True if the rule looks only at what a rehearsal saw; ``lint`` does not call it.
+        example: ``None`` if there is nothing to run.
+        remedy: What to do instead, if that is not SQL to paste.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""What is known of the tables that a migration changes: from the migrations before it, or the catalog."""
+"""Model the tables that a migration changes, from the text of the plan and from the catalog."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from confiture.rules.parse_tree import (
-    RelationName,
+    QualifiedName,
     derive_name,
     find_columns,
     find_constraints,
@@ -22,7 +22,7 @@ from confiture.sql.parser import deparse_expression, deparse_type, read_enum_nam
 
 @frozen
 class CheckConstraint:
-    """A CHECK of a table: its name, the columns it names, and its expression as SQL."""
+    """A CHECK of a table: its name, the columns in its expression, and the expression as SQL."""
 
     name: str
     columns: tuple[str, ...]
@@ -31,7 +31,7 @@ class CheckConstraint:
 
 @frozen
 class DomainType:
-    """The type below a domain, and what its CHECKs say of VALUE."""
+    """The base type of a domain, and the expressions of its CHECKs, which call the value VALUE."""
 
     type_name: str
     checks: tuple[str, ...] = ()
@@ -39,59 +39,60 @@ class DomainType:
 
 @define
 class SchemaModel:
-    """What is known.
+    """What is known about the schema; each attribute is keyed by name.
 
     Attributes:
-        indexes: The columns of each index, and its table.
-        partition_keys: The key's columns of each partitioned table.
+        indexes: The table and the columns of each index.
+        partition_keys: The partition key's columns of each partitioned table.
         partitions: The parent of each partition.
         defaults: The default partition of each partitioned table.
-        checks: Of each table that the catalog knows.
-        made: The trees of the tables that the migrations make.
-        domains: By name.
+        checks: The CHECKs of each table in the catalog.
+        created: The CREATE TABLE tree of each table that the migrations create.
+        domains: The domains.
     """
 
-    indexes: dict[RelationName, tuple[RelationName, tuple[str, ...]]] = field(factory=dict)
-    partition_keys: dict[RelationName, tuple[str, ...]] = field(factory=dict)
-    partitions: dict[RelationName, RelationName] = field(factory=dict)
-    defaults: dict[RelationName, RelationName] = field(factory=dict)
-    checks: dict[RelationName, tuple[CheckConstraint, ...]] = field(factory=dict)
-    made: dict[RelationName, Any] = field(factory=dict)
-    domains: dict[RelationName, DomainType] = field(factory=dict)
+    indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str, ...]]] = field(factory=dict)
+    partition_keys: dict[QualifiedName, tuple[str, ...]] = field(factory=dict)
+    partitions: dict[QualifiedName, QualifiedName] = field(factory=dict)
+    defaults: dict[QualifiedName, QualifiedName] = field(factory=dict)
+    checks: dict[QualifiedName, tuple[CheckConstraint, ...]] = field(factory=dict)
+    created: dict[QualifiedName, Any] = field(factory=dict)
+    domains: dict[QualifiedName, DomainType] = field(factory=dict)
 
-    def list_checks(self, table: RelationName) -> tuple[CheckConstraint, ...]:
+    def list_checks(self, table: QualifiedName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
-        if table not in self.made:
+        # Read from the tree only when a rule asks: most rules never do, and lint reads many tables.
+        if table not in self.created:
             return self.checks.get(table, ())
-        trees = find_constraints(self.made[table])
+        trees = find_constraints(self.created[table])
         return tuple(
             _read_check(table, tree) for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"
         )
 
 
-def learn(known: SchemaModel, readings: Iterable[ParsedMigration]) -> SchemaModel:
-    """Add what the text of these migrations tells, and return it."""
-    for reading in readings:
-        for piece in reading.pieces:
-            _learn(known, piece)
+def learn(known: SchemaModel, migrations: Iterable[ParsedMigration]) -> SchemaModel:
+    """Add what the text of these migrations tells to ``known``, and return it."""
+    for migration in migrations:
+        for statement in migration.statements:
+            _learn(known, statement)
     return known
 
 
-def _learn(known: SchemaModel, piece: ParsedStatement) -> None:
-    stmt = piece.stmt
-    if piece.kind == "index_stmt" and stmt.idxname:
+def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
+    stmt = statement.stmt
+    if statement.kind == "index_stmt" and stmt.idxname:
         table = read_name(stmt.relation)
         columns = tuple(parameter.index_elem.name for parameter in stmt.index_params)
         known.indexes[table.name_sibling(stmt.idxname)] = (table, columns)
-    elif piece.kind == "create_stmt":
-        _learn_table(known, piece)
-    elif piece.kind == "create_domain_stmt":
+    elif statement.kind == "create_stmt":
+        _learn_table(known, statement)
+    elif statement.kind == "create_domain_stmt":
         trees = [constraint.constraint for constraint in stmt.constraints]
         checks = [tree.raw_expr for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"]
         known.domains[read_name_list(stmt.domainname)] = DomainType(
             deparse_type(stmt.type_name), tuple(map(deparse_expression, checks))
         )
-    elif piece.kind == "alter_table_stmt":
+    elif statement.kind == "alter_table_stmt":
         for command in list_commands(stmt):
             if command.sort == "AT_AttachPartition":
                 child = command.definition.partition_cmd
@@ -100,24 +101,26 @@ def _learn(known: SchemaModel, piece: ParsedStatement) -> None:
                 )
 
 
-def _learn_table(known: SchemaModel, piece: ParsedStatement) -> None:
-    stmt, table = piece.stmt, read_name(piece.stmt.relation)
+def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:
+    stmt, table = statement.stmt, read_name(statement.stmt.relation)
     if stmt.HasField("partspec"):
         params = (parameter.partition_elem.name for parameter in stmt.partspec.part_params)
         known.partition_keys[table] = tuple(filter(None, params))
     if stmt.HasField("partbound"):
         parent = read_name(stmt.inh_relations[0].range_var)
         _learn_partition(known, parent, table, stmt.partbound.is_default)
-    known.made[table] = stmt
+    known.created[table] = stmt
 
 
-def _read_check(table: RelationName, tree: Any) -> CheckConstraint:
+def _read_check(table: QualifiedName, tree: Any) -> CheckConstraint:
     columns = find_columns(tree.raw_expr)
     name = tree.conname or derive_name(table.name, columns[0] if len(columns) == 1 else "", "check")
     return CheckConstraint(name, columns, deparse_expression(tree.raw_expr))
 
 
-def _learn_partition(known: SchemaModel, parent: RelationName, child: RelationName, is_default: bool) -> None:
+def _learn_partition(
+    known: SchemaModel, parent: QualifiedName, child: QualifiedName, is_default: bool
+) -> None:
     known.partitions[child] = parent
     if is_default:
         known.defaults[parent] = child

@@ -1,4 +1,4 @@
-"""Rules of taste, off until somebody wants them."""
+"""Rules of style, off by default."""
 
 from __future__ import annotations
 
@@ -13,99 +13,102 @@ from confiture.sql.parser import find_nodes, read_enum_name
 from confiture.sql.quote import quote_ident
 
 _LONGEST_BYTES = 63
+# Strings are removed before names are looked for: their text is data.
 _STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
+# Candidates only: PostgreSQL limits the bytes of a name, and a character may have several.
 _LONG_NAME = re.compile(r'"[^"]{32,}"|\b[^\W\d]\w{31,}')
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _TABLES = ("create_stmt", "alter_table_stmt")
 
 
-def _list_columns(piece: ParsedStatement) -> Iterator[Any]:
-    if piece.kind == "create_stmt":
-        yield from (elt.column_def for elt in piece.stmt.table_elts if elt.HasField("column_def"))
+def _list_columns(statement: ParsedStatement) -> Iterator[Any]:
+    if statement.kind == "create_stmt":
+        yield from (elt.column_def for elt in statement.stmt.table_elts if elt.HasField("column_def"))
     else:
-        yield from list_added_columns(piece.stmt)
+        yield from list_added_columns(statement.stmt)
 
 
 def _make_type_check(names: str, instead: str) -> Callable[[ParsedStatement], Iterator[Hit]]:
     wanted = frozenset(names.split())
 
-    def hits(piece: ParsedStatement) -> Iterator[Hit]:
-        for column in _list_columns(piece):
+    def check(statement: ParsedStatement) -> Iterator[Hit]:
+        for column in _list_columns(statement):
             if render_type(column.type_name) in wanted:
                 yield Hit(
                     f"{quote_ident(column.colname)} is {render_type(column.type_name)}: {instead}",
-                    str(read_name(piece.stmt.relation)),
+                    str(read_name(statement.stmt.relation)),
                 )
 
-    return hits
+    return check
 
 
-def _check_serial(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_serial(statement: ParsedStatement) -> Iterator[Hit]:
     return _make_type_check(
         "serial serial4 serial8 bigserial smallserial serial2", "GENERATED … AS IDENTITY"
-    )(piece)
+    )(statement)
 
 
-def _check_text(piece: ParsedStatement) -> Iterator[Hit]:
-    return _make_type_check("varchar bpchar char", "text, with a CHECK for the length")(piece)
+def _check_text(statement: ParsedStatement) -> Iterator[Hit]:
+    return _make_type_check("varchar bpchar char", "text, with a CHECK for the length")(statement)
 
 
 def _check_lookup(_: ParsedStatement) -> Iterator[Hit]:
-    yield Hit("makes an enum: no value of it can ever be dropped, those of a table can")
+    yield Hit("creates an enum: its values cannot be dropped, but the rows of a table can")
 
 
-def _check_too_long(piece: ParsedStatement) -> Iterator[Hit]:
-    # The parser has cut them already: only the text still has them whole.
-    for found in _LONG_NAME.finditer(_STRING.sub("''", piece.sql)):
-        name = found.group().strip('"')
+def _check_too_long(statement: ParsedStatement) -> Iterator[Hit]:
+    # The parser has already truncated the names in the tree: only the text has them in full.
+    for match in _LONG_NAME.finditer(_STRING.sub("''", statement.sql)):
+        name = match.group().strip('"')
         if len(name.encode()) > _LONGEST_BYTES:
-            yield Hit(f"{name[:20]}… is longer than 63 bytes and will be cut")
+            yield Hit(f"{name[:20]}… is longer than 63 bytes, so PostgreSQL truncates it")
 
 
-def _check_schema(piece: ParsedStatement) -> Iterator[Hit]:
-    for relation in find_nodes(piece.node, "RangeVar"):
+def _check_schema(statement: ParsedStatement) -> Iterator[Hit]:
+    for relation in find_nodes(statement.node, "RangeVar"):
         if hasattr(relation, "relname") and relation.relname and not relation.schemaname:
             yield Hit(f"{read_name(relation)} is named without its schema", str(read_name(relation)))
             return
 
 
-def _check_robust(piece: ParsedStatement) -> Iterator[Hit]:
-    stmt = piece.stmt
-    if piece.reading.transactional:
+def _check_robust(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    if statement.migration.transactional:
         return
-    if piece.kind == "drop_stmt" and not stmt.missing_ok:
-        yield Hit("DROP without IF EXISTS cannot be repeated after a failure")
-    elif piece.kind in ("create_stmt", "index_stmt") and not stmt.if_not_exists:
-        yield Hit("CREATE without IF NOT EXISTS cannot be repeated after a failure")
+    if statement.kind == "drop_stmt" and not stmt.missing_ok:
+        yield Hit("DROP without IF EXISTS fails if the migration runs again")
+    elif statement.kind in ("create_stmt", "index_stmt") and not stmt.if_not_exists:
+        yield Hit("CREATE without IF NOT EXISTS fails if the migration runs again")
 
 
-def _check_fk_index(piece: ParsedStatement) -> Iterator[Hit]:
+def _check_fk_index(statement: ParsedStatement) -> Iterator[Hit]:
     trees = [
         node
-        for node in find_nodes(piece.node, "Constraint")
+        for node in find_nodes(statement.node, "Constraint")
         if read_enum_name(node, "contype") == "CONSTR_FOREIGN"
     ]
-    own = read_name(piece.stmt.relation)
-    indexed = {columns[:1] for table, columns in piece.reading.known.indexes.values() if table == own}
+    own = read_name(statement.stmt.relation)
+    # An index serves the foreign key if it begins with the key's first column.
+    indexed = {columns[:1] for table, columns in statement.migration.schema.indexes.values() if table == own}
     for tree in trees:
-        columns = _list_columns_of(piece, tree)
+        columns = _list_columns_of(statement, tree)
         if columns and columns[:1] not in indexed:
-            table = read_name(piece.stmt.relation)
+            table = read_name(statement.stmt.relation)
             yield Hit(
-                f"no index on {quote_ident(columns[0])}: deleting what it refers to reads all of {table}",
+                f"no index on {quote_ident(columns[0])}: a DELETE of a referenced row scans all of {table}",
                 str(table),
             )
 
 
-def _list_columns_of(piece: ParsedStatement, tree: Any) -> tuple[str, ...]:
+def _list_columns_of(statement: ParsedStatement, tree: Any) -> tuple[str, ...]:
     if tree.fk_attrs:
         return tuple(attr.string.sval for attr in tree.fk_attrs)
     return next(
         (
             (column.colname,)
-            for column in _list_columns(piece)
-            for each in list_constraints(column)
-            if each.tree == tree
+            for column in _list_columns(statement)
+            for constraint in list_constraints(column)
+            if constraint.tree == tree
         ),
         (),
     )
@@ -126,7 +129,7 @@ def _make_rule(
         severity="off",
         basis=basis,
         summary=summary,
-        effect=more.pop("effect", "does as it is told"),
+        effect=more.pop("effect", "accepts it"),
         risk=risk,
         check=check,
         kinds=kinds,
@@ -138,24 +141,24 @@ def _make_rule(
 RULES = (
     _make_rule(
         "prefer-jsonb",
-        "json, where jsonb has equality and indexes",
-        "DISTINCT and GROUP BY fail on it",
+        "a json column; jsonb has an equality operator and indexes",
+        "DISTINCT and GROUP BY fail on the column",
         "ALTER TABLE orders ADD COLUMN doc json;",
         _make_type_check("json", "jsonb"),
         remedy="jsonb",
     ),
     _make_rule(
         "prefer-bigint",
-        "int, which ends at two thousand million",
-        "the day it is full is a bad day",
+        "an int column, whose largest value is 2147483647",
+        "inserts fail once the values are used up, and changing the type rewrites the table",
         "CREATE TABLE item (id int PRIMARY KEY);",
         _make_type_check("int2 int4 serial serial4 serial2 smallserial", "bigint"),
         remedy="bigint",
     ),
     _make_rule(
         "prefer-identity",
-        "serial, whose sequence has rights of its own",
-        "GRANT on the table is not enough",
+        "a serial column, whose sequence has separate privileges",
+        "GRANT INSERT on the table is not enough",
         "CREATE TABLE item (id bigserial PRIMARY KEY);",
         _check_serial,
         remedy="GENERATED BY DEFAULT AS IDENTITY",
@@ -163,7 +166,7 @@ RULES = (
     _make_rule(
         "prefer-text",
         "varchar(n) and char(n)",
-        "another length is another migration",
+        "every new length needs a migration",
         "ALTER TABLE orders ADD COLUMN code varchar(20);",
         _check_text,
         remedy="text, with a CHECK for the length",
@@ -171,7 +174,7 @@ RULES = (
     _make_rule(
         "prefer-timestamptz",
         "timestamp without time zone",
-        "the same moment reads differently in two sessions",
+        "sessions with different time zones read the same value as different moments",
         "ALTER TABLE orders ADD COLUMN at timestamp;",
         _make_type_check("timestamp", "timestamptz"),
         remedy="timestamptz",
@@ -179,16 +182,16 @@ RULES = (
     _make_rule(
         "prefer-lookup-table",
         "CREATE TYPE … AS ENUM",
-        "a value that is no longer used stays for ever",
+        "an enum value cannot be dropped, even if nothing uses it",
         "CREATE TYPE mood AS ENUM ('lo', 'hi');",
         _check_lookup,
         ("create_enum_stmt",),
-        remedy="a table of the values",
+        remedy="a table with the values, and a foreign key",
     ),
     _make_rule(
         "fk-missing-index",
         "a foreign key without an index on its column",
-        "a DELETE in the other table reads the whole of this one, for every row",
+        "for every row that is deleted from the referenced table PostgreSQL scans this whole table",
         "CREATE TABLE item (id bigint PRIMARY KEY, part_of bigint REFERENCES orders (id));",
         _check_fk_index,
         basis="measured",
@@ -197,26 +200,26 @@ RULES = (
     _make_rule(
         "identifier-too-long",
         "a name of more than 63 bytes",
-        "two long names may become the same",
+        "two long names may become equal",
         f"ALTER TABLE orders ADD COLUMN {'long_' * 15} text;",
         _check_too_long,
         (),
         remedy="a shorter name",
-        effect="cuts the name, and says so in a NOTICE only",
+        effect="truncates the name and reports that only as a NOTICE",
     ),
     _make_rule(
         "require-table-schema",
-        "a table named without its schema",
-        "another search_path finds another table",
+        "a table name without a schema",
+        "a different search_path finds a different table",
         "ALTER TABLE orders ADD COLUMN code text;",
         _check_schema,
         ("create_stmt", "alter_table_stmt", "index_stmt", "rename_stmt"),
-        remedy="public.orders",
+        remedy="write the schema, for example public.orders",
     ),
     _make_rule(
         "prefer-robust-statements",
-        "no IF EXISTS where each statement is committed by itself",
-        "after a failure the migration cannot simply be run again",
+        "no IF EXISTS or IF NOT EXISTS in a migration whose statements are committed one by one",
+        "after a failure the migration cannot run again from the start",
         "CREATE INDEX CONCURRENTLY orders_qty_idx ON orders (qty);",
         _check_robust,
         ("drop_stmt", "create_stmt", "index_stmt"),

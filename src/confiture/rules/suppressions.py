@@ -1,4 +1,4 @@
-"""``-- confiture: ignore RULE reason="…"``: which rules are let pass, and which of them in vain."""
+"""Apply ``-- confiture: ignore RULE reason="…"``, and report the ignores that suppress nothing."""
 
 from __future__ import annotations
 
@@ -19,103 +19,110 @@ WITHOUT_REASON = "ignore-without-reason"
 
 @define
 class Suppressions:
-    """The ignores of one migration, and which rules they met.
+    """The ignores of one migration, and the rules that found something in it.
 
     Attributes:
-        reading: The migration.
-        rules: Those that were asked.
-        used: The rules that found something, with the statement's index.
+        migration: The migration.
+        rules: The rules that were applied. An ignore of any other rule is never reported as unused.
+        used: Rule and statement index of each hit.
     """
 
-    reading: ParsedMigration
+    migration: ParsedMigration
     rules: Sequence[Rule]
     used: set[tuple[str, int]] = field(factory=set)
 
     @property
     def has_any(self) -> bool:
-        """Whether anything is ignored."""
-        return bool(self.reading.ignores) or any(piece.ignores for piece in self.reading.pieces)
+        """True if the migration ignores any rule."""
+        return bool(self.migration.ignores) or any(
+            statement.ignores for statement in self.migration.statements
+        )
 
-    def note_match(self, rule: str, piece: ParsedStatement) -> None:
-        """Note that a rule has found something there."""
-        self.used.add((rule, piece.index))
+    def note_match(self, rule: str, statement: ParsedStatement) -> None:
+        """Note that a rule found something in a statement."""
+        self.used.add((rule, statement.index))
 
-    def suppresses(self, rule: str, piece: ParsedStatement) -> bool:
-        """Whether a rule is ignored there."""
-        return any(rule == ignore for ignore, _ in (*self.reading.ignores, *self._list_ignores(piece)))
+    def suppresses(self, rule: str, statement: ParsedStatement) -> bool:
+        """Return True if the statement, or its whole migration, ignores the rule."""
+        return any(rule == ignore for ignore, _ in (*self.migration.ignores, *self._list_ignores(statement)))
 
-    def _list_ignores(self, piece: ParsedStatement) -> tuple[tuple[str, str | None], ...]:
-        return self.reading.pieces[piece.index].ignores if self.reading.pieces else ()
+    def _list_ignores(self, statement: ParsedStatement) -> tuple[tuple[str, str | None], ...]:
+        # By index, because a statement inside a DO block has none: the ignores are those of the block.
+        return self.migration.statements[statement.index].ignores if self.migration.statements else ()
 
     def find_findings(self, severities: Mapping[str, Severity], *, strict: bool) -> Iterator[Finding]:
-        """Yield what is wrong with the ignores themselves."""
-        known = {each.id: each for each in self.rules}
+        """Yield a finding for each ignore that suppresses nothing or, if ``strict``, has no reason."""
+        known = {rule.id: rule for rule in self.rules}
         severity = severities.get(UNUSED, "warning")
-        for rule, reason, piece in self._iterate_ignores():
-            if rule in known and self._is_unused(known[rule], piece) and severity != "off":
-                message = f"ignores {rule}, which finds nothing here"
-                yield self._make_finding(UNUSED, severity, rule, piece, message)
+        for rule_id, reason, statement in self._iterate_ignores():
+            if rule_id in known and self._is_unused(known[rule_id], statement) and severity != "off":
+                message = f"ignores {rule_id}, which finds nothing here"
+                yield self._make_finding(UNUSED, severity, rule_id, statement, message)
             if strict and not (reason and reason.strip()):
-                message = f'ignores {rule} without a reason: add reason="…"'
-                yield self._make_finding(WITHOUT_REASON, "error", rule, piece, message)
+                message = f'ignores {rule_id} without a reason: add reason="…"'
+                yield self._make_finding(WITHOUT_REASON, "error", rule_id, statement, message)
 
     def _iterate_ignores(self) -> Iterator[tuple[str, str | None, ParsedStatement | None]]:
-        for rule, reason in self.reading.ignores:
+        for rule, reason in self.migration.ignores:
             yield rule, reason, None
-        for piece in self.reading.pieces:
-            for rule, reason in piece.ignores:
-                yield rule, reason, piece
+        for statement in self.migration.statements:
+            for rule, reason in statement.ignores:
+                yield rule, reason, statement
 
-    def _is_unused(self, rule: Rule, piece: ParsedStatement | None) -> bool:
-        if rule.basis == "measured" and not _is_all_rehearsed(self.reading):
+    def _is_unused(self, rule: Rule, statement: ParsedStatement | None) -> bool:
+        # Without a rehearsal such a rule finds nothing, so its silence says nothing about the ignore.
+        if rule.basis == "measured" and not _is_all_rehearsed(self.migration):
             return False
-        wanted = [piece] if piece else self.reading.pieces
-        return not any((rule.id, each.index) in self.used for each in wanted)
+        covered = [statement] if statement else self.migration.statements
+        return not any((rule.id, inner.index) in self.used for inner in covered)
 
     def _make_finding(
-        self, rule: str, severity: Severity, ignored: str, piece: ParsedStatement | None, message: str
+        self, rule: str, severity: Severity, ignored: str, statement: ParsedStatement | None, message: str
     ) -> Finding:
         assert severity != "off"
-        sql = piece.sql if piece else ""
+        sql = statement.sql if statement else ""
         return Finding(
             rule=rule,
             severity=severity,
-            migration=self.reading.version,
-            file=self.reading.file,
-            line=piece.line if piece else 1,
+            migration=self.migration.version,
+            file=self.migration.file,
+            line=statement.line if statement else 1,
             relation=None,
             message=message,
             recipe=None,
             basis="static",
             ignored=False,
-            fingerprint=make_fingerprint(rule, self.reading.file, f"{ignored} {sql}", 1),
+            fingerprint=make_fingerprint(rule, self.migration.file, f"{ignored} {sql}", 1),
         )
 
 
-def _is_all_rehearsed(reading: ParsedMigration) -> bool:
-    return all(piece.report is not None and not piece.report.not_rehearsed for piece in reading.pieces)
+def _is_all_rehearsed(migration: ParsedMigration) -> bool:
+    return all(
+        statement.report is not None and not statement.report.not_rehearsed
+        for statement in migration.statements
+    )
 
 
-def refuse_unknown(readings: Iterable[ParsedMigration], known: Collection[str]) -> None:
-    """Refuse an ignore of a rule that there is not.
+def refuse_unknown(migrations: Iterable[ParsedMigration], known: Collection[str]) -> None:
+    """Refuse an ignore that names an unknown rule: a misspelt one would suppress nothing.
 
     Raises:
-        MigrationFault: There is one.
+        MigrationFault: A migration ignores a rule that does not exist.
     """
-    for reading in readings:
-        for rule, line in _list_named_rules(reading):
+    for migration in migrations:
+        for rule, line in _list_named_rules(migration):
             if rule not in known:
                 near = did_you_mean(rule, known)
                 raise MigrationFault(
-                    f"{reading.file}:{line}: there is no rule {rule!r} to ignore",
-                    hint=f"{near} all of them: confiture rules".strip(),
+                    f"{migration.file}:{line}: ignores the rule {rule!r}, which does not exist",
+                    hint=f"{near} list all rules: confiture rules".strip(),
                 )
 
 
-def _list_named_rules(reading: ParsedMigration) -> Iterator[tuple[str, int]]:
-    yield from ((rule, 1) for rule, _ in reading.ignores)
-    for piece in reading.pieces:
-        yield from ((rule, piece.line) for rule, _ in piece.ignores)
+def _list_named_rules(migration: ParsedMigration) -> Iterator[tuple[str, int]]:
+    yield from ((rule, 1) for rule, _ in migration.ignores)
+    for statement in migration.statements:
+        yield from ((rule, statement.line) for rule, _ in statement.ignores)
 
 
 RULES = (
@@ -123,18 +130,18 @@ RULES = (
         id=UNUSED,
         severity="warning",
         basis="static",
-        summary="an ignore that lets nothing pass",
-        effect="nothing: it is a comment",
-        risk="who reads it thinks that there is something to be careful of",
-        remedy="take the comment out",
+        summary="an ignore that suppresses nothing",
+        effect="does nothing: the ignore is a comment",
+        risk="readers believe that the statement is dangerous",
+        remedy="remove the comment",
     ),
     Rule(
         id=WITHOUT_REASON,
         severity="error",
         basis="static",
         summary="an ignore without a reason, with --strict",
-        effect="nothing: it is a comment",
-        risk="nobody knows later whether the reason still holds",
+        effect="does nothing: the ignore is a comment",
+        risk="nobody can check later whether the reason still holds",
         remedy='-- confiture: ignore RULE reason="the table is empty until March"',
     ),
 )

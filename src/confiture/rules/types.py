@@ -1,11 +1,15 @@
-"""Rules of changed column types: what is rewritten, rebuilt or read again."""
+"""Rules about changing the type of a column: rewrites, index rebuilds and scans.
+
+All three are decided by a rehearsal. The text has the new type but not the old one, and even with both the
+answer may depend on the session: timestamp to timestamptz rewrites the table unless TimeZone is UTC.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
-from confiture.rules.parse_tree import AlterCommand, RelationName, derive_name, list_commands, read_name
+from confiture.rules.parse_tree import AlterCommand, QualifiedName, derive_name, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import RecipePart, render_recipe, write_backfill, write_part
 from confiture.rules.rule import Example, Hit, Rule
@@ -16,42 +20,46 @@ from confiture.sql.quote import quote_ident
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
 
 
-def _list_changed(piece: ParsedStatement) -> Iterator[tuple[RelationName, AlterCommand]]:
-    table = read_name(piece.stmt.relation)
-    if not piece.is_new(table):
-        for command in list_commands(piece.stmt):
+def _list_changed(statement: ParsedStatement) -> Iterator[tuple[QualifiedName, AlterCommand]]:
+    table = read_name(statement.stmt.relation)
+    if not statement.is_new(table):
+        for command in list_commands(statement.stmt):
             if command.sort == "AT_AlterColumnType":
                 yield table, command
 
 
-def _check_rewritten(piece: ParsedStatement) -> Iterator[Hit]:
-    for table, command in _list_changed(piece):
+def _check_rewritten(statement: ParsedStatement) -> Iterator[Hit]:
+    for table, command in _list_changed(statement):
         yield Hit(
-            f"rewrites {table} while reads and writes of it wait: "
-            f"{quote_ident(command.tree.name)} changes its type",
+            f"rewrites {table} while blocking reads and writes: "
+            f"the new type of {quote_ident(command.tree.name)} is stored differently",
             str(table),
             render_recipe(*_write_swap(table, command)),
         )
 
 
-def _check_rebuilt(piece: ParsedStatement) -> Iterator[Hit]:
-    for table, command in _list_changed(piece):
+def _check_rebuilt(statement: ParsedStatement) -> Iterator[Hit]:
+    for table, command in _list_changed(statement):
         yield Hit(
-            f"builds the indexes on {quote_ident(command.tree.name)} anew "
-            f"while reads and writes of {table} wait",
+            f"rebuilds the indexes on {quote_ident(command.tree.name)} "
+            f"while blocking reads and writes of {table}",
             str(table),
             render_recipe(*_write_swap(table, command)),
         )
 
 
-def _write_swap(table: RelationName, command: AlterCommand) -> tuple[RecipePart, ...]:
-    """Keep a second column beside the first, fill it, and let it take the first one's place."""
+def _write_swap(table: QualifiedName, command: AlterCommand) -> tuple[RecipePart, ...]:
+    """Return migrations that add a column of the new type, fill it, and swap it for the old column.
+
+    The trigger comes before the backfill, so that rows written during the backfill are converted too. The
+    swap only drops and renames columns, which takes an AccessExclusive lock but only briefly.
+    """
     column = command.tree.name
     old, new = quote_ident(column), quote_ident(derive_name(column, "", "new"))
     type_name = deparse_type(command.definition.column_def.type_name)
     collation = command.definition.column_def.coll_clause
     if collation.collname:
-        type_name += " COLLATE " + ".".join(quote_ident(each.string.sval) for each in collation.collname)
+        type_name += " COLLATE " + ".".join(quote_ident(item.string.sval) for item in collation.collname)
     function = table.name_sibling(derive_name(table.name, column, "sync"))
     trigger = quote_ident(function.name)
     return (
@@ -67,7 +75,7 @@ def _write_swap(table: RelationName, command: AlterCommand) -> tuple[RecipePart,
         ),
         _write_fill(table, column, old, new, type_name),
         write_part(
-            f"-- indexes, constraints, defaults and views of {old} first, then:",
+            f"-- first recreate the indexes, constraints, defaults and views of {old} on {new}, then:",
             f"DROP TRIGGER {trigger} ON {table};",
             f"DROP FUNCTION {function}();",
             f"ALTER TABLE {table} DROP COLUMN {old};",
@@ -76,36 +84,42 @@ def _write_swap(table: RelationName, command: AlterCommand) -> tuple[RecipePart,
     )
 
 
-def _write_fill(table: RelationName, column: str, old: str, new: str, type_name: str) -> RecipePart:
-    filled = write_backfill(table, derive_name(column, "", "new"), f"{old}::{type_name}")
+def _write_fill(table: QualifiedName, column: str, old: str, new: str, type_name: str) -> RecipePart:
+    backfill = write_backfill(table, derive_name(column, "", "new"), f"{old}::{type_name}")
+    # A row whose old value is NULL stays NULL; without this condition the loop would find it for ever.
     lines = (
         line.replace(f"WHERE {new} IS NULL", f"WHERE {new} IS NULL AND {old} IS NOT NULL")
-        for line in filled.lines
+        for line in backfill.lines
     )
     return RecipePart(tuple(lines), outside=True)
 
 
-def _check_rechecked(piece: ParsedStatement) -> Iterator[Hit]:
-    for table, command in _list_changed(piece):
+def _check_rechecked(statement: ParsedStatement) -> Iterator[Hit]:
+    for table, command in _list_changed(statement):
         column = command.tree.name
-        known = [each for each in piece.reading.known.list_checks(table) if column in each.columns]
+        known = [check for check in statement.migration.schema.list_checks(table) if column in check.columns]
         yield Hit(
-            f"reads all of {table} while reads and writes of it wait: "
-            f"a CHECK of {quote_ident(column)} is tried on every row",
+            f"scans all of {table} while blocking reads and writes: "
+            f"a CHECK on {quote_ident(column)} is checked again for every row",
             str(table),
-            render_recipe(*_write_recheck(table, known, piece.sql.rstrip().rstrip(";"))) if known else None,
+            render_recipe(*_write_recheck(table, known, statement.sql.rstrip().rstrip(";")))
+            if known
+            else None,
         )
 
 
 def _write_recheck(
-    table: RelationName, checks: list[CheckConstraint], change: str
+    table: QualifiedName, checks: list[CheckConstraint], change: str
 ) -> tuple[RecipePart, RecipePart]:
-    """Take the CHECKs away, change the type, put them back untried, and try them later."""
+    """Return migrations that drop the CHECKs, change the type, add them NOT VALID and validate them later.
+
+    Dropping and adding stay in one transaction, so that no row can violate the CHECKs in between.
+    """
     names = [quote_ident(check.name) for check in checks]
     drop = ", ".join(f"DROP CONSTRAINT {name}" for name in names)
     add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({each.expression}) NOT VALID"
-        for name, each in zip(names, checks, strict=True)
+        f"ADD CONSTRAINT {name} CHECK ({constraint.expression}) NOT VALID"
+        for name, constraint in zip(names, checks, strict=True)
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for name in names)
     return (
@@ -120,8 +134,8 @@ RULES = (
         severity="error",
         basis="measured",
         summary="ALTER COLUMN … TYPE that rewrites the table",
-        effect="rewrites the table under an AccessExclusive lock where the new type is stored in another way",
-        risk="nobody reads or writes the table until it is rewritten",
+        effect="rewrites the table under an AccessExclusive lock if the new type is stored differently",
+        risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_rewritten,
         confirmed_by=was_rewritten,
         kinds=("alter_table_stmt",),
@@ -129,7 +143,7 @@ RULES = (
         example=Example(
             _LEDGER,
             "ALTER TABLE ledger ALTER COLUMN qty TYPE bigint;",
-            differs="the new column stands last",
+            differs="the new column is the last column",
         ),
     ),
     Rule(
@@ -137,8 +151,8 @@ RULES = (
         severity="error",
         basis="measured",
         summary="ALTER COLUMN … TYPE that rebuilds an index",
-        effect="builds the column's indexes anew under an AccessExclusive lock, as for another collation",
-        risk="nobody reads or writes the table until they are built",
+        effect="rebuilds the column's indexes under an AccessExclusive lock, as another collation needs",
+        risk="reads and writes of the table are blocked until the indexes are built",
         check=_check_rebuilt,
         confirmed_by=was_only_rebuilt,
         kinds=("alter_table_stmt",),
@@ -146,16 +160,16 @@ RULES = (
         example=Example(
             f"{_LEDGER} CREATE INDEX ledger_memo_idx ON ledger (memo);",
             'ALTER TABLE ledger ALTER COLUMN memo TYPE text COLLATE "C";',
-            differs="the new column stands last, and its index is to be built beside the traffic",
+            differs="the new column is the last column, and you build its index CONCURRENTLY yourself",
         ),
     ),
     Rule(
         id="change-type-recheck",
         severity="error",
         basis="measured",
-        summary="ALTER COLUMN … TYPE that tries a CHECK again",
-        effect="reads the whole table under an AccessExclusive lock where a CHECK names the column",
-        risk="nobody reads or writes the table until the last row is looked at",
+        summary="ALTER COLUMN … TYPE that checks a CHECK again",
+        effect="scans the whole table under an AccessExclusive lock if a CHECK names the column",
+        risk="reads and writes of the table are blocked for the whole scan",
         check=_check_rechecked,
         confirmed_by=was_only_scanned,
         kinds=("alter_table_stmt",),
@@ -163,7 +177,7 @@ RULES = (
         example=Example(
             "CREATE TABLE ledger (id bigint PRIMARY KEY, code varchar(20) CHECK (code <> ''));",
             "ALTER TABLE ledger ALTER COLUMN code TYPE varchar(60);",
-            differs="the CHECK no longer casts the old type",
+            differs="the CHECK has no cast to the old type",
         ),
     ),
 )

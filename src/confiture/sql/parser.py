@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from confiture.exceptions import ConfitureError
 from confiture.sql.lexer import find_statement_start
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class RawStatement:
     node: Node = field(repr=False)
 
 
-class ParseError(Exception):
+class ParseError(ConfitureError):
     """The parser rejects the text; ``offset`` counts characters from 0, ``None`` if it reports none."""
 
     def __init__(self, message: str, offset: int | None) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from attrs import field, frozen
 
-from confiture.config.urls import safe_url
+from confiture.config.urls import mask_password
 
 TEST_URL_VARIABLE = "CONFITURE_TEST_URL"
 _MEMORY_FOLDER = Path("/dev/shm")
@@ -39,7 +39,7 @@ class NamedServer:
         url: Of any of its databases; the role is to be allowed to create more.
     """
 
-    url: str = field(repr=lambda url: repr(safe_url(url)))
+    url: str = field(repr=lambda url: repr(mask_password(url)))
 
     @property
     def bindir(self) -> Path:

@@ -21,7 +21,7 @@ from confiture.estimate.prior import Prior, load_shipped
 from confiture.estimate.statement_estimate import Prediction, RehearsedStatement, predict
 from confiture.estimate.statistics import Statistics
 from confiture.models.report import StatementReport
-from confiture.plugins.load import Loaded
+from confiture.plugins.load import LoadedPlugin
 from confiture.testing.databases import TemplateDatabases
 from tests.calibration.live.parcels import Change, fill
 
@@ -223,7 +223,7 @@ class Watch:
     seen: Processor | None = None
 
     @property
-    def plugin(self) -> Loaded:
+    def plugin(self) -> LoadedPlugin:
         """As if it had been installed."""
 
         def before_ddl(conn: Connection[Any]) -> None:
@@ -235,7 +235,7 @@ class Watch:
 
         hooks: Mapping[str, Any] = {"before_ddl": before_ddl, "after_ddl": after_ddl}
         marked = {phase: staticmethod(hookimpl(hook)) for phase, hook in hooks.items()}
-        return Loaded("watch", "watch", "1.0", type("watch", (), marked)(), tuple(hooks))
+        return LoadedPlugin("watch", "watch", "1.0", type("watch", (), marked)(), tuple(hooks))
 
 
 def read_processor(pid: int) -> Processor | None:

@@ -1,4 +1,4 @@
-"""Report how large the relations are that a migration has changed."""
+"""Report the size of the relations that a migration has changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIZE = """
 
 @hookimpl
 def after_ddl(conn: Connection[Any], context: HookContext) -> HookResult:
-    """Measure what has changed, inside the migration's transaction."""
+    """Measure the changed relations, inside the migration's transaction."""
     changed = list(context.relations())
     [(size_bytes,)] = conn.execute(_SIZE, [changed]).fetchall()
     return HookResult(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 
 
-class NotAnalyzed(ConfitureError):
+class NotAnalyzed(UserFault):
     """The migration is committed, and the server did not analyze some of what it changed.
 
     Attributes:

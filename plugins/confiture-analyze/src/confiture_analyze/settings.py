@@ -45,7 +45,7 @@ def read_settings(config: Mapping[str, Any]) -> AnalyzeSettings:
     if exact_rows and not tables:
         raise table.refuse(
             "exact_rows",
-            f"needs {table.name('tables')}",
+            f"needs {table.name_key('tables')}",
             hint="name the tables whose rows to count: which others will change is not known beforehand",
         )
     return AnalyzeSettings(table, table.get("analyze", FLAG, bool(tables)), tables, exact_rows)

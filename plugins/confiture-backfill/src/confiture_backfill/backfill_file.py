@@ -38,9 +38,6 @@ def parse_backfill_file(file: Sidecar) -> ReadModel:
     Raises:
         PluginSettingsFault: A directive is unknown, missing or repeated, or the SQL cannot be used.
     """
-    if "\0" in file.text:
-        # libpq would end the statement there.
-        raise PluginSettingsFault(f"{file.name} holds a NUL character", hint="remove it")
     directives = TableReader(
         _read_directives(file), DIRECTIVES, label=file.name, separator=": ", fault=PluginSettingsFault
     )

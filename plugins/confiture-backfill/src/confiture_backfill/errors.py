@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 
 _HINT_ONE_PIECE = (
     "compare the INSERT with the count query; if other sessions write at the same time, put "
@@ -14,7 +14,7 @@ _HINT_BATCHES = (
 )
 
 
-class BackfillFailed(ConfitureError):
+class BackfillFailed(UserFault):
     """The server refused the SQL that fills a read model.
 
     Attributes:
@@ -28,7 +28,7 @@ class BackfillFailed(ConfitureError):
         self.sqlstate = sqlstate
 
 
-class IncompleteBackfill(ConfitureError):
+class IncompleteBackfill(UserFault):
     """The table does not hold as many rows as the count query says.
 
     Attributes:

@@ -6,12 +6,12 @@ import re
 
 from attrs import frozen
 
-from confiture.plugins.kit import PluginSettingsFault, choice_of
+from confiture.plugins.kit import PluginSettingsFault, make_choice
 from confiture_backfill.batch import Batch
 from confiture_backfill.range_condition import RANGE, has_range, remove_non_code
 
 DEFAULT_MODE = "on-conflict"
-MODE = choice_of(DEFAULT_MODE, "truncate")
+MODE = make_choice(DEFAULT_MODE, "truncate")
 
 _ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.IGNORECASE)
 

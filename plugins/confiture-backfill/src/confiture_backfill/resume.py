@@ -29,7 +29,7 @@ def fill_models(
     """Fill the read models; yield the progress of all whenever it can be committed.
 
     Raises:
-        ConfitureError: One cannot be filled; what was yielded before is kept.
+        UserFault: One cannot be filled; what was yielded before is kept.
     """
     progress: StoredProgress = dict(resume or {})
     results = []

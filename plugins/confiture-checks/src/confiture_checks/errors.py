@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 
 
-class CheckRefused(ConfitureError):
+class CheckRefused(UserFault):
     """The server refused the SQL of a check.
 
     Attributes:
@@ -19,7 +19,7 @@ class CheckRefused(ConfitureError):
         self.sqlstate = sqlstate
 
 
-class PreconditionFailed(ConfitureError):
+class PreconditionFailed(UserFault):
     """The database is not as the migration requires it.
 
     Attributes:
@@ -34,7 +34,7 @@ class PreconditionFailed(ConfitureError):
         self.unmet = unmet
 
 
-class ConstraintNotValid(ConfitureError):
+class ConstraintNotValid(UserFault):
     """A constraint of a table that the migration changed is NOT VALID.
 
     Attributes:
@@ -48,13 +48,13 @@ class ConstraintNotValid(ConfitureError):
         self.constraints = constraints
 
 
-class CheckFailed(ConfitureError):
+class CheckFailed(UserFault):
     """A query that must return no rows returned some."""
 
     exit_code = 5
 
 
-class CountMismatch(ConfitureError):
+class CountMismatch(UserFault):
     """Source and target differ by more rows than allowed.
 
     Attributes:

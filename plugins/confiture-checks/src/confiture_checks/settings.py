@@ -14,7 +14,7 @@ from confiture.plugins.kit import (
     TEXT,
     TEXTS,
     TableReader,
-    choice_of,
+    make_choice,
     open_settings,
 )
 
@@ -39,7 +39,7 @@ REQUIRE_KEYS = {
     "max_replication_lag": "How far a replica may be behind.",
     "connection_headroom": "How many connections must be free.",
 }
-_POLICY = choice_of("warn", "error", "off")
+_POLICY = make_choice("warn", "error", "off")
 
 
 @frozen

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import UserFault
 
 
-class MigrationRefused(ConfitureError):
+class MigrationRefused(UserFault):
     """The server, the hour or another session's lock does not allow the migration."""
 
     exit_code = 5

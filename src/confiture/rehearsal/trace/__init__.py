@@ -1,1 +1,1 @@
-"""See what a rehearsed migration does: its locks, rewrites, index builds and scans."""
+"""Measure what a rehearsed migration does: its locks, rewrites, index builds and scans."""

@@ -1,7 +1,7 @@
-"""``--explain``: the plan of each DML statement, from the one execution that counts.
+"""``--explain``: the plan of each DML statement, from its only execution.
 
-auto_explain gives it beside the statement's own result. A role that may not load it has the statement
-of a file run as ``EXPLAIN (ANALYZE)``, which executes it once as well.
+auto_explain sends the plan as a notice, in addition to the statement's result. If the role may not load
+it, a statement of a file runs as ``EXPLAIN (ANALYZE)`` instead, which executes it once as well.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from psycopg.errors import Diagnostic
 from confiture.postgres.session import send
 
 _EXPLAIN_PREFIX = "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
+# At level info the plan reaches this client whatever client_min_messages is set to.
 _SETTINGS = {"log_format": "json", "log_level": "info"} | dict.fromkeys(
     ("log_analyze", "log_buffers", "log_wal", "log_timing"), "on"
 )
 
 
 def _render_set(settings: Mapping[str, str]) -> str:
-    each = (f"set_config('auto_explain.{name}', '{value}', true)" for name, value in settings.items())
-    return f"SELECT {', '.join(each)}"
+    calls = (f"set_config('auto_explain.{name}', '{value}', true)" for name, value in settings.items())
+    return f"SELECT {', '.join(calls)}"
 
 
 _ENABLE_SQL = _render_set(_SETTINGS | {"log_min_duration": "0"})
@@ -35,11 +36,11 @@ _DISABLE_SQL = _render_set({"log_min_duration": "-1"})
 
 @define
 class AutoExplain:
-    """Asks for plans.
+    """Collects the plans of statements on one connection.
 
     Attributes:
-        conn: Where the statements run.
-        loaded: Whether auto_explain is there; ``None`` before the first.
+        conn: The connection that executes the statements.
+        loaded: True if auto_explain is loaded; ``None`` until the first statement.
     """
 
     conn: Connection[Any]
@@ -48,7 +49,7 @@ class AutoExplain:
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Listen meanwhile to what auto_explain says."""
+        """Receive auto_explain's notices inside the block."""
         self.conn.add_notice_handler(self._hear)
         try:
             yield
@@ -56,7 +57,7 @@ class AutoExplain:
             self.conn.remove_notice_handler(self._hear)
 
     def begin(self) -> None:
-        """Have the next statement explained, where auto_explain can be had."""
+        """Have the next statement explained, if auto_explain can be loaded."""
         if self.loaded is None:
             self.loaded = self._load()
         if self.loaded:
@@ -65,13 +66,15 @@ class AutoExplain:
 
     def end(self) -> Any:
         """Return the plan of the statement since ``begin``, as PostgreSQL's JSON, or ``None``."""
-        said, self._last_plan = self._last_plan, None
+        plan, self._last_plan = self._last_plan, None
         if self.loaded:
             send(self.conn, _DISABLE_SQL)
-        return [_drop_query_text(json.loads(said))] if said else None
+        return [_drop_query_text(json.loads(plan))] if plan else None
 
     def _load(self) -> bool:
         point = "confiture_auto_explain"
+        # auto_explain and its settings are for superusers. In a savepoint, because an error would abort the
+        # migration's transaction.
         try:
             send(
                 self.conn,
@@ -98,19 +101,22 @@ def wrap_in_explain(sql: str) -> str:
 
 
 def read_explain(cursor: Cursor[Any]) -> tuple[Any, int | None]:
-    """Return the plan that an EXPLAIN gave, and the rows that its statement changed."""
+    """Return the plan of an EXPLAIN, and the number of rows that its statement changed."""
     ((plan,),) = cursor.fetchall()
     top = plan[0]["Plan"]
     return plan, _count_changed(top) if top["Node Type"] == "ModifyTable" else None
 
 
 def _count_changed(top: dict[str, Any]) -> int:
-    """Count as the command tag does; MERGE and ON CONFLICT tell by themselves."""
-    told = [top[key] for key in ("Tuples Inserted", "Tuples Updated", "Tuples Deleted") if key in top]
-    if told:
-        return int(sum(told))
-    return int(sum(each["Actual Rows"] * each["Actual Loops"] for each in _find_inputs(top)))
+    """Return the rows that the command tag would count."""
+    # MERGE and ON CONFLICT do not change every input row, but their plans have counters.
+    counters = [top[key] for key in ("Tuples Inserted", "Tuples Updated", "Tuples Deleted") if key in top]
+    if counters:
+        return int(sum(counters))
+    # EXPLAIN prints the average number of rows of one loop.
+    return int(sum(node["Actual Rows"] * node["Actual Loops"] for node in _find_inputs(top)))
 
 
 def _find_inputs(top: dict[str, Any]) -> list[dict[str, Any]]:
-    return [each for each in top.get("Plans", ()) if each["Parent Relationship"] in ("Outer", "Member")]
+    # InitPlans and SubPlans are children too; their rows are not the ones that are changed.
+    return [node for node in top.get("Plans", ()) if node["Parent Relationship"] in ("Outer", "Member")]

@@ -1,4 +1,8 @@
-"""The relations that there were before a migration, read in its own session."""
+"""The relations that existed before a migration, read in the migration's session.
+
+A lock on a dropped relation is in ``pg_locks`` until the commit, but a join with ``pg_class`` loses it.
+So oids are resolved with this catalog.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,10 @@ from attrs import Factory, field, frozen
 from confiture.models.report import RelationKind
 from confiture.postgres.locks import KIND_BY_RELKIND
 
-# The first oid that PostgreSQL gives to what users create (FirstNormalObjectId).
+# The first oid that PostgreSQL gives to objects that users create (FirstNormalObjectId).
 FIRST_OID = 16384
 
-# Temporary relations and PostgreSQL's own are left out.
+# No other session can wait for a temporary relation. Composite types ('c') have no rows.
 RELATIONS_SQL = f"""
     SELECT c.oid::bigint, n.nspname::text, c.relname::text,
         quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relfilenode::bigint,
@@ -24,6 +28,7 @@ RELATIONS_SQL = f"""
     WHERE c.oid >= {FIRST_OID} AND c.relpersistence <> 't' AND c.relkind <> 'c';
     SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits
 """
+# min_parallel_table_scan_size's default: 8 MB.
 _PARALLEL_PAGES = 1024
 
 
@@ -32,18 +37,18 @@ class KnownRelation:
     """A relation as it was before the migration.
 
     Attributes:
-        oid: PostgreSQL's.
-        schema: Its schema's name, unquoted.
-        bare_name: Its own name, unquoted.
-        name: Schema-qualified, quoted only where PostgreSQL would.
-        kind: What sort of relation.
-        partitioned: Whether it is a partitioned table or index, without rows of its own.
-        partition: Whether it is a partition.
-        filenode: Of its file; 0 where it has none.
-        tuples: PostgreSQL's estimate of its rows; -1 where it was never looked at.
+        oid: Its oid in ``pg_class``.
+        schema: The name of its schema, unquoted.
+        bare_name: Its name without the schema, unquoted.
+        name: Schema-qualified, quoted only if PostgreSQL would quote it.
+        kind: Table, index, view and so on.
+        partitioned: True for a partitioned table or index, which stores no rows.
+        partition: True for a partition.
+        filenode: The number of its file; 0 if it has none.
+        tuples: PostgreSQL's estimate of its rows; -1 if it was never analyzed or vacuumed.
         pages: PostgreSQL's estimate of its pages.
-        table_oid: Of an index: the table's oid.
-        filled: Whether it is a matview with data that nothing is known about yet.
+        table_oid: For an index, the oid of its table; else ``None``.
+        filled: True for a populated materialized view that was never analyzed or vacuumed.
     """
 
     oid: int
@@ -61,13 +66,18 @@ class KnownRelation:
 
     @property
     def may_be_scanned_in_parallel(self) -> bool:
-        """Whether workers may read a part of it, unseen; from min_parallel_table_scan_size's default."""
+        """True if parallel workers may scan it, whose rows this session's counters leave out."""
         return self.pages >= _PARALLEL_PAGES
 
 
 @frozen
 class Catalog:
-    """All relations that there were, by oid, and who descends from whom."""
+    """The relations that existed before the migration, and their inheritance.
+
+    Attributes:
+        relations: The relations by oid.
+        parents: The oids of the parents by the oid of the child.
+    """
 
     relations: dict[int, KnownRelation] = Factory(dict)
     parents: dict[int, tuple[int, ...]] = Factory(dict)
@@ -79,27 +89,27 @@ class Catalog:
 
     @classmethod
     def from_rows(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
-        """Make it of what ``RELATIONS_SQL`` was answered with."""
+        """Build a catalog from the two results of ``RELATIONS_SQL``."""
         parents: dict[int, tuple[int, ...]] = {}
         for child, parent in inherited:
             parents[child] = (*parents.get(child, ()), parent)
         return cls({row[0]: _build_relation(row) for row in relations}, parents)
 
     def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
-        """Return the relation that SQL text means by a name, or ``None``."""
-        for each in (schema,) if schema else search_path:
-            if (oid := self._oids_by_name.get((each, name))) is not None:
+        """Return the relation that a name in SQL text refers to, or ``None``."""
+        for candidate in (schema,) if schema else search_path:
+            if (oid := self._oids_by_name.get((candidate, name))) is not None:
                 return self.relations[oid]
         return None
 
     def list_names(self, oids: Iterable[int]) -> tuple[str, ...]:
-        """Return the names of those that there were, in order."""
+        """Return the names of the relations that existed before, sorted."""
         return tuple(sorted(self.relations[oid].name for oid in oids if oid in self.relations))
 
     def find_table(self, oid: int) -> int:
-        """Return the table of an index; any other relation is its own."""
-        each = self.relations.get(oid)
-        return each.table_oid if each and each.table_oid else oid
+        """Return the oid of an index's table; for any other relation, return ``oid``."""
+        relation = self.relations.get(oid)
+        return relation.table_oid if relation and relation.table_oid else oid
 
     def find_indexes(self, oids: Iterable[int]) -> tuple[int, ...]:
         """Return the indexes of these tables."""
@@ -107,17 +117,17 @@ class Catalog:
         return tuple(oid for oid, relation in self.relations.items() if relation.table_oid in tables)
 
     def find_ancestors(self, oid: int) -> Iterator[int]:
-        """Yield the parents of a relation, and theirs."""
+        """Yield the parents of a relation, and their ancestors."""
         for parent in self.parents.get(oid, ()):
             yield parent
             yield from self.find_ancestors(parent)
 
     def find_children(self, oid: int) -> tuple[int, ...]:
-        """Return the partitions of a relation, or those that inherit from it."""
+        """Return the partitions or inheritance children of a relation."""
         return tuple(child for child, parents in self.parents.items() if oid in parents)
 
     def find_descendants(self, oid: int) -> frozenset[int]:
-        """Return the children of a relation, and theirs."""
+        """Return the children of a relation, and their descendants."""
         return frozenset(child for child in self.parents if oid in self.find_ancestors(child))
 
 

@@ -1,4 +1,4 @@
-"""Follow one migration from look to look: what is new since the last is what the step between did."""
+"""Compare consecutive snapshots: the difference is what the statement or hook between them did."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import define, evolve, field
 
 from confiture.models.lock_mode import LockMode
 from confiture.models.report import IndexBuild, NotSeen, Seen
-from confiture.rehearsal.trace.blocking import find_blocking
+from confiture.rehearsal.trace.blocked_access import find_blocking
 from confiture.rehearsal.trace.catalog import Catalog
 from confiture.rehearsal.trace.scans import is_complete_scan, is_populated, is_truncate
 from confiture.rehearsal.trace.snapshot import HeldLock, NewIndex, ScanCounts, Snapshot
@@ -17,15 +17,16 @@ from confiture.rehearsal.trace.steps import AcquiredLock, StatementTrace
 
 @define
 class MigrationTrace:
-    """One migration, from its begin on.
+    """What one migration has done so far, step by step. A step is one statement or one hook.
 
     Attributes:
-        catalog: What there was before it.
-        last_snapshot: The last look.
-        scans: How often each relation has been scanned in this transaction.
-        steps: What its statements and hooks did, in order.
-        end_ms: When it ended, on the clock of the steps.
-        not_seen: What could not be observed.
+        catalog: The relations that existed before the migration.
+        last_snapshot: The snapshot that the next one is compared with.
+        scans: The scan counters of each relation, by oid, as last read.
+        steps: What the statements and hooks did, in order.
+        end_ms: When the migration ended, on the tracer's clock, in milliseconds.
+        not_seen: What could not be observed, and why.
+        held_before: Locks that the transaction held before the migration.
     """
 
     catalog: Catalog = field(factory=Catalog)
@@ -48,10 +49,10 @@ class MigrationTrace:
     def _copy_locked(self) -> set[int]:
         return set(self.last_snapshot.locked)
 
-    # One look after the other.
+    # Comparing snapshots.
 
     def take_unknown(self, snapshot: Snapshot) -> frozenset[int]:
-        """Return the relations that were not there before, and were not asked about yet."""
+        """Return the new relations of a snapshot, each only once per migration."""
         new = snapshot.locked - self._asked_about - self.catalog.relations.keys()
         self._asked_about |= new
         return new
@@ -59,7 +60,7 @@ class MigrationTrace:
     def compare(
         self, step: StatementTrace, snapshot: Snapshot, sql: str | None, since_ms: float, until_ms: float
     ) -> None:
-        """Note what has changed since the last look; the step began and ended then."""
+        """Add to a step what has changed since the last snapshot. The times are the step's begin and end."""
         self._compare_locks(step, snapshot.held, since_ms, until_ms)
         read, files = self._compare_scans(snapshot), self._find_new_files(snapshot)
         emptied = {oid for oid in files if is_truncate(self.catalog.relations[oid], read.get(oid), sql)}
@@ -80,6 +81,7 @@ class MigrationTrace:
         self._note_long_blocks(step, (scanned | rewritten | rebuilt) - emptied)
         if snapshot.wal_bytes is not None and self.last_snapshot.wal_bytes is not None:
             step.wal_bytes = (step.wal_bytes or 0) + snapshot.wal_bytes - self.last_snapshot.wal_bytes
+        # A snapshot that an event trigger took has neither: keep the last ones for the next comparison.
         inner = snapshot.wal_bytes is None
         self.last_snapshot = (
             evolve(
@@ -90,7 +92,7 @@ class MigrationTrace:
         )
 
     def note_built(self, step: StatementTrace, new: Mapping[int, NewIndex]) -> None:
-        """Note the indexes that a step has made on relations that there were."""
+        """Add the indexes that a step has built on relations that existed before."""
         tables = set()
         for index in new.values():
             table = self.catalog.relations.get(index.table_oid)
@@ -100,15 +102,16 @@ class MigrationTrace:
             tables.add(index.table_oid)
             if index.waits_for_transactions:
                 step.warnings.append(
-                    f"{index.name} is not used before this transaction ends (indcheckxmin): what comes "
-                    "later in this rehearsal may be slower than it will be"
+                    f"{index.name} is not used until this transaction ends (indcheckxmin): later statements "
+                    "of this rehearsal may be slower than in a run"
                 )
+        # An index of a partitioned table is built only if a partition's index is: ON ONLY builds none.
         leaves = {oid for oid in tables if not self.catalog.relations[oid].partitioned}
         above = {oid for oid in tables - leaves if leaves & self.catalog.find_descendants(oid)}
         self._note_long_blocks(step, leaves | above)
 
     def _keeps_a_file(self, index: NewIndex) -> bool:
-        """Whether a new index has the file of one that there was: then nothing was built."""
+        """Return True if a new index uses the file of an old one: then nothing was built."""
         return index.filenode > 0 and any(
             known.filenode == index.filenode or index.filenode in self._files.get(oid, ())
             for oid, known in self.catalog.relations.items()
@@ -116,41 +119,41 @@ class MigrationTrace:
         )
 
     def note_held_before(self, step: StatementTrace, locks: Iterable[HeldLock], since_ms: float) -> None:
-        """Note locks that earlier migrations of the plan hold in the same mode."""
+        """Add locks that earlier migrations of the plan hold in the same mode."""
         for oid, mode in locks:
             self.note_lock(step, oid, mode, "held-before", since_ms)
 
     def note_sampled(
         self, step: StatementTrace, locks: Iterable[HeldLock], since_ms: float, until_ms: float
     ) -> None:
-        """Note locks that an observer saw, and that were given back before the step ended."""
-        seen = {(taken.relation.oid, taken.mode) for taken in step.acquired}
+        """Add locks that another connection saw, and that were released before the step ended."""
+        seen = {(acquired.relation.oid, acquired.mode) for acquired in step.acquired}
         for oid, mode in sorted(locks):
             known = self.catalog.relations.get(oid)
             if known and (oid, mode) not in seen and (oid, mode) not in self.last_snapshot.held:
                 step.acquired.append(AcquiredLock(known, mode, "sampled", since_ms, until_ms))
 
     def note_unseen(self, unseen: Iterable[NotSeen]) -> None:
-        """Note what could not be observed, once."""
-        named = dict.fromkeys(evolve(one, relation=self._qualify(one.relation)) for one in unseen)
-        self.not_seen += [one for one in named if one not in self.not_seen]
+        """Add what could not be observed, unless it is there already."""
+        qualified = dict.fromkeys(evolve(gap, relation=self._qualify(gap.relation)) for gap in unseen)
+        self.not_seen += [gap for gap in qualified if gap not in self.not_seen]
 
     def _qualify(self, name: str | None) -> str | None:
-        """Return the relation that SQL text names with its schema, where there was one."""
+        """Return a name from SQL text with its schema, if the relation existed before."""
         if name is None:
             return None
         path, known = self.last_snapshot.search_path, self.catalog.relations.values()
-        each = (one.name for schema in path for one in known if one.schema == schema)
-        return next((found for found in each if found.endswith(f".{name}")), name)
+        in_path = (relation.name for schema in path for relation in known if relation.schema == schema)
+        return next((qualified for qualified in in_path if qualified.endswith(f".{name}")), name)
 
     def note_rewrite_reasons(self, step: StatementTrace, reasons: Mapping[int, str]) -> None:
-        """Note why tables were rewritten, those included whose rewrite was rolled back within."""
+        """Add why tables were rewritten, including rewrites that an EXCEPTION block rolled back."""
         for oid, reason in reasons.items():
             if known := self.catalog.relations.get(oid):
                 step.rewrites[known.name] = reason
 
     def end(self, held: frozenset[HeldLock], at_ms: float) -> None:
-        """Take what is held just before the end: deferred triggers take locks too."""
+        """Compare with the locks just before the end: deferred triggers have taken locks too."""
         step = StatementTrace()
         self._compare_locks(step, held, at_ms, at_ms)
         if step.acquired:
@@ -160,20 +163,21 @@ class MigrationTrace:
     # Locks.
 
     def note_lock(self, step: StatementTrace, oid: int, mode: str, seen: Seen, since_ms: float) -> None:
-        """Note a lock, where it is stronger than what this migration holds on the relation."""
+        """Add a lock if it is stronger than those that this migration holds on the relation."""
         known = self.catalog.relations.get(oid)
         if known and LockMode[mode] > self._find_strength(oid):
-            taken = AcquiredLock(known, mode, seen, since_ms)
-            self._acquired[oid, mode] = taken
-            step.acquired.append(taken)
+            acquired = AcquiredLock(known, mode, seen, since_ms)
+            self._acquired[oid, mode] = acquired
+            step.acquired.append(acquired)
 
     def _compare_locks(
         self, step: StatementTrace, held: frozenset[HeldLock], since_ms: float, until_ms: float
     ) -> None:
         for oid, mode in self.last_snapshot.held - held:
-            if taken := self._acquired.pop((oid, mode), None):
-                taken.until_ms = until_ms
-        for oid, mode in sorted(held - self.last_snapshot.held, key=lambda each: LockMode[each[1]]):
+            if released := self._acquired.pop((oid, mode), None):
+                released.until_ms = until_ms
+        for oid, mode in sorted(held - self.last_snapshot.held, key=lambda lock: LockMode[lock[1]]):
+            # Else an earlier migration holds this mode, or a stronger one, already.
             stronger = LockMode[mode] > _find_strongest(self.held_before, oid)
             self.note_lock(step, oid, mode, "measured" if stronger else "held-before", since_ms)
 
@@ -181,7 +185,7 @@ class MigrationTrace:
         return _find_strongest(self._acquired, oid)
 
     def _note_long_blocks(self, step: StatementTrace, touched: Iterable[int]) -> None:
-        """Note which of the relations that a step worked through were blocked meanwhile."""
+        """Add the relations that a step scanned or rewrote in full while they were blocked and held rows."""
         long = {oid for oid in touched if oid in self._filled or is_populated(self.catalog, oid)}
         long &= find_blocking(self.catalog, self._acquired).either if long else long
         step.long_blocks |= dict.fromkeys(self.catalog.list_names(long))
@@ -189,20 +193,21 @@ class MigrationTrace:
     # Scans and files.
 
     def _compare_scans(self, snapshot: Snapshot) -> dict[int, ScanCounts]:
-        """Return the scans since the last look, of relations that there were."""
+        """Return the scans since the last snapshot, of relations that existed before."""
         read = {}
         for oid, scans in snapshot.scans.items():
             before = self.scans.get(oid, ScanCounts())
             if scans.times > before.times and oid in self.catalog.relations:
                 read[oid] = ScanCounts(scans.times - before.times, scans.tuples - before.tuples)
                 if read[oid].tuples:
-                    # PostgreSQL's estimates know nothing of what was filled a moment ago.
+                    # An earlier migration of the plan may have filled it: PostgreSQL's estimates do not
+                    # know that yet.
                     self._filled.add(oid)
             self.scans[oid] = scans
         return read
 
     def _find_new_files(self, snapshot: Snapshot) -> set[int]:
-        """Return the relations with a file that they did not have before; one they go back to is none."""
+        """Return the relations that have a new file; a rollback to an old file does not count."""
         new = set()
         for oid, filenode in snapshot.filenodes.items() - self.last_snapshot.filenodes.items():
             known = self.catalog.relations.get(oid)
@@ -215,7 +220,7 @@ class MigrationTrace:
         return new
 
     def _note_rebuilt(self, step: StatementTrace, files: Iterable[int]) -> set[int]:
-        """Note the indexes with a new file; return their tables."""
+        """Add the indexes that have a new file; return their tables."""
         tables = set()
         for oid in files:
             index = self.catalog.relations[oid]
@@ -229,4 +234,4 @@ class MigrationTrace:
 
 
 def _find_strongest(held: Iterable[HeldLock], oid: int) -> int:
-    return max((LockMode[mode] for each, mode in held if each == oid), default=0)
+    return max((LockMode[mode] for number, mode in held if number == oid), default=0)

@@ -1,7 +1,8 @@
-"""Look from within: event triggers tell what is locked inside functions, DO and EXCEPTION blocks.
+"""Take snapshots inside a statement, with event triggers.
 
-They live in the rehearsal's transaction, on a function in ``pg_temp``, and go with it. ``RAISE INFO``
-reaches the client whatever client_min_messages says.
+A lock that an EXCEPTION block takes and releases is gone when the statement ends; only an event trigger
+inside it sees the lock. The triggers and their function, in ``pg_temp``, are created in the migration's
+transaction. They disappear with its rollback, and are dropped before a commit.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ _REASONS = {
 
 @define
 class EventTriggerTracer:
-    """Looks taken inside statements, in the order in which they were.
+    """Collects the snapshots that event triggers take inside statements.
 
     Attributes:
-        conn: The session that is rehearsed.
-        snapshots: Since they were last taken away.
+        conn: The connection that is rehearsed.
+        snapshots: The snapshots since the last ``take_snapshots``, in order.
         reasons: Why a table was rewritten, by its oid.
-        unfinished_commands: How many DDL commands have begun and not ended: those that failed.
-        refusal: Why there are none: what the server said to a role that may not.
+        unfinished_commands: How many DDL commands have begun but not ended: those that failed.
+        refusal: The server's message if the role may not create event triggers, else ``None``.
     """
 
     conn: Connection[Any]
@@ -52,7 +53,7 @@ class EventTriggerTracer:
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Listen to what the triggers say meanwhile."""
+        """Receive the triggers' notices inside the block."""
         self.conn.add_notice_handler(self._hear)
         try:
             yield
@@ -60,7 +61,7 @@ class EventTriggerTracer:
             self.conn.remove_notice_handler(self._hear)
 
     def mark_removed(self) -> None:
-        """Take note that the transaction, or DISCARD TEMP, has taken the triggers away."""
+        """Note that the triggers are gone: the transaction has ended, or DISCARD TEMP has dropped them."""
         self._installed = False
 
     def remove(self) -> None:
@@ -70,7 +71,7 @@ class EventTriggerTracer:
             self._installed = False
 
     def install(self) -> None:
-        """Have the triggers from now on, where this role may create them."""
+        """Create the triggers, if they are missing and the role may create them."""
         if self._installed or self.refusal:
             return
         point = f"{self._token}_set"
@@ -79,20 +80,21 @@ class EventTriggerTracer:
             self._installed = True
         except psycopg.Error as error:
             send(self.conn, f"ROLLBACK TO {point}; RELEASE {point}")
+            # Leave out the random name of the trigger.
             self.refusal = (error.diag.message_primary or str(error)).partition(' "')[0].strip()
 
     def take_snapshots(self) -> tuple[Snapshot, ...]:
-        """Return the looks since the last time."""
-        looks, self.snapshots = tuple(self.snapshots), []
-        return looks
+        """Return the snapshots since the last call."""
+        snapshots, self.snapshots = tuple(self.snapshots), []
+        return snapshots
 
     def take_reasons(self) -> dict[int, str]:
-        """Return why tables were rewritten since the last time."""
+        """Return why tables were rewritten since the last call."""
         reasons, self.reasons = self.reasons, {}
         return reasons
 
     def saw_all(self) -> bool:
-        """Whether every DDL command since the last time was seen to its end."""
+        """Return True if every DDL command since the last call was seen to its end."""
         begun, self.unfinished_commands = self.unfinished_commands, 0
         return begun == 0 and not self.refusal
 
@@ -103,6 +105,7 @@ class EventTriggerTracer:
             "pg_catalog.pg_event_trigger_table_rewrite_oid() || ',' || "
             "pg_catalog.pg_event_trigger_table_rewrite_reason()"
         )
+        # RAISE INFO always reaches the client: client_min_messages cannot suppress it, as it can a NOTICE.
         body = f"""
             DECLARE facts text; rewrite text := '';
             BEGIN
@@ -112,13 +115,13 @@ class EventTriggerTracer:
                     concat_ws(' ', {quote_literal(self._token)}, '/', tg_event, '/', rewrite, '/', facts);
             END
         """
-        each = "".join(
+        triggers = "".join(
             f"CREATE EVENT TRIGGER {self._token}_{event} ON {event} EXECUTE FUNCTION {name}();"
             for event in _EVENTS
         )
         return (
             f"CREATE FUNCTION {name}() RETURNS event_trigger LANGUAGE plpgsql "
-            f"SET search_path = pg_catalog AS {quote_literal(body)}; {each}"
+            f"SET search_path = pg_catalog AS {quote_literal(body)}; {triggers}"
         )
 
     def _hear(self, notice: Diagnostic) -> None:
@@ -126,6 +129,7 @@ class EventTriggerTracer:
         if not message.startswith(self._token):
             return
         _, event, rewrite, facts = (part.strip() for part in message.split("/"))
+        # A command that fails fires its start but no end.
         self.unfinished_commands += {"ddl_command_start": 1, "ddl_command_end": -1}.get(event, 0)
         if rewrite:
             oid, reasons = map(int, rewrite.split(","))

@@ -1,6 +1,7 @@
-"""What a statement's text adds to what can be seen: locks held already, and locks given back.
+"""Derive from a statement's text the locks that snapshots cannot show.
 
-A lock that an earlier migration of the plan holds in the same mode shows nowhere as new.
+All migrations of a plan are rehearsed in one transaction. A lock that an earlier one holds in the same
+mode is in ``pg_locks`` already, so it is not new when a later statement takes it again.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from confiture.sql.lock_modes import ExpectedLock, find_expected_locks
 from confiture.sql.lock_modes.expected_lock import ACCESS_EXCLUSIVE
 from confiture.sql.statement_kind import classify_statement
 
-# REINDEX fires them from PostgreSQL 17 on.
+# They fire no event trigger; REINDEX does from PostgreSQL 17 on.
 _FIRE_NO_EVENT = ("LOCK", "TRUNCATE", "REINDEX", "CLUSTER")
-_HIDDEN_REASON = "earlier migrations of this plan hold locks of their own, which hide it; --in clone shows it"
+_HIDDEN_REASON = (
+    "an earlier migration of this plan may hold the same lock, which hides this one; --in clone shows it"
+)
 
 
 def collect_texts(sql: str, inner: Sequence[ReachedBody]) -> Iterator[str | None]:
-    """Yield the statement and what runs inside it; ``None`` for what is put together while it runs."""
+    """Yield the text of a statement and of those that run inside it; ``None`` for dynamic SQL."""
     yield sql
     for reached in inner:
         yield from (statement.sql for statement in reached.body.statements)
@@ -32,15 +35,15 @@ def collect_texts(sql: str, inner: Sequence[ReachedBody]) -> Iterator[str | None
 def find_held_before(
     text: str, catalog: Catalog, before: frozenset[HeldLock], search_path: Sequence[str]
 ) -> Iterator[HeldLock]:
-    """Yield the locks that a statement takes by its text and that were held in the same mode before."""
+    """Yield the locks that the text implies and that were held in the same mode before the migration."""
     for lock in find_expected_locks(text):
         yield from (held for held in _resolve_lock(lock, catalog, search_path) if held in before)
 
 
 def find_hidden(text: str | None) -> Iterator[NotSeen]:
-    """Yield what a statement may have locked again, and neither its text nor the server tells."""
+    """Yield the locks that a statement may have taken again, if its text does not name the relation."""
     if text is None:
-        yield NotSeen(None, "locks of what runs inside", _HIDDEN_REASON)
+        yield NotSeen(None, "locks of statements run inside", _HIDDEN_REASON)
         return
     for lock in find_expected_locks(text):
         if lock.relation is None:
@@ -48,32 +51,32 @@ def find_hidden(text: str | None) -> Iterator[NotSeen]:
 
 
 def describe_hook_locks() -> NotSeen:
-    """Say what cannot be known of a hook: its text is Python."""
+    """Say that the locks of a hook are unknown: its SQL is in Python code."""
     return NotSeen(None, "locks of hooks", _HIDDEN_REASON)
 
 
 def remove_ddl(inner: Sequence[ReachedBody]) -> tuple[ReachedBody, ...]:
-    """Leave out the statements whose end event triggers tell, whatever is rolled back after it."""
+    """Return the bodies without the statements that event triggers report."""
     return tuple(
         evolve(
-            each,
+            body,
             body=evolve(
-                each.body,
+                body.body,
                 statements=tuple(
-                    one
-                    for one in each.body.statements
-                    if one.sql is None or classify_statement(one.sql).verb in _FIRE_NO_EVENT
+                    statement
+                    for statement in body.body.statements
+                    if statement.sql is None or classify_statement(statement.sql).verb in _FIRE_NO_EVENT
                 ),
             ),
         )
-        for each in inner
+        for body in inner
     )
 
 
 def describe_refusal(refused: str) -> NotSeen:
-    """Say what is lost to a role that may not create event triggers."""
-    reason = f"this role may create no event triggers, which tell them ({refused})"
-    return NotSeen(None, "locks given back inside a statement", reason)
+    """Say which locks are missed without event triggers."""
+    reason = f"this role may not create event triggers, which would observe them ({refused})"
+    return NotSeen(None, "locks released inside a statement", reason)
 
 
 def _resolve_lock(lock: ExpectedLock, catalog: Catalog, search_path: Sequence[str]) -> Iterator[HeldLock]:

@@ -1,4 +1,4 @@
-"""The functions that a statement calls, read from the catalog as far down as they go."""
+"""Read the functions that a statement calls, and those that they call, from the catalog."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from confiture.sql.procedural import FunctionCall, InnerStatement, ProceduralBod
 from confiture.sql.quote import quote_name
 
 _NAMES_SQL = "SELECT DISTINCT proname::text FROM pg_proc WHERE oid >= 16384"
-# An aggregate has no text; what is written in C runs no SQL that anybody could read.
+# pg_get_functiondef refuses aggregates, and a function in C has no SQL to read.
 _DEFINITIONS_SQL = """
     SELECT p.oid::bigint, quote_ident(n.nspname) || '.' || quote_ident(p.proname), pg_get_functiondef(p.oid),
         bool_or(w.in_exception)
@@ -31,11 +31,11 @@ _DEFINITIONS_SQL = """
 
 @frozen
 class ReachedBody:
-    """One text that a statement runs.
+    """One text that a statement executes.
 
     Attributes:
-        function: Its name, qualified; ``None`` for the statement's own text.
-        body: What stands in it.
+        function: The qualified name of the function; ``None`` for the statement's text.
+        body: The statements and calls in the text.
     """
 
     function: str | None
@@ -43,38 +43,45 @@ class ReachedBody:
 
 
 def read_function_names(conn: Connection[Any]) -> frozenset[str]:
-    """Return the names of all functions and procedures that are not PostgreSQL's own."""
+    """Return the names of all functions and procedures that PostgreSQL does not ship."""
     return frozenset(name for (name,) in fetch_rows(conn, _NAMES_SQL))
 
 
 def follow_calls(
     conn: Connection[Any], sql: str, names: Collection[str] | None = None
 ) -> tuple[ReachedBody, ...]:
-    """Return what a statement runs from inside: its own text, then the functions that it calls, and theirs.
+    """Return the texts that a statement executes: its own, then the functions that it calls, recursively.
 
-    One query a level; none where no call is of one of these ``names``. Of an overloaded name every
-    function is taken: which one is meant only the server knows. Triggers that fire, operators and casts
-    are not followed.
+    Costs one query per call depth, and none if no call is in ``names``. Of an overloaded name, returns
+    every function, because only the server can tell which one is called. Does not follow triggers,
+    operators and casts.
     """
-    each = [ReachedBody(None, parse_body(sql))]
+    bodies = [ReachedBody(None, parse_body(sql))]
     done: set[tuple[int, bool]] = set()
-    calls = each[0].body.calls
+    calls = bodies[0].body.calls
     while any(names is None or call.name in names for call in calls):
-        below = [one for one in _read_definitions(conn, calls) if (one[0], one[3]) not in done]
+        # A function that is called with and without a surrounding EXCEPTION block is read as both.
+        below = [
+            definition
+            for definition in _read_definitions(conn, calls)
+            if (definition[0], definition[3]) not in done
+        ]
         done |= {(oid, in_exception) for oid, _, _, in_exception in below}
         new = [
             ReachedBody(name, parse_body(text, in_exception=guarded, lines_from_body=True))
             for _, name, text, guarded in below
         ]
-        each += new
-        calls = tuple(call for one in new for call in one.body.calls)
-    return tuple(each)
+        bodies += new
+        calls = tuple(call for reached in new for call in reached.body.calls)
+    return tuple(bodies)
 
 
 def find_all_not_seen(bodies: Iterable[ReachedBody], seen: Collection[str] = ()) -> tuple[NotSeen, ...]:
-    """Return the locks that may have come and gone unobserved, in any of these texts."""
+    """Return the locks in these texts that may have been released before anybody observed them."""
     return tuple(
-        dict.fromkeys(one for text in bodies for one in find_not_seen(text.body, seen, text.function))
+        dict.fromkeys(
+            gap for reached in bodies for gap in find_not_seen(reached.body, seen, reached.function)
+        )
     )
 
 
@@ -96,26 +103,30 @@ def _read_definitions(
 def find_not_seen(
     body: ProceduralBody, seen: Collection[str] = (), function: str | None = None
 ) -> tuple[NotSeen, ...]:
-    """Return the locks that may have come and gone unobserved.
+    """Return the locks in one text that may have been released before anybody observed them.
 
-    ``seen`` are the relations on which some were observed; ``function`` is whose text it is.
+    Args:
+        body: The text.
+        seen: Relations on which a lock was observed.
+        function: The function that the text belongs to, if any.
     """
+    # Only a subtransaction that is rolled back releases locks before the transaction ends.
     guarded = (inner for inner in body.statements if inner.in_exception)
-    return tuple(dict.fromkeys(each for inner in guarded for each in _find_missed(inner, seen, function)))
+    return tuple(dict.fromkeys(unseen for inner in guarded for unseen in _find_missed(inner, seen, function)))
 
 
 def _find_missed(inner: InnerStatement, seen: Collection[str], function: str | None) -> Iterator[NotSeen]:
     place = ("" if inner.line is None else f" on line {inner.line}") + (f" of {function}" if function else "")
     if inner.sql is None:
-        reason = f"{inner.reason}{place}; an EXCEPTION clause may have given its locks back"
-        yield NotSeen(None, "locks of what runs inside", reason)
+        reason = f"{inner.reason}{place}; an EXCEPTION clause may have released its locks"
+        yield NotSeen(None, "locks of statements run inside", reason)
         return
-    where = f"it stands{place} in a block with EXCEPTION, which may have given the lock back"
+    where = f"its statement is{place} in a block with EXCEPTION, which may have released the lock"
     for lock in find_expected_locks(inner.sql):
         name = _qualify_name(lock)
         if name is None:
             yield NotSeen(None, f"{lock.mode} on {lock.reason}", where)
-        elif not any(each == name or each.endswith(f".{name}") for each in seen):
+        elif not any(relation == name or relation.endswith(f".{name}") for relation in seen):
             yield NotSeen(name, lock.mode, where)
 
 

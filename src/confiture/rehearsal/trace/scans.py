@@ -1,4 +1,4 @@
-"""What a count of scans means: a relation read end to end, looked into, or emptied."""
+"""Interpret the scan counters of a relation: read from end to end, looked up, or truncated."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from confiture.sql.statement_kind import StatementKind, classify_statement
 if TYPE_CHECKING:
     from confiture.rehearsal.trace.snapshot import ScanCounts
 
-# Of the rows that PostgreSQL believes there are: its estimate is rarely exact.
+# The share of PostgreSQL's row estimate that counts as all rows: the estimate is rarely exact.
 _NEARLY_ALL = 0.9
-# Workers' rows are counted elsewhere; the leader reads a share of its own.
+# Parallel workers count the rows that they read in their own sessions; only the leader's share is visible.
 _LEADERS_SHARE = 0.1
 _MOST_PASSES = 3
 
 
 def is_populated(catalog: Catalog, oid: int) -> bool:
-    """Whether a relation had rows before the migration, as far as PostgreSQL's own estimates say."""
+    """Return True if a relation had rows before the migration, by PostgreSQL's estimates."""
     known = catalog.relations.get(oid)
     if known is None:
         return False
@@ -31,17 +31,18 @@ def _has_populated_child(catalog: Catalog, oid: int) -> bool:
 
 
 def is_complete_scan(catalog: Catalog, oid: int, scans: ScanCounts) -> bool:
-    """Whether these scans have read a populated relation, or a whole one through its index, end to end."""
+    """Return True if these scans read a populated table, or all of an index, from end to end."""
     known = catalog.relations[oid]
     if known.kind == "index":
         table = catalog.relations.get(catalog.find_table(oid))
-        # A look-up gives a row or a few; one pass that gives all of them has read the table. The planner
-        # looks up the ends of an index, a row each.
+        # The validation of a foreign key may read the table through an index. A look-up returns a few rows;
+        # a pass that returns all of them has read the table. The planner probes the ends of an index for
+        # statistics: those scans return one row each.
         passed = scans.tuples - (scans.times - 1)
         return table is not None and scans.times <= _MOST_PASSES and passed > 1 and _covers(table, passed)
     if known.kind not in ("table", "matview"):
         return False
-    # A parent may be empty while its children are not.
+    # An empty parent returns no rows itself; a query scans its children too.
     return (
         _covers(known, scans.tuples)
         if scans.tuples
@@ -57,9 +58,9 @@ def _covers(known: KnownRelation, tuples: int) -> bool:
 
 
 def is_truncate(known: KnownRelation, scans: ScanCounts | None, sql: str | None) -> bool:
-    """Whether a table with a new file was emptied rather than rewritten: its rows were not read."""
+    """Return True if a table with a new file was truncated, not rewritten: its rows were not read."""
     if known.kind != "table":
         return False
-    # A hook's SQL is not known: it may have called anything.
+    # The SQL of a hook is unknown: it may have called any function.
     kind = classify_statement(sql) if sql else StatementKind()
     return kind.verb == "TRUNCATE" or (kind.may_run_functions and (scans is None or scans.tuples == 0))

@@ -1,4 +1,8 @@
-"""One look at what a session holds, has scanned and has rewritten, without changing any of it."""
+"""Take a snapshot of a session: the locks it holds, the scans it has counted and the files it uses.
+
+The session takes it itself: PostgreSQL shows the statistics of an open transaction to no other session.
+The queries take no lock on a user's relation.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ from confiture.models.lock_mode import STRONG_MODES
 from confiture.postgres.session import send
 from confiture.rehearsal.trace.catalog import FIRST_OID, RELATIONS_SQL, Catalog
 
-# Every relation locked in any mode: who scans a relation holds at least AccessShare on it. A relation
-# just dropped still counts its scans and has no filenode any more.
+# For every relation that is locked in any mode: a scan holds at least AccessShare until the transaction
+# ends. No join with pg_class: it would lose dropped relations, whose scans are still counted and whose
+# filenode is NULL, and takes three times as long with thousands of locks.
 FACT_COLUMNS = (
     "relation::bigint",
     "mode",
@@ -36,7 +41,12 @@ HeldLock = tuple[int, str]
 
 @frozen
 class ScanCounts:
-    """How often a relation was scanned in this transaction so far, and how many rows that gave."""
+    """How often a relation was scanned in this transaction so far.
+
+    Attributes:
+        times: Scans begun.
+        tuples: Rows that the scans returned.
+    """
 
     times: int = 0
     tuples: int = 0
@@ -44,15 +54,15 @@ class ScanCounts:
 
 @frozen
 class Snapshot:
-    """What a session held and had done at one moment.
+    """What a session held and had scanned at one moment.
 
     Attributes:
-        held: Each relation with each strong mode that is held on it.
-        locked: Every relation that is locked in any mode.
-        filenodes: Of each locked relation; ``None`` where it was dropped, or has no file.
-        scans: Of each locked relation.
-        search_path: The schemas in which names are looked for.
-        wal_bytes: Position of the whole cluster's write-ahead log, in bytes; ``None`` inside a statement.
+        held: Pairs of relation oid and strong lock mode.
+        locked: The oids of all relations that are locked in any mode.
+        filenodes: The file of each locked relation; ``None`` if it was dropped or has no file.
+        scans: The scan counters of each locked relation that was scanned.
+        search_path: The schemas that names are resolved in.
+        wal_bytes: The position of the cluster's write-ahead log, in bytes; ``None`` inside a statement.
     """
 
     held: frozenset[HeldLock] = frozenset()
@@ -66,7 +76,7 @@ class Snapshot:
     def from_rows(
         cls, rows: Iterable[tuple[Any, ...]], wal: int | None = None, search_path: Iterable[str] = ()
     ) -> Snapshot:
-        """Make a look of rows as ``FACT_COLUMNS`` selects them."""
+        """Build a snapshot from rows of ``FACT_COLUMNS``."""
         held: set[HeldLock] = set()
         filenodes: dict[int, int | None] = {}
         scans: dict[int, ScanCounts] = {}
@@ -80,19 +90,20 @@ class Snapshot:
 
 
 def parse_snapshot(results: Sequence[list[tuple[Any, ...]]]) -> Snapshot:
-    """Make a look of what ``LOOK`` was answered with."""
+    """Build a snapshot from the two results of ``SNAPSHOT_SQL``."""
     rows, ((wal, search_path),) = results
     return Snapshot.from_rows(rows, wal, search_path)
 
 
 def take_first_snapshot(conn: Connection[Any]) -> tuple[Snapshot, dict[int, ScanCounts], Catalog]:
-    """Look before a migration: what is held, what has been scanned, locked or not, and what there is."""
+    """Return the snapshot, the scan counters and the catalog from before a migration, in one message."""
     held, wal, scanned, *catalog = send(conn, f"{SNAPSHOT_SQL}; {_SCANNED_SQL}; {RELATIONS_SQL}")
     scans = {oid: ScanCounts(times, tuples) for oid, times, tuples in scanned}
     return parse_snapshot((held, wal)), scans, Catalog.from_rows(*catalog)
 
 
-# Counted in this session and not yet given to the shared statistics, by earlier transactions too.
+# A session does not send its counters to the shared statistics after every transaction. So scans of its
+# earlier transactions may still be counted, also of relations that are not locked any more.
 _SCANNED_SQL = f"""
     SELECT oid::bigint, pg_stat_get_xact_numscans(oid), pg_stat_get_xact_tuples_returned(oid) FROM pg_class
     WHERE oid >= {FIRST_OID} AND relkind IN ('r', 'm', 'i') AND pg_stat_get_xact_numscans(oid) > 0
@@ -101,14 +112,14 @@ _SCANNED_SQL = f"""
 
 @frozen
 class NewIndex:
-    """An index that a migration made.
+    """An index that a migration has created.
 
     Attributes:
-        name: Schema-qualified.
+        name: Schema-qualified and quoted.
         table_oid: The oid of its table.
-        partitioned: Whether it has no entries of its own.
+        partitioned: True for the index of a partitioned table, which has no entries.
         waits_for_transactions: True if PostgreSQL ignores it until older transactions end (``indcheckxmin``).
-        filenode: Of its file; an index made anew by ALTER COLUMN TYPE may have kept the old one's.
+        filenode: The number of its file. ALTER COLUMN TYPE may recreate an index and keep its file.
     """
 
     name: str
@@ -127,7 +138,7 @@ _NEW_INDEXES_SQL = """
 
 
 def read_new_indexes(conn: Connection[Any], oids: Iterable[int]) -> dict[int, NewIndex]:
-    """Return those of these relations that are indexes."""
+    """Return the indexes among these relations, by oid."""
     chosen = ", ".join(map(str, sorted(oids)))
     if not chosen:
         return {}
@@ -135,12 +146,12 @@ def read_new_indexes(conn: Connection[Any], oids: Iterable[int]) -> dict[int, Ne
 
 
 def measure_bytes(conn: Connection[Any], oids: Iterable[int]) -> int | None:
-    """Return how large these are, indexes and TOAST included; ``None`` for none, or where one is gone."""
-    each = sorted(oids)
-    if not each:
+    """Return the size of these relations with indexes and TOAST; ``None`` if none is given or one is gone."""
+    measured = sorted(oids)
+    if not measured:
         return None
-    sizes = ", ".join(f"({oid}, pg_total_relation_size({oid}))" for oid in each)
+    sizes = ", ".join(f"({oid}, pg_total_relation_size({oid}))" for oid in measured)
     (((known, total),),) = send(
         conn, f"SELECT count(bytes), sum(bytes) FROM (VALUES {sizes}) AS v (oid, bytes)"
     )
-    return int(total) if known == len(each) else None
+    return int(total) if known == len(measured) else None

@@ -1,4 +1,4 @@
-"""What one statement or one hook did, and what all of a migration's came to."""
+"""What one statement or one hook did."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from confiture.rehearsal.trace.catalog import KnownRelation
 
 @define
 class AcquiredLock:
-    """A lock that a step took.
+    """A lock that a statement or hook took.
 
     Attributes:
-        relation: On what.
-        mode: PostgreSQL's name.
-        seen: How it was found out.
-        since_ms: When, on the client's clock without our own looking, in milliseconds.
-        until_ms: When it was gone, before the migration's end; ``None`` where it was held until then.
+        relation: The locked relation.
+        mode: PostgreSQL's name of the mode.
+        seen: How the lock was detected.
+        since_ms: When it was taken, on the tracer's clock, in milliseconds.
+        until_ms: When it was released; ``None`` if it was held until the migration's end.
     """
 
     relation: KnownRelation
@@ -30,7 +30,7 @@ class AcquiredLock:
     until_ms: float | None = None
 
     def build_lock(self, end_ms: float) -> Lock:
-        """Return it as the report has it, for a migration that ended at ``end_ms``."""
+        """Return the report's lock, for a migration that ended at ``end_ms``."""
         until_ms = end_ms if self.until_ms is None else self.until_ms
         return Lock(
             relation=self.relation.name,
@@ -48,17 +48,17 @@ class StatementTrace:
     """What one statement or one hook did.
 
     Attributes:
-        acquired: The locks it took first, or strengthened.
-        rewrites: Tables and matviews that got a new file, by name, each with the reason where known.
-        builds: Indexes built.
-        scans: Populated relations read end to end.
-        long_blocks: Those scanned, rewritten or index-built while they were blocked.
-        rewritten: The oids of those.
-        rewritten_bytes: How much was written anew, where something was; ``None`` where not known.
-        wal_bytes: Written by the whole cluster meanwhile.
-        lock_wait_ms: Spent waiting for locks.
-        plan: As ``EXPLAIN (FORMAT JSON)`` gives it, where it was asked for.
-        warnings: What else is to be said.
+        acquired: Locks that the migration did not hold before, or held in a weaker mode.
+        rewrites: Why each table and materialized view got a new file, by name; ``None`` if unknown.
+        builds: The indexes that were built, by name.
+        scans: Populated relations that were read from end to end.
+        long_blocks: Populated relations that were scanned, rewritten or index-built while blocked.
+        rewritten: The oids of the rewritten relations.
+        rewritten_bytes: The size of the rewritten relations; ``None`` if there are none or it is unknown.
+        wal_bytes: Write-ahead log that the whole cluster wrote during the step.
+        lock_wait_ms: Time spent waiting for locks, in milliseconds.
+        plan: The plan, in the format of ``EXPLAIN (FORMAT JSON)``, with ``--explain``.
+        warnings: Warnings for the report.
     """
 
     acquired: list[AcquiredLock] = field(factory=list)

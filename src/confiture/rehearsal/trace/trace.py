@@ -1,4 +1,4 @@
-"""Look on while a plan is rehearsed: before each migration, and after every statement and hook."""
+"""Trace a rehearsal: take a snapshot before each migration, and after every statement and hook."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ from confiture.rehearsal.trace.steps import StatementTrace
 from confiture.rehearsal.trace.trace_report import add_trace
 from confiture.sql.statement_kind import classify_statement
 
-# The text of a load of data is not read for what it calls.
+# A longer text is most likely a load of data: it is not parsed for the functions that it calls.
 _MOST_READ_CHARS = 100_000
 
 
 @define
 class Tracer:
-    """Watches one session.
+    """Traces the migrations that one connection rehearses.
 
     Attributes:
-        conn: That session.
-        lock_monitor: Looks on from another connection.
-        migration_trace: The migration that runs.
-        auto_explain: Asks for the plans of DML, where they are wanted.
+        conn: The migration's connection.
+        lock_monitor: Observes the session from another connection.
+        migration_trace: The trace of the current migration.
+        auto_explain: Collects the plans of DML; ``None`` without ``--explain``.
     """
 
     conn: Connection[Any]
@@ -77,7 +77,7 @@ class Tracer:
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Receive what the event triggers and auto_explain report, for as long as a plan runs."""
+        """Receive the notices of event triggers and auto_explain while a plan runs."""
         with (
             self._event_triggers.listen(),
             self.auto_explain.listen() if self.auto_explain else nullcontext(),
@@ -85,7 +85,7 @@ class Tracer:
             yield
 
     def now_ms(self) -> float:
-        """Return the client's clock, less the time that our own looking took."""
+        """Return the client's clock, in milliseconds, without the time that tracing took."""
         return time.perf_counter() * 1000 - self._paused_ms
 
     @contextmanager
@@ -106,8 +106,9 @@ class Tracer:
         return ""
 
     def begin(self, answers: Sequence[Any], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
-        """Take the first snapshot of a migration; with ``hooks``, see inside what they run."""
+        """Take the first snapshot of a migration; with ``hooks``, install the event triggers too."""
         with self._pause_clock():
+            # The session is reset between migrations: DISCARD TEMP drops the triggers' function, and them.
             self._event_triggers.mark_removed()
             self._function_names = None
             first, scans, catalog = take_first_snapshot(self.conn)
@@ -116,7 +117,7 @@ class Tracer:
                 self._event_triggers.install()
 
     def before_statement(self, sql: str) -> None:
-        """Make ready to look inside a statement that may run procedures, and for its plan."""
+        """Prepare to trace inside a statement that may call functions, and to collect its plan."""
         with self._pause_clock():
             self._inner_bodies = (
                 self._read_inner_bodies(sql) if classify_statement(sql).may_run_functions else ()
@@ -125,7 +126,7 @@ class Tracer:
                 self.auto_explain.begin()
 
     def _read_inner_bodies(self, sql: str) -> tuple[ReachedBody, ...]:
-        """Read what a statement runs from inside; what may come and go there is looked for while it runs."""
+        """Return the texts that a statement executes; sample its locks if one may be released inside it."""
         self._event_triggers.install()
         if self._function_names is None:
             self._function_names = read_function_names(self.conn)
@@ -146,7 +147,7 @@ class Tracer:
             )
             now = parse_snapshot(send(self.conn, SNAPSHOT_SQL))
         if not classify_statement(sql).is_query:
-            self._function_names = None  # it may have made one
+            self._function_names = None  # the statement may have created a function
         sampled = self.lock_monitor.take_sampled_locks()
         step = self._trace_step((now,), sql, since_ms, ended_ms)
         step.plan = plan
@@ -155,8 +156,9 @@ class Tracer:
         self._statement_steps.append(step)
 
     def _note_unseen(self, step: StatementTrace) -> None:
-        """Say which locks may have come and gone; event triggers have seen all DDL but what failed."""
-        seen = {taken.relation.name for taken in step.acquired}
+        """Add the locks of the last statement that may have been released unobserved."""
+        seen = {acquired.relation.name for acquired in step.acquired}
+        # A command that failed under EXCEPTION fired no ddl_command_end, so its locks were not observed.
         inner = remove_ddl(self._inner_bodies) if self._event_triggers.saw_all() else self._inner_bodies
         self.migration_trace.note_unseen(find_all_not_seen(inner, seen))
         if self._event_triggers.refusal and any(body.body.statements for body in self._inner_bodies):
@@ -164,7 +166,7 @@ class Tracer:
         self._inner_bodies = ()
 
     def explain_sql(self, sql: str) -> str | None:
-        """Return the EXPLAIN to execute in a statement's place, if auto_explain could not be loaded."""
+        """Return the EXPLAIN to execute instead of a statement, if auto_explain could not be loaded."""
         if (
             self.auto_explain is None
             or self.auto_explain.loaded is not False
@@ -174,75 +176,77 @@ class Tracer:
         return wrap_in_explain(sql)
 
     def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:
-        """Return the plan that such an EXPLAIN gave, and the rows that its statement changed."""
+        """Return the plan of that EXPLAIN, and the number of rows that its statement changed."""
         return read_explain(cursor)
 
     @property
     def snapshot_sql(self) -> str:
-        """SQL that takes a snapshot, to be appended to a message of the guard."""
+        """SQL that takes a snapshot. The guard appends it to its message: no extra round trip."""
         return f"{SNAPSHOT_SQL};"
 
     def take_snapshots(self, results: Results, count: int = 1) -> Results:
         """Keep the last ``count`` snapshots of these results and return the rest, which are the guard's."""
+        # Each snapshot has two results: the locks, and the position of the write-ahead log.
         first = len(results) - 2 * count
         self._hook_snapshots += [parse_snapshot(results[at : at + 2]) for at in range(first, len(results), 2)]
         return results[:first]
 
     def end_hook(self, since_ms: float) -> None:
         """Compare the snapshots that were sent with a hook's control messages."""
-        looks, self._hook_snapshots = self._hook_snapshots, []
+        snapshots, self._hook_snapshots = self._hook_snapshots, []
         if self.migration_trace.held_before and self._may_have_run_ddl():
             self.migration_trace.note_unseen((describe_hook_locks(),))
-        self._hook_steps.append(self._trace_step(looks, None, since_ms, self.now_ms()))
+        self._hook_steps.append(self._trace_step(snapshots, None, since_ms, self.now_ms()))
 
     def _trace_step(
         self, snapshots: Sequence[Snapshot], sql: str | None, since_ms: float, ended_ms: float
     ) -> StatementTrace:
         waited_ms = self.lock_monitor.take_waited_ms()
         step = StatementTrace(lock_wait_ms=waited_ms)
-        following = self.migration_trace
-        following.steps.append(step)
+        trace = self.migration_trace
+        trace.steps.append(step)
+
         self._note_held_before(step, sql, since_ms)
         for snapshot in (*self._event_triggers.take_snapshots(), *snapshots):
-            following.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
-        following.note_rewrite_reasons(step, self._event_triggers.take_reasons())
+            trace.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
+        trace.note_rewrite_reasons(step, self._event_triggers.take_reasons())
         with self._pause_clock():
-            new = frozenset().union(*map(following.take_unknown, snapshots))
-            following.note_built(step, read_new_indexes(self.conn, new))
+            new = frozenset().union(*map(trace.take_unknown, snapshots))
+            trace.note_built(step, read_new_indexes(self.conn, new))
             step.rewritten_bytes = measure_bytes(self.conn, step.rewritten)
         return step
 
     def _may_have_run_ddl(self) -> bool:
-        """Whether a step has run DDL, by its event triggers; without them, whether it may have."""
+        """Return True if an event trigger has fired, or if the role may not create any."""
         return bool(self._event_triggers.snapshots or self._event_triggers.refusal)
 
     def _note_held_before(self, step: StatementTrace, sql: str | None, since_ms: float) -> None:
-        following = self.migration_trace
-        if sql is None or not following.held_before:
+        trace = self.migration_trace
+        if sql is None or not trace.held_before:
             return
         with self._pause_clock():
             for text in collect_texts(sql, self._inner_bodies):
-                path = following.last_snapshot.search_path
-                held = find_held_before(text, following.catalog, following.held_before, path) if text else ()
-                following.note_held_before(step, held, since_ms)
+                path = trace.last_snapshot.search_path
+                held = find_held_before(text, trace.catalog, trace.held_before, path) if text else ()
+                trace.note_held_before(step, held, since_ms)
                 if text or self._may_have_run_ddl():
-                    following.note_unseen(find_hidden(text))
+                    trace.note_unseen(find_hidden(text))
 
     def end(self, held: Sequence[Any]) -> None:
-        """Take what is held just before the end, deferred triggers included."""
+        """Note the locks just before the end, including those of deferred triggers."""
         self.migration_trace.end(frozenset(held), self.now_ms())
 
     def leave(self) -> None:
-        """Leave nothing of our own in a transaction that is about to be committed."""
+        """Drop the event triggers before the transaction is committed, as it is in a copy."""
         with self._pause_clock():
             self._event_triggers.remove()
 
     def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report of the migration with what its steps saw."""
+        """Return the report of the migration with its trace."""
         return self.capture_trace()(report)
 
     def capture_trace(self) -> Callable[[MigrationReport], MigrationReport]:
-        """Return what adds the steps so far to a report, whatever is traced next."""
+        """Return a function that adds the trace so far to a report; it stays valid after ``reset``."""
         if not self.migration_trace.end_ms:
             self.migration_trace.end_ms = self.now_ms()
         return partial(

@@ -1,4 +1,4 @@
-"""Put what was traced into the report."""
+"""Add a trace to the report of a migration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attrs import evolve
 
 from confiture.models.lock_mode import LockMode, keep_strongest
 from confiture.models.report import Blocks, Lock, MigrationReport, StatementReport
-from confiture.rehearsal.trace.blocking import find_blocking
+from confiture.rehearsal.trace.blocked_access import find_blocking
 from confiture.rehearsal.trace.diff import MigrationTrace
 from confiture.rehearsal.trace.steps import AcquiredLock, StatementTrace
 
@@ -19,10 +19,10 @@ def add_trace(
     statements: Sequence[StatementTrace],
     hooks: Sequence[StatementTrace],
 ) -> MigrationReport:
-    """Return the report of a migration with what its statements' and hooks' steps saw."""
+    """Return the report of a migration with the trace of its statements and hooks."""
     end_ms = migration_trace.end_ms
-    each = migration_trace.steps
-    held = [taken for step in each for taken in step.acquired]
+    steps = migration_trace.steps
+    acquired = [lock for step in steps for lock in step.acquired]
     return evolve(
         report,
         statements=tuple(
@@ -35,14 +35,14 @@ def add_trace(
             for hook, step in zip(report.hooks, hooks, strict=False)
         )
         + report.hooks[len(hooks) :],
-        locks=_select_strongest(held, end_ms),
-        rewrites=_merge_names(step.rewrites for step in each),
-        index_builds=tuple({build: None for step in each for build in step.builds.values()}),
-        scans=_merge_names(step.scans for step in each),
-        long_blocks=_merge_names(step.long_blocks for step in each),
-        blocks=_find_blocks(migration_trace, held),
+        locks=_select_strongest(acquired, end_ms),
+        rewrites=_merge_names(step.rewrites for step in steps),
+        index_builds=tuple({build: None for step in steps for build in step.builds.values()}),
+        scans=_merge_names(step.scans for step in steps),
+        long_blocks=_merge_names(step.long_blocks for step in steps),
+        blocks=_find_blocks(migration_trace, acquired),
         not_seen=(*report.not_seen, *migration_trace.not_seen),
-        warnings=(*report.warnings, *_merge_names(step.warnings for step in each)),
+        warnings=(*report.warnings, *_merge_names(step.warnings for step in steps)),
     )
 
 
@@ -62,19 +62,19 @@ def _add_statement_trace(report: StatementReport, step: StatementTrace, end_ms: 
 
 
 def _select_strongest(acquired: Iterable[AcquiredLock], end_ms: float) -> tuple[Lock, ...]:
-    """Return each relation once, with its strongest mode, by name."""
-    strongest = keep_strongest(acquired, target_of=lambda taken: taken.relation.name, strength_of=_rank_lock)
+    """Return the strongest lock of each relation, sorted by name."""
+    strongest = keep_strongest(acquired, target_of=lambda lock: lock.relation.name, strength_of=_rank_lock)
     return tuple(strongest[name].build_lock(end_ms) for name in sorted(strongest))
 
 
-def _rank_lock(taken: AcquiredLock) -> tuple[int, bool]:
-    """Order locks on one relation: the stronger counts, and of equal ones the one that lasts."""
-    return LockMode[taken.mode], taken.until_ms is None
+def _rank_lock(lock: AcquiredLock) -> tuple[int, bool]:
+    """Rank a lock by its mode; of equal modes, one that lasts until the end ranks higher."""
+    return LockMode[lock.mode], lock.until_ms is None
 
 
-def _find_blocks(migration_trace: MigrationTrace, held: Iterable[AcquiredLock]) -> Blocks:
-    """Return what is blocked by what is held until the end."""
-    lasting = [(taken.relation.oid, taken.mode) for taken in held if taken.until_ms is None]
+def _find_blocks(migration_trace: MigrationTrace, acquired: Iterable[AcquiredLock]) -> Blocks:
+    """Return what the locks block that are held until the end."""
+    lasting = [(lock.relation.oid, lock.mode) for lock in acquired if lock.until_ms is None]
     found = find_blocking(migration_trace.catalog, lasting)
     return Blocks(
         migration_trace.catalog.list_names(found.reads), migration_trace.catalog.list_names(found.writes)

@@ -1,4 +1,7 @@
-"""What locks keep other sessions from, by PostgreSQL's conflict table and the way it plans."""
+"""Find the relations whose readers and writers a lock blocks.
+
+A lock blocks more than its relation: the planner locks indexes and children too.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ from confiture.rehearsal.trace.catalog import Catalog
 
 @frozen
 class BlockedRelations:
-    """The relations, by oid, whose readers and whose writers wait.
+    """The oids of the relations whose readers or writers wait.
 
     Attributes:
-        reads: ``SELECT * FROM r LIMIT 0`` of another session waits.
-        writes: ``DELETE FROM r WHERE false`` of another session waits.
+        reads: In another session, ``SELECT * FROM r LIMIT 0`` waits.
+        writes: In another session, ``DELETE FROM r WHERE false`` waits.
     """
 
     reads: frozenset[int] = frozenset()
@@ -25,15 +28,15 @@ class BlockedRelations:
 
     @property
     def either(self) -> frozenset[int]:
-        """Those with either."""
+        """Relations whose reads, writes or both wait."""
         return self.reads | self.writes
 
 
 def find_blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> BlockedRelations:
-    """Return what these locks block, as the relations were before the migration.
+    """Return what these locks block, judged by the relations that existed before the migration.
 
-    Who reads a table locks its children and opens the indexes of all of them; who writes to it opens
-    its indexes too, but leaves out partitions that a WHERE excludes.
+    A query locks the table, its children and the indexes of all of them. So a lock on a child or on an
+    index blocks reads of every ancestor. Writes differ: they leave out partitions that WHERE excludes.
     """
     reads: set[int] = set()
     writes: set[int] = set()
@@ -41,18 +44,18 @@ def find_blocking(catalog: Catalog, held: Iterable[tuple[int, str]]) -> BlockedR
         table = catalog.relations.get(catalog.find_table(oid))
         if oid not in catalog.relations or table is None:
             continue
-        what = find_blocked_access(table.kind, mode)
-        if "reads" in what:
+        blocked = find_blocked_access(table.kind, mode)
+        if "reads" in blocked:
             reads.update((table.oid, *catalog.find_ancestors(table.oid)))
-        if "writes" in what:
+        if "writes" in blocked:
             writes.update((table.oid, *_find_ancestors(catalog, table.oid)))
     return BlockedRelations(frozenset(reads), frozenset(writes))
 
 
 def find_blocks(catalog: Catalog, locks: Iterable[Lock]) -> Blocks:
-    """Return what locks on tables, views and matviews block, by name; those on indexes are left out.
+    """Return the names of the relations that locks on tables, views and materialized views block.
 
-    For CONCURRENTLY, which takes an index that nobody uses any more.
+    Locks on indexes do not count: CONCURRENTLY locks an index only when no query uses it any more.
     """
     oids = {known.name: oid for oid, known in catalog.relations.items() if known.kind != "index"}
     found = find_blocking(
@@ -62,4 +65,6 @@ def find_blocks(catalog: Catalog, locks: Iterable[Lock]) -> Blocks:
 
 
 def _find_ancestors(catalog: Catalog, oid: int) -> Iterable[int]:
+    # A write to a partitioned parent need not touch this partition; a write to an inheritance parent locks
+    # all its children.
     return () if catalog.relations[oid].partition else catalog.find_ancestors(oid)

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import click
 from attrs import asdict
 
-from confiture.escape import inert, inert_lines
+from confiture.escape import escape_control, escape_lines
 from confiture.models.report import RuleExplanation
 from confiture.output.format import align_columns, indent_lines, style_bad, style_notable, style_quiet
 
 _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
     "error": style_bad,
     "warning": style_notable,
-    "info": inert,
+    "info": escape_control,
     "off": style_quiet,
 }
 _BASIS_LABELS = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}
@@ -36,10 +36,10 @@ def render_json(rules: Sequence[RuleExplanation]) -> str:
 def _render_list(rules: Sequence[RuleExplanation]) -> list[str]:
     rows = [
         (
-            inert(rule.rule),
+            escape_control(rule.rule),
             _format_severity(rule),
-            style_quiet(_BASIS_LABELS.get(rule.by, inert(rule.by))),
-            inert(rule.summary),
+            style_quiet(_BASIS_LABELS.get(rule.by, escape_control(rule.by))),
+            escape_control(rule.summary),
         )
         for rule in rules
     ]
@@ -47,28 +47,28 @@ def _render_list(rules: Sequence[RuleExplanation]) -> list[str]:
 
 
 def _format_severity(rule: RuleExplanation) -> str:
-    return _SEVERITY_STYLES.get(rule.severity, inert)(inert(rule.severity))
+    return _SEVERITY_STYLES.get(rule.severity, escape_control)(escape_control(rule.severity))
 
 
 def _render_rule(rule: RuleExplanation) -> list[str]:
     lines = [
         "  ".join(
             (
-                click.style(inert(rule.rule), bold=True),
+                click.style(escape_control(rule.rule), bold=True),
                 _format_severity(rule),
                 style_quiet(f"by {_BASIS_LABELS.get(rule.by)}"),
             )
         ),
-        inert(rule.summary),
+        escape_control(rule.summary),
         "",
-        f"PostgreSQL {inert(rule.does)}.",
-        f"Why it hurts: {inert(rule.hurts)}.",
+        f"PostgreSQL {escape_control(rule.does)}.",
+        f"Why it hurts: {escape_control(rule.hurts)}.",
     ]
     for title, text in (("there is", rule.schema), ("dangerous", rule.example), ("instead", rule.recipe)):
         if text:
-            lines += ["", f"{title}:", *indent_lines(inert_lines(text), 4)]
+            lines += ["", f"{title}:", *indent_lines(escape_lines(text), 4)]
     if rule.way:
-        lines += ["", f"instead: {inert(rule.way)}"]
+        lines += ["", f"instead: {escape_control(rule.way)}"]
     if rule.differs:
-        lines += [style_quiet(f"differs in the end: {inert(rule.differs)}")]
+        lines += [style_quiet(f"differs in the end: {escape_control(rule.differs)}")]
     return lines
