@@ -14,6 +14,8 @@ from types import ModuleType
 
 from build_hooks import RUNNERS, doc_of
 
+from confiture.plugins.kit import Kind
+
 PAGE = Path(__file__).with_name("api.md")
 # Everything public, and for whom. To publish a module, add a line.
 MODULES = {
@@ -108,13 +110,17 @@ def _render_name(module: ModuleType, name: str) -> Iterator[str]:
 
 
 def _render_value(module: ModuleType, name: str) -> Iterator[str]:
+    value = getattr(module, name)
+    if isinstance(value, Kind):
+        yield f"The kind of a setting that must be {value.expected}; for example `{value.example}`.\n"
+        return
     for statement in _parse_body(module):
         if name in _list_defined(statement):
             source = ast.get_source_segment(inspect.getsource(module), statement)
             yield f"```python\n{source}\n```\n"
             return
     # A marker such as hookimpl: an instance, which explains itself in the docstring of its class.
-    yield f"{doc_of(getattr(module, name)).title}\n"
+    yield f"{doc_of(value).title}\n"
 
 
 def _render_signature(value: object) -> str:

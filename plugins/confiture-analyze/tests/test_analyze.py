@@ -55,7 +55,7 @@ class Migration:
         return results
 
     def run_in_pieces(self, ddl: str = GROW) -> list[HookResult]:
-        """Run it as a no-transaction migration: each phase in a transaction of its own."""
+        """Run it as a no-transaction migration: each phase in a separate transaction."""
         self.hook("before_ddl")
         self.conn.execute(ddl.encode())
         return self.hook("cleanup")
@@ -125,7 +125,7 @@ class TestWhateverChanged:
         assert tables(results) == {
             "public.log": {"rows_before": 2, "bytes_before": 16384, "rows_after": 5, "bytes_after": 16384}
         }
-        assert [estimated_rows(shop, each) for each in ("log", "log_1", "log_2")] == [5, 2, 3]
+        assert [estimated_rows(shop, table) for table in ("log", "log_1", "log_2")] == [5, 2, 3]
 
     def test_names_are_quoted_where_they_must_be(self, shop: Database) -> None:
         results = Migration(shop, {"analyze": True}).run('CREATE TABLE "Odd; ""Table" AS SELECT 1 AS id')
@@ -292,11 +292,11 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"analyze": "yes"}, "plugin.analyze.analyze must be true or false", "write analyze"),
-            ({"tables": "orders"}, "plugin.analyze.tables must be a list of names", "write tables"),
+            ({"analyze": "yes"}, "plugin.analyze.analyze must be true or false", "analyze = true"),
+            ({"tables": "orders"}, "plugin.analyze.tables must be a list of names", 'tables = ["…"]'),
             (
                 {"tables": ["a..b"]},
-                "plugin.analyze.tables: string is not a valid identifier",
+                "plugin.analyze.tables has a name that PostgreSQL cannot read: string is not",
                 "as PostgreSQL",
             ),
             (

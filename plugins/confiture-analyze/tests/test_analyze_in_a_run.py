@@ -32,7 +32,7 @@ def run(url: str, folder: Path, config: dict[str, Any], *, dry_run: bool = False
 
 
 def reported(report: Report, migration: int) -> dict[str, Any]:
-    (hook,) = (each for each in report.migrations[migration].hooks if each.phase == "cleanup")
+    (hook,) = (hook for hook in report.migrations[migration].hooks if hook.phase == "cleanup")
     return dict(hook.stats["tables"])
 
 

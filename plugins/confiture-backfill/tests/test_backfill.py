@@ -37,8 +37,8 @@ def model(**given: Any) -> dict[str, Any]:
 
 def after_ddl(conn: Database, config: dict[str, Any] | None = None, **context: Any) -> list[HookResult]:
     """Run the hook as migration ``005 add_value`` does."""
-    told = HookContext(**{"migration_name": "add_value", "migration_version": "005"} | context)
-    return run_hook(plugin, "after_ddl", conn=conn, context=told, config=config, name="backfill")
+    call = HookContext(**{"migration_name": "add_value", "migration_version": "005"} | context)
+    return run_hook(plugin, "after_ddl", conn=conn, context=call, config=config, name="backfill")
 
 
 def rows(conn: Database) -> list[Any]:
@@ -95,7 +95,7 @@ class TestConfigured:
         assert "plugin.backfill.models.r_value: mode is 'on-conflict' and the INSERT has no" in str(error)
         assert "truncate" in str(error.hint)
 
-    def test_missing_rows_are_told_in_numbers_and_undone(self, shop: Database) -> None:
+    def test_missing_rows_are_reported_in_numbers_and_undone(self, shop: Database) -> None:
         error = the_error(shop, model(count="SELECT count(*) + 1 FROM w_orders"))
 
         assert isinstance(error, IncompleteBackfill)
@@ -175,9 +175,9 @@ class TestConfigured:
 
         assert result.rows_affected == 3
         assert result.stats is not None
-        assert [each["table"] for each in result.stats["models"]] == ["r_value", "r_count"]
+        assert [stats["table"] for stats in result.stats["models"]] == ["r_value", "r_count"]
 
-    def test_an_application_with_rows_of_its_own_kind_is_no_obstacle(self, shop: Database) -> None:
+    def test_the_row_factory_of_an_application_does_not_matter(self, shop: Database) -> None:
         shop.row_factory = psycopg.rows.dict_row
 
         (result,) = after_ddl(shop, model())
@@ -191,29 +191,17 @@ class TestRefused:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            ({"models": ["r_value"]}, "plugin.backfill.models must be a table, not a list", "write models"),
-            (
-                {"models": {"r_value": 5}},
-                "plugin.backfill.models.r_value must be a table, not a number",
-                "write r_value",
-            ),
-            (model(migration=5), "models.r_value.migration must be a string, not a number", "its version"),
-            (model(insert=" "), "models.r_value.insert must be a string, not an empty string", "The SQL"),
-            (model(mode="append"), "mode is 'append'", "'on-conflict', 'truncate'"),
-            (model(insert="-- later"), "there is no SQL in it", "write the INSERT"),
-            (
-                model(conut=COUNT),
-                "unknown key 'conut' in plugin.backfill.models.r_value",
-                "did you mean 'count'?",
-            ),
-            (
-                {"models": {"r_value": {"insert": UPSERT}}},
-                "plugin.backfill.models.r_value.migration is missing",
-                "its version",
-            ),
+            ({"models": ["r_value"]}, "plugin.backfill.models must be a table, not a list", "models = {"),
+            ({"models": {"r_value": 5}}, "plugin.backfill.models.r_value must be a table", "r_value = {"),
+            (model(migration=5), "models.r_value.migration must be a string, not a number", '= "…"'),
+            (model(insert=" "), "models.r_value.insert must be a string, not an empty string", '= "…"'),
+            (model(mode="append"), 'mode must be one of "on-conflict", "truncate"', '= "on-conflict"'),
+            (model(insert="-- later"), "plugin.backfill.models.r_value has no SQL", "write the INSERT"),
+            (model(conut=COUNT), "unknown key 'conut' in plugin.backfill.models.r_value", "mean 'count'?"),
+            ({"models": {"r_value": {"insert": UPSERT}}}, "r_value.migration is missing", "its version"),
             ({"models": {"r_gone": model()["models"]["r_value"]}}, "there is no table r_gone", "its name"),
-            (model(count="SELECT 1, 2"), "the count query does not give one whole number", "count(*)"),
-            (model(count="SELECT 'x'"), "the count query does not give one whole number", "count(*)"),
+            (model(count="SELECT 1, 2"), "the count query must return one whole number", "count(*)"),
+            (model(count="SELECT 'x'"), "the count query must return one whole number", "count(*)"),
         ],
     )
     def test_a_faulty_table_of_the_configuration(
@@ -245,7 +233,7 @@ class TestRefused:
         assert isinstance(error, psycopg.errors.LockNotAvailable)
 
 
-class TestBesideTheMigration:
+class TestBackfillFile:
     """``VERSION_name.backfill.sql``."""
 
     HEAD = f"-- Who buys most.\n-- backfill: table=r_value\n-- backfill: count={COUNT}\n\n"
@@ -295,12 +283,13 @@ class TestBesideTheMigration:
     @pytest.mark.parametrize(
         "text, said",
         [
-            (UPSERT, "does not say which table it fills"),
+            (UPSERT, ": table is missing"),
             (f"-- backfill: tabel=r_value\n{UPSERT}", "line 1: there is no directive 'tabel'"),
             (f"-- backfill: table\n{UPSERT}", "line 1: 'table' is not KEY=VALUE"),
-            (f"{HEAD}-- backfill: table=r_value\n{UPSERT}", "line 5: table is given twice"),
+            (f"{HEAD}-- backfill: table=r_value\n{UPSERT}", "line 5: table is set twice"),
             (f"{HEAD}{INSERT}", "the INSERT has no ON CONFLICT"),
-            (HEAD, "there is no SQL in it"),
+            (f"-- backfill: mode=turncate\n{HEAD}{INSERT}", "did you mean 'truncate'?"),
+            (HEAD, "005_add_value.backfill.sql has no SQL"),
             (f"{HEAD}{UPSERT}\0", "contains a NUL character"),
         ],
     )
@@ -336,11 +325,9 @@ class TestBesideTheMigration:
 
         assert "both have the version 005" in str(error)
 
-    def test_a_table_that_the_configuration_fills_too_is_refused(
-        self, shop: Database, tmp_path: Path
-    ) -> None:
+    def test_a_table_that_the_settings_fill_too_is_refused(self, shop: Database, tmp_path: Path) -> None:
         self.write(tmp_path, self.HEAD + UPSERT)
 
         error = the_error(shop, model(), folder=tmp_path)
 
-        assert "r_value is filled by the configuration and by 005_add_value.backfill.sql" in str(error)
+        assert "r_value is filled by the settings and by 005_add_value.backfill.sql" in str(error)

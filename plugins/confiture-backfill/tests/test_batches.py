@@ -26,14 +26,14 @@ from confiture.config.settings import Settings
 from confiture.models.report import Report
 from confiture.plugins.load import LoadedPlugin
 from confiture_backfill.batch import Batch
-from confiture_backfill.key_range import insert_range, locate_original
+from confiture_backfill.range_condition import locate_in_original, replace_range
 
 pytestmark = pytest.mark.slow
 
 Database = psycopg.Connection[Any]
 Orders = Callable[[int], None]
 
-SOURCES = [str(Path(str(each.__file__)).parents[1]) for each in (confiture, confiture_backfill)]
+SOURCES = [str(Path(str(package.__file__)).parents[1]) for package in (confiture, confiture_backfill)]
 NO_TRANSACTION = "-- confiture: no-transaction\n"
 LOADED = LoadedPlugin("backfill", "confiture-backfill", "0.1.0", confiture_backfill.plugin, ("after_ddl",))
 METADATA = "Metadata-Version: 2.1\nName: confiture-backfill\nVersion: 0.1.0\n"
@@ -44,7 +44,7 @@ TABLE = "CREATE TABLE r_order (id bigint, cents bigint);\n"
 
 @frozen
 class Shop:
-    """A folder with migrations, the database they are for, and the plugin's table of the configuration."""
+    """A folder with migrations, the database they are for, and the plugin's table of settings."""
 
     root: Path
     url: str
@@ -58,7 +58,7 @@ class Shop:
         (self.migrations / name).write_text(text)
 
     def backfill(self, insert: str, **directives: object) -> None:
-        """Write migration ``1 orders``, with what fills ``r_order`` beside it."""
+        """Write migration ``1 orders``, and the file that fills ``r_order``."""
         given = {"table": "r_order", "batch_source": "w_order", "batch_column": "id", **directives}
         lines = "".join(
             f"-- backfill: {key.replace('_', '-')}={value}\n"
@@ -102,7 +102,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str) -> Shop:
-    """An empty folder of migrations beside an empty database."""
+    """An empty folder of migrations and an empty database."""
     (tmp_path / "migrations").mkdir()
     return Shop(tmp_path, database_url)
 
@@ -243,7 +243,7 @@ class TestBatches:
 
         assert (hook.stats["batches"], hook.stats["rows"], hook.stats["found"]) == (0, 0, 0)
 
-    def test_a_table_filled_in_one_piece_beside_it_is_filled_once(
+    def test_another_table_filled_in_one_piece_is_filled_once(
         self, shop: Shop, orders: Orders, database: Database
     ) -> None:
         orders(25)
@@ -267,7 +267,7 @@ class TestBatches:
 
         assert (failed.exit_code, report.exit_code) == (5, 0)
         assert database.execute("SELECT cents FROM r_total").fetchall() == [(325,)]
-        assert [each["table"] for each in the_hook(report).stats["models"]] == ["r_total", "r_order"]
+        assert [stats["table"] for stats in the_hook(report).stats["models"]] == ["r_total", "r_order"]
 
 
 KEYS = {
@@ -322,7 +322,7 @@ class TestKeys:
 
 
 class TestRefused:
-    """What cannot be walked is named, and how to mend it."""
+    """What cannot be filled in batches is named, with the way to correct it."""
 
     @pytest.mark.parametrize(
         "insert, directives, said, hint",
@@ -331,7 +331,7 @@ class TestRefused:
                 APPEND.replace("{range}", "true"),
                 {},
                 "the SQL has no {range}",
-                "where the INSERT reads w_order",
+                "in the part of the INSERT that reads w_order",
             ),
             (
                 f"{APPEND} --".replace("{range}", "'{range}' > ''"),
@@ -340,19 +340,19 @@ class TestRefused:
                 "WHERE {range} AND",
             ),
             (APPEND, {"batch_source": None, "batch_column": None}, "the SQL has a {range}", "add a batch"),
-            (APPEND, {"batch_source": None}, "batch-source is missing", "write table whose key"),
-            (APPEND, {"batch_colum": "id"}, "no directive 'batch-colum'", "did you mean 'batch-column'?"),
-            (APPEND, {"batch_rows": "0"}, "batch-rows must be a whole number above 0", "rows of the source"),
             (
                 APPEND,
-                {"batch_rows": "1e3"},
-                "batch-rows must be a whole number above 0",
-                "rows of the source",
+                {"batch_source": None},
+                ": batch-source is missing",
+                "write batch-source = …. The write table",
             ),
+            (APPEND, {"batch_colum": "id"}, "no directive 'batch-colum'", "did you mean 'batch-column'?"),
+            (APPEND, {"batch_rows": "0"}, "batch-rows must be a whole number above 0", "batch-rows = 10000"),
+            (APPEND, {"batch_rows": "1e3"}, "batch-rows must be a whole number above 0", "rows of the"),
             (APPEND, {"batch_time": "soon"}, "'soon' is not a time", "500ms"),
-            (APPEND, {"batch_time": "0s"}, "batch-time is no time at all", "500ms"),
+            (APPEND, {"batch_time": "0s"}, "batch-time must be a time above 0", "write batch-time = 500ms."),
             (APPEND, {"batch_pause": "1 day"}, "'1 day' is not a time", "100ms"),
-            (APPEND, {"batch_source": "w_gone"}, "there is no table w_gone to walk", "source and column"),
+            (APPEND, {"batch_source": "w_gone"}, "there is no table w_gone, which", "source and column"),
             (APPEND, {"batch_column": "gone"}, "there is no column gone in w_order", "source and column"),
             (APPEND, {"batch_column": "ctid"}, "there is no column ctid in w_order", "source and column"),
             (
@@ -393,8 +393,8 @@ class TestRefused:
                 "r_order.batch.rows must be a whole number above 0",
             ),
             (
-                {"source": "w_order", "column": "id", "time": 500},
-                "r_order.batch.time must be a time",
+                {"source": "w_order", "column": "id", "time": []},
+                "r_order.batch.time must be a time above 0",
             ),
         ],
     )
@@ -659,24 +659,24 @@ def kill(shop: Shop, database: Database, batches: int, after_s: float) -> int:
 
 
 class TestProgress:
-    """What is told while it lasts."""
+    """What a run logs while it fills."""
 
     SLOW = f"{APPEND}; SELECT pg_sleep(0.1)"
 
-    def told(self, shop: Shop, *words: str) -> list[str]:
+    def run_and_read_log(self, shop: Shop, *words: str) -> list[str]:
         process = shop.start("run", "--plugins", "backfill", *words)
         _, err = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, err
         return [line for line in err.splitlines() if "backfill.progressed" in line]
 
-    def test_what_lasts_over_a_second_is_told_with_rate_and_time_left(
+    def test_a_backfill_of_over_a_second_logs_rate_and_time_left(
         self, shop: Shop, orders: Orders, database: Database
     ) -> None:
         orders(250)
         database.execute("ANALYZE w_order")
         shop.backfill(self.SLOW, mode="truncate", batch_rows=10)
 
-        first, *_ = self.told(shop)
+        first, *_ = self.run_and_read_log(shop)
 
         assert "level='info'" in first
         assert "plugin='backfill'" in first
@@ -692,7 +692,7 @@ class TestProgress:
         database.execute("ALTER TABLE w_order SET (autovacuum_enabled = false)")
         shop.backfill(self.SLOW, mode="truncate", batch_rows=10)
 
-        first, *_ = self.told(shop)
+        first, *_ = self.run_and_read_log(shop)
 
         assert "left_s=None" in first
 
@@ -700,7 +700,7 @@ class TestProgress:
         orders(250)
         shop.backfill(self.SLOW, mode="truncate", batch_rows=10)
 
-        assert self.told(shop, "-q") == []
+        assert self.run_and_read_log(shop, "-q") == []
 
 
 class TestSizes:
@@ -713,18 +713,18 @@ class TestSizes:
         [(500, 1000), (400, 1250), (1000, 500), (750, 667), (100, 2000), (0, 2000), (60_000, 500)],
     )
     def test_it_grows_and_shrinks_at_most_by_two(self, took_ms: float, then: int) -> None:
-        assert self.BATCH.next_rows(1000, took_ms) == then
+        assert self.BATCH.compute_next_rows(1000, took_ms) == then
 
     def test_it_is_never_nothing(self) -> None:
-        assert self.BATCH.next_rows(1, 60_000) == 1
+        assert self.BATCH.compute_next_rows(1, 60_000) == 1
 
     def test_without_a_time_it_stays(self) -> None:
-        assert evolve(self.BATCH, time_ms=None).next_rows(1000, 60_000) == 1000
+        assert evolve(self.BATCH, time_ms=None).compute_next_rows(1000, 60_000) == 1000
 
     def test_it_settles_where_a_batch_takes_its_time(self) -> None:
         size = self.BATCH.rows
         for _ in range(20):
-            size = self.BATCH.next_rows(size, took_ms=20 + size / 25)
+            size = self.BATCH.compute_next_rows(size, took_ms=20 + size / 25)
 
         assert size == pytest.approx(12_000, rel=0.02)
 
@@ -762,15 +762,20 @@ class TestRange:
         ],
     )
     def test_in_the_code_of_the_sql_only(self, text: str, then: str) -> None:
-        assert insert_range(text, "(k > 1)") == then
+        assert replace_range(text, "(k > 1)") == then
 
     def test_what_stood_behind_it_is_found_where_it_was_written(self) -> None:
         text, condition = "a {range} b {range} c", "(key > 1 AND key <= 2)"
 
-        composed = insert_range(text, condition)
+        composed = replace_range(text, condition)
 
-        assert [locate_original(text, condition, composed.index(each)) for each in " abc"] == [1, 0, 10, 20]
-        assert locate_original(text, condition, composed.index("key <=")) == 2
+        assert [locate_in_original(text, condition, composed.index(letter)) for letter in " abc"] == [
+            1,
+            0,
+            10,
+            20,
+        ]
+        assert locate_in_original(text, condition, composed.index("key <=")) == 2
 
     def test_a_hostile_key_stays_a_value(self, shop: Shop, database: Database) -> None:
         hostile = "x'); DROP TABLE w_text; --\n\\' {range} %s"
@@ -795,7 +800,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @contextmanager
 def in_background(work: Callable[[], None]) -> Iterator[None]:
-    """Do something meanwhile; what it fails with is raised here."""
+    """Do something at the same time; its error is raised here."""
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(work)
         yield

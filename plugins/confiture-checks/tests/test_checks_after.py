@@ -1,4 +1,4 @@
-"""What a migration leaves behind is looked at before it is committed."""
+"""What a migration leaves behind is checked before it is committed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from confiture.hooks.api import HookContext, HookError, HookResult
 from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_checks import plugin
-from confiture_checks.errors import (
-    CheckFailed,
-    CheckRefused,
-    CountsDiffer,
-    NotValidated,
-)
+from confiture_checks.errors import CheckFailed, CheckRefused, ConstraintNotValid, CountMismatch
 
 Database = psycopg.Connection[Any]
 
@@ -39,10 +34,10 @@ def after(
     conn: Database, config: dict[str, Any] | None = None, *, ddl: str = "SELECT 1", **context: Any
 ) -> list[HookResult]:
     """Run ``ddl`` and the hook as migration ``005 add_value`` does, in one transaction."""
-    told = HookContext(**{"migration_name": "add_value", "migration_version": "005"} | context)
-    with conn.transaction(force_rollback=told.dry_run):
+    call = HookContext(**{"migration_name": "add_value", "migration_version": "005"} | context)
+    with conn.transaction(force_rollback=call.dry_run):
         conn.execute(ddl.encode())
-        return run_hook(plugin, "after_validation", conn=conn, context=told, config=config, name="checks")
+        return run_hook(plugin, "after_validation", conn=conn, context=call, config=config, name="checks")
 
 
 def the_error(conn: Database, config: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -79,15 +74,15 @@ class TestConstraints:
             ("constraint.not_valid", "warning", "public.orders.positive")
         ]
 
-    def test_where_configured_it_stops_the_migration_and_says_how_to_go_on(self, shop: Database) -> None:
+    def test_with_the_policy_error_it_stops_the_migration_and_says_how_to_go_on(self, shop: Database) -> None:
         error = the_error(shop, {"constraints": "error"}, ddl=ADD_CHECK)
 
-        assert isinstance(error, NotValidated)
+        assert isinstance(error, ConstraintNotValid)
         assert error.constraints == ("public.orders.positive",)
         assert str(error) == "public.orders.positive is not validated: CHECK ((cents > 0)) NOT VALID"
         assert "ALTER TABLE public.orders VALIDATE CONSTRAINT positive" in str(error.hint)
 
-    def test_one_of_a_table_that_was_not_touched_is_not_told(self, shop: Database) -> None:
+    def test_a_constraint_of_another_table_is_left_out(self, shop: Database) -> None:
         shop.execute(ADD_CHECK)
 
         (result,) = after(shop, {"constraints": "error"}, ddl="ALTER TABLE customers ADD COLUMN name text")
@@ -116,7 +111,7 @@ class TestConstraints:
             ("FOREIGN KEY (customer) REFERENCES wide", 3),
         ],
     )
-    def test_the_rows_that_violate_it_are_counted_where_asked_for(
+    def test_the_rows_that_violate_it_are_counted_on_demand(
         self, shop: Database, constraint: str, violations: int
     ) -> None:
         shop.execute("CREATE TABLE pairs (a int, b int, PRIMARY KEY (a, b))")
@@ -167,7 +162,7 @@ class TestConstraints:
 
         assert result.stats == {"relations": 1, "not_valid": {}}
 
-    def test_in_a_no_transaction_migration_it_says_that_it_does_not_know(self, shop: Database) -> None:
+    def test_a_no_transaction_migration_reports_that_its_tables_are_not_known(self, shop: Database) -> None:
         context = HookContext("add_value", "005")
         run_hook(plugin, "before_validation", conn=shop, context=context, name="checks")
         shop.execute(ADD_CHECK)
@@ -177,10 +172,10 @@ class TestConstraints:
 
         assert result.stats is not None
         assert result.stats["relations"] is None
-        assert "a no-transaction migration has touched is not known" in result.stats["unknown"]
+        assert "a no-transaction migration has changed is not known" in result.stats["unknown"]
         assert [log["event"] for log in logs] == ["constraints.unknown"]
 
-    def test_a_migration_that_touches_nothing_is_no_riddle(self, shop: Database) -> None:
+    def test_a_migration_that_changes_nothing_has_no_relations(self, shop: Database) -> None:
         context = HookContext("add_value", "005")
         with shop.transaction():
             run_hook(plugin, "before_validation", conn=shop, context=context, name="checks")
@@ -188,7 +183,7 @@ class TestConstraints:
 
         assert result.stats == {"relations": 0, "not_valid": {}}
 
-    def test_an_application_with_rows_of_its_own_kind_is_no_obstacle(self, shop: Database) -> None:
+    def test_the_row_factory_of_an_application_does_not_matter(self, shop: Database) -> None:
         shop.row_factory = psycopg.rows.dict_row
 
         (result,) = after(shop, {"count_violations": True} | counts(difference=1), ddl=ADD_CHECK)
@@ -197,13 +192,13 @@ class TestConstraints:
         assert result.stats["not_valid"] == {"public.orders.positive": 1}
 
 
-class TestBesideTheMigration:
+class TestCheckFile:
     """``VERSION_name.check.sql``."""
 
     def write(self, folder: Path, text: str, name: str = "005_add_value.check.sql") -> None:
         (folder / name).write_bytes(text.encode())
 
-    def test_queries_without_rows_let_it_pass(self, shop: Database, tmp_path: Path) -> None:
+    def test_queries_without_rows_pass(self, shop: Database, tmp_path: Path) -> None:
         self.write(tmp_path, "\ufeffSELECT 1 WHERE false;\r\nSELECT '%s' LIKE '%' WHERE 10 % 2 = 1; -- end")
 
         (result,) = after(shop, {"constraints": "off"}, folder=tmp_path)
@@ -280,7 +275,7 @@ class TestBesideTheMigration:
     @pytest.mark.parametrize(
         "text, said",
         [
-            ("-- later", "005_add_value.check.sql contains no query"),
+            ("-- later", "005_add_value.check.sql holds no query"),
             (
                 "SELECT 1;\nSELEC 2",
                 '005_add_value.check.sql, line 2, column 1: syntax error at or near "SELEC"',
@@ -290,7 +285,7 @@ class TestBesideTheMigration:
             ("SELECT 1\0", "005_add_value.check.sql contains a NUL character"),
         ],
     )
-    def test_a_faulty_file_is_told_before_anything_has_changed(
+    def test_a_faulty_file_is_reported_before_anything_has_changed(
         self, shop: Database, tmp_path: Path, text: str, said: str
     ) -> None:
         self.write(tmp_path, text)
@@ -357,7 +352,7 @@ class TestCounts:
 
         error = the_error(shop, counts(source=many, target=few) if swapped else counts())
 
-        assert isinstance(error, CountsDiffer)
+        assert isinstance(error, CountMismatch)
         assert (error.source, error.target) == ((3, 2) if swapped else (2, 3))
         assert "they differ by 1" in str(error)
 
@@ -387,38 +382,18 @@ class TestRefused:
     @pytest.mark.parametrize(
         "config, said, hint",
         [
-            (
-                {"constraints": "maybe"},
-                'plugin.checks.constraints must be one of "warn", "error", "off"',
-                "write constraints",
-            ),
-            (
-                {"count_violations": "yes"},
-                "plugin.checks.count_violations must be true or false",
-                "write count_violations",
-            ),
-            (
-                {"not_valid_allowed": "x"},
-                "plugin.checks.not_valid_allowed must be a list of names",
-                "SCHEMA.TABLE",
-            ),
-            ({"counts": ["sold"]}, "plugin.checks.counts must be a table, not a list", "write counts"),
-            (
-                {"counts": {"sold": 5}},
-                "plugin.checks.counts.sold must be a table, not a number",
-                "write sold",
-            ),
+            ({"constraints": "maybe"}, 'constraints must be one of "warn", "error", "off"', '= "warn"'),
+            ({"count_violations": "yes"}, "count_violations must be true or false, not a string", "= true"),
+            ({"not_valid_allowed": "x"}, "not_valid_allowed must be a list of names", '= ["…"]'),
+            ({"counts": ["sold"]}, "plugin.checks.counts must be a table, not a list", "Row counts that"),
+            ({"counts": {"sold": 5}}, "plugin.checks.counts.sold must be a table, not a number", "sold = {"),
             (counts(sauce="x"), "unknown key 'sauce' in plugin.checks.counts.sold", "mean 'source'?"),
             ({"counts": {"sold": {"migration": "5"}}}, "counts.sold.source is missing", "one whole number"),
-            (
-                counts(difference="1"),
-                "counts.sold.difference must be a whole number, 0 or more",
-                "write difference",
-            ),
-            (counts(source="SELECT 1, 2"), "does not give one whole number", "count(*)"),
-            (counts(source="SELECT 'x'"), "does not give one whole number", "count(*)"),
-            (counts(source="SELECT NULL"), "does not give one whole number", "count(*)"),
-            (counts(source="VALUES (1), (2)"), "does not give one whole number", "count(*)"),
+            (counts(difference="1"), "counts.sold.difference must be a whole number, 0 or more", "= 0"),
+            (counts(source="SELECT 1, 2"), "must be a query that returns one whole number", "count(*)"),
+            (counts(source="SELECT 'x'"), "must be a query that returns one whole number", "count(*)"),
+            (counts(source="SELECT NULL"), "must be a query that returns one whole number", "count(*)"),
+            (counts(source="VALUES (1), (2)"), "must be a query that returns one whole number", "count(*)"),
         ],
     )
     def test_a_faulty_table_of_the_configuration(

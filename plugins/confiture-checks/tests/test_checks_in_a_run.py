@@ -46,7 +46,7 @@ def test_unconfigured_it_stops_nothing_and_warns(database: Database, database_ur
     report = run(database_url, folder, {})
 
     assert [migration.outcome for migration in report.migrations] == ["applied", "applied"]
-    (hook,) = (each for each in report.migrations[1].hooks if each.phase == "after_validation")
+    (hook,) = (hook for hook in report.migrations[1].hooks if hook.phase == "after_validation")
     assert (hook.plugin, hook.hook, hook.outcome) == ("checks", "ValidateConstraints", "kept")
     assert hook.stats["not_valid"] == {"public.orders.positive": None}
 

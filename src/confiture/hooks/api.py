@@ -46,7 +46,7 @@ class HookPhase(Enum):
         try:
             return cls[str(phase).upper()]
         except KeyError:
-            known = ", ".join(each.name for each in cls)
+            known = ", ".join(known_phase.name for known_phase in cls)
             raise ValueError(f"there is no phase {phase!r}; the phases are {known}") from None
 
 

@@ -1,4 +1,4 @@
-"""Run ANALYZE on what a migration has changed, and report how it grew."""
+"""Runs ANALYZE on what a migration has changed, and reports how it grew."""
 
 from confiture_analyze.hook import AnalyzeChanged
 

@@ -1,4 +1,4 @@
-"""Runs ANALYZE after the commit, and measures again."""
+"""Analyzes relations after the commit, and measures them again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from psycopg import Connection
 from psycopg.errors import Diagnostic
 
 from confiture_analyze.errors import NotAnalyzed
-from confiture_analyze.figures import AnalyzedRelation, Figures, get_figures
+from confiture_analyze.relation_sizes import ChangedRelation, RelationSize, get_size
 
-# The migration is committed, so a long wait is not worth it; a blocking autovacuum cancels itself.
+# The migration is committed, so nothing is worth a long wait. An autovacuum that holds the lock gives up.
 LOCK_TIMEOUT = "5s"
 _SETTINGS = """
     SELECT set_config('lock_timeout', %s, true), set_config('client_min_messages', 'warning', true),
@@ -23,64 +23,66 @@ _SETTINGS = """
 
 
 @define(eq=False, repr=False)
-class Analyze:
-    """The callback that runs after the commit.
+class PendingAnalyze:
+    """The callback that the runner calls after the commit.
 
     Attributes:
-        conn: The migration's connection, idle by then.
-        relations: What is analyzed.
-        role: Whose rights the migration had; ``"none"``: its own.
-        look: Returns the figures afterwards, by oid.
-        entries: What the report says of each relation, by name; the figures are added.
+        conn: The migration's connection, idle after the commit.
+        relations: What to analyze.
+        role: The role that the migration ran as; ``"none"``: the one that connected.
+        measure: Returns the sizes afterwards, by oid.
+        entries: The report's entry of each relation, by name; the sizes afterwards are added.
     """
 
     conn: Connection[Any]
-    relations: tuple[AnalyzedRelation, ...]
+    relations: tuple[ChangedRelation, ...]
     role: str
-    measure_again: Callable[[], Mapping[int, Figures]]
+    measure: Callable[[], Mapping[int, RelationSize]]
     entries: dict[str, dict[str, int | None]]
 
     def __repr__(self) -> str:
-        """As a rehearsal lists it."""
+        """Return the statement, for a rehearsal's list of what it does not call."""
         return f"ANALYZE {', '.join(relation.name for relation in self.relations)}"
 
     def __call__(self) -> None:
-        """Analyze each in a transaction of its own.
+        """Analyze each relation in a separate transaction.
 
         Raises:
             NotAnalyzed: The server did not analyze some of them.
         """
-        reasons = {relation.name: why for relation in self.relations if (why := self._analyze(relation))}
+        reasons = {
+            relation.name: reason for relation in self.relations if (reason := self._analyze(relation))
+        }
         with self.conn.transaction():
-            figures = self.measure_again()
+            sizes = self.measure()
         for relation in self.relations:
-            after = get_figures(figures, relation)
+            after = get_size(sizes, relation)
             self.entries[relation.name] |= {"rows_after": after.rows, "bytes_after": after.size_bytes}
         if reasons:
             raise NotAnalyzed(reasons)
 
-    def _analyze(self, relation: AnalyzedRelation) -> str | None:
-        """Return why it was not analyzed, ``None`` if it was."""
+    def _analyze(self, relation: ChangedRelation) -> str | None:
+        """Analyze a relation; return why the server did not, ``None`` if it did."""
         try:
             with _collect_warnings(self.conn) as warnings, self.conn.transaction():
                 self.conn.execute(_SETTINGS, [LOCK_TIMEOUT, self.role])
                 self.conn.execute(f"ANALYZE {relation.name}".encode())
         except psycopg.Error as error:
             return (error.diag.message_primary or str(error)).strip()
-        # The server skips what the role may not analyze, with a warning and no error.
+        # The server skips what the role may not analyze with a warning, not with an error.
         return "; ".join(warnings) or None
 
 
 @contextmanager
 def _collect_warnings(conn: Connection[Any]) -> Iterator[list[str]]:
-    messages: list[str] = []
+    warnings: list[str] = []
 
-    def note(diag: Diagnostic) -> None:
+    def add_warning(diag: Diagnostic) -> None:
         if diag.severity_nonlocalized == "WARNING":
-            messages.append(diag.message_primary or "")
+            warnings.append(diag.message_primary or "")
 
-    conn.add_notice_handler(note)
+    conn.add_notice_handler(add_warning)
     try:
-        yield messages
+        yield warnings
     finally:
-        conn.remove_notice_handler(note)
+        conn.remove_notice_handler(add_warning)

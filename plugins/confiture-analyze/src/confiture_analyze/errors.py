@@ -1,4 +1,4 @@
-"""The error of an ANALYZE that the server refused."""
+"""The error that names what the server did not analyze."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from confiture.exceptions import UserFault
 
 
 class NotAnalyzed(UserFault):
-    """The migration is committed; the server did not analyze some of what it changed.
+    """The migration is committed, and the server did not analyze some of what it changed.
 
     Attributes:
-        reasons: What the server said, by relation.
+        reasons: The server's message for each relation.
     """
 
     exit_code = 5
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
-        message = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        messages = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         hint = f"ANALYZE {', '.join(reasons)}; as their owner"
-        # The report shows it as a warning, and a warning has no hint: hence the hint in the message.
-        super().__init__(f"not analyzed: {message} ({hint})", hint=hint)
+        # It ends as a warning next to the report, and a warning shows no hint.
+        super().__init__(f"not analyzed: {messages} ({hint})", hint=hint)
         self.reasons = dict(reasons)

@@ -7,26 +7,28 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.plugins.kit import FLAG, TEXTS, open_settings
+from confiture.plugins.kit import FLAG, TEXTS, TableReader, open_settings
 
 CONFIG_KEYS = {
-    "analyze": "true to analyze what a migration changed after its commit; the default if tables are named.",
-    "tables": "The only tables to look at; if not set, whatever a migration changed.",
-    "exact_rows": "true to count the rows of these tables instead of estimating them: reads them twice.",
+    "analyze": "Whether to analyze what a migration changed, after its commit; true if tables are named.",
+    "tables": "The only tables to analyze; whatever a migration changed if not set.",
+    "exact_rows": "Whether to count the rows of these tables instead of estimating them; reads them twice.",
 }
 
 
 @frozen
 class AnalyzeSettings:
-    """What the plugin's table asks for.
+    """What to analyze.
 
     Attributes:
-        on: True if anything is done at all.
-        tables: The only tables to look at; empty: whatever was changed.
-        exact_rows: True if rows are counted.
+        table: The table they were read from, for faults that only the server finds.
+        enabled: Whether the plugin does anything.
+        tables: The only tables to analyze; empty: whatever a migration changed.
+        exact_rows: Whether to count rows.
     """
 
-    on: bool
+    table: TableReader
+    enabled: bool
     tables: tuple[str, ...]
     exact_rows: bool
 
@@ -43,7 +45,7 @@ def read_settings(config: Mapping[str, Any]) -> AnalyzeSettings:
     if exact_rows and not tables:
         raise table.refuse(
             "exact_rows",
-            "needs plugin.analyze.tables",
-            hint="name the tables to count: which others change is not known before the migration",
+            f"needs {table.name_key('tables')}",
+            hint="name the tables whose rows to count: which others will change is not known beforehand",
         )
-    return AnalyzeSettings(table.get("analyze", FLAG, bool(tables)), tables, exact_rows)
+    return AnalyzeSettings(table, table.get("analyze", FLAG, bool(tables)), tables, exact_rows)

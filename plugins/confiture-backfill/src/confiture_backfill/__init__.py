@@ -1,4 +1,4 @@
-"""Fill a read model from its write tables, in the migration that needs it: all of it, or none."""
+"""Fills the read models that a migration needs, in the migration itself."""
 
 from confiture_backfill.hook import BackfillReadModel
 

@@ -1,76 +1,73 @@
-"""Reads the read model of a ``VERSION_name.backfill.sql`` file."""
+"""Reads the read model of ``VERSION_name.backfill.sql``."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from confiture.plugins.kit import PluginSettingsFault, TableReader, did_you_mean, find_sidecar
-from confiture_backfill.batch import BATCH_KEYS, Batch, read_batch
-from confiture_backfill.read_model import ReadModel, make_read_model
+from confiture.plugins.kit import TEXT, PluginSettingsFault, Sidecar, TableReader, did_you_mean, find_sidecar
+from confiture_backfill.batch import BATCH_KEYS, read_batch, unquote_example
+from confiture_backfill.read_model import DEFAULT_MODE, MODE, ReadModel, make_read_model
 
+SUFFIX = ".backfill.sql"
 _BATCH = "batch-"
-DIRECTIVES = ("table", "mode", "count", *(f"{_BATCH}{key}" for key in BATCH_KEYS))
+DIRECTIVES = {
+    "table": "The table to fill; begin the file with `-- backfill: table=NAME`.",
+    "mode": "on-conflict (default) or truncate.",
+    "count": "A query for the number of rows the table must then hold.",
+    **{f"{_BATCH}{key}": meaning for key, meaning in BATCH_KEYS.items()},
+}
 
 _DIRECTIVE = re.compile(r"--\s*backfill\s*:(.*)")
 _SETTING = re.compile(r"\s*([\w-]+)\s*=\s*(.*?)\s*")
 
 
 def read_backfill_file(folder: Path | None, version: str, name: str) -> ReadModel | None:
-    """Return the read model that a migration's ``.backfill.sql`` file fills, ``None`` if there is no file.
+    """Return the read model of a migration's file; ``None`` if it has no file.
 
     Raises:
-        PluginSettingsFault: The file cannot be used, or it belongs to another migration.
+        PluginSettingsFault: The file cannot be used, or is not clearly this migration's.
     """
-    sidecar = find_sidecar(folder, version, name, ".backfill.sql")
-    return parse_backfill(sidecar.text, sidecar.name) if sidecar else None
+    file = find_sidecar(folder, version, name, SUFFIX)
+    return parse_backfill_file(file) if file else None
 
 
-def parse_backfill(text: str, source: str) -> ReadModel:
-    """Return the read model that a file's text describes.
+def parse_backfill_file(file: Sidecar) -> ReadModel:
+    """Return the read model that a file describes.
 
     Raises:
-        PluginSettingsFault: A directive is unknown, missing or given twice, or the SQL is not usable.
+        PluginSettingsFault: A directive is unknown, missing or repeated, or the SQL cannot be used.
     """
-    given = _read_directives(text, source)
-    if "table" not in given:
-        raise PluginSettingsFault(
-            f"{source} does not say which table it fills", hint="begin it with `-- backfill: table=NAME`"
-        )
+    directives = TableReader(
+        _read_directives(file), DIRECTIVES, label=file.name, separator=": ", fault=PluginSettingsFault
+    )
+    has_batch = any(key.startswith(_BATCH) for key in directives.values)
     return make_read_model(
-        table=given["table"],
-        insert=text,
-        mode=given.get("mode", "on-conflict"),
-        count=given.get("count"),
-        source=source,
-        batch=_read_batch(given, source),
+        table=directives.require("table", unquote_example(TEXT)),
+        insert=file.text,
+        mode=directives.get("mode", unquote_example(MODE), DEFAULT_MODE),
+        count=directives.get("count", TEXT, None),
+        place=file.name,
+        batch=read_batch(directives, prefix=_BATCH) if has_batch else None,
     )
 
 
-def _read_batch(directives: dict[str, str], source: str) -> Batch | None:
-    given = {key.removeprefix(_BATCH): value for key, value in directives.items() if key.startswith(_BATCH)}
-    if not given:
-        return None
-    table = TableReader(given, BATCH_KEYS, f"{source}: {_BATCH}", separator="", fault=PluginSettingsFault)
-    return read_batch(table.check_keys())
-
-
-def _read_directives(text: str, source: str) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+def _read_directives(file: Sidecar) -> dict[str, str]:
+    """Return the directives in the comments before the first line of SQL."""
+    directives: dict[str, str] = {}
+    for number, line in enumerate(file.text.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith("--"):
             break
         if directive := _DIRECTIVE.match(line.strip()):
-            key, value = _parse_setting(directive[1], f"{source}, line {number}")
-            if key in given:
-                raise PluginSettingsFault(
-                    f"{source}, line {number}: {key} is given twice", hint="keep one of them"
-                )
-            given[key] = value
-    return given
+            place = f"{file.name}, line {number}"
+            key, value = _parse_directive(directive[1], place)
+            if key in directives:
+                raise PluginSettingsFault(f"{place}: {key} is set twice", hint="keep one of them")
+            directives[key] = value
+    return directives
 
 
-def _parse_setting(text: str, place: str) -> tuple[str, str]:
+def _parse_directive(text: str, place: str) -> tuple[str, str]:
     setting = _SETTING.fullmatch(text)
     if not setting or not setting[2]:
         raise PluginSettingsFault(

@@ -1,33 +1,37 @@
-"""How a large read model is filled in batches: over which key, and how many rows at a time."""
+"""Reads how to fill a large read model in batches: along which key, and how many rows at a time."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from attrs import evolve, frozen
 
-from confiture.plugins.kit import DURATION_MS, POSITIVE, TEXT, TableReader
+from confiture.plugins.kit import DURATION_MS, POSITIVE, TEXT, Kind, TableReader
 
 BATCH_KEYS = {
-    "source": "The write table whose key is walked.",
+    "source": "The write table along whose key the batches go.",
     "column": "Its key: an indexed column of any type that has an order.",
-    "key": "The same as the INSERT calls it, `o.id`; the column without it.",
-    "rows": "How many rows of the source a batch holds (10000).",
-    "time": 'How long a batch is to take, "500ms": the number of rows follows it.',
+    "key": "The key as the INSERT calls it, `o.id`; the column if not set.",
+    "rows": "How many rows of the source a batch has; 10000 if not set.",
+    "time": 'How long a batch should take, "500ms": the number of rows is adjusted to it.',
     "pause": 'How long to wait between two batches, "100ms".',
 }
+
+T = TypeVar("T")
 DEFAULT_ROWS = 10_000
 FIRST_ROWS = 1_000
 
 
 @frozen
 class Batch:
-    """How a read model is filled piece by piece.
+    """How to fill a read model in batches.
 
     Attributes:
-        source: The table whose key is walked, as PostgreSQL reads a name.
-        column: The key, the same.
+        source: The table along whose key the batches go, as PostgreSQL reads a name.
+        column: The key, as PostgreSQL reads a name.
         key: The key as the INSERT calls it: any SQL.
-        rows: Rows of the source in a batch; in the first one where there is a ``time_ms``.
-        time_ms: How long a batch is to take, in milliseconds; ``None``: ``rows`` is the size of all.
+        rows: Rows of the source in a batch; with ``time_ms``, in the first batch.
+        time_ms: How long a batch should take, in milliseconds; ``None``: every batch has ``rows`` rows.
         pause_ms: How long to wait between two batches, in milliseconds.
     """
 
@@ -38,46 +42,57 @@ class Batch:
     time_ms: float | None = None
     pause_ms: float = 0.0
 
-    def next_rows(self, rows: int, took_ms: float) -> int:
+    def compute_next_rows(self, rows: int, took_ms: float) -> int:
         """Return the size of the batch after one of ``rows`` rows: at most twice, at least half of it."""
         if self.time_ms is None:
             return self.rows
         return max(1, round(rows * min(2.0, max(0.5, self.time_ms / max(took_ms, 0.001)))))
 
 
-def read_batch(table: TableReader) -> Batch:
-    """Return the batches that a table of settings, or the directives of a file, describe.
+def read_batch(table: TableReader, *, prefix: str = "") -> Batch:
+    """Return the batch of a table of settings, or of a file's directives, whose keys have a prefix.
 
     Raises:
         PluginSettingsFault: A key is missing, or its value cannot be used.
     """
-    time_ms = table.get("time", _TIME, None)
-    if time_ms == 0:
-        raise table.refuse("time", "is no time at all")
-    column = table.require("column", TEXT).strip()
+    column = table.require(f"{prefix}column", _adapt(_NAME, prefix))
+    time_ms = table.get(f"{prefix}time", _adapt(_TIME_MS, prefix), None)
     return Batch(
-        source=table.require("source", TEXT).strip(),
+        source=table.require(f"{prefix}source", _adapt(_NAME, prefix)),
         column=column,
-        key=table.get("key", TEXT, column).strip(),
-        rows=table.get("rows", _ROWS, DEFAULT_ROWS if time_ms is None else FIRST_ROWS),
+        key=table.get(f"{prefix}key", _adapt(_NAME, prefix), column),
+        rows=table.get(f"{prefix}rows", _ROWS, DEFAULT_ROWS if time_ms is None else FIRST_ROWS),
         time_ms=time_ms,
-        pause_ms=table.get("pause", _TIME, 0.0),
+        pause_ms=table.get(f"{prefix}pause", _adapt(DURATION_MS, prefix), 0.0),
     )
+
+
+def _adapt(kind: Kind[T], prefix: str) -> Kind[T]:
+    return unquote_example(kind) if prefix else kind
+
+
+def unquote_example(kind: Kind[T]) -> Kind[T]:
+    """Return the kind with its example as a directive has it: without the quotes of TOML."""
+    return evolve(kind, example=kind.example.strip('"'))
+
+
+def _read_name(value: object) -> str:
+    return TEXT.read(value).strip()
 
 
 def _read_rows(value: object) -> int:
-    # A directive of a file is always text: `-- backfill: batch-rows=500`.
-    return POSITIVE.read(
-        int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-    )
+    # A directive's value is a string.
+    is_number = isinstance(value, str) and value.isascii() and value.isdigit()
+    return POSITIVE.read(int(str(value)) if is_number else value)
 
 
-def _read_time(value: object) -> float:
-    # A bare number would be milliseconds, which nobody means by time = 5.
-    if not isinstance(value, str):
-        raise ValueError
-    return DURATION_MS.read(value)
+def _read_time_ms(value: object) -> float:
+    time_ms = DURATION_MS.read(value)
+    if time_ms == 0:
+        raise ValueError(f"{value!r} is no time for any row")
+    return time_ms
 
 
-_ROWS = evolve(POSITIVE, example="10000", read=_read_rows)
-_TIME = evolve(DURATION_MS, example='"500ms"', read=_read_time)
+_NAME = evolve(TEXT, read=_read_name)
+_ROWS = evolve(POSITIVE, example=str(DEFAULT_ROWS), read=_read_rows)
+_TIME_MS = Kind('a time above 0 such as "500ms"', '"500ms"', _read_time_ms)

@@ -1,16 +1,16 @@
-"""The errors of a backfill: each stops the migration with exit code 5."""
+"""The errors with which a backfill stops a migration."""
 
 from __future__ import annotations
 
 from confiture.exceptions import UserFault
 
-_WRITTEN_MEANWHILE = (
-    "compare the INSERT with the count query; if sessions write at the same time, put "
+_HINT_ONE_PIECE = (
+    "compare the INSERT with the count query; if other sessions write at the same time, put "
     "`LOCK TABLE … IN SHARE MODE;` on the write tables before the INSERT"
 )
-_WRITTEN_BESIDE = (
-    "compare the INSERT with the count query; what sessions write since the first batch, a trigger or the "
-    "application must bring into the read model; the next run fills it from the beginning"
+_HINT_BATCHES = (
+    "compare the INSERT with the count query; a trigger or the application must copy to the read model what "
+    "sessions have written since the first batch; the next run fills it from the beginning"
 )
 
 
@@ -33,7 +33,7 @@ class IncompleteBackfill(UserFault):
 
     Attributes:
         table: The read model.
-        expected: What the count query says.
+        expected: The number that the count query returns.
         found: The rows in the table.
     """
 
@@ -43,6 +43,6 @@ class IncompleteBackfill(UserFault):
         super().__init__(
             f"the backfill of {table} is incomplete: its count query says {expected} rows, "
             f"the table holds {found}",
-            hint=_WRITTEN_BESIDE if in_batches else _WRITTEN_MEANWHILE,
+            hint=_HINT_BATCHES if in_batches else _HINT_ONE_PIECE,
         )
         self.table, self.expected, self.found = table, expected, found

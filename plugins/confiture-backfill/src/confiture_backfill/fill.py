@@ -1,4 +1,4 @@
-"""Fill one read model, count, and check that nothing is missing."""
+"""Fills one read model, and compares its rows with the count query."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from psycopg import Connection, Cursor, sql
 from psycopg.errors import LockNotAvailable
 from psycopg.rows import tuple_row
 
-from confiture.plugins.kit import PluginSettingsFault
+from confiture.plugins.kit import PluginSettingsFault, line_and_column
 from confiture_backfill.errors import BackfillFailed, IncompleteBackfill
-from confiture_backfill.key_range import insert_range, locate_original
+from confiture_backfill.range_condition import locate_in_original, replace_range
 from confiture_backfill.read_model import ReadModel
 
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE")
@@ -25,16 +25,16 @@ _NAME = """
 
 
 @frozen
-class FilledModel:
-    """What became of one read model.
+class FillResult:
+    """What was done to one read model. The names of the attributes are stored, and are keys of the report.
 
     Attributes:
-        table: As it was configured.
+        table: As it is configured.
         rows: Rows written.
-        expected: Rows it must hold; ``None`` where there is no count query.
-        found: Rows it holds; ``None`` where that was not asked.
-        batches: In how many batches; ``None`` where it was filled in one piece.
-        seconds: How long the batches took; the same.
+        expected: Rows it must hold; ``None`` if there is no count query.
+        found: Rows it holds; ``None`` if they were not counted.
+        batches: In how many batches; ``None`` if it was filled in one piece.
+        seconds: How long the batches took; ``None`` if it was filled in one piece.
     """
 
     table: str
@@ -46,54 +46,58 @@ class FilledModel:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """What the report says of it."""
+        """The stats in the report."""
         skipped = ("batches", "seconds") if self.batches is None else ()
         return {name: value for name, value in asdict(self).items() if name not in skipped}
 
 
-def fill_model(conn: Connection[Any], model: ReadModel) -> FilledModel:
-    """Fill the table and check it, in the transaction that is open.
+def fill(conn: Connection[Any], model: ReadModel) -> FillResult:
+    """Fill the table in one piece and check it, in the current transaction.
 
     Raises:
-        PluginSettingsFault: There is no such table, or the count query gives no number.
+        PluginSettingsFault: There is no such table, or the count query returns no number.
         BackfillFailed: The server refuses the SQL.
         IncompleteBackfill: Rows are missing, or there are too many.
     """
-    with open_plain_cursor(conn) as cursor:
+    with open_cursor(conn) as cursor:
         table = find_table(cursor, model)
         if model.mode == "truncate":
-            empty_table(cursor, model, table)
-        rows = run_insert(cursor, model)
-        return FilledModel(model.table, rows, *compare_counts(cursor, model, table))
+            truncate(cursor, model, table)
+        rows = insert(cursor, model)
+        return FillResult(model.table, rows, *compare_counts(cursor, model, table))
 
 
-def open_plain_cursor(conn: Connection[Any]) -> Cursor[tuple[Any, ...]]:
-    """Return a cursor of ours, whatever rows or cursors the connection makes for the application."""
+def open_cursor(conn: Connection[Any]) -> Cursor[tuple[Any, ...]]:
+    """Return a plain cursor: the application may have set another row or cursor factory."""
     return Cursor(conn, row_factory=tuple_row)
 
 
-def empty_table(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> None:
-    """Take every row out of the table."""
+def truncate(cursor: Cursor[Any], model: ReadModel, table: sql.Identifier) -> None:
+    """Delete every row of the table."""
     with locate_errors(model, "emptying"):
         cursor.execute(sql.SQL("TRUNCATE {}").format(table))
 
 
-def run_insert(cursor: Cursor[Any], model: ReadModel, condition: str = "") -> int:
+def insert(cursor: Cursor[Any], model: ReadModel, condition: str = "") -> int:
     """Run the SQL that fills it, over the range of ``condition``; return how many rows it wrote."""
     with locate_errors(model, "filling", condition):
-        # Without parameters, so that % in it is just %.
-        cursor.execute(insert_range(model.insert, condition).encode(), prepare=False)
+        # Without parameters, so that a % in the SQL is a plain %.
+        cursor.execute(replace_range(model.insert, condition).encode(), prepare=False)
     return _count_written(cursor)
 
 
 def find_table(cursor: Cursor[Any], model: ReadModel) -> sql.Identifier:
-    """Ask the server what the name means: it knows its own rules, and the search_path."""
+    """Return the table's name with schema. The server resolves it, by its rules and the search_path.
+
+    Raises:
+        PluginSettingsFault: There is no such table.
+    """
     with locate_errors(model, "looking up"):
         row = cursor.execute(_NAME, [model.table]).fetchone()
     if row is None:
         raise PluginSettingsFault(
-            f"{model.source}: there is no table {model.table} once the migration has run",
-            hint="check its name (quoted where PostgreSQL would) and the migration it is for",
+            f"{model.place}: there is no table {model.table} after the migration has run",
+            hint="check its name (quoted if PostgreSQL would) and the migration that fills it",
         )
     return sql.Identifier(*row)
 
@@ -110,7 +114,7 @@ def _count_written(cursor: Cursor[Any]) -> int:
 def compare_counts(
     cursor: Cursor[Any], model: ReadModel, table: sql.Identifier
 ) -> tuple[int | None, int | None]:
-    """Return how many rows it must hold and how many it holds, where a query says so.
+    """Return how many rows the table must hold and how many it holds; ``None`` without a count query.
 
     Raises:
         IncompleteBackfill: They differ.
@@ -118,8 +122,9 @@ def compare_counts(
     if model.count is None:
         return None, None
     with locate_errors(model, "counting"):
-        expected = _fetch_count(cursor.execute(model.count.encode(), prepare=False), model)
-        found = _fetch_count(cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(table)), model)
+        expected = _fetch_whole_number(cursor.execute(model.count.encode(), prepare=False), model)
+        count_rows = sql.SQL("SELECT count(*) FROM {}").format(table)
+        found = _fetch_whole_number(cursor.execute(count_rows), model)
     if expected != found:
         raise IncompleteBackfill(
             model.table, expected=expected, found=found, in_batches=model.batch is not None
@@ -127,37 +132,38 @@ def compare_counts(
     return expected, found
 
 
-def _fetch_count(cursor: Cursor[Any], model: ReadModel) -> int:
-    answer = cursor.fetchall() if cursor.description else []
-    if len(answer) != 1 or len(answer[0]) != 1 or type(answer[0][0]) is not int:
+def _fetch_whole_number(cursor: Cursor[Any], model: ReadModel) -> int:
+    rows = cursor.fetchall() if cursor.description else []
+    if len(rows) != 1 or len(rows[0]) != 1 or type(rows[0][0]) is not int:
         raise PluginSettingsFault(
-            f"{model.source}: the count query does not give one whole number",
+            f"{model.place}: the count query must return one whole number",
             hint="write it as SELECT count(*) FROM …",
         )
-    return int(answer[0][0])
+    return int(rows[0][0])
 
 
 @contextmanager
-def locate_errors(model: ReadModel, doing: str, condition: str = "") -> Iterator[None]:
-    """Say which read model, where, and what the server said."""
+def locate_errors(model: ReadModel, action: str, condition: str = "") -> Iterator[None]:
+    """Raise the server's error as ``BackfillFailed``, with the read model and the place in its SQL."""
     try:
         yield
     except LockNotAvailable:
-        raise  # as it is: by this the migration is tried again
+        raise  # The runner retries after this error, and after no other.
     except psycopg.Error as error:
-        said = (error.diag.message_primary or str(error)).strip()
+        message = (error.diag.message_primary or str(error)).strip()
         detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-        place = f"{model.source}{_locate_error(error, model, condition) if doing == 'filling' else ''}"
+        place = f"{model.place}{_format_position(error, model, condition) if action == 'filling' else ''}"
         raise BackfillFailed(
-            f"{doing} {model.table} failed: {said}{detail} ({place})",
+            f"{action} {model.table} failed: {message}{detail} ({place})",
             sqlstate=error.sqlstate,
             hint=error.diag.message_hint,
         ) from error
 
 
-def _locate_error(error: psycopg.Error, model: ReadModel, condition: str) -> str:
-    offset = error.diag.statement_position
-    if not offset:
+def _format_position(error: psycopg.Error, model: ReadModel, condition: str) -> str:
+    position = error.diag.statement_position
+    if not position:
         return ""
-    before = model.insert[: locate_original(model.insert, condition, int(offset) - 1)]
-    return f", line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+    offset = locate_in_original(model.insert, condition, int(position) - 1)
+    line, column = line_and_column(model.insert, offset)
+    return f", line {line}, column {column}"

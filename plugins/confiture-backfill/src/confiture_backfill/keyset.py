@@ -1,4 +1,4 @@
-"""Fill one read model in batches: each is committed with the key that it reached."""
+"""Fills one read model in batches along a key: each is committed with the key that it reached."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from psycopg import Connection, Cursor, sql
 
 from confiture.plugins.kit import PluginSettingsFault
 from confiture_backfill.batch import Batch
-from confiture_backfill.fill import empty_table, find_table, locate_errors, open_plain_cursor, run_insert
+from confiture_backfill.fill import find_table, insert, locate_errors, open_cursor, truncate
 from confiture_backfill.read_model import ReadModel
-from confiture_backfill.source_table import SourceTable, find_source
+from confiture_backfill.source_table import SourceTable, read_source_table
 
 if TYPE_CHECKING:
     import structlog
 
-_S = TypeVar("_S")
-_TOLD_EVERY_S = 1.0
+S = TypeVar("S")
+_LOG_INTERVAL_S = 1.0
 
 
 @frozen
 class WalkProgress:
-    """How far the walk has come: what is stored with each batch.
+    """How far the batches have come. It is stored with each batch: do not rename its attributes.
 
     Attributes:
-        top: The highest key when it began, where it ends; ``None`` in an empty table.
+        top: The highest key when the first batch began, at which the last one ends; ``None``: no rows.
         at: The key reached; ``None`` before the first batch.
         size_rows: How many rows of the source the next batch has.
-        batches: How many were filled.
+        batches: How many batches were filled.
         rows: How many rows they wrote.
         source_rows: About how many rows of the source they read.
-        seconds: How long they took, commits included and pauses not.
+        seconds: How long they took, with commits and without pauses.
     """
 
     top: str | None
@@ -46,20 +46,20 @@ class WalkProgress:
 
     @property
     def finished(self) -> bool:
-        """Whether the end was reached."""
+        """Whether the end is reached."""
         return self.at == self.top
 
 
 @define
 class KeysetWalk:
-    """The walk of one run along the key of one read model's source.
+    """One run's batches along the key of a read model's source.
 
     Attributes:
-        cursor: Where it happens.
-        model: What is filled.
-        batch: How.
-        source: What is walked.
-        log: Where progress is told.
+        cursor: The cursor that runs every statement.
+        model: The read model to fill.
+        batch: The batch's settings.
+        source: The table along whose key the batches go.
+        log: The log for progress.
     """
 
     cursor: Cursor[Any]
@@ -69,71 +69,72 @@ class KeysetWalk:
     log: structlog.stdlib.BoundLogger
 
     @classmethod
-    def start(cls, conn: Connection[Any], model: ReadModel, batch: Batch, log: Any) -> KeysetWalk:
-        """Look up what is walked.
+    def open(cls, conn: Connection[Any], model: ReadModel, batch: Batch, log: Any) -> KeysetWalk:
+        """Return the walk along the batch's source.
 
         Raises:
-            PluginSettingsFault: It cannot be.
+            PluginSettingsFault: There is no such table or column, or no index on it.
         """
-        cursor = open_plain_cursor(conn)
-        return cls(cursor, model, batch, find_source(cursor, model, batch), log)
+        cursor = open_cursor(conn)
+        return cls(cursor, model, batch, read_source_table(cursor, model, batch), log)
 
     def begin(self) -> WalkProgress:
-        """Fix the end, and empty the table where that is asked for.
+        """Find the last key, and empty the read model if its mode is ``"truncate"``.
 
         Raises:
-            PluginSettingsFault: There are rows that no range would hold.
+            PluginSettingsFault: There are rows without a key, which no batch would include.
         """
         with locate_errors(self.model, "looking up"):
             self._refuse_null()
-            top = self.source.find_highest(self.cursor)
+            top = self.source.find_highest_key(self.cursor)
         if self.source.indexed is None:
             self.log.warning("backfill.unindexed", source=self.batch.source, column=self.batch.column)
         if self.model.mode == "truncate":
-            empty_table(self.cursor, self.model, find_table(self.cursor, self.model))
+            truncate(self.cursor, self.model, find_table(self.cursor, self.model))
         return WalkProgress(top=top, at=None, size_rows=self.batch.rows)
 
     def _refuse_null(self) -> None:
         if self.source.has_null(self.cursor):
             raise PluginSettingsFault(
-                f"{self.model.source}: {self.batch.source} has rows without a {self.batch.column}: "
-                "no batch would hold them",
-                hint="walk another column, one that is NOT NULL",
+                f"{self.model.place}: {self.batch.source} has rows without a {self.batch.column}: "
+                "no batch would include them",
+                hint="choose another column, one that is NOT NULL",
             )
 
-    def walk(
-        self, walked: WalkProgress, stored: Callable[[WalkProgress], _S]
-    ) -> Generator[_S, None, WalkProgress]:
-        """Fill one batch after the other; yield what is to be stored after each.
+    def fill_batches(
+        self, walked: WalkProgress, store: Callable[[WalkProgress], S]
+    ) -> Generator[S, None, WalkProgress]:
+        """Fill one batch after the other; yield what ``store`` returns for each.
 
         Raises:
-            BackfillFailed: The server refuses one.
+            BackfillFailed: The server refuses the SQL of one.
         """
-        telling = _ProgressLog(self.source.total_rows, walked.source_rows)
-        first = self._open_transaction() if self.batch.pause_ms else None
+        progress_log = _ProgressLog(self.source.total_rows, walked.source_rows)
+        first = self._read_transaction() if self.batch.pause_ms else None
         while not walked.finished:
             began = time.perf_counter()
-            walked = self._step(walked)
-            yield stored(walked)
-            walked = self._add_measurement(walked, time.perf_counter() - began)
-            telling.report(self.log, self.model, walked)
-            # Where nothing is committed, waiting would only hold the locks longer.
-            if self.batch.pause_ms and not walked.finished and self._open_transaction() != first:
+            walked = self._fill_batch(walked)
+            yield store(walked)
+            walked = self._add_duration(walked, time.perf_counter() - began)
+            progress_log.write(self.log, self.model, walked)
+            # In one transaction for all batches, a pause would only hold the locks longer.
+            if self.batch.pause_ms and not walked.finished and self._read_transaction() != first:
                 time.sleep(self.batch.pause_ms / 1000)
         return walked
 
-    def _add_measurement(self, walked: WalkProgress, took_s: float) -> WalkProgress:
+    def _add_duration(self, walked: WalkProgress, took_s: float) -> WalkProgress:
         return evolve(
             walked,
-            size_rows=self.batch.next_rows(walked.size_rows, took_s * 1000),
+            size_rows=self.batch.compute_next_rows(walked.size_rows, took_s * 1000),
             seconds=walked.seconds + took_s,
         )
 
-    def _step(self, walked: WalkProgress) -> WalkProgress:
+    def _fill_batch(self, walked: WalkProgress) -> WalkProgress:
         assert walked.top is not None
         with locate_errors(self.model, "looking up"):
-            end = self.source.find_batch_end(self.cursor, walked.at, walked.top, walked.size_rows)
-        rows = run_insert(self.cursor, self.model, self.source.render_range(self.cursor, walked.at, end))
+            end = self.source.find_end(self.cursor, walked.at, walked.top, walked.size_rows)
+        condition = self.source.make_condition(self.cursor, walked.at, end)
+        rows = insert(self.cursor, self.model, condition)
         return evolve(
             walked,
             at=end,
@@ -142,34 +143,35 @@ class KeysetWalk:
             source_rows=walked.source_rows + walked.size_rows,
         )
 
-    def _open_transaction(self) -> Any:
-        """Return what tells one transaction from the next."""
+    def _read_transaction(self) -> Any:
+        """Return a value that differs between two transactions."""
         with locate_errors(self.model, "looking up"):
             return self.cursor.execute("SELECT to_json(transaction_timestamp())").fetchone()
 
 
 @define
 class _ProgressLog:
-    """Tells once a second how far a walk has come.
+    """Logs once a second how far the batches have come.
 
     Attributes:
-        total_rows: Of the source, as the planner thinks; ``None`` where it does not know.
-        before_rows: How many had been read when this run began.
+        total_rows: The planner's estimate of the source's rows; ``None`` if there is none.
+        before_rows: How many rows earlier runs have read.
     """
 
     total_rows: float | None
     before_rows: int
     _began: float = 0.0
-    _told: float = 0.0
+    _logged: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        self._began = self._told = time.monotonic()
+        self._began = self._logged = time.monotonic()
 
-    def report(self, log: structlog.stdlib.BoundLogger, model: ReadModel, walked: WalkProgress) -> None:
+    def write(self, log: structlog.stdlib.BoundLogger, model: ReadModel, walked: WalkProgress) -> None:
+        """Log the progress if the last message is a second old."""
         now = time.monotonic()
-        if now - self._told < _TOLD_EVERY_S or walked.finished:
+        if now - self._logged < _LOG_INTERVAL_S or walked.finished:
             return
-        self._told = now
+        self._logged = now
         rate = (walked.source_rows - self.before_rows) / (now - self._began)
         log.info(
             "backfill.progressed",
@@ -182,14 +184,14 @@ class _ProgressLog:
 
 
 def _estimate_left_s(total_rows: float | None, source_rows: int, rate: float) -> int | None:
-    """Return the seconds that are left; ``None`` where the planner knows too little to say."""
+    """Return the seconds left; ``None`` if the planner's estimate is missing or too low."""
     if total_rows is None or total_rows < source_rows or not rate:
         return None
     return round((total_rows - source_rows) / rate)
 
 
-def read_identity(cursor: Cursor[Any], table: sql.Identifier, source: SourceTable | None = None) -> str:
-    """Return which table it is, and which is walked: made anew or emptied, it is another one."""
+def identify_table(cursor: Cursor[Any], table: sql.Identifier, source: SourceTable | None = None) -> str:
+    """Return the identity of a read model and its source; it changes if one is recreated or emptied."""
     row = cursor.execute(
         "SELECT format('%%s/%%s', oid, relfilenode) FROM pg_catalog.pg_class WHERE oid = %s::regclass",
         [table.as_string(cursor)],

@@ -1,79 +1,72 @@
-"""One read model to fill, from the configuration or a file, found usable."""
+"""A read model to fill, from the settings or from a file."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal, cast
 
 from attrs import frozen
 
-from confiture.plugins.kit import PluginSettingsFault
+from confiture.plugins.kit import PluginSettingsFault, make_choice
 from confiture_backfill.batch import Batch
-from confiture_backfill.key_range import RANGE, has_range, strip_comments
+from confiture_backfill.range_condition import RANGE, has_range, remove_non_code
 
-Mode = Literal["on-conflict", "truncate"]
-MODES = ("on-conflict", "truncate")
+DEFAULT_MODE = "on-conflict"
+MODE = make_choice(DEFAULT_MODE, "truncate")
 
 _ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.IGNORECASE)
 
 
 @frozen
 class ReadModel:
-    """One table, and how it is filled.
+    """A table, and how to fill it.
 
     Attributes:
         table: As PostgreSQL reads a name: ``r_totals``, ``sales."Daily Totals"``.
         insert: The SQL that fills it.
-        mode: ``"on-conflict"``: the INSERT says what happens to rows that are there;
+        mode: ``"on-conflict"``: the INSERT says what happens to rows that exist;
             ``"truncate"``: the table is emptied first.
         count: A query for the number of rows the table must then hold; ``None``: not checked.
-        source: Where this was written, for messages.
-        batch: How it is filled piece by piece; ``None``: in one piece.
+        place: Where this is written, for messages.
+        batch: How to fill it in batches; ``None``: in one piece.
     """
 
     table: str
     insert: str
-    mode: Mode
+    mode: str
     count: str | None
-    source: str
+    place: str
     batch: Batch | None = None
 
 
 def make_read_model(
-    *, table: str, insert: str, mode: str, count: str | None, source: str, batch: Batch | None = None
+    *, table: str, insert: str, mode: str, count: str | None, place: str, batch: Batch | None = None
 ) -> ReadModel:
     """Return the read model.
 
     Raises:
-        PluginSettingsFault: It cannot be filled that way.
+        PluginSettingsFault: The SQL does not fit the mode or the batches.
     """
-    if mode not in MODES:
+    code = remove_non_code(insert)
+    if not code.strip(" \t\r\n;"):
+        raise PluginSettingsFault(f"{place} has no SQL", hint=f"write the INSERT that fills {table}")
+    if mode == "on-conflict" and not _ON_CONFLICT.search(code):
         raise PluginSettingsFault(
-            f"{source}: mode is {mode!r}", hint=f"expected is one of {', '.join(map(repr, MODES))}"
-        )
-    written = strip_comments(insert)
-    if not written.strip(" \t\r\n;"):
-        raise PluginSettingsFault(
-            f"{source}: there is no SQL in it", hint=f"write the INSERT that fills {table}"
-        )
-    if mode == "on-conflict" and not _ON_CONFLICT.search(written):
-        raise PluginSettingsFault(
-            f"{source}: mode is 'on-conflict' and the INSERT has no ON CONFLICT: "
+            f"{place}: mode is 'on-conflict' and the INSERT has no ON CONFLICT: "
             "a second run would double the rows",
             hint="add ON CONFLICT (…) DO UPDATE SET …, or set mode to 'truncate'",
         )
-    _refuse_range(insert, source, batch)
-    return ReadModel(table, insert, cast(Mode, mode), count, source, batch)
+    _check_range(insert, place, batch)
+    return ReadModel(table, insert, mode, count, place, batch)
 
 
-def _refuse_range(insert: str, source: str, batch: Batch | None) -> None:
+def _check_range(insert: str, place: str, batch: Batch | None) -> None:
     if batch and not has_range(insert):
         raise PluginSettingsFault(
-            f"{source}: it is filled in batches and the SQL has no {RANGE}: each batch would fill all of it",
-            hint=f"where the INSERT reads {batch.source}, write WHERE {RANGE} AND …",
+            f"{place}: it is filled in batches and the SQL has no {RANGE}: each batch would fill all of it",
+            hint=f"write WHERE {RANGE} AND … in the part of the INSERT that reads {batch.source}",
         )
     if not batch and has_range(insert):
         raise PluginSettingsFault(
-            f"{source}: the SQL has a {RANGE} and nothing says of what",
+            f"{place}: the SQL has a {RANGE} and there is no batch",
             hint="add a batch, with its source and column",
         )

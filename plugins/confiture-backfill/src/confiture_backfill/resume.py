@@ -1,4 +1,4 @@
-"""Fill several read models one after the other, and know after a crash how far each has come."""
+"""Fills several read models one after the other, and resumes each after a crash."""
 
 from __future__ import annotations
 
@@ -10,98 +10,100 @@ from psycopg import Connection, sql
 
 from confiture_backfill.batch import Batch
 from confiture_backfill.errors import IncompleteBackfill
-from confiture_backfill.fill import FilledModel, compare_counts, fill_model, find_table, open_plain_cursor
-from confiture_backfill.keyset import KeysetWalk, WalkProgress, read_identity
+from confiture_backfill.fill import FillResult, compare_counts, fill, find_table, open_cursor
+from confiture_backfill.keyset import KeysetWalk, WalkProgress, identify_table
 from confiture_backfill.read_model import ReadModel
 
 if TYPE_CHECKING:
     import structlog
 
-Progress = dict[str, dict[str, Any]]
-Steps = Generator[Progress, None, FilledModel]
+# The progress of each read model by its table. It is stored in the database, and a later version of this
+# plugin reads it: do not rename its keys.
+StoredProgress = dict[str, dict[str, Any]]
+FillSteps = Generator[StoredProgress, None, FillResult]
 
 
-def fill_each(
+def fill_models(
     conn: Connection[Any], models: Iterable[ReadModel], resume: Any, log: structlog.stdlib.BoundLogger
-) -> Generator[Progress, None, list[FilledModel]]:
-    """Fill the read models; yield the progress of all, a table each, where it can be committed.
+) -> Generator[StoredProgress, None, list[FillResult]]:
+    """Fill the read models; yield the progress of all whenever it can be committed.
 
     Raises:
         UserFault: One cannot be filled; what was yielded before is kept.
     """
-    progress: Progress = dict(resume or {})
-    filled = []
+    progress: StoredProgress = dict(resume or {})
+    results = []
     for model in models:
         if model.batch is None:
-            each = _fill_whole(conn, model, progress)
+            steps = _fill_in_one_piece(conn, model, progress)
         else:
-            each = _fill_in_batches(conn, model, model.batch, progress, log)
-        filled.append((yield from each))
-    return filled
+            steps = _fill_in_batches(conn, model, model.batch, progress, log)
+        results.append((yield from steps))
+    return results
 
 
-def _fill_whole(conn: Connection[Any], model: ReadModel, progress: Progress) -> Steps:
-    with open_plain_cursor(conn) as cursor:
+def _fill_in_one_piece(conn: Connection[Any], model: ReadModel, progress: StoredProgress) -> FillSteps:
+    with open_cursor(conn) as cursor:
         table = find_table(cursor, model)
-        known = _read_progress(progress, model, read_identity(cursor, table))
-        if "filled" in known:
-            return FilledModel(**known["filled"])
-        filled = fill_model(conn, model)
-        progress[model.table] = {"of": read_identity(cursor, table), "filled": asdict(filled)}
+        stored = _get_stored(progress, model, identify_table(cursor, table))
+        if "filled" in stored:
+            return FillResult(**stored["filled"])
+        result = fill(conn, model)
+        progress[model.table] = {"of": identify_table(cursor, table), "filled": asdict(result)}
     yield progress
-    return filled
+    return result
 
 
 def _fill_in_batches(
     conn: Connection[Any],
     model: ReadModel,
     batch: Batch,
-    progress: Progress,
+    progress: StoredProgress,
     log: structlog.stdlib.BoundLogger,
-) -> Steps:
-    walk = KeysetWalk.start(conn, model, batch, log)
+) -> FillSteps:
+    walk = KeysetWalk.open(conn, model, batch, log)
     table = find_table(walk.cursor, model)
-    known = _read_progress(progress, model, read_identity(walk.cursor, table, walk.source))
-    if "filled" in known:
-        return FilledModel(**known["filled"])
-    walked = _resume_walk(walk, known) if known else walk.begin()
-    # Asked once more: emptied, it is another one.
-    of = read_identity(walk.cursor, table, walk.source)
+    stored = _get_stored(progress, model, identify_table(walk.cursor, table, walk.source))
+    if "filled" in stored:
+        return FillResult(**stored["filled"])
+    walked = _resume(walk, stored) if stored else walk.begin()
+    # Read again, because TRUNCATE in begin() gives the table a new identity.
+    identity = identify_table(walk.cursor, table, walk.source)
 
-    def stored(walked: WalkProgress) -> Progress:
-        progress[model.table] = {"of": of, "walked": asdict(walked)}
+    def store(walked: WalkProgress) -> StoredProgress:
+        progress[model.table] = {"of": identity, "walked": asdict(walked)}
         return progress
 
-    yield stored(walked)
-    walked = yield from walk.walk(walked, stored)
-    filled = yield from _compare_counts(walk, table, walked, progress)
-    progress[model.table] = {"of": of, "filled": asdict(filled)}
+    yield store(walked)
+    walked = yield from walk.fill_batches(walked, store)
+    result = yield from _check(walk, table, walked, progress)
+    progress[model.table] = {"of": identity, "filled": asdict(result)}
     yield progress
-    return filled
+    return result
 
 
-def _resume_walk(walk: KeysetWalk, known: dict[str, Any]) -> WalkProgress:
-    walked = WalkProgress(**known["walked"])
+def _resume(walk: KeysetWalk, stored: dict[str, Any]) -> WalkProgress:
+    walked = WalkProgress(**stored["walked"])
     walk.log.info("backfill.resumed", table=walk.model.table, batches=walked.batches, rows=walked.rows)
-    # With a time, the size has been found out; without, the configuration may have changed since.
+    # With a time, the stored size is the adjusted one. Without, the settings may have changed since.
     return walked if walk.batch.time_ms else evolve(walked, size_rows=walk.batch.rows)
 
 
-def _compare_counts(
-    walk: KeysetWalk, table: sql.Identifier, walked: WalkProgress, progress: Progress
-) -> Steps:
+def _check(
+    walk: KeysetWalk, table: sql.Identifier, walked: WalkProgress, progress: StoredProgress
+) -> FillSteps:
     model, batches, seconds = walk.model, walked.batches, round(walked.seconds, 3)
     try:
         expected, found = compare_counts(walk.cursor, model, table)
     except IncompleteBackfill:
-        # Going on from its end would never mend it: the next run begins again.
+        # To resume after the last batch would never correct it, so the next run begins again.
         del progress[model.table]
         yield progress
         raise
-    return FilledModel(model.table, walked.rows, expected, found, batches, seconds)
+    return FillResult(model.table, walked.rows, expected, found, batches, seconds)
 
 
-def _read_progress(progress: Progress, model: ReadModel, of: str) -> dict[str, Any]:
-    """Return what was stored of this read model; nothing where the tables are not those any more."""
-    known = progress.get(model.table, {})
-    return known if known.get("of") == of else {}
+def _get_stored(progress: StoredProgress, model: ReadModel, identity: str) -> dict[str, Any]:
+    """Return what is stored of this read model; nothing if its tables were dropped or emptied since."""
+    stored = progress.get(model.table, {})
+    return stored if stored.get("of") == identity else {}

@@ -1,4 +1,4 @@
-"""The table whose key is walked: what the server knows of it, and where the next batch ends."""
+"""Reads the table along whose key the batches go, and finds where the next batch ends."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from confiture_backfill.batch import Batch
 from confiture_backfill.fill import locate_errors
 from confiture_backfill.read_model import ReadModel
 
-# Keys travel as text. In JSON's way, dates read the same whatever DateStyle says.
+# Keys are fetched as text. As JSON, a date is written the same way under every DateStyle.
 _AS_TEXT = "to_json({column}) #>> '{{}}'"
-_LOOK = """
+_SOURCE = """
     SELECT n.nspname::text, c.relname::text, c.relkind IN ('r', 'p', 'm'), a.attname::text,
         format_type(a.atttypid, a.atttypmod), a.attnotnull, format('%%s.%%s', c.oid, a.attnum),
         nullif(greatest(c.reltuples, 0), 0)::float8,
@@ -36,17 +36,17 @@ _LOOK = """
 
 @frozen
 class SourceTable:
-    """A table whose key is walked.
+    """A table along whose key the batches go.
 
     Attributes:
-        batch: As it was configured.
+        batch: The batch's settings.
         table: Its name.
-        column: The key's.
+        column: The name of the key.
         type: The key's type, as SQL.
-        identity: Which column of which table it is, however they are called.
+        identity: The table's oid and the column's number: renaming them changes nothing.
         nullable: Whether there may be rows without a key.
-        total_rows: How many rows the planner thinks it has; ``None`` where it does not know.
-        indexed: Whether an index finds the end of a batch; ``None`` where there can be none.
+        total_rows: The planner's estimate of its rows; ``None`` if there is none.
+        indexed: Whether an index finds the end of a batch; ``None`` if it cannot have an index.
     """
 
     batch: Batch
@@ -58,72 +58,72 @@ class SourceTable:
     total_rows: float | None
     indexed: bool | None
 
-    def find_highest(self, cursor: Cursor[Any]) -> str | None:
-        """Return the highest key that there is; ``None`` in an empty table."""
+    def find_highest_key(self, cursor: Cursor[Any]) -> str | None:
+        """Return the highest key; ``None`` if the table is empty."""
         query = sql.SQL(
             f"SELECT {_AS_TEXT} FROM {{table}} WHERE {{column}} IS NOT NULL ORDER BY {{column}} DESC LIMIT 1"
         )
         return _fetch_value(cursor.execute(query.format(table=self.table, column=self.column)))
 
     def has_null(self, cursor: Cursor[Any]) -> bool:
-        """Whether there are rows without a key: no range would ever hold them."""
+        """Return whether there are rows without a key, which no range includes."""
         query = sql.SQL("SELECT 'yes' FROM {table} WHERE {column} IS NULL LIMIT 1")
         found = self.nullable and _fetch_value(
             cursor.execute(query.format(table=self.table, column=self.column))
         )
         return bool(found)
 
-    def find_batch_end(self, cursor: Cursor[Any], after: str | None, top: str, rows: int) -> str:
-        """Return the last key of the next ``rows`` rows after a key; ``top`` where there are fewer."""
-        # The upper end is compared outside: with both in one WHERE and no statistics, the planner takes
-        # the range for small, and sorts all that is left of the table for each batch.
+    def find_end(self, cursor: Cursor[Any], after: str | None, top: str, rows: int) -> str:
+        """Return the last key of the next ``rows`` rows after a key; ``top`` if there are fewer rows."""
+        # The upper end is compared outside. With both in one WHERE and no statistics, the planner expects
+        # few rows, and sorts the whole rest of the table for each batch.
         query = sql.SQL(
             f"SELECT {_AS_TEXT} FROM (SELECT {{column}} FROM {{table}} WHERE {{rest}} ORDER BY {{column}} "
             "LIMIT 1 OFFSET {skip}) AS batch WHERE {column} <= {top}"
         ).format(
             column=self.column,
             table=self.table,
-            rest=self._render_after(self.column, after),
+            rest=self._make_lower_bound(self.column, after),
             skip=rows - 1,
-            top=self._render_key(top),
+            top=self._cast_key(top),
         )
         return _fetch_value(cursor.execute(query)) or top
 
-    def render_range(self, cursor: Cursor[Any], after: str | None, end: str) -> str:
+    def make_condition(self, cursor: Cursor[Any], after: str | None, end: str) -> str:
         """Return the condition for the rows after a key, up to and including another, for the INSERT."""
         key = sql.SQL(self.batch.key)
-        upper = sql.SQL("{} <= {}").format(key, self._render_key(end))
+        upper = sql.SQL("{} <= {}").format(key, self._cast_key(end))
         if after is not None:
-            upper = sql.SQL("{} AND {}").format(self._render_after(key, after), upper)
+            upper = sql.SQL("{} AND {}").format(self._make_lower_bound(key, after), upper)
         return sql.SQL("({})").format(upper).as_string(cursor)
 
-    def _render_after(self, key: sql.Composable, after: str | None) -> sql.Composed:
+    def _make_lower_bound(self, key: sql.Composable, after: str | None) -> sql.Composed:
         if after is None:
             return sql.SQL("{} IS NOT NULL").format(key)
-        return sql.SQL("{} > {}").format(key, self._render_key(after))
+        return sql.SQL("{} > {}").format(key, self._cast_key(after))
 
-    def _render_key(self, value: str) -> sql.Composed:
+    def _cast_key(self, value: str) -> sql.Composed:
         return sql.SQL("{}::{}").format(sql.Literal(value), self.type)
 
 
-def find_source(cursor: Cursor[Any], model: ReadModel, batch: Batch) -> SourceTable:
-    """Ask the server about the table that is walked.
+def read_source_table(cursor: Cursor[Any], model: ReadModel, batch: Batch) -> SourceTable:
+    """Return the table along whose key the batches go.
 
     Raises:
         PluginSettingsFault: There is no such table or column, or no index on it.
     """
     with locate_errors(model, "looking up"):
-        row = cursor.execute(_LOOK, [batch.column, batch.source]).fetchone()
+        row = cursor.execute(_SOURCE, [batch.column, batch.source]).fetchone()
     if row is None or row[3] is None:
-        what = f"no table {batch.source}" if row is None else f"no column {batch.column} in {batch.source}"
+        missing = f"no table {batch.source}" if row is None else f"no column {batch.column} in {batch.source}"
         raise PluginSettingsFault(
-            f"{model.source}: there is {what} to walk in batches",
-            hint="check the batch's source and column (quoted where PostgreSQL would)",
+            f"{model.place}: there is {missing}, which the batches need",
+            hint="check the batch's source and column (quoted if PostgreSQL would)",
         )
     schema, name, can_be_indexed, column, type, not_null, identity, total_rows, indexed = row
     if can_be_indexed and not indexed:
         raise PluginSettingsFault(
-            f"{model.source}: {batch.source} has no index that begins with {batch.column}: "
+            f"{model.place}: {batch.source} has no index that begins with {batch.column}: "
             "each batch would read the whole table",
             hint=f"CREATE INDEX CONCURRENTLY ON {batch.source} ({batch.column});",
         )

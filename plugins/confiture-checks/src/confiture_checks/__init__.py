@@ -1,4 +1,4 @@
-"""Check what a migration needs before it begins, and what it leaves behind."""
+"""Checks what a migration requires before it begins, and what it leaves behind."""
 
 from confiture_checks.hook import Checks
 

@@ -1,7 +1,7 @@
-"""Finds constraints that are NOT VALID on the tables that a migration touched.
+"""Finds the NOT VALID constraints of changed tables, and counts the rows that violate them.
 
-PostgreSQL has checked every row for a validated constraint, and only new rows for one that is NOT VALID.
-NOT ENFORCED constraints are left out: they say themselves that nobody checks them.
+A validated constraint holds: the server has checked every row. A NOT VALID one was checked for new rows
+only. A NOT ENFORCED one is never checked and does not claim to be: it is left out.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from attrs import frozen
 from psycopg import Connection, Cursor
 from psycopg.rows import tuple_row
 
-from confiture_checks.errors import NotValidated
-from confiture_checks.queries import fetch_whole_number, open_read_only
+from confiture_checks.errors import ConstraintNotValid
+from confiture_checks.queries import fetch_whole_number, forbid_writes
 
-# conenforced and conperiod are not there before PostgreSQL 18.
+# Read through to_jsonb, because PostgreSQL before 18 has no columns conenforced and conperiod.
 _NOT_VALID = """
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), quote_ident(k.conname),
         pg_get_constraintdef(k.oid), CASE k.contype
@@ -54,65 +54,69 @@ class NotValidConstraint:
     """A constraint that is NOT VALID.
 
     Attributes:
-        table: Schema-qualified.
-        name: Its own, quoted only where PostgreSQL would.
+        table: The table's name with its schema.
+        name: The constraint's name, quoted only if PostgreSQL would.
         definition: As the server writes it.
-        counting: A query for the rows that violate it; ``None`` where there is none.
+        counting_query: A query for the number of rows that violate it; ``None`` if there is none.
     """
 
     table: str
     name: str
     definition: str
-    counting: str | None
+    counting_query: str | None
 
     @property
     def label(self) -> str:
-        """Its full name."""
+        """The constraint's full name."""
         return f"{self.table}.{self.name}"
 
 
 @frozen
-class Doubt:
-    """A NOT VALID constraint and the rows that violate it; ``None`` where they were not counted."""
+class ConstraintViolations:
+    """A NOT VALID constraint and how many rows violate it.
+
+    Attributes:
+        constraint: The constraint.
+        rows: How many rows violate it; ``None`` if they were not counted.
+    """
 
     constraint: NotValidConstraint
-    violations: int | None
+    rows: int | None
 
     def __str__(self) -> str:
-        """Say it in one line."""
-        rows = "" if self.violations is None else f"; rows that violate it: {self.violations}"
+        """Return one line for an error message."""
+        rows = "" if self.rows is None else f"; rows that violate it: {self.rows}"
         return f"{self.constraint.label} is not validated: {self.constraint.definition}{rows}"
 
 
 def find_not_valid(conn: Connection[Any], tables: tuple[str, ...]) -> tuple[NotValidConstraint, ...]:
-    """Return the constraints of these tables that are NOT VALID."""
+    """Return the NOT VALID constraints of these tables."""
     with Cursor(conn, row_factory=tuple_row) as cursor:
         return tuple(NotValidConstraint(*row) for row in cursor.execute(_NOT_VALID, [list(tables)]))
 
 
 def count_violations(
-    conn: Connection[Any], found: Sequence[NotValidConstraint], *, count: bool
-) -> tuple[Doubt, ...]:
-    """Return the constraints, with the rows that violate them where these are to be counted."""
-    if not (found and count):
-        return tuple(Doubt(constraint, None) for constraint in found)
-    with open_read_only(conn):
-        return tuple(Doubt(constraint, _fetch_violations(conn, constraint)) for constraint in found)
+    conn: Connection[Any], constraints: Sequence[NotValidConstraint]
+) -> tuple[ConstraintViolations, ...]:
+    """Return each constraint with the number of rows that violate it."""
+    with forbid_writes(conn):
+        return tuple(ConstraintViolations(constraint, _count(conn, constraint)) for constraint in constraints)
 
 
-def _fetch_violations(conn: Connection[Any], constraint: NotValidConstraint) -> int | None:
-    if constraint.counting is None:
+def _count(conn: Connection[Any], constraint: NotValidConstraint) -> int | None:
+    if constraint.counting_query is None:
         return None
-    return fetch_whole_number(conn, constraint.counting, f"counting the rows that violate {constraint.label}")
+    place = f"counting the rows that violate {constraint.label}"
+    return fetch_whole_number(conn, constraint.counting_query, place)
 
 
-def build_refusal(doubts: tuple[Doubt, ...]) -> NotValidated:
-    """Return the error to raise for NOT VALID constraints."""
-    first = doubts[0].constraint
-    steps = "correct the rows that violate it, then " if any(doubt.violations for doubt in doubts) else ""
-    return NotValidated(
-        "; ".join(map(str, doubts)),
-        constraints=tuple(doubt.constraint.label for doubt in doubts),
-        hint=f"{steps}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; to keep it "
+def make_error(violations: tuple[ConstraintViolations, ...]) -> ConstraintNotValid:
+    """Return the error that stops a migration because of these constraints."""
+    first = violations[0].constraint
+    correction = "correct the rows that violate it, then " if any(found.rows for found in violations) else ""
+    return ConstraintNotValid(
+        "; ".join(map(str, violations)),
+        constraints=tuple(found.constraint.label for found in violations),
+        hint=f"{correction}ALTER TABLE {first.table} VALIDATE CONSTRAINT {first.name}; or, to keep it "
         "NOT VALID for now, add it to plugin.checks.not_valid_allowed",
     )

@@ -1,4 +1,4 @@
-"""The errors of checks: each stops the migration with exit code 5."""
+"""The errors with which a check stops a migration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CheckRefused(UserFault):
 
 
 class PreconditionFailed(UserFault):
-    """The database is not as the migration needs it.
+    """The database is not as the migration requires it.
 
     Attributes:
         unmet: A sentence for each precondition that is not met.
@@ -29,13 +29,13 @@ class PreconditionFailed(UserFault):
     exit_code = 5
 
     def __init__(self, unmet: tuple[str, ...], *, hint: str) -> None:
-        several = f"{len(unmet)} preconditions are not met:"
-        super().__init__("\n  ".join(unmet if len(unmet) == 1 else (several, *unmet)), hint=hint)
+        heading = f"{len(unmet)} preconditions are not met:"
+        super().__init__("\n  ".join(unmet if len(unmet) == 1 else (heading, *unmet)), hint=hint)
         self.unmet = unmet
 
 
-class NotValidated(UserFault):
-    """A constraint of a table that the migration touched is NOT VALID.
+class ConstraintNotValid(UserFault):
+    """A constraint of a table that the migration changed is NOT VALID.
 
     Attributes:
         constraints: Their names, ``public.orders.total_is_positive``.
@@ -54,11 +54,11 @@ class CheckFailed(UserFault):
     exit_code = 5
 
 
-class CountsDiffer(UserFault):
-    """Source and target do not have as many rows as each other.
+class CountMismatch(UserFault):
+    """Source and target differ by more rows than allowed.
 
     Attributes:
-        name: The expectation's name.
+        name: The name of the comparison.
         source: Rows of the source.
         target: Rows of the target.
     """
