@@ -18,7 +18,7 @@ demo: install
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest -n auto
 
-# Everything that does not take long, a real server included: under two minutes on two cores.
+# Without the slow tests: under two minutes on two cores.
 fast: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,12 +28,12 @@ fast: $(VENV)/.dev
 one: $(VENV)/.dev
 	$(BIN)/python -m pytest $(T)
 
-# Mend what ruff can mend by itself.
+# Fix what ruff can fix automatically.
 fix: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Which lines of src/confiture the tests reach, those run in processes of their own included.
+# The lines of src/confiture that the tests reach, also in subprocesses.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term --cov-report=html
 
@@ -43,18 +43,18 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 
-# How well a rehearsal sees: 1 where a figure is not reached. `make accuracy ONLY=C123` for one case.
+# How accurate rehearsals are; exit code 1 if a figure is not reached. `make accuracy ONLY=C123` for one case.
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m tests.accuracy.static
 	$(BIN)/python -m tests.accuracy $(addprefix --only ,$(ONLY))
 	$(MAKE) bench-lint
 
-# How long lint takes for a thousand files, beside squawk where it installs; both in one run.
+# How long lint takes for a thousand files, compared with squawk if that can be installed.
 bench-lint: $(VENV)/.dev
 	-$(BIN)/pip install --quiet squawk-cli
 	$(BIN)/python -m tests.benchmarks.lint
 
-# Everything on PostgreSQL 14 to 18: one line a version. `make test-matrix ON="14 16"` for some.
+# The tests on PostgreSQL 14 to 18: one line per version. `make test-matrix ON="14 16"` for some.
 test-matrix: $(VENV)/.dev
 	$(BIN)/python -m tests.matrix $(ON)
 

@@ -137,6 +137,7 @@ def _list_examined(
     }
     for entry in accepted:
         seen = entry.basis == "static" if options.static else entry.file in rehearsed
+        # A finding in a deleted file cannot occur again.
         if seen or not (settings.root / entry.file).exists():
             yield entry
 

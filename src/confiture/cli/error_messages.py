@@ -47,7 +47,7 @@ def explain_error(error: BaseException) -> tuple[list[str], int]:
         return _explain_usage_error(error), 2
     if isinstance(error, OSError):
         return _explain_os_error(error), 2
-    # If psycopg was never imported, the error is not one of its own, and importing it takes long.
+    # If psycopg was never imported, it did not raise the error, and importing it takes long.
     if "psycopg" in sys.modules and (answer := _explain_server_error(error)):
         return answer
     raise error

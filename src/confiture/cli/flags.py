@@ -176,6 +176,7 @@ def collect_options(
             return function(**parameters, **{keyword: kind(**values)})
 
         decorated: CommandFunction = with_options
+        # click lists the option that was added last first.
         for option in reversed(options):
             decorated = option(decorated)
         return decorated

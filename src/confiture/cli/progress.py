@@ -73,7 +73,7 @@ class LineProgress:
         """Do nothing: only whole steps are shown."""
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Do nothing: the line of the step has said it."""
+        """Do nothing: the line of the step shows it."""
 
 
 class JsonProgress:
@@ -118,7 +118,7 @@ class TerminalProgress:
         self._live.start()
 
     def report_migration(self, report: MigrationReport) -> None:
-        """Do nothing: the line of the step has said it."""
+        """Do nothing: the line of the step shows it."""
 
     def stop(self) -> None:
         """Remove the display and the line, so that the report starts on an empty line."""
@@ -149,6 +149,7 @@ class LiveDisplay:
 
     read_activity: Callable[[], Activity | None]
     _stop: threading.Event = field(factory=threading.Event)
+    # Both the thread and the main thread, in pause() and stop(), use the display.
     _drawing: threading.Lock = field(factory=threading.Lock)
     _thread: threading.Thread | None = None
     _display: Any = None

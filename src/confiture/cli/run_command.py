@@ -94,6 +94,7 @@ def _apply_gated(
         return evolve(rehearsal, notes=(*rehearsal.notes, "nothing was applied"))
     if not rehearsal.migrations:
         return evolve(rehearsal, mode="run")
+    # A rehearsal can take minutes, in which somebody may edit or pull a file that the gate has not seen.
     if _read_checksums(settings) != before:
         raise UsageFault(
             "the migrations changed during the rehearsal: nothing was applied", hint="run it again"

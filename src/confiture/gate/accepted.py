@@ -110,6 +110,7 @@ def parse_accepted(text: str, name: str) -> tuple[AcceptedFinding, ...]:
         )
     except json.JSONDecodeError as error:
         why = f"{name}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}"
+    # RecursionError: JSON that is nested thousands of levels deep.
     except (KeyError, TypeError, AttributeError, RecursionError):
         why = f'{name} is not a list of findings under "accepted", each with {", ".join(_ENTRY_KEYS)}'
     raise ConfigurationFault(

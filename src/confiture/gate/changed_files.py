@@ -20,6 +20,7 @@ def list_changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
         UsageFault: git cannot determine the changed files.
     """
     folder = _find_folder(places[0])
+    # Outside of a repository this fails with git's own message; _resolve_commit would blame the commit.
     _run_git(folder, since, "rev-parse", "--show-toplevel")
     commit = _resolve_commit(folder, since)
     base = _find_merge_base(folder, since, commit)

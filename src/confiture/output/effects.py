@@ -210,7 +210,7 @@ def _describe_long_work(migration: MigrationReport, relation: str) -> str:
         "index-built": any(build.table == relation for build in migration.index_builds),
         "scanned": relation in migration.scans,
     }
-    # A partitioned table has no work of its own in the report: the work is listed with its partitions.
+    # A partitioned table itself is not scanned or rewritten: the report lists the work with its partitions.
     return _join_with_and([word for word, true in done.items() if true] or ["worked on"])
 
 

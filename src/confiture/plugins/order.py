@@ -30,6 +30,7 @@ def list_order(loaded: Iterable[LoadedPlugin]) -> dict[str, tuple[str, ...]]:
     reader = HookReader()
     reader.add_hookspecs(spec)
     manager = fill_manager((plugin for plugin in loaded if not plugin.faults), reader)
+    # pluggy keeps implementations in the reverse of the call order.
     return {
         phase: tuple(
             _name_implementation(impl) for impl in reversed(getattr(manager.hook, phase).get_hookimpls())

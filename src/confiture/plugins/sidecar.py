@@ -64,6 +64,7 @@ def _list_sidecars(folder: Path, version: str, suffix: str) -> list[Path]:
 
 
 def _parse_name(path: Path, suffix: str) -> FileName | None:
+    # parse_filename accepts only the endings of migrations.
     return parse_filename(f"{path.name.removesuffix(suffix)}.sql")
 
 
