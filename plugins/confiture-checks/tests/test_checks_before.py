@@ -207,6 +207,7 @@ class TestRefused:
             ({"migration": 5}, "plugin.checks.require.migration must be a string", 'migration = "…"'),
             ({"no_invalid_indexes": 1}, "no_invalid_indexes must be true or false, not a number", "= true"),
             ({"max_replication_lag": "soon"}, "max_replication_lag must be a time", '= "2s"'),
+            ({"max_replication_lag": 10}, '10 has no unit; write "10s"', '= "2s"'),
             ({"max_replication_lag": []}, 'must be a time such as "2s", not a list', '= "2s"'),
             ({"connection_headroom": -1}, "connection_headroom must be a whole number, 0 or more", "= 0"),
             ({"connection_headroom": True}, "0 or more, not a boolean", "connection_headroom = 0"),

@@ -246,6 +246,13 @@ def _read_quantity(parse: Callable[[str], T]) -> Callable[[object], T]:
     return read
 
 
+def _read_duration_ms(value: object) -> float:
+    # 10 could be seconds as well as milliseconds: only 0, which is none, needs no unit.
+    if type(value) in (int, float) and value != 0:
+        raise ValueError(f'{value} has no unit; write "{value}s", "{value}ms" or "{value}min"')
+    return _read_quantity(parse_milliseconds)(value)
+
+
 def _read_version(text: str) -> str:
     from confiture.migrations.version import parse_version
 
@@ -281,6 +288,7 @@ COUNT = Kind("a whole number, 0 or more", "0", _read_count)
 POSITIVE = Kind("a whole number above 0", "1", _read_positive)
 TABLE = Kind("a table", "{ … }", _read_table)
 DURATION_MS = Kind('a time such as "2s"', '"2s"', _read_quantity(parse_milliseconds))
+PLUGIN_DURATION_MS = Kind('a time such as "2s"', '"2s"', _read_duration_ms)
 DURATION_TEXT = Kind('a time such as "2s"', '"2s"', _read_quantity(_read_duration_text))
 DURATION_S = Kind('a time such as "30s"', '"30s"', _read_quantity(parse_seconds))
 SIZE_BYTES = Kind('a size such as "500MB"', '"500MB"', _read_quantity(parse_size))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from confiture.config.table_reader import (
     COUNT,
-    DURATION_MS,
     FLAG,
     POSITIVE,
     TEXT,
@@ -18,6 +17,7 @@ from confiture.config.table_reader import (
     TableReader,
     make_choice,
 )
+from confiture.config.table_reader import PLUGIN_DURATION_MS as DURATION_MS
 from confiture.did_you_mean import did_you_mean
 from confiture.plugins.plugin_settings import PluginSettingsFault, names_migration, open_settings
 from confiture.plugins.sidecar import Sidecar, find_sidecar
