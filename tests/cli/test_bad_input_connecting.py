@@ -165,7 +165,7 @@ def test_a_password_is_not_in_the_ledger_or_in_what_a_server_sees(sound, guarded
 
     with psycopg.connect(url, autocommit=True) as conn:
         seen = conn.execute("SELECT seen FROM activity UNION ALL SELECT l::text FROM confiture.ledger l")
-        assert "s3cret" not in " ".join(str(each) for each in seen)
+        assert "s3cret" not in " ".join(str(tuple_row) for tuple_row in seen)
         conn.execute("DROP SCHEMA confiture CASCADE")
         conn.execute("DROP TABLE IF EXISTS jam, activity")
 

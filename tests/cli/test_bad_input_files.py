@@ -267,7 +267,7 @@ def test_copy_data_in_a_file_works(project, database):
         (1, "plum"),
         (3, "tab\tand ; and ' and :x"),
     ]
-    assert [each["rows"] for each in answer.json["migrations"][0]["statements"]] == [None, 3, 1]
+    assert [item["rows"] for item in answer.json["migrations"][0]["statements"]] == [None, 3, 1]
 
 
 def test_copy_data_that_the_table_refuses_undoes_the_migration(project, database):

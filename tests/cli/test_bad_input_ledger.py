@@ -118,7 +118,7 @@ def test_status_tells_each_state_and_ends_in_zero(shop):
     answer = shop("status", "--output", "json")
 
     assert answer.code == 0
-    assert [(each["version"], each["state"]) for each in answer.json["migrations"]] == [
+    assert [(item["version"], item["state"]) for item in answer.json["migrations"]] == [
         ("1", "changed"),
         ("3", "missing"),
         ("4", "pending"),

@@ -189,7 +189,7 @@ def test_interrupted_in_a_no_transaction_migration(sound, database, number, code
     assert answer.code == code
     assert "applied before: 1 sound" in answer.out
     assert applied(database) == ["1"]
-    assert [each["state"] for each in sound("status", "--output", "json").json["migrations"]] == [
+    assert [item["state"] for item in sound("status", "--output", "json").json["migrations"]] == [
         "applied",
         "unfinished",
     ]
@@ -233,7 +233,7 @@ def test_an_interrupted_run_writes_its_report(sound, database, number, code):
     assert answer.code == code
     assert answer.json["exit_code"] == code
     assert answer.json["outcome"] == "failed"
-    assert [each["outcome"] for each in answer.json["migrations"]] == ["applied", "failed"]
+    assert [item["outcome"] for item in answer.json["migrations"]] == ["applied", "failed"]
 
 
 def test_a_session_ended_by_the_server_is_four_and_names_what_was_applied(sound, database):

@@ -31,7 +31,7 @@ def shop() -> Iterator[Project]:
 def data_of(project: Project) -> Path | None:
     """Return where the data lies, ``None`` where there is none yet."""
     found = (project.folder / ".confiture").glob("pg*/PG_VERSION")
-    return next((each.parent for each in found), None)
+    return next((path.parent for path in found), None)
 
 
 def runs(project: Project) -> bool:

@@ -51,9 +51,9 @@ def valid(document: Any) -> Any:
         assert keys(plugin) == PLUGIN
     for migration in document["migrations"]:
         assert keys(migration) == MIGRATION
-        assert {keys(each) for each in migration["statements"]} <= {STATEMENT}
-        assert {keys(each) for each in migration["hooks"]} <= {HOOK}
-        assert {keys(each) for each in migration["locks"]} <= {LOCK}
+        assert {keys(item) for item in migration["statements"]} <= {STATEMENT}
+        assert {keys(item) for item in migration["hooks"]} <= {HOOK}
+        assert {keys(item) for item in migration["locks"]} <= {LOCK}
         assert migration["error"] is None or keys(migration["error"]) == ERROR
         assert keys(migration["blocks"]) == "reads writes"
     return document
@@ -81,11 +81,11 @@ def test_the_report_of_a_run(shop):
     assert (first["outcome"], first["rows_affected"], first["locks"]) == ("applied", 0, [])
     assert (second["version"], second["name"], second["rows_affected"]) == ("2", "fill", 2)
     assert second["duration_ms"] > 0
-    assert [(each["line"], each["sql"], each["rows"]) for each in second["statements"]] == [
+    assert [(item["line"], item["sql"], item["rows"]) for item in second["statements"]] == [
         (2, "INSERT INTO jam VALUES (1), (2)", 2),
         (3, "ALTER TABLE jam ADD COLUMN t text", None),
     ]
-    assert [each["locks"] for each in second["statements"]] == [[], []]
+    assert [item["locks"] for item in second["statements"]] == [[], []]
     (hook,) = second["hooks"]
     assert (hook["phase"], hook["plugin"], hook["hook"], hook["outcome"]) == (
         "after_ddl",
@@ -108,7 +108,7 @@ def test_the_report_of_a_rehearsal(shop):
 
     assert (report["mode"], report["outcome"]) == ("dry-run", "ok")
     assert report["rehearsed_on"] == report["server_version"]
-    assert [each["outcome"] for each in report["migrations"]] == ["rehearsed"]
+    assert [item["outcome"] for item in report["migrations"]] == ["rehearsed"]
 
 
 def test_the_report_of_a_down(shop):
@@ -117,7 +117,7 @@ def test_the_report_of_a_down(shop):
     report = valid(shop("down", "--output", "json").json)
 
     assert (report["mode"], report["outcome"]) == ("down", "ok")
-    assert [(each["version"], each["outcome"]) for each in report["migrations"]] == [("2", "reverted")]
+    assert [(item["version"], item["outcome"]) for item in report["migrations"]] == [("2", "reverted")]
 
 
 def test_the_report_of_a_failure(shop):
@@ -129,7 +129,7 @@ def test_the_report_of_a_failure(shop):
     report = valid(answer.json)
     assert answer.code == report["exit_code"] == 4
     assert report["outcome"] == "failed"
-    outcomes = [each["outcome"] for each in report["migrations"]]
+    outcomes = [item["outcome"] for item in report["migrations"]]
     assert outcomes == ["applied", "applied", "failed", "pending"]
     error = report["migrations"][2]["error"]
     assert error["sqlstate"] == "42P01"
@@ -162,7 +162,7 @@ def test_the_status(shop):
     document = shop("status", "--output", "json").json
 
     assert keys(document) == "schema_version migrations"
-    assert {keys(each) for each in document["migrations"]} == {"version name state applied_at"}
+    assert {keys(item) for item in document["migrations"]} == {"version name state applied_at"}
     first, second = document["migrations"]
     assert first["applied_at"].startswith("20")
     assert second == {"version": "2", "name": "fill", "state": "pending", "applied_at": None}
@@ -172,8 +172,8 @@ def test_the_plugins(shop):
     document = shop("plugins", "--output", "json").json
 
     assert keys(document) == "schema_version plugins"
-    assert {keys(each) for each in document["plugins"]} == {"name distribution version state phases faults"}
-    (plum,) = [each for each in document["plugins"] if each["name"] == "plum"]
+    assert {keys(item) for item in document["plugins"]} == {"name distribution version state phases faults"}
+    (plum,) = [item for item in document["plugins"] if item["name"] == "plum"]
     assert plum == {
         "name": "plum",
         "distribution": "plum-package",
@@ -189,15 +189,15 @@ def test_the_plugins_that_the_configuration_uses_are_ready(shop):
 
     document = shop("plugins", "--output", "json").json
 
-    assert [each["state"] for each in document["plugins"] if each["name"] == "plum"] == ["ready"]
+    assert [item["state"] for item in document["plugins"] if item["name"] == "plum"] == ["ready"]
 
 
 def test_the_plan(shop):
     document = shop("plan", "--plugins", "plum", "--output", "json").json
 
     assert document["schema_version"] == 1
-    assert [each["version"] for each in document["migrations"]] == ["1", "2"]
-    assert [each["line"] for each in document["migrations"][1]["statements"]] == [2, 3]
+    assert [item["version"] for item in document["migrations"]] == ["1", "2"]
+    assert [item["line"] for item in document["migrations"][1]["statements"]] == [2, 3]
 
 
 def test_text_and_json_go_to_files_at_once(shop):

@@ -42,7 +42,7 @@ def test_a_new_python_migration_is_pending(project, flags):
     answer = project("status", "--output", "json")
 
     assert (project.folder / path).exists()
-    assert [each["state"] for each in answer.json["migrations"]] == ["pending"]
+    assert [item["state"] for item in answer.json["migrations"]] == ["pending"]
 
 
 @pytest.mark.parametrize("flags", [(), ("--no-transaction",)])
@@ -133,8 +133,8 @@ def test_dry_run_does_it_all_and_leaves_nothing(shop, database, command):
 
     assert answer.code == 0
     assert answer.json["mode"] == "dry-run"
-    assert [each["outcome"] for each in answer.json["migrations"]] == ["rehearsed"] * 3
-    assert [each["rows_affected"] for each in answer.json["migrations"]] == [0, 2, 0]
+    assert [item["outcome"] for item in answer.json["migrations"]] == ["rehearsed"] * 3
+    assert [item["rows_affected"] for item in answer.json["migrations"]] == [0, 2, 0]
     assert tables(database) == []
 
 
@@ -159,9 +159,9 @@ def test_dry_run_of_what_needs_a_commit_is_not_rehearsed_and_zero(project, datab
     answer = project("dry-run", "--output", "json")
 
     assert answer.code == 0
-    outcomes = [(each["version"], each["outcome"]) for each in answer.json["migrations"]]
+    outcomes = [(item["version"], item["outcome"]) for item in answer.json["migrations"]]
     assert outcomes == [("2", "rehearsed"), ("3", "not_rehearsed"), ("4", "not_rehearsed")]
-    assert all(each["reason"] for each in answer.json["migrations"][1:])
+    assert all(item["reason"] for item in answer.json["migrations"][1:])
 
 
 def test_down_undoes_one(shop, database):
@@ -180,8 +180,8 @@ def test_down_undoes_several_newest_first(shop, database):
 
     answer = shop("down", "--steps", "2", "--output", "json")
 
-    assert [each["version"] for each in answer.json["migrations"]] == ["10", "2"]
-    assert {each["outcome"] for each in answer.json["migrations"]} == {"reverted"}
+    assert [item["version"] for item in answer.json["migrations"]] == ["10", "2"]
+    assert {item["outcome"] for item in answer.json["migrations"]} == {"reverted"}
     assert applied(database) == ["1"]
 
 

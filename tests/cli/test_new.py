@@ -54,7 +54,7 @@ def test_no_transaction_is_the_first_line():
 def test_a_python_migration_is_python(name, class_name):
     module = ast.parse(render_python(name, no_transaction=False))
 
-    assert [each.name for each in module.body if isinstance(each, ast.ClassDef)] == [class_name]
+    assert [stmt.name for stmt in module.body if isinstance(stmt, ast.ClassDef)] == [class_name]
 
 
 @pytest.mark.parametrize(

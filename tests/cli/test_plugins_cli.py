@@ -65,7 +65,7 @@ def test_used_plain_those_of_the_configuration(jam):
 
     answer = jam("run", "--output", "json")
 
-    assert [each["name"] for each in answer.json["plugins"]] == ["plum"]
+    assert [item["name"] for item in answer.json["plugins"]] == ["plum"]
     (line,) = [line for line in answer.err.splitlines() if "not used" in line]
     assert "fig" in line
     assert "plum" not in line
@@ -77,7 +77,7 @@ def test_used_all_installed_with_the_flag_alone(jam, database):
 
     answer = jam("run", "--plugins", "--output", "json")
 
-    assert {"fig", "plum"} <= {each["name"] for each in answer.json["plugins"]}
+    assert {"fig", "plum"} <= {item["name"] for item in answer.json["plugins"]}
     assert "not used" not in answer.err
     assert database.execute("SELECT FROM jam").rowcount == 2
 
@@ -89,8 +89,8 @@ def test_used_those_named_in_the_order_named(jam):
 
     answer = jam("run", "--plugins", "plum,fig", "--output", "json")
 
-    assert [each["name"] for each in answer.json["plugins"]] == ["plum", "fig"]
-    assert [each["plugin"] for each in answer.json["migrations"][0]["hooks"]] == ["plum", "fig"]
+    assert [item["name"] for item in answer.json["plugins"]] == ["plum", "fig"]
+    assert [item["plugin"] for item in answer.json["migrations"][0]["hooks"]] == ["plum", "fig"]
 
 
 def test_used_none_with_no_plugins(jam, database):
@@ -109,7 +109,7 @@ def test_used_none_with_no_plugins(jam, database):
 def pins(project: Project, **instead: str) -> str:
     """Return a configuration that pins all that is installed, some of it otherwise."""
     installed = {
-        each["name"]: each["version"] for each in project("plugins", "--output", "json").json["plugins"]
+        item["name"]: item["version"] for item in project("plugins", "--output", "json").json["plugins"]
     }
     return f"plugins = {[f'{name}=={version}' for name, version in (installed | instead).items()]}\n"
 
@@ -167,8 +167,8 @@ def test_order_is_as_listed_then_tryfirst_and_trylast(jam):
     shown = jam("plugins", "--order", *chosen, "--output", "json").json["order"]["after_ddl"]
     ran = jam("run", *chosen, "--output", "json").json["migrations"][0]["hooks"]
 
-    assert [each["plugin"] for each in ran] == ["early", "plum", "fig", "late"]
-    assert [each.partition(":")[0].partition(" ")[0] for each in shown] == ["early", "plum", "fig", "late"]
+    assert [item["plugin"] for item in ran] == ["early", "plum", "fig", "late"]
+    assert [item.partition(":")[0].partition(" ")[0] for item in shown] == ["early", "plum", "fig", "late"]
 
 
 def test_order_of_all_installed_is_by_name(jam):
@@ -252,7 +252,7 @@ def test_a_broken_plugin_is_listed_on_stdout_with_zero(jam):
     assert text.code == machine.code == 0
     assert "broken" in text.out
     assert "No module named 'nosuch'" in text.out
-    listed = {each["name"]: each for each in machine.json["plugins"]}
+    listed = {item["name"]: item for item in machine.json["plugins"]}
     assert listed["plum"]["state"] == "broken"
     assert "nosuch" in listed["plum"]["faults"][0]
     assert listed["fig"]["state"] == "unused"
@@ -347,7 +347,7 @@ def test_a_hook_that_fails_is_five_names_its_plugin_and_undoes_the_migration(jam
     assert "hook 'after_ddl' of plugin 'plum': ValueError: burnt" in answer.err
     error = answer.json["migrations"][0]["error"]
     assert (error["phase"], error["hook"]) == ("after_ddl", "after_ddl")
-    assert {each["outcome"] for each in answer.json["migrations"][0]["hooks"]} == {"undone"}
+    assert {item["outcome"] for item in answer.json["migrations"][0]["hooks"]} == {"undone"}
     assert applied(database) == []
     assert "public.jam" not in tables(database)
 

@@ -59,7 +59,7 @@ def test_the_readmes_plugin_is_listed_as_ready(shop):
 
     answer = shop("plugins", "--output", "json")
 
-    listed = {each["name"]: each for each in answer.json["plugins"]}
+    listed = {item["name"]: item for item in answer.json["plugins"]}
     assert listed["hello"]["state"] == "ready"
     assert listed["hello"]["distribution"] == "confiture-hello"
     assert listed["hello"]["phases"] == ["after_ddl"]
@@ -69,7 +69,7 @@ def test_the_readmes_plugin_has_its_hook_run(shop):
     answer = shop("run", "--plugins", "--output", "json")
 
     assert answer.code == 0
-    (hook,) = [each for each in answer.json["migrations"][0]["hooks"] if each["plugin"] == "hello"]
+    (hook,) = [item for item in answer.json["migrations"][0]["hooks"] if item["plugin"] == "hello"]
     assert hook["phase"] == "after_ddl"
     assert hook["hook"] == "CountTables"
     assert hook["outcome"] == "kept"
@@ -80,7 +80,7 @@ def test_the_readmes_plugin_is_rehearsed_and_named_in_the_ledger(shop, database)
     rehearsed = shop("dry-run", "--plugins", "hello", "--output", "json")
     shop("run", "--plugins", "hello")
 
-    assert [each["stats"] for each in rehearsed.json["migrations"][0]["hooks"]] == [{"tables": 2}]
+    assert [item["stats"] for item in rehearsed.json["migrations"][0]["hooks"]] == [{"tables": 2}]
     (plugins,) = database.execute("SELECT plugins::text FROM confiture.ledger").fetchone()
     assert "hello" in plugins
     assert "0.1.0" in plugins

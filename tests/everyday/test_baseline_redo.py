@@ -36,7 +36,7 @@ def test_after_a_baseline_the_run_goes_on_above_it(old, database):
     assert answer.code == 0, answer.err
     assert applied(database) == ["01", "02", "03"]
     assert old("verify").code == 0
-    assert [each["baseline"] for each in old("history", "--output", "json").json["migrations"]] == [
+    assert [item["baseline"] for item in old("history", "--output", "json").json["migrations"]] == [
         True,
         True,
         False,
@@ -48,7 +48,7 @@ def test_a_baseline_that_is_only_tried_writes_nothing(old, database):
 
     assert answer.code == 0
     assert answer.json["dry_run"] is True
-    assert [each["outcome"] for each in answer.json["migrations"]] == ["would-record", "would-record"]
+    assert [item["outcome"] for item in answer.json["migrations"]] == ["would-record", "would-record"]
     assert tables(database) == ["public.fig", "public.jam"]
 
 
@@ -58,7 +58,7 @@ def test_a_baseline_twice_has_nothing_to_do(old, database):
     answer = old("baseline", "2", "--output", "json")
 
     assert answer.code == 0
-    assert {each["outcome"] for each in answer.json["migrations"]} == {"applied"}
+    assert {item["outcome"] for item in answer.json["migrations"]} == {"applied"}
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])
@@ -116,7 +116,7 @@ def test_redo_undoes_and_applies_the_last_one(project, database):
 
     assert answer.code == 0, answer.err
     assert answer.json["mode"] == "run"
-    assert [(each["version"], each["outcome"]) for each in answer.json["migrations"]] == [
+    assert [(item["version"], item["outcome"]) for item in answer.json["migrations"]] == [
         ("2", "reverted"),
         ("2", "applied"),
     ]

@@ -21,7 +21,7 @@ def flags_of(name: str) -> set[str]:
     return {flag for parameter in command.params for flag in parameter.opts}
 
 
-@pytest.mark.parametrize("line", [each for each in SHOWN if each.split()[0] in COMMANDS])
+@pytest.mark.parametrize("line", [item for item in SHOWN if item.split()[0] in COMMANDS])
 def test_every_flag_that_the_page_shows_is_one_of_the_commands(line):
     name, *words = line.split()
 

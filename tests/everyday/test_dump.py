@@ -188,7 +188,7 @@ def test_the_pg_dump_of_the_servers_own_major_version_goes_first(tmp_path, monke
     fake_pg_dump(tmp_path / "older", "15.3")
     fake_pg_dump(tmp_path / "newer", "17.1")
     same = fake_pg_dump(tmp_path / "same", "16.9 (Debian 16.9-1)")
-    path = os.pathsep.join(str(tmp_path / each) for each in ("newer", "older", "same"))
+    path = os.pathsep.join(str(tmp_path / name) for name in ("newer", "older", "same"))
     monkeypatch.setenv("PATH", path)
     monkeypatch.delenv("CONFITURE_PG_BINDIR", raising=False)
 

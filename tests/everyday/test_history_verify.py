@@ -29,7 +29,7 @@ def shop(project):
 def test_the_history_says_when_who_how_long_hooks_and_plugins_newest_last(shop):
     history = shop("history", "--output", "json").json["migrations"]
 
-    assert [each["version"] for each in history] == ["1", "2"]
+    assert [item["version"] for item in history] == ["1", "2"]
     first = history[0]
     assert first["name"] == "jam"
     assert first["applied_by"] == "postgres"
@@ -71,8 +71,8 @@ def test_verify_finds_changed_missing_and_late_files_and_ends_with_seven(shop, d
     answer = shop("verify", "--output", "json")
 
     assert answer.code == 7
-    found = {each["what"]: each for each in answer.json["disagreements"]}
-    assert {what: each["version"] for what, each in found.items()} == {
+    found = {item["what"]: item for item in answer.json["disagreements"]}
+    assert {what: item["version"] for what, item in found.items()} == {
         "changed": "1",
         "missing": "2",
         "out-of-order": "1.5",

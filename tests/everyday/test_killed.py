@@ -23,7 +23,7 @@ INDEX = "-- confiture: no-transaction\nINSERT INTO jam VALUES (1);\n{outside};\n
 
 @pytest.fixture
 def gated(project):
-    project.write("1_jam.sql", "-- confiture: no-transaction\n" + "".join(f"{each};\n" for each in GATED))
+    project.write("1_jam.sql", "-- confiture: no-transaction\n" + "".join(f"{name};\n" for name in GATED))
     return project
 
 
@@ -236,7 +236,7 @@ def test_killed_after_the_record_that_it_was_begun_it_is_run_again(project, data
 
     answer = project("run")
 
-    assert [each["state"] for each in found["statements"]] == ["done", "begun", "pending"]
+    assert [item["state"] for item in found["statements"]] == ["done", "begun", "pending"]
     assert found["commands"] == ["confiture run"]
     assert answer.code == 0, answer.err
     assert database.execute("SELECT step FROM jam ORDER BY 1").fetchall() == [(1,), (2,)]
@@ -256,7 +256,7 @@ def test_a_python_migration_that_was_killed_says_that_it_starts_over(project, da
     status = project("status", "--output", "json").json["migrations"]
     answer = project("run")
 
-    assert [each["state"] for each in status] == ["unfinished"]
+    assert [item["state"] for item in status] == ["unfinished"]
     assert answer.code == 0, answer.err
     assert (
         "warning: it starts over and repeats the statements that had run before it was stopped: 2"
@@ -278,6 +278,6 @@ def test_a_python_migration_that_failed_at_once_has_nothing_to_start_over(projec
     status = project("status", "--output", "json").json["migrations"]
     answer = project("run")
 
-    assert [each["state"] for each in status] == ["pending"]
+    assert [item["state"] for item in status] == ["pending"]
     assert answer.code == 0
     assert "starts over" not in answer.out

@@ -28,7 +28,7 @@ def test_it_shows_what_was_done_what_is_left_and_the_exact_next_commands(broken)
 
     assert answer.code == 0
     (found,) = answer.json["unfinished"]
-    assert [(each["line"], each["state"]) for each in found["statements"]] == [
+    assert [(item["line"], item["state"]) for item in found["statements"]] == [
         (2, "done"),
         (3, "done"),
         (4, "begun"),
@@ -63,7 +63,7 @@ def test_a_finished_part_that_changed_is_shown(broken):
 
     (found,) = broken("repair", "--output", "json").json["unfinished"]
 
-    assert [each["state"] for each in found["statements"]] == ["done", "changed", "begun", "pending"]
+    assert [item["state"] for item in found["statements"]] == ["done", "changed", "begun", "pending"]
     assert any("start over" in note for note in found["notes"])
 
 
@@ -99,7 +99,7 @@ def test_an_unfinished_down_is_finished_by_down(project, database):
     (found,) = project("repair", "--output", "json").json["unfinished"]
 
     assert found["direction"] == "backward"
-    assert [each["state"] for each in found["statements"]] == ["done", "pending"]
+    assert [item["state"] for item in found["statements"]] == ["done", "pending"]
     assert found["commands"] == ["confiture down"]
 
 
@@ -129,7 +129,7 @@ def test_a_generator_hooks_progress_is_shown(project):
 
     (found,) = project("repair", "--output", "json").json["unfinished"]
 
-    assert [(each["phase"], each["plugin"], each["progress"]) for each in found["hooks"]] == [
+    assert [(item["phase"], item["plugin"], item["progress"]) for item in found["hooks"]] == [
         ("after_ddl", "filler", {"key": 7})
     ]
 

@@ -23,7 +23,7 @@ _WHO = {
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Git:
     """Run git in the project's folder, or in another, away from anybody's own configuration."""
-    for name in [each for each in os.environ if each.startswith("GIT_")]:
+    for name in [text for text in os.environ if text.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)

@@ -34,7 +34,7 @@ def test_what_is_accepted_does_not_fail_the_gate_and_is_marked(old):
 
     lint = old("lint", "--output", "json")
     assert lint.code == 0
-    assert [each["ignored"] for each in lint.json["findings"] if each["rule"] == "index-not-concurrent"] == [
+    assert [item["ignored"] for item in lint.json["findings"] if item["rule"] == "index-not-concurrent"] == [
         True
     ]
     assert ("migrations/2_day.sql", "index-not-concurrent") in rules(old)

@@ -38,7 +38,7 @@ def test_nothing_is_kept_that_was_not_there_before(before, found):
 
     assert {*change.kept} <= before
     assert {*change.kept} | {*change.gone} == before
-    assert not {each.fingerprint for each in change.new} & {each.fingerprint for each in before}
+    assert not {entry.fingerprint for entry in change.new} & {item.fingerprint for item in before}
 
 
 @given(SETS, SETS)
@@ -55,7 +55,7 @@ def test_limits_notes_and_what_is_ignored_are_not_accepted():
         finding("limit-block"),
     ]
 
-    assert [each.rule for each in select_acceptable(found)] == ["a", "b"]
+    assert [entry.rule for entry in select_acceptable(found)] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

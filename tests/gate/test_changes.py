@@ -171,7 +171,7 @@ class TestLint:
 
         lint = repository("lint", "--since", "main", "--output", "json")
 
-        errors = [each for each in lint.json["findings"] if each["severity"] == "error"]
+        errors = [item for item in lint.json["findings"] if item["severity"] == "error"]
         assert [(error["file"], error["ignored"]) for error in errors] == [
             ("migrations/0002_old.sql", True),
             ("migrations/0003_day.sql", False),
@@ -224,5 +224,5 @@ class TestLint:
         lint = repository("lint", "--since", "main", "--output", "json")
 
         assert lint.code == 1
-        judged = [each for each in lint.json["findings"] if not each["ignored"]]
-        assert {each["file"] for each in judged} == {"db/changes/0002_day.sql"}
+        judged = [item for item in lint.json["findings"] if not item["ignored"]]
+        assert {item["file"] for item in judged} == {"db/changes/0002_day.sql"}

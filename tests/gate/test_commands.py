@@ -24,12 +24,12 @@ def orders(database):
 
 def failing(report: dict[str, Any]) -> list[tuple[str, str, int | None]]:
     """Return the findings that count, with their places."""
-    return [(each["rule"], each["file"], each["line"]) for each in report["findings"] if not each["ignored"]]
+    return [(item["rule"], item["file"], item["line"]) for item in report["findings"] if not item["ignored"]]
 
 
 def errors(report: dict[str, Any]) -> list[tuple[str, str, int | None]]:
     """Return those of them that are errors."""
-    bad = [each for each in report["findings"] if each["severity"] == "error"]
+    bad = [item for item in report["findings"] if item["severity"] == "error"]
     return failing({"findings": bad})
 
 
@@ -139,8 +139,8 @@ class TestRehearsal:
         answer = project("dry-run", "--output", "json")
 
         assert answer.code == 0
-        assert [each["outcome"] for each in answer.json["migrations"]] == ["rehearsed"] * 2
-        assert [each["rule"] for each in answer.json["findings"] if each["migration"] == "0001"]
+        assert [item["outcome"] for item in answer.json["migrations"]] == ["rehearsed"] * 2
+        assert [item["rule"] for item in answer.json["findings"] if item["migration"] == "0001"]
         assert errors(answer.json) == []
 
     def test_since_judges_what_changed_in_git(self, repository, project, orders, git):
@@ -223,7 +223,7 @@ class TestLimits:
 
         answer = project("dry-run", "--plugins", "jam", "--output", "json")
 
-        found = {each["rule"]: each["message"] for each in answer.json["findings"] if not each["ignored"]}
+        found = {item["rule"]: item["message"] for item in answer.json["findings"] if not item["ignored"]}
         assert "the size of the rewritten public.orders was not measured" in found["limit-rewritten"]
         assert "the write-ahead log grew by" in found["limit-wal"]
 
@@ -294,7 +294,7 @@ class TestRun:
         answer = project("run", "--gate", "--output", "json")
 
         assert (answer.code, answer.json["mode"]) == (0, "run")
-        assert [each["outcome"] for each in answer.json["migrations"]] == ["applied"]
+        assert [item["outcome"] for item in answer.json["migrations"]] == ["applied"]
         assert applied(orders) == ["1"]
 
     def test_a_plain_run_judges_nothing(self, project, orders):

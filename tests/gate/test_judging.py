@@ -48,7 +48,7 @@ def test_the_code_is_1_just_where_a_finding_that_counts_is_left(findings, fail_o
         finding for finding in findings if not finding.ignored and finding.fingerprint not in accepted
     ]
     bad = {"error": ["error"], "warning": ["error", "warning"], "never": []}[fail_on]
-    assert report.exit_code == any(each.severity in bad for each in counting)
+    assert report.exit_code == any(item.severity in bad for item in counting)
     assert [finding for finding in report.findings if not finding.ignored] == counting
     assert len(report.findings) == len(findings)
 
@@ -58,7 +58,7 @@ def test_what_is_not_newer_than_judge_after_is_reported_and_does_not_count(findi
     report = judge_report(rehearsal(findings=findings), policy(), scope=Scope(after=version))
 
     assert {finding.migration for finding in report.findings if not finding.ignored} <= {
-        each for each in "123" if each > version
+        name for name in "123" if name > version
     }
     assert len(report.findings) == len(findings)
 
@@ -78,7 +78,7 @@ def test_a_file_without_a_version_is_judged_whatever_judge_after_says():
 
 
 def test_only_changed_files_are_judged_and_those_whose_companions_changed():
-    one, two, three = (finding(migration=each, file=f"{each}_jam.sql") for each in "123")
+    one, two, three = (finding(migration=name, file=f"{name}_jam.sql") for name in "123")
     scope = Scope(since="main", files=frozenset({"2_jam.sql"}), versions=frozenset({(3,)}))
 
     report = judge_report(rehearsal(findings=(one, two, three)), policy(), scope=scope)
@@ -139,7 +139,7 @@ def test_a_limit_is_never_accepted():
     over = judge_report(rehearsal(), policy(max_duration="5ms")).findings
 
     again = judge_report(
-        rehearsal(), policy(max_duration="5ms"), accepted={each.fingerprint for each in over}
+        rehearsal(), policy(max_duration="5ms"), accepted={finding.fingerprint for finding in over}
     )
 
     assert again.exit_code == 1

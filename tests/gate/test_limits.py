@@ -51,14 +51,14 @@ class TestBlocking:
 
         found = over(migration(statement(locks=taken)), max_block="2s", max_block_of=own)
 
-        assert [each.relation for each in found] == [ORDERS]
+        assert [finding.relation for finding in found] == [ORDERS]
 
     def test_only_the_tables_named_are_limited_where_there_is_no_limit_for_all(self):
         taken = (lock(600.0), lock(600.0, "public.jam"))
 
         found = over(migration(statement(locks=taken)), max_block_of={"public.jam": "500ms"})
 
-        assert [each.relation for each in found] == ["public.jam"]
+        assert [finding.relation for finding in found] == ["public.jam"]
 
     def test_a_lock_of_a_hook_counts_and_has_no_line(self):
         (found,) = over(migration(hooks=(hook(locks=(lock(3_000.0),)),)), max_block="2s")
@@ -79,7 +79,7 @@ class TestBlocking:
 
         found = over(migration(locks=(index,), blocks=Blocks(reads=(ORDERS,))), max_block="2s")
 
-        assert [each.relation for each in found] == [ORDERS] * count
+        assert [finding.relation for finding in found] == [ORDERS] * count
 
     def test_a_time_that_was_not_measured_is_too_long(self):
         (found,) = over(migration(statement(2, locks=(lock(None),))), max_block="24d")
@@ -103,7 +103,7 @@ class TestTogether:
     def test_durations_are_added_up(self):
         found = over(migration(version="1"), migration(version="2", duration_ms=15.0), max_duration="20ms")
 
-        assert [(each.rule, each.migration) for each in found] == [("limit-duration", "2")]
+        assert [(finding.rule, finding.migration) for finding in found] == [("limit-duration", "2")]
         assert found[0].message == "the migrations took 25 ms, limit 20ms"
 
     def test_bytes_rewritten_are_added_up_and_the_largest_is_named(self):
@@ -118,7 +118,7 @@ class TestTogether:
     def test_wal_of_statements_and_hooks_is_added_up(self):
         made = migration(statement(wal_bytes=600), hooks=(hook(wal_bytes=600),))
 
-        assert [each.rule for each in over(made, max_wal="1kB")] == ["limit-wal"]
+        assert [finding.rule for finding in over(made, max_wal="1kB")] == ["limit-wal"]
         assert over(made, max_wal="1.2kB") == []
 
     def test_no_rewrite_is_nothing_rewritten(self):
@@ -228,7 +228,7 @@ def test_raising_a_limit_never_fails_more(statements: list[StatementReport], lim
     def failing(most: int) -> set[tuple[str, str | None]]:
         times = dict.fromkeys(("max_block", "max_duration", "max_hook_duration"), most)
         sizes = dict.fromkeys(("max_rewritten", "max_wal"), most)
-        return {(each.rule, each.relation) for each in over(made, **times, **sizes)}
+        return {(finding.rule, finding.relation) for finding in over(made, **times, **sizes)}
 
     assert failing(limit + more) <= failing(limit)
 
@@ -240,8 +240,8 @@ def test_with_anything_unknown_no_limit_is_high_enough(statements: list[Statemen
     unknown_size = any(statement.rewritten_bytes is None for statement in statements)
 
     found = {
-        each.rule
-        for each in over(migration(*statements), max_block="24d", max_wal="1TB", max_rewritten="1TB")
+        finding.rule
+        for finding in over(migration(*statements), max_block="24d", max_wal="1TB", max_rewritten="1TB")
     }
 
     assert ("limit-block" in found) is unknown_block

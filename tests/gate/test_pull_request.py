@@ -74,9 +74,9 @@ def of_gitlab(path: Path) -> set[Place]:
 def of_sarif(path: Path) -> set[Place]:
     """Read the results."""
     found = set()
-    for each in json.loads(path.read_text())["runs"][0]["results"]:
-        place = each["locations"][0]["physicalLocation"]
-        found.add((each["ruleId"], place["artifactLocation"]["uri"], place["region"]["startLine"]))
+    for item in json.loads(path.read_text())["runs"][0]["results"]:
+        place = item["locations"][0]["physicalLocation"]
+        found.add((item["ruleId"], place["artifactLocation"]["uri"], place["region"]["startLine"]))
     return found
 
 
@@ -95,7 +95,7 @@ def of_junit(path: Path) -> set[Place]:
 def of_markdown(path: Path) -> set[Place]:
     """Read the list."""
     return of_text(
-        [" ".join(each) for each in re.findall(r"^- \*\*.*?\*\* `(.+?)` `(.+?)`", path.read_text(), re.M)]
+        [" ".join(item) for item in re.findall(r"^- \*\*.*?\*\* `(.+?)` `(.+?)`", path.read_text(), re.M)]
     )
 
 

@@ -57,7 +57,7 @@ def test_every_function_of_the_spec_is_on_the_page_the_phases_first():
     assert [name for name in specified if f"def {name}(" not in section(HOOKS_PAGE, name)] == []
 
 
-@pytest.mark.parametrize("owner", [HookContext, HookResult], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("owner", [HookContext, HookResult], ids=lambda item: item.__name__)
 def test_everything_a_hook_is_told_and_says_back_is_there(owner):
     internal = {"running", "saved", "callbacks"}
     told = section(HOOKS_PAGE, owner.__name__)
@@ -90,7 +90,7 @@ def test_the_settings_that_are_put_back_are_all_named():
     assert [name for name in GUARDED_SETTINGS if f"`{name}`" not in text] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda each: each.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda item: item.stem)
 def test_every_link_leads_to_a_file_and_a_heading(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         file, _, heading = target.partition("#")
@@ -98,7 +98,7 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
         assert there.exists(), target
         if heading:
             headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.M)
-            slugs = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+            slugs = [re.sub(r"[^\w -]", "", item.lower()).replace(" ", "-") for item in headings]
             assert heading in slugs, target
 
 
@@ -108,14 +108,14 @@ def test_the_index_leads_to_every_page():
     assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in index] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda each: each.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda item: item.stem)
 def test_every_command_that_is_shown_exists(page):
     shown = re.findall(r"^\$ confiture ([\w-]+)", page.read_text(encoding="utf-8"), re.M)
 
     assert [name for name in shown if name not in COMMANDS] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda each: each.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda item: item.stem)
 def test_every_python_example_compiles(page):
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)):
         compile(code, f"{page.name} example {number + 1}", "exec")

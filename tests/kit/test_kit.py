@@ -101,7 +101,7 @@ def test_a_password_in_the_url_of_the_server_is_not_shown():
 
 def test_a_fake_distribution_is_found_and_its_hook_runs(confiture_fake_distribution, confiture_database):
     confiture_fake_distribution("jam", HOOK, version="2.1", distribution="confiture-jam")
-    (found,) = (each for each in find_plugins() if each.name == "jam")
+    (found,) = (plugin for plugin in find_plugins() if plugin.name == "jam")
 
     run_hook(importlib.import_module("jam"), "before_ddl", conn=confiture_database)
 
@@ -111,7 +111,7 @@ def test_a_fake_distribution_is_found_and_its_hook_runs(confiture_fake_distribut
 
 def test_a_fake_distribution_is_forgotten_after_its_test():
     assert "jam" not in sys.modules
-    assert "jam" not in [each.name for each in find_plugins()]
+    assert "jam" not in [plugin.name for plugin in find_plugins()]
 
 
 def test_a_package_is_really_built_and_installed(confiture_install_plugin, tmp_path):
@@ -126,7 +126,7 @@ def test_a_package_is_really_built_and_installed(confiture_install_plugin, tmp_p
         check=True,
     ).stdout
 
-    (hello,) = (each for each in json.loads(listed)["plugins"] if each["name"] == "hello")
+    (hello,) = (item for item in json.loads(listed)["plugins"] if item["name"] == "hello")
     assert hello["distribution"] == "confiture-hello"
     assert hello["state"] == "unused"
     assert hello["phases"] == ["after_ddl"]

@@ -122,9 +122,9 @@ class Batches:
     @hookimpl
     def after_ddl(self, conn: Database, context: HookContext) -> Iterator[Any]:
         self.resumed.append(context.resume)
-        for each in self.progress:
+        for item in self.progress:
             conn.execute("INSERT INTO jam VALUES ('plum')")
-            yield each
+            yield item
             self.seen += self.other.execute("SELECT count(*) FROM jam").fetchone() or ()
 
 

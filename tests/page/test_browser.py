@@ -86,7 +86,7 @@ def measurements(tmp_path_factory) -> dict[tuple[str, int], Any]:
     """What was measured on each sample at each width."""
     frames = "\n".join(framed(name, render(EVERY[name]), width) for name in EVERY for width in WIDTHS_PX)
     found = measure(tmp_path_factory.mktemp("measured"), frames)
-    return {(each["name"], each["width"]): each for each in found}
+    return {(item["name"], item["width"]): item for item in found}
 
 
 @pytest.mark.parametrize("width_px", WIDTHS_PX)

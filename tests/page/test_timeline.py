@@ -29,7 +29,10 @@ def test_hooks_stand_before_and_after_the_statements_by_their_phase():
     found = drawn(hooks=hooks, statements=(statement(20.0), statement(30.0)))
 
     assert [(hook.number, hook.x) for hook in found.hooks] == [("h1", 0), ("h2", 60), ("h3", 70)]
-    assert [(each.number, each.x, each.width) for each in found.statements] == [("1", 10, 20), ("2", 30, 30)]
+    assert [(segment.number, segment.x, segment.width) for segment in found.statements] == [
+        ("1", 10, 20),
+        ("2", 30, 30),
+    ]
 
 
 def test_a_lock_stands_from_its_acquisition_to_the_end():
@@ -81,7 +84,7 @@ def test_numbers_never_touch_and_stay_inside_the_track():
     found = drawn(duration_ms=None, statements=tuple(statement(0.5 + n % 7) for n in range(300)))
 
     half = 50 * (3 * 8 + 2) / 290
-    labels = sorted(each.label_x for each in found.statements if each.label_x is not None)
+    labels = sorted(segment.label_x for segment in found.statements if segment.label_x is not None)
     assert len(labels) > 5
     assert labels[0] >= 50 * 10 / 290
     assert labels[-1] <= 100 - half + 0.01
@@ -103,7 +106,7 @@ def test_everything_stays_between_begin_and_end():
         hooks=(HookReport("on_error", None, "h", "kept", 0.0),),
     )
 
-    spans = [(each.x, each.width) for each in (*found.statements, *found.hooks)]
+    spans = [(segment.x, segment.width) for segment in (*found.statements, *found.hooks)]
     spans += [(bar.x, bar.width) for bar in found.lanes[0].bars]
     assert all(0 <= x < x + width <= 100.01 for x, width in spans)
 

@@ -16,7 +16,9 @@ def found_in(site) -> Callable[[], tuple[FoundPlugin, ...]]:
     """Return what was found in the test's own folder; the environment may have plugins of its own."""
 
     def only_ours() -> tuple[FoundPlugin, ...]:
-        return tuple(each for each in find_plugins() if each.entry_point and _lies_in(each, site.parent))
+        return tuple(
+            plugin for plugin in find_plugins() if plugin.entry_point and _lies_in(plugin, site.parent)
+        )
 
     return only_ours
 
@@ -32,6 +34,6 @@ def loaded(fake_distribution, found_in) -> Callable[..., LoadedPlugin]:
 
     def load_source(source: str, *, name: str = "jam", entry: str | None = None) -> LoadedPlugin:
         fake_distribution(name, source, entry=entry)
-        return load_plugin(next(each for each in found_in() if each.name == name))
+        return load_plugin(next(item for item in found_in() if item.name == name))
 
     return load_source

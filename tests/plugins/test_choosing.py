@@ -19,7 +19,9 @@ INSTALLED = (a_plugin("apple"), a_plugin("fig", "1.2"), a_plugin("plum", "2.0"))
 
 def names(chosen: PluginSelection) -> tuple[list[str], list[str]]:
     """Return the names used, and those not."""
-    return [each.name for each in chosen.used], [each.name for each in chosen.unused]
+    return [found_plugin.name for found_plugin in chosen.used], [
+        found_plugin.name for found_plugin in chosen.unused
+    ]
 
 
 class TestUsed:
@@ -63,7 +65,7 @@ class TestUsed:
 
         chosen = select_plugins(twins, flag="jam")
 
-        assert [each.distribution for each in chosen.used] == ["mine", "theirs"]
+        assert [found_plugin.distribution for found_plugin in chosen.used] == ["mine", "theirs"]
 
     @pytest.mark.parametrize("flag", ["", ",", "apple,", "apple,,fig", " "])
     def test_plugins_with_an_empty_name_is_refused(self, flag):

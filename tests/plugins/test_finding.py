@@ -28,7 +28,7 @@ def test_plugins_are_found_by_name_whatever_the_packages_are_called(fake_distrib
     fake_distribution("apple", HOOK, distribution="b")
     fake_distribution("fig", HOOK, distribution="c")
 
-    names = [each.name for each in found_in()]
+    names = [item.name for item in found_in()]
 
     assert names == ["apple", "fig", "plum"]
 
@@ -39,7 +39,7 @@ def test_finding_imports_nothing_of_the_plugin(fake_distribution, found_in):
 
     found = found_in()
 
-    assert [each.name for each in found] == ["burnt"]
+    assert [item.name for item in found] == ["burnt"]
     assert "burnt" not in sys.modules
 
 
@@ -53,7 +53,7 @@ def test_entry_points_of_other_projects_are_not_plugins(site, fake_distribution,
 
     found = found_in()
 
-    assert [each.name for each in found] == ["jam"]
+    assert [item.name for item in found] == ["jam"]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_broken_metadata_of_another_package_stops_nothing(site, fake_distributio
 
     found = found_in()
 
-    assert [each.name for each in found] == ["jam"]
+    assert [item.name for item in found] == ["jam"]
 
 
 def test_a_package_without_name_and_version_is_still_found(site, found_in):
@@ -94,7 +94,7 @@ def test_a_folder_twice_on_the_path_gives_each_plugin_once(fake_distribution, fo
 
     found = found_in()
 
-    assert [each.name for each in found] == ["jam"]
+    assert [item.name for item in found] == ["jam"]
 
 
 def test_a_package_installed_twice_is_the_one_that_python_imports(
@@ -109,7 +109,7 @@ def test_a_package_installed_twice_is_the_one_that_python_imports(
 
     found = found_in()
 
-    assert [(each.name, each.version) for each in found] == [("jam", "2.0")]
+    assert [(item.name, item.version) for item in found] == [("jam", "2.0")]
 
 
 def test_two_packages_with_plugins_of_one_name_are_both_found(fake_distribution, found_in):
@@ -119,7 +119,7 @@ def test_two_packages_with_plugins_of_one_name_are_both_found(fake_distribution,
 
     found = found_in()
 
-    assert [(each.name, each.distribution) for each in found] == [("jam", "mine"), ("jam", "theirs")]
+    assert [(item.name, item.distribution) for item in found] == [("jam", "mine"), ("jam", "theirs")]
 
 
 def test_looking_at_the_modules_alone_does_not_import_importlib_metadata():

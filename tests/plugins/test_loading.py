@@ -462,7 +462,7 @@ class TestSeveralAtOnce:
         chosen = select_plugins(found_in(), ["apple"], none=True)
 
         assert load_all(chosen) == ()
-        assert [each.name for each in chosen.unused] == ["apple"]
+        assert [found_plugin.name for found_plugin in chosen.unused] == ["apple"]
 
 
 class TestConfiguration:
@@ -527,7 +527,7 @@ def test_a_really_installed_package_is_found_and_loaded(install_plugin, monkeypa
     """Built by its backend, installed by pip, in a folder of its own."""
     folder = install_plugin("real-jam", f"{HOOK}# really\n", version="3.1")
     monkeypatch.syspath_prepend(str(folder))
-    found = next(each for each in find_plugins() if each.name == "real-jam")
+    found = next(found_plugin for found_plugin in find_plugins() if found_plugin.name == "real-jam")
 
     plugin = load_plugin(found)
 

@@ -84,7 +84,7 @@ def test_the_order_shown_is_the_order_called(marks):
     """Whatever the marks; asked of pluggy, not foretold."""
     plugins = [a_plugin(name, **mark) for name, mark in zip("abc", marks, strict=True)]
 
-    shown = [each.split()[0] for each in list_order(plugins)["before_ddl"]]
+    shown = [text.split()[0] for text in list_order(plugins)["before_ddl"]]
 
     assert shown == called(*plugins)
 

@@ -20,7 +20,7 @@ def surveyed(found_in) -> Callable[..., dict[str, PluginStatus]]:
     """Survey with this configuration; return the states by name."""
 
     def states(**configured) -> dict[str, PluginStatus]:
-        return {each.name: each for each in list_plugins(Settings(root=Path(), **configured))}
+        return {plugin.name: plugin for plugin in list_plugins(Settings(root=Path(), **configured))}
 
     return states
 
@@ -70,7 +70,7 @@ def test_two_plugins_of_one_name_are_both_broken(fake_distribution, found_in):
     fake_distribution("jam", HOOK, distribution="mine")
     fake_distribution("jam", HOOK, distribution="theirs")
 
-    states = [each for each in list_plugins(Settings(root=Path())) if each.name == "jam"]
+    states = [plugin for plugin in list_plugins(Settings(root=Path())) if plugin.name == "jam"]
 
     assert [(state.distribution, state.state) for state in states] == [
         ("mine", "broken"),

@@ -92,15 +92,15 @@ def test_a_statement_locks_what_its_text_says(kitchen, sql):
     if kitchen.conn.info.server_version // 10000 < SINCE.get(sql, 0):
         pytest.skip(f"before PostgreSQL {SINCE[sql]} there is no such statement")
     expected = find_expected_locks(sql)
-    named = [each for each in expected if each.relation]
-    unnamed = [each for each in expected if not each.relation]
+    named = [expected_lock for expected_lock in expected if expected_lock.relation]
+    unnamed = [expected_lock for expected_lock in expected if not expected_lock.relation]
 
     held = kitchen.held(sql)
 
     sure: dict[str, str] = {}
     maybe: set[str] = set()
-    for each in named:
-        certain, possible = kitchen.spread(each)
+    for expected_lock in named:
+        certain, possible = kitchen.spread(expected_lock)
         for name, mode in certain.items():
             sure[name] = max(sure.get(name, mode), mode, key=STRONG.index)
         maybe |= possible

@@ -336,7 +336,7 @@ def test_the_report_is_written_all_the_same(lid, database, at):
     report = published.read_file(lid.folder / "report.json")
     assert ended == 130
     assert report["exit_code"] == 130
-    assert [each["outcome"] for each in report["migrations"]] == expected
+    assert [item["outcome"] for item in report["migrations"]] == expected
 
 
 def test_the_server_stopped_in_the_middle(lid):

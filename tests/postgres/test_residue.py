@@ -34,7 +34,7 @@ def catalogs(conn):
 
 def found(report):
     """Return the residue as what and relation."""
-    return {(each.what, each.relation) for each in report.residue}
+    return {(item.what, item.relation) for item in report.residue}
 
 
 # On, or 18 leaves the statistics alone, but never due.
@@ -188,7 +188,7 @@ def test_a_role_without_rights_on_a_sequence_is_told_so(database, server):
     finally:
         database.execute(f"RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")
 
-    assert {(each.what, each.relation) for each in find_residue(before, after)} == {
+    assert {(residue_item.what, residue_item.relation) for residue_item in find_residue(before, after)} == {
         ("is_called", "public.counter"),
         ("bytes", "public.jam"),
     }
@@ -232,7 +232,9 @@ def test_more_sequences_than_one_query_reads(database):
     before = take_residue_snapshot(database)
     database.execute("SELECT nextval('s450'), nextval('s1')")
 
-    assert {each.relation for each in find_residue(before, take_residue_snapshot(database))} == {
+    assert {
+        residue_item.relation for residue_item in find_residue(before, take_residue_snapshot(database))
+    } == {
         "public.s1",
         "public.s450",
     }

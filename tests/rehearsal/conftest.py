@@ -26,8 +26,8 @@ def sql(database_url: str) -> Callable[..., list[tuple[Any, ...]]]:
     def run(query: str, *more: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(database_url, autocommit=True) as conn:
             cursor = conn.execute(query.encode())
-            for each in more:
-                cursor = conn.execute(each.encode())
+            for name in more:
+                cursor = conn.execute(name.encode())
             return cursor.fetchall() if cursor.description else []
 
     return run

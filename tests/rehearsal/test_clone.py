@@ -163,7 +163,7 @@ def test_a_plain_role_that_owns_the_database_may_rehearse(plain, maintenance):
 
     assert report.exit_code == 0, report
     assert clones(maintenance) == []
-    assert {each.what for each in only(report).not_seen} == {"scans", "locks"}
+    assert {item.what for item in only(report).not_seen} == {"scans", "locks"}
 
 
 def test_database_settings_are_copied(project, maintenance):

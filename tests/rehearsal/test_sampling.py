@@ -133,4 +133,4 @@ def test_of_a_statement_that_names_nothing_what_may_have_been_missed_is_said(reh
 
     assert "public.ledger" in migration.rewrites
     assert len(migration.rewrites) >= 121
-    assert {each.what for each in migration.not_seen} == {"scans", "locks"}
+    assert {item.what for item in migration.not_seen} == {"scans", "locks"}

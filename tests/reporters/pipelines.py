@@ -68,7 +68,7 @@ class Action:
         """Put values in for the expressions in ``text``, as the runner does."""
         declared = read(ROOT / "action.yml")["inputs"]
         assert self.inputs.keys() <= declared.keys()
-        known = {f"inputs.{name}": each["default"] for name, each in declared.items()}
+        known = {f"inputs.{name}": item["default"] for name, item in declared.items()}
         known |= {f"inputs.{name}": value for name, value in self.inputs.items()}
         known |= {"github.action_path": str(ROOT), "runner.temp": str(self.temp)}
         return re.sub(r"\$\{\{ (.*?) \}\}", lambda found: known[found[1]], text)
@@ -85,7 +85,7 @@ class Action:
 def gitlab_job(folder: Path) -> dict[str, Any]:
     """Return the one job of a ``.gitlab-ci.yml``, with what it includes and extends put in."""
     document = read(folder / ".gitlab-ci.yml")
-    for each in document.pop("include"):
-        document |= read(folder / each["local"])
-    ((_, job),) = [(name, each) for name, each in document.items() if not name.startswith(".")]
+    for item in document.pop("include"):
+        document |= read(folder / item["local"])
+    ((_, job),) = [(name, item) for name, item in document.items() if not name.startswith(".")]
     return {**document[job.pop("extends")], **job}

@@ -33,7 +33,7 @@ def runner(machine, tmp_path_factory) -> Action:
 def action(runner, repository, database_url) -> Action:
     """The action on the example, with the database of a service."""
     workflow = read(EXAMPLE / ".github/workflows/migrations.yml")
-    (step,) = [each for each in workflow["jobs"]["migrations"]["steps"] if each["uses"] == "./"]
+    (step,) = [item for item in workflow["jobs"]["migrations"]["steps"] if item["uses"] == "./"]
     assert (ROOT / step["with"]["working-directory"]).samefile(EXAMPLE)
     environ = {**runner.environ, "GITHUB_STEP_SUMMARY": str(repository / "summary.md")}
     return Action(repository, runner.temp, environ, {"url": database_url})
@@ -116,7 +116,7 @@ def test_a_gitlab_job_fails_and_passes_on_the_embedded_server(repository, machin
         if load["severity"] == "critical"
     ]
     kept = {*job["artifacts"]["paths"], *job["artifacts"]["reports"].values()}
-    assert {each for each in kept if not (repository / each).exists()} == set()
+    assert {item for item in kept if not (repository / item).exists()} == set()
 
 
 @pytest.mark.parametrize(

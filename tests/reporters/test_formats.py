@@ -146,9 +146,9 @@ def places_of(told: Report) -> dict[str, set[tuple[str, str, int]]]:
             if "line" in command
         },
         "gitlab": {
-            (each["check_name"], each["location"]["path"], each["location"]["lines"]["begin"])
-            for each in gitlab(told)
-            if each["check_name"] != "not-seen"
+            (item["check_name"], item["location"]["path"], item["location"]["lines"]["begin"])
+            for item in gitlab(told)
+            if item["check_name"] != "not-seen"
         },
         "sarif": {
             (rule, where["artifactLocation"]["uri"], where["region"]["startLine"])
@@ -178,10 +178,10 @@ def split_place(text: str) -> tuple[str, int]:
 
 def sarif_places(told: Report) -> list[tuple[str, Any]]:
     run = sarif(told)
-    named = [(each["ruleId"], each) for each in run["results"] if "suppressions" not in each]
+    named = [(item["ruleId"], item) for item in run["results"] if "suppressions" not in item]
     unseen = run["invocations"][0]["toolExecutionNotifications"]
-    named += [(each["descriptor"]["id"], each) for each in unseen]
-    return [(rule, each["locations"][0]["physicalLocation"]) for rule, each in named]
+    named += [(item["descriptor"]["id"], item) for item in unseen]
+    return [(rule, item["locations"][0]["physicalLocation"]) for rule, item in named]
 
 
 def test_every_format_names_the_same_things_at_the_same_lines():
@@ -203,10 +203,10 @@ def test_every_format_has_the_same_fingerprints():
         if notice.kind != "unseen" and not notice.ignored
     }
 
-    results = [each for each in sarif(told)["results"] if "suppressions" not in each]
+    results = [item for item in sarif(told)["results"] if "suppressions" not in item]
     assert {result["partialFingerprints"]["confiture/v1"] for result in results} == prints
-    assert prints <= {each["fingerprint"] for each in gitlab(told)}
-    assert {each for each in prints if f"fingerprint: {each}" not in rendered("junit", told)} == set()
+    assert prints <= {item["fingerprint"] for item in gitlab(told)}
+    assert {name for name in prints if f"fingerprint: {name}" not in rendered("junit", told)} == set()
 
 
 def test_a_fingerprint_of_a_failure_does_not_follow_its_line():
@@ -234,7 +234,7 @@ def test_a_refusal_is_reported(name):
     assert "db/migrations/1_jam.sql" in text
 
 
-@pytest.mark.parametrize("name", [each for each in BUILTIN_FORMATS if each != "gitlab"])
+@pytest.mark.parametrize("name", [text for text in BUILTIN_FORMATS if text != "gitlab"])
 def test_the_safer_way_is_there_to_paste(name):
     assert RECIPE in rendered(name, report(finding()))
 
@@ -242,7 +242,7 @@ def test_the_safer_way_is_there_to_paste(name):
 def test_what_is_ignored_is_suppressed_in_sarif_and_skipped_in_junit():
     told = everything()
 
-    suppressed = [each["ruleId"] for each in sarif(told)["results"] if "suppressions" in each]
+    suppressed = [item["ruleId"] for item in sarif(told)["results"] if "suppressions" in item]
     skipped = [
         each.attrib["name"] for each in junit(told).iter("testcase") if each.find("skipped") is not None
     ]
@@ -266,7 +266,7 @@ def test_an_error_has_its_column():
     (error,) = [
         command for command in commands(everything()) if command["title"] == "confiture: migration-failed"
     ]
-    (result,) = [each for each in sarif(everything())["results"] if each["ruleId"] == "migration-failed"]
+    (result,) = [item for item in sarif(everything())["results"] if item["ruleId"] == "migration-failed"]
 
     assert (error["line"], error["col"]) == ("4", "13")
     assert result["locations"][0]["physicalLocation"]["region"] == {"startLine": 4, "startColumn": 13}

@@ -54,8 +54,8 @@ def project(folder, database_url):
 def test_every_built_in_format_is_registered_by_the_hook():
     given = builtin.reporters()
 
-    assert tuple(each.name for each in given) == FORMATS
-    assert [each.name for each in given if not each.render(everything(), RenderContext())] == []
+    assert tuple(reporter.name for reporter in given) == FORMATS
+    assert [reporter.name for reporter in given if not reporter.render(everything(), RenderContext())] == []
 
 
 def test_a_built_in_format_imports_no_plugin_and_no_other_format(folder):
@@ -159,7 +159,7 @@ def test_the_format_of_a_plugin_that_takes_no_part_is_unknown(folder):
 )
 def test_a_plugin_whose_formats_cannot_be_used_is_refused(fake_distribution, body, fault):
     fake_distribution("mine", f"{HEAD}@hookimpl\ndef reporters():\n{body}\n")
-    plugins = load_all(PluginSelection(tuple(each for each in find_plugins() if each.name == "mine")))
+    plugins = load_all(PluginSelection(tuple(plugin for plugin in find_plugins() if plugin.name == "mine")))
 
     with pytest.raises(PluginFault, match=re.escape(fault)):
         collect_reporters(plugins)
@@ -267,7 +267,7 @@ def test_the_format_that_the_docs_show_is_one(fake_distribution):
     fake_distribution("mine", source)
 
     found = collect_reporters(
-        load_all(PluginSelection(tuple(each for each in find_plugins() if each.name == "mine")))
+        load_all(PluginSelection(tuple(plugin for plugin in find_plugins() if plugin.name == "mine")))
     )
 
     assert found["lines"].render(report(), RenderContext()) == "1: rehearsed\n2: rehearsed\n"

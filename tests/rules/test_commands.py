@@ -54,12 +54,12 @@ def test_lint_reads_the_files_that_are_named(folder):
     answer = folder("lint", "loose.sql", "migrations/2_fine.sql", "--output", "json")
 
     assert answer.code == 0
-    assert [(each["rule"], each["file"], each["line"]) for each in answer.json["findings"]] == [
+    assert [(item["rule"], item["file"], item["line"]) for item in answer.json["findings"]] == [
         ("drop-table", "loose.sql", 1)
     ]
     assert answer.json["mode"] == "dry-run"
     assert answer.json["server_version"] is None
-    assert [each["outcome"] for each in answer.json["migrations"]] == ["pending", "pending"]
+    assert [item["outcome"] for item in answer.json["migrations"]] == ["pending", "pending"]
 
 
 def test_lint_reports_what_run_would_refuse_as_findings_too(folder):
@@ -68,7 +68,7 @@ def test_lint_reports_what_run_would_refuse_as_findings_too(folder):
     answer = folder("lint", "--output", "json")
 
     assert answer.code == 1
-    assert [(each["rule"], each["line"]) for each in answer.json["findings"]] == [
+    assert [(item["rule"], item["line"]) for item in answer.json["findings"]] == [
         ("transaction-control-in-migration", 1),
         ("concurrently-in-transaction", 2),
         ("transaction-control-in-migration", 3),
@@ -112,7 +112,7 @@ def test_the_constant_sql_of_a_python_migration_is_read(folder):
 
     answer = folder("lint", "--output", "json")
 
-    assert [(each["rule"], each["line"]) for each in answer.json["findings"]] == [("index-not-concurrent", 7)]
+    assert [(item["rule"], item["line"]) for item in answer.json["findings"]] == [("index-not-concurrent", 7)]
 
 
 def test_a_warning_does_not_fail(folder):
@@ -135,7 +135,7 @@ def test_names_in_findings_cannot_command_the_terminal(folder):
 def test_rules_lists_every_rule_in_a_line(folder):
     answer, machine = folder("rules"), folder("rules", "--output", "json")
 
-    names = [each["rule"] for each in machine.json["rules"]]
+    names = [item["rule"] for item in machine.json["rules"]]
     assert answer.code == 0
     assert [line.split()[0] for line in answer.out.splitlines()] == names
     assert len(names) == len(set(names)) > 60
@@ -171,7 +171,7 @@ def test_a_plugin_of_rules_only_is_a_plugin(folder):
 
     assert "rules" in listed.out
     assert answer.code == 1
-    assert [each["rule"] for each in answer.json["findings"]] == ["drop-table", "jam-dropped"]
+    assert [item["rule"] for item in answer.json["findings"]] == ["drop-table", "jam-dropped"]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_lint_warns_of_the_example(name, files):
 
     report = linted(files)
 
-    assert [each.basis for each in of(report, name)][:1] == ["static"]
+    assert [finding.basis for finding in of(report, name)][:1] == ["static"]
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_EXAMPLE if RULES[name].basis == "measured"])
@@ -78,7 +78,7 @@ def test_what_a_rehearsal_can_tell_is_measured(name, project):
     report = rehearsed(project)
 
     static = ("no-lock-timeout", "no-statement-timeout")
-    assert [each.basis for each in of(report, name)][:1] == ["static" if name in static else "measured"]
+    assert [finding.basis for finding in of(report, name)][:1] == ["static" if name in static else "measured"]
 
 
 @pytest.mark.parametrize("name", WITH_RECIPE)

@@ -29,7 +29,7 @@ def orders(database):
 
 def told(report):
     """Return rule, severity and basis of each finding, those left out that are off by default."""
-    off = {each.id for each in collect_rules() if each.severity == "off"}
+    off = {rule.id for rule in collect_rules() if rule.severity == "off"}
     return [
         (finding.rule, finding.severity, finding.basis)
         for finding in report.findings
@@ -267,7 +267,7 @@ def test_with_a_rehearsal_it_is_asked_of_every_statement(files, rehearsed_only):
 
     found = find_findings([reading], select_rules([asking(asked, rehearsed_only=rehearsed_only)]))
 
-    assert [(each.rule, each.line, each.basis) for each in found] == [
+    assert [(finding.rule, finding.line, finding.basis) for finding in found] == [
         ("anything", 1, "measured"),
         ("anything", 2, "measured"),
     ]

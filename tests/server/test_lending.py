@@ -123,11 +123,11 @@ def test_two_commands_share_one_server_and_the_last_one_out_stops_it(project, pg
 def test_two_first_commands_at_once_make_one_server(empty, command):
     both = [command(empty), command(empty)]
 
-    one, other = (each.url() for each in both)
+    one, other = (item.url() for item in both)
 
     assert one == other
     assert ask(one, "SELECT 1") == 1
-    assert [each.end() for each in both] == ["", ""]
+    assert [item.end() for item in both] == ["", ""]
     assert processes_of(empty) == []
 
 
@@ -138,8 +138,8 @@ def test_commands_that_come_and_go_at_once_never_meet_a_stopping_server(project,
         coming = [command(project), command(project)]
         leaving.end()
 
-        assert all(ask(each.url(), "SELECT 1") == 1 for each in coming)
-        assert [each.end() for each in coming] == ["", ""]
+        assert all(ask(item.url(), "SELECT 1") == 1 for item in coming)
+        assert [item.end() for item in coming] == ["", ""]
 
     assert processes_of(project) == []
 

@@ -277,4 +277,4 @@ def test_data_half_made_by_a_killed_command_is_not_taken_for_data(empty, pg, com
     assert half_made
     assert found == 1
     assert gone(empty)
-    assert not [each for each in half_made if each.exists()]
+    assert not [item for item in half_made if item.exists()]

@@ -104,7 +104,7 @@ def test_a_repeated_rehearsal_tells_the_spread(project: Project) -> None:
     assert migration.spread is not None
     assert migration.spread.duration_ms is not None
     assert migration.spread.duration_ms[1] == migration.duration_ms
-    assert "public.s" in [each.relation for each in report.residue]
+    assert "public.s" in [residue_item.relation for residue_item in report.residue]
 
 
 def test_a_failure_ends_the_repeating(project: Project) -> None:

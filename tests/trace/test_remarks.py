@@ -69,7 +69,7 @@ def test_ddl_of_a_hook_on_what_is_held_already_is_said_not_to_be_seen(project: P
 
     _, second = project.rehearse(plugin(after_ddl=alter)).migrations
 
-    assert [each.what for each in second.not_seen] == ["locks of hooks"]
+    assert [unseen.what for unseen in second.not_seen] == ["locks of hooks"]
 
 
 def test_a_copy_keeps_nobody_waiting(project: Project, tmp_path: Path) -> None:

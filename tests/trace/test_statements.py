@@ -265,5 +265,5 @@ class TestAPlanOfSeveral:
             "DO $$ BEGIN EXECUTE format('ALTER TABLE %I ADD y int', 'orders'); END $$;",
         )
 
-        assert [each.what for each in second.not_seen] == ["locks of statements run inside"]
+        assert [unseen.what for unseen in second.not_seen] == ["locks of statements run inside"]
         assert "--in clone" in second.not_seen[0].reason

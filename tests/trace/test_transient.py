@@ -84,7 +84,7 @@ def test_what_may_have_come_and_gone_is_seen_or_said(rehearse: Any, sql: str) ->
     migration = rehearse(UNDONE.format(sql=sql, then="NULL"))
 
     sampled = [lock.relation for lock in migration.locks if lock.transient]
-    said = [each.relation for each in migration.not_seen]
+    said = [item.relation for item in migration.not_seen]
     assert "public.orders" in sampled or "public.orders" in said
 
 
@@ -174,7 +174,7 @@ class TestAPlainRole:
 
         (migration,) = plain.rehearse().migrations
 
-        said = [(each.what, each.reason) for each in migration.not_seen]
+        said = [(unseen.what, unseen.reason) for unseen in migration.not_seen]
         sampled = [lock.relation for lock in migration.locks if lock.seen == "sampled"]
         assert any("this role may not create event triggers" in reason for _, reason in said)
-        assert "public.orders" in [*sampled, *(each.relation for each in migration.not_seen)]
+        assert "public.orders" in [*sampled, *(unseen.relation for unseen in migration.not_seen)]

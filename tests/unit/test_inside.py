@@ -124,7 +124,7 @@ def test_a_body_with_escapes_has_no_lines_to_tell():
 def test_a_string_that_is_executed_is_dynamic():
     found = parse_body(block("LOCK a; EXECUTE 'LOCK b';")).statements
 
-    assert [each.dynamic for each in found] == [False, True]
+    assert [inner_statement.dynamic for inner_statement in found] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_lock_in_a_block_with_exception_that_nobody_saw_is_reported():
 
     missed = find_not_seen(parse_body(sql))
 
-    assert [(each.relation, each.what) for each in missed] == [
+    assert [(unseen.relation, unseen.what) for unseen in missed] == [
         ("jam", "ShareLock"),
         ("larder.jar", "AccessExclusiveLock"),
     ]
@@ -292,7 +292,10 @@ def test_types_that_only_a_server_knows_are_no_obstacle(declared):
 
     found = parse_body(block(body, f"DECLARE {declared}")).statements
 
-    assert [(each.sql, each.in_exception) for each in found] == [("LOCK jam", False), ("LOCK jar", True)]
+    assert [(inner_statement.sql, inner_statement.in_exception) for inner_statement in found] == [
+        ("LOCK jam", False),
+        ("LOCK jar", True),
+    ]
 
 
 def test_fields_of_a_row_are_assigned_to():

@@ -103,7 +103,10 @@ def test_two_files_with_one_class_name_do_not_meet(tmp_path):
 
     classes = [load_migration(script) for script in read_folder(tmp_path)]
 
-    assert [(class_.version, class_.lock_timeout) for class_ in classes] == [("1", "1s"), ("2", "2s")]
+    assert [(migration.version, migration.lock_timeout) for migration in classes] == [
+        ("1", "1s"),
+        ("2", "2s"),
+    ]
 
 
 def test_nothing_is_left_beside_the_file(load, tmp_path):

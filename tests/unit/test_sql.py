@@ -143,7 +143,7 @@ def test_a_position_leads_back_to_its_character(text, data):
     line, column = locate_offset(text, offset)
 
     lines = text.split("\n")
-    assert sum(len(each) + 1 for each in lines[: line - 1]) + column - 1 == offset
+    assert sum(len(item) + 1 for item in lines[: line - 1]) + column - 1 == offset
     assert extract_line(text, line) == lines[line - 1]
 
 

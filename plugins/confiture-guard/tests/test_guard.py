@@ -163,7 +163,7 @@ class TestHours:
     def hours(self, begin_h: int, end_h: int) -> str:
         """Return hours around now, in UTC."""
         now = datetime.now(UTC)
-        return "-".join(f"{now + timedelta(hours=each):%H:00}" for each in (begin_h, end_h))
+        return "-".join(f"{now + timedelta(hours=number):%H:00}" for number in (begin_h, end_h))
 
     def test_inside_the_hours_a_migration_is_let_through(self, database: Database) -> None:
         assert before_ddl(database, {"hours": self.hours(-2, 3)}) == []
