@@ -81,6 +81,67 @@ def assert_rolled_back(answer: Answer, code: int, database: psycopg.Connection[A
     wait_until(lambda: not sessions(database))
 
 
+INTERRUPTING = """\
+import os
+import sys
+
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == os.environ["INTERRUPTED_AT"]:
+        os.kill(os.getpid(), 2)
+
+
+sys.addaudithook(interrupt)
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "confiture.cli.command_line",
+        "confiture.exceptions",
+        "click",
+        "click.types",
+        "confiture.cli.commands",
+        "confiture.cli.context",
+        "attrs",
+        "confiture.config.settings",
+        "confiture.api.operations",
+        "psycopg",
+    ],
+)
+def test_interrupted_in_the_first_moment(sound, database, tmp_path, module):
+    """Signals that arrive while a module is imported: the interpreter tells when, through an audit hook."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    sound.installed.append(tmp_path)
+
+    answer = sound.call_process("status", INTERRUPTED_AT=module)
+
+    assert (answer.code, answer.out, answer.err) == (130, "", "interrupted\n")
+
+
+def test_a_second_interruption_does_not_replace_the_message_of_the_first(sound, database, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        INTERRUPTING.replace('== os.environ["INTERRUPTED_AT"]', 'in ("psycopg", "confiture.logs")')
+    )
+    sound.installed.append(tmp_path)
+
+    answer = sound.call_process("status")
+
+    assert (answer.code, answer.out, answer.err) == (130, "", "interrupted\n")
+
+
+def test_an_interruption_after_the_work_leaves_the_exit_code(sound, database, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit\nimport os\n\natexit.register(os.kill, os.getpid(), 2)\n"
+    )
+    sound.installed.append(tmp_path)
+
+    answer = sound.call_process("status")
+
+    assert (answer.code, answer.out, answer.err) == (0, "1 sound  pending\n", "")
+
+
 @both
 def test_interrupted_while_the_server_works(sound, database, number, code):
     sound.write("2_long.sql", "CREATE TABLE long (i int);\nSELECT pg_sleep(600);")

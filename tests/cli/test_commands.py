@@ -10,7 +10,7 @@ import pytest
 
 from confiture import __version__
 from confiture.cli import main
-from confiture.cli.commands import COMMANDS, confiture
+from confiture.cli.commands import COMMANDS, OTHER_NAMES, confiture
 
 HEAVY = ("psycopg", "structlog", "rich", "importlib.metadata", "tomllib", "postgast", "jinja2", "difflib")
 
@@ -61,6 +61,43 @@ def test_help_lists_every_command_in_order(capsys):
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert [line[0] for line in lines if line[0] in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("group", [[], ["stats"]])
+def test_without_a_command_there_is_help_and_no_error(group, capsys):
+    assert main([*group, "--help"]) == 0
+    asked = capsys.readouterr()
+
+    assert main(group) == 0
+
+    assert capsys.readouterr() == asked
+
+
+@pytest.mark.parametrize(
+    "name, ours",
+    [
+        *((name, "run") for name in ("up", "migrate", "upgrade", "apply", "Up")),
+        *((name, "down") for name in ("rollback", "downgrade", "revert")),
+        ("create", "new"),
+        ("stamp", "baseline"),
+        ("info", "status"),
+    ],
+)
+def test_another_tools_word_is_an_error_that_names_ours(name, ours, capsys):
+    assert main([name]) == 2
+
+    first, hint = capsys.readouterr().err.splitlines()
+    assert first == f"error: there is no command {name!r}"
+    assert hint.startswith("hint: to ")
+    assert hint.endswith(f": confiture {ours}")
+
+
+def test_another_tools_words_are_none_of_ours():
+    words = [word for others in OTHER_NAMES.values() for word in others]
+
+    assert not set(words) & set(COMMANDS)
+    assert set(OTHER_NAMES) <= set(COMMANDS)
+    assert len(words) == len(set(words))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

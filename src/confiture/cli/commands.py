@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from confiture import __version__
+from confiture.exceptions import UsageFault
 
 COMMANDS = {
     "init": "Write a configuration file and a migrations folder.",
@@ -32,6 +33,20 @@ COMMANDS = {
 }
 
 
+OTHER_NAMES = {
+    "init": ("setup", "bootstrap"),
+    "new": ("create", "generate", "make", "make:migration", "makemigrations", "revision", "add"),
+    "status": ("info", "list", "current", "migrations"),
+    "plan": ("preview", "pending"),
+    "run": ("up", "migrate", "upgrade", "apply", "deploy", "update", "up-to", "up-by-one", "latest"),
+    "down": ("rollback", "downgrade", "undo", "revert", "unapply", "down-to"),
+    "verify": ("validate",),
+    "baseline": ("stamp", "mark", "force", "fake", "resolve"),
+    "history": ("log",),
+}
+"""What other tools call our commands, by our name: only to point from one to the other."""
+
+
 class CommandGroup(click.Group):
     """A click group that imports a command only when it is called."""
 
@@ -54,6 +69,7 @@ class CommandGroup(click.Group):
         known = not args or args[0] in COMMANDS or args[0].startswith("-")
         # During shell completion the command may be incomplete, so an unknown word is not an error.
         if not known and not ctx.resilient_parsing:
+            _refuse_other_name(args[0])
             raise click.UsageError(f"there is no command {args[0]!r}{_suggest_nearest(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -61,6 +77,17 @@ class CommandGroup(click.Group):
         """Write the table of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _refuse_other_name(name: str) -> None:
+    """Raise a fault that names our command if ``name`` is what another tool calls it."""
+    for ours, others in OTHER_NAMES.items():
+        if name.lower() in others:
+            does = COMMANDS[ours].rstrip(".")
+            raise UsageFault(
+                f"there is no command {name!r}",
+                hint=f"to {does[0].lower()}{does[1:]}: confiture {ours}",
+            )
 
 
 def _suggest_nearest(name: str) -> str:
@@ -71,8 +98,19 @@ def _suggest_nearest(name: str) -> str:
 
 
 @click.command(
-    cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=CommandGroup,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="confiture", message="%(prog)s %(version)s")
-def confiture() -> None:
+@click.pass_context
+def confiture(ctx: click.Context) -> None:
     """PostgreSQL migrations you can rehearse."""
+    print_help_if_bare(ctx)
+
+
+def print_help_if_bare(ctx: click.Context) -> None:
+    """Print a group's help if no command of it was named, which click by itself makes an error."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

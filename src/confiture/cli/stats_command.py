@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import click
 
+from confiture.cli.commands import print_help_if_bare
 from confiture.cli.context import open_server, read_settings
 from confiture.cli.flags import Flags, database_options
 from confiture.cli.outputs import open_outputs
 
 
-@click.group("stats")
-def command() -> None:
+@click.group("stats", invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Export the statistics that estimates need from production; no row data."""
+    print_help_if_bare(ctx)
 
 
 @command.command("export")
