@@ -61,6 +61,9 @@ def block(body, declare=""):
         ("EXECUTE E'LOCK\\x20a';", ["LOCK a"]),
         ("EXECUTE 'DO $in$ BEGIN LOCK a; END $in$';", ["LOCK a"]),
         ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';", None),
+        ("IF n not /* é */ in (2) THEN LOCK a; END IF;", ["LOCK a"]),
+        ("DECLARE at timestamp with -- UTC\n time zone; BEGIN LOCK a; END;", ["LOCK a"]),
+        ("EXECUTE 'LOCK ' -- two pieces\n 'a';", ["LOCK a"]),
     ],
 )
 def test_statements_are_found_wherever_they_stand(body, found):

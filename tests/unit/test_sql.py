@@ -188,6 +188,9 @@ def test_a_line_past_the_end_is_none():
         ("SELECT E'open\\", (1, 8), "unterminated quoted string"),
         ("COPY t FROM STDIN;\né\tb\n\\.\nSELECT 'é' x y z;", (4, 14), 'syntax error at or near "y"'),
         ("SELECT 1 +", (1, 11), "syntax error at end of input"),
+        ("SELECT 1 NOT /* é */ IN (2);\nSELECT 1 /* a */ + /* b */;", (2, 27), 'at or near ";"'),
+        ("SELECT 1 NOT /* */ IN (2); /* open", (1, 28), "unterminated /* comment"),
+        ("SELECT 'a' /* PostgreSQL refuses it too */\n'b'", (2, 1), "syntax error"),
     ],
 )
 def test_a_syntax_error_names_line_and_column_in_characters(text, where, said):

@@ -110,6 +110,27 @@ def blank_out(text: str) -> str:
     return re.sub(r"[^\n]+", lambda match: " " * len(match.group()), text)
 
 
+def blank_comments(text: str) -> str:
+    """Return a text of the same length with blanks in place of its comments.
+
+    An unclosed comment is kept, and so is a ``/* */`` between two strings: PostgreSQL refuses both.
+    """
+    pieces, done, quoted = list[str](), 0, False
+    comments: list[Token] = []
+    for token in tokenize(text):
+        if token.kind == "comment":
+            comments.append(token)
+        if token.trivial:
+            continue
+        for comment in comments:
+            written = text[comment.start : comment.end]
+            if written.startswith("--") or not (quoted and token.kind == "quoted"):
+                pieces += [text[done : comment.start], blank_out(written)]
+                done = comment.end
+        comments, quoted = [], token.kind == "quoted"
+    return "".join([*pieces, text[done:]])
+
+
 def _find_comment_end(text: str, start: int) -> int:
     depth = 1
     for match in _NESTED.finditer(text, start):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from confiture.exceptions import ConfitureError
-from confiture.sql.lexer import find_statement_start
+from confiture.sql.lexer import blank_comments, find_statement_start
 
 if TYPE_CHECKING:
     from postgast import PgQueryError
@@ -49,21 +49,33 @@ def parse(text: str) -> list[RawStatement]:
     Raises:
         ParseError: The parser rejects the text.
     """
-    import postgast
-    from google.protobuf.message import DecodeError
-
     # libpg_query takes a C string, and would ignore everything after the NUL.
     if "\0" in text:
         raise ParseError("a NUL character", text.index("\0"))
     try:
-        tree = postgast.parse(text)
+        return _locate_statements(text, _parse_tree(text))
+    except ParseError as error:
+        refused = error
+    # PostgreSQL's lexer drops comments; libpg_query's passes them on, so that a comment separates the words
+    # of NOT IN or WITH TIME ZONE, and the pieces of one string. Blanks in its place keep all offsets.
+    bare = blank_comments(text) if "--" in text or "/*" in text else text
+    if bare == text:
+        raise refused
+    return _locate_statements(bare, _parse_tree(bare))
+
+
+def _parse_tree(text: str) -> ParseResult:
+    import postgast
+    from google.protobuf.message import DecodeError
+
+    try:
+        return postgast.parse(text)
     except postgast.PgQueryError as error:
         raise ParseError(_shorten_message(error.message), _find_offset(error)) from None
     except UnicodeEncodeError as error:
         raise ParseError("a character that UTF-8 cannot encode", error.start) from None
     except DecodeError:
-        tree = _parse_deep(text)
-    return _locate_statements(text, tree)
+        return _parse_deep(text)
 
 
 def load_parser() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from confiture.sql.lexer import blank_comments
 from confiture.sql.parser import deparse, find_nodes, read_enum_name, scan_tokens
 
 
@@ -30,7 +31,8 @@ def use_plain_types(node: Any) -> str:
         if option.defname != "as":
             continue
         body = option.arg.list.items[0].string if option.arg.HasField("list") else option.arg.string
-        body.sval = _replace_declared_types(body.sval)
+        # A comment between two words of a type is no obstacle for PL/pgSQL, but for libpg_query.
+        body.sval = _replace_declared_types(blank_comments(body.sval))
     return deparse(changed)
 
 
