@@ -151,6 +151,6 @@ def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | N
 def find_first_name(message: str) -> str | None:
     """Return the first quoted name in a server's message, without its schema."""
     found = re.search(r'"([^"]+)"', message) or re.search(
-        r"(?:function|procedure|type|aggregate) ([\w.]+)", message
+        r"(?:function|procedure|type|aggregate|column) ([\w.]+)", message
     )
     return found.group(1).rsplit(".", 1)[-1] if found else None

@@ -70,7 +70,7 @@ class Runner:
     retries: int
     reconnect: Callable[[], Connection[Any]]
     lock_monitor: LockWaitMonitor
-    explain_as_not_rehearsed: Callable[[BaseException], str | None] = lambda _: None
+    explain_as_not_rehearsed: Callable[[TransactionalAttempt, BaseException], str | None] = lambda *_: None
     _rehearsed_labels: list[str] = field(factory=list)
     _current_attempt: TransactionalAttempt | None = None
 
@@ -103,7 +103,7 @@ class Runner:
             return self._finish(walk)
         if walk.complete and isinstance(error, KeyboardInterrupt):
             return evolve(self._finish(walk), interrupted=error)
-        if reason := self.explain_as_not_rehearsed(error):
+        if reason := self.explain_as_not_rehearsed(walk, error):
             return MigrationResult(
                 evolve(self._build_report(walk, "not_rehearsed", []), reason=reason, hooks=walk.undo_hooks())
             )

@@ -27,7 +27,7 @@ from confiture.ledger.table import Ledger
 from confiture.migrations.prepare import PreparedMigration
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import LedgerRow
-from confiture.models.migration import Migration
+from confiture.models.migration import Migration, Statement
 from confiture.models.report import HookReport, MigrationReport, PluginUse
 from confiture.postgres.locks import HELD_SQL
 from confiture.postgres.session import Session, end_copy, has_open_copy, quote_literal, send
@@ -172,8 +172,18 @@ class TransactionalAttempt:
             statements,
             run_context.observer,
         )
+        if run_context.rolls_back and not migration.transactional and isinstance(migration, SqlMigration):
+            migration.run_statement = walk._run_before_commit
         walk.watch()
         return walk
+
+    def _run_before_commit(self, statement: Statement) -> None:
+        """Run a statement of a no-transaction migration and check deferred constraints, as its commit does.
+
+        Without the check, ALTER TABLE would fail on trigger events that a run has no longer pending.
+        """
+        self.statements.run(statement)
+        send(self.run_context.session.conn, f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL}")
 
     def watch(self) -> None:
         """Let the observer see every statement and hook."""

@@ -30,6 +30,7 @@ _DYNAMIC_QUERY_KEYS = {
     "PLpgSQL_stmt_return_query": "dynquery",
     "PLpgSQL_stmt_open": "dynquery",
 }
+_TRANSACTION_KEYS = ("PLpgSQL_stmt_commit", "PLpgSQL_stmt_rollback")
 _LONGEST_SHOWN_CHARACTERS = 60
 
 
@@ -68,10 +69,17 @@ class FunctionCall:
 
 @frozen
 class ProceduralBody:
-    """The statements and calls found, in the order of the text."""
+    """The statements and calls found, in the order of the text.
+
+    Attributes:
+        statements: Without COMMIT and ROLLBACK, which are PL/pgSQL's own.
+        calls: The functions called.
+        commits_in_exception: True if COMMIT or ROLLBACK is in a block with EXCEPTION, where it fails.
+    """
 
     statements: tuple[InnerStatement, ...] = ()
     calls: tuple[FunctionCall, ...] = ()
+    commits_in_exception: bool = False
 
     @property
     def unknown(self) -> tuple[InnerStatement, ...]:
@@ -89,7 +97,9 @@ def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = 
     """
     reader = _ProceduralReader(lines_from_body)
     reader.read(sql, _TextPosition(1, in_exception), top=True)
-    return ProceduralBody(tuple(reader.statements), tuple(dict.fromkeys(reader.calls)))
+    return ProceduralBody(
+        tuple(reader.statements), tuple(dict.fromkeys(reader.calls)), reader.commits_in_exception
+    )
 
 
 @frozen
@@ -118,6 +128,7 @@ class _ProceduralReader:
     lines_from_body: bool
     statements: list[InnerStatement] = field(factory=list)
     calls: list[FunctionCall] = field(factory=list)
+    commits_in_exception: bool = False
 
     def read(self, text: str, place: _TextPosition, *, top: bool = False) -> None:
         """Read statements; those at the ``top`` are not collected, only what is inside them."""
@@ -194,6 +205,8 @@ class _ProceduralReader:
 
     def _walk_statement(self, key: str, value: dict[str, Any], line: int, place: _TextPosition) -> None:
         line = max(value.get("lineno", line), 1)
+        if key in _TRANSACTION_KEYS and place.in_exception:
+            self.commits_in_exception = True
         dynamic = _DYNAMIC_QUERY_KEYS.get(key)
         if dynamic in value:
             self._read_execute(value[dynamic]["PLpgSQL_expr"]["query"], line, place)

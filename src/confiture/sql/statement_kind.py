@@ -114,14 +114,18 @@ def parse_leniently(sql: str) -> list[RawStatement]:
 
 
 def adds_enum_value(sql: str, value: str) -> bool:
-    """Return True if the text contains ALTER TYPE … ADD VALUE with this value."""
-    for parsed in parse_leniently(sql):
-        if parsed.kind == "alter_enum_stmt":
-            statement = parsed.node.alter_enum_stmt
-            # RENAME VALUE parses to the same node; only RENAME VALUE has an old value.
-            if statement.new_val == value and not statement.old_val:
-                return True
-    return False
+    """Return True if the text contains ALTER TYPE … ADD VALUE with this value, also in a DO block."""
+    from confiture.sql.procedural import parse_body
+
+    nodes = [(parsed.kind, parsed.node) for parsed in parse_leniently(sql)]
+    nodes += [(inner.kind, inner.node) for inner in parse_body(sql).statements if inner.node is not None]
+    # RENAME VALUE parses to the same node; only RENAME VALUE has an old value.
+    return any(
+        kind == "alter_enum_stmt"
+        and node.alter_enum_stmt.new_val == value
+        and not node.alter_enum_stmt.old_val
+        for kind, node in nodes
+    )
 
 
 def reads_transaction_time(sql: str) -> bool:
