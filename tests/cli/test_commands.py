@@ -131,6 +131,8 @@ def test_python_dash_m_is_the_same():
         (["run", "--wait", "-5"], "'-5' is not a time"),
         (["run", "--wait", "nan"], "'nan' is not a time"),
         (["run", "--wait-concurrently", "5 minutes"], "'5 minutes' is not a time"),
+        (["run", "--wait-concurrently", "5"], "5 has no unit; write 5s, 5ms or 5min"),
+        (["run", "--wait-concurrently", "0.5ms"], "'0.5ms' is shorter than PostgreSQL's shortest timeout"),
         (["down", "--steps", "0"], "--steps"),
         (["down", "--steps", "1", "--to", "5"], "cannot both be given"),
         (["run", "--output", "xml"], "there is no format 'xml'"),

@@ -37,7 +37,7 @@ severity = { drop-table = "off" }
 judge_after = "0005"
 max_block = "2s"
 max_duration = "10min"
-max_hook_duration = 1500
+max_hook_duration = "1500ms"
 max_rewritten = "1GB"
 max_wal = "500 MB"
 max_estimated = "1h"
@@ -53,7 +53,7 @@ max_estimated = "1h"
         max_block=Limit(2_000, "2s"),
         max_block_of={"public.orders": Limit(500, "500ms")},
         max_duration=Limit(600_000, "10min"),
-        max_hook_duration=Limit(1_500, "1500"),
+        max_hook_duration=Limit(1_500, "1500ms"),
         max_rewritten=Limit(1_000_000_000, "1GB"),
         max_wal=Limit(500_000_000, "500 MB"),
         max_estimated=Limit(3_600_000, "1h"),
@@ -92,6 +92,8 @@ severity = { b = "error" }
         ),
         ("max_block = true", 'gate.max_block must be a time such as "2s", not a boolean', None),
         ('max_wal = "2s"', "gate.max_wal must be a size such as \"500MB\": '2s' is not a size", None),
+        ("max_block = 5", '5 has no unit; write "5s", "5ms" or "5min"', None),
+        ('max_wal = "64"', '64 has no unit; write "64MB", "64kB" or "64GB"', None),
         ("max_wal = false", 'gate.max_wal must be a size such as "500MB", not a boolean', None),
         ('judge_after = "latest"', "gate.judge_after must be a version: 'latest' is not a version", None),
         (
@@ -122,7 +124,7 @@ def test_an_environments_gate_is_checked_too(gate):
     ("text", "count"),
     [
         ("0", 0),
-        ("512", 512),
+        ("512B", 512),
         ("1kB", 1_000),
         ("1KB", 1_000),
         ("64KiB", 65_536),

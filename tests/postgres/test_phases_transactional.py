@@ -81,10 +81,23 @@ def test_begin_sets_the_timeouts_for_this_transaction(project, database):
         "INSERT INTO seen SELECT current_setting('lock_timeout'), current_setting('statement_timeout')",
     )
 
+    for version, zero in (("3", "lock_timeout = 0"), ("4", "lock_timeout = '0'")):
+        project.write(
+            f"{version}_jam.py",
+            "from confiture.models.migration import Migration\n\n\nclass Jam(Migration):\n"
+            f"    {zero}\n\n    def up(self):\n        self.execute("
+            "\"INSERT INTO seen SELECT current_setting('lock_timeout'), 'none'\")\n",
+        )
+
     report = project.run()
 
     assert report.exit_code == 0
-    assert database.execute("SELECT l, s FROM seen").fetchall() == [("7s", "11min"), ("5s", "0")]
+    assert database.execute("SELECT l, s FROM seen").fetchall() == [
+        ("7s", "11min"),
+        ("5s", "0"),
+        ("0", "none"),
+        ("0", "none"),
+    ]
 
 
 def test_the_statement_timeout_stops_a_statement_and_rolls_back(project, database):

@@ -168,7 +168,7 @@ def test_an_environment_overrides_every_key_and_keeps_the_rest(tmp_path):
         rows = 5
         [env.staging]
         url = "postgresql:///staging"
-        lock_timeout = 250
+        lock_timeout = "250ms"
         [env.staging.plugin.backfill]
         rows = 7
     """
@@ -176,7 +176,7 @@ def test_an_environment_overrides_every_key_and_keeps_the_rest(tmp_path):
     settings = settings_of(tmp_path, text, env="staging")
 
     assert settings.schema == "jam"
-    assert settings.lock_timeout == "250"
+    assert settings.lock_timeout == "250ms"
     assert settings.plugin_tables == {"backfill": {"on_failure": "abort", "rows": 7}}
     assert (settings.url, settings.direct_url) == ("postgresql:///staging", None)
 
@@ -231,6 +231,10 @@ def test_the_line_of_a_key_in_pyproject_is_the_one_in_our_table(tmp_path):
         'plugins = [""]',
         'lock_timeout = "5 seconds"',
         "lock_timeout = -5",
+        "lock_timeout = 5",
+        "lock_wait = 0.5",
+        'wait_concurrently = "5"',
+        'env.prod.statement_timeout = "100us"',
         "lock_timeout = true",
         'statement_timeout = "25d"',
         'lock_wait = "soon"',
@@ -265,9 +269,9 @@ def test_a_value_is_never_shown_for_it_may_be_a_password(tmp_path):
     "text, lock_wait_s, lock_timeout",
     [
         ("", 30.0, "5s"),
-        ('lock_wait = 12\nlock_timeout = "250ms"', 12.0, "250ms"),
-        ('lock_wait = "2min"\nlock_timeout = 1500', 120.0, "1500"),
-        ('lock_wait = "0.5"\nlock_timeout = "10min"', 0.5, "10min"),
+        ('lock_wait = "12s"\nlock_timeout = "250ms"', 12.0, "250ms"),
+        ('lock_wait = "2min"\nlock_timeout = 0', 120.0, "0"),
+        ('lock_wait = "500 ms"\nlock_timeout = "10min"', 0.5, "10min"),
     ],
 )
 def test_times_are_written_as_postgresql_writes_them(tmp_path, text, lock_wait_s, lock_timeout):
@@ -277,7 +281,7 @@ def test_times_are_written_as_postgresql_writes_them(tmp_path, text, lock_wait_s
 
 
 def test_flags_go_before_the_file(tmp_path):
-    text = 'lock_wait = 5\nwait_concurrently = "1s"\nallow_out_of_order = false\n'
+    text = 'lock_wait = "5s"\nwait_concurrently = "1s"\nallow_out_of_order = false\n'
 
     settings = settings_of(
         tmp_path, text, lock_wait_s=9.0, wait_concurrently="2s", allow_out_of_order=True, wait_s=3.0

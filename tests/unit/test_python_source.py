@@ -6,6 +6,7 @@ import pytest
 
 from confiture.exceptions import MigrationFault
 from confiture.migrations.folder import read_folder
+from confiture.migrations.prepare import prepare
 from confiture.migrations.python_file import has_down, load_migration
 
 HEAD = "from confiture.models.migration import Migration\n"
@@ -93,6 +94,24 @@ def test_dataclasses_and_postponed_annotations_work(load):
     )
 
     assert migration.row.key == 1
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ("lock_timeout = '5'", "lock_timeout: 5 has no unit; write 5s, 5ms or 5min"),
+        ("statement_timeout = 0.5", "statement_timeout: 0.5 has no unit; write 0.5s, 0.5ms or 0.5min"),
+        ("lock_timeout = True", "lock_timeout: 'True' is not a time; write 5s, 250ms or 10min"),
+    ],
+)
+def test_a_timeout_that_cannot_be_used_is_refused_before_anything_runs(tmp_path, attribute, message):
+    (tmp_path / "1_fill.py").write_text(HEAD + f"class Fill(Migration):\n    {attribute}\n" + UP)
+
+    with pytest.raises(MigrationFault) as caught:
+        prepare(read_folder(tmp_path), "forward")
+
+    assert caught.value.message == message
+    assert caught.value.file == tmp_path / "1_fill.py"
 
 
 def test_two_files_with_one_class_name_do_not_meet(tmp_path):

@@ -386,6 +386,15 @@ def test_an_ignore_above_a_statement_is_that_statements():
         ("-- confiture:\nSELECT 1", (1, 1), "no directive ''", "the directives are"),
         ("-- confiture: lock_timeout=soon\nSELECT 1", (1, 1), "cannot read", "lock_timeout=5s"),
         ("-- confiture: lock_timeout='; DROP TABLE x\nSELECT 1", (1, 1), "cannot read", "lock_timeout=5s"),
+        (
+            "-- confiture: lock_timeout=5\nSELECT 1",
+            (1, 1),
+            "lock_timeout: 5 has no unit; write 5s, 5ms or 5min",
+            "lock_timeout=5s",
+        ),
+        ("-- confiture: statement_timeout='0.5'\nSELECT 1", (1, 1), "0.5 has no unit", "=10min"),
+        ("-- confiture: lock_timeout=400us\nSELECT 1", (1, 1), "shortest timeout, 1ms", "lock_timeout=5s"),
+        ("-- confiture: lock_timeout=25d\nSELECT 1", (1, 1), "longest timeout, 24 days", "lock_timeout=5s"),
         ("-- confiture: no-transaction please\nSELECT 1", (1, 1), "cannot read", "no-transaction"),
         ("-- confiture: ignore a reason=none\nSELECT 1", (1, 1), "cannot read", 'reason="why"'),
         (

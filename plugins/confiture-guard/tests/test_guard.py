@@ -96,8 +96,6 @@ class TestSettings:
     @pytest.mark.parametrize(
         "key, value, said",
         [
-            ("lock_timeout", "5 parsecs", 'invalid value for parameter "lock_timeout"'),
-            ("statement_timeout", "-3s", "outside the valid range"),
             ("role", "nobody at all", 'role "nobody at all" does not exist'),
         ],
     )
@@ -328,8 +326,10 @@ class TestRefusedConfiguration:
         "config, said, hint",
         [
             ({"role": 5}, "plugin.guard.role must be a string, not a number", "migrations run as"),
-            ({"lock_timeout": 3000}, "plugin.guard.lock_timeout must be a string, not a number", '"3s"'),
-            ({"statement_timeout": ""}, "statement_timeout must be a string, not an empty string", '"15min"'),
+            ({"lock_timeout": 3000}, '3000 has no unit; write "3000s", "3000ms" or', '"3s"'),
+            ({"lock_timeout": "5 parsecs"}, "lock_timeout must be a time such as", '"3s"'),
+            ({"statement_timeout": "-3s"}, "'-3s' is not a time", '"15min"'),
+            ({"statement_timeout": ""}, 'must be a time such as "2s", not an empty string', '"15min"'),
             (
                 {"refuse_replica": "yes"},
                 "refuse_replica must be true or false, not a string",
@@ -353,6 +353,12 @@ class TestRefusedConfiguration:
                 "plugin.guard.busy_after is 'soon', which is no time",
                 '"1min"',
             ),
+            (
+                {"busy_tables": ["x"], "busy_after": "5"},
+                '5 has no unit; write "5s", "5ms" or "5min"',
+                'busy_after = "1min"',
+            ),
+            ({"lock_timeout": "5"}, '5 has no unit; write "5s", "5ms" or "5min"', 'lock_timeout = "2s"'),
             ({"rolle": "x"}, "unknown key 'rolle' in plugin.guard", "did you mean 'role'?"),
         ],
     )

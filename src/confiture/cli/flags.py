@@ -12,7 +12,7 @@ from attrs import fields, frozen
 from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
 from confiture.output import FORMATS, LISTING_FORMATS
-from confiture.units import parse_milliseconds, parse_seconds
+from confiture.units import check_timeout, parse_seconds
 
 CommandFunction = Callable[..., Any]
 
@@ -47,7 +47,7 @@ class Flags(Given):
 def parse_seconds_option(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """Return a time in seconds; a number without a unit is in seconds."""
     try:
-        return None if value is None else parse_seconds(value)
+        return None if value is None else parse_seconds(value, bare_unit="s")
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -55,11 +55,9 @@ def parse_seconds_option(_ctx: click.Context, _param: click.Parameter, value: st
 def _check_postgres_time(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """Return a time in PostgreSQL's notation unchanged, once it is checked."""
     try:
-        if value is not None:
-            parse_milliseconds(value)
+        return None if value is None else check_timeout(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-    return value
 
 
 def _set_log_format(_ctx: click.Context, _param: click.Parameter, value: str | None) -> None:

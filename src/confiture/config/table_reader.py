@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault, UsageFault
-from confiture.units import parse_milliseconds, parse_seconds, parse_size
+from confiture.units import MissingUnit, check_timeout, parse_milliseconds, parse_seconds, parse_size
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -239,18 +239,17 @@ def _read_quantity(parse: Callable[[str], T]) -> Callable[[object], T]:
     """Return a reader of what TOML writes as a string or as a bare number."""
 
     def read(value: object) -> T:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
             raise ValueError
-        return parse(str(value))
+        try:
+            return parse(str(value))
+        except MissingUnit as error:
+            first, second, third = (f'"{way}"' for way in error.ways)
+            raise ValueError(
+                f"{str(value).strip()} has no unit; write {first}, {second} or {third}"
+            ) from None
 
     return read
-
-
-def _read_duration_ms(value: object) -> float:
-    # 10 could be seconds as well as milliseconds: only 0, which is none, needs no unit.
-    if type(value) in (int, float) and value != 0:
-        raise ValueError(f'{value} has no unit; write "{value}s", "{value}ms" or "{value}min"')
-    return _read_quantity(parse_milliseconds)(value)
 
 
 def _read_version(text: str) -> str:
@@ -260,11 +259,6 @@ def _read_version(text: str) -> str:
         parse_version(text)
     except UsageFault as fault:
         raise ValueError(fault.message) from None
-    return text
-
-
-def _read_duration_text(text: str) -> str:
-    parse_milliseconds(text)
     return text
 
 
@@ -288,8 +282,7 @@ COUNT = Kind("a whole number, 0 or more", "0", _read_count)
 POSITIVE = Kind("a whole number above 0", "1", _read_positive)
 TABLE = Kind("a table", "{ … }", _read_table)
 DURATION_MS = Kind('a time such as "2s"', '"2s"', _read_quantity(parse_milliseconds))
-PLUGIN_DURATION_MS = Kind('a time such as "2s"', '"2s"', _read_duration_ms)
-DURATION_TEXT = Kind('a time such as "2s"', '"2s"', _read_quantity(_read_duration_text))
+TIMEOUT = Kind('a time such as "2s"', '"2s"', _read_quantity(check_timeout))
 DURATION_S = Kind('a time such as "30s"', '"30s"', _read_quantity(parse_seconds))
 SIZE_BYTES = Kind('a size such as "500MB"', '"500MB"', _read_quantity(parse_size))
 VERSION = Kind("a version", '"0005"', _read_quantity(_read_version))

@@ -24,7 +24,7 @@ from confiture.hooks.hook_runner import HookRunner, register_own_hooks
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.migration_lock import MigrationLock, build_lock_lost_fault
 from confiture.ledger.table import Ledger
-from confiture.migrations.prepare import PreparedMigration
+from confiture.migrations.prepare import PreparedMigration, check_timeouts
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
@@ -268,11 +268,15 @@ class TransactionalAttempt:
 
         It always sets both, so that a migration does not run with what the one before it has set.
         """
-        lock = self.migration.lock_timeout or self.run_context.lock_timeout
-        statement = self.migration.statement_timeout or self.run_context.statement_timeout or "0"
+        # Checked when the file was read too; an instance may have set others since.
+        check_timeouts(self.migration, self.work.file)
+        lock, statement = self.migration.lock_timeout, self.migration.statement_timeout
+        # Not `or`: a timeout of 0 is none, and not the configured one.
+        lock = self.run_context.lock_timeout if lock is None else str(lock)
+        statement = (self.run_context.statement_timeout or "0") if statement is None else str(statement)
         return (
-            f"SELECT set_config('lock_timeout', {quote_literal(str(lock))}, {str(local).lower()}), "
-            f"set_config('statement_timeout', {quote_literal(str(statement))}, {str(local).lower()});"
+            f"SELECT set_config('lock_timeout', {quote_literal(lock)}, {str(local).lower()}), "
+            f"set_config('statement_timeout', {quote_literal(statement)}, {str(local).lower()});"
         )
 
     def _run_phase(self, phase: HookPhase) -> None:

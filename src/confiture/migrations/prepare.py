@@ -16,6 +16,7 @@ from confiture.migrations.sql_migration import SqlMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, Migration, MigrationFile, SqlScript
+from confiture.units import check_timeout
 
 
 @frozen
@@ -78,7 +79,11 @@ def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[P
 
 
 def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigration:
-    """Prepare a migration object that an application passes in; the first attempt uses that object."""
+    """Prepare a migration object that an application passes in; the first attempt uses that object.
+
+    Raises:
+        MigrationFault: One of its timeouts cannot be used.
+    """
     unused: list[Migration] = [migration]
 
     def make(conn: Connection[Any]) -> Migration:
@@ -89,6 +94,7 @@ def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigr
         return instance
 
     script = _find_script(type(migration))
+    check_timeouts(migration, script.path if script else None)
     return PreparedMigration(
         version=migration.version or (script.version if script else ""),
         name=migration.name or (script.name if script else ""),
@@ -143,6 +149,7 @@ def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigr
     from confiture.migrations.python_file import has_down, load_migration
 
     migration = load_migration(script)
+    check_timeouts(migration, script.path)
     if direction == "backward" and not has_down(migration):
         raise build_no_down_fault(script)
     return PreparedMigration(
@@ -154,6 +161,22 @@ def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigr
         make=lambda conn: migration(connection=conn),
         transactional=migration.transactional,
     )
+
+
+def check_timeouts(migration: Migration | type[Migration], file: Path | None) -> None:
+    """Refuse timeouts of a Python migration that have no unit or that PostgreSQL would reject.
+
+    Raises:
+        MigrationFault: It names the attribute.
+    """
+    for name in ("lock_timeout", "statement_timeout"):
+        value = getattr(migration, name)
+        try:
+            if value is not None:
+                check_timeout(str(value))
+        except ValueError as error:
+            hint = f'write it as {name} = "5s"'
+            raise MigrationFault(f"{name}: {error}", hint=hint, file=file) from None
 
 
 def build_no_down_fault(script: MigrationFile) -> MigrationFault:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from confiture.config.table_reader import (
     COUNT,
+    DURATION_MS,
     FLAG,
     POSITIVE,
     TEXT,
     TEXTS,
+    TIMEOUT,
     Kind,
     TableReader,
     make_choice,
 )
-from confiture.config.table_reader import PLUGIN_DURATION_MS as DURATION_MS
 from confiture.did_you_mean import did_you_mean
 from confiture.plugins.plugin_settings import PluginSettingsFault, names_migration, open_settings
 from confiture.plugins.sidecar import Sidecar, find_sidecar
@@ -30,6 +31,7 @@ __all__ = [
     "POSITIVE",
     "TEXT",
     "TEXTS",
+    "TIMEOUT",
     "Kind",
     "PluginSettingsFault",
     "Sidecar",

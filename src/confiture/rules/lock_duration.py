@@ -107,7 +107,7 @@ def _is_zero(value: str | None) -> bool:
     if value is None:
         return False
     try:
-        return parse_milliseconds(value) == 0
+        return parse_milliseconds(value, bare_unit="ms") == 0
     except ValueError:
         return False
 

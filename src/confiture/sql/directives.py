@@ -11,6 +11,7 @@ from confiture.exceptions import MigrationFault
 from confiture.models.migration import Direction
 from confiture.sql.lexer import blank_out, tokenize
 from confiture.sql.position import SourceFile
+from confiture.units import check_timeout
 
 Ignores = tuple[tuple[str, str | None], ...]
 
@@ -184,9 +185,14 @@ def _add_directive(source: SourceFile, found: Directives, at: int, body: str, in
         raise _build_unknown_fault(source, at, body)
     if getattr(found, timeout["name"]) is not None:
         raise source.build_fault(f"{timeout['name']} is given twice", at, hint="keep one of the two")
+    try:
+        value = check_timeout(timeout["value"])
+    except ValueError as error:
+        hint = f"write it as {_EXAMPLES[timeout['name']]}"
+        raise source.build_fault(f"{timeout['name']}: {error}", at, hint=hint) from None
     if timeout["name"] == "lock_timeout":
-        return evolve(found, lock_timeout=timeout["value"])
-    return evolve(found, statement_timeout=timeout["value"])
+        return evolve(found, lock_timeout=value)
+    return evolve(found, statement_timeout=value)
 
 
 def _parse_name(body: str) -> str:

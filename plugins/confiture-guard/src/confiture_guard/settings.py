@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from confiture.plugins.kit import (
     FLAG,
     TEXT,
     TEXTS,
+    TIMEOUT,
     Kind,
     TableReader,
     did_you_mean,
@@ -29,7 +31,7 @@ CONFIG_KEYS = {
     "busy_tables": "Tables on which no other session may hold a lock for long.",
     "busy_after": 'How long its transaction may have been open: "1min" if not set.',
 }
-SERVER_SETTINGS = ("role", "lock_timeout", "statement_timeout")
+SERVER_SETTINGS = {"role": TEXT, "lock_timeout": TIMEOUT, "statement_timeout": TIMEOUT}
 
 
 @frozen
@@ -62,7 +64,7 @@ def read_settings(config: Mapping[str, Any]) -> GuardSettings:
         PluginSettingsFault: A key is unknown, or its value cannot be used.
     """
     table = open_settings(config, "guard", CONFIG_KEYS)
-    settings = {key: table.get(key, TEXT, None) for key in SERVER_SETTINGS}
+    settings = {key: table.get(key, kind, None) for key, kind in SERVER_SETTINGS.items()}
     return GuardSettings(
         table=table,
         server_settings={key: text for key, text in settings.items() if text is not None},
@@ -70,7 +72,7 @@ def read_settings(config: Mapping[str, Any]) -> GuardSettings:
         window=_read_window(table),
         timezone=table.get("timezone", TEXT, "UTC"),
         busy_tables=table.get("busy_tables", _NAMES, ()),
-        busy_after=table.get("busy_after", TEXT, "1min"),
+        busy_after=table.get("busy_after", _INTERVAL, "1min"),
     )
 
 
@@ -96,6 +98,16 @@ def _read_days(value: object) -> tuple[str, ...]:
     return days
 
 
+def _read_interval(value: object) -> str:
+    text = str(value) if type(value) in (int, float) else TEXT.read(value)
+    # A bare number is in seconds to PostgreSQL, and in milliseconds or minutes to many who write it.
+    if _NUMBER.fullmatch(text):
+        TIMEOUT.read(text.strip())
+    return text
+
+
+_NUMBER = re.compile(r"\s*\d+(\.\d+)?\s*", re.ASCII)
+_INTERVAL = Kind('a time such as "1min"', '"1min"', _read_interval)
 _HOURS = Kind('two times such as "22:00-06:00"', '"22:00-06:00"', _read_hours)
 _DAYS = Kind("a list of days", '["mon", "tue"]', _read_days)
 _NAMES = evolve(TEXTS, example='["public.orders"]')
