@@ -12,7 +12,8 @@ from tests.project import Project
 
 # As the contract writes them down.
 REPORT = (
-    "schema_version mode outcome exit_code server_version rehearsed_on plugins migrations findings residue"
+    "schema_version mode outcome exit_code error server_version rehearsed_on plugins migrations findings"
+    " residue"
 )
 MIGRATION = (
     "version name outcome reason duration_ms rows_affected statements hooks locks rewrites index_builds scans"

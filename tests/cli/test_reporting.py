@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from confiture.cli import main
-from confiture.cli.execute import build_refused_report
 from confiture.cli.flags import Flags
 from confiture.cli.outputs import open_outputs
+from confiture.cli.refusals import build_refused_report
 from confiture.exceptions import MigrationFault, UsageFault
 from tests import published
 from tests.page.samples import everyday
@@ -136,9 +136,10 @@ def test_what_was_refused_is_a_report_too(tmp_path):
 
     found = build_refused_report("run", fault)
 
+    assert found is not None
     assert (found.outcome, found.exit_code, found.migrations) == ("refused", 4, ())
-    assert found.fault is not None
-    assert (found.fault.message, found.fault.line, found.fault.column) == ("no", 3, 4)
+    assert found.error is not None
+    assert (found.error.message, found.error.line, found.error.column) == ("no", 3, 4)
 
 
 def test_at_a_terminal_a_report_is_wrapped_and_elsewhere_it_is_not(capsys, monkeypatch):

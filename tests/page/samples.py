@@ -283,7 +283,7 @@ def odd() -> Report:
         rehearsed_on=ODD,
         plugins=(PluginUse(ODD, ODD, "1"),),
         residue=(Residue(ODD, LONG, ODD, None),),
-        fault=Fault(ODD),
+        error=Fault(ODD),
         verdict=Verdict(False, ODD, ODD),
         notes=(ODD,),
         findings=(Finding(ODD, "warning", ODD, LONG, 1, LONG, ODD, ODD, "static", False, "f"),),
@@ -292,7 +292,7 @@ def odd() -> Report:
 
 def refused() -> Report:
     return Report(
-        "run", "refused", 6, fault=Fault("another run holds the lock", hint="wait for it, or --lock-wait")
+        "run", "refused", 6, error=Fault("another run holds the lock", hint="wait for it, or --lock-wait")
     )
 
 

@@ -273,8 +273,8 @@ def test_a_block_that_commits_one_is_found_out_afterwards(project, maintenance):
 
     maintenance.execute(compose.SQL("DROP ROLE {}").format(compose.Identifier(name)))
     assert (report.exit_code, report.outcome) == (4, "failed")
-    assert report.fault is not None
-    assert name in report.fault.message
+    assert report.error is not None
+    assert name in report.error.message
 
 
 def test_a_python_migration_is_refused_when_it_gets_there(project, maintenance):

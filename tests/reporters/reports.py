@@ -110,7 +110,7 @@ def everything() -> Report:
 def refusal() -> Report:
     """Return what is reported where nothing was begun."""
     fault = Fault("there is no such thing", hint="look", file="migrations/1_jam.sql", line=2, column=3)
-    return Report("dry-run", "refused", 4, fault=fault)
+    return Report("dry-run", "refused", 4, error=fault)
 
 
 def rendered(name: str, told: Report, context: RenderContext = HERE) -> str:
@@ -144,6 +144,6 @@ def hostile(text: str) -> Report:
         outcome="failed",
         exit_code=4,
         migrations=(one,),
-        fault=fault,
+        error=fault,
         verdict=Verdict(False, text, text),
     )

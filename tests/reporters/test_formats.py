@@ -210,7 +210,7 @@ def test_every_format_has_the_same_fingerprints():
 
 
 def test_a_fingerprint_of_a_failure_does_not_follow_its_line():
-    moved = report(migrations=(migration(),), outcome="refused", fault=refusal().fault)
+    moved = report(migrations=(migration(),), outcome="refused", error=refusal().error)
 
     assert [notice.fingerprint for notice in collect_notices(refusal(), HERE)] == [
         notice.fingerprint for notice in collect_notices(moved, HERE) if notice.kind == "failure"

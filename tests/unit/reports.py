@@ -75,6 +75,6 @@ def full() -> Report:
         ),
         residue=(Residue("sequence", "public.s", 1, 2),),
         rehearsed_on="18.1",
-        fault=Fault("everything stopped"),
+        error=Fault("everything stopped"),
         notes=("a note",),
     )

@@ -102,7 +102,7 @@ def test_nothing_to_do_is_said():
 
 
 def test_a_refusal_says_that_nothing_was_begun_and_why():
-    text = render(report(outcome="refused", exit_code=6, fault=Fault("another run", hint="wait")))
+    text = render(report(outcome="refused", exit_code=6, error=Fault("another run", hint="wait")))
 
     assert text == "error: another run\nhint: wait\nrefused: nothing was begun\n"
 

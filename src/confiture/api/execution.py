@@ -326,7 +326,7 @@ class Executor:
             server_version=version,
             rehearsed_on=version if self.mode == "dry-run" else None,
             plugins=self._list_plugin_uses(),
-            fault=Fault("interrupted between two migrations") if between else None,
+            error=Fault("interrupted between two migrations") if between else None,
             migrations=(
                 *(result.report for result in results),
                 *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),

@@ -45,11 +45,12 @@ def command(
     flags: Flags, rehearsal_options: RehearsalOptions, static: bool, add: bool, prune: bool, strict: bool
 ) -> int:
     """Accept current findings so that they no longer fail the gate."""
-    rehearsal_options.check(rehearses=not static)
     wanted, gating = AcceptOptions(static, add, prune), GateOptions(strict=strict, ignores_accepted=True)
     if static:
+        rehearsal_options.check(rehearses=False)
         return _accept_from_files(flags, wanted, gating)
-    return execute(flags, "dry-run", partial(_rehearse_and_accept, flags, rehearsal_options, gating, wanted))
+    work = partial(_rehearse_and_accept, flags, rehearsal_options, gating, wanted)
+    return execute(flags, "dry-run", work, check=partial(rehearsal_options.check, rehearses=True))
 
 
 def _accept_from_files(flags: Flags, options: AcceptOptions, gate_options: GateOptions) -> int:

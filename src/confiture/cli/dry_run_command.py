@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import click
 
 from confiture.cli.flags import Flags, run_options
@@ -16,5 +18,6 @@ from confiture.cli.run_command import rehearse
 @add_gate_flags
 def command(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: GateOptions) -> int:
     """Rehearse the pending migrations: run them, then roll back."""
-    rehearsal_options.check(rehearses=True)
-    return rehearse(flags, rehearsal_options, gate_options)
+    return rehearse(
+        flags, rehearsal_options, gate_options, check=partial(rehearsal_options.check, rehearses=True)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from typing import TYPE_CHECKING
 
 from confiture.cli.context import EMBEDDED_URL, add_extension_hints, load_plugins, open_server, read_settings
@@ -13,10 +14,11 @@ from confiture.cli.flags import Flags
 from confiture.cli.gate_flags import GateOptions, apply_gate, build_rules_judge, choose_scope
 from confiture.cli.outputs import Outputs, open_outputs
 from confiture.cli.progress import ProgressDisplay
+from confiture.cli.refusals import build_refused_report
 from confiture.cli.rehearsal_flags import RehearsalOptions
 from confiture.config.settings import Settings
-from confiture.exceptions import Interrupted, MigrationFault, SourceFault, UserFault
-from confiture.models.report import Fault, Mode, Report
+from confiture.exceptions import Interrupted, SourceFault, UserFault
+from confiture.models.report import Mode, Report
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -24,25 +26,34 @@ if TYPE_CHECKING:
 Operation = Callable[[Settings, "tuple[LoadedPlugin, ...]", "ProgressDisplay | None"], Report]
 
 
-def execute(flags: Flags, mode: Mode, operation: Operation) -> int:
-    """Run the operation, write every report, and return the exit code."""
+def execute(
+    flags: Flags, mode: Mode, operation: Operation, *, check: Callable[[], None] = lambda: None
+) -> int:
+    """Run the operation, write every report, and return the exit code.
+
+    ``check`` refuses flags that do not fit together; that is reported as any other refusal.
+    """
     from confiture.logs import is_json
 
-    with open_outputs(flags) as out:
+    refuse = partial(write_refusal, mode)
+    with open_outputs(flags, refuse) as out:
         try:
+            check()
             report = _run_operation(flags, operation)
-        except UserFault as fault:
-            _write_report(out.drop_text(), build_refused_report(mode, fault))
+        except (Exception, Interrupted) as error:
+            refuse(out, error)
             raise
-        except Interrupted as signal:
-            interruption = Fault(f"{signal}: nothing was begun")
-            _write_report(out.drop_text(), Report(mode, "refused", signal.exit_code, fault=interruption))
-            raise
-        _write_report(out, report)
+        write_report(out, report)
         # At a terminal the text report has just shown the errors; the JSON log has them as events.
         if not out.on_screen and not is_json():
             _say_failures(report)
     return report.exit_code
+
+
+def write_refusal(mode: Mode, out: Outputs, error: BaseException) -> None:
+    """Write every report but the text on stdout: stderr gets the message."""
+    if report := build_refused_report(mode, error):
+        write_report(out.drop_screen_text(), report)
 
 
 def _run_operation(flags: Flags, operation: Operation) -> Report:
@@ -61,7 +72,7 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
         return add_extension_hints(report) if settings.url == EMBEDDED_URL else report
 
 
-def _write_report(out: Outputs, report: Report) -> None:
+def write_report(out: Outputs, report: Report) -> None:
     """Write the report; if the run has failed already, a write error does not replace its exit code."""
     try:
         out.write("report", report)
@@ -69,23 +80,6 @@ def _write_report(out: Outputs, report: Report) -> None:
         if not report.exit_code:
             raise
         say(explain_error(error)[0])
-
-
-def build_refused_report(mode: Mode, fault: UserFault) -> Report:
-    """Return the report of a command that was refused before it began."""
-    place = fault if isinstance(fault, MigrationFault) else None
-    return Report(
-        mode,
-        "refused",
-        fault.exit_code,
-        fault=Fault(
-            fault.message,
-            hint=fault.hint,
-            file=str(place.file) if place and place.file else None,
-            line=place.line if place else None,
-            column=place.column if place else None,
-        ),
-    )
 
 
 def _say_failures(report: Report) -> None:
@@ -96,8 +90,8 @@ def _say_failures(report: Report) -> None:
         if migration.error:
             label = escape_control(f"{migration.version} {migration.name}".rstrip())
             say([f"{label}:", *render_error(migration.error, migration.source_line)])
-    if report.fault:
-        say(render_error(report.fault))
+    if report.error:
+        say(render_error(report.error))
 
 
 def rehearse_pending(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gc
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from confiture.cli.context import read_settings
-from confiture.cli.execute import build_refused_report
+from confiture.cli.execute import write_refusal, write_report
 from confiture.cli.flags import Flags, lint_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
 from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
-from confiture.exceptions import UserFault
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -29,15 +29,16 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
     """Check migration files without a server."""
     # Lint ends soon and exits, so collecting its parse trees would only cost time.
     gc.disable()
-    with open_outputs(flags) as out:
-        settings = read_settings(flags)
+    refuse = partial(write_refusal, "dry-run")
+    with open_outputs(flags, refuse) as out:
         try:
+            settings = read_settings(flags)
             with _load_chosen_plugins(settings, flags) as plugins:
                 report = lint_files(settings, plugins, gate_options, files)
-        except UserFault as fault:
-            out.drop_text().write("report", build_refused_report("dry-run", fault))
+        except Exception as error:
+            refuse(out, error)
             raise
-        out.write("report", report)
+        write_report(out, report)
     # Python runs one more collection at exit even if gc is disabled; frozen objects are exempt from it.
     gc.freeze()
     return report.exit_code

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -105,42 +105,74 @@ class Outputs:
         for file, render in target.appended_files:
             _write(file, call_reporter(target.format, render, value), truncate=False)
 
-    def drop_text(self) -> Outputs:
-        """Return the outputs without text: if a command is refused, stderr has the message."""
-        return Outputs(tuple(target for target in self.targets if target.format != "text"), self.quiet)
+    def drop_screen_text(self) -> Outputs:
+        """Return the outputs without the text on stdout: if a command is refused, stderr has the message."""
+        kept = (target for target in self.targets if target.format != "text" or target.file)
+        return Outputs(tuple(kept), self.quiet)
 
 
 @contextmanager
-def open_outputs(flags: Flags) -> Iterator[Outputs]:
+def open_outputs(
+    flags: Flags, refuse: Callable[[Outputs, UserFault], None] | None = None
+) -> Iterator[Outputs]:
     """Open every file that ``--output`` names.
+
+    If one of them cannot be written, ``refuse`` gets the others and the fault before it is raised.
 
     Raises:
         UsageFault: A format is unknown, a file cannot be opened, or two reports have the same target.
     """
     with ExitStack() as stack:
         targets: list[OutputTarget] = []
+        parsed, faults = _parse_outputs(flags)
         # All values are parsed before the first file is opened: an unknown format creates no file.
-        for format, place, reporter in [_parse_output(wanted, flags) for wanted in flags.output]:
-            new = _open_target(format, place, reporter, stack)
-            if not all(map(new.is_compatible_with, targets)):
-                wanted = f"{format}={place}" if place else format
-                raise UsageFault(f"--output {wanted}: {place or 'stdout'} already takes another report")
-            targets.append(new)
+        for wanted in parsed if refuse or not faults else ():
+            try:
+                targets.append(_open_target(wanted, targets, stack))
+            except UserFault as fault:
+                faults.append(fault)
+        if faults:
+            if refuse:
+                refuse(Outputs(tuple(targets), flags.quiet), faults[0])
+            raise faults[0]
         text = OutputTarget("text")
         if all(map(text.is_compatible_with, targets)):
             targets.insert(0, text)
         yield Outputs(tuple(targets), flags.quiet)
 
 
-def _open_target(
-    format: str, file_name: str | None, reporter: Reporter | None, stack: ExitStack
-) -> OutputTarget:
-    file = stack.enter_context(_open_file(file_name)) if file_name else None
+@frozen
+class _WantedOutput:
+    """One value of ``--output``, parsed; the reporter is ``None`` for text, json and html."""
+
+    format: str
+    file_name: str | None
+    reporter: Reporter | None
+
+
+def _parse_outputs(flags: Flags) -> tuple[list[_WantedOutput], list[UserFault]]:
+    parsed: list[_WantedOutput] = []
+    faults: list[UserFault] = []
+    for wanted in flags.output:
+        try:
+            parsed.append(_parse_output(wanted, flags))
+        except UserFault as fault:
+            faults.append(fault)
+    return parsed, faults
+
+
+def _open_target(wanted: _WantedOutput, others: Sequence[OutputTarget], stack: ExitStack) -> OutputTarget:
+    name = wanted.file_name
+    file = stack.enter_context(_open_file(name)) if name else None
     appended = [
-        (stack.enter_context(_open_file(name, os.O_APPEND)), render)
-        for name, render in _list_appended(reporter)
+        (stack.enter_context(_open_file(appended_name, os.O_APPEND)), render)
+        for appended_name, render in _list_appended(wanted.reporter)
     ]
-    return OutputTarget(format, file, reporter, tuple(appended))
+    target = OutputTarget(wanted.format, file, wanted.reporter, tuple(appended))
+    if not all(map(target.is_compatible_with, others)):
+        value = f"{wanted.format}={name}" if name else wanted.format
+        raise UsageFault(f"--output {value}: {name or 'stdout'} already takes another report")
+    return target
 
 
 def _measure_width(kind: OutputKind) -> dict[str, int]:
@@ -150,15 +182,14 @@ def _measure_width(kind: OutputKind) -> dict[str, int]:
     return {"max_width": shutil.get_terminal_size().columns}
 
 
-def _parse_output(wanted: str, flags: Flags) -> tuple[str, str | None, Reporter | None]:
-    """Parse one ``--output`` value; the reporter is ``None`` for text, json and html."""
+def _parse_output(wanted: str, flags: Flags) -> _WantedOutput:
     format, equals, file = wanted.partition("=")
     reporter = None if format in FORMATS else find_plugin_reporter(wanted, format, flags)
     if format in BUILTIN_FORMATS:
         reporter = load_builtin_reporter(format)
     if equals and not file:
         raise UsageFault(f"--output {wanted}: the file's name is missing", hint=f"--output {format}=FILE")
-    return format, file or None, reporter
+    return _WantedOutput(format, file or None, reporter)
 
 
 def _list_appended(reporter: Reporter | None) -> Iterator[tuple[str, Render]]:
@@ -202,6 +233,10 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         # The reader has closed the pipe. The work is done, and its exit code stays.
         _discard_stdout()
+    except OSError as error:
+        # What is left in the buffer would fail once more at exit, and its code would replace the run's.
+        _discard_stdout()
+        raise UsageFault(f"the report cannot be written to stdout: {error.strerror}") from None
 
 
 def _discard_stdout() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,28 +39,37 @@ def command(
     dump: bool,
 ) -> int:
     """Apply the pending migrations."""
-    if dry_run and dump:
-        raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
-    if gate and gate_options.no_gate:
-        raise click.UsageError("--gate and --no-gate cannot both be given")
-    rehearsal_options.check(rehearses=dry_run or gate)
-    gate_options.check(judges=dry_run or gate)
+
+    def check() -> None:
+        if dry_run and dump:
+            raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
+        if gate and gate_options.no_gate:
+            raise click.UsageError("--gate and --no-gate cannot both be given")
+        rehearsal_options.check(rehearses=dry_run or gate)
+        gate_options.check(judges=dry_run or gate)
+
     if dry_run:
-        return rehearse(flags, rehearsal_options, gate_options)
+        return rehearse(flags, rehearsal_options, gate_options, check=check)
     first = (
         partial(rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options)
         if gate
         else None
     )
-    return execute(flags, "run", partial(_run, to=flags.to, dump=dump, rehearse_first=first))
+    return execute(flags, "run", partial(_run, to=flags.to, dump=dump, rehearse_first=first), check=check)
 
 
-def rehearse(flags: Flags, rehearsal_options: RehearsalOptions, gate_options: GateOptions) -> int:
+def rehearse(
+    flags: Flags,
+    rehearsal_options: RehearsalOptions,
+    gate_options: GateOptions,
+    *,
+    check: Callable[[], None],
+) -> int:
     """Rehearse the pending migrations, apply the gate and return the exit code."""
     work = partial(
         rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
     )
-    return execute(flags, "dry-run", work)
+    return execute(flags, "dry-run", work, check=check)
 
 
 def _run(
@@ -139,6 +149,6 @@ def _add_dump(settings: Settings, report: Report) -> Report:
         dump = write_schema(settings)
     except UserFault as error:
         fault = Fault(error.message, hint=error.hint)
-        return evolve(report, exit_code=error.exit_code, fault=fault)
+        return evolve(report, exit_code=error.exit_code, error=fault)
     word = "wrote" if dump.changed else "not changed:"
     return evolve(report, notes=(*report.notes, f"{word} {shorten_path(dump.file)}"))

@@ -292,7 +292,7 @@ class Report:
         exit_code: The command's exit code.
         server_version: The server's version, such as ``"18.1"``; ``None`` if no server was used.
         rehearsed_on: The version of the server that the rehearsal ran on; ``None`` for a run.
-        fault: The error that stopped the command outside any migration, else ``None``.
+        error: The error that stopped the command outside any migration, else ``None``.
         verdict: The gate's verdict; ``None`` if the gate did not run.
     """
 
@@ -306,7 +306,7 @@ class Report:
     findings: tuple[Finding, ...] = ()
     residue: tuple[Residue, ...] = ()
     schema_version: int = 1
-    fault: Fault | None = None
+    error: Fault | None = None
     notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
 

@@ -15,7 +15,7 @@ from confiture.models.report import Report
 # Written out, not derived from the classes: renaming a field must not change the published schema.
 _KEYS: Mapping[type, str] = {
     Report: (
-        "schema_version mode outcome exit_code server_version rehearsed_on"
+        "schema_version mode outcome exit_code error server_version rehearsed_on"
         " plugins migrations findings residue"
     ),
     model.PluginUse: "name distribution version",

@@ -240,7 +240,7 @@ def render_error(error: Fault, source_line: str | None = None) -> list[str]:
 
 
 def _render_tail(report: Report, max_width: int | None) -> list[str]:
-    fault = render_error(report.fault) if report.fault else []
+    fault = render_error(report.error) if report.error else []
     notes = [escape_control(note) for note in report.notes]
     end = style_good(render_summary(report)) if report.outcome == "ok" else style_bad(render_summary(report))
     ways = [

@@ -70,9 +70,9 @@ def _rank_notice(notice: Notice) -> tuple[bool, int, bool, str, int]:
 
 def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
     names = {migration.version: format_label(migration) for migration in report.migrations}
-    if report.fault:
+    if report.error:
         rule = "refused" if report.outcome == "refused" else "stopped"
-        yield _build_failure(report.fault, rule, None, context)
+        yield _build_failure(report.error, rule, None, context)
     for migration in report.migrations:
         if migration.error:
             rule = "hook-failed" if migration.error.hook else "migration-failed"

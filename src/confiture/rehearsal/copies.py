@@ -133,7 +133,7 @@ def add_copy_notes(report: Report, copy: DatabaseCopy) -> Report:
         hint="check if a migration changed them (a clone does not isolate that) or another session, "
         "and undo the migration's changes",
     )
-    return evolve(report, outcome="failed", exit_code=report.exit_code or 4, fault=report.fault or fault)
+    return evolve(report, outcome="failed", exit_code=report.exit_code or 4, error=report.error or fault)
 
 
 def note_missing_rows(report: Report) -> Report:
