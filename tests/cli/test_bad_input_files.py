@@ -85,14 +85,6 @@ def test_a_file_in_utf16_is_told_how_to_be_converted(refused):
     assert "iconv -f UTF-16" in said
 
 
-@pytest.mark.parametrize("text", ["", "\n \n", "-- only a comment\n", "/* the same */"])
-def test_an_empty_file_is_named(refused, text):
-    said = refused("2_faulty.sql", text)
-
-    assert "2_faulty.sql is empty: it contains no statement" in said
-    assert "hint: " in said
-
-
 def test_a_nul_is_shown_where_it_is(refused):
     said = refused("2_faulty.sql", b"SELECT 1;\nSELECT\0 2;\n")
 
@@ -342,13 +334,22 @@ def test_a_python_migration_that_raises_is_shown_where_and_undone(project: Proje
     assert "public.jam" not in tables(database)
 
 
-def test_a_migration_without_a_way_down_is_told_how_to_have_one(project, database):
-    project.write("1_a.sql", "CREATE TABLE jam (i int)")
+@pytest.mark.parametrize(
+    "name, text, way",
+    [
+        ("1_a.sql", "CREATE TABLE jam (i int)", "`-- migrate:down`"),
+        ("1_a.sql", "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\n\n", "`-- migrate:down`"),
+        ("1.2_a.up.sql", "CREATE TABLE jam (i int)", "write 1.2_a.down.sql; an empty one undoes nothing"),
+        ("1_a.py", MIGRATION + "class A(Migration):\n    def up(self):\n        pass\n", "a down() method"),
+    ],
+)
+def test_a_migration_without_a_way_down_is_told_how_to_have_one(project, database, name, text, way):
+    project.write(name, text)
     project("run")
 
     answer = project("down")
 
     assert answer.code == 4
-    assert "migration 1 a has no down part" in answer.err
-    assert "-- migrate:down" in answer.err
-    assert applied(database) == ["1"]
+    assert "a has no down part" in answer.err
+    assert way in answer.err
+    assert len(applied(database)) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.project import Project, applied, tables
@@ -46,14 +48,14 @@ def test_a_new_python_migration_is_pending(project, flags):
 
 
 @pytest.mark.parametrize("flags", [(), ("--no-transaction",)])
-def test_a_new_sql_migration_asks_to_be_filled_in(project, flags):
-    path = project("new", 'Say "jam" & more', *flags).out.strip()
+def test_a_new_sql_migration_does_nothing_until_it_is_filled_in(project, flags):
+    name = Path(project("new", "later", *flags).out.strip()).name
 
-    answer = project("status")
+    status, ran, undone = project("status"), project("run"), project("down")
 
-    assert answer.code == 4
-    assert f"{path}: " in answer.err
-    assert "is empty: it contains no statement" in answer.err
+    assert (status.code, ran.code, undone.code) == (0, 0, 0)
+    assert "1 pending" in status.out
+    assert f"without a statement, does nothing: {name}" in ran.out
 
 
 def test_status_shows_what_is_applied_and_pending(shop):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
-from confiture.migrations.folder import read_folder
+from confiture.migrations.folder import read_folder, read_text
+from confiture.migrations.prepare import prepare
 
 
 @pytest.fixture
@@ -152,41 +153,50 @@ def test_a_name_that_starts_with_a_digit_must_be_one(folder, name):
 
 
 @pytest.mark.parametrize("content", ["", " \n\t\n", "-- later\n", "/* a /* b */ */ ;;\n"])
-def test_an_empty_file_is_a_fault(folder, content):
+def test_an_empty_file_is_a_migration(folder, content):
     add(folder, "1_a.sql", content)
 
-    with pytest.raises(MigrationFault, match=r"1_a\.sql is empty") as caught:
-        read_folder(folder)
-
-    assert caught.value.file == folder / "1_a.sql"
+    assert [script.text for script in read_folder(folder)] == [content]
 
 
 def test_other_encodings_are_refused_with_place_and_command(folder):
-    add(folder, "1_a.sql", "SELECT 1;\r\nSELECT 'é', '".encode() + "ä".encode("latin-1") + b"';")
+    path = add(folder, "1_a.sql", "SELECT 1;\r\nSELECT 'é', '".encode() + "ä".encode("latin-1") + b"';")
 
     with pytest.raises(MigrationFault, match="is not UTF-8: byte 0xe4") as caught:
-        read_folder(folder)
+        read_text(path)
 
     assert (caught.value.line, caught.value.column) == (2, 14)
     assert caught.value.hint == "convert it: iconv -f LATIN1 -t UTF-8 1_a.sql"
 
 
 def test_utf_16_is_recognized(folder):
-    add(folder, "1_a.sql", "SELECT 1;".encode("utf-16"))
+    path = add(folder, "1_a.sql", "SELECT 1;".encode("utf-16"))
 
     with pytest.raises(MigrationFault, match="is not UTF-8") as caught:
-        read_folder(folder)
+        read_text(path)
 
     assert "iconv -f UTF-16" in (caught.value.hint or "")
 
 
 def test_a_nul_is_refused_with_its_place(folder):
-    add(folder, "1_a.sql", b"SELECT 1;\nSELECT '\0';")
+    path = add(folder, "1_a.sql", b"SELECT 1;\nSELECT '\0';")
 
     with pytest.raises(MigrationFault, match="NUL") as caught:
-        read_folder(folder)
+        read_text(path)
 
     assert (caught.value.line, caught.value.column) == (2, 9)
+
+
+@pytest.mark.parametrize("content", [b"SELECT '\xe9';\n", b"\xff\xfeS\0", b"SELECT '\0';\n"])
+def test_a_folder_is_read_whatever_is_in_a_file_which_may_be_applied(folder, content):
+    """Its checksum is that of its bytes; who prepares it to run is told what is wrong."""
+    add(folder, "1_a.sql", content)
+
+    scripts = read_folder(folder)
+
+    assert [script.checksum for script in scripts] == [hashlib.sha256(content).hexdigest()]
+    with pytest.raises(MigrationFault, match=r"1_a\.sql (is not UTF-8|contains a NUL)"):
+        prepare(scripts, "forward")
 
 
 def test_a_broken_link_is_a_fault_and_no_migration_less(folder):
@@ -222,7 +232,7 @@ def test_a_pipe_is_a_fault_and_never_a_hang(folder):
 
 
 def test_all_faulty_files_are_named_at_once(folder):
-    add(folder, "1_a.sql", b"\xff")
+    (folder / "1_a.sql").symlink_to(folder / "gone")
     add(folder, "2_b.down.sql")
     add(folder, "3x.sql")
     add(folder, "4_a.sql")

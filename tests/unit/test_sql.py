@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from confiture.exceptions import MigrationFault
 from confiture.migrations.folder import read_folder
 from confiture.models.migration import SqlScript, Statement
+from confiture.sql.lexer import find_statement_start
 from confiture.sql.script import (
     extract_line,
     find_transaction_control,
@@ -155,7 +156,7 @@ def test_no_text_ends_in_anything_but_a_script_or_a_fault(text):
         where = (raised.file, bool(raised.message))
     else:
         assert script is not None
-        where = (script.file, bool(script.statements))
+        where = (script.file, bool(script.statements) == (find_statement_start(text) is not None))
 
     assert where == (FILE, True)
 
@@ -207,12 +208,68 @@ def test_an_unclosed_quote_does_not_print_the_rest_of_the_file():
     assert fault.message == 'unterminated quoted string at or near "\'open…"'
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize("text", ["", "-- nothing\n", ";;"])
-def test_a_migration_without_a_statement_is_refused(text):
-    assert "contains no statement" in refused(text).message
+def test_a_file_without_a_statement_has_none(text, direction):
+    assert read(text, direction=direction).statements == ()
+
+
+def test_directives_count_in_a_file_without_a_statement():
+    script = read("-- confiture: no-transaction\n-- confiture: lock_timeout=1s\n/* later */\n")
+
+    assert (script.transactional, script.lock_timeout) == (False, "1s")
 
 
 # Transactions
+
+
+@pytest.mark.parametrize(
+    ("text", "around"),
+    [
+        ("BEGIN; SELECT 1; COMMIT;", "BEGIN in line 1 and COMMIT in line 1"),
+        (
+            "-- é\n;begin  work;\nSELECT 1;;\nEND\nTRANSACTION -- z\n;",
+            "begin work in line 2 and END TRANSACTION in line 4",
+        ),
+        (
+            "\\set ON_ERROR_STOP on\nSTART TRANSACTION;\n-- confiture: lock_timeout=1s\nSELECT 1;\ncommit",
+            "START TRANSACTION in line 2 and commit in line 5",
+        ),
+        ("BEGIN; SELECT 1; COMMIT AND NO CHAIN", "BEGIN in line 1 and COMMIT AND NO CHAIN in line 1"),
+    ],
+)
+@pytest.mark.parametrize("keep_refused", [False, True])
+def test_a_begin_at_the_top_and_a_commit_at_the_end_are_passed_over(text, around, keep_refused):
+    script = read(text, keep_refused=keep_refused)
+
+    assert [statement.sql for statement in script.statements] == ["SELECT 1"]
+    assert script.passed_over == around
+    assert script.transactional
+
+
+def test_a_begin_and_a_commit_with_nothing_between_do_nothing():
+    assert read("BEGIN; COMMIT;").statements == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("BEGIN;\nSELECT 1;", (1, 1)),
+        ("SELECT 1;\nCOMMIT;", (2, 1)),
+        ("SELECT 1;\nBEGIN;\nSELECT 2;\nCOMMIT;", (2, 1)),
+        ("BEGIN;\nSELECT 1;\nCOMMIT;\nSELECT 2;", (1, 1)),
+        ("BEGIN;\nSELECT 1;\nCOMMIT;\nBEGIN;\nSELECT 2;\nCOMMIT;", (3, 1)),
+        ("BEGIN;\nSELECT 1;\nROLLBACK;", (1, 1)),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE;\nSELECT 1;\nCOMMIT;", (1, 1)),
+        ("BEGIN;\nSELECT 1;\nCOMMIT AND CHAIN;", (1, 1)),
+        ("BEGIN;\nSAVEPOINT a;\nCOMMIT;", (2, 1)),
+        ("BEGIN;", (1, 1)),
+        ("COMMIT;\nBEGIN;", (1, 1)),
+        ("-- confiture: no-transaction\nBEGIN;\nSELECT 1;\nCOMMIT;", (2, 1)),
+    ],
+)
+def test_any_other_begin_and_commit_are_refused(text, where):
+    assert place(refused(text)) == where
 
 
 @pytest.mark.parametrize(
@@ -480,14 +537,28 @@ def test_markers_out_of_order_are_refused(text, where):
     assert place(refused(text, divided=True)) == where
 
 
-def test_an_empty_up_is_refused_and_an_empty_down_is_none():
-    assert (
-        "contains no statement" in refused("-- migrate:up\n-- migrate:down\nSELECT 1;", divided=True).message
-    )
-    assert (
-        read_sql_text("-- migrate:up\nSELECT 1;\n-- migrate:down\n", FILE, "backward", divided=True) is None
-    )
-    assert read_sql_text("SELECT 1;", FILE, "backward", divided=True) is None
+def test_an_empty_up_does_nothing():
+    assert read("-- migrate:up\n-- migrate:down\nSELECT 1;", divided=True).statements == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1;", "-- migrate:up\nSELECT 1;", "-- migrate:up\nSELECT 1;\n-- migrate:down\n\n"]
+)
+def test_a_down_that_nobody_wrote_is_none(text):
+    assert read_sql_text(text, FILE, "backward", divided=True) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-- migrate:up\nSELECT 1;\n-- migrate:down\n-- nothing to undo\n",
+        "-- migrate:up\n\n\n-- migrate:down\n\n",
+        "-- migrate:up\n",
+        "-- nothing is done here\n",
+    ],
+)
+def test_a_down_that_has_nothing_to_undo_does_nothing(text):
+    assert read(text, direction="backward", divided=True).statements == ()
 
 
 def test_a_marker_inside_a_string_divides_nothing():
@@ -501,8 +572,7 @@ def test_a_marker_inside_a_string_divides_nothing():
     [
         ({"1_a.sql": "SELECT 1;"}, None),
         ({"1_a.up.sql": "SELECT 1;"}, None),
-        ({"1_a.up.sql": "SELECT 1;\n-- migrate:down\nSELECT 2;"}, None),
-        ({"1_a.up.sql": "SELECT 1;", "1_a.down.sql": "-- nothing"}, None),
+        ({"1_a.up.sql": "SELECT 1;", "1_a.down.sql": "-- nothing"}, ("1_a.down.sql", None, None)),
         ({"1_a.up.sql": "SELECT 1;", "1_a.down.sql": "\nSELECT 3;"}, ("1_a.down.sql", "SELECT 3", 2)),
         ({"1_a.sql": "-- migrate:up\nSELECT 1;\n-- migrate:down\nSELECT 4;"}, ("1_a.sql", "SELECT 4", 4)),
     ],
@@ -514,7 +584,8 @@ def test_the_way_back_is_where_the_file_names_say(tmp_path, files, backward):
 
     down = read_sql(script, "backward")
 
-    assert (down and (down.file.name, down.statements[0].sql, down.statements[0].line)) == backward
+    first = down.statements[0] if down and down.statements else None
+    assert (down and (down.file.name, first and first.sql, first and first.line)) == backward
     assert read_sql(script, "forward") is not None
 
 

@@ -313,6 +313,7 @@ class Executor:
         stopped: BaseException | None = None,
         works: tuple[PreparedMigration, ...] = (),
     ) -> Report:
+        from confiture.migrations.file_notes import note_files
         from confiture.models.report import Fault, MigrationReport, Report
 
         outcome: Outcome = "failed" if stopped else "ok"
@@ -331,4 +332,5 @@ class Executor:
                 *(result.report for result in results),
                 *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),
             ),
+            notes=note_files(work.script for work in works if work.script),
         )

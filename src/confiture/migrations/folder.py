@@ -64,6 +64,31 @@ def read_text(path: Path) -> str:
     Raises:
         MigrationFault: The file cannot be read, is not UTF-8 or contains a NUL character.
     """
+    text = _read_file(path)
+    check_text(path, text)
+    return text
+
+
+def check_text(path: Path, text: str) -> None:
+    """Refuse a file's text that is not UTF-8 or contains a NUL character.
+
+    Raises:
+        MigrationFault: It is such a text.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _build_utf8_fault(path, text, error.start) from None
+    if "\0" in text:
+        raise SourceFile(path, text).build_fault(
+            f"{path.name} contains a NUL character",
+            text.index("\0"),
+            hint="remove it: PostgreSQL accepts no NUL in SQL; check that this is a text file in UTF-8",
+        )
+
+
+def _read_file(path: Path) -> str:
+    """Return the text of a file; a byte that is not UTF-8 becomes a surrogate, which keeps its value."""
     if not path.is_file() and path.exists():
         raise MigrationFault(
             f"{path.name} is not a file",
@@ -79,19 +104,8 @@ def read_text(path: Path) -> str:
             hint="check that the file exists and that you may read it",
             file=path,
         ) from None
-    try:
-        text = data.removeprefix(_BOM).decode()
-    except UnicodeDecodeError as error:
-        raise _build_utf8_fault(path, data, error) from None
     # Git may check the same file out with CRLF on another machine: the checksum must not change.
-    text = text.replace("\r\n", "\n")
-    if "\0" in text:
-        raise SourceFile(path, text).build_fault(
-            f"{path.name} contains a NUL character",
-            text.index("\0"),
-            hint="remove it: PostgreSQL accepts no NUL in SQL; check that this is a text file in UTF-8",
-        )
-    return text
+    return data.removeprefix(_BOM).decode(errors="surrogateescape").replace("\r\n", "\n")
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -146,37 +160,19 @@ def _build_script(group: list[_MigrationFile]) -> MigrationFile:
     return _read_script(ups[0], downs[0] if downs else None)
 
 
-def _is_empty(text: str) -> bool:
-    """Return True if SQL text contains no statement."""
-    # Nearly always the first line that is not a comment shows it, and the lexer need not be imported.
-    for line in map(str.strip, text.split("\n")):
-        if line and not line.startswith("--"):
-            if line[0] not in "/;\\":
-                return False
-            break
-    from confiture.sql.lexer import find_statement_start
-
-    return find_statement_start(text) is None
-
-
 def _read_script(up: _MigrationFile, down: _MigrationFile | None) -> MigrationFile:
-    text = read_text(up.path)
-    python = up.parsed_name.part == "python"
-    if not python and _is_empty(text):
-        raise MigrationFault(
-            f"{up.path.name} is empty: it contains no statement",
-            hint="write one, or delete the file; SELECT 1; is a migration that does nothing",
-            file=up.path,
-        )
+    # What is applied or baselined is never parsed and must not stop anything: what is wrong with a text is
+    # reported when its migration is prepared.
+    text = _read_file(up.path)
     return MigrationFile(
         version=up.parsed_name.version,
         name=up.parsed_name.name,
-        kind="python" if python else "sql",
+        kind="python" if up.parsed_name.part == "python" else "sql",
         path=up.path,
         text=text,
         checksum=hash_text(text),
         down_path=down.path if down else None,
-        down_text=read_text(down.path) if down else None,
+        down_text=_read_file(down.path) if down else None,
     )
 
 
@@ -232,17 +228,17 @@ def _build_missing_up_fault(down: _MigrationFile, ups: list[_MigrationFile]) -> 
     )
 
 
-def _build_utf8_fault(path: Path, data: bytes, error: UnicodeDecodeError) -> MigrationFault:
-    before = data.removeprefix(_BOM)[: error.start].decode().replace("\r\n", "\n")
-    fault = SourceFile(path, before).build_fault(
-        f"{path.name} is not UTF-8: byte 0x{error.object[error.start]:02x}", len(before)
+def _build_utf8_fault(path: Path, text: str, offset: int) -> MigrationFault:
+    byte = text[offset].encode(errors="surrogateescape")
+    fault = SourceFile(path, text[:offset]).build_fault(
+        f"{path.name} is not UTF-8: byte 0x{byte.hex()}", offset
     )
     # Windows PowerShell writes UTF-16; any other text that is not UTF-8 can be read as LATIN1.
-    wide = data.startswith(_UTF_16_BOMS)
+    wide = text[:2].encode(errors="surrogateescape") in _UTF_16_BOMS
     fault.hint = f"convert it: iconv -f {'UTF-16' if wide else 'LATIN1'} -t UTF-8 {path.name}"
     return fault
 
 
 def hash_text(text: str) -> str:
     """Return the checksum of a file or a statement: the SHA-256 of its UTF-8, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

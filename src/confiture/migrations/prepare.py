@@ -11,7 +11,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.exceptions import MigrationFault, MigrationFaults
-from confiture.migrations.folder import hash_text, read_text
+from confiture.migrations.folder import check_text, hash_text, read_text
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.ledger import LedgerEntry
@@ -62,11 +62,7 @@ def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[P
     faults: list[MigrationFault] = []
     for script in scripts:
         try:
-            prepared.append(
-                _prepare_python(script, direction)
-                if script.kind == "python"
-                else _prepare_sql(script, direction)
-            )
+            prepared.append(_prepare(script, direction))
         except MigrationFaults as several:
             faults += several.faults
         except MigrationFault as fault:
@@ -76,6 +72,13 @@ def prepare(scripts: tuple[MigrationFile, ...], direction: Direction) -> tuple[P
     if faults:
         raise faults[0]
     return tuple(prepared)
+
+
+def _prepare(script: MigrationFile, direction: Direction) -> PreparedMigration:
+    check_text(script.path, script.text)
+    if direction == "backward" and script.down_path is not None:
+        check_text(script.down_path, script.down_text or "")
+    return _prepare_python(script, direction) if script.kind == "python" else _prepare_sql(script, direction)
 
 
 def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigration:
@@ -181,8 +184,11 @@ def check_timeouts(migration: Migration | type[Migration], file: Path | None) ->
 
 def build_no_down_fault(script: MigrationFile) -> MigrationFault:
     """Return the fault for a migration that cannot be undone."""
-    return MigrationFault(
-        f"migration {script.label} has no down part",
-        hint=f"write {script.path.name.split('.')[0]}.down.sql, a `-- migrate:down` part, or a down() method",
-        file=script.path,
-    )
+    name = script.path.name
+    if script.kind == "python":
+        way = "write a down() method"
+    elif name.endswith(".up.sql"):
+        way = f"write {name.removesuffix('.up.sql')}.down.sql; an empty one undoes nothing"
+    else:
+        way = "write what undoes it below a line `-- migrate:down`; a comment there says that nothing does"
+    return MigrationFault(f"migration {script.label} has no down part", hint=way, file=script.path)

@@ -125,6 +125,7 @@ class SqlScript:
         lock_timeout: The value of ``-- confiture: lock_timeout=…``, else ``None``.
         statement_timeout: The value of ``-- confiture: statement_timeout=…``, else ``None``.
         ignores: The rules that are ignored in the whole file.
+        passed_over: The BEGIN and COMMIT around the statements that are not sent, with their lines.
     """
 
     file: Path
@@ -133,3 +134,4 @@ class SqlScript:
     lock_timeout: str | None = None
     statement_timeout: str | None = None
     ignores: tuple[tuple[str, str | None], ...] = ()
+    passed_over: str = ""

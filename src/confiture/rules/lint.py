@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
-from confiture.migrations.folder import read_folder, read_text
+from confiture.migrations.folder import check_text, read_folder, read_text
 from confiture.migrations.version import parse_filename
 from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
@@ -35,6 +35,7 @@ def read_script(script: MigrationFile, root: Path) -> ParsedMigration:
     Raises:
         MigrationFault: The file does not parse.
     """
+    check_text(script.path, script.text)
     if script.kind == "python":
         return read_python(script, root)
     # Statements that a run would refuse, such as COMMIT, are kept: rules report them with the safer way.

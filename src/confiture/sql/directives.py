@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 
 from confiture.exceptions import MigrationFault
 from confiture.models.migration import Direction
-from confiture.sql.lexer import blank_out, tokenize
+from confiture.sql.lexer import blank_out, find_statement_start, tokenize
 from confiture.sql.position import SourceFile
 from confiture.units import check_timeout
 
@@ -62,10 +62,13 @@ class DirectionSection:
     Attributes:
         text: As long as the file, with blanks in place of the other direction.
         transactional: ``False`` with dbmate's ``transaction:false``.
+        unwritten: True for a down part with nothing below its marker, as ``confiture new`` writes it, if
+            there is something to undo. A comment there is enough to say that nothing needs undoing.
     """
 
     text: str
     transactional: bool = True
+    unwritten: bool = False
 
 
 def read_directives(source: SourceFile, text: str, spans: Sequence[tuple[int, int]]) -> Directives:
@@ -101,7 +104,9 @@ def read_section(source: SourceFile, text: str, direction: Direction) -> Directi
     (up, _), down = marks[0], marks[1][0] if len(marks) > 1 else len(text)
     if direction == "forward":
         return DirectionSection(text[:down], transactional[0])
-    return DirectionSection(text[:up] + blank_out(text[up:down]) + text[down:], transactional[-1])
+    below = text[down:].removeprefix(marks[-1][1].group())
+    unwritten = not below.strip() and find_statement_start(text[up:down]) is not None
+    return DirectionSection(text[:up] + blank_out(text[up:down]) + text[down:], transactional[-1], unwritten)
 
 
 def _find_markers(text: str) -> list[tuple[int, re.Match[str]]]:
@@ -153,6 +158,8 @@ def _parse_transaction_option(source: SourceFile, at: int, options: str | None) 
 
 def _find_statement_below(source: SourceFile, at: int, spans: Sequence[tuple[int, int]]) -> int:
     """Return the index of the statement below a directive, which must be alone on its line."""
+    if not spans and _has_own_line(source.text, at):
+        return 0
     for index, (start, end) in enumerate(spans):
         if at < start and _has_own_line(source.text, at):
             return index

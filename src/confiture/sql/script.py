@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from confiture.models.migration import Direction, MigrationFile, SqlScript, Statement
-from confiture.sql.directives import Directives, read_directives, read_section
-from confiture.sql.lexer import strip_trailing_comments
+from confiture.sql.directives import DirectionSection, Directives, read_directives, read_section
+from confiture.sql.lexer import find_statement_start, strip_trailing_comments
 from confiture.sql.parser import ParseError, RawStatement, parse
 from confiture.sql.position import SourceFile, extract_line, locate_offset, locate_server_position
 from confiture.sql.psql import PlainSql, build_command_fault, find_variable_fault, strip_psql
-from confiture.sql.transaction_block import find_transaction_refusal, find_transaction_words
+from confiture.sql.transaction_block import find_transaction_refusal, find_transaction_words, is_plain_pair
 
 if TYPE_CHECKING:
     from confiture.exceptions import MigrationFault
@@ -63,7 +63,7 @@ def read_sql_text(
     divided: bool = False,
     keep_refused: bool = False,
 ) -> SqlScript | None:
-    """Return the statements of a text; ``None`` if the direction is backward and there are none.
+    """Return the statements of a text, which may be none; ``None`` if a divided text has no way back.
 
     With ``divided``, ``-- migrate:up`` and ``-- migrate:down`` divide the text; without these markers all of
     it is forward. With ``keep_refused``, statements that cannot run as a migration are kept for the rules.
@@ -74,19 +74,24 @@ def read_sql_text(
     source = SourceFile(file, text)
     plain = strip_psql(source)
     part = read_section(source, plain.text, direction) if divided else None
-    if divided and part is None and direction == "backward":
+    # Where nothing is done there is nothing to undo.
+    if divided and part is None and direction == "backward" and find_statement_start(plain.text) is not None:
         return None
     if part is not None:
         plain = evolve(plain, text=part.text)
     found = _parse_file(source, plain.text)
-    if not found and direction == "backward":
+    if part is not None and part.unwritten:
         return None
-    if not found:
-        raise _build_empty_fault(source)
-    directives = read_directives(source, plain.text, [(parsed.start, parsed.end) for parsed in found])
-    if part is not None and not part.transactional:
-        directives = evolve(directives, transactional=False)
-    return _build_script(source, plain, found, directives, keep_refused)
+    inner = _drop_plain_pair(found)
+    directives = _read_directives(source, plain, part, inner)
+    if not directives.transactional and inner is not found:
+        inner = found
+        directives = _read_directives(source, plain, part, inner)
+    script = _build_script(source, plain, inner, directives, keep_refused)
+    if inner is found:
+        return script
+    first, last = (_describe_place(source, parsed) for parsed in (found[0], found[-1]))
+    return evolve(script, passed_over=f"{first} and {last}")
 
 
 def split_statements(sql: str) -> tuple[str, ...]:
@@ -112,11 +117,23 @@ def find_transaction_control(sql: str) -> str | None:
     return next(filter(None, words), None)
 
 
-def _build_empty_fault(source: SourceFile) -> MigrationFault:
-    return source.build_fault(
-        f"{source.file.name} contains no statement to apply",
-        hint="write one, or delete the file; SELECT 1; is a migration that does nothing",
-    )
+def _drop_plain_pair(found: list[RawStatement]) -> list[RawStatement]:
+    """Return the statements without a BEGIN at the top and a COMMIT at the end."""
+    if len(found) > 1 and found[0].kind == found[-1].kind == "transaction_stmt":
+        return found[1:-1] if is_plain_pair(found[0].node, found[-1].node) else found
+    return found
+
+
+def _read_directives(
+    source: SourceFile, plain: PlainSql, part: DirectionSection | None, found: list[RawStatement]
+) -> Directives:
+    directives = read_directives(source, plain.text, [(parsed.start, parsed.end) for parsed in found])
+    return directives if part is None or part.transactional else evolve(directives, transactional=False)
+
+
+def _describe_place(source: SourceFile, parsed: RawStatement) -> str:
+    line, _ = locate_offset(source.text, parsed.start)
+    return f"{' '.join(_extract_sql(source.text, parsed).split())} in line {line}"
 
 
 def _build_script(

@@ -53,6 +53,19 @@ def find_transaction_words(kind: str, node: Node, sql: str) -> str | None:
     return first
 
 
+def is_plain_pair(first: Node, last: Node) -> bool:
+    """Return True if two statements are a BEGIN and a COMMIT without options."""
+    from postgast.pg_query_pb2 import TRANS_STMT_BEGIN, TRANS_STMT_COMMIT, TRANS_STMT_START
+
+    begin, commit = first.transaction_stmt, last.transaction_stmt
+    return (
+        begin.kind in (TRANS_STMT_BEGIN, TRANS_STMT_START)
+        and not begin.options
+        and commit.kind == TRANS_STMT_COMMIT
+        and not commit.chain
+    )
+
+
 def find_transaction_refusal(kind: str, node: Node) -> NotInTransaction | None:
     """Return the refusal of a statement that cannot run in a transaction block, or may not; else ``None``."""
     judge = _CHECKS.get(kind)

@@ -1,0 +1,32 @@
+"""Say what is odd about files that are taken as they are: no statement, or a BEGIN and COMMIT around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from confiture.models.migration import SqlScript
+
+_MOST_NAMED = 3
+
+
+def note_files(scripts: Iterable[SqlScript]) -> tuple[str, ...]:
+    """Return a note on the files without a statement, and one on those with BEGIN and COMMIT around them."""
+    # `redo` runs both directions of one file.
+    listed = list({script.file.name: script for script in scripts}.values())
+    empty = [script.file.name for script in listed if not script.statements and not script.passed_over]
+    wrapped = [script for script in listed if script.passed_over]
+    notes = []
+    if empty:
+        notes.append(
+            f"without a statement, {'does' if len(empty) == 1 else 'do'} nothing: {_format_names(empty)}"
+        )
+    if wrapped:
+        what = wrapped[0].passed_over if len(wrapped) == 1 else "BEGIN and COMMIT"
+        names = _format_names([script.file.name for script in wrapped])
+        notes.append(f"passed over {what} of {names}: confiture begins and commits the transaction itself")
+    return tuple(notes)
+
+
+def _format_names(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
