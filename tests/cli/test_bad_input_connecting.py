@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from confiture.exceptions import ConnectionFault
 from tests.cli.servers import PASSWORD, announcing, asking_for_a_password, nobody, with_password
 from tests.project import Project, applied, tables
 
@@ -85,6 +86,39 @@ def test_a_url_that_is_none_is_three_and_shows_how_one_is_written(sound, url):
     assert answer.code == 3
     assert "postgresql://user@host:5432/name" in answer.err
     assert "s3" not in answer.err
+
+
+@pytest.mark.parametrize("key", ["--url", "CONFITURE_DATABASE_URL", "DATABASE_URL", "url", "direct_url"])
+@pytest.mark.parametrize("url", ["postgresql://u:a@s3cr3t@localhost/x", "postgresql://u@localhost:s3cr3t/x"])
+def test_a_password_that_was_not_escaped_is_not_sent_and_not_shown(project, key, url):
+    """A no-transaction migration is what needs ``direct_url``."""
+    project.write("1_jam.sql", "-- confiture: no-transaction\nCREATE TABLE jam (i int)")
+    good, arguments, environ = project.url, ["run", "-v", "--output", "json=report.json"], {}
+    if key == "--url":
+        arguments += ["--url", url]
+    elif key.isupper():
+        project.url, environ = "", {key: url}
+    else:
+        project.url = ""
+        project.configure(
+            f"url = '{good}'\ndirect_url = '{url}'" if key == "direct_url" else f"url = '{url}'"
+        )
+
+    answer = project(*arguments, **environ)
+
+    assert answer.code == 3
+    assert "%40 for @" in answer.err
+    assert "s3cr3t" not in answer.out + answer.err + (project.folder / "report.json").read_text()
+
+
+@pytest.mark.parametrize("how", ["url", "direct_url"])
+def test_embedded_through_the_python_api_says_that_only_commands_start_it(project, how):
+    project.write("1_jam.sql", "-- confiture: no-transaction\nCREATE TABLE jam (i int)")
+
+    with pytest.raises(ConnectionFault, match="only commands start the embedded one") as caught:
+        project.run(**{how: "embedded:"})
+
+    assert "postgresql://user@host:5432/name" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("version, shown", [("13.14", "13"), ("9.6.24", "9")])

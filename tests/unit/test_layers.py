@@ -26,7 +26,7 @@ ARROWS = {
     "plugins": "config confiture did_you_mean exceptions hooks migrations models sql",
     "confiture": "hooks",
     "hooks": "exceptions logs models postgres sql",
-    "postgres": "config exceptions models server sql",
+    "postgres": "config did_you_mean exceptions models server sql",
     "config": "did_you_mean exceptions migrations units",
     "migrations": "exceptions models sql units",
     "sql": "exceptions models units",

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault
+from confiture.postgres.database_url import URL_HINT, check_url
 from confiture.postgres.session import fetch_rows
 
 OLDEST_SUPPORTED = 14
@@ -32,17 +33,17 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
         ConnectionFault: The server cannot be reached, refuses the connection or is too old.
     """
     url = (settings.direct_url if direct else None) or settings.url or ""
+    if url:
+        check_url(url)
     deadline = time.monotonic() + settings.wait_s
     while True:
         try:
             # By default psycopg prepares a statement after executing it five times. A transaction pooler may
             # send the next execution to another server connection, where it does not exist.
             conn = psycopg.connect(_complete_url(url), autocommit=True, prepare_threshold=None)
-        except psycopg.ProgrammingError as error:
-            raise ConnectionFault(
-                "libpq does not understand the database URL",
-                hint="write postgresql://user@host:5432/name, or key=value pairs",
-            ) from error
+        except psycopg.ProgrammingError:
+            # Not chained: the message may quote a part of the URL.
+            raise ConnectionFault("libpq does not understand the database URL", hint=URL_HINT) from None
         except psycopg.OperationalError as error:
             if time.monotonic() >= deadline or not _may_be_starting(error):
                 raise _build_unreachable_fault(error) from error
