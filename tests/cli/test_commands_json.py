@@ -19,7 +19,9 @@ MIGRATION = (
     "version name outcome reason duration_ms rows_affected statements hooks locks rewrites index_builds scans"
     " blocks long_blocks not_seen error estimate"
 )
-STATEMENT = "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks not_rehearsed"
+STATEMENT = (
+    "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks notices not_rehearsed"
+)
 HOOK = "phase plugin hook outcome duration_ms rows_affected stats locks"
 LOCK = "relation kind mode blocks held_ms transient seen"
 ERROR = "sqlstate message detail hint file line column phase hook"

@@ -34,7 +34,8 @@ KEYS = {
     "migration": "version name outcome reason duration_ms rows_affected statements hooks locks rewrites"
     " index_builds scans blocks long_blocks not_seen error estimate",
     "statement": "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks"
-    " not_rehearsed",
+    " notices not_rehearsed",
+    "notice": "severity message",
     "hook": "phase plugin hook outcome duration_ms rows_affected stats locks",
     "lock": "relation kind mode blocks held_ms transient seen",
     "index_build": "index table new",

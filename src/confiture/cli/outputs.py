@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confiture.cli.context import read_settings
 from confiture.cli.error_messages import wants_colour
@@ -53,14 +53,15 @@ class OutputTarget:
     def _real_path(self) -> str | None:
         return os.path.realpath(str(self.file.name)) if self.file else None
 
-    def render(self, kind: OutputKind, value: Any) -> str:
-        """Return the text of the report."""
+    def render(self, kind: OutputKind, value: Any, *, verbose: bool = False) -> str:
+        """Return the text of the report; with ``verbose``, text shows what it else leaves out."""
         if self.reporter is not None:
             return call_reporter(self.reporter.name, self.reporter.render, value)
         render = load_renderer(self.format, kind)
+        more = {"verbose": True} if verbose and self.format == "text" and kind == "report" else {}
         if self.format == "text" and self.file is None:
-            return render(value, colour=wants_colour(sys.stdout), **_measure_width(kind))
-        return render(value)
+            return render(value, colour=wants_colour(sys.stdout), **_measure_width(kind), **more)
+        return render(value, **more)
 
 
 @frozen
@@ -70,10 +71,12 @@ class Outputs:
     Attributes:
         targets: The reports, in the order of the flags.
         quiet: True to leave out the text on stdout.
+        verbose: True to show in text what it else leaves out.
     """
 
     targets: tuple[OutputTarget, ...]
     quiet: bool = False
+    verbose: bool = False
 
     @property
     def on_screen(self) -> bool:
@@ -99,16 +102,16 @@ class Outputs:
 
     def _write(self, target: OutputTarget, kind: OutputKind, value: object) -> None:
         if target.file is not None:
-            _write(target.file, target.render(kind, value))
+            _write(target.file, target.render(kind, value, verbose=self.verbose))
         elif target.format != "text" or not self.quiet:
-            _print(target.render(kind, value))
+            _print(target.render(kind, value, verbose=self.verbose))
         for file, render in target.appended_files:
             _write(file, call_reporter(target.format, render, value), truncate=False)
 
     def drop_screen_text(self) -> Outputs:
         """Return the outputs without the text on stdout: if a command is refused, stderr has the message."""
         kept = (target for target in self.targets if target.format != "text" or target.file)
-        return Outputs(tuple(kept), self.quiet)
+        return evolve(self, targets=tuple(kept))
 
 
 @contextmanager
@@ -133,12 +136,12 @@ def open_outputs(
                 faults.append(fault)
         if faults:
             if refuse:
-                refuse(Outputs(tuple(targets), flags.quiet), faults[0])
+                refuse(Outputs(tuple(targets), flags.quiet, flags.verbose), faults[0])
             raise faults[0]
         text = OutputTarget("text")
         if all(map(text.is_compatible_with, targets)):
             targets.insert(0, text)
-        yield Outputs(tuple(targets), flags.quiet)
+        yield Outputs(tuple(targets), flags.quiet, flags.verbose)
 
 
 @frozen

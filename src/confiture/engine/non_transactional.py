@@ -75,7 +75,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 try:
                     self._run_phase_alone(HookPhase.BEFORE_VALIDATION)
                     self._run_phase_alone(HookPhase.BEFORE_DDL)
-                    self.run_migration()
+                    with self.statements.listen():
+                        self.run_migration()
                     self._run_phase_alone(HookPhase.AFTER_DDL)
                     self._verify_alone()
                     self._run_phase_alone(HookPhase.AFTER_VALIDATION)

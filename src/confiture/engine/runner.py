@@ -261,7 +261,7 @@ class Runner:
             duration_ms=attempt.duration_ms,
             rows_affected=attempt.statements.rows_affected,
             hooks=tuple(attempt.hook_runner.reports),
-            warnings=(*attempt.hook_runner.warnings, *warnings),
+            warnings=(*attempt.statements.warnings, *attempt.hook_runner.warnings, *warnings),
             file=str(attempt.work.file) if attempt.work.file else None,
         )
         return attempt.measure(report)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from psycopg import Connection, Cursor
 from confiture.engine.observer import NoObserver, Observer
 from confiture.models.migration import Statement
 from confiture.models.report import StatementReport
+from confiture.postgres.server_messages import ServerMessages
 
 _COUNTED_COMMANDS = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
@@ -33,6 +34,7 @@ class StatementRunner:
         running: Line and text of the statement that runs now.
         wrap_python_statement: Context manager around each statement of a Python migration.
         observer: Observes each statement.
+        warnings: Warnings of the server that belong to no statement in ``reports``.
     """
 
     conn: Connection[Any]
@@ -45,12 +47,32 @@ class StatementRunner:
         nullcontext()
     )
     observer: Observer = field(factory=NoObserver)
+    warnings: list[str] = field(factory=list)
+    _messages: ServerMessages = field(init=False)
     _cpu_wait: CpuWait = field(init=False)
     _cpu_wait_ms: float | None = None
 
     @_cpu_wait.default
     def _find_cpu_wait(self) -> CpuWait:
         return CpuWait.find(self.conn)
+
+    @_messages.default
+    def _make_messages(self) -> ServerMessages:
+        return ServerMessages(self.conn)
+
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        """Keep what the server says inside the block: with its statement, or in ``warnings``."""
+        with self._messages.listen():
+            try:
+                yield
+            finally:
+                # Of a statement that failed, or that a Python migration ran on its connection itself.
+                self._keep_warnings()
+
+    def _keep_warnings(self) -> None:
+        new = (message.message for message in self._messages.take() if message.is_warning)
+        self.warnings += (f"the server warned: {text}" for text in new)
 
     @property
     def rows_affected(self) -> int:
@@ -103,7 +125,10 @@ class StatementRunner:
         return cursor
 
     def _begin(self, line: int | None, sql: str) -> float:
+        self._keep_warnings()
         self.observer.before_statement(sql)
+        # An event trigger of the user's may speak when the tracer creates its own.
+        self._messages.take()
         self.running = line, sql
         self._cpu_wait_ms = self._cpu_wait.read_ms()
         # Last: neither the observer's preparations nor reading /proc count as the statement's time.
@@ -114,14 +139,22 @@ class StatementRunner:
     ) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
+        messages = self._messages.take()
         waited_ms = _compute_wait_ms(self._cpu_wait_ms, self._cpu_wait.read_ms(), duration_ms)
         plan, rows = self.observer.read_plan(cursor) if explained else (None, _read_row_count(cursor))
         self.reports.append(
             StatementReport(
-                line=line, sql=sql, duration_ms=duration_ms, rows=rows, plan=plan, cpu_wait_ms=waited_ms
+                line=line,
+                sql=sql,
+                duration_ms=duration_ms,
+                rows=rows,
+                notices=messages,
+                plan=plan,
+                cpu_wait_ms=waited_ms,
             )
         )
         self.observer.after_statement(sql, duration_ms)
+        self._messages.take()
 
 
 def _compute_wait_ms(before_ms: float | None, after_ms: float | None, most_ms: float) -> float | None:

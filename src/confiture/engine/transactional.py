@@ -204,7 +204,8 @@ class TransactionalAttempt:
                 self._prepare_transaction()
                 self._run_phase(HookPhase.BEFORE_VALIDATION)
                 self._run_phase(HookPhase.BEFORE_DDL)
-                self.run_migration()
+                with self.statements.listen():
+                    self.run_migration()
                 self._run_phase(HookPhase.AFTER_DDL)
                 self._validate()
                 self._run_phase(HookPhase.AFTER_VALIDATION)

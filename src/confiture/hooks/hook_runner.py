@@ -17,6 +17,7 @@ from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
 from confiture.postgres.locks import read_changed_relations
+from confiture.postgres.server_messages import ServerMessages
 from confiture.postgres.session import Session
 
 OWN_HOOK_LISTS = {
@@ -84,8 +85,12 @@ class HookRunner:
             observer=self.observer,
         )
         self.manager.guard = guard
+        messages = ServerMessages(session.conn)
         try:
-            results = getattr(self.manager.hook, phase.spec)(conn=session.conn, context=self.context, **more)
+            with messages.listen():
+                results = getattr(self.manager.hook, phase.spec)(
+                    conn=session.conn, context=self.context, **more
+                )
             if guard.fatal_error:
                 # A plugin's wrapper may have caught it; it stops the migration all the same.
                 raise guard.fatal_error
@@ -93,6 +98,11 @@ class HookRunner:
             # Also after a failure: the report shows what ran, and a retry asks which hooks had begun.
             self.reports += guard.reports
             self.warnings += guard.warnings
+            self.warnings += (
+                f"the server warned in {phase.spec}: {message.message}"
+                for message in messages.take()
+                if message.is_warning
+            )
             self.begun_hooks += guard.begun_hooks
             self.local_settings |= guard.local_settings
         # pluggy gives a list, but a wrapper may return anything in its place.

@@ -104,6 +104,24 @@ class Unavailable:
 
 
 @frozen
+class ServerMessage:
+    """What the server said while it executed a statement.
+
+    Attributes:
+        severity: PostgreSQL's word, in English: ``WARNING``, ``NOTICE``, ``INFO``, ``LOG`` or ``DEBUG``.
+        message: The message, with its detail and hint on further lines.
+    """
+
+    severity: str
+    message: str
+
+    @property
+    def is_warning(self) -> bool:
+        """True if every report shows it; the others are for ``-v``."""
+        return self.severity == "WARNING"
+
+
+@frozen
 class StatementReport:
     """The effects of one statement.
 
@@ -114,6 +132,7 @@ class StatementReport:
         lock_wait_ms: The part of ``duration_ms`` spent waiting for locks; ``None`` if not measured.
         rows: The row count in the command tag of INSERT, UPDATE, DELETE, MERGE, COPY, else ``None``.
         wal_bytes: WAL written by the whole cluster during the step; ``None`` if not measured.
+        notices: What the server said while it ran.
         not_rehearsed: Why it could not be rehearsed, else ``None``.
         reasons: Why each relation was rewritten, by name, if PostgreSQL reports it.
         plan: With ``--explain``, PostgreSQL's query plan as JSON.
@@ -135,6 +154,7 @@ class StatementReport:
     index_builds: tuple[IndexBuild, ...] = ()
     scans: tuple[str, ...] = ()
     locks: tuple[Lock, ...] = ()
+    notices: tuple[ServerMessage, ...] = ()
     not_rehearsed: str | None = None
     reasons: dict[str, str] = Factory(dict)
     plan: Any = None

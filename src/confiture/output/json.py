@@ -24,9 +24,11 @@ _KEYS: Mapping[type, str] = {
         " scans blocks long_blocks not_seen error estimate"
     ),
     model.StatementReport: (
-        "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks not_rehearsed"
+        "line sql duration_ms lock_wait_ms rows wal_bytes rewrites index_builds scans locks notices"
+        " not_rehearsed"
     ),
     model.HookReport: "phase plugin hook outcome duration_ms rows_affected stats locks",
+    model.ServerMessage: "severity message",
     model.Lock: "relation kind mode blocks held_ms transient seen",
     model.Spread: "runs duration_ms held_ms",
     model.IndexBuild: "index table new",

@@ -61,11 +61,11 @@ _LONG_BLOCK_LABEL = "long block: "
 _MAX_RESIDUES = 10
 
 
-def render_run(report: Report, max_width: int | None = None) -> list[str]:
+def render_run(report: Report, max_width: int | None = None, *, verbose: bool = False) -> list[str]:
     """Return the report as lines: each migration, the findings, and the result."""
     return [
         *_render_head(report),
-        *_render_migrations(report, max_width),
+        *_render_migrations(report, max_width, verbose=verbose),
         *render_findings(report),
         *_render_tail(report, max_width),
     ]
@@ -87,7 +87,7 @@ def _format_plugins(plugins: Sequence[PluginUse]) -> str:
     return f"{'plugin' if len(plugins) == 1 else 'plugins'} {names}"
 
 
-def _render_migrations(report: Report, max_width: int | None) -> list[str]:
+def _render_migrations(report: Report, max_width: int | None, *, verbose: bool) -> list[str]:
     titles = (
         align_columns([_build_title(migration) for migration in report.migrations])
         if report.migrations
@@ -98,7 +98,8 @@ def _render_migrations(report: Report, max_width: int | None) -> list[str]:
         lines += [
             title,
             *indent_lines(
-                _render_details(migration, report.mode, max_width and max_width - _INDENT), _INDENT
+                _render_details(migration, report.mode, max_width and max_width - _INDENT, verbose=verbose),
+                _INDENT,
             ),
         ]
     return [*lines, ""] if lines else []
@@ -122,7 +123,9 @@ def _describe_work(migration: MigrationReport) -> str:
     return ", ".join(parts)
 
 
-def _render_details(migration: MigrationReport, mode: Mode, max_width: int | None) -> list[str]:
+def _render_details(
+    migration: MigrationReport, mode: Mode, max_width: int | None, *, verbose: bool
+) -> list[str]:
     lines = _render_long_blocks(migration, max_width)
     if mode == "dry-run":
         lines += render_table(migration, max_width)
@@ -132,6 +135,7 @@ def _render_details(migration: MigrationReport, mode: Mode, max_width: int | Non
     if migration.reason and migration.outcome != "pending":
         lines.append(f"reason: {escape_control(migration.reason)}")
     lines += _render_not_seen(migration)
+    lines += _render_server_messages(migration, verbose=verbose)
     lines += [f"{style_notable('warning:')} {escape_control(warning)}" for warning in migration.warnings]
     lines += [
         f"after the commit, not called now: {escape_control(callback)}" for callback in migration.on_commit
@@ -222,6 +226,22 @@ def _render_not_seen(migration: MigrationReport) -> list[str]:
         f"{escape_control(unseen.reason)}"
         for unseen in migration.not_seen
     ]
+
+
+def _render_server_messages(migration: MigrationReport, *, verbose: bool) -> list[str]:
+    """Return the server's warnings, and with ``verbose`` its notices, each with the statement's line."""
+    lines: list[str] = []
+    for statement in migration.statements:
+        for message in statement.notices:
+            if message.is_warning or verbose:
+                word, style = escape_control(message.severity).lower(), style_notable
+                label = f"{word}:" if statement.line is None else f"{word} of line {statement.line}:"
+                first, *more = escape_lines(message.message)
+                lines += [
+                    f"{(style if message.is_warning else style_quiet)(label)} {first}",
+                    *indent_lines(more, 2),
+                ]
+    return lines
 
 
 def render_error(error: Fault, source_line: str | None = None) -> list[str]:

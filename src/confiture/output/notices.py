@@ -24,7 +24,7 @@ class Notice:
     Attributes:
         kind: ``unseen``: something could not be rehearsed or observed.
         rule: The rule of a finding; else ``migration-failed``, ``hook-failed``, ``refused``, ``stopped``,
-            ``not-rehearsed`` or ``not-seen``.
+            ``server-warning``, ``not-rehearsed`` or ``not-seen``.
         message: The problem, on one or more lines.
         migration: Version and name; empty if the notice concerns no single migration.
         file: Relative to the repository; ``None`` if there is no file.
@@ -35,7 +35,7 @@ class Notice:
         fingerprint: Identifies the notice; the same in every report format and after its line moves.
     """
 
-    kind: Literal["finding", "failure", "unseen"]
+    kind: Literal["finding", "failure", "warning", "unseen"]
     rule: str
     severity: Severity
     message: str
@@ -77,6 +77,7 @@ def _list_notices(report: Report, context: RenderContext) -> Iterator[Notice]:
         if migration.error:
             rule = "hook-failed" if migration.error.hook else "migration-failed"
             yield _build_failure(migration.error, rule, migration, context)
+        yield from _build_server_warnings(migration, context)
         yield from _build_not_rehearsed(migration, context)
         yield from (_build_not_seen(unseen, migration, context) for unseen in migration.not_seen)
     for finding in report.findings:
@@ -125,6 +126,21 @@ def _build_failure(
         fault.line,
         fault.column,
     )
+
+
+def _build_server_warnings(migration: MigrationReport, context: RenderContext) -> Iterator[Notice]:
+    for statement in migration.statements:
+        for message in statement.notices:
+            if message.is_warning:
+                yield Notice(
+                    "warning",
+                    "server-warning",
+                    "warning",
+                    f"the server warned: {_escape_lines(message.message)}",
+                    format_label(migration),
+                    _format_file(migration.file, context),
+                    statement.line,
+                )
 
 
 def _build_not_rehearsed(migration: MigrationReport, context: RenderContext) -> Iterator[Notice]:

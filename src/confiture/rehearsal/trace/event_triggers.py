@@ -17,6 +17,7 @@ from attrs import define, field
 from psycopg import Connection
 from psycopg.errors import Diagnostic
 
+from confiture.postgres.server_messages import TRACER_PREFIX
 from confiture.postgres.session import quote_literal, send
 from confiture.rehearsal.trace.snapshot import FACT_COLUMNS, OWN_LOCKS_SQL, Snapshot
 
@@ -48,7 +49,7 @@ class EventTriggerTracer:
     reasons: dict[int, str] = field(factory=dict)
     unfinished_commands: int = 0
     refusal: str | None = None
-    _token: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
+    _token: str = field(factory=lambda: f"{TRACER_PREFIX}{secrets.token_hex(8)}")
     _installed: bool = False
 
     @contextmanager
