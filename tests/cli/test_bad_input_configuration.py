@@ -110,6 +110,58 @@ def test_an_unknown_plugin_of_the_configuration_is_two_and_names_the_nearest(sou
     assert tables(database) == []
 
 
+PLUM = "from confiture import hookimpl\n\n\n@hookimpl\ndef cleanup():\n    pass\n"
+
+
+@pytest.mark.parametrize("command", ["run", "dry-run", "plan", "status", "history", "lint", "rules", "dump"])
+def test_a_table_of_a_plugin_that_is_not_installed_is_two_and_names_the_nearest(sound, database, command):
+    sound.install("plum", PLUM)
+    sound.configure("\n[plugin.plumm]\nrows = 5\n")
+
+    answer = sound(command)
+
+    assert answer.code == 2
+    assert "confiture.toml:2: there is a table for the plugin 'plumm', which is not installed" in answer.err
+    assert "did you mean 'plum'? pip install the package that provides it, or remove " in answer.err
+    assert "[plugin.plumm] in confiture.toml" in answer.err
+    assert tables(database) == []
+
+
+def test_a_table_of_an_environment_counts_where_that_environment_is_used(sound):
+    (sound.folder / "pyproject.toml").write_text("[tool.confiture.env.prod.plugin.fig]\nrows = 5\n")
+
+    plain, prod = sound("status"), sound("status", "--env", "prod")
+
+    assert (plain.code, prod.code) == (0, 2)
+    assert "pyproject.toml:1: there is a table for the plugin 'fig'" in prod.err
+    assert "remove [tool.confiture.plugin.fig] in pyproject.toml" in prod.err
+
+
+def test_a_table_of_a_plugin_that_is_not_installed_hinders_neither_the_list_nor_a_run_without_plugins(sound):
+    sound.configure("[plugin.fig]\nrows = 5\n")
+
+    listed, run = sound("plugins", "--output", "json"), sound("run", "--no-plugins")
+
+    assert (listed.code, run.code) == (0, 0)
+    (fig,) = [plugin for plugin in listed.json["plugins"] if plugin["name"] == "fig"]
+    assert fig["state"] == "broken"
+    assert fig["faults"] == ["plugin 'fig' has a table of settings and is not installed"]
+
+
+@pytest.mark.parametrize(
+    "file, prefix", [("confiture.toml", ""), ("pyproject.toml", "tool.confiture.")], ids=["own", "shared"]
+)
+def test_a_hint_names_the_table_as_the_file_at_hand_has_it(sound, file, prefix):
+    (sound.folder / file).write_text(f'[{prefix}gate]\nmax_wal = "1B"\n')
+
+    gate, env = sound("dry-run"), sound("run", "--env", "prod")
+
+    assert gate.code == 1
+    assert f"raise the limit: [{prefix}gate] in {file}" in gate.out
+    assert env.code == 2
+    assert f"hint: write [{prefix}env.prod] in {file}, or choose another --env" in env.err
+
+
 def test_the_url_is_looked_for_flag_first_then_variables_then_file(sound, database_url):
     nowhere = "postgresql:///nowhere?host=/nosuch"
     sound.configure(f"url = '{nowhere}'\n")

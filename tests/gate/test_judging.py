@@ -125,7 +125,7 @@ def test_a_limit_is_told_to_be_raised_and_not_to_be_ignored():
     report = judge_report(rehearsal(migration(statement())), policy(max_duration="5ms"))
 
     assert report.verdict is not None
-    assert report.verdict.next_step == "split the migration, or raise the limit in [tool.confiture.gate]"
+    assert report.verdict.next_step == "split the migration, or raise the limit: [gate] in confiture.toml"
 
 
 def test_what_passes_with_warnings_says_so():

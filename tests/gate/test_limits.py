@@ -226,8 +226,8 @@ def test_raising_a_limit_never_fails_more(statements: list[StatementReport], lim
     made = migration(*statements, duration_ms=100.0)
 
     def failing(most: int) -> set[tuple[str, str | None]]:
-        times = dict.fromkeys(("max_block", "max_duration", "max_hook_duration"), most)
-        sizes = dict.fromkeys(("max_rewritten", "max_wal"), most)
+        times = dict.fromkeys(("max_block", "max_duration", "max_hook_duration"), f"{most}ms")
+        sizes = dict.fromkeys(("max_rewritten", "max_wal"), f"{most}B")
         return {(finding.rule, finding.relation) for finding in over(made, **times, **sizes)}
 
     assert failing(limit + more) <= failing(limit)

@@ -23,13 +23,21 @@ if TYPE_CHECKING:
 EMBEDDED_URL = "embedded:"
 
 
-def read_settings(flags: Flags) -> Settings:
+def read_settings(flags: Flags, *, checks_tables: bool = True) -> Settings:
     """Return the settings; a migrations folder below the working directory is relative to it.
+
+    Without ``checks_tables`` or with ``--no-plugins``, a plugin's table may be there without the plugin.
 
     Raises:
         ConfitureError: The configuration or a flag is not valid.
     """
     settings = load_settings(flags)
+    # Only where there is a table: reading what is installed takes as long as all the rest of a command.
+    if settings.plugin_tables and checks_tables and not flags.no_plugins:
+        from confiture.plugins.find import find_plugins
+        from confiture.plugins.plugin_tables import check_tables
+
+        check_tables(settings.plugin_tables, find_plugins(), settings.file)
     return evolve(settings, migrations=Path(shorten_path(str(settings.migrations))))
 
 

@@ -126,6 +126,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
     Raises:
         ConfigurationFault: The file of accepted findings cannot be read or parsed.
     """
+    from confiture.config.config_file import name_table
     from confiture.gate.judge import judge_report
     from confiture.rules.lint import show_path
 
@@ -141,6 +142,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
             if migration.file
         },
         only_report=gate_options.no_gate,
+        table=name_table(settings.file, "gate"),
     )
 
 

@@ -31,7 +31,8 @@ def _list_plugins(flags: Flags, in_order: bool) -> int:
     from confiture.plugins.inventory import list_plugins
 
     with open_outputs(flags) as out:
-        settings = read_settings(flags)
+        # A table without its plugin is listed as broken; this command is where its fault sends people.
+        settings = read_settings(flags, checks_tables=in_order)
         if in_order:
             out.write("order", _read_hook_order(settings, flags))
         else:

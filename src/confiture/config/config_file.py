@@ -48,6 +48,13 @@ class ConfigFile:
         return ConfigurationFault(f"{self.locate(where)}: {message}", hint=hint)
 
 
+def name_table(file: Path | None, *where: str) -> str:
+    """Return a table as the file at hand has it: ``[tool.confiture.gate] in pyproject.toml``."""
+    name = file.name if file else "confiture.toml"
+    prefix = ("tool", "confiture") if name == "pyproject.toml" else ()
+    return f"[{'.'.join((*prefix, *where))}] in {name}"
+
+
 def find_file(start: Path) -> ConfigFile | None:
     """Return the configuration of ``start``, or of the nearest folder above that has one.
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from attrs import Factory, field, frozen
 
-from confiture.config.config_file import ConfigFile, Table, find_file
+from confiture.config.config_file import ConfigFile, Table, find_file, name_table
 from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
 from confiture.config.gate_policy import Policy, merge_gate
 from confiture.config.table_reader import TableReader
@@ -149,7 +149,7 @@ def _refuse_env(env: str, file: ConfigFile | None, known: tuple[str, ...]) -> Us
             hint="create one: confiture init",
         )
     those = f"it has {', '.join(known)}" if known else "it has no [env] at all"
-    hint = f"add [env.{env}] to {file.path.name}, or choose another --env"
+    hint = f"write {name_table(file.path, 'env', env)}, or choose another --env"
     return UsageFault(f"--env {env}: {file.path.name} has no [env.{env}]; {those}", hint=hint)
 
 

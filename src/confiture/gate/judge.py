@@ -26,6 +26,7 @@ def judge_report(
     accepted: Collection[str] = (),
     files: Mapping[str, str] = NO_FILES,
     only_report: bool = False,
+    table: str = "[gate] in confiture.toml",
 ) -> Report:
     """Add the exceeded limits, the ignored findings, the verdict and the exit code to a report.
 
@@ -38,6 +39,7 @@ def judge_report(
         accepted: The fingerprints of accepted findings.
         files: The file of each version, spelled as in findings.
         only_report: True if the verdict must not change the exit code.
+        table: Where the policy is written, for the next step.
     """
     # A failed rehearsal measured only the part that ran, so its totals cannot be held against limits.
     over = (
@@ -53,7 +55,7 @@ def judge_report(
     return evolve(
         marked,
         exit_code=1 if failing and not only_report else 0,
-        verdict=build_verdict(findings, failing, policy, only_report=only_report),
+        verdict=build_verdict(findings, failing, policy, only_report=only_report, table=table),
     )
 
 
@@ -101,7 +103,12 @@ _MAX_PLACES = 3
 
 
 def build_verdict(
-    findings: Collection[Finding], failing: Sequence[Finding], policy: Policy, *, only_report: bool = False
+    findings: Collection[Finding],
+    failing: Sequence[Finding],
+    policy: Policy,
+    *,
+    only_report: bool = False,
+    table: str = "[gate] in confiture.toml",
 ) -> Verdict:
     """Return the gate's verdict and the user's next step."""
     if failing:
@@ -109,7 +116,7 @@ def build_verdict(
         return Verdict(
             False,
             f"gate: {result} ({_count_by_severity(failing)}): {_list_places(failing)}",
-            _suggest_next_step(failing),
+            _suggest_next_step(failing, table),
         )
     if policy.fail_on == "never":
         return Verdict(True, 'gate: passed (fail_on = "never")')
@@ -137,7 +144,7 @@ def _format_place(finding: Finding) -> str:
     return where if finding.line is None else f"{where}:{finding.line}"
 
 
-def _suggest_next_step(failing: Sequence[Finding]) -> str:
+def _suggest_next_step(failing: Sequence[Finding], table: str) -> str:
     limits = [finding for finding in failing if finding.rule.startswith("limit-")]
     others = [finding for finding in failing if finding not in limits]
     steps = []
@@ -148,5 +155,5 @@ def _suggest_next_step(failing: Sequence[Finding]) -> str:
             f'suppress the finding above the statement: -- confiture: ignore {others[0].rule} reason="…"'
         )
     if limits:
-        steps.append("split the migration, or raise the limit in [tool.confiture.gate]")
+        steps.append(f"split the migration, or raise the limit: {table}")
     return "; or ".join(steps)

@@ -22,7 +22,8 @@ def list_plugins(settings: Settings) -> tuple[PluginStatus, ...]:
     found = find_plugins()
     clashes = find_name_clashes(found)
     installed = (_make_status(candidate, configured, clashes, settings) for candidate in found)
-    return tuple(sorted((*installed, *_list_missing(configured, found)), key=lambda plugin: plugin.name))
+    missing = _list_missing(configured, tuple(settings.plugin_tables), found)
+    return tuple(sorted((*installed, *missing), key=lambda plugin: plugin.name))
 
 
 def _make_status(
@@ -42,10 +43,11 @@ def _make_status(
     )
 
 
-def _list_missing(configured: tuple[str, ...], found: tuple[FoundPlugin, ...]) -> Iterator[PluginStatus]:
+def _list_missing(
+    configured: tuple[str, ...], tables: tuple[str, ...], found: tuple[FoundPlugin, ...]
+) -> Iterator[PluginStatus]:
     installed = {candidate.name for candidate in found}
-    for name in configured:
+    for name in dict.fromkeys((*configured, *tables)):
         if name not in installed:
-            yield PluginStatus(
-                name, "", "", "broken", faults=(f"plugin {name!r} is configured, but not installed",)
-            )
+            how = "is configured, but" if name in configured else "has a table of settings and is"
+            yield PluginStatus(name, "", "", "broken", faults=(f"plugin {name!r} {how} not installed",))
