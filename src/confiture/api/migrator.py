@@ -147,7 +147,10 @@ class Migrator:
             if session.nested:
                 _check_callers_constraints(self.connection)
             session.remember()
-            yield runner
+            try:
+                yield runner
+            finally:
+                session.release_leftovers()
 
 
 def _check_connection(session: Session, work: PreparedMigration) -> None:

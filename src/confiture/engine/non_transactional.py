@@ -69,7 +69,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         try:
             with self.register_hooks(), session.keep_idle():
                 # For the session: a local setting would end with the first transaction.
-                send(session.conn, self.timeouts_sql(local=False))
+                session.begin_migration(self.timeouts_sql(local=False))
                 self.run_context.step_observer.begin()
                 self._checkpoints = self._read_checkpoints()
                 try:
@@ -329,7 +329,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             yield
         finally:
             if not self.run_context.session.lost:
-                send(conn, self.timeouts_sql(local=False))
+                send(conn, f"SELECT {self.timeouts_sql(local=False)}")
 
     def _drop_invalid(self, left: tuple[str, ...], error: LockNotAvailable) -> None:
         """Drop the invalid index that CONCURRENTLY left after a lock timeout, so that it can be retried."""

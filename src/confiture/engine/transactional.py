@@ -254,10 +254,10 @@ class TransactionalAttempt:
         the only sure sign of one: the transaction id tells nothing, since PostgreSQL assigns none before
         the first write.
         """
-        conn = self.run_context.session.conn
-        query = self.observer.opening_sql(shared=self._shares_transaction)
-        timeouts, *answers = send(
-            conn, f"SAVEPOINT {self._sentinel}; {self.timeouts_sql(local=True)} {query}"
+        timeouts, *answers = self.run_context.session.begin_migration(
+            self.timeouts_sql(local=True),
+            self.observer.opening_sql(shared=self._shares_transaction),
+            savepoint=f"SAVEPOINT {self._sentinel};",
         )
         self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), timeouts[0], strict=True))
         self.observer.begin(
@@ -265,7 +265,7 @@ class TransactionalAttempt:
         )
 
     def timeouts_sql(self, *, local: bool) -> str:
-        """Return SQL that sets this migration's timeouts, for the transaction or for the session.
+        """Return SELECT items that set this migration's timeouts, for the transaction or for the session.
 
         It always sets both, so that a migration does not run with what the one before it has set.
         """
@@ -276,8 +276,8 @@ class TransactionalAttempt:
         lock = self.run_context.lock_timeout if lock is None else str(lock)
         statement = (self.run_context.statement_timeout or "0") if statement is None else str(statement)
         return (
-            f"SELECT set_config('lock_timeout', {quote_literal(lock)}, {str(local).lower()}), "
-            f"set_config('statement_timeout', {quote_literal(statement)}, {str(local).lower()});"
+            f"set_config('lock_timeout', {quote_literal(lock)}, {str(local).lower()}), "
+            f"set_config('statement_timeout', {quote_literal(statement)}, {str(local).lower()})"
         )
 
     def _run_phase(self, phase: HookPhase) -> None:

@@ -1,19 +1,20 @@
 """Decide whose connection and whose transaction it is, and restore a caller's connection.
 
 *Ours*: confiture opened the connection and may reset everything on it. *The caller's*: an application
-passed it in; its settings, cursors and temporary tables are restored one by one, and a transaction that it
-began is left for it to end. *Lost*: the connection is closed, broken or in the middle of a command.
+passed it in; its settings, cursors and temporary tables are restored one by one, its prepared statements,
+advisory locks and channels stay, and a transaction that it began is left for it to end. *Lost*: the
+connection is closed, broken or in the middle of a command.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from attrs import define, field
+from attrs import define, field, frozen
 from psycopg import Connection, Cursor
 from psycopg.pq import ExecStatus, PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
@@ -60,6 +61,37 @@ class CallerState:
     identity: dict[str, str]
     temporary: tuple[int, ...]
     cursors: frozenset[str]
+    leftovers: Leftovers
+
+
+@frozen
+class Leftovers:
+    """State of a session that a rollback does not undo.
+
+    Attributes:
+        prepared: The names of prepared statements; those of the driver are left out.
+        locks: The advisory locks: classid, objid, objsubid and mode.
+        channels: The channels listened to.
+    """
+
+    prepared: frozenset[str]
+    locks: frozenset[Row]
+    channels: frozenset[str]
+
+    @classmethod
+    def read(cls, conn: Connection[Any]) -> Leftovers:
+        """Read it from the server."""
+        prepared, locks, channels = send(conn, _LEFTOVERS_SQL)
+        return cls(
+            frozenset(name for (name,) in prepared), frozenset(locks), frozenset(name for (name,) in channels)
+        )
+
+    def render_release_sql(self, before: Leftovers) -> str:
+        """Return SQL that removes what was not there ``before``."""
+        statements = [render_deallocate_sql(sorted(self.prepared - before.prepared))]
+        statements += [_render_unlock_sql(lock) for lock in sorted(self.locks - before.locks)]
+        statements += [f"UNLISTEN {quote_ident(name)};" for name in sorted(self.channels - before.channels)]
+        return " ".join(filter(None, statements))
 
 
 @define
@@ -143,6 +175,7 @@ class Session:
             identity=dict(zip(_IDENTITY, identity[0], strict=True)),
             temporary=tuple(oid for oid, _, _ in temporary),
             cursors=frozenset(name for (name,) in cursors),
+            leftovers=Leftovers.read(self.conn),
         )
 
     def get_caller_settings(self) -> dict[str, str]:
@@ -159,7 +192,44 @@ class Session:
         if not self.owned:
             return ""
         # Not DISCARD ALL: it cannot run inside a transaction block, nor in a message with other statements.
-        return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP;"
+        # UNLISTEN in the transaction of LISTEN: neither takes effect before the commit. Prepared statements,
+        # advisory locks and sequences' values outlast a rollback, so the next migration begins without them.
+        return "CLOSE ALL; RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP; UNLISTEN *;"
+
+    def begin_migration(self, settings: str, query: str = "", savepoint: str = "") -> list[list[Row]]:
+        """Begin a migration in the state of a new session, and return its settings and the query's answers.
+
+        Takes one round trip, and one more if an earlier migration has left prepared statements.
+
+        Args:
+            settings: SELECT items that set and return settings.
+            query: Queries to send with it.
+            savepoint: SQL to send before.
+        """
+        if not self.owned:
+            return send(self.conn, f"{savepoint} SELECT {settings}; {query}")
+        # Not DEALLOCATE ALL: behind a pooler the driver's statements of other clients are in this session.
+        first, *answers = send(
+            self.conn,
+            f"{savepoint} DISCARD SEQUENCES; SELECT pg_advisory_unlock_all(),"
+            f" ARRAY(SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql), {settings}; {query}",
+        )
+        ((_, prepared, *values),) = first
+        if prepared:
+            send(self.conn, render_deallocate_sql(prepared))
+        return [[tuple(values)], *answers]
+
+    def release_leftovers(self) -> None:
+        """Release what a migration has left on a caller's connection and a rollback does not undo.
+
+        In a caller's transaction a LISTEN takes effect only with its commit, and stays.
+        """
+        usable = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+        if self._before is None or self.conn.closed or self.conn.info.transaction_status not in usable:
+            return
+        with self.conn.transaction():
+            if release := Leftovers.read(self.conn).render_release_sql(self._before.leftovers):
+                send(self.conn, release)
 
     def restore(self, local: Mapping[str, str] | None = None) -> None:
         """Restore a caller's settings, and drop new temporary tables and cursors.
@@ -211,6 +281,36 @@ _STATE_SQL = """
         AND relkind IN ('r', 'p', 'v', 'S', 'f');
     SELECT name FROM pg_cursors WHERE name <> ''
 """
+
+_LEFTOVERS_SQL = """
+    SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql;
+    SELECT classid::bigint, objid::bigint, objsubid::int, mode FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND pid = pg_backend_pid();
+    SELECT pg_listening_channels()
+"""
+
+
+def render_deallocate_sql(names: Iterable[str]) -> str:
+    """Return SQL that drops prepared statements."""
+    return " ".join(f"DEALLOCATE {quote_ident(name)};" for name in names)
+
+
+def _render_unlock_sql(lock: Row) -> str:
+    """Return SQL that releases an advisory lock of the session, as often as it was taken."""
+    classid, objid, objsubid, mode = lock
+    # objsubid is 1 for a key of 64 bits, and 2 for one of two times 32. Both are signed.
+    key = f"{_to_signed(classid << 32 | objid, 64)}::bigint"
+    if objsubid == 2:
+        key = f"{_to_signed(classid, 32)}, {_to_signed(objid, 32)}"
+    unlock = f"pg_advisory_unlock{'_shared' if mode == 'ShareLock' else ''}({key})"
+    # A transaction's lock is not released, with a WARNING that nobody needs.
+    return (
+        f"SET LOCAL client_min_messages = error; DO $$ BEGIN WHILE pg_catalog.{unlock} LOOP END LOOP; END $$;"
+    )
+
+
+def _to_signed(number: int, bits: int) -> int:
+    return number - (1 << bits) if number >> (bits - 1) else number
 
 
 def _render_set_config(name: str, value: str, *, local: bool) -> str:
