@@ -353,3 +353,29 @@ def test_a_migration_without_a_way_down_is_told_how_to_have_one(project, databas
     assert "a has no down part" in answer.err
     assert way in answer.err
     assert len(applied(database)) == 1
+
+
+@pytest.mark.parametrize("line", ["-- +goose Down", "-- Migrate:Down", "-- @UNDO", "# --- !Downs", "-- Down"])
+@pytest.mark.parametrize("command", ["run", "dry-run", "plan", "lint"])
+def test_a_divider_that_is_not_ours_is_shown_and_nothing_runs(project, database, line, command):
+    """All of the file would run as up, and the table that it makes would be gone."""
+    project.write("1_a.sql", f"CREATE TABLE jam (i int);\n\n{line}\nDROP TABLE jam;\n")
+
+    answer = project(command)
+
+    assert answer.code == 4
+    assert "migrations/1_a.sql:3:" in answer.err
+    assert f"3 | {line}" in answer.err
+    assert "write -- migrate:" in answer.err
+    assert tables(database) == []
+
+
+def test_a_divider_in_a_file_that_is_baselined_stops_nothing(project, database):
+    project.write("1_a.sql", "CREATE TABLE jam (i int);\n-- +goose Down\nDROP TABLE jam;\n")
+    project.write("2_b.sql", "CREATE TABLE fig (i int)")
+    project("baseline", "1")
+
+    assert project("run").code == 0
+
+    assert project("down").code == 4
+    assert applied(database) == ["1", "2"]

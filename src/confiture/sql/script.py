@@ -14,6 +14,7 @@ from attrs import evolve
 
 from confiture.models.migration import Direction, MigrationFile, SqlScript, Statement
 from confiture.sql.directives import DirectionSection, Directives, read_directives, read_section
+from confiture.sql.dividers import refuse_dividers
 from confiture.sql.lexer import find_statement_start, strip_trailing_comments
 from confiture.sql.parser import ParseError, RawStatement, parse
 from confiture.sql.position import SourceFile, extract_line, locate_offset, locate_server_position
@@ -73,6 +74,7 @@ def read_sql_text(
     """
     source = SourceFile(file, text)
     plain = strip_psql(source)
+    refuse_dividers(source, plain.text, None if divided else "up" if direction == "forward" else "down")
     part = read_section(source, plain.text, direction) if divided else None
     # Where nothing is done there is nothing to undo.
     if divided and part is None and direction == "backward" and find_statement_start(plain.text) is not None:
