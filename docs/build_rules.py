@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from confiture.models.report import RuleExplanation
+from confiture.output.recipe_text import format_recipe
 from confiture.rules.explain import explain_rule
 from confiture.rules.registry import collect_rules
 
@@ -39,7 +40,7 @@ def _rule(rule: RuleExplanation) -> Iterator[str]:
     if rule.example:
         yield f"```sql\n{rule.example}\n```\n"
     if rule.recipe:
-        yield f"Instead:\n\n```sql\n{rule.recipe}\n```\n"
+        yield f"Instead:\n\n```sql\n{format_recipe(rule.recipe, rule.files)}\n```\n"
     if rule.way:
         yield f"Instead: {rule.way}.\n"
     if rule.differs:

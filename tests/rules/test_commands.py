@@ -218,5 +218,5 @@ def test_the_schema_of_the_rules_has_no_other_keys(folder):
 
     (rule,) = json.loads(answer.out)["rules"]
     assert list(rule) == [
-        "rule", "severity", "by", "summary", "does", "hurts", "schema", "example", "recipe", "way", "differs",
+        "rule", "severity", "by", "summary", "does", "hurts", "schema", "example", "recipe", "way", "differs", "files",
     ]  # fmt: skip

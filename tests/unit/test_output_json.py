@@ -44,7 +44,8 @@ KEYS = {
     "estimate": "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with"
     " lock_wait_ms",
     "unavailable": "relation reads writes",
-    "finding": "rule severity migration file line relation message recipe basis ignored fingerprint",
+    "finding": "rule severity migration file line relation message recipe files basis ignored fingerprint",
+    "recipe_file": "name directives sql",
     "residue": "what relation before after",
 }
 WORDS = {

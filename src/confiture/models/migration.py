@@ -102,6 +102,8 @@ class Statement:
         copy_data: The data of a ``COPY … FROM STDIN``, else ``None``.
         ignores: The rules that are ignored here, each with its reason (``None`` if none was given).
         node: The parse tree.
+        start: Where it begins in the file's text, counted in characters from 0.
+        end: Where it ends there, without its semicolon.
     """
 
     sql: str
@@ -112,6 +114,8 @@ class Statement:
     copy_data: str | None = field(default=None, repr=False)
     ignores: tuple[tuple[str, str | None], ...] = ()
     node: Any = field(default=None, repr=False, eq=False)
+    start: int = 0
+    end: int = 0
 
 
 @frozen
@@ -126,6 +130,7 @@ class SqlScript:
         statement_timeout: The value of ``-- confiture: statement_timeout=…``, else ``None``.
         ignores: The rules that are ignored in the whole file.
         passed_over: The BEGIN and COMMIT around the statements that are not sent, with their lines.
+        text: The file's text, both directions of it.
     """
 
     file: Path
@@ -135,3 +140,4 @@ class SqlScript:
     statement_timeout: str | None = None
     ignores: tuple[tuple[str, str | None], ...] = ()
     passed_over: str = ""
+    text: str = field(default="", repr=False)

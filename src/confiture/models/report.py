@@ -262,8 +262,30 @@ class PluginUse:
 
 
 @frozen
+class RecipeFile:
+    """A migration file of a recipe.
+
+    Attributes:
+        name: The file's name: that of the file at hand for what stays in it, else a proposal.
+        directives: The comments to write at its top, such as ``-- confiture: no-transaction``.
+        sql: The text below them.
+        excerpt: The same, with comments in place of the lines that stay as they are; reports show this.
+    """
+
+    name: str
+    directives: tuple[str, ...]
+    sql: str
+    excerpt: str = field(default="", repr=False)
+
+
+@frozen
 class Finding:
-    """A problem that a rule or a limit of the gate found."""
+    """A problem that a rule or a limit of the gate found.
+
+    Attributes:
+        recipe: The SQL to use instead of the statement; ``None`` if there is none.
+        files: The files to write instead of the file at hand, which are the recipe and what stays.
+    """
 
     rule: str
     severity: Literal["error", "warning", "info"]
@@ -276,6 +298,7 @@ class Finding:
     basis: Literal["measured", "static"]
     ignored: bool
     fingerprint: str
+    files: tuple[RecipeFile, ...] = ()
 
 
 @frozen
@@ -347,6 +370,7 @@ class RuleExplanation:
         recipe: The SQL to use instead.
         way: What to do instead, if that is not SQL.
         differs: How the schema differs after the recipe, if it does.
+        files: The recipe as files.
     """
 
     rule: str
@@ -360,3 +384,4 @@ class RuleExplanation:
     recipe: str | None = None
     way: str | None = None
     differs: str | None = None
+    files: tuple[RecipeFile, ...] = ()

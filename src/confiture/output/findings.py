@@ -17,6 +17,7 @@ from confiture.output.format import (
     style_quiet,
     wrap_line,
 )
+from confiture.output.recipe_text import format_recipe
 
 _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
     "error": style_bad,
@@ -73,8 +74,8 @@ def _render_finding(finding: Finding) -> list[str]:
         f"{where}: {severity} {escape_control(finding.message)}  "
         f"{style_quiet(f'[{escape_control(finding.rule)}]')}{measured}"
     ]
-    if finding.recipe:
-        lines += [style_quiet("  instead:"), *indent_lines(escape_lines(finding.recipe), 4)]
+    if recipe := format_recipe(finding.recipe, finding.files):
+        lines += [style_quiet("  instead:"), *indent_lines(escape_lines(recipe), 4)]
     return lines
 
 

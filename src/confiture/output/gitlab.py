@@ -19,7 +19,10 @@ def render(report: Report, context: RenderContext) -> str:
 
 
 def _build_entry(notice: Notice) -> dict[str, Any]:
+    # Code Climate's format, which GitLab's is a subset of, has the remedy under `content`.
+    remedy = {"content": {"body": f"Write instead:\n\n```sql\n{notice.recipe}\n```"}} if notice.recipe else {}
     return {
+        **remedy,
         "description": notice.message if notice.file else f"{notice.migration} {notice.message}".strip(),
         "check_name": notice.rule,
         "fingerprint": notice.fingerprint,

@@ -35,6 +35,7 @@ from confiture.output.format import (
     render_source_line,
     shorten_sql,
 )
+from confiture.output.recipe_text import format_recipe
 from confiture.output.summary import DONE_OUTCOMES, render_summary
 from confiture.output.timeline import Timeline, build_timeline
 
@@ -138,6 +139,7 @@ def _load_templates() -> Environment:
         source=_render_source,
         scale=_compute_scale,
         lasting=format_estimate,
+        recipe=_format_recipe,
         blocked_in_production=list_blocked_tables,
     )
     templates.globals.update(
@@ -158,6 +160,10 @@ def _escape_value(value: Any) -> Any:
         return ""
     # Markup was built from values that were escaped here before; escaping it again would show the tags.
     return value if hasattr(value, "__html__") else "\n".join(escape_lines(value))
+
+
+def _format_recipe(finding: Finding) -> str:
+    return format_recipe(finding.recipe, finding.files)
 
 
 def _render_source(migration: MigrationReport) -> str:

@@ -39,7 +39,10 @@ _KEYS: Mapping[type, str] = {
         "known reason advice p50_ms interval50_ms interval90_ms confidence_percent scales_with lock_wait_ms"
     ),
     model.Unavailable: "relation reads writes",
-    model.Finding: "rule severity migration file line relation message recipe basis ignored fingerprint",
+    model.Finding: (
+        "rule severity migration file line relation message recipe files basis ignored fingerprint"
+    ),
+    model.RecipeFile: "name directives sql",
     model.Residue: "what relation before after",
     MigrationStatus: "version name state applied_at",
     PluginStatus: "name distribution version state phases faults",

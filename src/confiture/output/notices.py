@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from confiture.escape import escape_control, escape_lines
 from confiture.models.report import Fault, Finding, MigrationReport, NotSeen, Report
+from confiture.output.recipe_text import format_recipe
 from confiture.output.reporters import RenderContext
 
 Severity = Literal["error", "warning", "info"]
@@ -30,7 +31,7 @@ class Notice:
         file: Relative to the repository; ``None`` if there is no file.
         line: 1-based; ``None`` if unknown.
         column: 1-based, in characters; ``None`` if unknown.
-        recipe: The SQL to use instead.
+        recipe: The SQL to use instead: the files, each with its name.
         basis: ``measured`` or ``static``, for a finding.
         fingerprint: Identifies the notice; the same in every report format and after its line moves.
     """
@@ -101,7 +102,7 @@ def _build_finding(finding: Finding, migration: str, context: RenderContext) -> 
         _format_file(finding.file, context),
         finding.line,
         relation=_escape_optional(finding.relation),
-        recipe=_escape_lines(finding.recipe) if finding.recipe else None,
+        recipe=_escape_lines(format_recipe(finding.recipe, finding.files)) or None,
         basis=finding.basis,
         ignored=finding.ignored,
         fingerprint=escape_control(finding.fingerprint),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 from attrs import asdict
@@ -11,6 +12,7 @@ from attrs import asdict
 from confiture.escape import escape_control, escape_lines
 from confiture.models.report import RuleExplanation
 from confiture.output.format import align_columns, indent_lines, style_bad, style_notable, style_quiet
+from confiture.output.recipe_text import format_recipe
 
 _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
     "error": style_bad,
@@ -30,7 +32,12 @@ def render(rules: Sequence[RuleExplanation], *, colour: bool = False) -> str:
 
 def render_json(rules: Sequence[RuleExplanation]) -> str:
     """Return the rules as JSON."""
-    return json.dumps({"schema_version": 1, "rules": [asdict(rule) for rule in rules]}, indent=2) + "\n"
+    return json.dumps({"schema_version": 1, "rules": list(map(_build_rule, rules))}, indent=2) + "\n"
+
+
+def _build_rule(rule: RuleExplanation) -> dict[str, Any]:
+    keys = ("name", "directives", "sql")
+    return {**asdict(rule), "files": [{key: getattr(file, key) for key in keys} for file in rule.files]}
 
 
 def _render_list(rules: Sequence[RuleExplanation]) -> list[str]:
@@ -64,7 +71,11 @@ def _render_rule(rule: RuleExplanation) -> list[str]:
         f"PostgreSQL {escape_control(rule.does)}.",
         f"Why it hurts: {escape_control(rule.hurts)}.",
     ]
-    for title, text in (("there is", rule.schema), ("dangerous", rule.example), ("instead", rule.recipe)):
+    for title, text in (
+        ("there is", rule.schema),
+        ("dangerous", rule.example),
+        ("instead", format_recipe(rule.recipe, rule.files)),
+    ):
         if text:
             lines += ["", f"{title}:", *indent_lines(escape_lines(text), 4)]
     if rule.way:

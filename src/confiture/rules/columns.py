@@ -20,12 +20,13 @@ from confiture.rules.parse_tree import (
 )
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
+    Recipe,
     RecipePart,
     render_alter,
-    render_recipe,
     write_backfill,
     write_not_null,
     write_part,
+    write_recipe,
 )
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.schema_model import DomainType
@@ -134,7 +135,7 @@ def _check_volatile(statement: ParsedStatement) -> Iterator[Hit]:
                 str(table),
                 # SET DEFAULT by itself changes only the catalog, and before the backfill so that rows which
                 # are inserted during it have a value.
-                render_recipe(
+                write_recipe(
                     write_part(plain, f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {value};"),
                     write_backfill(table, column.colname),
                     *_write_required(table, column.colname, "CONSTR_NOTNULL" in constraints),
@@ -158,11 +159,11 @@ def _check_serial(statement: ParsedStatement) -> Iterator[Hit]:
         )
 
 
-def _render_serial_recipe(table: QualifiedName, column: Any, type_name: str) -> str:
+def _render_serial_recipe(table: QualifiedName, column: Any, type_name: str) -> Recipe:
     name = quote_ident(column.colname)
     sequence = table.name_sibling(derive_name(table.name, column.colname, "seq"))
     # The steps that `serial` stands for. OWNED BY drops the sequence together with the column.
-    return render_recipe(
+    return write_recipe(
         write_part(
             f"ALTER TABLE {table} ADD COLUMN {name} {type_name};",
             f"CREATE SEQUENCE {sequence} AS {type_name} OWNED BY {table}.{name};",
@@ -173,14 +174,14 @@ def _render_serial_recipe(table: QualifiedName, column: Any, type_name: str) -> 
     )
 
 
-def _render_identity_recipe(table: QualifiedName, command: AlterCommand, identity: Any, stmt: Any) -> str:
+def _render_identity_recipe(table: QualifiedName, command: AlterCommand, identity: Any, stmt: Any) -> Recipe:
     column = command.definition.column_def.colname
     name, kind = quote_ident(column), "ALWAYS" if identity.generated_when == "a" else "BY DEFAULT"
     # ADD GENERATED refuses a column that may be NULL or that has a default. So a temporary sequence numbers
     # the rows, and the identity goes on with its next value.
     filling = table.name_sibling(derive_name(table.name, column, "filling"))
     first, second = write_not_null(table, column)
-    return render_recipe(
+    return write_recipe(
         write_part(
             render_alter(stmt, [strip_command(command, "CONSTR_IDENTITY", "CONSTR_NOTNULL")]),
             f"CREATE SEQUENCE {filling};",
@@ -212,12 +213,12 @@ def _check_stored(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _render_trigger_recipe(
     table: QualifiedName, column: Any, command: AlterCommand, generated: Any, stmt: Any
-) -> str:
+) -> Recipe:
     name, value = quote_ident(column.colname), deparse_expression(generated.raw_expr)
     function = table.name_sibling(derive_name(table.name, column.colname, "kept"))
     trigger = quote_ident(function.name)
     # The trigger comes before the backfill, so that rows written during it have a value too.
-    return render_recipe(
+    return write_recipe(
         write_part(
             f"-- without a rewrite on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
             render_alter(stmt, [strip_command(command, "CONSTR_GENERATED", "CONSTR_NOTNULL")]),
@@ -244,7 +245,7 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
             f"rewrites {table} while blocking reads and writes: "
             f"every row is checked by the domain {type_name}",
             str(table),
-            render_recipe(*_write_checked(table, column, domain)) if domain else None,
+            write_recipe(*_write_checked(table, column, domain)) if domain else None,
         )
 
 
@@ -276,7 +277,7 @@ def _check_required_without_value(statement: ParsedStatement) -> Iterator[Hit]:
             f"fails with error 23502 if {table} has rows: {name} is NOT NULL and has no default",
             str(table),
             # A constant default needs no rewrite since PostgreSQL 11; the rows keep it after DROP DEFAULT.
-            render_recipe(
+            write_recipe(
                 write_part(
                     f"-- replace {_render_value(column)} with the value for existing rows",
                     f"{plain} DEFAULT {_render_value(column)};",

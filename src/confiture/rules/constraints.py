@@ -23,11 +23,11 @@ from confiture.rules.parse_tree import (
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
     RecipePart,
-    render_recipe,
     split_validation,
     write_non_transactional,
     write_not_null,
     write_part,
+    write_recipe,
 )
 from confiture.rules.rule import Basis, Example, Hit, Rule
 from confiture.sql.parser import read_enum_name
@@ -59,7 +59,7 @@ def _check_check_constraint(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"scans all of {table} while blocking reads and writes: every row is checked",
             str(table),
-            render_recipe(
+            write_recipe(
                 *_write_column_first(statement.stmt, constraint),
                 *split_validation(statement.stmt, constraint, name),
             ),
@@ -91,7 +91,7 @@ def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
             if empty
             else f"scans all of {table} while blocking writes of it and of {other}",
             str(table),
-            render_recipe(
+            write_recipe(
                 *_write_column_first(statement.stmt, constraint),
                 *split_validation(statement.stmt, constraint, name),
             ),
@@ -150,7 +150,7 @@ def _check_unique(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"builds an index on {table} while blocking reads and writes",
             str(table),
-            render_recipe(*_write_indexed(statement, constraint, "UNIQUE", name)),
+            write_recipe(*_write_indexed(statement, constraint, "UNIQUE", name)),
         )
 
 
@@ -163,7 +163,7 @@ def _check_primary(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"builds an index on {table} while blocking reads and writes",
             str(table),
-            render_recipe(*filled, *_write_indexed(statement, constraint, "PRIMARY KEY", name)),
+            write_recipe(*filled, *_write_indexed(statement, constraint, "PRIMARY KEY", name)),
         )
 
 
@@ -177,7 +177,7 @@ def _check_primary_of_index(statement: ParsedStatement) -> Iterator[Hit]:
                 f"scans all of {table} while blocking reads and writes: "
                 "a column of the index is not NOT NULL yet",
                 str(table),
-                render_recipe(*_write_filled_first(statement, constraint, table)),
+                write_recipe(*_write_filled_first(statement, constraint, table)),
             )
 
 
@@ -213,7 +213,7 @@ def _check_set_not_null(statement: ParsedStatement) -> Iterator[Hit]:
             f"scans all of {table} while blocking reads and writes: no CHECK proves "
             f"that {', '.join(map(quote_ident, columns))} holds no NULL",
             str(table),
-            render_recipe(*write_not_null(table, *columns)),
+            write_recipe(*write_not_null(table, *columns)),
         )
 
 
@@ -232,7 +232,11 @@ def _check_same_transaction(statement: ParsedStatement) -> Iterator[Hit]:
                 yield Hit(
                     f"scans all of {table} under the lock that line {adding.line} took",
                     str(table),
-                    render_recipe(write_part(_render_sql(adding)), write_part(_render_sql(statement))),
+                    write_recipe(
+                        write_part(_render_sql(adding)),
+                        write_part(_render_sql(statement)),
+                        replaces=(adding.index,),
+                    ),
                 )
 
 
@@ -323,7 +327,7 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"scans every table with a column of {domain} while blocking writes",
             None,
-            render_recipe(
+            write_recipe(
                 write_part(
                     "-- without VALIDATE, which would scan the tables while blocking writes",
                     f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;",
@@ -338,7 +342,7 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"scans every table with a column of {domain} while blocking writes",
             None,
-            render_recipe(
+            write_recipe(
                 write_part(
                     f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK (VALUE IS NOT NULL) NOT VALID;"
                 )

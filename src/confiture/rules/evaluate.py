@@ -14,6 +14,8 @@ from confiture.rules.fingerprint import make_fingerprint, normalize_sql
 from confiture.rules.measurements import find_relation, list_long_blocks, list_worked_on, render_measured
 from confiture.rules.parse_tree import list_commands
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
+from confiture.rules.recipe_files import write_files
+from confiture.rules.recipes import read_recipe
 from confiture.rules.rule import Hit, Rule, Severity
 from confiture.rules.suppressions import Suppressions
 
@@ -156,6 +158,7 @@ def _judge_migration(
         key = match.rule.id, normalize_sql(match.statement.sql)
         occurrences[key] += 1
         measured = match.basis == "measured"
+        recipe = read_recipe(match.hit.recipe)
         yield Finding(
             rule=match.rule.id,
             severity=severity,
@@ -164,7 +167,8 @@ def _judge_migration(
             line=match.hit.line or match.statement.line,
             relation=find_relation(match.hit, match.statement) if measured else match.hit.relation,
             message=render_measured(match.hit, match.statement) if measured else match.hit.message,
-            recipe=match.hit.recipe,
+            recipe=recipe.text if recipe else None,
+            files=write_files(match.statement, recipe) if recipe else (),
             basis=match.basis,
             ignored=suppressions.suppresses(match.rule.id, match.statement),
             fingerprint=make_fingerprint(
@@ -203,7 +207,7 @@ def _find_matches(
             )
     for rule in rule_set.wide:
         for hit in rule.check_migration(migration) if rule.check_migration else ():
-            statement = _find_statement(migration, hit.line)
+            statement = find_statement(migration, hit.line)
             suppressions.note_match(rule.id, statement)
             yield RuleMatch(rule, hit, statement, "measured" if rule.basis == "measured" else "static")
 
@@ -244,7 +248,7 @@ def _make_unnamed_hit(statement: ParsedStatement) -> Hit:
     return Hit(message="", relation=list_long_blocks(statement)[0])
 
 
-def _find_statement(migration: ParsedMigration, line: int | None) -> ParsedStatement:
+def find_statement(migration: ParsedMigration, line: int | None) -> ParsedStatement:
     """Return the statement on a line, which has the ignores and makes the fingerprint of a finding there."""
     for statement in migration.statements:
         if statement.line == line:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from confiture.models.report import RuleExplanation
+from confiture.models.report import RecipeFile, RuleExplanation
+from confiture.rules.evaluate import find_statement
 from confiture.rules.lint import parse_migration
-from confiture.rules.parsed_migration import ParsedMigration, link_plan
+from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
+from confiture.rules.recipe_files import write_files
+from confiture.rules.recipes import Recipe, read_recipe
 from confiture.rules.rule import Example, Rule, Severity
 from confiture.sql.script import read_sql_text
 
 # The JSON of `confiture rules` uses these letters; they are part of its contract.
 _BASIS = {"static": "S", "measured": "D", "either": "S+D"}
+VERSION = "20260101120000"
+"""The version of the examples' migrations."""
 OUTSIDE = "-- confiture: no-transaction\n"
 
 
@@ -30,6 +35,7 @@ def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanatio
         recipe=find_recipe(rule, read_example(example)) if example else None,
         way=rule.remedy,
         differs=example.differs if example else None,
+        files=_write_example_files(rule, example) if example else (),
     )
 
 
@@ -42,8 +48,9 @@ def read_example(example: Example) -> ParsedMigration:
     """Return the example's migration, parsed and linked to the schema that it changes."""
     root = Path.cwd()
     migrations = []
-    for version, name, text in (("1", "schema", example.schema), ("2", "example", render_dangerous(example))):
-        parsed = read_sql_text(text or "SELECT 1", root / f"{version}_{name}.sql", keep_refused=True)
+    texts = ("20260101110000", "schema", example.schema), (VERSION, "example", render_dangerous(example))
+    for version, name, text in texts:
+        parsed = read_sql_text(text or "SELECT 1", root / f"{version}_{name}.up.sql", keep_refused=True)
         assert parsed is not None
         migrations.append(parse_migration(version, name, parsed, root))
     link_plan(migrations)
@@ -52,8 +59,22 @@ def read_example(example: Example) -> ParsedMigration:
 
 def find_recipe(rule: Rule, migration: ParsedMigration) -> str | None:
     """Return the first recipe that a rule writes for a migration from its text alone, if any."""
-    hits = [
-        hit for statement in migration.statements for hit in (rule.check(statement) if rule.check else ())
+    found = _find_recipe(rule, migration)
+    return found[1].text if found else None
+
+
+def _find_recipe(rule: Rule, migration: ParsedMigration) -> tuple[ParsedStatement, Recipe] | None:
+    checked = [
+        (statement, hit)
+        for statement in migration.statements
+        for hit in (rule.check(statement) if rule.check else ())
     ]
-    hits += rule.check_migration(migration) if rule.check_migration else ()
-    return next((hit.recipe for hit in hits if hit.recipe), None)
+    wide = rule.check_migration(migration) if rule.check_migration else ()
+    checked += [(find_statement(migration, hit.line), hit) for hit in wide]
+    recipes = ((statement, read_recipe(hit.recipe)) for statement, hit in checked)
+    return next(((statement, recipe) for statement, recipe in recipes if recipe), None)
+
+
+def _write_example_files(rule: Rule, example: Example) -> tuple[RecipeFile, ...]:
+    found = _find_recipe(rule, read_example(example))
+    return write_files(*found) if found else ()

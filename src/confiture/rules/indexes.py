@@ -9,7 +9,7 @@ from typing import Any
 from confiture.rules.measurements import was_worked_on
 from confiture.rules.parse_tree import QualifiedName, derive_name, find_columns, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import render_recipe, write_non_transactional, write_part
+from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import deparse_statement, read_enum_name
 from confiture.sql.quote import quote_ident
@@ -59,7 +59,7 @@ def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"builds an index on {table} while blocking writes",
             str(table),
-            render_recipe(write_non_transactional(render_concurrently(statement.stmt))),
+            write_recipe(write_non_transactional(render_concurrently(statement.stmt))),
         )
 
 
@@ -83,7 +83,7 @@ def _check_recurses(statement: ParsedStatement) -> Iterator[Hit]:
     )
 
 
-def _render_index_by_partition(stmt: Any, table: QualifiedName, partitions: tuple[str, ...]) -> str:
+def _render_index_by_partition(stmt: Any, table: QualifiedName, partitions: tuple[str, ...]) -> Recipe:
     # CREATE INDEX CONCURRENTLY refuses a partitioned table. ON ONLY creates the parent's index without
     # building anything; it becomes valid when an index of every partition is attached.
     name = name_index(stmt)
@@ -101,7 +101,7 @@ def _render_index_by_partition(stmt: Any, table: QualifiedName, partitions: tupl
         builds.append(render_concurrently(copied))
         child = f"{schema}.{quote_ident(copied.idxname)}" if schema else quote_ident(copied.idxname)
         attaches.append(f"ALTER INDEX {whole} ATTACH PARTITION {child};")
-    return render_recipe(
+    return write_recipe(
         write_part(f"{render_created(parent)};"), write_non_transactional(*builds), write_part(*attaches)
     )
 
@@ -122,7 +122,7 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
             f"drops {', '.join(map(str, existing))} while blocking reads and writes of the table",
             str(existing[0]),
             # DROP INDEX CONCURRENTLY accepts only one index at a time.
-            render_recipe(
+            write_recipe(
                 write_non_transactional(
                     *(f"DROP INDEX CONCURRENTLY {if_exists}{index};" for index in existing)
                 )
@@ -148,7 +148,7 @@ def _check_reindex(statement: ParsedStatement) -> Iterator[Hit]:
         f"rebuilds {'the index' if sort == 'INDEX' else 'every index of'} {target or 'the database'} "
         "while blocking writes of the table, and reads that open the index",
         target or None,
-        render_recipe(write_non_transactional(f"REINDEX {sort} CONCURRENTLY {target}".rstrip() + ";")),
+        write_recipe(write_non_transactional(f"REINDEX {sort} CONCURRENTLY {target}".rstrip() + ";")),
     )
 
 
@@ -168,7 +168,7 @@ def _check_in_transaction(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"{words} cannot run inside a transaction: error 25001",
             None,
-            render_recipe(write_non_transactional(f"{_render_sql(statement)};")),
+            write_recipe(write_non_transactional(f"{_render_sql(statement)};")),
         )
 
 

@@ -54,6 +54,7 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
         lock_timeout=parsed.lock_timeout,
         statement_timeout=parsed.statement_timeout,
         ignores=parsed.ignores,
+        text=parsed.text,
     )
     for index, statement in enumerate(parsed.statements):
         migration.statements.append(
@@ -65,6 +66,7 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
                 migration,
                 index,
                 ignores=statement.ignores,
+                span=(statement.start, statement.end),
             )
         )
     return migration

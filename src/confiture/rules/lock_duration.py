@@ -8,7 +8,7 @@ from confiture.models.report import HookReport, Lock, MigrationReport, Statement
 from confiture.rules.measurements import list_long_blocks
 from confiture.rules.parse_tree import list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
-from confiture.rules.recipes import render_recipe, write_part
+from confiture.rules.recipes import write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.statement_kind import classify_statement
 from confiture.units import parse_milliseconds
@@ -139,7 +139,7 @@ def _check_no_timeout(migration: ParsedMigration, name: str, value: str, unset: 
             yield Hit(
                 f"switches {name} off",
                 None,
-                render_recipe(write_part(f"SET LOCAL {name} = '{value}';")),
+                write_recipe(write_part(f"SET LOCAL {name} = '{value}';")),
                 line=line,
             )
             return
@@ -189,7 +189,10 @@ def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
         if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
             earlier = {command.sort for command in list_commands(inner.stmt)}
             if earlier and not earlier - _SCANNING and not _is_deferred(inner):
-                combined = f"{inner.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"
+                combined = write_recipe(
+                    write_part(f"{inner.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"),
+                    replaces=(inner.index,),
+                )
                 yield Hit(
                     f"alters {table} again: combined with line {inner.line}, one ALTER TABLE scans it once",
                     str(table),

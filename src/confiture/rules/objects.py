@@ -8,7 +8,7 @@ from typing import Any
 from confiture.rules.measurements import was_locked, was_worked_on
 from confiture.rules.parse_tree import QualifiedName, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import render_recipe, write_part
+from confiture.rules.recipes import write_part, write_recipe
 from confiture.rules.rule import Basis, Example, Hit, Rule
 from confiture.sql.parser import read_enum_name
 from confiture.sql.transaction_block import is_option_on
@@ -29,7 +29,7 @@ def _check_refresh(statement: ParsedStatement) -> Iterator[Hit]:
             # `skip_data` is WITH NO DATA.
             f"{'empties' if stmt.skip_data else 'recomputes'} {view} while blocking reads",
             str(view),
-            render_recipe(
+            write_recipe(
                 write_part(
                     f"-- needs a unique index on {view}", f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view};"
                 )

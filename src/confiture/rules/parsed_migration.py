@@ -34,6 +34,7 @@ class ParsedStatement:
         report: What a rehearsal measured; ``None`` without a rehearsal. A statement inside a DO block has
             that of the block.
         inside: True if the statement is inside a DO block.
+        span: Where the statement begins and ends in ``migration.text``, without its semicolon.
         stmt: The statement's tree, as libpg_query returns it.
     """
 
@@ -46,6 +47,7 @@ class ParsedStatement:
     ignores: Ignores = ()
     report: StatementReport | None = None
     inside: bool = False
+    span: tuple[int, int] = (0, 0)
     stmt: Any = field(init=False, repr=False)
 
     @stmt.default
@@ -106,6 +108,7 @@ class ParsedMigration:
         created_before: Relations that earlier migrations of the same rehearsal create. Empty in ``lint``:
             without a server nobody knows which migrations are already applied.
         plan: The migrations that are judged together with this one.
+        text: The file's text; empty for a migration in Python.
     """
 
     version: str
@@ -119,6 +122,7 @@ class ParsedMigration:
     report: MigrationReport | None = field(default=None, repr=False)
     created_before: frozenset[QualifiedName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False)
 
     @property
     def schema(self) -> SchemaModel:

@@ -8,7 +8,7 @@ from typing import Any
 from confiture.rules.measurements import was_locked
 from confiture.rules.parse_tree import QualifiedName, derive_name, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import render_recipe, write_non_transactional, write_part
+from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import deparse_statement, read_enum_name
 from confiture.sql.quote import quote_ident
@@ -63,7 +63,7 @@ def _render_attach_recipe(
     child: QualifiedName,
     *,
     excluding: bool = False,
-) -> str:
+) -> Recipe:
     name = quote_ident(derive_name(table.name, child.name if excluding else "", "bounds"))
     bounds = _render_bounds(statement, read_name(statement.stmt.relation), tree.bound)
     # Rows that belong into the new partition may be in the default partition, so PostgreSQL scans that too,
@@ -71,7 +71,7 @@ def _render_attach_recipe(
     check = f"NOT ({bounds})" if excluding else bounds
     # In three migrations, so that the scan of VALIDATE runs without the lock of ADD CONSTRAINT. After the
     # ATTACH the partition's bounds say what the CHECK says.
-    return render_recipe(
+    return write_recipe(
         write_part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
         write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
         write_part(f"{statement.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
@@ -140,7 +140,7 @@ def _check_create(statement: ParsedStatement) -> Iterator[Hit]:
         str(parent),
         # Since version 12 ATTACH takes only a ShareUpdateExclusive lock on the parent. The new table is
         # empty and nobody else uses it, so the scan of ATTACH costs nothing.
-        render_recipe(
+        write_recipe(
             write_part(
                 f"CREATE TABLE {child}",
                 f"  (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE);",
@@ -162,7 +162,7 @@ def _check_detach(statement: ParsedStatement) -> Iterator[Hit]:
             yield Hit(
                 f"blocks reads and writes of {parent} until the migration ends",
                 str(parent),
-                render_recipe(
+                write_recipe(
                     write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;")
                 ),
             )
@@ -179,7 +179,7 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
                 str(parent),
                 # Two migrations: CONCURRENTLY cannot run in a transaction. Dropping the detached table then
                 # locks no parent.
-                render_recipe(
+                write_recipe(
                     write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"),
                     write_part(f"DROP TABLE {child};"),
                 ),

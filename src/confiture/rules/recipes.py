@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,24 @@ from confiture.sql.quote import quote_ident
 BATCH_ROWS = 10_000
 """Rows that one batch of a backfill updates, and so locks until its COMMIT."""
 
+NO_TRANSACTION = "-- confiture: no-transaction"
+"""The directive at the top of a migration that runs outside a transaction."""
+
+_LABELS = (
+    ("REINDEX", "rebuild_index"),
+    ("DROP INDEX", "drop_index"),
+    ("INDEX CONCURRENTLY", "build_index"),
+    ("DETACH PARTITION", "detach"),
+    ("ATTACH PARTITION", "attach"),
+    ("DO $$", "backfill"),
+    ("SET NOT NULL", "set_not_null"),
+    ("VALIDATE CONSTRAINT", "validate"),
+    ("USING INDEX", "add_constraint"),
+    ("NOT VALID", "add_constraint"),
+    ("RENAME COLUMN", "swap"),
+)
+_DIRECTIVE = re.compile(r"[ \t]*--[ \t]*confiture[ \t]*:", re.IGNORECASE)
+
 
 @frozen
 class RecipePart:
@@ -22,10 +41,70 @@ class RecipePart:
     Attributes:
         lines: The statements and comments.
         outside: True if the migration runs outside a transaction.
+        directives: Comments for the top of the file besides ``no-transaction``.
     """
 
     lines: tuple[str, ...]
     outside: bool = False
+    directives: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The statements, one below the other."""
+        return "\n".join(self.lines)
+
+    @property
+    def label(self) -> str:
+        """What the migration does, as words of a file's name: ``build_index``."""
+        return next((label for words, label in _LABELS if words in self.text), "")
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The comments for the top of the file."""
+        return ((NO_TRANSACTION,) if self.outside else ()) + self.directives
+
+
+@frozen
+class Recipe:
+    """The migrations to write instead of a statement.
+
+    Attributes:
+        parts: The migrations, in order.
+        replaces: The positions of other statements of the file that the migrations contain too.
+    """
+
+    parts: tuple[RecipePart, ...]
+    replaces: tuple[int, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The migrations as one text; if there are several, each begins with its number."""
+        return "\n\n".join(
+            "\n".join(
+                (
+                    *((f"-- migration {number}",) if len(self.parts) > 1 else ()),
+                    *part.header,
+                    *part.lines,
+                )
+            )
+            for number, part in enumerate(self.parts, 1)
+        )
+
+
+def read_recipe(given: Recipe | str | None) -> Recipe | None:
+    """Return a rule's recipe; a text is one migration, whose first lines may be directives."""
+    if not isinstance(given, str):
+        return given
+    lines = given.split("\n")
+    count = next((n for n, line in enumerate(lines) if not is_directive(line)), len(lines))
+    directives = tuple(line for line in lines[:count] if line != NO_TRANSACTION)
+    part = RecipePart(tuple(lines[count:]), NO_TRANSACTION in lines[:count], directives=directives)
+    return Recipe((part,))
+
+
+def is_directive(line: str) -> bool:
+    """Return True if a line is a comment such as ``-- confiture: no-transaction``."""
+    return _DIRECTIVE.match(line) is not None
 
 
 def write_part(*lines: str) -> RecipePart:
@@ -38,18 +117,9 @@ def write_non_transactional(*lines: str) -> RecipePart:
     return RecipePart(lines, outside=True)
 
 
-def render_recipe(*parts: RecipePart) -> str:
-    """Return the migrations as one text; if there are several, each begins with its number."""
-    return "\n\n".join(
-        "\n".join(
-            (
-                *((f"-- migration {number}",) if len(parts) > 1 else ()),
-                *(("-- confiture: no-transaction",) if part.outside else ()),
-                *part.lines,
-            )
-        )
-        for number, part in enumerate(parts, 1)
-    )
+def write_recipe(*parts: RecipePart, replaces: tuple[int, ...] = ()) -> Recipe:
+    """Return the migrations as a recipe."""
+    return Recipe(parts, replaces)
 
 
 def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:

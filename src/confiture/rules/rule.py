@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 if TYPE_CHECKING:
     from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
+    from confiture.rules.recipes import Recipe
 
 Severity = Literal["error", "warning", "info", "off"]
 Basis = Literal["static", "measured", "either"]
@@ -22,7 +23,7 @@ class Hit:
     Attributes:
         message: What happens. It is shown after the file and the line.
         relation: The relation it happens to, as the SQL text names it.
-        recipe: SQL to paste instead, with the names of the migration.
+        recipe: SQL to paste instead, with the names of the migration: a text is one migration.
         severity: Overrides the rule's severity, for example if this form of the statement holds its lock
             only briefly.
         line: Overrides the statement's line.
@@ -31,7 +32,7 @@ class Hit:
 
     message: str
     relation: str | None = None
-    recipe: str | None = None
+    recipe: Recipe | str | None = None
     severity: Severity | None = None
     line: int | None = None
     sure: bool = True

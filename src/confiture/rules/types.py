@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
 from confiture.rules.parse_tree import AlterCommand, QualifiedName, derive_name, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import RecipePart, render_recipe, write_backfill, write_part
+from confiture.rules.recipes import RecipePart, write_backfill, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.schema_model import CheckConstraint
 from confiture.sql.parser import deparse_type
@@ -34,7 +34,7 @@ def _check_rewritten(statement: ParsedStatement) -> Iterator[Hit]:
             f"rewrites {table} while blocking reads and writes: "
             f"the new type of {quote_ident(command.tree.name)} is stored differently",
             str(table),
-            render_recipe(*_write_swap(table, command)),
+            write_recipe(*_write_swap(table, command)),
         )
 
 
@@ -44,7 +44,7 @@ def _check_rebuilt(statement: ParsedStatement) -> Iterator[Hit]:
             f"rebuilds the indexes on {quote_ident(command.tree.name)} "
             f"while blocking reads and writes of {table}",
             str(table),
-            render_recipe(*_write_swap(table, command)),
+            write_recipe(*_write_swap(table, command)),
         )
 
 
@@ -102,7 +102,7 @@ def _check_rechecked(statement: ParsedStatement) -> Iterator[Hit]:
             f"scans all of {table} while blocking reads and writes: "
             f"a CHECK on {quote_ident(column)} is checked again for every row",
             str(table),
-            render_recipe(*_write_recheck(table, known, statement.sql.rstrip().rstrip(";")))
+            write_recipe(*_write_recheck(table, known, statement.sql.rstrip().rstrip(";")))
             if known
             else None,
         )

@@ -159,6 +159,7 @@ def _build_script(
         lock_timeout=directives.lock_timeout,
         statement_timeout=directives.statement_timeout,
         ignores=directives.ignores,
+        text=source.text,
     )
 
 
@@ -180,6 +181,8 @@ def _build_statement(
         copy_data=_find_copy_data(source, plain, parsed),
         ignores=ignores,
         node=parsed.node,
+        start=parsed.start,
+        end=parsed.end,
     )
 
 

@@ -1,0 +1,245 @@
+"""Write a recipe as files: what stays in the file at hand, and the migrations that follow it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+
+from attrs import evolve, frozen
+
+from confiture.migrations.version import parse_filename
+from confiture.models.report import RecipeFile
+from confiture.rules.parsed_migration import ParsedStatement
+from confiture.rules.recipes import NO_TRANSACTION, Recipe, RecipePart, is_directive
+from confiture.sql.parser import find_nodes
+
+_DOWN = re.compile(r"^[ \t]*--[ \t]*migrate:down\b", re.MULTILINE)
+_MARKER = re.compile(r"[ \t]*--[ \t]*migrate:(?:up|down)\b")
+# The BEGIN and COMMIT around all of a file, which a run passes over; each in a file of its own is refused.
+_BEGIN = re.compile(r"(?im)^[ \t]*(?:BEGIN|START TRANSACTION)\b[^;]*;[ \t]*\n?")
+_COMMIT = re.compile(r"(?i)^[ \t]*(?:COMMIT|END)\b[^;\n]*;?\s*\Z", re.MULTILINE)
+_SET_LOCAL = re.compile(r"\bSET[ \t\n]+LOCAL\b", re.IGNORECASE)
+_TIMESTAMP = "%Y%m%d%H%M%S"
+# What these do does not show in the words of their text.
+_OPAQUE_KINDS = ("do_stmt", "call_stmt", "select_stmt")
+_LONGEST_KEPT_LINES = 3
+
+
+@frozen
+class _Segment:
+    """A piece of a file; ``kept`` if it stays as it is."""
+
+    text: str
+    kept: bool = False
+
+
+@frozen
+class _Draft:
+    """A file without its name."""
+
+    segments: tuple[_Segment, ...]
+    directives: tuple[str, ...] = ()
+    label: str = ""
+
+    def add(self, *segments: _Segment) -> _Draft:
+        return evolve(self, segments=(*self.segments, *segments))
+
+
+def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile, ...]:
+    """Return the files to write instead of the file of a statement.
+
+    The file at hand keeps its name for what runs first. What must be committed separately gets files of its
+    own, and so does the rest of the file if it may need what they do. All names derive from that of the file
+    at hand alone, so that a report is the same wherever it is made.
+    """
+    migration = statement.migration
+    hand = PurePosixPath(migration.file).name
+    # The text of a Python migration, and of a DO block, is not cut: the reader moves the statement.
+    if not migration.text or statement.inside or not any(statement.span):
+        drafts = [_draft_part(part, ()) for part in recipe.parts]
+        return tuple(_name(draft, _propose_name(hand, n, draft)) for n, draft in enumerate(drafts, 1))
+    drafts = _draft_files(statement, recipe)
+    down = _DOWN.search(migration.text, statement.span[1]) if not hand.endswith(".up.sql") else None
+    if down:
+        drafts[0] = drafts[0].add(_Segment(migration.text[down.start() :], kept=True))
+    names = [hand, *(_propose_name(hand, n, draft) for n, draft in enumerate(drafts[1:], 1))]
+    return tuple(map(_name, drafts, names))
+
+
+def _draft_files(statement: ParsedStatement, recipe: Recipe) -> list[_Draft]:
+    migration = statement.migration
+    kept_directives, before, after, later = _cut_file(statement, recipe)
+    if migration.statements[0].kind != "transaction_stmt" and before and _BEGIN.search(before[0].text):
+        before = (_Segment(_BEGIN.sub("", before[0].text, 1), kept=True), *before[1:])
+        after = tuple(_Segment(_COMMIT.sub("", segment.text), kept=True) for segment in after)
+    parts = list(recipe.parts)
+    if not any(part.lines for part in parts):
+        # A directive that is missing: everything else stays.
+        added = tuple(line for part in parts for line in part.directives)
+        return [_Draft(before, (*kept_directives, *added))]
+    settings = _list_settings(statement)
+    first = parts[0]
+    works = any(
+        inner.kind != "variable_set_stmt" and inner.index not in recipe.replaces
+        for inner in statement.earlier_statements
+    )
+    alone = len(parts) == 1 and first.outside is not migration.transactional
+    if alone:
+        return [_Draft((*before, _Segment(first.text), *after), kept_directives)]
+    if later and _may_run_first(statement, later):
+        before, after, works = (*before, *after), (), True
+    if not works or (first.outside is not migration.transactional and _is_brief(first)):
+        drafts = [_draft_first(first, before, kept_directives)]
+        parts = parts[1:]
+    else:
+        drafts = [_Draft(before, kept_directives)]
+    drafts += [_draft_part(part, settings, kept_directives) for part in parts]
+    if later and after:
+        rest = RecipePart((), outside=not migration.transactional)
+        drafts.append(evolve(_draft_part(rest, settings, kept_directives), label="rest").add(*after))
+    return drafts
+
+
+def _cut_file(
+    statement: ParsedStatement, recipe: Recipe
+) -> tuple[tuple[str, ...], tuple[_Segment, ...], tuple[_Segment, ...], list[ParsedStatement]]:
+    """Return the file's directives, the text before and after the statement, and the later statements."""
+    text = statement.migration.text
+    directives, at = _read_header(text)
+    before: list[_Segment] = []
+    removed = [inner for inner in statement.earlier_statements if inner.index in recipe.replaces]
+    # A directive that is missing replaces nothing.
+    whole = any(part.lines for part in recipe.parts)
+    for inner in (*removed, statement) if whole else ():
+        before.append(_Segment(text[at : _find_cut_start(text, at, inner)], kept=True))
+        at = _find_cut_end(text, inner)
+    found = _DOWN.search(text, statement.span[1]) if statement.migration.file[-7:] != ".up.sql" else None
+    rest = _Segment(text[at : found.start() if found else len(text)], kept=True)
+    if not whole:
+        return directives, (rest,), (), []
+    later = list(statement.migration.statements[statement.index + 1 :])
+    return directives, tuple(before), (rest,), later
+
+
+def _read_header(text: str) -> tuple[tuple[str, ...], int]:
+    """Return the directives in the first lines of a file, and where they end."""
+    lines, at = [], 0
+    for line in text.splitlines(keepends=True):
+        if not is_directive(line):
+            break
+        lines.append(line.strip())
+        at += len(line)
+    return tuple(lines), at
+
+
+def _find_cut_start(text: str, start: int, statement: ParsedStatement) -> int:
+    """Return where the comments directly above a statement begin: they go with it."""
+    at = text.rfind("\n", 0, statement.span[0]) + 1
+    if text[at : statement.span[0]].strip() or at < start:
+        return statement.span[0]
+    while at > start:
+        above = text.rfind("\n", 0, at - 1) + 1
+        line = text[above:at]
+        leads = statement.index == 0 and (is_directive(line) or above == 0)
+        if above < start or not line.lstrip().startswith("--") or leads or _MARKER.match(line):
+            break
+        at = above
+    return at
+
+
+def _find_cut_end(text: str, statement: ParsedStatement) -> int:
+    """Return where the line of a statement's semicolon ends, if nothing but blanks follows it."""
+    at = statement.span[1]
+    at += 1 if text[at : at + 1] == ";" else 0
+    line = text.find("\n", at)
+    end = len(text) if line < 0 else line + 1
+    return end if not text[at:end].strip() else at
+
+
+def _list_settings(statement: ParsedStatement) -> tuple[str, ...]:
+    """Return the settings that the file makes before a statement: the next migrations begin without them."""
+    return tuple(
+        f"{inner.sql.rstrip().rstrip(';')};"
+        for inner in statement.earlier_statements
+        if inner.kind == "variable_set_stmt"
+    )
+
+
+def _may_run_first(statement: ParsedStatement, later: Iterable[ParsedStatement]) -> bool:
+    """Return True if the rest of the file surely needs nothing of what a statement does."""
+    names = {relation.relname for relation in find_nodes(statement.node, "RangeVar")}
+    if statement.kind == "index_stmt":
+        names.add(statement.stmt.idxname)
+        if statement.stmt.unique:
+            return False
+    words = re.compile("|".join(map(re.escape, filter(None, names))) or r"\Z.", re.IGNORECASE)
+    return bool(names) and not any(
+        inner.kind in _OPAQUE_KINDS or inner.kind == "variable_set_stmt" or words.search(inner.sql)
+        for inner in later
+    )
+
+
+def _is_brief(part: RecipePart) -> bool:
+    # The scan of a VALIDATE must not run under the locks of the statements before it.
+    return "VALIDATE CONSTRAINT" not in part.text
+
+
+def _draft_first(part: RecipePart, before: tuple[_Segment, ...], directives: tuple[str, ...]) -> _Draft:
+    if not part.outside:
+        kept = tuple(line for line in directives if line != NO_TRANSACTION)
+        return _Draft((*before, _Segment(part.text)), (*kept, *part.directives))
+    # SET LOCAL has no effect outside a transaction.
+    texts = tuple(evolve(segment, text=_SET_LOCAL.sub("SET", segment.text)) for segment in before)
+    kept = tuple(line for line in directives if line not in part.header)
+    return _Draft((*texts, _Segment(part.text)), (*part.header, *kept))
+
+
+def _draft_part(part: RecipePart, settings: Sequence[str], directives: Sequence[str] = ()) -> _Draft:
+    timeouts = tuple(line for line in directives if "_timeout" in line and not part.outside)
+    given = [_SET_LOCAL.sub("SET", line) if part.outside else line for line in settings]
+    return _Draft((_Segment("\n".join((*given, *part.lines))),), (*part.header, *timeouts), part.label)
+
+
+def _name(draft: _Draft, name: str) -> RecipeFile:
+    return RecipeFile(
+        name,
+        draft.directives,
+        _join(segment.text for segment in draft.segments),
+        _join(_shorten(segment) for segment in draft.segments),
+    )
+
+
+def _join(texts: Iterable[str]) -> str:
+    return "\n".join(filter(None, (text.strip("\n") for text in texts))) + "\n"
+
+
+def _shorten(segment: _Segment) -> str:
+    lines = segment.text.strip("\n").split("\n")
+    if not segment.kept or len(lines) <= _LONGEST_KEPT_LINES:
+        return segment.text
+    return f"{lines[0]}\n-- … {len(lines) - 2} lines as they are …\n{lines[-1]}"
+
+
+def _propose_name(hand: str, number: int, draft: _Draft) -> str:
+    """Return a name for the n-th file after the file at hand, which sorts directly behind it."""
+    found = parse_filename(hand)
+    label = draft.label or f"step_{number + 1}"
+    if found is None:
+        return f"{hand.removesuffix('.py').removesuffix('.sql')}_{number}_{label}.sql"
+    suffix = ".sql" if found.part == "whole" else ".up.sql"
+    words = "_".join(filter(None, (_follow(found.version, number), found.name, label)))
+    return f"{words}{suffix}"
+
+
+def _follow(version: str, number: int) -> str:
+    if len(version) == len("YYYYMMDDHHMMSS") and version.isdecimal():
+        try:
+            moment = datetime.strptime(version, _TIMESTAMP) + timedelta(seconds=number)
+        except ValueError:
+            pass
+        else:
+            return moment.strftime(_TIMESTAMP)
+    # Versions compare number by number: 0004 < 0004_1 < 0005, and the next file may already be called 0005.
+    return f"{version}_{number}"

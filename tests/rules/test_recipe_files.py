@@ -1,0 +1,160 @@
+"""A recipe is a list of files: what stays in the file at hand, and what is committed separately."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rules.examples import linted, of
+
+INDEX = "CREATE INDEX orders_qty_idx ON orders (qty);\n"
+CONCURRENTLY = "CREATE INDEX CONCURRENTLY orders_qty_idx ON orders (qty);\n"
+OUTSIDE = "-- confiture: no-transaction"
+
+
+def recipe_files(files, name, text, rule="index-not-concurrent"):
+    """Write a migration, and return the files of the recipe of a rule."""
+    files.write(name, text)
+    (finding,) = of(linted(files), rule)
+    return [(file.name, file.directives, file.sql) for file in finding.files]
+
+
+def test_a_file_with_nothing_else_keeps_its_name(files):
+    written = recipe_files(files, "20260101120000_add.up.sql", INDEX)
+
+    assert written == [("20260101120000_add.up.sql", (OUTSIDE,), CONCURRENTLY)]
+
+
+def test_the_index_leaves_the_file_whose_rest_stays_in_a_transaction(files):
+    written = recipe_files(
+        files, "20260101120000_add.up.sql", f"ALTER TABLE orders ADD COLUMN qty int;\n\n{INDEX}"
+    )
+
+    assert written == [
+        ("20260101120000_add.up.sql", (), "ALTER TABLE orders ADD COLUMN qty int;\n"),
+        ("20260101120001_add_build_index.up.sql", (OUTSIDE,), CONCURRENTLY),
+    ]
+
+
+def test_a_rest_that_needs_nothing_of_it_stays(files):
+    written = recipe_files(
+        files,
+        "20260101120059_add.up.sql",
+        f"CREATE TABLE a (id int);\n{INDEX}-- the second table\nCREATE TABLE b (id int);\n",
+    )
+
+    assert written == [
+        (
+            "20260101120059_add.up.sql",
+            (),
+            "CREATE TABLE a (id int);\n-- the second table\nCREATE TABLE b (id int);\n",
+        ),
+        ("20260101120100_add_build_index.up.sql", (OUTSIDE,), CONCURRENTLY),
+    ]
+
+
+@pytest.mark.parametrize(
+    "rest", ["ALTER TABLE orders ADD COLUMN b int;\n", "DO $$ BEGIN PERFORM 1; END $$;\n", "SELECT jam();\n"]
+)
+def test_a_rest_that_may_need_it_runs_after_it(rest, files):
+    written = recipe_files(files, "0004_add.sql", f"CREATE TABLE a (id int);\n{INDEX}{rest}")
+
+    assert written == [
+        ("0004_add.sql", (), "CREATE TABLE a (id int);\n"),
+        ("0004_1_add_build_index.sql", (OUTSIDE,), CONCURRENTLY),
+        ("0004_2_add_rest.sql", (), rest),
+    ]
+
+
+def test_a_step_that_needs_no_file_of_its_own_is_written_in_place(files):
+    written = recipe_files(
+        files,
+        "1_add.sql",
+        "CREATE TABLE a (id int);\nALTER TABLE orders ADD COLUMN code text NOT NULL;\nCREATE TABLE b (id int);\n",
+        "add-column-not-null-no-default",
+    )
+
+    assert [name for name, _, _ in written] == ["1_add.sql"]
+    assert "DEFAULT '';" in written[0][2]
+    assert written[0][2].startswith("CREATE TABLE a (id int);\n")
+    assert written[0][2].endswith("CREATE TABLE b (id int);\n")
+
+
+def test_settings_are_made_again_in_every_file(files):
+    written = recipe_files(
+        files,
+        "1_add.sql",
+        f"SET LOCAL search_path = app;\nALTER TABLE orders ADD COLUMN qty int;\n{INDEX}",
+    )
+
+    assert written[1] == (
+        "1_1_add_build_index.sql",
+        (OUTSIDE,),
+        f"SET search_path = app;\n{CONCURRENTLY}",
+    )
+
+
+def test_timeouts_and_the_down_part_stay_with_the_file(files):
+    text = (
+        "-- confiture: lock_timeout=2s\n-- migrate:up\nALTER TABLE orders ADD COLUMN qty int;\n"
+        f"-- fast lookups\n{INDEX}\n-- migrate:down\nDROP TABLE a;\n"
+    )
+
+    written = recipe_files(files, "1_add.sql", text)
+
+    assert written == [
+        (
+            "1_add.sql",
+            ("-- confiture: lock_timeout=2s",),
+            "-- migrate:up\nALTER TABLE orders ADD COLUMN qty int;\n-- migrate:down\nDROP TABLE a;\n",
+        ),
+        ("1_1_add_build_index.sql", (OUTSIDE,), CONCURRENTLY),
+    ]
+
+
+def test_a_begin_and_commit_around_the_file_are_left_out(files):
+    text = f"BEGIN;\nCREATE TABLE a (id int);\n{INDEX}SELECT jam();\nCOMMIT;\n"
+
+    written = recipe_files(files, "1_add.sql", text)
+
+    assert [sql for _, _, sql in written] == [
+        "CREATE TABLE a (id int);\n",
+        CONCURRENTLY,
+        "SELECT jam();\n",
+    ]
+
+
+def test_the_files_of_a_recipe_are_migrations_that_run(project, database):
+    database.execute("CREATE TABLE orders (id bigint PRIMARY KEY, qty int)")
+    text = "CREATE TABLE a (id int);\nALTER TABLE orders ADD CONSTRAINT few CHECK (qty < 9);\nSELECT 1;\n"
+    files = recipe_files(project, "0004_add.sql", text, "add-check-validated")
+
+    for name, directives, sql in files:
+        project.write(name, "\n".join((*directives, sql)))
+    ran = project.run()
+
+    assert [migration.outcome for migration in ran.migrations] == ["applied"] * 3
+    assert [migration.version for migration in ran.migrations] == ["0004", "0004_1", "0004_2"]
+    assert of(linted(project), "add-check-validated") == []
+
+
+def test_every_format_prints_the_files_with_their_names(files):
+    files.write("0004_add.sql", f"ALTER TABLE orders ADD COLUMN qty int;\n{INDEX}")
+
+    for output in ("text", "markdown", "html", "sarif", "github", "gitlab", "junit", "json"):
+        answer = files("lint", "--output", output)
+
+        assert "0004_1_add_build_index.sql" in answer.out, output
+        assert "CREATE INDEX CONCURRENTLY" in answer.out, output
+
+
+def test_json_has_the_files_of_a_recipe(files):
+    files.write("0004_add.sql", f"ALTER TABLE orders ADD COLUMN qty int;\n{INDEX}")
+
+    document = files("lint", "--output", "json").json
+
+    (finding,) = [each for each in document["findings"] if each["rule"] == "index-not-concurrent"]
+    assert finding["recipe"].endswith(CONCURRENTLY.strip())
+    assert finding["files"] == [
+        {"name": "0004_add.sql", "directives": [], "sql": "ALTER TABLE orders ADD COLUMN qty int;\n"},
+        {"name": "0004_1_add_build_index.sql", "directives": [OUTSIDE], "sql": CONCURRENTLY},
+    ]
