@@ -10,6 +10,20 @@ from pathlib import Path
 from typing import ClassVar
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the type and the message of ``error``, on one line."""
+    text = " ".join(read_message(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def read_message(error: BaseException) -> str:
+    """Return the message of ``error``; empty if its ``__str__``, which may be a plugin's own, raises."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 class ConfitureError(Exception):
     """The root of every exception that confiture defines."""
 

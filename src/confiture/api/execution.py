@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
+from confiture.api.kept_report import KeptReport, keep_report
 from confiture.config.settings import Settings
-from confiture.engine.failures import choose_exit_code
+from confiture.engine.failures import build_outer_fault, choose_exit_code
 from confiture.exceptions import ConfigurationFault
 from confiture.ledger.table import Ledger
 from confiture.migrations.folder import read_folder
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import RehearsalResult
     from confiture.estimate.statistics import Statistics
     from confiture.migrations.prepare import PreparedMigration
-    from confiture.models.report import Mode, Outcome, PluginUse, Report
+    from confiture.models.report import Fault, Mode, Outcome, PluginUse, Report
     from confiture.plugins.load import LoadedPlugin
     from confiture.rehearsal.copies import DatabaseCopy, RehearsalTarget
     from confiture.rehearsal.residue import ResidueSnapshot
@@ -138,6 +139,9 @@ class Executor:
         Raises:
             ConfitureError: Nothing was started.
         """
+        return keep_report(partial(self._execute, ready))
+
+    def _execute(self, ready: tuple[PreparedMigration, ...], kept: KeptReport) -> Report:
         scripts = read_folder(self.settings.migrations)
         with open_connection(self.settings) as conn:
             version = read_server_version(conn)
@@ -158,8 +162,8 @@ class Executor:
                     self._refuse_pooler(runner, works)
                     self.ledger.create(run_conn)
                 before = self._take_snapshot(run_conn, works)
-                report = self._make_report(version, *self._run_all(runner, works), works)
-                report = self._add_residue(run_conn, before, report)
+                report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))
+                report = kept.keep(self._add_residue(run_conn, before, report))
                 return self.judge(run_conn, report, works) if self.judge else report
 
     def _take_snapshot(
@@ -267,6 +271,11 @@ class Executor:
                 self._run_one_by_one(runner, works, add_result)
         except KeyboardInterrupt as signal:
             return tuple(results), signal
+        except Exception as error:
+            # What has run is reported, whatever it was that failed between two migrations.
+            if not results:
+                raise
+            return tuple(results), error
         return tuple(results), next((result.stopped_by for result in results if result.stopped_by), None)
 
     def _run_one_by_one(
@@ -314,11 +323,11 @@ class Executor:
         works: tuple[PreparedMigration, ...] = (),
     ) -> Report:
         from confiture.migrations.file_notes import note_files
-        from confiture.models.report import Fault, MigrationReport, Report
+        from confiture.models.report import MigrationReport, Report
 
         outcome: Outcome = "failed" if stopped else "ok"
-        # A signal during a migration is reported as that migration's error.
-        between = isinstance(stopped, KeyboardInterrupt) and not any(result.error for result in results)
+        # An error or a signal during a migration is reported as that migration's error.
+        between = stopped is not None and not any(result.error for result in results)
         not_reached = works[len(results) :]
         return Report(
             mode=self.mode,
@@ -327,10 +336,18 @@ class Executor:
             server_version=version,
             rehearsed_on=version if self.mode == "dry-run" else None,
             plugins=self._list_plugin_uses(),
-            error=Fault("interrupted between two migrations") if between else None,
+            error=_build_fault_between(stopped) if stopped and between else None,
             migrations=(
                 *(result.report for result in results),
                 *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),
             ),
             notes=note_files(work.script for work in works if work.script),
         )
+
+
+def _build_fault_between(stopped: BaseException) -> Fault:
+    from confiture.models.report import Fault
+
+    if isinstance(stopped, KeyboardInterrupt):
+        return Fault("interrupted between two migrations")
+    return build_outer_fault(stopped)

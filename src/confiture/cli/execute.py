@@ -59,17 +59,24 @@ def write_refusal(mode: Mode, out: Outputs, error: BaseException) -> None:
 def _run_operation(flags: Flags, operation: Operation) -> Report:
     import logging
 
+    from confiture.api.kept_report import KeptReport, keep_report
     from confiture.cli.progress import open_progress
     from confiture.postgres.signals import raise_on_signals
 
     # psycopg logs a warning when it rolls back on a lost connection. The report has that error already.
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
-    # Hooks and migrations may print. Stdout carries only the report, which a machine may parse.
-    with raise_on_signals(), open_progress(flags) as progress, redirect_stdout(sys.stderr):
+
+    def work(kept: KeptReport) -> Report:
         settings = read_settings(flags)
         with load_plugins(settings, flags) as plugins, open_server(settings) as opened:
             report = operation(opened, plugins, progress)
-        return add_extension_hints(report) if settings.url == EMBEDDED_URL else report
+            kept.keep(add_extension_hints(report) if settings.url == EMBEDDED_URL else report)
+        assert kept.report
+        return kept.report
+
+    # Hooks and migrations may print. Stdout carries only the report, which a machine may parse.
+    with raise_on_signals(), open_progress(flags) as progress, redirect_stdout(sys.stderr):
+        return keep_report(work)
 
 
 def write_report(out: Outputs, report: Report) -> None:
@@ -108,6 +115,7 @@ def rehearse_pending(
     Raises:
         ConfitureError: Nothing was begun.
     """
+    from confiture.api.kept_report import add_error
     from confiture.api.operations import run
 
     scope = choose_scope(settings, gate_options)
@@ -126,4 +134,8 @@ def rehearse_pending(
         if not gate_options.allow_empty:
             raise
         report = Report("dry-run", "ok", 0)
-    return apply_gate(settings, report, gate_options, scope)
+    try:
+        return apply_gate(settings, report, gate_options, scope)
+    except UserFault as fault:
+        # The file of accepted findings cannot be read. The rehearsal is reported all the same.
+        return add_error(report, fault)

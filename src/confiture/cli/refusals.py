@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from confiture.cli.error_messages import explain_error, shorten_path
@@ -35,20 +33,10 @@ def _build_fault(error: BaseException) -> Fault:
         return Fault(error.format_message())
     if isinstance(error, OSError):
         return Fault(error.strerror or str(error), file=str(error.filename) if error.filename else None)
-    return _build_server_fault(error)
+    # Imported here, because it imports psycopg, which a refusal of lint does not need.
+    from confiture.engine.failures import build_outer_fault
 
-
-def _build_server_fault(error: BaseException) -> Fault:
-    # An error of psycopg's, which is loaded then; importing it here would slow every refusal down.
-    psycopg = sys.modules["psycopg"]
-    assert isinstance(error, psycopg.Error)
-    diag = error.diag
-    return Fault(
-        diag.message_primary or str(error) or type(error).__name__,
-        sqlstate=error.sqlstate,
-        detail=diag.message_detail,
-        hint=diag.message_hint,
-    )
+    return build_outer_fault(error)
 
 
 def _locate_fault(fault: Fault, place: MigrationFault) -> Fault:

@@ -16,8 +16,8 @@ from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.config.settings import Settings
-from confiture.exceptions import SourceFault, UsageFault, UserFault
-from confiture.models.report import Fault, Report
+from confiture.exceptions import SourceFault, UsageFault
+from confiture.models.report import Report
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -143,12 +143,12 @@ def _check_pg_dump(settings: Settings) -> None:
 
 def _add_dump(settings: Settings, report: Report) -> Report:
     """Add the dump to the report; if it fails, the applied migrations stay applied."""
+    from confiture.engine.failures import build_outer_fault, choose_exit_code
     from confiture.postgres.dump import write_schema
 
     try:
         dump = write_schema(settings)
-    except UserFault as error:
-        fault = Fault(error.message, hint=error.hint)
-        return evolve(report, exit_code=error.exit_code, error=fault)
+    except Exception as error:
+        return evolve(report, exit_code=choose_exit_code(error), error=build_outer_fault(error))
     word = "wrote" if dump.changed else "not changed:"
     return evolve(report, notes=(*report.notes, f"{word} {shorten_path(dump.file)}"))

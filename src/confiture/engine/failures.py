@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
 
-from confiture.exceptions import Interrupted, MigrationFault, UserFault
+from confiture.exceptions import Interrupted, MigrationFault, UserFault, describe_error, read_message
 from confiture.hooks.api import HookError
 from confiture.models.report import Fault
 
@@ -59,12 +59,33 @@ def build_fault(
     place = _locate(error, inner, stage, statements)
     return Fault(
         message=_build_message(error, inner, holder),
-        sqlstate=getattr(inner, "sqlstate", None),
+        sqlstate=inner.sqlstate if isinstance(inner, psycopg.Error) else None,
         detail=_read_diag(inner, "message_detail"),
         hint=_choose_hint(inner, statements.conn),
         phase=stage,
         hook=error.hook_name if isinstance(error, HookError) else None,
         **place,
+    )
+
+
+def build_outer_fault(error: BaseException) -> Fault:
+    """Return the fault of an error outside any migration."""
+    if isinstance(error, KeyboardInterrupt):
+        return Fault("interrupted")
+    if isinstance(error, UserFault):
+        place = error if isinstance(error, MigrationFault) else None
+        return Fault(
+            str(error.message),
+            hint=error.hint,
+            file=str(place.file) if place and place.file else None,
+            line=place.line if place else None,
+            column=place.column if place else None,
+        )
+    return Fault(
+        _read_diag(error, "message_primary") or describe_error(error),
+        sqlstate=error.sqlstate if isinstance(error, psycopg.Error) else None,
+        detail=_read_diag(error, "message_detail"),
+        hint=_read_diag(error, "message_hint"),
     )
 
 
@@ -86,7 +107,7 @@ def find_source_line(error: BaseException, statements: StatementRunner) -> str |
 
 def _build_message(error: BaseException, inner: BaseException, holder: str | None) -> str:
     text = _read_diag(inner, "message_primary") or (
-        inner.message if isinstance(inner, UserFault) else str(inner)
+        str(inner.message) if isinstance(inner, UserFault) else read_message(inner)
     )
     text = text.strip() or type(inner).__name__
     if isinstance(inner, KeyboardInterrupt):

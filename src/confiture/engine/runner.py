@@ -21,7 +21,7 @@ from confiture.engine.failures import (
 )
 from confiture.engine.non_transactional import NonTransactionalAttempt
 from confiture.engine.transactional import EndedTransaction, RunContext, TransactionalAttempt
-from confiture.exceptions import MigrationFault, UserFault
+from confiture.exceptions import MigrationFault, UserFault, describe_error
 from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
 from confiture.migrations.planner import find_unfinished
@@ -242,8 +242,9 @@ class Runner:
         try:
             with session.transaction():
                 attempt.hook_runner.run(session, HookPhase.ON_ERROR, error=unwrap_hook_error(error))
-        except (HookError, psycopg.Error) as second:
-            return [f"on_error failed too: {second}"]
+        except Exception as second:
+            known = isinstance(second, HookError | psycopg.Error)
+            return [f"on_error failed too: {second if known else describe_error(second)}"]
         finally:
             if new is not None:
                 new.close()

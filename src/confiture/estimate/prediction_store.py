@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve, frozen
 
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfigurationFault
+from confiture.exceptions import ConfigurationFault, describe_error
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -137,7 +137,12 @@ def run_and_keep_outcomes(settings: Settings, run: Callable[[], Report]) -> Repo
     awaited = _find_awaited(store)
     # Before the run, which may change the number of rows.
     rows = _count_rows(settings, awaited) if awaited else {}
-    return store.keep_outcomes(run(), rows, awaited)
+    report = run()
+    try:
+        return store.keep_outcomes(report, rows, awaited)
+    except Exception as error:
+        # The migrations are applied: their report matters more than what was predicted.
+        return evolve(report, notes=(*report.notes, f"the times were not kept: {describe_error(error)}"))
 
 
 def _find_awaited(store: PredictionStore) -> list[KeptMigration]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from attrs import define, field
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import ConfitureError, describe_error, read_message
+from confiture.models.plain_values import make_plain
 
 if TYPE_CHECKING:
     import structlog
@@ -55,6 +56,45 @@ def _check_phase(phase: HookPhase | str) -> HookPhase | str:
     return phase
 
 
+def check_stats(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stats as the report keeps them: JSON's types, and the text of everything else.
+
+    Raises:
+        TypeError: A name is no text, or a value cannot be shown.
+    """
+    plain = {}
+    for name, value in stats.items():
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a stat must be a str, not a {type(name).__name__}")
+        try:
+            plain[name] = make_plain(value)
+        except Exception as error:
+            kind = type(value).__name__
+            raise TypeError(
+                f"stat {name!r} cannot be shown: str() of a {kind} raises {describe_error(error)}"
+            ) from error
+    return plain
+
+
+_RESULT_TYPES: Mapping[str, tuple[type, ...]] = MappingProxyType(
+    {"hook_name": (str,), "rows_affected": (int,), "execution_time_ms": (float, int)}
+)
+
+
+def _check_type(_: object, attribute: Any, value: Any) -> None:
+    # Not attrs' own validator: its message has the value's repr(), which may raise.
+    wanted = _RESULT_TYPES[attribute.name]
+    if not isinstance(value, wanted):
+        kind = type(value).__name__
+        raise TypeError(f"{attribute.name} must be a {wanted[0].__name__}, not a {kind}")
+
+
+def _check_result_stats(_: object, attribute: Any, stats: Any) -> None:  # noqa: ARG001 - the validator's
+    if stats is not None and not isinstance(stats, Mapping):
+        raise TypeError(f"stats must be a dict or None, not a {type(stats).__name__}")
+    check_stats(stats or {})
+
+
 @define
 class HookResult:
     """What a hook reports.
@@ -68,10 +108,10 @@ class HookResult:
     """
 
     phase: HookPhase | str = field(converter=_check_phase)
-    hook_name: str
-    rows_affected: int = 0
-    stats: dict[str, Any] | None = None
-    execution_time_ms: float = 0
+    hook_name: str = field(validator=_check_type)
+    rows_affected: int = field(default=0, validator=_check_type)
+    stats: dict[str, Any] | None = field(default=None, validator=_check_result_stats)
+    execution_time_ms: float = field(default=0, validator=_check_type)
 
 
 class HookError(ConfitureError):
@@ -106,7 +146,7 @@ def describe_hook(hook_name: str, plugin: str | None) -> str:
 
 
 def _get_first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    text = read_message(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 
 
@@ -218,6 +258,17 @@ class HookContext:
         self._hook_stats: dict[str, Any] = {}
         self._running: RunningMigration | None = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Confiture itself relies on these until the migration's end.
+        if name in _OWN_ATTRIBUTES and getattr(self, "_running", None) is not None:
+            raise AttributeError(_explain_read_only(name))
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in _OWN_ATTRIBUTES:
+            raise AttributeError(_explain_read_only(name))
+        super().__delattr__(name)
+
     @property
     def stats(self) -> dict[str, Any]:
         """A copy of all figures set so far."""
@@ -228,7 +279,12 @@ class HookContext:
         return self._stats.get(name, default)
 
     def set_stat(self, name: str, value: Any) -> None:
-        """Store a figure; the report shows it with this hook."""
+        """Store a figure; the report shows it with this hook.
+
+        Raises:
+            TypeError: The name is no text, or ``str(value)`` raises an error.
+        """
+        check_stats({name: value})
         self._stats[name] = value
         self._hook_stats[name] = value
 
@@ -264,7 +320,13 @@ class HookContext:
         self._get_running("set_local()").set_local(name, str(value))
 
     def on_commit(self, callback: Callable[[], object]) -> None:
-        """Call ``callback`` after the commit; never in a rehearsal."""
+        """Call ``callback`` after the commit; never in a rehearsal.
+
+        Raises:
+            TypeError: It cannot be called.
+        """
+        if not callable(callback):
+            raise TypeError(f"on_commit takes a function, not a {type(callback).__name__}")
         self.callbacks.append(callback)
 
     def _get_running(self, member: str) -> RunningMigration:
@@ -302,8 +364,11 @@ class HookContext:
         plugin: str | None,
         resume: Any,
     ) -> None:
-        self._running, self.phase, self.config, self._hook_stats = running, phase, config, hook_stats
+        # None for a moment: while a hook runs, none of the others can be set.
+        self._running = None
+        self.phase, self.config, self._hook_stats = phase, config, hook_stats
         self.data.writer, self.resume = plugin, resume
+        self._running = running
 
     def save_state(self) -> Callable[[], None]:
         """Return a function that restores the present stats, data and callbacks.
@@ -315,9 +380,33 @@ class HookContext:
         def put_back() -> None:
             self._stats = stats
             self.data._values = data
-            self.callbacks = callbacks
+            self.callbacks[:] = callbacks
 
         return put_back
+
+
+_OWN_ATTRIBUTES = frozenset(
+    {
+        "attempt",
+        "callbacks",
+        "config",
+        "data",
+        "direction",
+        "dry_run",
+        "error",
+        "folder",
+        "migration_name",
+        "migration_version",
+        "phase",
+        "resume",
+    }
+)
+
+
+def _explain_read_only(name: str) -> str:
+    if name == "data":
+        return "context.data cannot be replaced: write context.data[PLUGIN], with your plugin's name"
+    return f"context.{name} cannot be changed"
 
 
 class HookRegistry:

@@ -28,8 +28,8 @@ import psycopg
 from attrs import define, evolve, field
 from psycopg.pq import TransactionStatus
 
-from confiture.exceptions import UserFault
-from confiture.hooks.api import HookContext, HookError, HookResult, describe_hook
+from confiture.exceptions import UserFault, read_message
+from confiture.hooks.api import HookContext, HookError, HookResult, check_stats, describe_hook
 from confiture.hooks.guarded_settings import (
     CURSORS_SQL,
     GUARDED_SETTINGS,
@@ -61,6 +61,15 @@ class _HookCall:
     began_s: float
     since_ms: float = 0.0
     commit_count: int = 0
+
+    def check_stats(self, result: Any) -> None:
+        """Turn all stats into values that every report can show: a hook may have changed them since.
+
+        Raises:
+            TypeError: One cannot be shown.
+        """
+        own = result.stats if isinstance(result, HookResult) else None
+        self.stats = check_stats({**self.stats, **(own or {})})
 
     @property
     def duration_ms(self) -> float:
@@ -135,6 +144,7 @@ class Guard:
             with self._lend_context(call):
                 result = self._run_to_end(call, function())
             self._check(result)
+            call.check_stats(result)
             self._release(call)
         except KeyboardInterrupt:
             # A signal is no failure of the hook: no policy applies, and the whole transaction ends.
@@ -166,6 +176,7 @@ class Guard:
         try:
             result = self._run_second_half(call, generator, inner, failed)
             self._check(None)
+            call.check_stats(result)
             self._release(call)
         except KeyboardInterrupt:
             raise
@@ -373,7 +384,7 @@ class Guard:
             outcome="kept",
             duration_ms=call.duration_ms,
             rows_affected=result.rows_affected if result else 0,
-            stats={**call.stats, **((result.stats if result else None) or {})},
+            stats=dict(call.stats),
         )
 
     def _warn(self, ref: HookImplementation, changed: tuple[str | None, ...]) -> None:
@@ -396,7 +407,7 @@ class Guard:
         """
         self._wanted_settings, self.local_settings = call.wanted_settings, call.local_settings
         call.restore_context()
-        call.stats.clear()
+        call.stats = {}
         self.reports[call.reports_before :] = [
             *(evolve(report, outcome="undone") for report in self.reports[call.reports_before :]),
             evolve(self._make_report(call, None), outcome="undone"),
@@ -415,7 +426,8 @@ class Guard:
             raise error
         if not call.ref.continues_on_failure:
             raise HookError(call.ref.name, call.ref.phase, error, plugin=call.ref.plugin) from error
-        self.warnings.append(f"{_describe(call.ref)} failed and was rolled back: {error}")
+        message = read_message(error) or type(error).__name__
+        self.warnings.append(f"{_describe(call.ref)} failed and was rolled back: {message}")
         if inner is not None:
             raise inner
 
@@ -432,7 +444,11 @@ class Guard:
         end_copy(conn)
         status = conn.info.transaction_status
         if status == TransactionStatus.UNKNOWN:
-            lost = error if isinstance(error, HookMisuse) else HookMisuse(f"the connection was lost: {error}")
+            lost = (
+                error
+                if isinstance(error, HookMisuse)
+                else HookMisuse(f"the connection was lost: {read_message(error)}")
+            )
             self._stop(call.ref, lost, error, committed=False)
         if status == TransactionStatus.IDLE:
             self._stop(call.ref, HookMisuse(_ENDED_TRANSACTION), error)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attrs import field, frozen
 
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import ConfitureError, describe_error
 from confiture.hooks.api import HookError, HookPhase
 
 
@@ -79,11 +79,17 @@ def run_callback(callback: Callable[[], object]) -> str | None:
     try:
         callback()
     except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}"
-        return f"on_commit callback {get_callback_name(callback)} failed after the commit: {reason}"
+        name = get_callback_name(callback)
+        return f"on_commit callback {name} failed after the commit: {describe_error(error)}"
     return None
 
 
 def get_callback_name(callback: Callable[[], object]) -> str:
     """Return the callback's name in its source, or its ``repr`` if it has none."""
-    return getattr(callback, "__qualname__", repr(callback))
+    name = getattr(callback, "__qualname__", None)
+    if isinstance(name, str):
+        return name
+    try:
+        return repr(callback)
+    except Exception:
+        return type(callback).__name__

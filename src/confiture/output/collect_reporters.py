@@ -7,11 +7,11 @@ from typing import Any
 
 import pluggy
 
-from confiture.exceptions import PluginFault
+from confiture.exceptions import PluginFault, describe_error
 from confiture.hooks import spec
 from confiture.output import builtin_reporters as builtin
 from confiture.output.reporters import Reporter
-from confiture.plugins.check import HookReader, describe_error
+from confiture.plugins.check import HookReader
 from confiture.plugins.load import LoadedPlugin
 from confiture.plugins.order import fill_manager
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from attrs import Factory, define, frozen
 
 from confiture.config.table_reader import FLAG, Kind, TableReader, make_choice
 from confiture.did_you_mean import did_you_mean
-from confiture.exceptions import ConfigurationFault
+from confiture.exceptions import ConfigurationFault, describe_error
 from confiture.hooks import spec
 from confiture.hooks.api import HookPhase
 from confiture.plugins.plugin_settings import RUNNERS_KEYS, locate_settings
@@ -108,6 +109,22 @@ def locate_function(function: Callable[..., object]) -> str:
     return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
 
+def locate_error(error: BaseException, *skipped: str) -> str:
+    """Return `` (file:line)`` of the innermost frame of a plugin's code; an empty string if there is none.
+
+    ``skipped`` are files of the caller's, which are no plugin's.
+    """
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}:{error.lineno})" if error.filename else ""
+    own, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file not in (importlib.__file__, *skipped) and not file.startswith("<"):
+            own = f" ({file}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return own
+
+
 POLICIES = ("abort", "continue")
 
 
@@ -190,16 +207,6 @@ def read_plugin(plugin: object) -> PluginReading:
 def _is_marked(value: object) -> bool:
     # getattr_static runs no code: a plugin may have imported a lazy proxy, which getattr would load.
     return isinstance(inspect.getattr_static(value, "confiture_impl", None), dict)
-
-
-def describe_error(error: BaseException) -> str:
-    """Return the type and the message of ``error``, on one line."""
-    # An error's own __str__ may raise.
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _list_attributes(plugin: object, reading: PluginReading) -> Iterator[str]:

@@ -14,13 +14,13 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from confiture.did_you_mean import did_you_mean
-from confiture.exceptions import PluginFault
+from confiture.exceptions import PluginFault, describe_error
 from confiture.models.report import PluginUse
 from confiture.plugins.check import (
     PluginCheck,
     check_plugin,
-    describe_error,
     find_table_faults,
+    locate_error,
     read_declared_keys,
 )
 from confiture.plugins.find import FoundPlugin
@@ -72,7 +72,7 @@ def load_plugin(found: FoundPlugin) -> LoadedPlugin:
         return evolve(loaded, faults=(f"{found.label}: {missing}",))
     # BaseException: a module may call sys.exit() when it is imported.
     except BaseException as error:
-        fault = f"importing {found.value} failed with {describe_error(error)}{_locate_error(error)}"
+        fault = f"importing {found.value} failed with {describe_error(error)}{locate_error(error, __file__)}"
         return evolve(loaded, faults=(f"{found.label}: {fault}",))
     return _add_check(loaded, found, plugin)
 
@@ -117,19 +117,6 @@ def _resolve_attribute(owner: object, attribute: str, value: str) -> object:
 def _silence_stdout() -> contextlib.redirect_stdout[Any]:
     # A plugin may print when it is imported; that must not end up in a JSON report on stdout.
     return contextlib.redirect_stdout(sys.stderr)
-
-
-def _locate_error(error: BaseException) -> str:
-    """Return `` (file:line)`` of the innermost frame outside the import system; empty if there is none."""
-    if isinstance(error, SyntaxError):
-        return f" ({error.filename}:{error.lineno})" if error.filename else ""
-    own, trace = "", error.__traceback__
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if file not in (__file__, importlib.__file__) and not file.startswith("<frozen "):
-            own = f" ({file}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return own
 
 
 def find_name_clashes(found: Iterable[FoundPlugin]) -> dict[str, str]:
