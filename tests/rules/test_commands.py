@@ -63,7 +63,7 @@ def test_lint_reads_the_files_that_are_named(folder):
 
 
 def test_lint_reports_what_run_would_refuse_as_findings_too(folder):
-    folder.write("1_index.sql", "BEGIN;\nCREATE INDEX CONCURRENTLY i ON orders (qty);\nCOMMIT;\n")
+    folder.write("1_index.sql", "BEGIN;\nCREATE INDEX CONCURRENTLY i ON orders (qty);\nROLLBACK;\n")
 
     answer = folder("lint", "--output", "json")
 

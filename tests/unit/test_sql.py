@@ -68,7 +68,7 @@ def test_statements_stand_without_semicolon_and_comments():
         "SELECT a$b$c, 1 FROM t",
         "SELECT 'a'\n'b;'",
         "SELECT E'a'\n'\\';'",
-        "DO $body$ BEGIN COMMIT; -- migrate:down\nEND $body$",
+        "DO $body$ BEGIN NULL; -- migrate:down\nEND $body$",
         "SELECT a[:x], b[1:2], c[:]",
         "SELECT '-- confiture: nonsense', '\\connect x', ':v', ':''v'''",
     ],
@@ -308,7 +308,7 @@ def test_transaction_control_is_refused(sql, words, head):
 @pytest.mark.parametrize(
     "sql",
     [
-        "DO $$ BEGIN COMMIT; END $$",
+        "DO $$ BEGIN RAISE 'COMMIT'; END $$",
         "CREATE PROCEDURE p() LANGUAGE plpgsql AS 'BEGIN COMMIT; END'",
         "PREPARE x AS SELECT 1",
         "SET LOCAL transaction_read_only = on",

@@ -6,7 +6,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from psycopg.errors import InsufficientPrivilege, LockNotAvailable, ReadOnlySqlTransaction
+from psycopg.errors import (
+    ActiveSqlTransaction,
+    InsufficientPrivilege,
+    InvalidTransactionTermination,
+    LockNotAvailable,
+    ReadOnlySqlTransaction,
+)
 
 from confiture.exceptions import Interrupted, MigrationFault, UserFault, describe_error, read_message
 from confiture.hooks.api import HookError
@@ -61,7 +67,7 @@ def build_fault(
         message=_build_message(error, inner, holder),
         sqlstate=inner.sqlstate if isinstance(inner, psycopg.Error) else None,
         detail=_read_diag(inner, "message_detail"),
-        hint=_choose_hint(inner, statements.conn),
+        hint=_choose_hint(inner, statements.conn) or _suggest_no_transaction(error, stage, statements),
         phase=stage,
         hook=error.hook_name if isinstance(error, HookError) else None,
         **place,
@@ -167,6 +173,30 @@ def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | N
     if isinstance(error, LockNotAvailable):
         return "run again when the other session has ended, or wait longer: -- confiture: lock_timeout=…"
     return None
+
+
+def _suggest_no_transaction(error: BaseException, stage: str, statements: StatementRunner) -> str | None:
+    """Return the way on for a statement that PostgreSQL refuses because it is in a transaction."""
+    if isinstance(error, HookError) or stage not in ("up", "down"):
+        return None
+    if isinstance(error, InvalidTransactionTermination):
+        # Any other statement may not commit outside a transaction either.
+        fits = _find_failed_sql(statements).lstrip("( \n\t").upper().startswith(("DO", "CALL"))
+    else:
+        fits = isinstance(error, ActiveSqlTransaction) and "transaction block" in str(error)
+    if not fits or (statements.failed is not None and not statements.failed.in_transaction):
+        return None
+    if statements.failed is None:
+        return "run it outside a transaction: write transactional = False in the migration's class"
+    return (
+        "run it outside a transaction, with this line above the first statement: -- confiture: no-transaction"
+    )
+
+
+def _find_failed_sql(statements: StatementRunner) -> str:
+    if statements.failed is not None:
+        return statements.failed.sql
+    return statements.running[1] if statements.running else ""
 
 
 def find_first_name(message: str) -> str | None:

@@ -12,8 +12,9 @@ from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import deparse_statement, read_enum_name
+from confiture.sql.procedural import find_transaction_end
 from confiture.sql.quote import quote_ident
-from confiture.sql.transaction_block import find_transaction_refusal, find_transaction_words
+from confiture.sql.transaction_block import REFUSABLE_KINDS, find_transaction_refusal
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
@@ -159,14 +160,14 @@ def describe_non_transactional(statement: ParsedStatement) -> str:
 
 
 def _check_in_transaction(statement: ParsedStatement) -> Iterator[Hit]:
-    words = describe_non_transactional(statement)
-    if (
-        words
-        and statement.migration.transactional
-        and not find_transaction_words(statement.kind, statement.node, statement.sql)
-    ):
+    if not statement.migration.transactional:
+        return
+    words, sqlstate = describe_non_transactional(statement), "25001"
+    if end := find_transaction_end(statement.kind, statement.sql):
+        words, sqlstate = f"DO with {end.word}", "2D000"
+    if words:
         yield Hit(
-            f"{words} cannot run inside a transaction: error 25001",
+            f"{words} cannot run inside a transaction: error {sqlstate}",
             None,
             write_recipe(write_non_transactional(f"{_render_sql(statement)};")),
         )
@@ -238,11 +239,11 @@ RULES = (
         id="concurrently-in-transaction",
         severity="error",
         basis="static",
-        summary="CONCURRENTLY, VACUUM and the like inside a transaction",
-        effect="refuses it with error 25001",
+        summary="CONCURRENTLY, VACUUM, CREATE DATABASE, DO with COMMIT and the like inside a transaction",
+        effect="refuses it with error 25001 or 2D000",
         risk="the migration fails",
         check=_check_in_transaction,
-        kinds=("index_stmt", "drop_stmt", "reindex_stmt", "alter_table_stmt", "vacuum_stmt"),
+        kinds=REFUSABLE_KINDS,
         example=Example(_ORDERS, "CREATE INDEX CONCURRENTLY orders_qty_idx ON orders (qty);"),
     ),
 )

@@ -6,6 +6,7 @@ may roll back, nor which are strings that are built at run time.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -30,7 +31,8 @@ _DYNAMIC_QUERY_KEYS = {
     "PLpgSQL_stmt_return_query": "dynquery",
     "PLpgSQL_stmt_open": "dynquery",
 }
-_TRANSACTION_KEYS = ("PLpgSQL_stmt_commit", "PLpgSQL_stmt_rollback")
+_TRANSACTION_KEYS = {"PLpgSQL_stmt_commit": "COMMIT", "PLpgSQL_stmt_rollback": "ROLLBACK"}
+_MAY_END = re.compile("commit|rollback", re.IGNORECASE)
 _LONGEST_SHOWN_CHARACTERS = 60
 
 
@@ -68,6 +70,14 @@ class FunctionCall:
 
 
 @frozen
+class TransactionEnd:
+    """A COMMIT or ROLLBACK of PL/pgSQL; ``line`` is ``None`` if unknown."""
+
+    word: str
+    line: int | None
+
+
+@frozen
 class ProceduralBody:
     """The statements and calls found, in the order of the text.
 
@@ -75,11 +85,13 @@ class ProceduralBody:
         statements: Without COMMIT and ROLLBACK, which are PL/pgSQL's own.
         calls: The functions called.
         commits_in_exception: True if COMMIT or ROLLBACK is in a block with EXCEPTION, where it fails.
+        transaction_ends: Each COMMIT and ROLLBACK elsewhere.
     """
 
     statements: tuple[InnerStatement, ...] = ()
     calls: tuple[FunctionCall, ...] = ()
     commits_in_exception: bool = False
+    transaction_ends: tuple[TransactionEnd, ...] = ()
 
     @property
     def unknown(self) -> tuple[InnerStatement, ...]:
@@ -98,8 +110,21 @@ def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = 
     reader = _ProceduralReader(lines_from_body)
     reader.read(sql, _TextPosition(1, in_exception), top=True)
     return ProceduralBody(
-        tuple(reader.statements), tuple(dict.fromkeys(reader.calls)), reader.commits_in_exception
+        tuple(reader.statements),
+        tuple(dict.fromkeys(reader.calls)),
+        reader.commits_in_exception,
+        tuple(reader.transaction_ends),
     )
+
+
+def find_transaction_end(kind: str, sql: str) -> TransactionEnd | None:
+    """Return the first COMMIT or ROLLBACK of a DO block, which makes it fail in a transaction; else ``None``.
+
+    Leaves out a block with EXCEPTION, whose handler may catch that error.
+    """
+    if kind != "do_stmt" or not _MAY_END.search(sql):
+        return None
+    return next(iter(parse_body(sql).transaction_ends), None)
 
 
 @frozen
@@ -129,6 +154,7 @@ class _ProceduralReader:
     statements: list[InnerStatement] = field(factory=list)
     calls: list[FunctionCall] = field(factory=list)
     commits_in_exception: bool = False
+    transaction_ends: list[TransactionEnd] = field(factory=list)
 
     def read(self, text: str, place: _TextPosition, *, top: bool = False) -> None:
         """Read statements; those at the ``top`` are not collected, only what is inside them."""
@@ -205,12 +231,18 @@ class _ProceduralReader:
 
     def _walk_statement(self, key: str, value: dict[str, Any], line: int, place: _TextPosition) -> None:
         line = max(value.get("lineno", line), 1)
-        if key in _TRANSACTION_KEYS and place.in_exception:
-            self.commits_in_exception = True
+        if key in _TRANSACTION_KEYS:
+            self._note_transaction_end(_TRANSACTION_KEYS[key], place, line)
         dynamic = _DYNAMIC_QUERY_KEYS.get(key)
         if dynamic in value:
             self._read_execute(value[dynamic]["PLpgSQL_expr"]["query"], line, place)
         self._walk({name: part for name, part in value.items() if name != dynamic}, line, place)
+
+    def _note_transaction_end(self, word: str, place: _TextPosition, line: int) -> None:
+        if place.in_exception:
+            self.commits_in_exception = True
+        else:
+            self.transaction_ends.append(TransactionEnd(word, place.shift_line(line - 1)))
 
     def _walk_block(self, block: dict[str, Any], place: _TextPosition) -> None:
         """Read BEGIN … END. An EXCEPTION clause rolls back the block's body, but not its handlers."""

@@ -18,6 +18,7 @@ from confiture.sql.dividers import refuse_dividers
 from confiture.sql.lexer import find_statement_start, strip_trailing_comments
 from confiture.sql.parser import ParseError, RawStatement, parse
 from confiture.sql.position import SourceFile, extract_line, locate_offset, locate_server_position
+from confiture.sql.procedural import TransactionEnd, find_transaction_end
 from confiture.sql.psql import PlainSql, build_command_fault, find_variable_fault, strip_psql
 from confiture.sql.transaction_block import find_transaction_refusal, find_transaction_words, is_plain_pair
 
@@ -197,12 +198,24 @@ def _refuse(source: SourceFile, parsed: RawStatement, transactional: bool) -> No
             "or run each outside a transaction with -- confiture: no-transaction",
         )
     outside = find_transaction_refusal(parsed.kind, parsed.node)
-    if outside and outside.always and transactional:
+    if outside is None or not transactional:
+        return
+    end = find_transaction_end(parsed.kind, source.text[parsed.start : parsed.end])
+    if outside.always or end:
         raise source.build_fault(
-            f"{outside.words} cannot run inside a transaction",
-            parsed.start,
+            f"{f'{outside.words} with {end.word}' if end else outside.words} cannot run inside a transaction",
+            _locate_word(source.text, parsed, end) if end else parsed.start,
             hint="put this line above the first statement: -- confiture: no-transaction",
         )
+
+
+def _locate_word(text: str, parsed: RawStatement, end: TransactionEnd) -> int:
+    """Return the offset of a COMMIT or ROLLBACK inside a DO block, as good as its line tells."""
+    offset = parsed.start
+    for _ in range((end.line or 1) - 1):
+        offset = text.index("\n", offset) + 1
+    found = re.compile(rf"\b{end.word}\b", re.IGNORECASE).search(text, offset, parsed.end)
+    return found.start() if found else parsed.start
 
 
 def _find_copy_data(source: SourceFile, plain: PlainSql, parsed: RawStatement) -> str | None:

@@ -191,3 +191,5 @@ _CHECKS: dict[str, Callable[[Any], NotInTransaction | None]] = {
     "call_stmt": _refuse_perhaps("CALL"),
     "do_stmt": _check_do,
 }
+REFUSABLE_KINDS = tuple(_CHECKS)
+"""The parser's names of the statements that PostgreSQL may refuse in a transaction block."""
