@@ -142,6 +142,10 @@ class StatementReport:
         estimate: With ``--production``, how long production would take.
         cpu_wait_ms: The part of ``duration_ms`` in which the server process waited for a CPU; ``None`` if
             that cannot be measured.
+        long_blocks: Its part of the migration's ``long_blocks``.
+        empty_scans: Existing relations that it read from end to end, and that held no rows.
+        empty_blocks: Existing relations without rows that it scanned, rewrote or index-built while they were
+            blocked. With rows they would be in ``long_blocks``.
     """
 
     line: int | None
@@ -162,6 +166,9 @@ class StatementReport:
     rewritten_bytes: int | None = None
     estimate: Estimate | None = None
     cpu_wait_ms: float | None = None
+    long_blocks: tuple[str, ...] = ()
+    empty_scans: tuple[str, ...] = ()
+    empty_blocks: tuple[str, ...] = ()
 
     @property
     def work_ms(self) -> float:

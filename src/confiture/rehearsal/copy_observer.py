@@ -132,6 +132,8 @@ def _add_sampled(statement: StatementReport, sampled: StatementObservation | Non
         locks=sampled.locks,
         rewrites=sampled.rewrites,
         index_builds=sampled.index_builds,
+        long_blocks=sampled.long_blocks,
+        empty_blocks=sampled.empty_blocks,
     )
 
 

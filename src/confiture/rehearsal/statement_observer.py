@@ -40,6 +40,7 @@ class StatementObservation:
         rewrites: Tables and materialized views that got a new file.
         index_builds: Indexes that were built.
         long_blocks: Relations with rows that were rewritten, or index-built, while they were blocked.
+        empty_blocks: The same for relations without rows.
         not_seen: What could not be observed, and why.
         held_up_ms: How long pins have paused it, in milliseconds; not part of its duration.
     """
@@ -48,6 +49,7 @@ class StatementObservation:
     rewrites: tuple[str, ...] = ()
     index_builds: tuple[IndexBuild, ...] = ()
     long_blocks: tuple[str, ...] = ()
+    empty_blocks: tuple[str, ...] = ()
     not_seen: tuple[NotSeen, ...] = ()
     held_up_ms: float = 0.0
 
@@ -164,6 +166,7 @@ class Sampler:
         members = read_family(conn, sql)
         before = read_files(observer)
         filled = _find_filled(observer, members)
+        empty = frozenset(member.name for member in members) - filled
         watch = StatementObserver(observer, pins, _read_pid(conn))
         concurrently = is_concurrent(sql)
         # A statement that names no relation (VACUUM of everything) processes pg_class too, and would wait for
@@ -177,7 +180,7 @@ class Sampler:
             watch.stop()
             thread.join()
         replaced = _find_replaced(observer, self.relations_before) if concurrently else frozenset()
-        record(self._build_observation(watch, before, read_files(observer), filled, replaced, line))
+        record(self._build_observation(watch, before, read_files(observer), filled, empty, replaced, line))
 
     def _build_observation(
         self,
@@ -185,6 +188,7 @@ class Sampler:
         before: RelationFiles,
         after: RelationFiles,
         filled: frozenset[str],
+        empty: frozenset[str],
         replaced: frozenset[int],
         line: int | None,
     ) -> StatementObservation:
@@ -199,6 +203,7 @@ class Sampler:
             rewrites,
             builds,
             tuple(sorted(changed & blocked & filled)),
+            tuple(sorted(changed & blocked & empty)),
             self._describe_not_seen(observer, line),
             observer.held_up_s * 1000,
         )

@@ -11,7 +11,14 @@ from attrs import define, evolve, field, frozen
 from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
 from confiture.rules.fingerprint import make_fingerprint, normalize_sql
-from confiture.rules.measurements import find_relation, list_long_blocks, list_worked_on, render_measured
+from confiture.rules.measurements import (
+    find_relation,
+    list_empty_blocks,
+    list_long_blocks,
+    list_worked_on,
+    render_measured,
+    was_worked_on,
+)
 from confiture.rules.parse_tree import list_commands
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.recipe_files import write_files
@@ -151,7 +158,7 @@ def _judge_migration(
     occurrences = Counter[tuple[str, str]]()
     # Sorted before the occurrences are counted: a fingerprint must not depend on the order of the rules.
     matches = sorted(_find_matches(migration, rule_set, empty, suppressions), key=_get_place)
-    for match in matches:
+    for match in _drop_repetitions(matches, rule_set):
         severity = rule_set.choose_severity(match.rule, match.hit)
         if severity == "off":
             continue
@@ -179,6 +186,20 @@ def _judge_migration(
         yield from suppressions.find_findings(rule_set.severities, strict=strict)
 
 
+def _drop_repetitions(matches: Sequence[RuleMatch], rule_set: RuleSet) -> Iterator[RuleMatch]:
+    """Drop the matches that add nothing to an error which another rule reports for the same lock."""
+    errors = {
+        (line, match.rule.id)
+        for match in matches
+        if rule_set.choose_severity(match.rule, match.hit) == "error"
+        for line in (match.hit.line or match.statement.line,)
+    }
+    for match in matches:
+        others = {line for line, rule in errors if rule != match.rule.id}
+        if others.isdisjoint(match.hit.adds_to):
+            yield match
+
+
 def _get_place(match: RuleMatch) -> tuple[int, str]:
     return match.hit.line or match.statement.line, match.rule.id
 
@@ -197,10 +218,10 @@ def _find_matches(
                     if statement.report is None and (rule.basis == "measured" or not hit.sure):
                         rule_set.mark_undecided(rule)
                     if match:
-                        named = named or match.basis == "measured"
+                        named = named or match.basis == "measured" or bool(list_empty_blocks(inner))
                         yield match
         # The catch-all: a measured long block must not stay silent because no rule knows the statement.
-        if not named and list_long_blocks(statement) and not _is_silenced(rule_set, statement):
+        if not named and _list_blocks(statement) and not _is_silenced(rule_set, statement):
             unnamed = (rule for rule in rule_set.rules if rule.id == LONG_BLOCK)
             yield from (
                 RuleMatch(rule, _make_unnamed_hit(statement), statement, "measured") for rule in unnamed
@@ -245,7 +266,11 @@ def _check_statement(rule: Rule, statement: ParsedStatement) -> list[Hit]:
 
 
 def _make_unnamed_hit(statement: ParsedStatement) -> Hit:
-    return Hit(message="", relation=list_long_blocks(statement)[0])
+    return Hit(message="", relation=_list_blocks(statement)[0])
+
+
+def _list_blocks(statement: ParsedStatement) -> tuple[str, ...]:
+    return list_long_blocks(statement) or list_empty_blocks(statement)
 
 
 def find_statement(migration: ParsedMigration, line: int | None) -> ParsedStatement:
@@ -274,7 +299,10 @@ def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collecti
             else RuleMatch(rule, hit, statement, "measured" if list_long_blocks(statement) else "static")
         )
     if rule.confirmed_by is None or rule.confirmed_by(hit, statement):
-        return RuleMatch(rule, _soften(rule, hit, statement), statement, "measured")
+        # An empty table shows what happens, but not for how long: as far as it can, the text decides.
+        without_rows = list_empty_blocks(statement) and not list_long_blocks(statement)
+        basis: Basis = "static" if rule.basis == "either" and without_rows else "measured"
+        return RuleMatch(rule, _soften(rule, hit, statement), statement, basis)
     # The rehearsal contradicts the text. On an empty table it proves nothing, so there the text still counts.
     if rule.basis == "measured" or statement.inside or not hit.sure or not _is_empty(hit, statement, empty):
         return None
@@ -282,12 +310,12 @@ def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collecti
 
 
 def _soften(rule: Rule, hit: Hit, statement: ParsedStatement) -> Hit:
-    """Return the hit, as a warning if a rule about long blocks was confirmed on a table without rows."""
+    """Return the hit, as a warning if a rule about long blocks was confirmed but nothing was blocked."""
     if (
         rule.basis == "measured"
         and rule.severity == "error"
         and rule.confirmed_by
-        and not list_long_blocks(statement)
+        and not was_worked_on(hit, statement)
     ):
         return evolve(hit, severity="warning")
     return hit

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from attrs import frozen
+
 from confiture.models.report import HookReport, Lock, MigrationReport, StatementReport
-from confiture.rules.measurements import list_long_blocks
+from confiture.rules.measurements import (
+    choose_verb,
+    is_new_relation,
+    list_empty_blocks,
+    list_long_blocks,
+    list_worked_on,
+)
 from confiture.rules.parse_tree import list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.recipes import write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.sql.statement_kind import classify_statement
 from confiture.units import parse_milliseconds
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -23,58 +30,95 @@ def _list_blocking(locks: tuple[Lock, ...]) -> list[Lock]:
 
 
 def _check_after_lock(migration: ParsedMigration) -> Iterator[Hit]:
-    """Find the first statement or hook that runs while the lock of an earlier one blocks others."""
+    """Find what takes long while a lock of an earlier statement or hook blocks others; once for each lock."""
     report = migration.report
     if report is None or not migration.transactional:
         return
-    held: tuple[Lock, int] | None = None
-    for line, text, locks in _list_steps(report):
-        if held and text:
-            lock, since = held
+    held: dict[Lock, int] = {}
+    told: set[Lock] = set()
+    for step in _list_steps(migration, report):
+        lock = next((lock for lock in held if lock not in told), None)
+        if lock and step.what:
+            since = held[lock]
             yield Hit(
-                f"runs while line {since} blocks {' and '.join(lock.blocks)} of {lock.relation}"
-                if since
-                else f"runs while an earlier hook blocks {' and '.join(lock.blocks)} of {lock.relation}",
+                f"{step.what} while {f'line {since}' if since else 'an earlier hook'} blocks "
+                f"{' and '.join(lock.blocks)} of {lock.relation}",
                 lock.relation,
-                "-- move the statements after the lock into the next migration",
-                line=line or None,
+                line=step.line or None,
+                adds_to=(step.line, since),
             )
-            return
-        blocking = _list_blocking(locks)
-        held = held or ((blocking[0], line) if blocking else None)
+            told |= held.keys()
+        held |= {lock: step.line for lock in _list_blocking(step.locks) if lock not in held}
 
 
 _BEFORE = ("before_validation", "before_ddl")
+_LONG_MS = 100.0
 
 
-def _list_steps(report: MigrationReport) -> Iterator[tuple[int, str, tuple[Lock, ...]]]:
-    """Yield line (0 for a hook), text and locks of hooks and statements, in the order in which they run."""
+@frozen
+class _Step:
+    """One statement or hook of a migration.
+
+    Attributes:
+        line: The statement's line; 0 for a hook.
+        what: What takes long; empty if it is quick.
+        locks: The locks that it took.
+    """
+
+    line: int
+    what: str
+    locks: tuple[Lock, ...]
+
+
+def _list_steps(migration: ParsedMigration, report: MigrationReport) -> Iterator[_Step]:
+    """Yield hooks and statements in the order in which they run."""
+    parsed = {id(statement.report): statement for statement in migration.statements}
     yield from (_read_hook(hook) for hook in report.hooks if hook.phase in _BEFORE)
     for statement in report.statements:
-        yield statement.line or 0, _render_text(statement), statement.locks
+        what = _describe_long(statement, parsed.get(id(statement)))
+        yield _Step(statement.line or 0, what, statement.locks)
     yield from (
         _read_hook(hook) for hook in report.hooks if hook.phase not in _BEFORE and hook.phase != "on_error"
     )
 
 
-def _render_text(statement: StatementReport) -> str:
-    # SET costs nothing, and a lock_timeout belongs right before the statement that takes the lock.
-    return "" if classify_statement(statement.sql).node == "variable_set_stmt" else statement.sql
+def _describe_long(report: StatementReport, statement: ParsedStatement | None) -> str:
+    """Return what a statement does for long: measured, estimated, or as its text tells of a table in use."""
+    estimate_ms = report.estimate.p50_ms if report.estimate else None
+    if max(report.work_ms, estimate_ms or 0.0) >= _LONG_MS:
+        return "runs"
+    if statement is None or statement.kind == "truncate_stmt":
+        return ""
+    worked = next((name for name in list_worked_on(statement) if not is_new_relation(statement, name)), None)
+    return f"{choose_verb(statement, worked)} {worked}" if worked else ""
 
 
-def _read_hook(hook: HookReport) -> tuple[int, str, tuple[Lock, ...]]:
-    # Without a text it is not reported: a hook that was rolled back has no part in the migration.
-    return 0, hook.hook if hook.outcome == "kept" else "", hook.locks
+def _read_hook(hook: HookReport) -> _Step:
+    # A hook that was rolled back has no part in the migration.
+    slow = hook.outcome == "kept" and hook.duration_ms >= _LONG_MS
+    return _Step(0, f"the hook {hook.hook} runs" if slow else "", hook.locks)
 
 
 def _check_work_after_lock(statement: ParsedStatement) -> Iterator[Hit]:
     """Find a relation that is scanned or rewritten only under the lock of an earlier statement."""
-    locked = {lock.relation for lock in _list_blocking(statement.report.locks)} if statement.report else set()
-    for relation in list_long_blocks(statement):
-        if relation not in locked and not _locks_itself(statement):
+    told = {name for earlier in statement.earlier_statements for name in _list_late(earlier)}
+    for relation in _list_late(statement):
+        if relation not in told:
             yield Hit(
-                f"scans all of {relation} under the lock of an earlier statement", relation, severity="error"
+                f"{choose_verb(statement, relation)} {relation} under the lock of an earlier statement",
+                relation,
+                severity="error",
+                adds_to=(statement.line,),
             )
+
+
+def _list_late(statement: ParsedStatement) -> tuple[str, ...]:
+    """Return the relations that a statement works on only under the lock of an earlier one."""
+    blocks = list_long_blocks(statement) or list_empty_blocks(statement)
+    if not blocks or _locks_itself(statement):
+        return ()
+    locked = {lock.relation for lock in _list_blocking(statement.report.locks)} if statement.report else set()
+    return tuple(relation for relation in blocks if relation not in locked)
 
 
 def _locks_itself(statement: ParsedStatement) -> bool:
@@ -224,9 +268,9 @@ RULES = (
         id="statement-after-dangerous-lock",
         severity="warning",
         basis="measured",
-        summary="a statement or hook after a lock that blocks others",
+        summary="a statement or hook that takes long, after a lock that blocks others",
         effect="holds every lock until the transaction ends",
-        risk="the time of every later statement adds to the time that others are blocked",
+        risk="the time of what follows adds to the time that others are blocked",
         check=_check_work_after_lock,
         check_migration=_check_after_lock,
         rehearsed_only=True,

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from confiture.models.report import Lock
-from confiture.rules.parse_tree import QualifiedName
+from confiture.rules.parse_tree import QualifiedName, find_columns, read_name
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Hit
 
 _EMPTY = "; it holds no rows here, so how long this takes with rows is unknown"
+# A query of an empty table reads all of it even where an index would serve it if there were rows.
+# The text of a DO block does not tell which of its statements read it; those are judged one by one.
+_QUERY_WORDS = """
+    select_stmt insert_stmt update_stmt delete_stmt merge_stmt copy_stmt call_stmt create_table_as_stmt
+    explain_stmt do_stmt
+"""
+_QUERIES = frozenset(_QUERY_WORDS.split())
 
 
 def list_worked_on(statement: ParsedStatement) -> tuple[str, ...]:
@@ -16,28 +23,61 @@ def list_worked_on(statement: ParsedStatement) -> tuple[str, ...]:
     if report is None:
         return ()
     builds = (build.table for build in report.index_builds)
-    return tuple(dict.fromkeys((*report.rewrites, *builds, *report.scans)))
+    return tuple(dict.fromkeys((*report.rewrites, *builds, *list_scanned(statement))))
+
+
+def list_scanned(statement: ParsedStatement) -> tuple[str, ...]:
+    """Return the relations that the statement reads from end to end, with rows or without."""
+    report = statement.report
+    if report is None:
+        return ()
+    return (*report.scans, *(name for name in report.empty_scans if _reads_all(statement, name)))
 
 
 def list_long_blocks(statement: ParsedStatement) -> tuple[str, ...]:
-    """Return the relations that hold rows and are worked on while a lock of the migration blocks others."""
-    migration = statement.migration.report
-    if migration is None or statement.report is None:
-        return ()
-    worked = list_worked_on(statement)
-    # A relation listed as scanned holds rows, even if it was never analyzed and PostgreSQL has no estimate.
-    blocked = _list_blocked(statement) if set(worked) - set(migration.long_blocks) else ()
-    scanned = statement.report.scans
+    """Return the relations that hold rows and are worked on while a lock of the migration blocks others.
+
+    A table that the plan creates is left out: its few rows are the plan's, and nobody else uses it yet.
+    """
+    long = statement.report.long_blocks if statement.report else ()
     return tuple(
-        name for name in worked if name in migration.long_blocks or (name in scanned and name in blocked)
+        name for name in list_worked_on(statement) if name in long and not is_new_relation(statement, name)
     )
 
 
-def _list_blocked(statement: ParsedStatement) -> frozenset[str]:
-    """Return the relations on which this statement or an earlier one holds a lock that blocks others."""
-    # PostgreSQL releases no lock before the transaction ends, so those of earlier statements are still held.
-    reports = (inner.report for inner in (*statement.earlier_statements, statement) if inner.report)
-    return frozenset(lock.relation for report in reports for lock in report.locks if lock.blocks)
+def list_empty_blocks(statement: ParsedStatement) -> tuple[str, ...]:
+    """Return the relations that would be long blocks if they held rows as they do in production.
+
+    The database of a rehearsal is often empty, but a table that the plan did not create is in use.
+    """
+    empty = statement.report.empty_blocks if statement.report else ()
+    return tuple(
+        name
+        for name in list_worked_on(statement)
+        if name in empty
+        and not is_new_relation(statement, name)
+        and name not in statement.migration.empty_in_production
+    )
+
+
+def is_new_relation(statement: ParsedStatement, relation: str) -> bool:
+    """Return True if the plan created a relation, as a report spells it, before this statement."""
+    return any(name.is_rel(relation) for name in statement.migration.list_new_before(statement.index))
+
+
+def _reads_all(statement: ParsedStatement, relation: str) -> bool:
+    """Return True if a statement that read all of an empty table would do so if the table held rows."""
+    if statement.kind not in _QUERIES:
+        return True
+    stmt = statement.stmt
+    if statement.kind not in ("update_stmt", "delete_stmt") or not read_name(stmt.relation).is_rel(relation):
+        return False
+    indexed = {
+        columns[0]
+        for table, columns in statement.migration.schema.indexes.values()
+        if columns and table.is_rel(relation)
+    }
+    return not stmt.HasField("where_clause") or indexed.isdisjoint(find_columns(stmt.where_clause))
 
 
 def find_locks_on(statement: ParsedStatement, name: QualifiedName) -> tuple[Lock, ...]:
@@ -62,17 +102,17 @@ def was_only_rebuilt(_: Hit, statement: ParsedStatement) -> bool:
 def was_only_scanned(_: Hit, statement: ParsedStatement) -> bool:
     """Return True if the statement scans a table but neither rewrites one nor builds an index."""
     report = statement.report
-    return bool(report and report.scans and not report.rewrites and not report.index_builds)
+    return bool(report and list_scanned(statement) and not report.rewrites and not report.index_builds)
 
 
 def was_scanned(_: Hit, statement: ParsedStatement) -> bool:
     """Return True if the statement scans a whole table."""
-    return bool(statement.report and statement.report.scans)
+    return bool(list_scanned(statement))
 
 
 def was_worked_on(_: Hit, statement: ParsedStatement) -> bool:
-    """Return True if the statement is a long block: it works on rows while others are blocked."""
-    return bool(list_long_blocks(statement))
+    """Return True if the statement is a long block, or would be one if the table held rows."""
+    return bool(list_long_blocks(statement) or list_empty_blocks(statement))
 
 
 def was_locked(hit: Hit, statement: ParsedStatement) -> bool:
@@ -91,20 +131,25 @@ def _was_held_already(hit: Hit, statement: ParsedStatement) -> bool:
 
 def render_measured(hit: Hit, statement: ParsedStatement) -> str:
     """Return the message of a finding with the measured relation and time in it."""
-    blocked = list_long_blocks(statement)
-    if not blocked:
-        return hit.message + (_EMPTY if list_worked_on(statement) else "")
-    took = _format_time(statement.report.duration_ms) if statement.report else ""
+    if blocked := list_long_blocks(statement):
+        took = _format_time(statement.report.duration_ms) if statement.report else ""
+        return _describe_blocks(statement, blocked, f" ({took})")
+    if blocked := list_empty_blocks(statement):
+        return (hit.message or _describe_blocks(statement, blocked, "")) + _EMPTY
+    return hit.message
+
+
+def _describe_blocks(statement: ParsedStatement, relations: tuple[str, ...], took: str) -> str:
     return "; ".join(
-        f"{_choose_verb(statement, name)} {name} ({took}) while blocking {_describe_waiting(statement, name)}"
-        for name in blocked
+        f"{choose_verb(statement, name)} {name}{took} while blocking {_describe_waiting(statement, name)}"
+        for name in relations
     )
 
 
 def find_relation(hit: Hit, statement: ParsedStatement) -> str | None:
     """Return the relation of the hit as the report spells it, or as the text does if it is not there."""
     if hit.relation is None:
-        return next(iter(list_long_blocks(statement)), None)
+        return next(iter(list_long_blocks(statement) or list_empty_blocks(statement)), None)
     for name in (*list_worked_on(statement), *(lock.relation for lock in _list_all_locks(statement))):
         if name == hit.relation or name.endswith(f".{hit.relation}"):
             return name
@@ -116,7 +161,8 @@ def _list_all_locks(statement: ParsedStatement) -> tuple[Lock, ...]:
     return (*own, *(statement.migration.report.locks if statement.migration.report else ()))
 
 
-def _choose_verb(statement: ParsedStatement, relation: str) -> str:
+def choose_verb(statement: ParsedStatement, relation: str) -> str:
+    """Return what the statement does with all rows of a relation, as the verb of a sentence."""
     report = statement.report
     assert report is not None
     if relation in report.rewrites:

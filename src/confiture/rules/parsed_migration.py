@@ -105,8 +105,10 @@ class ParsedMigration:
         statements: The statements, in order.
         ignores: Rules to ignore in the whole migration, each with its reason.
         report: What a rehearsal measured; ``None`` without a rehearsal.
-        created_before: Relations that earlier migrations of the same rehearsal create. Empty in ``lint``:
-            without a server nobody knows which migrations are already applied.
+        created_before: Relations that earlier migrations of the same plan create. Empty in ``lint`` of a
+            whole folder: without a server nobody knows which migrations are already applied.
+        empty_in_production: Relations that hold no rows in production, by its statistics.
+        rehearsal: True if it is judged after a rehearsal, even if it could not be rehearsed itself.
         plan: The migrations that are judged together with this one.
         text: The file's text; empty for a migration in Python.
     """
@@ -123,6 +125,8 @@ class ParsedMigration:
     created_before: frozenset[QualifiedName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
     text: str = field(default="", repr=False)
+    empty_in_production: frozenset[str] = frozenset()
+    rehearsal: bool = False
 
     @property
     def schema(self) -> SchemaModel:

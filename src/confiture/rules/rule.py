@@ -28,6 +28,8 @@ class Hit:
             only briefly.
         line: Overrides the statement's line.
         sure: False if only a rehearsal can tell whether this statement does it.
+        adds_to: The lines whose errors make this hit a repetition: if one of them has an error of another
+            rule, the hit is dropped.
     """
 
     message: str
@@ -36,6 +38,7 @@ class Hit:
     severity: Severity | None = None
     line: int | None = None
     sure: bool = True
+    adds_to: tuple[int, ...] = ()
 
 
 @frozen

@@ -9,6 +9,7 @@ from typing import Any
 from confiture.rules.parse_tree import list_added_columns, list_constraints, read_name, render_type
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Basis, Example, Hit, Rule
+from confiture.sql.lexer import blank_comments
 from confiture.sql.parser import find_nodes, read_enum_name
 from confiture.sql.quote import quote_ident
 
@@ -58,7 +59,7 @@ def _check_lookup(_: ParsedStatement) -> Iterator[Hit]:
 
 def _check_too_long(statement: ParsedStatement) -> Iterator[Hit]:
     # The parser has already truncated the names in the tree: only the text has them in full.
-    for match in _LONG_NAME.finditer(_STRING.sub("''", statement.sql)):
+    for match in _LONG_NAME.finditer(_STRING.sub("''", blank_comments(statement.sql))):
         name = match.group().strip('"')
         if len(name.encode()) > _LONGEST_BYTES:
             yield Hit(f"{name[:20]}… is longer than 63 bytes, so PostgreSQL truncates it")

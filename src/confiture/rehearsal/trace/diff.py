@@ -78,7 +78,9 @@ class MigrationTrace:
         step.rewrites |= {name: step.rewrites.get(name) for name in self.catalog.list_names(rewritten)}
         step.rewritten |= rewritten
         step.scans |= dict.fromkeys(self.catalog.list_names(scanned))
-        self._note_long_blocks(step, (scanned | rewritten | rebuilt) - emptied)
+        unread = {oid for oid in read if self._was_read_empty(oid, read[oid])} - scanned - emptied
+        step.empty_scans |= dict.fromkeys(self.catalog.list_names(unread))
+        self._note_long_blocks(step, (scanned | rewritten | rebuilt | unread) - emptied)
         if snapshot.wal_bytes is not None and self.last_snapshot.wal_bytes is not None:
             step.wal_bytes = (step.wal_bytes or 0) + snapshot.wal_bytes - self.last_snapshot.wal_bytes
         # A snapshot that an event trigger took has neither: keep the last ones for the next comparison.
@@ -186,9 +188,17 @@ class MigrationTrace:
 
     def _note_long_blocks(self, step: StatementTrace, touched: Iterable[int]) -> None:
         """Add the relations that a step scanned or rewrote in full while they were blocked and held rows."""
-        long = {oid for oid in touched if oid in self._filled or is_populated(self.catalog, oid)}
-        long &= find_blocking(self.catalog, self._acquired).either if long else long
+        blocked = set(touched)
+        blocked &= find_blocking(self.catalog, self._acquired).either if blocked else blocked
+        long = {oid for oid in blocked if oid in self._filled or is_populated(self.catalog, oid)}
         step.long_blocks |= dict.fromkeys(self.catalog.list_names(long))
+        step.empty_blocks |= dict.fromkeys(self.catalog.list_names(blocked - long))
+
+    def _was_read_empty(self, oid: int, scans: ScanCounts) -> bool:
+        """Return True if a table was read from end to end and had no row: the counters show a pass only."""
+        known = self.catalog.relations[oid]
+        stores = known.kind in ("table", "matview") and not known.partitioned
+        return stores and not (scans.tuples or oid in self._filled or is_populated(self.catalog, oid))
 
     # Scans and files.
 

@@ -53,6 +53,8 @@ class StatementTrace:
         builds: The indexes that were built, by name.
         scans: Populated relations that were read from end to end.
         long_blocks: Populated relations that were scanned, rewritten or index-built while blocked.
+        empty_scans: Relations without rows that were read from end to end.
+        empty_blocks: Relations without rows that were scanned, rewritten or index-built while blocked.
         rewritten: The oids of the rewritten relations.
         rewritten_bytes: The size of the rewritten relations; ``None`` if there are none or it is unknown.
         wal_bytes: Write-ahead log that the whole cluster wrote during the step.
@@ -66,6 +68,8 @@ class StatementTrace:
     builds: dict[str, IndexBuild] = field(factory=dict)
     scans: dict[str, None] = field(factory=dict)
     long_blocks: dict[str, None] = field(factory=dict)
+    empty_scans: dict[str, None] = field(factory=dict)
+    empty_blocks: dict[str, None] = field(factory=dict)
     rewritten: set[int] = field(factory=set)
     rewritten_bytes: int | None = None
     wal_bytes: int | None = None

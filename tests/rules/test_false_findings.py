@@ -1,0 +1,213 @@
+"""A finding is worth a person's minute: what costs nobody anything is not reported."""
+
+from __future__ import annotations
+
+import pytest
+
+from confiture.api import operations
+from confiture.models.report import Finding, Report
+from confiture.rules.evaluate import select_rules
+from confiture.rules.judge_rehearsal import make_judge
+from confiture.rules.lint import lint
+from confiture.rules.registry import collect_rules
+from tests.project import Project, plugin
+from tests.rules.examples import write
+
+ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int)"
+ROWS = "INSERT INTO orders SELECT g, 'n', g FROM generate_series(1, 500) g"
+AFTER = "statement-after-dangerous-lock"
+EMPTY = "holds no rows here"
+
+
+@pytest.fixture
+def orders(database):
+    """A table with rows."""
+    database.execute(ORDERS)
+    database.execute(ROWS)
+    return database
+
+
+def judged(project: Project, *plugins, **more) -> Report:
+    """Rehearse what is pending, judged by the rules as they are by default."""
+    judge = make_judge(project.settings(), select_rules(collect_rules()))
+    return operations.run(project.settings(), plugins=plugins, dry_run=True, judge=judge, **more)
+
+
+def of(report: Report, rule: str = AFTER) -> list[Finding]:
+    return [finding for finding in report.findings if finding.rule == rule]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "COMMENT ON COLUMN orders.a IS 'the first letter';",
+        "CREATE TABLE item (id int); CREATE INDEX ON item (id);",
+        "INSERT INTO orders (id) VALUES (-1);",
+        "GRANT SELECT ON orders TO PUBLIC;",
+        "CREATE VIEW noted AS SELECT note FROM orders;",
+        "ALTER TABLE orders ALTER COLUMN a SET DEFAULT 3;",
+        "UPDATE orders SET a = 1 WHERE id = 3;",
+        "SET LOCAL lock_timeout = '1s';",
+    ],
+)
+def test_what_follows_a_lock_and_is_quick_is_not_reported(project, orders, after):
+    orders.execute("ANALYZE orders")
+    write(project, f"ALTER TABLE orders ADD COLUMN a int;\n{after}")
+
+    assert of(judged(project)) == []
+
+
+def test_what_follows_a_lock_and_takes_long_is_reported_once_a_lock(project, orders):
+    orders.execute("CREATE TABLE item (id int)")
+    write(
+        project,
+        "ALTER TABLE orders ADD COLUMN a int;\nSELECT pg_sleep(0.2);\nSELECT pg_sleep(0.2);\n"
+        "ALTER TABLE item ADD COLUMN a int;\nSELECT pg_sleep(0.2);\nSELECT pg_sleep(0.2);",
+    )
+
+    found = of(judged(project))
+
+    assert [(finding.line, finding.relation, finding.severity) for finding in found] == [
+        (2, "public.orders", "warning"),
+        (5, "public.item", "warning"),
+    ]
+
+
+def test_work_on_another_table_that_was_there_is_reported(project, orders):
+    orders.execute("CREATE TABLE item (id int); INSERT INTO item SELECT generate_series(1, 50)")
+    write(project, "ALTER TABLE orders ADD COLUMN a int;\nUPDATE item SET id = id + 1;")
+
+    (found,) = of(judged(project))
+
+    assert (found.line, found.relation) == (2, "public.orders")
+    assert found.message == "scans all of public.item while line 1 blocks reads and writes of public.orders"
+    assert found.recipe is None
+
+
+def test_two_scans_under_one_lock_are_one_error(project, orders):
+    write(
+        project,
+        "ALTER TABLE orders ADD COLUMN a int;\nUPDATE orders SET a = qty;\nUPDATE orders SET a = qty + 1;",
+    )
+
+    assert [(finding.line, finding.severity) for finding in of(judged(project))] == [(2, "error")]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rule"),
+    [
+        (
+            "ALTER TABLE orders ADD CONSTRAINT c CHECK (qty > 0) NOT VALID;\n"
+            "ALTER TABLE orders VALIDATE CONSTRAINT c;",
+            "validate-in-same-transaction",
+        ),
+        ("ALTER TABLE orders ADD COLUMN a int;\nCREATE INDEX ON orders (qty);", "index-not-concurrent"),
+        (
+            "ALTER TABLE orders ALTER COLUMN qty TYPE bigint;\nSELECT pg_sleep(0.2);",
+            "change-type-rewrite",
+        ),
+    ],
+)
+def test_what_repeats_an_error_is_dropped(project, orders, sql, rule):
+    write(project, sql)
+
+    report = judged(project)
+
+    assert [finding.rule for finding in report.findings if finding.severity == "error"] == [rule]
+    assert of(report) == []
+
+
+def test_a_slow_hook_after_a_lock_is_reported_and_a_quick_one_is_not(project, orders):
+    def after_ddl(conn):
+        conn.execute("SELECT pg_sleep(0.2)")
+
+    def quick(conn):
+        conn.execute("SELECT 1")
+
+    write(project, "ALTER TABLE orders ADD COLUMN a int;")
+
+    slow = judged(project, plugin(after_ddl=after_ddl))
+
+    (found,) = of(slow)
+    assert found.message.endswith("after_ddl runs while line 1 blocks reads and writes of public.orders")
+    assert of(judged(project, plugin(after_ddl=quick))) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE orders SET qty = qty + 1;",
+        "DELETE FROM orders;",
+        "DELETE FROM orders WHERE qty > 7;",
+        "TRUNCATE orders;\nCOPY orders (id, note, qty) FROM STDIN;\n1\tn\t2\n\\.\n",
+        "DELETE FROM orders;\nALTER TABLE orders ADD CHECK (qty > 0);",
+    ],
+)
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_a_table_with_rows_is_never_called_empty(project, orders, sql, analyzed):
+    if analyzed:
+        orders.execute("ANALYZE orders")
+    write(project, sql)
+
+    report = judged(project)
+
+    assert report.outcome == "ok", report
+    assert [finding.message for finding in report.findings if EMPTY in finding.message] == []
+
+
+def test_an_index_concurrently_in_a_clone_is_not_blamed_for_a_lock_that_was_committed(project, orders):
+    orders.close()
+    write(
+        project,
+        "-- confiture: no-transaction\nALTER TABLE orders ALTER COLUMN qty TYPE bigint;\n"
+        "CREATE INDEX CONCURRENTLY orders_qty ON orders (qty);",
+    )
+
+    report = judged(project, place="clone")
+
+    errors = [(finding.rule, finding.line) for finding in report.findings if finding.severity == "error"]
+    assert errors == [("change-type-rewrite", 2)]
+
+
+@pytest.mark.parametrize("place", ["transaction", "clone"])
+def test_a_table_that_the_plan_creates_and_seeds_is_not_in_use(project, place):
+    write(
+        project,
+        "CREATE TABLE plans (id int, name text);\nINSERT INTO plans VALUES (1, 'free');",
+        "CREATE INDEX plans_name ON plans (name);\nALTER TABLE plans ALTER COLUMN id TYPE bigint;\n"
+        "ALTER TABLE plans ALTER COLUMN name SET NOT NULL;\nUPDATE plans SET name = 'Free';\n"
+        "ALTER TABLE plans ADD PRIMARY KEY (id);\nDO $$ BEGIN ALTER TABLE plans ADD CHECK (id > 0); END $$;",
+    )
+
+    report = judged(project, place=place)
+
+    assert [(finding.rule, finding.line) for finding in report.findings] == []
+
+
+IN_TEXT = (
+    "-- ALTER TABLE orders ALTER COLUMN qty TYPE bigint;\nSELECT 1;",
+    "/* CREATE INDEX orders_qty ON orders (qty); */ SELECT 1;",
+    "SELECT 'DROP TABLE orders; UPDATE orders SET qty = 1';",
+    "COMMENT ON TABLE orders IS 'VACUUM FULL orders; COMMIT;';",
+    "DO $$ BEGIN\n  -- ALTER TABLE orders ALTER COLUMN qty TYPE bigint;\n  /* TRUNCATE orders; */\n  PERFORM 1;\nEND $$;",
+    "DO $$ BEGIN RAISE NOTICE 'UPDATE orders SET qty = 1; CREATE INDEX ON orders (qty)'; END $$;",
+    "SELECT $x$BEGIN; LOCK TABLE orders; COMMIT;$x$;",
+    "INSERT INTO orders (id, note) VALUES (-1, 'DELETE FROM orders');",
+    "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN UPDATE orders SET qty = 1; END $$;",
+)
+
+
+@pytest.mark.parametrize("sql", IN_TEXT)
+def test_sql_in_comments_and_strings_is_not_judged(project, orders, sql):
+    write(project, sql)
+
+    assert [finding.rule for finding in judged(project).findings] == []
+    assert [finding.rule for finding in lint(project.settings()).findings] == []
+
+
+def test_a_long_name_in_a_comment_is_not_too_long(files):
+    write(files, f"-- {'long_' * 15}\nSELECT /* {'long_' * 15} */ 1 -- {'long_' * 15}\n;")
+
+    report = lint(files.settings(), severity={"identifier-too-long": "error"})
+
+    assert report.findings == ()
