@@ -275,7 +275,7 @@ RULES = (
         "BEGIN, COMMIT, ROLLBACK, SAVEPOINT",
         "the migration would be committed in pieces, not as a whole or not at all; confiture refuses it",
         "remove it; put what must be committed separately into another migration",
-        "BEGIN;\nALTER TABLE orders ADD COLUMN code text;\nCOMMIT;",
+        "ALTER TABLE orders ADD COLUMN code text;\nCOMMIT;",
         effect="ends the transaction that confiture began",
         check=_check_control,
         kinds=("transaction_stmt", "variable_set_stmt"),
