@@ -47,6 +47,66 @@ def test_an_empty_migrations_folder_is_two_and_names_the_next_step(project, data
     assert tables(database) == []
 
 
+@pytest.mark.parametrize(
+    "names, evidence, way",
+    [
+        (
+            ("20260101120000_init/migration.sql", "migration_lock.toml"),
+            "Prisma",
+            "VERSION_name/migration.sql",
+        ),
+        (("2026-01-01-000000_a/up.sql", "2026-01-01-000000_a/down.sql"), "Diesel", "VERSION_name.up.sql"),
+        (("V1__a.sql", "R__views.sql"), "Flyway", "name each V1__name.sql 1_name.sql"),
+        (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "alembic upgrade --sql"),
+        (("00001_a.go",), "goose", "VERSION_name.up.sql"),
+    ],
+)
+@pytest.mark.parametrize("command", ["status", "plan", "run", "dry-run", "lint", "baseline"])
+def test_a_folder_of_another_tool_is_told_apart_from_an_empty_one(project, command, names, evidence, way):
+    for name in names:
+        (project.migrations / name).parent.mkdir(parents=True, exist_ok=True)
+        project.write(name, "SELECT 1;")
+
+    answer = project(command, *(("1",) if command == "baseline" else ()))
+
+    assert answer.code == 2
+    assert f"is one of {evidence}" in answer.err
+    assert way in answer.err
+    assert "confiture baseline V" in answer.err
+    assert "confiture new" not in answer.err
+
+
+def test_a_file_name_of_another_tool_is_told_its_way(refused):
+    assert "if it is one of yoyo: name each 0001.name.sql 0001_name.up.sql" in refused(
+        "0002.a.sql", "SELECT 1"
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "plan"])
+def test_an_sql_file_without_a_version_is_named(project, command):
+    project.write("1_a.sql", "SELECT 1")
+    for name in ("users.sql", "V2__b.SQL", ".hidden.sql", "notes.txt"):
+        project.write(name, "SELECT 1")
+
+    answer, quiet, as_json = (project(command, *flags) for flags in ((), ("-q",), ("--output", "json")))
+
+    assert answer.code == 0
+    assert "not read, because no version begins its name: V2__b.SQL, users.sql" in answer.err
+    assert "not read" not in quiet.err
+    assert len(as_json.json["migrations"]) == 1
+
+
+def test_nothing_but_sql_files_without_a_version_is_told_how_to_name_them(project):
+    for name in ("a.sql", "b.sql", "c.sql", "d.sql"):
+        project.write(name, "SELECT 1")
+
+    answer = project("run")
+
+    assert answer.code == 2
+    assert "no version begins the name of a.sql, b.sql, c.sql and 1 more" in answer.err
+    assert "hint: name a migration VERSION_name.sql" in answer.err
+
+
 def test_a_migrations_folder_that_is_a_file_is_two(project):
     (project.folder / "migrations").write_text("SELECT 1")
 

@@ -90,3 +90,14 @@ def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[LoadedPlugi
     if chosen.unused and not flags.quiet and not flags.no_plugins:
         names = ", ".join(escape_control(candidate.name) for candidate in chosen.unused)
         say([f"installed but not used: {names}  (--plugins uses all)"])
+
+
+def note_unversioned(settings: Settings, flags: Flags) -> None:
+    """Name the ``.sql`` files that no run reads, because no version begins their names."""
+    from confiture.migrations.file_notes import format_names
+    from confiture.migrations.folder import find_unversioned
+
+    names = find_unversioned(settings.migrations)
+    if names and not flags.quiet:
+        listed = escape_control(format_names(names))
+        say([f"not read, because no version begins its name: {listed}  (a migration is VERSION_name.sql)"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import load_plugins, open_server, read_settings
+from confiture.cli.context import load_plugins, note_unversioned, open_server, read_settings
 from confiture.cli.flags import Flags, plan_options
 from confiture.cli.outputs import open_outputs
 
@@ -19,5 +19,6 @@ def command(flags: Flags) -> int:
         settings = read_settings(flags)
         with load_plugins(settings, flags) as plugins, open_server(settings) as settings:
             plan = make_plan(settings, to=flags.to, plugins=plugins)
+            note_unversioned(settings, flags)
         out.write("plan", plan)
     return 0

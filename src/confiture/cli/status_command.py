@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from confiture.cli.context import open_server, read_settings
+from confiture.cli.context import note_unversioned, open_server, read_settings
 from confiture.cli.flags import Flags, database_options
 from confiture.cli.outputs import open_outputs
 
@@ -19,5 +19,6 @@ def command(flags: Flags, exit_code: bool) -> int:
     with open_outputs(flags) as out:
         with open_server(read_settings(flags)) as settings:
             statuses = read_status(settings)
+            note_unversioned(settings, flags)
         out.write("status", statuses)
     return int(exit_code and any(status.state != "applied" for status in statuses))

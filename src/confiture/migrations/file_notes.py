@@ -18,15 +18,16 @@ def note_files(scripts: Iterable[SqlScript]) -> tuple[str, ...]:
     notes = []
     if empty:
         notes.append(
-            f"without a statement, {'does' if len(empty) == 1 else 'do'} nothing: {_format_names(empty)}"
+            f"without a statement, {'does' if len(empty) == 1 else 'do'} nothing: {format_names(empty)}"
         )
     if wrapped:
         what = wrapped[0].passed_over if len(wrapped) == 1 else "BEGIN and COMMIT"
-        names = _format_names([script.file.name for script in wrapped])
+        names = format_names([script.file.name for script in wrapped])
         notes.append(f"passed over {what} of {names}: confiture begins and commits the transaction itself")
     return tuple(notes)
 
 
-def _format_names(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -10,6 +10,8 @@ from pathlib import Path
 from attrs import frozen
 
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
+from confiture.migrations.file_notes import format_names
+from confiture.migrations.other_tools import find_tool, recognize_tool
 from confiture.migrations.version import FileName, parse_filename, parse_version
 from confiture.models.migration import MigrationFile
 from confiture.sql.position import SourceFile
@@ -49,7 +51,7 @@ def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
     if faults:
         raise combine_faults(sorted(faults, key=lambda fault: str(fault.file)))
     if not scripts:
-        raise SourceFault(f"no migrations in {folder}", hint="write the first one: confiture new NAME")
+        raise _build_nothing_fault(folder)
     return tuple(sorted(scripts, key=lambda script: parse_version(script.version)))
 
 
@@ -126,6 +128,29 @@ def _list_files(folder: Path) -> list[Path]:
         ) from None
 
 
+def find_unversioned(folder: Path) -> tuple[str, ...]:
+    """Return the names of the ``.sql`` files that are not read, because no version begins their names."""
+    try:
+        found = sorted(path.name for path in folder.iterdir() if path.is_file())
+    except OSError:
+        return ()
+    return tuple(name for name in found if re.fullmatch(r"[^.0-9].*\.sql", name, re.IGNORECASE | re.DOTALL))
+
+
+def _build_nothing_fault(folder: Path) -> SourceFault:
+    if tool := find_tool(folder):
+        return SourceFault(
+            f"no migrations in {folder} that confiture reads: {tool.evidence} is one of {tool.name}",
+            hint=tool.way,
+        )
+    if unversioned := find_unversioned(folder):
+        return SourceFault(
+            f"no migrations in {folder}: no version begins the name of {format_names(unversioned)}",
+            hint="name a migration VERSION_name.sql: 20260131120000_create_orders.sql",
+        )
+    return SourceFault(f"no migrations in {folder}", hint="write the first one: confiture new NAME")
+
+
 def _recognize_files(paths: Iterable[Path], faults: list[MigrationFault]) -> list[_MigrationFile]:
     found = []
     for path in paths:
@@ -185,9 +210,12 @@ def _get_stem(found: _MigrationFile) -> str:
 
 
 def _build_name_fault(path: Path) -> MigrationFault:
+    tool = recognize_tool([path.name])
     return MigrationFault(
         f"{path.name!r} is not the name of a migration",
-        hint="name it VERSION_name.up.sql, VERSION_name.down.sql, VERSION_name.sql or VERSION_name.py; "
+        hint=f"if it is one of {tool.name}: {tool.way}"
+        if tool
+        else "name it VERSION_name.up.sql, VERSION_name.down.sql, VERSION_name.sql or VERSION_name.py; "
         "if it is not a migration, its name must not begin with a digit",
         file=path,
     )
