@@ -175,12 +175,16 @@ def _repair_json(error: json.JSONDecodeError) -> list[dict[str, Any]]:
 
 def deparse_statement(kind: str, stmt: Any) -> str:
     """Return a statement's tree of this kind as SQL, in PostgreSQL's spelling."""
-    import postgast
-    from postgast.pg_query_pb2 import ParseResult
+    return deparse(wrap_statement(kind, stmt))
 
-    tree = ParseResult()
-    getattr(tree.stmts.add().stmt, kind).CopyFrom(stmt)
-    return str(postgast.deparse(tree))
+
+def wrap_statement(kind: str, stmt: Any) -> Node:
+    """Return the tree of a statement of this kind as a node."""
+    from postgast.pg_query_pb2 import Node
+
+    node = Node()
+    getattr(node, kind).CopyFrom(stmt)
+    return node
 
 
 def deparse_expression(expression: Any) -> str:

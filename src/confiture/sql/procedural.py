@@ -15,11 +15,13 @@ from confiture.sql.lexer import find_statement_start, strip_trailing_comments
 from confiture.sql.parser import (
     ParseError,
     RawStatement,
+    deparse,
     find_nodes,
     parse,
     parse_plpgsql,
     read_enum_name,
     rewrite_assignment,
+    wrap_statement,
 )
 from confiture.sql.plpgsql_types import use_plain_types
 
@@ -34,6 +36,9 @@ _DYNAMIC_QUERY_KEYS = {
 _TRANSACTION_KEYS = {"PLpgSQL_stmt_commit": "COMMIT", "PLpgSQL_stmt_rollback": "ROLLBACK"}
 _MAY_END = re.compile("commit|rollback", re.IGNORECASE)
 _LONGEST_SHOWN_CHARACTERS = 60
+# PL/pgSQL's own COMMIT, ROLLBACK, and CALL or DO, whose code may end the transaction. A function, and any
+# code that EXECUTE runs, may not: PostgreSQL answers "invalid transaction termination".
+_ENDING_KEYS = frozenset({"PLpgSQL_stmt_commit", "PLpgSQL_stmt_rollback", "PLpgSQL_stmt_call"})
 
 
 @frozen
@@ -125,6 +130,24 @@ def find_transaction_end(kind: str, sql: str) -> TransactionEnd | None:
     if kind != "do_stmt" or not _MAY_END.search(sql):
         return None
     return next(iter(parse_body(sql).transaction_ends), None)
+
+
+def may_end_transaction(stmt: Any) -> bool | None:
+    """Return True if a DO block may commit or roll back; ``None`` if it is not PL/pgSQL that can be read."""
+    languages = [arg.def_elem.arg.string.sval for arg in stmt.args if arg.def_elem.defname == "language"]
+    if any(language.lower() != "plpgsql" for language in languages):
+        return None
+    node = wrap_statement("do_stmt", stmt)
+    try:
+        return _has_key(_parse_functions(deparse(node), node), _ENDING_KEYS)
+    except ParseError:
+        return None
+
+
+def _has_key(tree: Any, keys: frozenset[str]) -> bool:
+    if isinstance(tree, list):
+        return any(_has_key(item, keys) for item in tree)
+    return isinstance(tree, dict) and any(key in keys or _has_key(value, keys) for key, value in tree.items())
 
 
 @frozen

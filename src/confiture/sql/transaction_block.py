@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from postgast.pg_query_pb2 import Node
 
 _FALSE = frozenset({"false", "off", "0", "no"})
-# Matches a DO block in any language: COMMIT, plpy.commit(), spi_rollback(), or a CALL to a procedure that
-# may commit.
-_MAY_COMMIT = re.compile("commit|rollback|call", re.I)
+# Matches a DO block in any language: COMMIT, plpy.commit(), spi_rollback(), or a CALL to a procedure or a
+# nested DO that may commit.
+_MAY_COMMIT = re.compile(r"commit|rollback|abort|call|\bdo\b", re.I)
 _SET_TRANSACTION_WORDS = {
     "TRANSACTION": "SET TRANSACTION",
     "TRANSACTION SNAPSHOT": "SET TRANSACTION",
@@ -143,14 +143,19 @@ def _check_alter_subscription(stmt: Any) -> NotInTransaction:
 
 
 def _check_do(stmt: Any) -> NotInTransaction | None:
-    """Return a refusal if the block's text contains *commit*, *rollback* or *call*.
+    """Return a refusal if the block may commit, as PL/pgSQL's parser sees it; for other languages, by words.
 
     Any other block stays in a transaction, so that its changes and its progress record commit together.
     """
     bodies = [
         argument.def_elem.arg.string.sval for argument in stmt.args if argument.def_elem.defname == "as"
     ]
-    return NotInTransaction("DO", always=False) if _MAY_COMMIT.search(" ".join(bodies)) else None
+    if not _MAY_COMMIT.search(" ".join(bodies)):
+        return None
+    # Imported here, because most texts have no such word, and this imports half of the package.
+    from confiture.sql.procedural import may_end_transaction
+
+    return None if may_end_transaction(stmt) is False else NotInTransaction("DO", always=False)
 
 
 def is_option_on(options: Iterable[Any], name: str, *, default: bool) -> bool:
