@@ -18,7 +18,6 @@ from confiture.engine.failures import build_outer_fault, choose_exit_code
 from confiture.exceptions import ConfigurationFault
 from confiture.ledger.table import Ledger
 from confiture.migrations.folder import read_folder
-from confiture.migrations.planner import find_unfinished
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, MigrationFile
 from confiture.postgres.connect import connect, open_connection, read_server_version
@@ -123,6 +122,8 @@ class Executor:
         with open_connection(self.settings, direct=True) as conn:
             version = read_server_version(conn)
             works = self._prepare_migrations(conn, scripts)
+            # Refused here as well: a copy lacks what a run would refuse, such as invalid indexes.
+            self._skip_finished(conn, works)
         if not works:
             return self._make_report(version, ())
         # Our connection is closed by now: PostgreSQL copies a database only while nobody is connected to it.
@@ -161,10 +162,22 @@ class Executor:
                 if (self.mode != "dry-run" or self.copy) and works:
                     self._refuse_pooler(runner, works)
                     self.ledger.create(run_conn)
+                if self.mode == "dry-run" and not self.copy:
+                    works = self._skip_finished(run_conn, works)
                 before = self._take_snapshot(run_conn, works)
                 report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))
                 report = kept.keep(self._add_residue(run_conn, before, report))
                 return self.judge(run_conn, report, works) if self.judge else report
+
+    def _skip_finished(
+        self, conn: Connection[Any], works: tuple[PreparedMigration, ...]
+    ) -> tuple[PreparedMigration, ...]:
+        """Return the migrations without what a run would not send again; refuse where it would refuse."""
+        if not any(work.recorded for work in works):
+            return works
+        from confiture.ledger.resume import skip_finished
+
+        return skip_finished(conn, works)
 
     def _take_snapshot(
         self, conn: Connection[Any], works: tuple[PreparedMigration, ...]
@@ -207,7 +220,7 @@ class Executor:
         ready: tuple[PreparedMigration, ...] = (),
     ) -> tuple[PreparedMigration, ...]:
         """Return the selected migrations, in order; those in ``ready`` are not parsed again."""
-        from confiture.migrations.prepare import prepare
+        from confiture.migrations.prepare import add_records, prepare
 
         entries = self.ledger.read(conn)
         chosen = self.choose(scripts, entries)
@@ -215,13 +228,8 @@ class Executor:
         for direction in self.directions:
             new = tuple(script for script in chosen if (direction, script.version) not in known)
             known |= {(direction, work.version): work for work in prepare(new, direction)}
-        return tuple(
-            evolve(
-                known[direction, script.version], recorded=find_unfinished(entries, script.version, direction)
-            )
-            for direction in self.directions
-            for script in chosen
-        )
+        works = [known[direction, script.version] for direction in self.directions for script in chosen]
+        return add_records(works, entries)
 
     @contextmanager
     def _open_runner(self, conn: Connection[Any], works: tuple[PreparedMigration, ...]) -> Iterator[Runner]:

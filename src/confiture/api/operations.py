@@ -39,8 +39,14 @@ def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
 
 
 def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[LoadedPlugin] = ()) -> Plan:
-    """Return what a run would do, in order. Needs only read rights and takes no lock."""
-    from confiture.migrations.prepare import prepare
+    """Return what a run would do, in order. Needs only read rights and takes no lock.
+
+    Raises:
+        LedgerFault: A run would refuse: the ledger and the files disagree, or a migration is unfinished and a
+            person must say how it goes on.
+    """
+    from confiture.ledger.resume import skip_finished
+    from confiture.migrations.prepare import add_records, prepare
     from confiture.models.plan import Plan
     from confiture.plugins.order import list_order
 
@@ -48,8 +54,9 @@ def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Lo
     with open_connection(settings) as conn:
         entries = Ledger(settings.schema).read(conn)
         version = read_server_version(conn)
-    chosen = select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
-    steps = tuple(_plan_step(work) for work in prepare(chosen, "forward"))
+        chosen = select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+        works = skip_finished(conn, add_records(prepare(chosen, "forward"), entries))
+    steps = tuple(_plan_step(work) for work in works)
     return Plan(server_version=version, steps=steps, hooks=list_order(tuple(plugins)))
 
 

@@ -1,8 +1,9 @@
 """Run a no-transaction migration statement by statement, record each, and resume after a crash.
 
 A statement that PostgreSQL allows in a transaction is committed together with its record. One that it
-does not allow there (CREATE INDEX CONCURRENTLY, VACUUM) is recorded before it begins and again after it
-has ended: after a crash, the record of a begun statement tells which one may be half done.
+does not allow there (CREATE INDEX CONCURRENTLY, VACUUM, a DO block that commits) is recorded before it
+begins and again after it has ended: after a failure or a crash, the record of a begun statement tells
+which one may be half done, and it is not sent again until its effect is known.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from attrs import define, evolve, field
 from psycopg.errors import LockNotAvailable
 from psycopg.pq import TransactionStatus
 
+from confiture.engine.committed_work import CommittedWork
 from confiture.engine.observer import NoObserver
 from confiture.engine.transactional import RunContext, TransactionalAttempt
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
@@ -23,7 +25,7 @@ from confiture.hooks.api import HookPhase
 from confiture.hooks.checkpoints import CheckpointedTransaction
 from confiture.hooks.implementation import HookImplementation
 from confiture.ledger.migration_lock import build_lock_lost_fault, is_lock_held
-from confiture.migrations.folder import hash_text
+from confiture.ledger.resume import ResumePoint, find_resume_point
 from confiture.migrations.prepare import PreparedMigration
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import LedgerEntry
@@ -32,6 +34,8 @@ from confiture.models.report import HookReport, MigrationReport
 from confiture.postgres.invalid_indexes import ConcurrentBuild, drop_indexes, is_concurrent, parse_build
 from confiture.postgres.locks import CHANGED_SQL, HELD_SQL
 from confiture.postgres.session import end_copy, fetch_rows, quote_literal, send
+from confiture.postgres.signals import hold_signals
+from confiture.postgres.statement_effects import Effect, commits_by_itself, find_effect
 
 
 @define
@@ -40,10 +44,12 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     Attributes:
         python_steps: The number of statements that a Python migration has begun.
+        work_done: What it has committed, for the report of a failure.
     """
 
     _checkpoints: dict[tuple[str, ...], Any] = field(factory=dict)
     python_steps: int = 0
+    work_done: CommittedWork = field(factory=CommittedWork)
 
     @classmethod
     def begin(
@@ -72,11 +78,12 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 session.begin_migration(self.timeouts_sql(local=False))
                 self.run_context.step_observer.begin()
                 self._checkpoints = self._read_checkpoints()
+                point = self._find_resume_point()
                 try:
                     self._run_phase_alone(HookPhase.BEFORE_VALIDATION)
                     self._run_phase_alone(HookPhase.BEFORE_DDL)
                     with self.statements.listen():
-                        self.run_migration()
+                        self.run_from(point)
                     self._run_phase_alone(HookPhase.AFTER_DDL)
                     self._verify_alone()
                     self._run_phase_alone(HookPhase.AFTER_VALIDATION)
@@ -118,12 +125,15 @@ class NonTransactionalAttempt(TransactionalAttempt):
             with checkpoints:
                 self.hook_runner.run(self.run_context.session, phase, checkpoints)
         except BaseException:
-            if not checkpoints.commit_count:
+            if checkpoints.commit_count:
+                self.work_done.phases.append(f"{phase.spec} (in part)")
+            else:
                 # The phase's transaction is rolled back, and with it the hooks that had succeeded.
                 self.hook_runner.reports[before:] = [
                     evolve(report, outcome="undone") for report in self.hook_runner.reports[before:]
                 ]
             raise
+        self.work_done.phases.append(phase.spec)
         self._keep_settings()
 
     def _open_own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
@@ -145,17 +155,31 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 f"SELECT set_config({quote_literal(name)}, {quote_literal(value)}, false)",
             )
 
-    def run_migration(self) -> None:
+    def _find_resume_point(self) -> ResumePoint:
+        """Return where to go on; refuse before any hook runs if that is not known."""
+        self.stage = "up" if self.work.direction == "forward" else "down"
+        if self.work.script is None:
+            return ResumePoint()
+        statements = self.work.script.statements
+        done = len(self.work.recorded.done) if self.work.recorded else 0
+        self.work_done.total = len(statements)
+        self.work_done.lines += [statement.line for statement in statements[:done]]
+        try:
+            return find_resume_point(self.run_context.session.conn, self.work)
+        except LedgerFault:
+            self.may_be_repeated = False
+            raise
+
+    def run_from(self, point: ResumePoint) -> None:
         """Run the statements; after a crash, only those that are not recorded as done."""
         forward = self.work.direction == "forward"
         self.stage = "up" if forward else "down"
         if isinstance(self.migration, SqlMigration):
-            self._resume(self.migration.script)
+            self._run_steps(self.migration.script, point)
         else:
             self._start_over()
             (self.migration.up if forward else self.migration.down)()
             self._refuse_unfinished()
-        self.committed = self.committed or bool(self.statements.reports)
 
     def _start_over(self) -> None:
         """Warn that a Python migration repeats what it had done, and delete the record of it.
@@ -183,85 +207,65 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 file=self.work.file,
             )
 
-    def _resume(self, script: SqlScript) -> None:
-        done = self.work.recorded.done if self.work.recorded else ()
-        if done != tuple(hash_text(statement.sql) for statement in script.statements[: len(done)]):
-            raise LedgerFault(
-                f"migration {self.work.label} is unfinished, and its finished statements have changed since",
-                hint=f"confiture repair {self.work.version}",
-            )
-        if self.work.recorded:
-            self._refuse_leftovers(script)
-        for step in range(len(done), len(script.statements)):
+    def _run_steps(self, script: SqlScript, point: ResumePoint) -> None:
+        if point.unrecorded is not None:
+            step = point.unrecorded
+            self._record(self.run_context.ledger.render_end_step_sql(self._build_entry(), step))
+            self.work_done.lines.append(script.statements[step].line)
+        for step in range(point.step, len(script.statements)):
             self._run_step(step, script.statements[step])
-
-    def _refuse_leftovers(self, script: SqlScript) -> None:
-        builds = [
-            parse_build(statement.sql) for statement in script.statements if not statement.in_transaction
-        ]
-        left = sorted(
-            {name for build in builds if build for name in build.find_invalid(self.run_context.session.conn)}
-        )
-        if left:
-            raise LedgerFault(
-                f"migration {self.work.label} is unfinished and has left an invalid index: {', '.join(left)}",
-                hint=f"confiture repair {self.work.version}",
-            )
+            self.work_done.lines.append(script.statements[step].line)
 
     def _run_step(self, step: int, statement: Statement) -> None:
         ledger = self.run_context.ledger
         entry = self._build_entry()
-        if self._was_done(statement):
-            self._record(ledger.render_end_step_sql(entry, step))
-        elif statement.in_transaction:
-            record = ledger.render_begin_step_sql(entry, step, statement.sql) + ledger.render_end_step_sql(
-                entry, step
-            )
-            self._run_step_in_transaction(statement, record)
-        else:
-            build = parse_build(statement.sql)
-            self._refuse_invalid(build, statement.line)
-            # In a transaction before the statement, since there is none around it: after a crash, the
-            # record of its begin says where to look.
-            self._record(ledger.render_begin_step_sql(entry, step, statement.sql))
-            with (
-                self._clean_up_after_failure(
-                    statement.sql, build, ledger.render_forget_step_sql(entry, step)
-                ),
-                self.run_context.step_observer.watch_statement(
-                    len(self.statements.reports), statement.sql, statement.line
-                ),
-            ):
-                self.statements.run(statement)
-            self.hook_runner.changed_before.update(
-                build.read_table(self.run_context.session.conn) if build else ()
-            )
-            self.run_context.step_observer.note_unseen(statement.line)
-            self._record(ledger.render_end_step_sql(entry, step))
-        self.committed = True
+        begin = ledger.render_begin_step_sql(entry, step, statement.sql)
+        end = ledger.render_end_step_sql(entry, step)
+        if statement.in_transaction:
+            self._run_step_in_transaction(statement, begin + end)
+            return
+        build = parse_build(statement.sql)
+        self._refuse_invalid(build, statement.line)
+        # In a transaction before the statement, since there is none around it: after a crash, the record of
+        # its begin says where to look.
+        self._record(begin)
+        with (
+            self._settle_after_failure(
+                statement.sql, statement.line, build, ledger.render_forget_step_sql(entry, step)
+            ),
+            self.run_context.step_observer.watch_statement(
+                len(self.statements.reports), statement.sql, statement.line
+            ),
+        ):
+            self.statements.run(statement)
+        self.hook_runner.changed_before.update(
+            build.read_table(self.run_context.session.conn) if build else ()
+        )
+        self.run_context.step_observer.note_unseen(statement.line)
+        self._record_end(end, statement.line)
 
     def _build_entry(self) -> LedgerEntry:
         work = self.work
         return LedgerEntry(work.version, work.name, work.checksum, None, (), work.direction)
 
-    def _was_done(self, statement: Statement) -> bool:
-        """Return True if a crash came between the end of this CREATE INDEX CONCURRENTLY and its record."""
-        done = self.work.recorded
-        if done is None or done.begun != hash_text(statement.sql) or statement.kind != "index_stmt":
-            return False
-        build = parse_build(statement.sql)
-        return build is not None and build.is_built(self.run_context.session.conn)
-
     def _run_step_in_transaction(self, statement: Statement, record: str) -> None:
         conn = self.run_context.session.conn
         watched = self.run_context.step_observer.watch_transaction(len(self.statements.reports))
-        with self._open_own_transaction(), watched as self.statements.observer:
-            self.statements.run(statement)
-            # One message: the locks and the changed relations are known only before the commit, and the
-            # record is committed with the statement.
-            held, changed = send(conn, f"{HELD_SQL}; {CHANGED_SQL}; {RESET_ROLE_SQL} {record}")
-            self.hook_runner.changed_before.update(name for (name,) in changed)
-            self.run_context.step_observer.take_locks(held)
+        ran = False
+        try:
+            with self._open_own_transaction(), watched as self.statements.observer:
+                self.statements.run(statement)
+                # One message: the locks and the changed relations are known only before the commit, and the
+                # record is committed with the statement.
+                held, changed = send(conn, f"{HELD_SQL}; {CHANGED_SQL}; {RESET_ROLE_SQL} {record}")
+                self.hook_runner.changed_before.update(name for (name,) in changed)
+                self.run_context.step_observer.take_locks(held)
+                ran = True
+        except BaseException:
+            # The server may have committed and lost only its answer; the record then tells the next run.
+            if ran and self.run_context.session.lost:
+                self.work_done.set_doubt(statement.line, "may be committed: the connection was lost")
+            raise
         self.statements.observer = self.observer
 
     @contextmanager
@@ -277,27 +281,34 @@ class NonTransactionalAttempt(TransactionalAttempt):
             # Inside the migration's own transaction block, which may yet be rolled back, and the record
             # with it.
             yield
+            self.work_done.in_own_transactions += 1
             return
         step, self.python_steps = self.python_steps, self.python_steps + 1
-        self._record(self.run_context.ledger.render_begin_step_sql(self._build_entry(), step, sql))
+        ledger, entry = self.run_context.ledger, self._build_entry()
+        self._record(ledger.render_begin_step_sql(entry, step, sql))
         with (
-            self._clean_up_after_failure(
-                sql, build, self.run_context.ledger.render_forget_step_sql(self._build_entry(), step)
-            ),
+            self._settle_after_failure(sql, line, build, ledger.render_forget_step_sql(entry, step)),
             self.run_context.step_observer.watch_statement(len(self.statements.reports), sql, line),
         ):
             yield
         # Not if the statement was BEGIN: the record would be part of that transaction.
         if self.run_context.session.conn.info.transaction_status == TransactionStatus.IDLE:
-            self._record(self.run_context.ledger.render_end_step_sql(self._build_entry(), step))
+            self._record_end(ledger.render_end_step_sql(entry, step), line)
+            self.work_done.lines.append(line)
+
+    def _record_end(self, record: str, line: int | None) -> None:
+        self.work_done.set_doubt(line, "has ended, and its end is not recorded")
+        self._record(record)
+        self.work_done.doubt = None
 
     @contextmanager
-    def _clean_up_after_failure(
-        self, sql: str, build: ConcurrentBuild | None, forget: str = ""
+    def _settle_after_failure(
+        self, sql: str, line: int | None, build: ConcurrentBuild | None, forget: str
     ) -> Iterator[None]:
-        """If a statement outside a transaction fails, drop its invalid index and forget its record.
+        """If a statement outside a transaction fails, find out what it has left, and note it.
 
-        The record stays if an invalid index stays, so that the next run refuses to go on.
+        Its record stays unless it provably changed nothing or may be repeated without harm, so that the next
+        run does not send it again unasked.
         """
         conn = self.run_context.session.conn
         # An index that was invalid before is not this statement's, and is not dropped.
@@ -305,17 +316,32 @@ class NonTransactionalAttempt(TransactionalAttempt):
         try:
             with self._use_concurrently_timeout() if is_concurrent(sql) else nullcontext():
                 yield
-        except psycopg.Error as error:
+        except BaseException as error:
+            self.work_done.set_doubt(line, "may be committed, whole or in part: the connection was lost")
             if self.run_context.session.lost:
+                self.may_be_repeated = False
                 raise
-            left = tuple(name for name in build.find_invalid(conn) if name not in before) if build else ()
-            # Dropped only after a lock timeout, so that the migration can be retried.
-            if left and isinstance(error, LockNotAvailable):
-                self._drop_invalid(left, error)
-                left = ()
-            if forget and not left:
-                self._record(forget)
+            with hold_signals():
+                left = tuple(set(build.find_invalid(conn)) - set(before)) if build else ()
+                # Dropped only after a lock timeout, so that the migration can be retried.
+                if left and isinstance(error, LockNotAvailable):
+                    self._drop_invalid(left, error)
+                    left = ()
+                effect = _NO_EFFECT if before and not left else find_effect(conn, sql)
+                self._settle(sql, line, effect, forget, refused=isinstance(error, psycopg.Error))
             raise
+
+    def _settle(self, sql: str, line: int | None, effect: Effect, forget: str, *, refused: bool) -> None:
+        """Keep or forget the record of a statement that did not end well; ``refused`` by the server."""
+        # If the server has reported an error, the effect in the catalog is an earlier statement's; and a
+        # statement in a transaction of its own is rolled back.
+        unchanged = effect.state == "absent" or (
+            refused and (effect.state == "done" or not commits_by_itself(sql))
+        )
+        self.work_done.set_doubt(line, None if unchanged else effect.describe())
+        self.may_be_repeated = unchanged or effect.may_be_sent_again
+        if unchanged or effect.harmless:
+            self._record(forget)
 
     @contextmanager
     def _use_concurrently_timeout(self) -> Iterator[None]:
@@ -378,13 +404,18 @@ class NonTransactionalAttempt(TransactionalAttempt):
             evolve(report, statements=tuple(self.statements.reports))
         )
 
-    def describe_remains(self) -> str | None:
-        """Describe what stays committed after a failure; ``None`` if nothing does."""
-        if not self.committed:
-            return None
+    def describe_remains(self) -> str:
+        """Describe what is committed and what may be, and how to go on."""
+        text = self.work_done.describe()
         if self.run_context.dry_run:
-            return "a run would keep and record the statements before the failure, and continue from there"
-        return "the statements before the failure are kept and recorded; the next run continues from there"
+            return f"in a run: {text}"
+        if not self.may_be_repeated:
+            return f"{text}; next: confiture repair {self.work.version}"
+        if not self.work_done.lines:
+            return text
+        if self.work.script is None:
+            return f"{text}; the next run starts over"
+        return f"{text}; confiture {'run' if self.work.direction == 'forward' else 'down'} goes on after them"
 
     def undo_hooks(self) -> tuple[HookReport, ...]:
         """Return the hook reports unchanged: each phase has committed or rolled back its hooks."""
@@ -410,6 +441,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
 # The ledger is written with the session's first role, whatever role the migration has taken. DEFAULT and
 # not NONE, because ALTER ROLE … SET role may give a session another role than its user from the start.
 RESET_ROLE_SQL = "SET LOCAL role TO DEFAULT;"
+
+
+_NO_EFFECT = Effect("absent", "it has left no invalid index")
 
 
 def _identify_hook(ref: HookImplementation) -> tuple[str, str, str]:

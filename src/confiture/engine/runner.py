@@ -141,6 +141,7 @@ class Runner:
         return (
             is_lock_timeout(error)
             and attempt_number <= self.retries
+            and attempt.may_be_repeated
             and not self.run_context.dry_run
             and not self.run_context.session.nested
             and not self.run_context.session.lost

@@ -123,8 +123,8 @@ class TransactionalAttempt:
         statements: Runs its statements and keeps their reports.
         stage: The current phase, ``up``, ``down``, ``validation`` or ``commit``.
         observer: Observes it from begin to end.
-        committed: True if any part of it was committed.
         complete: True if all of it succeeded, the commit included.
+        may_be_repeated: True if a new attempt repeats nothing that may be committed already.
         duration_ms: From begin to end, in milliseconds.
     """
 
@@ -135,8 +135,8 @@ class TransactionalAttempt:
     statements: StatementRunner
     observer: Observer
     stage: str = "begin"
-    committed: bool = False
     complete: bool = False
+    may_be_repeated: bool = True
     duration_ms: float = 0.0
     _began_ms: float = field(init=False)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
@@ -240,7 +240,6 @@ class TransactionalAttempt:
 
     def _mark_complete(self) -> None:
         self.complete = True
-        self.committed = not self._shares_transaction
 
     @property
     def _shares_transaction(self) -> bool:
@@ -331,7 +330,6 @@ class TransactionalAttempt:
 
     def mark_transaction_ended(self) -> EndedTransaction:
         """Return the fault of a migration that ended its own transaction."""
-        self.committed = True
         return EndedTransaction(
             f"migration {self.work.label} ended its transaction (it ran COMMIT or ROLLBACK itself)",
             hint="remove the transaction control, or mark the migration `-- confiture: no-transaction`",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import field, frozen
@@ -11,6 +11,13 @@ from psycopg import Connection
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, UsageFault
 from confiture.ledger.migration_lock import find_lock_holder
+from confiture.ledger.resume import (
+    BegunStatement,
+    describe_begun,
+    examine_begun,
+    find_leftover_indexes,
+    list_answers,
+)
 from confiture.ledger.table import Ledger
 from confiture.ledger.verify import find_file_disagreements
 from confiture.ledger.writer import open_ledger_writer
@@ -27,7 +34,6 @@ from confiture.models.ledger import (
 )
 from confiture.models.migration import MigrationFile, Statement
 from confiture.postgres.connect import open_connection
-from confiture.postgres.invalid_indexes import parse_build
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sql.quote import quote_ident
 
@@ -38,16 +44,14 @@ def read_repair(settings: Settings, version: str | None = None) -> Repair:
     Raises:
         UsageFault: Neither the folder nor the ledger has this version.
     """
-    scripts = _read_scripts(settings)
+    scripts = read_scripts(settings)
     ledger = Ledger(settings.schema)
     with open_connection(settings) as conn:
         entries = ledger.read(conn)
-        wanted = None if version is None else _resolve_version(version, scripts, entries)
+        wanted = None if version is None else resolve_version(version, scripts, entries)
         running = find_lock_holder(conn, settings.schema)
         unfinished = tuple(
-            _describe_unfinished(
-                conn, read_progress(conn, ledger, entry), _find_script(scripts, entry), running
-            )
+            _describe_unfinished(conn, read_progress(conn, ledger, entry), find_file(scripts, entry), running)
             for entry in sorted(entries, key=lambda entry: parse_version(entry.version))
             if not entry.finished and wanted in (None, parse_version(entry.version))
         )
@@ -82,14 +86,14 @@ def forget(settings: Settings, version: str) -> Repair:
         UsageFault: It is not in the ledger, or it is applied and its file exists.
         LockFault: Another run holds the migration lock.
     """
-    scripts = _read_scripts(settings)
+    scripts = read_scripts(settings)
     with open_ledger_writer(settings) as writer:
         entries = writer.read_entries()
-        wanted = _resolve_version(version, (), entries)
+        wanted = resolve_version(version, (), entries)
         # An unfinished down has two entries: its progress and the row of the applied migration.
         matching = [entry for entry in entries if parse_version(entry.version) == wanted]
-        label = _format_label(matching[0])
-        if all(entry.finished for entry in matching) and _find_script(scripts, matching[0]):
+        label = format_label(matching[0])
+        if all(entry.finished for entry in matching) and find_file(scripts, matching[0]):
             raise UsageFault(
                 f"{label} is applied and its file exists: nothing to forget",
                 hint="undo it: confiture down",
@@ -99,7 +103,7 @@ def forget(settings: Settings, version: str) -> Repair:
     return Repair(done=(f"{label} is forgotten; its changes in the database remain",))
 
 
-def _read_scripts(settings: Settings) -> tuple[MigrationFile, ...]:
+def read_scripts(settings: Settings) -> tuple[MigrationFile, ...]:
     """Return the scripts; none if the folder is empty, because the ledger can still be repaired."""
     try:
         return read_folder(settings.migrations)
@@ -109,9 +113,14 @@ def _read_scripts(settings: Settings) -> tuple[MigrationFile, ...]:
         raise
 
 
-def _resolve_version(
+def resolve_version(
     version: str, scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
 ) -> tuple[int, ...]:
+    """Return the parts of a version that the folder or the ledger has.
+
+    Raises:
+        UsageFault: Neither has it.
+    """
     wanted = parse_version(version)
     versions = (*(script.version for script in scripts), *(entry.version for entry in entries))
     if wanted not in map(parse_version, versions):
@@ -124,7 +133,8 @@ def _resolve_version(
     return wanted
 
 
-def _find_script(scripts: tuple[MigrationFile, ...], entry: LedgerEntry) -> MigrationFile | None:
+def find_file(scripts: tuple[MigrationFile, ...], entry: LedgerEntry) -> MigrationFile | None:
+    """Return the file of an entry, ``None`` if it is missing."""
     return next(
         (script for script in scripts if parse_version(script.version) == parse_version(entry.version)), None
     )
@@ -144,13 +154,15 @@ def _describe_unfinished(
     conn: Connection[Any], progress: RecordedProgress, script: MigrationFile | None, running: str | None
 ) -> UnfinishedMigration:
     entry = progress.entry
-    statements, unreadable = _read_statements(script, entry)
+    statements, unreadable = read_statements(script, entry)
     states = determine_statement_progress(statements, progress.steps)
     leftover_indexes = find_invalid_indexes(conn, statements)
+    begun = examine_begun(conn, statements, entry) if statements else None
     notes = (
         *([f"a run is in progress: {running}"] if running else []),
         *([f"its file cannot be read: {unreadable}"] if unreadable else []),
         *_make_notes(progress, script, states, leftover_indexes),
+        *_describe_next(begun),
     )
     return UnfinishedMigration(
         version=entry.version,
@@ -162,8 +174,27 @@ def _describe_unfinished(
         hooks=progress.hooks,
         invalid_indexes=leftover_indexes,
         notes=notes,
-        commands=_list_commands(entry, script, leftover_indexes),
+        commands=_list_commands(entry, script, leftover_indexes, begun),
+        alternatives=begun is not None and begun.needs_answer and not leftover_indexes,
     )
+
+
+def _describe_next(begun: BegunStatement | None) -> Iterator[str]:
+    """Yield what is known of the statement that was begun, and what the next run does about it."""
+    if begun is None:
+        return
+    yield describe_begun(begun)
+    if begun.session_pid is not None or begun.line is None:
+        return
+    if begun.needs_answer:
+        yield (
+            "look at what it has done: --done records it as done if nothing of it is missing, --again lets "
+            "the next run send it once more"
+        )
+    elif begun.effect.may_be_sent_again:
+        yield f"the next run sends line {begun.line} again"
+    elif begun.effect.state == "done":
+        yield f"the next run goes on after line {begun.line}"
 
 
 def _choose_file(script: MigrationFile, entry: LedgerEntry) -> Any:
@@ -171,7 +202,7 @@ def _choose_file(script: MigrationFile, entry: LedgerEntry) -> Any:
     return down or script.path
 
 
-def _read_statements(
+def read_statements(
     script: MigrationFile | None, entry: LedgerEntry
 ) -> tuple[tuple[Statement, ...], str | None]:
     """Return the statements of the file, and the reason if the file is faulty and there are none."""
@@ -198,13 +229,13 @@ def _make_notes(
     elif script.kind == "python":
         done = sum(step.done_at is not None for step in progress.steps.values())
         notes.append(f"a Python migration starts over; statements that had run before it was stopped: {done}")
+        if any(step.done_at is None for step in progress.steps.values()):
+            notes.append("one more was begun, and may be committed, whole or in part")
     if any(state.state == "changed" for state in states) and script and script.kind == "sql":
         notes.append(
             "statements that have already run were changed in the file: restore them and run again, or "
             f"start over: confiture repair --forget {progress.entry.version}"
         )
-    if any(state.state == "begun" for state in states):
-        notes.append("a statement was started, and the ledger does not record whether it finished")
     for index in leftover_indexes:
         if index.builder_pid is not None:
             notes.append(
@@ -215,18 +246,28 @@ def _make_notes(
 
 
 def _list_commands(
-    entry: LedgerEntry, script: MigrationFile | None, leftover_indexes: tuple[InvalidIndex, ...]
+    entry: LedgerEntry,
+    script: MigrationFile | None,
+    leftover_indexes: tuple[InvalidIndex, ...],
+    begun: BegunStatement | None,
 ) -> tuple[str, ...]:
-    """Return the exact next commands, in order."""
-    if script is None:
+    """Return the exact next commands, in order; or the answers to choose from, if only a person can tell."""
+    go_on = "confiture run" if entry.direction == "forward" else "confiture down"
+    if script is None or (begun and begun.line is None):
         return (f"confiture repair --forget {entry.version}",)
-    if any(index.builder_pid is not None for index in leftover_indexes):
+    if any(index.builder_pid is not None for index in leftover_indexes) or (
+        begun and begun.session_pid is not None
+    ):
         return (f"confiture repair {entry.version}",)
-    drops = (f"DROP INDEX CONCURRENTLY {index.index};" for index in leftover_indexes)
-    return (*drops, "confiture run" if entry.direction == "forward" else "confiture down")
+    if leftover_indexes:
+        return (*(f"DROP INDEX CONCURRENTLY {index.index};" for index in leftover_indexes), go_on)
+    if begun and begun.needs_answer:
+        return list_answers(entry.version, begun)
+    return (*(begun.effect.commands if begun else ()), go_on)
 
 
-def _format_label(entry: LedgerEntry) -> str:
+def format_label(entry: LedgerEntry) -> str:
+    """Return the version and name, for people."""
     return f"{entry.version} {entry.name}".rstrip()
 
 
@@ -310,8 +351,7 @@ def _determine_state(statement: Statement, step: RecordedStep | None) -> Stateme
 
 def find_invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
     """Return the invalid indexes that these statements left, and the session still building each."""
-    builds = [parse_build(statement.sql) for statement in statements if not statement.in_transaction]
-    names = sorted({name for build in builds if build for name in build.find_invalid(conn)})
+    names = find_leftover_indexes(conn, statements)
     return tuple(InvalidIndex(name, _find_builder(conn, name)) for name in names)
 
 

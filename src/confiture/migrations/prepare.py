@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from psycopg import Connection
 
 from confiture.exceptions import MigrationFault, MigrationFaults
 from confiture.migrations.folder import check_text, hash_text, read_text
+from confiture.migrations.planner import find_unfinished
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.ledger import LedgerEntry
@@ -129,23 +131,32 @@ def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigrati
     if parsed is None:
         raise build_no_down_fault(script)
 
-    def make(conn: Connection[Any]) -> Migration:
-        migration = SqlMigration(conn, parsed)
-        migration.transactional = parsed.transactional
-        migration.lock_timeout = parsed.lock_timeout
-        migration.statement_timeout = parsed.statement_timeout
-        return migration
-
     return PreparedMigration(
         script.version,
         script.name,
         direction,
         script.checksum,
         parsed.file,
-        make,
+        partial(_make_sql_migration, parsed),
         parsed,
         parsed.transactional,
     )
+
+
+def _make_sql_migration(script: SqlScript, conn: Connection[Any]) -> Migration:
+    migration = SqlMigration(conn, script)
+    migration.transactional = script.transactional
+    migration.lock_timeout = script.lock_timeout
+    migration.statement_timeout = script.statement_timeout
+    return migration
+
+
+def skip_statements(work: PreparedMigration, count: int) -> PreparedMigration:
+    """Return an SQL migration without its first ``count`` statements."""
+    if work.script is None or not count:
+        return work
+    script = evolve(work.script, statements=work.script.statements[count:])
+    return evolve(work, script=script, make=partial(_make_sql_migration, script))
 
 
 def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigration:
@@ -180,6 +191,15 @@ def check_timeouts(migration: Migration | type[Migration], file: Path | None) ->
         except ValueError as error:
             hint = f'write it as {name} = "5s"'
             raise MigrationFault(f"{name}: {error}", hint=hint, file=file) from None
+
+
+def add_records(
+    works: Iterable[PreparedMigration], entries: Sequence[LedgerEntry]
+) -> tuple[PreparedMigration, ...]:
+    """Return the migrations with the ledger's records of those that are unfinished."""
+    return tuple(
+        evolve(work, recorded=find_unfinished(entries, work.version, work.direction)) for work in works
+    )
 
 
 def build_no_down_fault(script: MigrationFile) -> MigrationFault:

@@ -150,6 +150,7 @@ class UnfinishedMigration:
         invalid_indexes: The invalid indexes that it left.
         notes: What the user must know before continuing.
         commands: The exact next commands, in order; those that end in a semicolon are SQL.
+        alternatives: True if only one of the commands is to be run: they are answers to choose from.
     """
 
     version: str
@@ -161,6 +162,7 @@ class UnfinishedMigration:
     invalid_indexes: tuple[InvalidIndex, ...] = ()
     notes: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
+    alternatives: bool = False
 
 
 @frozen

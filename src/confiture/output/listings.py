@@ -233,7 +233,8 @@ def _render_unfinished(unfinished: UnfinishedMigration) -> list[str]:
     file = style_quiet(escape_control(unfinished.file or ""))
     title = f"{click.style(escape_control(label), bold=True)} {what}  {file}".rstrip()
     commands = [click.style(escape_control(command), bold=True) for command in unfinished.commands]
-    return [title, *indent_lines(body, 4), "", "next:", *indent_lines(commands, 4), ""]
+    heading = "next, one of:" if unfinished.alternatives else "next:"
+    return [title, *indent_lines(body, 4), "", heading, *indent_lines(commands, 4), ""]
 
 
 def _build_statement_row(statement: StatementProgress) -> tuple[str, ...]:

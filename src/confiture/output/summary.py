@@ -44,12 +44,23 @@ def _render_failure(report: Report) -> str:
     ]
     redoing = any(migration.outcome == "reverted" for migration in report.migrations)
     word = "reverted" if report.mode == "down" or redoing else "applied"
-    undone = "stopped" if _is_half_done(report) else "rolled back"
+    remains = _describe_remains(report)
+    undone = "stopped" if remains else "rolled back"
     if report.exit_code in _INTERRUPT_EXIT_CODES:
         undone = f"interrupted, {undone}"
-    return f"{undone}; {word} before: {', '.join(before)}" if before else f"{undone}; nothing was {word}"
+    parts = [undone]
+    if before:
+        parts.append(f"{word} before: {', '.join(before)}")
+    elif not remains:
+        parts.append(f"nothing was {word}")
+    return "; ".join([*parts, *remains])
 
 
-def _is_half_done(report: Report) -> bool:
-    """Return True if a failed migration may have left changes: only then the engine sets its reason."""
-    return any(migration.outcome == "failed" and migration.reason for migration in report.migrations)
+def _describe_remains(report: Report) -> list[str]:
+    """Return what failed migrations may have left: only then the engine sets their reason."""
+    return [
+        f"of {escape_control(f'{migration.version} {migration.name}'.rstrip())}, "
+        f"{escape_control(migration.reason)}"
+        for migration in report.migrations
+        if migration.outcome == "failed" and migration.reason
+    ]

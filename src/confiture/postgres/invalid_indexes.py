@@ -49,6 +49,10 @@ class ConcurrentBuild:
         """Return True if an index of its name exists and is valid."""
         return self.index is not None and bool(self._find_indexes(conn, "i.indisvalid"))
 
+    def has_similar(self, conn: Connection[Any]) -> bool:
+        """Return True if its table has a valid index, which may be the one that the server has named."""
+        return bool(self._find_indexes(conn, "i.indisvalid AND NOT i.indisprimary"))
+
     def _find_indexes(self, conn: Connection[Any], state: str) -> tuple[str, ...]:
         relation = f"to_regclass({quote_literal(self.relation)})"
         name_condition = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
