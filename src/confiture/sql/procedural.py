@@ -38,7 +38,7 @@ _MAY_END = re.compile("commit|rollback", re.IGNORECASE)
 _LONGEST_SHOWN_CHARACTERS = 60
 # PL/pgSQL's own COMMIT, ROLLBACK, and CALL or DO, whose code may end the transaction. A function, and any
 # code that EXECUTE runs, may not: PostgreSQL answers "invalid transaction termination".
-_ENDING_KEYS = frozenset({"PLpgSQL_stmt_commit", "PLpgSQL_stmt_rollback", "PLpgSQL_stmt_call"})
+_ENDING_KEYS = frozenset({*_TRANSACTION_KEYS, "PLpgSQL_stmt_call"})
 
 
 @frozen
