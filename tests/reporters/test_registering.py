@@ -178,7 +178,8 @@ def test_a_format_that_fails_is_a_fault_and_the_others_are_written(project, body
     answer = project("dry-run", "--plugins", "--output", "mine=out", "--output", "json")
 
     assert answer.code == 2
-    assert f"--output mine: {fault}" in answer.err
+    assert f"--output mine of plugin 'mine': {fault}" in answer.err
+    assert re.search(r"mine\.py:5\)", answer.err)
     assert answer.json["outcome"] == "ok"
 
 

@@ -210,7 +210,9 @@ def test_a_rule_that_fails_is_named_with_the_place(folder):
     answer = folder("lint", "--plugins", "jam")
 
     assert answer.code == 2
-    assert "the rule jam-burnt failed at migrations/1_drop.sql:1 with ZeroDivisionError" in answer.err
+    said = "the rule jam-burnt of plugin 'jam' failed at migrations/1_drop.sql:1 with ZeroDivisionError"
+    assert said in answer.err
+    assert "jam.py:7)" in answer.err
 
 
 def test_the_schema_of_the_rules_has_no_other_keys(folder):

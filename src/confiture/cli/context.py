@@ -11,8 +11,10 @@ from attrs import evolve
 
 from confiture.cli.error_messages import say, shorten_path
 from confiture.cli.flags import Flags
+from confiture.cli.plugin_contributions import find_contribution_faults
 from confiture.config.settings import Settings, load_settings
 from confiture.escape import escape_control
+from confiture.exceptions import PluginFault
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -81,11 +83,16 @@ def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[LoadedPlugi
         ConfitureError: A plugin is unknown, broken, or not the pinned version. The message has every fault.
     """
     from confiture.plugins.find import find_plugins
-    from confiture.plugins.load import load_all
+    from confiture.plugins.load import join_faults, load_all
     from confiture.plugins.select import select_plugins
 
     chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
-    yield load_all(chosen, settings.plugin_tables)
+    loaded = load_all(chosen, settings.plugin_tables)
+    if faults := find_contribution_faults(loaded):
+        raise PluginFault(
+            join_faults(faults), hint="fix or uninstall the plugin, or run without plugins: --no-plugins"
+        )
+    yield loaded
     # Not in a finally: after an error, only the error matters.
     if chosen.unused and not flags.quiet and not flags.no_plugins:
         names = ", ".join(escape_control(candidate.name) for candidate in chosen.unused)

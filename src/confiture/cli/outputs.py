@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from confiture.cli.context import read_settings
 from confiture.cli.error_messages import wants_colour
 from confiture.cli.flags import Flags
-from confiture.exceptions import PluginFault, UsageFault, UserFault
+from confiture.exceptions import PluginFault, UsageFault, UserFault, describe_error
 from confiture.output import FORMATS, OutputKind, load_renderer
 from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
 
@@ -56,7 +56,7 @@ class OutputTarget:
     def render(self, kind: OutputKind, value: Any, *, verbose: bool = False) -> str:
         """Return the text of the report; with ``verbose``, text shows what it else leaves out."""
         if self.reporter is not None:
-            return call_reporter(self.reporter.name, self.reporter.render, value)
+            return call_reporter(self.reporter, self.reporter.render, value)
         render = load_renderer(self.format, kind)
         more = {"verbose": True} if verbose and self.format == "text" and kind == "report" else {}
         if self.format == "text" and self.file is None:
@@ -106,7 +106,8 @@ class Outputs:
         elif target.format != "text" or not self.quiet:
             _print(target.render(kind, value, verbose=self.verbose))
         for file, render in target.appended_files:
-            _write(file, call_reporter(target.format, render, value), truncate=False)
+            assert target.reporter
+            _write(file, call_reporter(target.reporter, render, value), truncate=False)
 
     def drop_screen_text(self) -> Outputs:
         """Return the outputs without the text on stdout: if a command is refused, stderr has the message."""
@@ -267,22 +268,34 @@ def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
     return found[format]
 
 
-def call_reporter(format: str, render: Render, value: Any) -> str:
+def call_reporter(reporter: Reporter, render: Render, value: Any) -> str:
     """Return the text that a reporter renders.
 
     Raises:
         PluginFault: A plugin's reporter raises an error, or does not return text.
     """
-    hint = "fix the plugin that provides this format, or use another format"
     try:
         text = render(value, build_render_context())
-    except Exception as error:
-        if format in FORMATS:
+    except (Exception, SystemExit) as error:
+        if reporter.plugin is None:
             raise
-        raise PluginFault(f"--output {format}: {type(error).__name__}: {error}", hint=hint) from error
+        from confiture.plugins.check import locate_error
+
+        raise _build_reporter_fault(reporter, f"{describe_error(error)}{locate_error(error)}") from error
     if not isinstance(text, str):
-        raise PluginFault(f"--output {format}: a {type(text).__name__} is not text", hint=hint)
+        from confiture.plugins.check import locate_function
+
+        where = locate_function(render)
+        raise _build_reporter_fault(reporter, f"a {type(text).__name__} is not text{where}")
     return text
+
+
+def _build_reporter_fault(reporter: Reporter, what: str) -> PluginFault:
+    owner = f" of plugin {reporter.plugin!r}" if reporter.plugin else ""
+    return PluginFault(
+        f"--output {reporter.name}{owner}: {what}",
+        hint="fix the plugin that provides this format, or use another format",
+    )
 
 
 def build_render_context() -> RenderContext:

@@ -11,6 +11,7 @@ from attrs import evolve
 from confiture.cli.context import load_plugins, read_settings
 from confiture.cli.flags import ALL_INSTALLED, Flags, plugin_options
 from confiture.cli.outputs import open_outputs
+from confiture.cli.plugin_contributions import find_contribution_faults
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 
@@ -36,7 +37,7 @@ def _list_plugins(flags: Flags, in_order: bool) -> int:
         if in_order:
             out.write("order", _read_hook_order(settings, flags))
         else:
-            out.write("plugins", list_plugins(settings))
+            out.write("plugins", list_plugins(settings, find_contribution_faults))
     return 0
 
 

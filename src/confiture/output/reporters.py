@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -37,6 +38,9 @@ class RenderContext:
 Render = Callable[[Report, RenderContext], str]
 
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+
+
 @frozen
 class Reporter:
     """One format of reports.
@@ -47,12 +51,27 @@ class Reporter:
         appended: Renderers of further texts; the key is the environment variable that names the file to which
             the text is appended.
         lines: True if the output can share stdout with the text report.
+        plugin: The plugin that it comes from, which confiture sets; ``None`` if it is built in.
     """
 
     name: str
     render: Render
     appended: Mapping[str, Render] = field(default=NO_APPENDED)
     lines: bool = False
+    plugin: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Check the fields: a plugin may pass anything."""
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            shown = repr(self.name) if isinstance(self.name, str) else f"a {type(self.name).__name__}"
+            raise ValueError(f"the name of a reporter is {shown}: use letters, digits, dots, - and _")
+        if not isinstance(self.appended, Mapping):
+            kind = type(self.appended).__name__
+            raise TypeError(f"reporter {self.name!r}: appended must be a dict, not a {kind}")
+        for render in (self.render, *self.appended.values()):
+            if not callable(render):
+                kind = type(render).__name__
+                raise TypeError(f"reporter {self.name!r}: it renders by a function, not a {kind}")
 
 
 BUILTIN_FORMATS = ("github", "gitlab", "sarif", "junit", "markdown")

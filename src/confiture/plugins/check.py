@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -109,17 +111,17 @@ def locate_function(function: Callable[..., object]) -> str:
     return f" ({code.co_filename}:{code.co_firstlineno})" if code else ""
 
 
-def locate_error(error: BaseException, *skipped: str) -> str:
-    """Return `` (file:line)`` of the innermost frame of a plugin's code; an empty string if there is none.
+_OWN_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
 
-    ``skipped`` are files of the caller's, which are no plugin's.
-    """
+
+def locate_error(error: BaseException) -> str:
+    """Return `` (file:line)`` of the innermost frame outside confiture; an empty string if there is none."""
     if isinstance(error, SyntaxError):
         return f" ({error.filename}:{error.lineno})" if error.filename else ""
     own, trace = "", error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if file not in (importlib.__file__, *skipped) and not file.startswith("<"):
+        if file != importlib.__file__ and not file.startswith(("<", _OWN_FOLDER)):
             own = f" ({file}:{trace.tb_lineno})"
         trace = trace.tb_next
     return own

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -72,7 +72,7 @@ def load_plugin(found: FoundPlugin) -> LoadedPlugin:
         return evolve(loaded, faults=(f"{found.label}: {missing}",))
     # BaseException: a module may call sys.exit() when it is imported.
     except BaseException as error:
-        fault = f"importing {found.value} failed with {describe_error(error)}{locate_error(error, __file__)}"
+        fault = f"importing {found.value} failed with {describe_error(error)}{locate_error(error)}"
         return evolve(loaded, faults=(f"{found.label}: {fault}",))
     return _add_check(loaded, found, plugin)
 
@@ -151,13 +151,14 @@ def load_all(
     if faults:
         # Two plugins of one name share a table, whose faults would be reported twice.
         raise PluginFault(
-            _render_faults(list(dict.fromkeys(faults))),
+            join_faults(list(dict.fromkeys(faults))),
             hint="fix or uninstall the plugin, or run without plugins: --no-plugins",
         )
     return loaded
 
 
-def _render_faults(faults: list[str]) -> str:
+def join_faults(faults: Sequence[str]) -> str:
+    """Return the faults of plugins as one message."""
     if len(faults) == 1:
         return faults[0]
     return "\n  ".join((f"{len(faults)} faults in the selected plugins:", *faults))

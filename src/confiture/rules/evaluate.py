@@ -8,8 +8,8 @@ from typing import Literal
 
 from attrs import define, evolve, field, frozen
 
-from confiture.exceptions import PluginFault
 from confiture.models.report import Finding
+from confiture.rules.ask_rule import find_hits, is_confirmed
 from confiture.rules.fingerprint import make_fingerprint, normalize_sql
 from confiture.rules.measurements import (
     find_relation,
@@ -227,7 +227,7 @@ def _find_matches(
                 RuleMatch(rule, _make_unnamed_hit(statement), statement, "measured") for rule in unnamed
             )
     for rule in rule_set.wide:
-        for hit in rule.check_migration(migration) if rule.check_migration else ():
+        for hit in find_hits(rule, rule.check_migration, migration, migration.file):
             statement = find_statement(migration, hit.line)
             suppressions.note_match(rule.id, statement)
             yield RuleMatch(rule, hit, statement, "measured" if rule.basis == "measured" else "static")
@@ -255,14 +255,7 @@ def _is_silenced(rule_set: RuleSet, statement: ParsedStatement) -> bool:
 
 
 def _check_statement(rule: Rule, statement: ParsedStatement) -> list[Hit]:
-    try:
-        return list(rule.check(statement)) if rule.check else []
-    except Exception as error:
-        raise PluginFault(
-            f"the rule {rule.id} failed at {statement.migration.file}:{statement.line} with "
-            f"{type(error).__name__}: {error}",
-            hint=f'to switch the rule off, configure severity = {{{rule.id} = "off"}}',
-        ) from error
+    return find_hits(rule, rule.check, statement, f"{statement.migration.file}:{statement.line}")
 
 
 def _make_unnamed_hit(statement: ParsedStatement) -> Hit:
@@ -298,7 +291,7 @@ def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collecti
             if statement.inside
             else RuleMatch(rule, hit, statement, "measured" if list_long_blocks(statement) else "static")
         )
-    if rule.confirmed_by is None or rule.confirmed_by(hit, statement):
+    if is_confirmed(rule, hit, statement):
         # An empty table shows what happens, but not for how long: as far as it can, the text decides.
         without_rows = list_empty_blocks(statement) and not list_long_blocks(statement)
         basis: Basis = "static" if rule.basis == "either" and without_rows else "measured"

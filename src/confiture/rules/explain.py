@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from confiture.models.report import RecipeFile, RuleExplanation
+from confiture.rules.ask_rule import find_hits
 from confiture.rules.evaluate import find_statement
 from confiture.rules.lint import parse_migration
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
@@ -67,9 +68,9 @@ def _find_recipe(rule: Rule, migration: ParsedMigration) -> tuple[ParsedStatemen
     checked = [
         (statement, hit)
         for statement in migration.statements
-        for hit in (rule.check(statement) if rule.check else ())
+        for hit in find_hits(rule, rule.check, statement, f"line {statement.line} of its example")
     ]
-    wide = rule.check_migration(migration) if rule.check_migration else ()
+    wide = find_hits(rule, rule.check_migration, migration, "its example")
     checked += [(find_statement(migration, hit.line), hit) for hit in wide]
     recipes = ((statement, read_recipe(hit.recipe)) for statement, hit in checked)
     return next(((statement, recipe) for statement, recipe in recipes if recipe), None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pluggy
+from attrs import evolve
 
 from confiture.did_you_mean import did_you_mean
-from confiture.exceptions import ConfigurationFault, PluginFault
+from confiture.exceptions import ConfigurationFault, PluginFault, describe_error
 from confiture.rules import builtin_rules as builtin
 from confiture.rules.rule import SEVERITIES, Rule, Severity
+from confiture.sql.parser import list_alter_commands, list_statement_kinds
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -20,51 +22,74 @@ def collect_rules(plugins: Iterable[LoadedPlugin] = ()) -> tuple[Rule, ...]:
     """Return the built-in rules and those of the plugins, in that order.
 
     Raises:
-        PluginFault: A plugin's hook raises, returns something that is not a rule, or returns a rule whose id
-            is taken.
+        PluginFault: A plugin's rules cannot be used; the message has every fault of every plugin.
     """
-    found: dict[str, tuple[Rule, str]] = {}
-    for plugin, given in _ask_plugins(plugins):
-        for rule in given:
-            if not isinstance(rule, Rule):
-                raise PluginFault(
-                    f"plugin {plugin!r}: rules() returns a {type(rule).__name__} among its rules",
-                    hint="return a list of confiture.rules.rule.Rule values",
-                )
-            if rule.id in found:
-                raise PluginFault(
-                    f"plugin {plugin!r}: the rule id {rule.id!r} is already used by {found[rule.id][1]!r}",
-                    hint="give the plugin's rule another id",
-                )
-            found[rule.id] = (rule, plugin)
-    return tuple(rule for rule, _ in found.values())
+    rules, faults = find_rules(plugins)
+    if faults:
+        from confiture.plugins.load import join_faults
+
+        raise PluginFault(join_faults(faults), hint="fix the plugin, or remove it from --plugins")
+    return rules
 
 
-def _ask_plugins(plugins: Iterable[LoadedPlugin]) -> Iterable[tuple[str, list[Any]]]:
-    from confiture.hooks import spec
-
-    manager = pluggy.PluginManager("confiture")
-    manager.add_hookspecs(spec)
-    manager.register(builtin, "confiture")
-    yield "confiture", manager.hook.rules()[0]
+def find_rules(plugins: Iterable[LoadedPlugin]) -> tuple[tuple[Rule, ...], list[str]]:
+    """Return the rules that can be used, and a sentence for each fault of a plugin's rules."""
+    found = {rule.id: rule for rule in builtin.rules()}
+    faults: list[str] = []
     for plugin in plugins:
         if "rules" in plugin.phases:
-            # pluggy joins the answers of all plugins without their names. One manager per plugin keeps the
-            # name for the error messages.
-            manager = pluggy.PluginManager("confiture")
-            manager.add_hookspecs(spec)
-            manager.register(plugin.plugin, plugin.name)
-            yield plugin.name, _ask_plugin(plugin, manager)
+            given, wrong = _ask_plugin(plugin)
+            faults += wrong
+            for rule in given:
+                if unusable := tuple(_find_rule_faults(rule, found)):
+                    faults += (f"plugin {plugin.name!r}: {fault}" for fault in unusable)
+                else:
+                    found[rule.id] = evolve(rule, plugin=plugin.name)
+    return tuple(found.values()), faults
 
 
-def _ask_plugin(plugin: LoadedPlugin, manager: pluggy.PluginManager) -> list[Any]:
+def _ask_plugin(plugin: LoadedPlugin) -> tuple[list[Any], list[str]]:
+    """Return what the hook of a plugin gives, and its faults."""
+    from confiture.hooks import spec
+
+    # pluggy joins the answers of all plugins without their names. One manager per plugin keeps the name for
+    # the error messages.
+    manager = pluggy.PluginManager("confiture")
+    manager.add_hookspecs(spec)
+    manager.register(plugin.plugin, plugin.name)
     try:
-        return [rule for given in manager.hook.rules() for rule in given]
-    except Exception as error:
-        raise PluginFault(
-            f"plugin {plugin.name!r}: rules() failed with {type(error).__name__}: {error}",
-            hint="fix the plugin or remove it from --plugins",
-        ) from error
+        return [rule for given in manager.hook.rules() for rule in given], []
+    except (Exception, SystemExit) as error:
+        from confiture.plugins.check import locate_error
+
+        what = f"rules() failed with {describe_error(error)}{locate_error(error)}"
+        return [], [f"plugin {plugin.name!r}: {what}"]
+
+
+def _find_rule_faults(rule: Any, found: Mapping[str, Rule]) -> Iterator[str]:
+    """Yield why a value from a plugin's hook is no rule to use."""
+    if not isinstance(rule, Rule):
+        yield f"rules() returns a {type(rule).__name__} among its rules, not a confiture.rules.rule.Rule"
+        return
+    from confiture.plugins.check import locate_function
+
+    where = locate_function(rule.check or rule.check_migration or (lambda: None))
+    if rule.id in found:
+        owner = found[rule.id].plugin or "confiture"
+        yield f"the rule id {rule.id!r} is already used by {owner!r}"
+    yield from _find_unknown_names(rule, "kinds", rule.kinds, list_statement_kinds(), where)
+    yield from _find_unknown_names(rule, "subcommands", rule.subcommands, list_alter_commands(), where)
+
+
+def _find_unknown_names(
+    rule: Rule, what: str, names: Iterable[str], known: Collection[str], where: str
+) -> Iterator[str]:
+    """Yield the names that the parser gives no statement: such a rule would never be asked."""
+    for name in names:
+        if name not in known:
+            near = did_you_mean(name, known)
+            fault = f"rule {rule.id!r}: {what} has {name!r}, which no parser knows{where}"
+            yield f"{fault}; {near}" if near else fault
 
 
 def read_severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[str, Severity]:

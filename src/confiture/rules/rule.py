@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import field, frozen
 
+from confiture.rules.check_rule import check_fields, check_hit, check_rule
+
 if TYPE_CHECKING:
     from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
     from confiture.rules.recipes import Recipe
@@ -40,6 +42,9 @@ class Hit:
     sure: bool = True
     adds_to: tuple[int, ...] = ()
 
+    def __attrs_post_init__(self) -> None:
+        check_hit(self)
+
 
 @frozen
 class Example:
@@ -57,6 +62,9 @@ class Example:
     dangerous: str
     differs: str | None = None
     transactional: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        check_fields(self)
 
 
 @frozen
@@ -80,6 +88,7 @@ class Rule:
         rehearsed_only: True if the rule looks only at what a rehearsal saw; ``lint`` does not call it.
         example: ``None`` if there is nothing to run.
         remedy: What to do instead, if that is not SQL to paste.
+        plugin: The plugin that it comes from, which confiture sets; ``None`` if it is built in.
     """
 
     id: str
@@ -96,3 +105,7 @@ class Rule:
     rehearsed_only: bool = False
     example: Example | None = field(default=None, repr=False)
     remedy: str | None = None
+    plugin: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_rule(self)

@@ -83,6 +83,23 @@ def load_parser() -> None:
     import_module("postgast")
 
 
+@cache
+def list_statement_kinds() -> frozenset[str]:
+    """Return the parser's names of all statements, ``"index_stmt"``."""
+    from postgast.pg_query_pb2 import Node
+
+    fields = Node.DESCRIPTOR.oneofs_by_name["node"].fields
+    return frozenset(field.name for field in fields if field.name.endswith("_stmt"))
+
+
+@cache
+def list_alter_commands() -> frozenset[str]:
+    """Return PostgreSQL's names of the commands of ALTER TABLE, ``"AT_AddColumn"``."""
+    from postgast.pg_query_pb2 import AlterTableType
+
+    return frozenset(name for name in AlterTableType.keys() if name.startswith("AT_"))  # noqa: SIM118
+
+
 def read_enum_name(message: Any, name: str) -> str:
     """Return the name of an enum field's value in PostgreSQL's source, ``"AT_AddColumn"``."""
     return _look_up_enum_name(message.DESCRIPTOR, name, getattr(message, name))
