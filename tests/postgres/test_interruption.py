@@ -171,38 +171,83 @@ def test_between_two_migrations(lid, database, number, code):
     assert "1  lid" in out
     assert "2  jam" in out
     assert "Traceback" not in out + err
+    assert "rolled back" not in out + err
+    assert "interrupted between two migrations" in out
+    assert "interrupted; applied before: 1 lid, 2 jam" in out
+    assert "was interrupted after the commit" in out
     assert lid.states() == {"1": "applied", "2": "applied", "3": "pending"}
     assert exists(database, "jam")
     assert not exists(database, "pot")
 
 
-@pytest.mark.parametrize("number, code", SIGNALS, ids=NAMES)
-def test_during_the_commit_it_waits_for_the_answer_and_says_what_was_applied(lid, database, number, code):
-    """A trigger on the ledger leaves a deferred one, which sleeps until the commit."""
-    lid.run()
-    database.execute(
-        """
-        CREATE TABLE queue ();
-        CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$;
-        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON queue DEFERRABLE INITIALLY DEFERRED
-            FOR EACH ROW EXECUTE FUNCTION at_commit();
-        CREATE FUNCTION enqueue() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN SET CONSTRAINTS slow DEFERRED; INSERT INTO queue DEFAULT VALUES; RETURN NULL; END $$;
-        CREATE TRIGGER enqueue AFTER INSERT ON confiture.ledger FOR EACH ROW EXECUTE FUNCTION enqueue();
-        """
+AFTER_THE_LAST = """
+    import pathlib
+    import time
+
+    from confiture.core import Hook, HookPhase
+    from confiture.models.migration import Migration
+
+
+    def first():
+        pass
+
+
+    def second():
+        (pathlib.Path(__file__).parent / "here").write_text("second")
+        time.sleep(600)
+
+
+    def third():
+        (pathlib.Path(__file__).parent / "third").touch()
+
+
+    class Late(Hook):
+        phase = HookPhase.{phase}
+
+        def execute(self, conn, context):
+            for callback in (first, second, third):
+                context.on_commit(callback)
+
+
+    class Jam(Migration):
+        {attribute} = [Late()]
+
+        def up(self):
+            self.execute("{sql}")
+"""
+
+
+def test_in_a_callback_of_the_last_migration_nothing_is_called_rolled_back(lid, database):
+    lid.write(
+        "2_jam.py",
+        AFTER_THE_LAST.format(phase="CLEANUP", attribute="cleanup_hooks", sql="CREATE TABLE jam ()"),
     )
-    lid.write("2_jam.sql", "CREATE TABLE jam ();")
-    lid.write("3_pot.sql", "CREATE TABLE pot ();")
 
-    ended, out, err = interrupted(lid, running(database, "COMMIT"), number)
+    ended, out, err = interrupted(
+        lid, here(lid), signal.SIGINT, "run", "--output", "json=report.json", "--output", "text"
+    )
 
-    assert ended == code
-    assert lid.states() == {"1": "applied", "2": "applied", "3": "pending"}
-    assert "applied" in out
-    assert "failed" not in out
-    assert "Traceback" not in out + err
+    report = published.read_file(lid.folder / "report.json")
+    assert ended == 130 == report["exit_code"]
+    assert [migration["outcome"] for migration in report["migrations"]] == ["applied", "applied"]
+    assert report["error"]["message"] == "interrupted after the last migration"
+    assert "on_commit callback second was interrupted after the commit; not called: third" in out
+    assert "interrupted; applied before: 1 lid, 2 jam" in out
+    assert "rolled back" not in out + err
+    assert not (lid.migrations / "third").exists()
     assert exists(database, "jam")
+
+
+def test_in_a_callback_of_on_error_the_failure_is_still_reported(lid, database):
+    lid.write("2_jam.py", AFTER_THE_LAST.format(phase="ON_ERROR", attribute="error_hooks", sql="SELECT 1/0"))
+
+    ended, out, err = interrupted(lid, here(lid), signal.SIGINT)
+
+    assert ended == 4
+    assert "division by zero" in out
+    assert "on_commit callback second was interrupted after the commit; not called: third" in out
+    assert "rolled back; applied before: 1 lid" in out
+    assert "Traceback" not in out + err
 
 
 @pytest.mark.parametrize("number, code", SIGNALS, ids=NAMES)

@@ -334,7 +334,7 @@ class Executor:
         from confiture.models.report import MigrationReport, Report
 
         outcome: Outcome = "failed" if stopped else "ok"
-        # An error or a signal during a migration is reported as that migration's error.
+        # What stopped a migration is reported as that migration's error.
         between = stopped is not None and not any(result.error for result in results)
         not_reached = works[len(results) :]
         return Report(
@@ -344,7 +344,7 @@ class Executor:
             server_version=version,
             rehearsed_on=version if self.mode == "dry-run" else None,
             plugins=self._list_plugin_uses(),
-            error=_build_fault_between(stopped) if stopped and between else None,
+            error=_build_fault_between(stopped, bool(not_reached)) if stopped and between else None,
             migrations=(
                 *(result.report for result in results),
                 *(MigrationReport(work.version, work.name, "pending", "not reached") for work in not_reached),
@@ -353,9 +353,10 @@ class Executor:
         )
 
 
-def _build_fault_between(stopped: BaseException) -> Fault:
+def _build_fault_between(stopped: BaseException, more: bool) -> Fault:
+    """Return the fault of what ended a command while no migration was running."""
     from confiture.models.report import Fault
 
     if isinstance(stopped, KeyboardInterrupt):
-        return Fault("interrupted between two migrations")
+        return Fault("interrupted between two migrations" if more else "interrupted after the last migration")
     return build_outer_fault(stopped)

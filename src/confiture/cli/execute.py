@@ -75,7 +75,11 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
         return kept.report
 
     # Hooks and migrations may print. Stdout carries only the report, which a machine may parse.
-    with raise_on_signals(), open_progress(flags) as progress, redirect_stdout(sys.stderr):
+    with (
+        raise_on_signals(lambda text: say([text])),
+        open_progress(flags) as progress,
+        redirect_stdout(sys.stderr),
+    ):
         return keep_report(work)
 
 

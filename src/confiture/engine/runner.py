@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psycopg
@@ -21,6 +21,7 @@ from confiture.engine.failures import (
 )
 from confiture.engine.non_transactional import NonTransactionalAttempt
 from confiture.engine.transactional import EndedTransaction, RunContext, TransactionalAttempt
+from confiture.engine.unanswered_commit import COMMITTED_WARNING, explain_commit, look_up_commit
 from confiture.exceptions import MigrationFault, UserFault, describe_error
 from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
@@ -39,14 +40,15 @@ class MigrationResult:
         error: The error that stopped it, ``None`` if it succeeded.
         on_commit: Callbacks that were not called, because the caller commits, or nobody does.
         stats: The figures that hooks set.
-        interrupted: A signal that arrived after the commit: no further migration may run.
+        interrupted: What came after the commit, a signal or the loss of the connection: no further
+            migration may run.
     """
 
     report: MigrationReport
     error: BaseException | None = None
     on_commit: tuple[Callable[[], object], ...] = ()
     stats: dict[str, Any] = field(factory=dict)
-    interrupted: KeyboardInterrupt | None = None
+    interrupted: BaseException | None = None
 
     @property
     def stopped_by(self) -> BaseException | None:
@@ -103,6 +105,8 @@ class Runner:
             return self._finish(walk)
         if walk.complete and isinstance(error, KeyboardInterrupt):
             return evolve(self._finish(walk), interrupted=error)
+        if self.run_context.session.commit_unanswered:
+            return self._settle(walk, error, attempt)
         if reason := self.explain_as_not_rehearsed(walk, error):
             return MigrationResult(
                 evolve(self._build_report(walk, "not_rehearsed", []), reason=reason, hooks=walk.undo_hooks())
@@ -148,21 +152,16 @@ class Runner:
             and all(ref.may_retry for ref in attempt.hook_runner.begun_hooks)
         )
 
-    def _finish(self, attempt: TransactionalAttempt) -> MigrationResult:
+    def _finish(self, attempt: TransactionalAttempt, *warnings: str) -> MigrationResult:
         callbacks = tuple(attempt.hook_runner.context.callbacks)
-        warnings: list[str] = []
-        interrupted: KeyboardInterrupt | None = None
         # Nothing is committed yet: the caller gets the callbacks to run after the commit.
         kept = self.run_context.dry_run or self.run_context.session.nested
         if self.run_context.rolls_back:
             self._rehearsed_labels.append(attempt.work.label)
-        try:
-            for callback in () if kept else callbacks:
-                warnings += filter(None, [run_callback(callback)])
-        except KeyboardInterrupt as signal:
-            interrupted = signal
+        failed, interrupted = _run_callbacks(() if kept else callbacks)
         outcome: MigrationOutcome = "applied" if attempt.work.direction == "forward" else "reverted"
-        report = self._build_report(attempt, "rehearsed" if self.run_context.dry_run else outcome, warnings)
+        outcome = "rehearsed" if self.run_context.dry_run else outcome
+        report = self._build_report(attempt, outcome, [*warnings, *failed])
         return MigrationResult(
             evolve(report, on_commit=tuple(map(get_callback_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
@@ -182,12 +181,6 @@ class Runner:
             possible_commit = self._describe_possible_commit(attempt)
             error.add_note(possible_commit)
             fault = evolve(fault, message=f"{fault.message}; {possible_commit}")
-        elif stage == "commit" and self.run_context.session.lost:
-            # The server may have committed and lost only its answer.
-            unknown = "the connection was lost during the commit: whether it was committed is not known"
-            fault = evolve(
-                fault, message=f"{unknown} ({fault.message})", hint="check what is applied: confiture status"
-            )
         line = find_source_line(error, attempt.statements)
         # Cleared before on_error: its own callbacks are called after its commit, those of the migration
         # that failed are not.
@@ -208,6 +201,23 @@ class Runner:
             error=error,
             stats=attempt.hook_runner.context.stats,
         )
+
+    def _settle(
+        self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int
+    ) -> MigrationResult:
+        """Return the result of a migration whose COMMIT was not answered: the ledger says what it is."""
+        state = look_up_commit(self.reconnect, self.run_context.ledger, attempt.work)
+        if state.committed and attempt.stage == "commit":
+            attempt.complete = True
+            result = self._finish(attempt, COMMITTED_WARNING)
+            return evolve(result, interrupted=result.interrupted or error)
+        result = self._fail(attempt, error, attempt_number)
+        assert result.report.error is not None
+        fault = explain_commit(result.report.error, state, attempt.work)
+        error.add_note(fault.message)
+        # An attempt counts what it saw itself, and calls the rest doubtful; the ledger knows more.
+        reason = state.describe_remains(result.report.reason)
+        return evolve(result, report=evolve(result.report, error=fault, reason=reason))
 
     def _describe_possible_commit(self, attempt: TransactionalAttempt) -> str:
         """Describe what may be committed after a migration or a hook ran COMMIT itself."""
@@ -246,12 +256,14 @@ class Runner:
         except Exception as second:
             known = isinstance(second, HookError | psycopg.Error)
             return [f"on_error failed too: {second if known else describe_error(second)}"]
+        except KeyboardInterrupt:
+            return ["on_error was interrupted, and what it wrote rolled back"]
         finally:
             if new is not None:
                 new.close()
         if session.nested or self.run_context.dry_run:
             return []
-        return [text for callback in context.callbacks if (text := run_callback(callback))]
+        return _run_callbacks(context.callbacks)[0]
 
     def _build_report(
         self, attempt: TransactionalAttempt, outcome: MigrationOutcome, warnings: list[str]
@@ -267,6 +279,22 @@ class Runner:
             file=str(attempt.work.file) if attempt.work.file else None,
         )
         return attempt.measure(report)
+
+
+def _run_callbacks(
+    callbacks: Sequence[Callable[[], object]],
+) -> tuple[list[str], KeyboardInterrupt | None]:
+    """Call ``on_commit`` callbacks until a signal arrives; return the warnings, and the signal."""
+    warnings: list[str] = []
+    for number, callback in enumerate(callbacks):
+        try:
+            warnings += filter(None, [run_callback(callback)])
+        except KeyboardInterrupt as signal:
+            stopped, *rest = map(get_callback_name, callbacks[number:])
+            more = f"; not called: {', '.join(rest)}" if rest else ""
+            text = f"on_commit callback {stopped} was interrupted after the commit{more}"
+            return [*warnings, text], signal
+    return warnings, None
 
 
 _OUT_OF_LOCKS_HINT = (

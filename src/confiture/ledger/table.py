@@ -55,6 +55,20 @@ class Ledger:
             )
         )
 
+    def read_settled(self, conn: Connection[Any]) -> tuple[LedgerEntry, ...]:
+        """Return all entries once no session writes them any more, in a transaction that is left open.
+
+        Raises:
+            psycopg.Error: A session still writes them after five seconds, or may not be waited for.
+        """
+        q = quote_ident(self.schema)
+        # SHARE waits for every writer: a session whose COMMIT was not answered may still be at it.
+        send(
+            conn,
+            f"BEGIN; SET LOCAL lock_timeout = '5s'; LOCK TABLE {q}.ledger, {q}.progress IN SHARE MODE",
+        )
+        return self.read(conn)
+
     def select(self, conn: Connection[Any], query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on the ledger's tables; none if there is no ledger yet.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import Connection
@@ -18,7 +17,9 @@ from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault
 from confiture.postgres.database_url import URL_HINT, check_url
 from confiture.postgres.session import fetch_rows
+from confiture.postgres.signals import give_up
 
+T = TypeVar("T")
 OLDEST_SUPPORTED = 14
 # A pooler with one connection keeps the second client waiting, by default for minutes.
 _PATIENCE_S = 10.0
@@ -140,27 +141,37 @@ def server_pid(conn: Connection[Any]) -> int:
         ConnectionFault: There is no answer within ten seconds. The migration lock holds a connection at this
             time, so a pool of one has none left.
     """
-    found: list[int | psycopg.Error] = []
+    try:
+        return int(ask_patiently(conn, lambda: fetch_rows(conn, "SELECT pg_backend_pid()"))[0][0])
+    except psycopg.Error:
+        raise ConnectionFault(
+            "could not get a second connection; confiture needs two (one holds the migration lock)",
+            hint="give the pool at least two connections, or set url to the server itself",
+        ) from None
 
-    def ask() -> None:
+
+def ask_patiently(conn: Connection[Any], ask: Callable[[], T]) -> T:
+    """Return what ``ask`` returns, which waits for answers on ``conn``, if they arrive within ten seconds.
+
+    Raises:
+        psycopg.Error: They did not, or ``ask`` failed.
+    """
+    found: list[T] = []
+    failed: list[Exception] = []
+
+    def ask_and_keep() -> None:
         try:
-            found.append(int(fetch_rows(conn, "SELECT pg_backend_pid()")[0][0]))
-        except psycopg.Error as error:
-            found.append(error)
+            found.append(ask())
+        except Exception as error:
+            failed.append(error)
 
-    # In a thread, because psycopg has no client-side timeout for a query, and the pooler's is minutes.
-    asking = threading.Thread(target=ask, daemon=True)
+    # In a thread, because psycopg has no client-side timeout for a query, and a pooler's is minutes.
+    asking = threading.Thread(target=ask_and_keep, daemon=True)
     asking.start()
     asking.join(_PATIENCE_S)
-    if found and isinstance(found[0], int):
-        return found[0]
     if asking.is_alive():
-        # The asking thread still uses this socket. Closing it here could let the OS reuse its file
-        # descriptor, so shut the socket down and let the thread fail.
-        with socket.socket(fileno=os.dup(conn.fileno())) as end, suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+        give_up(conn)
         asking.join()
-    raise ConnectionFault(
-        "could not get a second connection; confiture needs two (one holds the migration lock)",
-        hint="give the pool at least two connections, or set url to the server itself",
-    )
+    for error in failed:
+        raise error
+    return found[0]

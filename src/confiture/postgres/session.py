@@ -102,11 +102,13 @@ class Session:
         conn: The psycopg connection.
         owned: True if confiture opened it.
         nested: True if the caller had already begun a transaction.
+        commit_unanswered: True if the connection was lost before the server had answered a COMMIT.
     """
 
     conn: Connection[Any]
     owned: bool
     nested: bool = False
+    commit_unanswered: bool = False
     _before: CallerState | None = field(default=None, init=False)
 
     @classmethod
@@ -135,6 +137,7 @@ class Session:
         Calls ``before_commit`` just before the commit, which it prevents by raising. Holds back signals until
         the commit has been answered and ``after_commit`` has run.
         """
+        commits = keep and self.conn.info.transaction_status == TransactionStatus.IDLE
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
         try:
@@ -148,8 +151,12 @@ class Session:
                 block.__exit__(type(error), error, error.__traceback__)
             raise
         # Interrupting a COMMIT leaves nobody knowing whether it happened.
-        with hold_signals():
-            block.__exit__(None, None, None)
+        with hold_signals(self.conn):
+            try:
+                block.__exit__(None, None, None)
+            except psycopg.OperationalError:
+                self.commit_unanswered = commits and self.lost
+                raise
             if after_commit:
                 after_commit()
 
@@ -334,6 +341,9 @@ def end_copy(conn: Connection[Any]) -> None:
     if conn.closed:
         return
     if conn.lock.locked() or conn.pgconn.pipeline_status != PipelineStatus.OFF:
+        conn.close()
+    elif conn.info.transaction_status == TransactionStatus.ACTIVE and conn.pgconn.is_busy():
+        # No COPY but a query whose answer has not arrived, and may never: nothing would end the wait for it.
         conn.close()
     elif conn.info.transaction_status == TransactionStatus.ACTIVE:
         _drain(conn)
