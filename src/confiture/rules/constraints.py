@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from confiture.rules.indexes import render_concurrently
 from confiture.rules.measurements import was_scanned, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
     QualifiedName,
     derive_name,
-    find_columns,
     find_constraints,
     list_added_constraints,
     list_commands,
     list_constraints,
-    list_keys,
     read_name,
     read_name_list,
 )
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
-    RecipePart,
-    split_validation,
-    write_non_transactional,
-    write_not_null,
     write_part,
     write_recipe,
 )
 from confiture.rules.rule import Basis, Example, Hit, Rule
+from confiture.rules.safe_alter import write_alter
 from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
 
@@ -50,40 +44,18 @@ def _list_added(statement: ParsedStatement, sort: str) -> Iterator[ParsedConstra
 
 
 def _check_check_constraint(statement: ParsedStatement) -> Iterator[Hit]:
-    for constraint in _list_added(statement, "CONSTR_CHECK"):
+    for _ in _list_added(statement, "CONSTR_CHECK"):
         table = read_name(statement.stmt.relation)
-        columns = find_columns(constraint.tree.raw_expr)
-        name = constraint.tree.conname or derive_name(
-            table.name, columns[0] if len(columns) == 1 else "", "check"
-        )
         yield Hit(
             f"scans all of {table} while blocking reads and writes: every row is checked",
             str(table),
-            write_recipe(
-                *_write_column_first(statement.stmt, constraint),
-                *split_validation(statement.stmt, constraint, name),
-            ),
+            write_alter(statement),
         )
-
-
-def _write_column_first(stmt: Any, constraint: ParsedConstraint) -> tuple[RecipePart, ...]:
-    """Return a migration that adds the column without the constraint; none for a table constraint."""
-    from confiture.rules.columns import strip_command
-    from confiture.rules.recipes import render_alter
-
-    column = constraint.column
-    for command in list_commands(stmt):
-        if column is None or command.sort != "AT_AddColumn":
-            continue
-        if command.definition.column_def.colname == column.colname:
-            return (write_part(render_alter(stmt, [strip_command(command, constraint.sort)])),)
-    return ()
 
 
 def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
     for constraint in _list_added(statement, "CONSTR_FOREIGN"):
         table, other = read_name(statement.stmt.relation), read_name(constraint.tree.pktable)
-        name = constraint.tree.conname or derive_name(table.name, "_".join(list_keys(constraint)), "fkey")
         # A new column without a default holds only NULLs: nothing to check, but both tables are locked.
         empty = constraint.column is not None and not _has_default(constraint.column)
         yield Hit(
@@ -91,10 +63,7 @@ def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
             if empty
             else f"scans all of {table} while blocking writes of it and of {other}",
             str(table),
-            write_recipe(
-                *_write_column_first(statement.stmt, constraint),
-                *split_validation(statement.stmt, constraint, name),
-            ),
+            write_alter(statement),
             severity="warning" if empty else None,
         )
 
@@ -113,58 +82,17 @@ def _was_foreign_locked(hit: Hit, statement: ParsedStatement) -> bool:
     )
 
 
-def _write_indexed(
-    statement: ParsedStatement, constraint: ParsedConstraint, label: str, name: str
-) -> tuple[RecipePart, ...]:
-    """Return migrations that build the index CONCURRENTLY, then add the constraint with USING INDEX.
+def _make_index_check(sort: str) -> Any:
+    def check(statement: ParsedStatement) -> Iterator[Hit]:
+        for _ in _list_added(statement, sort):
+            table = read_name(statement.stmt.relation)
+            yield Hit(
+                f"builds an index on {table} while blocking reads and writes",
+                str(table),
+                write_alter(statement),
+            )
 
-    USING INDEX still takes an AccessExclusive lock, but only briefly because nothing is built under it.
-    """
-    from postgast.pg_query_pb2 import IndexStmt
-
-    table = read_name(statement.stmt.relation)
-    # The index has the constraint's name, because PostgreSQL renames it to that anyway. USING INDEX accepts
-    # only a btree index.
-    index = IndexStmt(idxname=name, access_method="btree", unique=True, concurrent=True)
-    index.relation.CopyFrom(statement.stmt.relation)
-    index.nulls_not_distinct = constraint.tree.nulls_not_distinct
-    for key in list_keys(constraint):
-        index.index_params.add().index_elem.name = key
-    for item in constraint.tree.including:
-        index.index_including_params.add().index_elem.name = item.string.sval
-    deferred = " DEFERRABLE" if constraint.tree.deferrable else ""
-    deferred += " INITIALLY DEFERRED" if constraint.tree.initdeferred else ""
-    index_name = quote_ident(name)
-    add = f"ALTER TABLE {table} ADD CONSTRAINT {index_name} {label} USING INDEX {index_name}{deferred};"
-    return (
-        *_write_column_first(statement.stmt, constraint),
-        write_non_transactional(render_concurrently(index)),
-        write_part(add),
-    )
-
-
-def _check_unique(statement: ParsedStatement) -> Iterator[Hit]:
-    for constraint in _list_added(statement, "CONSTR_UNIQUE"):
-        table = read_name(statement.stmt.relation)
-        name = constraint.tree.conname or derive_name(table.name, "_".join(list_keys(constraint)), "key")
-        yield Hit(
-            f"builds an index on {table} while blocking reads and writes",
-            str(table),
-            write_recipe(*_write_indexed(statement, constraint, "UNIQUE", name)),
-        )
-
-
-def _check_primary(statement: ParsedStatement) -> Iterator[Hit]:
-    for constraint in _list_added(statement, "CONSTR_PRIMARY"):
-        table = read_name(statement.stmt.relation)
-        name = constraint.tree.conname or derive_name(table.name, "", "pkey")
-        # A column that is not NOT NULL yet would be scanned by ADD PRIMARY KEY USING INDEX.
-        filled = () if constraint.column is not None else write_not_null(table, *list_keys(constraint))
-        yield Hit(
-            f"builds an index on {table} while blocking reads and writes",
-            str(table),
-            write_recipe(*filled, *_write_indexed(statement, constraint, "PRIMARY KEY", name)),
-        )
+    return check
 
 
 def _check_primary_of_index(statement: ParsedStatement) -> Iterator[Hit]:
@@ -177,21 +105,8 @@ def _check_primary_of_index(statement: ParsedStatement) -> Iterator[Hit]:
                 f"scans all of {table} while blocking reads and writes: "
                 "a column of the index is not NOT NULL yet",
                 str(table),
-                write_recipe(*_write_filled_first(statement, constraint, table)),
+                write_alter(statement),
             )
-
-
-def _write_filled_first(
-    statement: ParsedStatement, constraint: ParsedConstraint, table: QualifiedName
-) -> Iterator[RecipePart]:
-    """Yield migrations that make the columns of the index NOT NULL first.
-
-    They have a placeholder for the columns if neither the plan nor the catalog has the index.
-    """
-    index = table.name_sibling(constraint.tree.indexname)
-    _, columns = statement.migration.schema.indexes.get(index, (table, (f"column of {index}",)))
-    yield from write_not_null(table, *columns)
-    yield write_part(f"{statement.sql.rstrip().rstrip(';')};")
 
 
 def _check_exclude(statement: ParsedStatement) -> Iterator[Hit]:
@@ -213,7 +128,7 @@ def _check_set_not_null(statement: ParsedStatement) -> Iterator[Hit]:
             f"scans all of {table} while blocking reads and writes: no CHECK proves "
             f"that {', '.join(map(quote_ident, columns))} holds no NULL",
             str(table),
-            write_recipe(*write_not_null(table, *columns)),
+            write_alter(statement),
         )
 
 
@@ -418,7 +333,7 @@ RULES = (
         "either",
         "ADD UNIQUE without USING INDEX",
         "builds the index under an AccessExclusive lock",
-        _check_unique,
+        _make_index_check("CONSTR_UNIQUE"),
         Example(_ORDERS, "ALTER TABLE orders ADD UNIQUE (note);"),
         risk="reads and writes of the table are blocked until the index is built",
         subcommands=("AT_AddConstraint", "AT_AddColumn"),
@@ -428,7 +343,7 @@ RULES = (
         "either",
         "ADD PRIMARY KEY without USING INDEX",
         "builds the index under an AccessExclusive lock, and scans the table for NULLs",
-        _check_primary,
+        _make_index_check("CONSTR_PRIMARY"),
         Example("CREATE TABLE raw (id bigint, note text);", "ALTER TABLE raw ADD PRIMARY KEY (id);"),
         risk="reads and writes of the table are blocked until the index is built",
         subcommands=("AT_AddConstraint", "AT_AddColumn"),

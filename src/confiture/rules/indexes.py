@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
+from confiture.rules.index_names import name_index
 from confiture.rules.measurements import was_worked_on
-from confiture.rules.parse_tree import QualifiedName, derive_name, find_columns, read_name, read_name_list
+from confiture.rules.parse_tree import QualifiedName, read_name, read_name_list, read_rel
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
+from confiture.rules.recipes import (
+    Recipe,
+    copy_tree,
+    render_concurrently,
+    render_created,
+    write_non_transactional,
+    write_part,
+    write_recipe,
+)
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import deparse_statement, read_enum_name
 from confiture.sql.procedural import find_transaction_end
@@ -17,35 +27,6 @@ from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import REFUSABLE_KINDS, find_transaction_refusal
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
-
-
-def name_index(stmt: Any) -> str:
-    """Return the name of the index, or the one that PostgreSQL chooses if the text has none."""
-    if stmt.idxname:
-        return str(stmt.idxname)
-    words = [
-        parameter.index_elem.name or _name_first_column(parameter.index_elem)
-        for parameter in stmt.index_params
-    ]
-    return derive_name(stmt.relation.relname, "_".join(words), "idx")
-
-
-def _name_first_column(element: Any) -> str:
-    return "expr" if not element.HasField("expr") else next(iter(find_columns(element.expr)), "expr")
-
-
-def render_concurrently(stmt: Any) -> str:
-    """Return a CREATE INDEX as CREATE INDEX CONCURRENTLY."""
-    copied = type(stmt)()
-    copied.CopyFrom(stmt)
-    # The name is written out: if the build fails, the invalid index can be found and dropped by it.
-    copied.concurrent, copied.idxname = True, name_index(stmt)
-    return f"{render_created(copied)};"
-
-
-def render_created(stmt: Any) -> str:
-    """Return a CREATE INDEX as SQL, without USING btree, which is the default."""
-    return deparse_statement("index_stmt", stmt).replace(" USING btree (", " (", 1)
 
 
 def _is_plain_build(statement: ParsedStatement) -> bool:
@@ -56,12 +37,31 @@ def _is_plain_build(statement: ParsedStatement) -> bool:
 
 def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
     if _is_plain_build(statement) and not _list_built_partitions(statement):
-        table = read_name(statement.stmt.relation)
+        table, known = read_name(statement.stmt.relation), statement.migration.schema
         yield Hit(
             f"builds an index on {table} while blocking writes",
             str(table),
-            write_recipe(write_non_transactional(render_concurrently(statement.stmt))),
+            _write_by_partition(statement, table, _list_leaves(statement, table))
+            if table in known.partition_keys
+            else _write_concurrently(statement.stmt, known.list_taken_names(table)),
         )
+
+
+def _write_concurrently(stmt: Any, taken: Collection[str]) -> Recipe:
+    return write_recipe(write_non_transactional(render_concurrently(stmt, name_index(stmt, taken))))
+
+
+def _list_leaves(statement: ParsedStatement, table: QualifiedName) -> list[QualifiedName]:
+    """Return the partitions that hold rows: those that a rehearsal built, else those that are known."""
+    known = statement.migration.schema
+    built = [read_rel(name) for name in _list_built_partitions(statement)]
+    if built:
+        return [name for name in built if name not in known.partition_keys]
+    children = [child for child, parent in known.partitions.items() if parent == table]
+    leaves: list[QualifiedName] = []
+    for child in children:
+        leaves += _list_leaves(statement, child) if child in known.partition_keys else [child]
+    return leaves
 
 
 def _list_built_partitions(statement: ParsedStatement) -> tuple[str, ...]:
@@ -78,33 +78,46 @@ def _check_recurses(statement: ParsedStatement) -> Iterator[Hit]:
     yield Hit(
         f"builds an index on every partition of {table} while blocking writes to all of them",
         str(table),
-        _render_index_by_partition(
-            statement.stmt, table, _list_built_partitions(statement) or (f"{table}_partition",)
-        ),
+        _write_by_partition(statement, table, _list_leaves(statement, table)),
     )
 
 
-def _render_index_by_partition(stmt: Any, table: QualifiedName, partitions: tuple[str, ...]) -> Recipe:
-    # CREATE INDEX CONCURRENTLY refuses a partitioned table. ON ONLY creates the parent's index without
-    # building anything; it becomes valid when an index of every partition is attached.
-    name = name_index(stmt)
-    parent = type(stmt)()
-    parent.CopyFrom(stmt)
-    parent.idxname, parent.relation.inh = name, False
-    whole = table.name_sibling(name)
-    builds, attaches = [], []
-    for partition in partitions:
-        schema, _, bare = partition.rpartition(".")
-        copied = type(stmt)()
-        copied.CopyFrom(stmt)
-        copied.relation.schemaname, copied.relation.relname = schema.strip('"'), bare.strip('"')
-        copied.idxname = derive_name(bare.strip('"'), name, "part")
-        builds.append(render_concurrently(copied))
-        child = f"{schema}.{quote_ident(copied.idxname)}" if schema else quote_ident(copied.idxname)
-        attaches.append(f"ALTER INDEX {whole} ATTACH PARTITION {child};")
-    return write_recipe(
-        write_part(f"{render_created(parent)};"), write_non_transactional(*builds), write_part(*attaches)
-    )
+def _write_by_partition(
+    statement: ParsedStatement, table: QualifiedName, leaves: Iterable[QualifiedName]
+) -> Recipe:
+    """Return the index of a partitioned table, built partition by partition.
+
+    CREATE INDEX CONCURRENTLY refuses a partitioned table. ON ONLY creates the parent's index without
+    building anything; it becomes valid when an index of every partition is attached.
+    """
+    stmt, known = statement.stmt, statement.migration.schema
+    taken = known.list_taken_names(table)
+    names = {table: name_index(stmt, taken)}
+    empty, builds, attaches = [_render_on(stmt, table, names[table], only=True)], [], []
+    for leaf in leaves:
+        path = [leaf]
+        while path[-1] != table and (parent := known.partitions.get(path[-1])) is not None:
+            path.append(parent)
+        # From the outermost partition inwards: an index can be attached only to one that exists.
+        for parent, child in pairwise(reversed(path if path[-1] == table else [leaf, table])):
+            if child in names:
+                continue
+            names[child] = name_index(stmt, taken, child.name)
+            if child == leaf:
+                builds.append(_render_on(stmt, child, names[child]))
+            else:
+                empty.append(_render_on(stmt, child, names[child], only=True))
+            whole, part = parent.name_sibling(names[parent]), child.name_sibling(names[child])
+            attaches.append(f"ALTER INDEX {whole} ATTACH PARTITION {part};")
+    return write_recipe(write_part(*empty), write_non_transactional(*builds), write_part(*attaches))
+
+
+def _render_on(stmt: Any, table: QualifiedName, name: str, *, only: bool = False) -> str:
+    """Return the CREATE INDEX for another table."""
+    copied = copy_tree(stmt)
+    copied.relation.schemaname, copied.relation.relname = table.written or table.schema or "", table.name
+    copied.idxname, copied.relation.inh = name, not only
+    return f"{render_created(copied)};" if only else render_concurrently(copied, name)
 
 
 def _is_recursive(_: Hit, statement: ParsedStatement) -> bool:
@@ -119,6 +132,12 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
     existing = [name for name in names if not statement.is_new(name)]
     if_exists = "IF EXISTS " if stmt.missing_ok else ""
     if existing:
+        # Nor does it accept CASCADE, or the index of a partitioned table.
+        known = statement.migration.schema
+        parents = [known.indexes[name][0] for name in existing if name in known.indexes]
+        refused = read_enum_name(stmt, "behavior") == "DROP_CASCADE" or any(
+            parent in known.partition_keys for parent in parents
+        )
         yield Hit(
             f"drops {', '.join(map(str, existing))} while blocking reads and writes of the table",
             str(existing[0]),
@@ -127,7 +146,9 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
                 write_non_transactional(
                     *(f"DROP INDEX CONCURRENTLY {if_exists}{index};" for index in existing)
                 )
-            ),
+            )
+            if not refused
+            else None,
         )
 
 
@@ -149,8 +170,15 @@ def _check_reindex(statement: ParsedStatement) -> Iterator[Hit]:
         f"rebuilds {'the index' if sort == 'INDEX' else 'every index of'} {target or 'the database'} "
         "while blocking writes of the table, and reads that open the index",
         target or None,
-        write_recipe(write_non_transactional(f"REINDEX {sort} CONCURRENTLY {target}".rstrip() + ";")),
+        # System catalogs cannot be rebuilt concurrently.
+        write_recipe(write_non_transactional(_render_reindex(stmt))) if sort != "SYSTEM" else None,
     )
+
+
+def _render_reindex(stmt: Any) -> str:
+    copied = copy_tree(stmt)
+    copied.params.add().def_elem.defname = "concurrently"
+    return f"{deparse_statement('reindex_stmt', copied)};"
 
 
 def describe_non_transactional(statement: ParsedStatement) -> str:

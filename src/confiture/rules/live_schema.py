@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
-# Five queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
-# expression has column number 0, which no row of pg_attribute has, and is left out.
+# Six queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
+# expression has column number 0, which no row of pg_attribute has, so its name is NULL.
 _QUERY = f"""
     SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
         FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place)
-        JOIN pg_attribute ON attrelid = indrelid AND attnum = num ORDER BY place)
+        LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = num AND num <> 0
+        WHERE place <= indnkeyatts ORDER BY place)
     FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
     JOIN pg_namespace n ON n.oid = i.relnamespace WHERE {_USERS};
     SELECT n.nspname, c.relname, ARRAY(SELECT attname::text FROM unnest(partattrs::int2[]) WITH ORDINALITY
-        AS k(num, place) JOIN pg_attribute ON attrelid = partrelid AND attnum = num ORDER BY place),
+        AS k(num, place) LEFT JOIN pg_attribute ON attrelid = partrelid AND attnum = num AND num <> 0
+        ORDER BY place),
         dn.nspname, d.relname
     FROM pg_partitioned_table JOIN pg_class c ON c.oid = partrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -37,8 +39,12 @@ _QUERY = f"""
     FROM pg_constraint o JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE contype = 'c' AND {_USERS};
     SELECT n.nspname, t.typname, format_type(t.typbasetype, t.typtypmod),
-        ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c')
-    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'd' AND {_USERS}
+        ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c'
+            ORDER BY conname), typnotnull, typdefault
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'd' AND {_USERS};
+    SELECT n.nspname, c.relname, array_agg(conname::text)
+    FROM pg_constraint JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE {_USERS} GROUP BY 1, 2
 """
 # pg_get_constraintdef() returns the whole constraint; a recipe needs only the expression.
 _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
@@ -46,7 +52,7 @@ _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFOR
 
 def read_schema_model(conn: Connection[Any]) -> SchemaModel:
     """Return the schema model of the database as its catalog has it now."""
-    indexes, partitioned, partitions, checks, domains = send(conn, _QUERY)
+    indexes, partitioned, partitions, checks, domains, constraints = send(conn, _QUERY)
     known = SchemaModel()
     for schema, index, table, columns in indexes:
         known.indexes[QualifiedName(schema, index)] = (QualifiedName(schema, table), tuple(columns))
@@ -62,8 +68,12 @@ def read_schema_model(conn: Connection[Any]) -> SchemaModel:
             *earlier,
             CheckConstraint(name, tuple(columns), _parse_expression(text)),
         )
-    for schema, name, type_name, texts in domains:
-        known.domains[_make_name(schema, name)] = DomainType(type_name, tuple(map(_parse_expression, texts)))
+    for schema, name, type_name, texts, not_null, default in domains:
+        known.domains[_make_name(schema, name)] = DomainType(
+            type_name, tuple(map(_parse_expression, texts)), not_null, default
+        )
+    for schema, table, names in constraints:
+        known.constraints[_make_name(schema, table)] = frozenset(names)
     return known
 
 

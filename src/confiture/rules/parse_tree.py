@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from confiture.sql.quote import quote_ident, quote_name
 
 # NAMEDATALEN - 1 of a PostgreSQL with default build options.
 _LONGEST_NAME_BYTES = 63
+_REL_WORD = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 
 
 def _hide_own_schema(schema: str | None) -> str | None:
@@ -60,6 +62,13 @@ def _make_name(schema: str, name: str) -> QualifiedName:
     return QualifiedName(schema, name, schema or None)
 
 
+def read_rel(rel: str) -> QualifiedName:
+    """Return the name of a relation as a report spells it, ``public."Odd Table"``."""
+    words = [word.strip('"').replace('""', '"') for word in _REL_WORD.findall(rel)]
+    schema = words[-2] if len(words) > 1 else None
+    return QualifiedName(schema, words[-1], schema)
+
+
 def read_name_list(strings: Iterable[Any]) -> QualifiedName:
     """Return the name in a list of string nodes, as in DROP TABLE."""
     # A catalog name may come first, so count from the end.
@@ -74,12 +83,26 @@ def derive_name(first: str, second: str, label: str) -> str:
     Does the same as ``makeObjectName`` in PostgreSQL's ``indexcmds.c``: if the name is too long, it shortens
     the longer of table and column, never the label.
     """
-    parts = [first, second]
+    lengths = [len(first.encode()), len(second.encode())]
     fixed = len(label) + 1 + (1 if second else 0)
-    while sum(len(part.encode()) for part in parts) + fixed > _LONGEST_NAME_BYTES:
-        longer = 0 if len(parts[0].encode()) > len(parts[1].encode()) else 1
-        parts[longer] = parts[longer][:-1]
+    while sum(lengths) + fixed > _LONGEST_NAME_BYTES:
+        lengths[0 if lengths[0] > lengths[1] else 1] -= 1
+    # A character of several bytes that is cut is left out as a whole.
+    parts = [
+        part.encode()[:length].decode(errors="ignore")
+        for part, length in zip((first, second), lengths, strict=True)
+    ]
     return "_".join(part for part in (*parts, label) if part)
+
+
+def choose_free_name(first: str, second: str, label: str, taken: Collection[str]) -> str:
+    """Return the first such name that is not taken: PostgreSQL numbers the label."""
+    number = 0
+    name = derive_name(first, second, label)
+    while name in taken:
+        number += 1
+        name = derive_name(first, second, f"{label}{number}")
+    return name
 
 
 @frozen

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from confiture.rules.measurements import was_locked
 from confiture.rules.parse_tree import QualifiedName, derive_name, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
+from confiture.rules.recipes import (
+    Recipe,
+    RecipePart,
+    copy_tree,
+    write_non_transactional,
+    write_part,
+    write_recipe,
+)
 from confiture.rules.rule import Example, Hit, Rule
-from confiture.sql.parser import deparse_statement, read_enum_name
+from confiture.sql.parser import deparse_expression, deparse_statement, read_enum_name
 from confiture.sql.quote import quote_ident
 
 _METRIC = (
@@ -41,7 +48,7 @@ def _check_attach(statement: ParsedStatement) -> Iterator[Hit]:
             f"scans all of {child} while blocking reads and writes: "
             "no CHECK proves that its rows are within the bounds",
             str(child),
-            _render_attach_recipe(statement, child, tree, child),
+            _write_attach(statement, child, tree),
         )
 
 
@@ -52,57 +59,87 @@ def _check_attach_default(statement: ParsedStatement) -> Iterator[Hit]:
             yield Hit(
                 f"scans all of {default}, the default partition of {parent}, while blocking reads and writes",
                 str(default),
-                _render_attach_recipe(statement, default, tree, child, excluding=True),
+                _write_attach(statement, child, tree),
             )
 
 
-def _render_attach_recipe(
-    statement: ParsedStatement,
-    table: QualifiedName,
-    tree: Any,
-    child: QualifiedName,
-    *,
-    excluding: bool = False,
-) -> Recipe:
-    name = quote_ident(derive_name(table.name, child.name if excluding else "", "bounds"))
-    bounds = _render_bounds(statement, read_name(statement.stmt.relation), tree.bound)
-    # Rows that belong into the new partition may be in the default partition, so PostgreSQL scans that too,
-    # unless a CHECK excludes them.
-    check = f"NOT ({bounds})" if excluding else bounds
-    # In three migrations, so that the scan of VALIDATE runs without the lock of ADD CONSTRAINT. After the
-    # ATTACH the partition's bounds say what the CHECK says.
-    return write_recipe(
-        write_part(f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;"),
-        write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};"),
-        write_part(f"{statement.sql.rstrip().rstrip(';')};", f"ALTER TABLE {table} DROP CONSTRAINT {name};"),
-    )
+def _write_attach(statement: ParsedStatement, child: QualifiedName, tree: Any) -> Recipe | None:
+    """Return the ATTACH after CHECKs that spare its scans; ``None`` if the bounds are no simple condition.
 
-
-def _render_bounds(statement: ParsedStatement, parent: QualifiedName, bound: Any) -> str:
-    """Return a partition's bounds as a condition.
-
-    It has a placeholder for the key if neither the plan nor the catalog has the parent, and for the whole
-    condition if the bounds are a hash or have several columns.
+    Rows that belong into the new partition may be in the default partition, so PostgreSQL scans that too,
+    unless a CHECK excludes them. Validated in a migration that does not hold the lock of ADD CONSTRAINT.
     """
-    from confiture.sql.parser import deparse_expression
-
-    columns: tuple[str, ...] = statement.migration.schema.partition_keys.get(
-        parent, (f"key_of_{parent.name}",)
+    parent = read_name(statement.stmt.relation)
+    bounds = _render_bounds(statement, parent, tree.bound)
+    if bounds is None:
+        return None
+    checks = [] if statement.is_new(child) else [_make_check(child, "", bounds)]
+    checks += _exclude_from_default(statement, parent, child, bounds)
+    return write_recipe(
+        *_write_checks(checks),
+        # After the ATTACH the partition's bounds say what the CHECK says.
+        write_part(f"{statement.sql.rstrip().rstrip(';')};", *_drop_checks(checks)),
     )
+
+
+_Check = tuple[QualifiedName, str, str]
+
+
+def _make_check(table: QualifiedName, words: str, condition: str) -> _Check:
+    return table, quote_ident(derive_name(table.name, words, "bounds")), condition
+
+
+def _exclude_from_default(
+    statement: ParsedStatement, parent: QualifiedName, child: QualifiedName, bounds: str
+) -> list[_Check]:
+    default = statement.migration.schema.defaults.get(parent)
+    if default is None or default == child or statement.is_new(default):
+        return []
+    return [_make_check(default, child.name, f"NOT ({bounds})")]
+
+
+def _write_checks(checks: Iterable[_Check]) -> tuple[RecipePart, ...]:
+    found = list(checks)
+    if not found:
+        return ()
+    return (
+        write_part(
+            *(
+                f"ALTER TABLE {table} ADD CONSTRAINT {name} CHECK ({text}) NOT VALID;"
+                for table, name, text in found
+            )
+        ),
+        write_part(*(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};" for table, name, _ in found)),
+    )
+
+
+def _drop_checks(checks: Iterable[_Check]) -> Iterator[str]:
+    for table, name, _ in checks:
+        yield f"ALTER TABLE {table} DROP CONSTRAINT {name};"
+
+
+def _render_bounds(statement: ParsedStatement, parent: QualifiedName, bound: Any) -> str | None:
+    """Return a partition's bounds as a condition; ``None`` for a hash, several columns or an expression."""
+    columns = statement.migration.schema.partition_keys.get(parent, ())
+    if len(columns) != 1 or columns[0] is None:
+        return None
+    column = quote_ident(columns[0])
     # IS NOT NULL is part of it: PostgreSQL's implicit partition constraint has it, and without it the CHECK
     # would not prove the constraint.
     if bound.strategy == "l":
-        values = ", ".join(deparse_expression(listdatum) for listdatum in bound.listdatums)
-        return f"{quote_ident(columns[0])} IS NOT NULL AND {quote_ident(columns[0])} IN ({values})"
+        values = [deparse_expression(datum) for datum in bound.listdatums if not datum.a_const.isnull]
+        among = f"{column} IN ({', '.join(values)})" if values else ""
+        if len(values) < len(bound.listdatums):
+            return f"{column} IS NULL OR {among}" if among else f"{column} IS NULL"
+        return f"{column} IS NOT NULL AND {among}"
     if bound.strategy == "r" and len(bound.lowerdatums) == 1:
-        column = quote_ident(columns[0])
         ends = [
             f"{column} {sign} {deparse_expression(item)}"
             for sign, item in ((">=", bound.lowerdatums[0]), ("<", bound.upperdatums[0]))
             if not _is_endless(item)
         ]
         return " AND ".join((f"{column} IS NOT NULL", *ends))
-    return "true /* replace with the bounds in FOR VALUES, as a condition */"
+    return None
 
 
 def _is_endless(node: Any) -> bool:
@@ -138,34 +175,83 @@ def _check_create(statement: ParsedStatement) -> Iterator[Hit]:
     yield Hit(
         f"blocks reads and writes of {parent} until the migration ends",
         str(parent),
-        # Since version 12 ATTACH takes only a ShareUpdateExclusive lock on the parent. The new table is
-        # empty and nobody else uses it, so the scan of ATTACH costs nothing.
-        write_recipe(
-            write_part(
-                f"CREATE TABLE {child}",
-                f"  (LIKE {parent} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE);",
-                f"ALTER TABLE {parent} ATTACH PARTITION {child} {_render_for_values(stmt)};",
-            )
+        _write_attached(statement, parent, child),
+    )
+
+
+def _write_attached(statement: ParsedStatement, parent: QualifiedName, child: QualifiedName) -> Recipe | None:
+    """Return the new partition as a table that is attached; ``None`` if it has columns of its own.
+
+    Since version 12 ATTACH takes only a ShareUpdateExclusive lock on the parent. The new table is empty and
+    nobody else uses it, so the scan of ATTACH costs nothing.
+    """
+    stmt = statement.stmt
+    bounds = _render_bounds(statement, parent, stmt.partbound)
+    default = statement.migration.schema.defaults.get(parent)
+    excluded = default is not None and not statement.is_new(default)
+    if stmt.table_elts or stmt.if_not_exists or (excluded and bounds is None):
+        return None
+    checks = _exclude_from_default(statement, parent, child, bounds) if bounds else []
+    return write_recipe(
+        *_write_checks(checks),
+        write_part(
+            _render_like(stmt),
+            f"ALTER TABLE {parent} ATTACH PARTITION {child} {_render_for_values(stmt)};",
+            *_drop_checks(checks),
         ),
     )
 
 
+# COMPRESSION, CONSTRAINTS, DEFAULTS, GENERATED and STORAGE of TableLikeOption in PostgreSQL's parsenodes.h.
+_LIKE_OPTIONS = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 8
+
+
+def _render_like(stmt: Any) -> str:
+    """Return the CREATE TABLE of a partition as that of a table like the parent."""
+    copied = copy_tree(stmt)
+    copied.ClearField("partbound")
+    like = copied.table_elts.add().table_like_clause
+    like.relation.CopyFrom(stmt.inh_relations[0].range_var)
+    like.options = _LIKE_OPTIONS
+    del copied.inh_relations[:]
+    return f"{deparse_statement('create_stmt', copied)};"
+
+
 def _render_for_values(stmt: Any) -> str:
-    text = deparse_statement("create_stmt", stmt)
-    at = text.upper().find("FOR VALUES")
-    return text[at:] if at >= 0 else "DEFAULT"
+    copied = copy_tree(stmt)
+    copied.ClearField("partspec")
+    copied.tablespacename = copied.access_method = ""
+    del copied.options[:]
+    text = deparse_statement("create_stmt", copied)
+    at = text.find(" FOR VALUES")
+    return text[at + 1 :] if at >= 0 else "DEFAULT"
 
 
 def _check_detach(statement: ParsedStatement) -> Iterator[Hit]:
     for parent, child, tree in _list_commands(statement, "AT_DetachPartition"):
         if not tree.concurrent and not statement.is_new(parent):
+            detach = _write_detach(statement, parent, child)
+            note = "-- differs: the table keeps its bounds as a CHECK"
             yield Hit(
-                f"blocks reads and writes of {parent} until the migration ends",
+                f"blocks reads and writes of {parent} until the migration ends"
+                f"{_explain_default(statement, parent)}",
                 str(parent),
-                write_recipe(
-                    write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;")
-                ),
+                write_recipe(write_non_transactional(note, *detach)) if detach else None,
             )
+
+
+def _write_detach(statement: ParsedStatement, parent: QualifiedName, child: QualifiedName) -> tuple[str, ...]:
+    """Return a DETACH CONCURRENTLY; nothing beside a default partition, where PostgreSQL refuses it."""
+    known = statement.migration.schema
+    if parent in known.defaults:
+        return ()
+    note = () if parent in known.partition_keys else (f"-- refused if {parent} has a default partition",)
+    return *note, f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"
+
+
+def _explain_default(statement: ParsedStatement, parent: QualifiedName) -> str:
+    default = statement.migration.schema.defaults.get(parent)
+    return f"; CONCURRENTLY is refused beside the default partition {default}" if default else ""
 
 
 def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
@@ -174,16 +260,21 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
     for child in (read_name_list(item.list.items) for item in statement.stmt.objects):
         parent = statement.migration.schema.partitions.get(child)
         if parent is not None:
+            detach = _write_detach(statement, parent, child)
             yield Hit(
-                f"blocks reads and writes of {parent}, the parent of {child}, until the migration ends",
+                f"blocks reads and writes of {parent}, the parent of {child}, until the migration ends"
+                f"{_explain_default(statement, parent)}",
                 str(parent),
                 # Two migrations: CONCURRENTLY cannot run in a transaction. Dropping the detached table then
                 # locks no parent.
-                write_recipe(
-                    write_non_transactional(f"ALTER TABLE {parent} DETACH PARTITION {child} CONCURRENTLY;"),
-                    write_part(f"DROP TABLE {child};"),
-                ),
+                write_recipe(write_non_transactional(*detach), write_part(_render_drop(statement)))
+                if detach
+                else None,
             )
+
+
+def _render_drop(statement: ParsedStatement) -> str:
+    return f"{statement.sql.rstrip().rstrip(';')};"
 
 
 RULES = (

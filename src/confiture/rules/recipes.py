@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.rules.parse_tree import AlterCommand, ParsedConstraint, QualifiedName, derive_name
+from confiture.rules.parse_tree import AlterCommand, QualifiedName
 from confiture.sql.parser import deparse_statement
 from confiture.sql.quote import quote_ident
 
@@ -24,7 +24,7 @@ _LABELS = (
     ("INDEX CONCURRENTLY", "build_index"),
     ("DETACH PARTITION", "detach"),
     ("ATTACH PARTITION", "attach"),
-    ("DO $$", "backfill"),
+    ("DO $backfill$", "backfill"),
     ("SET NOT NULL", "set_not_null"),
     ("VALIDATE CONSTRAINT", "validate"),
     ("USING INDEX", "add_constraint"),
@@ -122,86 +122,59 @@ def write_recipe(*parts: RecipePart, replaces: tuple[int, ...] = ()) -> Recipe:
     return Recipe(parts, replaces)
 
 
+def copy_tree(tree: Any) -> Any:
+    """Return a copy of a parse tree: the rules after this one still read the original."""
+    copied = type(tree)()
+    copied.CopyFrom(tree)
+    return copied
+
+
+def set_enum(message: Any, name: str, value: str) -> None:
+    """Set an enum field of a parse tree to the value that PostgreSQL's source calls so."""
+    setattr(message, name, message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_name[value].number)
+
+
+def render_concurrently(stmt: Any, name: str) -> str:
+    """Return a CREATE INDEX as CREATE INDEX CONCURRENTLY."""
+    copied = copy_tree(stmt)
+    # The name is written out: if the build fails, the invalid index can be found and dropped by it.
+    copied.concurrent, copied.idxname = True, name
+    return f"{render_created(copied)};"
+
+
+def render_created(stmt: Any) -> str:
+    """Return a CREATE INDEX as SQL, without USING btree, which is the default."""
+    return deparse_statement("index_stmt", stmt).replace(" USING btree (", " (", 1)
+
+
 def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:
     """Return the ALTER TABLE with only these commands."""
-    # A copy: the rules after this one still read the original tree.
-    copied = type(stmt)()
-    copied.CopyFrom(stmt)
+    copied = copy_tree(stmt)
     del copied.cmds[:]
     for command in commands:
         copied.cmds.add().alter_table_cmd.CopyFrom(command.tree)
     return f"{deparse_statement('alter_table_stmt', copied)};"
 
 
-def split_validation(stmt: Any, constraint: ParsedConstraint, name: str) -> tuple[RecipePart, RecipePart]:
-    """Return a migration that adds the constraint NOT VALID, and a second one that validates it.
-
-    ADD CONSTRAINT … NOT VALID takes a strong lock, but only briefly because it skips the scan. VALIDATE
-    scans under a ShareUpdateExclusive lock, which lets others read and write. Two migrations, because in one
-    transaction the strong lock of the first statement would still be held during the scan.
-    """
-    copied = type(stmt)()
-    copied.CopyFrom(stmt)
-    del copied.cmds[:]
-    command = copied.cmds.add().alter_table_cmd
-    _set_field(command, "subtype", "AT_AddConstraint")
-    tree = getattr(command, "def").constraint
-    tree.CopyFrom(constraint.tree)
-    tree.conname, tree.skip_validation, tree.initially_valid = name, True, False
-    # A column constraint (`ADD COLUMN … REFERENCES`) does not name its column; a table constraint must.
-    if constraint.sort == "CONSTR_FOREIGN" and constraint.column is not None:
-        tree.fk_attrs.add().string.sval = constraint.column.colname
-    table = QualifiedName(stmt.relation.schemaname, stmt.relation.relname, stmt.relation.schemaname or None)
-    return (
-        write_part(f"{deparse_statement('alter_table_stmt', copied)};"),
-        write_part(f"ALTER TABLE {table} VALIDATE CONSTRAINT {quote_ident(name)};"),
-    )
-
-
-def _set_field(message: Any, name: str, value: str) -> None:
-    setattr(message, name, message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_name[value].number)
-
-
-def write_not_null(table: QualifiedName, *columns: str) -> tuple[RecipePart, RecipePart]:
-    """Return two migrations that make columns NOT NULL without a scan under an AccessExclusive lock.
-
-    Since version 12 PostgreSQL skips the scan of SET NOT NULL if a valid CHECK proves that the column holds
-    no NULL. The CHECK is added NOT VALID in a migration by itself, so that its AccessExclusive lock is
-    released before VALIDATE scans the table.
-    """
-    names = [(column, quote_ident(derive_name(table.name, column, "filled"))) for column in columns]
-    add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({quote_ident(text)} IS NOT NULL) NOT VALID" for text, name in names
-    )
-    validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for _, name in names)
-    required = ", ".join(f"ALTER COLUMN {quote_ident(column)} SET NOT NULL" for column in columns)
-    return (
-        write_part(f"ALTER TABLE {table} {add};"),
-        # One transaction is enough here: VALIDATE scans before SET NOT NULL takes its strong lock.
-        write_part(
-            f"ALTER TABLE {table} {validate};",
-            f"ALTER TABLE {table} {required};",
-            f"ALTER TABLE {table} {', '.join(f'DROP CONSTRAINT {name}' for _, name in names)};",
-        ),
-    )
-
-
-def write_backfill(table: QualifiedName, column: str, value: str = "DEFAULT") -> RecipePart:
+def write_backfill(
+    table: QualifiedName, column: str, value: str = "DEFAULT", condition: str | None = None
+) -> RecipePart:
     """Return a migration that fills the NULLs of a column in batches, each committed by itself.
 
     It runs outside a transaction because PostgreSQL refuses COMMIT in a DO block inside one. UPDATE has no
     LIMIT, so a subquery chooses the rows of a batch by their ctid. After a failure the migration can run
-    again: it continues with the rows that are still NULL.
+    again: it continues with the rows that are still NULL. ``condition`` is which rows to fill, where some
+    stay NULL: the loop would find them for ever.
     """
     name = quote_ident(column)
     return write_non_transactional(
-        "DO $$",
+        "DO $backfill$",
         "BEGIN",
         "  LOOP",
         f"    UPDATE {table} SET {name} = {value} WHERE ctid = ANY (ARRAY(",
-        f"      SELECT ctid FROM {table} WHERE {name} IS NULL LIMIT {BATCH_ROWS}));",
+        f"      SELECT ctid FROM {table} WHERE {condition or f'{name} IS NULL'} LIMIT {BATCH_ROWS}));",
         "    EXIT WHEN NOT FOUND;",
         "    COMMIT;",
         "  END LOOP;",
-        "END $$;",
+        "END $backfill$;",
     )

@@ -31,10 +31,19 @@ class CheckConstraint:
 
 @frozen
 class DomainType:
-    """The base type of a domain, and the expressions of its CHECKs, which call the value VALUE."""
+    """What a domain says.
+
+    Attributes:
+        type_name: Its base type, which may be a domain too.
+        checks: The expressions of its CHECKs, which call the value VALUE.
+        not_null: True if it refuses NULL.
+        default: Its default as SQL; ``None`` if it has none.
+    """
 
     type_name: str
     checks: tuple[str, ...] = ()
+    not_null: bool = False
+    default: str | None = None
 
 
 @define
@@ -42,22 +51,29 @@ class SchemaModel:
     """What is known about the schema; each attribute is keyed by name.
 
     Attributes:
-        indexes: The table and the columns of each index.
-        partition_keys: The partition key's columns of each partitioned table.
+        indexes: The table and the columns of each index, ``None`` for an expression.
+        partition_keys: The partition key's columns of each partitioned table, ``None`` for an expression.
         partitions: The parent of each partition.
         defaults: The default partition of each partitioned table.
         checks: The CHECKs of each table in the catalog.
         created: The CREATE TABLE tree of each table that the migrations create.
         domains: The domains.
+        constraints: The names of each table's constraints in the catalog.
     """
 
-    indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str, ...]]] = field(factory=dict)
-    partition_keys: dict[QualifiedName, tuple[str, ...]] = field(factory=dict)
+    indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str | None, ...]]] = field(factory=dict)
+    partition_keys: dict[QualifiedName, tuple[str | None, ...]] = field(factory=dict)
     partitions: dict[QualifiedName, QualifiedName] = field(factory=dict)
     defaults: dict[QualifiedName, QualifiedName] = field(factory=dict)
     checks: dict[QualifiedName, tuple[CheckConstraint, ...]] = field(factory=dict)
     created: dict[QualifiedName, Any] = field(factory=dict)
     domains: dict[QualifiedName, DomainType] = field(factory=dict)
+    constraints: dict[QualifiedName, frozenset[str]] = field(factory=dict)
+
+    def list_taken_names(self, table: QualifiedName) -> frozenset[str]:
+        """Return the names of constraints and indexes that a new one of this table cannot have."""
+        indexes = (index.name for index in self.indexes if index.schema == table.schema)
+        return self.constraints.get(table, frozenset()).union(indexes)
 
     def list_checks(self, table: QualifiedName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
@@ -82,15 +98,20 @@ def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
     stmt = statement.stmt
     if statement.kind == "index_stmt" and stmt.idxname:
         table = read_name(stmt.relation)
-        columns = tuple(parameter.index_elem.name for parameter in stmt.index_params)
+        columns = tuple(parameter.index_elem.name or None for parameter in stmt.index_params)
         known.indexes[table.name_sibling(stmt.idxname)] = (table, columns)
     elif statement.kind == "create_stmt":
         _learn_table(known, statement)
     elif statement.kind == "create_domain_stmt":
         trees = [constraint.constraint for constraint in stmt.constraints]
         checks = [tree.raw_expr for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"]
+        kinds = {read_enum_name(tree, "contype"): tree for tree in trees}
+        default = kinds.get("CONSTR_DEFAULT")
         known.domains[read_name_list(stmt.domainname)] = DomainType(
-            deparse_type(stmt.type_name), tuple(map(deparse_expression, checks))
+            deparse_type(stmt.type_name),
+            tuple(map(deparse_expression, checks)),
+            "CONSTR_NOTNULL" in kinds,
+            deparse_expression(default.raw_expr) if default else None,
         )
     elif statement.kind == "alter_table_stmt":
         for command in list_commands(stmt):
@@ -105,7 +126,7 @@ def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:
     stmt, table = statement.stmt, read_name(statement.stmt.relation)
     if stmt.HasField("partspec"):
         params = (parameter.partition_elem.name for parameter in stmt.partspec.part_params)
-        known.partition_keys[table] = tuple(filter(None, params))
+        known.partition_keys[table] = tuple(name or None for name in params)
     if stmt.HasField("partbound"):
         parent = read_name(stmt.inh_relations[0].range_var)
         _learn_partition(known, parent, table, stmt.partbound.is_default)

@@ -16,8 +16,8 @@ from confiture.sql.quote import quote_ident
 _LONGEST_BYTES = 63
 # Strings are removed before names are looked for: their text is data.
 _STRING = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$", re.DOTALL)
-# Candidates only: PostgreSQL limits the bytes of a name, and a character may have several.
-_LONG_NAME = re.compile(r'"[^"]{32,}"|\b[^\W\d]\w{31,}')
+# Candidates only: PostgreSQL limits the bytes of a name, and a character may have up to four.
+_LONG_NAME = re.compile(r'"(?:[^"]|""){16,}"|\b[^\W\d][\w$]{15,}')
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 _TABLES = ("create_stmt", "alter_table_stmt")
 
@@ -60,7 +60,8 @@ def _check_lookup(_: ParsedStatement) -> Iterator[Hit]:
 def _check_too_long(statement: ParsedStatement) -> Iterator[Hit]:
     # The parser has already truncated the names in the tree: only the text has them in full.
     for match in _LONG_NAME.finditer(_STRING.sub("''", blank_comments(statement.sql))):
-        name = match.group().strip('"')
+        name = match.group()
+        name = name[1:-1].replace('""', '"') if name.startswith('"') else name
         if len(name.encode()) > _LONGEST_BYTES:
             yield Hit(f"{name[:20]}… is longer than 63 bytes, so PostgreSQL truncates it")
 

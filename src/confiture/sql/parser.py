@@ -224,6 +224,17 @@ def deparse_type(type_name: Any) -> str:
     return deparse_expression(cast).removeprefix("NULL::")
 
 
+def parse_type(text: str) -> Any:
+    """Return the tree of a type, ``numeric(10, 2)``."""
+    return parse_expression(f"NULL::{text}").type_cast.type_name
+
+
+def parse_expression(text: str) -> Any:
+    """Return the tree of an expression."""
+    (statement,) = parse(f"SELECT {text}")
+    return statement.node.select_stmt.target_list[0].res_target.val
+
+
 def _parse_deep(text: str) -> ParseResult:
     """Parse text that is nested deeper than protobuf allows by default; 50 ``||`` in a row are enough."""
     import postgast
