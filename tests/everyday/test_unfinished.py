@@ -271,6 +271,22 @@ def test_stopped_by_a_signal_it_is_not_sent_again_either(jam, database, number):
     assert count(database) == 3
 
 
+@pytest.mark.slow
+def test_a_lost_connection_is_said_to_leave_it_open(jam, database):
+    jam.write("1_fill.sql", HEAD + BATCHES.format(end="PERFORM pg_sleep(600)"))
+    run = jam.start("run")
+    wait_until(lambda: count(database) == 3, run)
+    database.execute("SELECT pg_terminate_backend(%s, 60000)", [running(database, "pg_sleep")()])
+
+    stopped = ended(run)
+    again = jam("run")
+
+    assert stopped.code == 4
+    assert f"line 2 {WHOLE}: the connection was lost; next: confiture repair 1" in last(stopped)
+    assert again.code == 7
+    assert count(database) == 3
+
+
 class TestKilledBeforeTheRecord:
     """The statement has ended, and the run was killed before it could record that."""
 
@@ -388,6 +404,24 @@ class TestKilledBeforeTheRecord:
         assert answer.code == 7
         assert "the statement that was begun here stands at line 4 now" in answer.err
         assert count(database) == 3
+
+    def test_what_the_finished_part_has_set_holds_for_the_rest(self, jam, database):
+        """Also for the look at the catalog: another table's index has the same name."""
+        database.execute("CREATE SCHEMA app; CREATE TABLE app.jam (jars int); CREATE INDEX i ON jam (jars)")
+        head = f"{HEAD}SET search_path = app;\n"
+        jam.write("1_jam.sql", f"{head}SELECT 1 / 0;\n")
+        assert jam("run").code == 4
+        sql = "CREATE INDEX CONCURRENTLY i ON jam (jars)"
+        jam.write("1_jam.sql", f"{head}{sql};\nCREATE TABLE lid ();\n")
+        begin(jam, database, "1", 1, sql)
+
+        rehearsal = jam("dry-run", "--output", "json").json["migrations"][0]
+        run = jam("run")
+
+        assert rehearsal["outcome"] == "not_rehearsed"
+        assert run.code == 0, run.err
+        assert exists(database, "app.i")
+        assert exists(database, "app.lid")
 
 
 class TestAnswers:

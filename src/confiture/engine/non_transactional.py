@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Self
 
 import psycopg
@@ -26,7 +27,7 @@ from confiture.hooks.checkpoints import CheckpointedTransaction
 from confiture.hooks.implementation import HookImplementation
 from confiture.ledger.migration_lock import build_lock_lost_fault, is_lock_held
 from confiture.ledger.resume import ResumePoint, find_resume_point
-from confiture.migrations.prepare import PreparedMigration
+from confiture.migrations.prepare import PreparedMigration, select_settings
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Migration, SqlScript, Statement
@@ -209,12 +210,12 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     def _run_steps(self, script: SqlScript, point: ResumePoint) -> None:
         if point.unrecorded is not None:
-            step = point.unrecorded
-            self._record(self.run_context.ledger.render_end_step_sql(self._build_entry(), step))
-            self.work_done.lines.append(script.statements[step].line)
+            end = self.run_context.ledger.render_end_step_sql(self._build_entry(), point.unrecorded)
+            self._record_end(end, script.statements[point.unrecorded].line)
+        for statement in select_settings(script.statements[: point.step]):
+            self.statements.run(statement)
         for step in range(point.step, len(script.statements)):
             self._run_step(step, script.statements[step])
-            self.work_done.lines.append(script.statements[step].line)
 
     def _run_step(self, step: int, statement: Statement) -> None:
         ledger = self.run_context.ledger
@@ -252,8 +253,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
         conn = self.run_context.session.conn
         watched = self.run_context.step_observer.watch_transaction(len(self.statements.reports))
         ran = False
+        add_line = partial(self.work_done.lines.append, statement.line)
         try:
-            with self._open_own_transaction(), watched as self.statements.observer:
+            with self._open_own_transaction(add_line), watched as self.statements.observer:
                 self.statements.run(statement)
                 # One message: the locks and the changed relations are known only before the commit, and the
                 # record is committed with the statement.
@@ -294,11 +296,23 @@ class NonTransactionalAttempt(TransactionalAttempt):
         # Not if the statement was BEGIN: the record would be part of that transaction.
         if self.run_context.session.conn.info.transaction_status == TransactionStatus.IDLE:
             self._record_end(ledger.render_end_step_sql(entry, step), line)
-            self.work_done.lines.append(line)
+        else:
+            self._end_doubt()
 
     def _record_end(self, record: str, line: int | None) -> None:
-        self.work_done.set_doubt(line, "has ended, and its end is not recorded")
-        self._record(record)
+        def add_line() -> None:
+            self.work_done.lines.append(line)
+            self._end_doubt()
+
+        self._begin_doubt(line, "has ended, and its end is not recorded")
+        self._record(record, add_line)
+
+    def _begin_doubt(self, line: int | None, doubt: str) -> None:
+        self.may_be_repeated = False
+        self.work_done.set_doubt(line, doubt)
+
+    def _end_doubt(self) -> None:
+        self.may_be_repeated = True
         self.work_done.doubt = None
 
     @contextmanager
@@ -313,13 +327,14 @@ class NonTransactionalAttempt(TransactionalAttempt):
         conn = self.run_context.session.conn
         # An index that was invalid before is not this statement's, and is not dropped.
         before = build.find_invalid(conn) if build else ()
+        # Until its end is recorded: a signal may come at any moment.
+        self._begin_doubt(line, "may be committed, whole or in part")
         try:
             with self._use_concurrently_timeout() if is_concurrent(sql) else nullcontext():
                 yield
         except BaseException as error:
-            self.work_done.set_doubt(line, "may be committed, whole or in part: the connection was lost")
             if self.run_context.session.lost:
-                self.may_be_repeated = False
+                self._begin_doubt(line, "may be committed, whole or in part: the connection was lost")
                 raise
             with hold_signals():
                 left = tuple(set(build.find_invalid(conn)) - set(before)) if build else ()
@@ -369,8 +384,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 hint=f"when the old transactions have ended: DROP INDEX CONCURRENTLY {left[0]}; run again",
             ) from error
 
-    def _record(self, record: str) -> None:
-        with self._open_own_transaction():
+    def _record(self, record: str, ended: Callable[[], None] | None = None) -> None:
+        with self._open_own_transaction(ended):
             send(self.run_context.session.conn, f"{RESET_ROLE_SQL} {record}")
 
     def _refuse_invalid(self, build: ConcurrentBuild | None, line: int | None) -> None:

@@ -13,6 +13,7 @@ from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault, U
 from confiture.ledger.migration_lock import find_lock_holder
 from confiture.ledger.resume import (
     BegunStatement,
+    apply_settings,
     describe_begun,
     examine_begun,
     find_leftover_indexes,
@@ -156,8 +157,9 @@ def _describe_unfinished(
     entry = progress.entry
     statements, unreadable = read_statements(script, entry)
     states = determine_statement_progress(statements, progress.steps)
-    leftover_indexes = find_invalid_indexes(conn, statements)
-    begun = examine_begun(conn, statements, entry) if statements else None
+    with apply_settings(conn, statements[: len(entry.done)]):
+        leftover_indexes = find_invalid_indexes(conn, statements)
+        begun = examine_begun(conn, statements, entry) if statements else None
     notes = (
         *([f"a run is in progress: {running}"] if running else []),
         *([f"its file cannot be read: {unreadable}"] if unreadable else []),

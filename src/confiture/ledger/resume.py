@@ -6,7 +6,8 @@ for the same reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from attrs import frozen
@@ -14,10 +15,11 @@ from psycopg import Connection
 
 from confiture.exceptions import LedgerFault
 from confiture.migrations.folder import hash_text
-from confiture.migrations.prepare import PreparedMigration, skip_statements
+from confiture.migrations.prepare import PreparedMigration, select_settings, skip_statements
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Statement
 from confiture.postgres.invalid_indexes import parse_build
+from confiture.postgres.session import send
 from confiture.postgres.statement_effects import Effect, find_effect, find_session
 
 
@@ -71,12 +73,14 @@ def find_resume_point(conn: Connection[Any], work: PreparedMigration) -> ResumeP
             f"migration {work.label} is unfinished, and its finished statements have changed since",
             hint=ending,
         )
-    if left := find_leftover_indexes(conn, script.statements):
+    with apply_settings(conn, script.statements[:done]):
+        left = find_leftover_indexes(conn, script.statements)
+        begun = examine_begun(conn, script.statements, entry)
+    if left:
         raise LedgerFault(
             f"migration {work.label} is unfinished and has left an invalid index: {', '.join(left)}",
             hint=ending,
         )
-    begun = examine_begun(conn, script.statements, entry)
     if begun is None or (begun.effect.may_be_sent_again and begun.session_pid is None):
         return ResumePoint(done)
     if begun.effect.state == "done" and begun.session_pid is None:
@@ -117,6 +121,19 @@ def skip_finished(conn: Connection[Any], works: Iterable[PreparedMigration]) -> 
         LedgerFault: As ``find_resume_point``.
     """
     return tuple(skip_statements(work, find_resume_point(conn, work).step) for work in works)
+
+
+@contextmanager
+def apply_settings(conn: Connection[Any], done: Sequence[Statement]) -> Iterator[None]:
+    """Set for the block what finished statements have set for their session, such as the search_path."""
+    settings = select_settings(done)
+    if not settings:
+        yield
+        return
+    with conn.transaction(force_rollback=True):
+        for statement in settings:
+            send(conn, statement.sql)
+        yield
 
 
 def find_leftover_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[str, ...]:

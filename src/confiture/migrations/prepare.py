@@ -17,7 +17,7 @@ from confiture.migrations.planner import find_unfinished
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.ledger import LedgerEntry
-from confiture.models.migration import Direction, Migration, MigrationFile, SqlScript
+from confiture.models.migration import Direction, Migration, MigrationFile, SqlScript, Statement
 from confiture.units import check_timeout
 
 
@@ -152,11 +152,24 @@ def _make_sql_migration(script: SqlScript, conn: Connection[Any]) -> Migration:
 
 
 def skip_statements(work: PreparedMigration, count: int) -> PreparedMigration:
-    """Return an SQL migration without its first ``count`` statements."""
+    """Return an SQL migration without its first ``count`` statements, except those that set the session."""
     if work.script is None or not count:
         return work
-    script = evolve(work.script, statements=work.script.statements[count:])
+    statements = work.script.statements
+    script = evolve(work.script, statements=(*select_settings(statements[:count]), *statements[count:]))
     return evolve(work, script=script, make=partial(_make_sql_migration, script))
+
+
+def select_settings(statements: Iterable[Statement]) -> tuple[Statement, ...]:
+    """Return the SET and RESET statements whose effect ends with the session, and not with a commit."""
+    settings: list[Statement] = []
+    for statement in statements:
+        # DISCARD ALL resets settings; the other forms of DISCARD may run in a transaction, and reset none.
+        if statement.kind == "discard_stmt" and not statement.in_transaction:
+            settings.clear()
+        elif statement.kind == "variable_set_stmt" and not statement.node.variable_set_stmt.is_local:
+            settings.append(statement)
+    return tuple(settings)
 
 
 def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigration:
