@@ -75,6 +75,44 @@ def test_lint_reports_what_run_would_refuse_as_findings_too(folder):
     ]
 
 
+@pytest.mark.parametrize("named", ["empty", "notes", "migrations empty"])
+def test_nothing_to_check_is_two_and_never_a_pass(folder, named):
+    """A folder that was renamed must not make a pipeline green."""
+    folder.write("1_index.sql", "SELECT 1;\n")
+    for name in ("empty", "notes"):
+        (folder.folder / name).mkdir()
+    (folder.folder / "notes" / "README.md").write_text("none")
+
+    answer = folder("lint", *named.split())
+
+    assert answer.code == 2
+    assert "no migrations in" in answer.err
+    assert "nothing found" not in answer.out
+    assert folder("lint", *named.split(), "--allow-empty").code == 0
+
+
+def test_a_folder_that_is_named_is_read_as_a_run_reads_it(folder):
+    folder.write("10_b.sql", INDEX)
+    folder.write("2_a.up.sql", INDEX)
+    folder.write("2_a.down.sql", "DROP INDEX orders_qty;")
+
+    found = folder("lint", "migrations", "--output", "json").json
+
+    assert [item["version"] for item in found["migrations"]] == ["2", "10"]
+    folder.write("3x.sql", INDEX)
+    assert folder("lint", "migrations").code == 4
+
+
+def test_a_down_file_that_is_named_is_checked_by_itself(folder):
+    folder.write("2_a.up.sql", "SELECT 1;")
+    folder.write("2_a.down.sql", f"-- migrate:down\n{INDEX}")
+
+    answer = folder("lint", "migrations/2_a.down.sql")
+
+    assert answer.code == 1
+    assert "migrations/2_a.down.sql:2: error: builds an index" in answer.out
+
+
 def test_a_syntax_error_is_a_faulty_migration(folder):
     folder.write("1_index.sql", "CREATE INDX i;\n")
 

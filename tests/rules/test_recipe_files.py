@@ -89,7 +89,7 @@ def test_settings_are_made_again_in_every_file(files):
     assert written[1] == (
         "1_1_add_build_index.sql",
         (OUTSIDE,),
-        f"SET search_path = app;\n{CONCURRENTLY}",
+        f"SET search_path = app;\n{CONCURRENTLY.replace(' ON ', ' ON app.')}",
     )
 
 

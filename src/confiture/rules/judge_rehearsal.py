@@ -14,7 +14,7 @@ from confiture.models.report import Report, StatementReport
 from confiture.rules.evaluate import RuleSet, find_findings
 from confiture.rules.lint import parse_migration, show_path
 from confiture.rules.parse_tree import QualifiedName
-from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
+from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
 
@@ -72,12 +72,7 @@ def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
     except ParseError:
         return
     for statement in statements[:1]:
-        index = len(migration.statements)
-        migration.statements.append(
-            ParsedStatement(
-                report.sql, report.line or 1, statement.kind, statement.node, migration, index, report=report
-            )
-        )
+        migration.add_statement(report.sql, report.line or 1, statement.kind, statement.node, report=report)
 
 
 def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -> Judge:

@@ -16,7 +16,7 @@ from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
 from confiture.rules.evaluate import FailOn, RuleSet, find_findings, has_failure, select_rules
 from confiture.rules.parallel import run_in_processes
-from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
+from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.registry import collect_rules, read_severities
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
@@ -56,18 +56,14 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
         ignores=parsed.ignores,
         text=parsed.text,
     )
-    for index, statement in enumerate(parsed.statements):
-        migration.statements.append(
-            ParsedStatement(
-                statement.sql,
-                statement.line,
-                statement.kind,
-                statement.node,
-                migration,
-                index,
-                ignores=statement.ignores,
-                span=(statement.start, statement.end),
-            )
+    for statement in parsed.statements:
+        migration.add_statement(
+            statement.sql,
+            statement.line,
+            statement.kind,
+            statement.node,
+            ignores=statement.ignores,
+            span=(statement.start, statement.end),
         )
     return migration
 
@@ -166,27 +162,21 @@ def _make_notes(rules: Sequence[str]) -> tuple[str, ...]:
 def _choose_scripts(
     settings: Settings, files: Sequence[Path], *, allow_empty: bool
 ) -> tuple[MigrationFile, ...]:
-    if files:
-        return tuple(map(make_loose_script, _expand_folders(files)))
+    folders = [file for file in files if file.is_dir()] if files else [settings.migrations]
+    scripts = {folder: _read_folder(folder, allow_empty=allow_empty) for folder in folders}
+    loose = {file: (make_loose_script(file),) for file in files if file not in scripts}
+    return tuple(
+        script for file in files or folders for script in (loose[file] if file in loose else scripts[file])
+    )
+
+
+def _read_folder(folder: Path, *, allow_empty: bool) -> tuple[MigrationFile, ...]:
     try:
-        return read_folder(settings.migrations)
+        return read_folder(folder)
     except SourceFault:
         if allow_empty:
             return ()
         raise
-
-
-def _expand_folders(files: Sequence[Path]) -> Iterator[Path]:
-    for file in files:
-        if file.is_dir():
-            yield from sorted(filter(_is_up, file.iterdir()), key=lambda path: path.name)
-        else:
-            yield file
-
-
-def _is_up(path: Path) -> bool:
-    named = parse_filename(path.name)
-    return named is not None and named.part not in ("down", "check", "backfill")
 
 
 def read_python(script: MigrationFile, root: Path) -> ParsedMigration:
@@ -223,10 +213,7 @@ def add_statements(migration: ParsedMigration, sql: str, line: int) -> None:
     except ParseError:
         return
     for statement in statements:
-        text = sql[statement.start : statement.end]
-        migration.statements.append(
-            ParsedStatement(text, line, statement.kind, statement.node, migration, len(migration.statements))
-        )
+        migration.add_statement(sql[statement.start : statement.end], line, statement.kind, statement.node)
 
 
 def _is_non_transactional(tree: ast.Module) -> bool:

@@ -10,6 +10,7 @@ from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.rules.parse_tree import QualifiedName, find_created, find_renamed
+from confiture.rules.search_path import SearchPath
 from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class ParsedStatement:
         sql: The text.
         line: The line in the file, counted from 1.
         kind: The parser's name of the statement, ``"index_stmt"``; empty if it was not parsed.
-        node: The parser's node, which wraps ``stmt``.
+        node: The parser's node, which wraps ``stmt``; with the schemas that the search path adds.
         migration: The migration that contains the statement.
         index: The position in ``migration.statements``, counted from 0. A statement inside a DO block has
             that of the block.
@@ -35,6 +36,7 @@ class ParsedStatement:
             that of the block.
         inside: True if the statement is inside a DO block.
         span: Where the statement begins and ends in ``migration.text``, without its semicolon.
+        search_path: Where PostgreSQL looks for names without a schema.
         stmt: The statement's tree, as libpg_query returns it.
     """
 
@@ -48,6 +50,7 @@ class ParsedStatement:
     report: StatementReport | None = None
     inside: bool = False
     span: tuple[int, int] = (0, 0)
+    search_path: SearchPath = field(factory=SearchPath)
     stmt: Any = field(init=False, repr=False)
 
     @stmt.default
@@ -69,11 +72,12 @@ class ParsedStatement:
                 sql=statement.sql,
                 line=self._locate_inner_line(statement.line),
                 kind=statement.kind,
-                node=statement.node,
+                node=self.search_path.qualify(statement.kind, statement.node),
                 migration=self.migration,
                 index=self.index,
                 report=self.report,
                 inside=True,
+                search_path=self.search_path,
             )
             for statement in parse_body(self.sql).statements
             if statement.sql is not None
@@ -88,7 +92,10 @@ class ParsedStatement:
 
     def is_new(self, name: QualifiedName) -> bool:
         """Return True if this plan created the relation before this statement: nobody else uses it yet."""
-        return name in self.migration.list_new_before(self.index)
+        new = self.migration.list_new_before(self.index)
+        if name in new or name.written or len(self.search_path.schemas) < 2:
+            return name in new
+        return any(QualifiedName(schema, name.name) in new for schema in self.search_path.schemas)
 
 
 @define(eq=False, slots=False)
@@ -127,6 +134,27 @@ class ParsedMigration:
     text: str = field(default="", repr=False)
     empty_in_production: frozenset[str] = frozenset()
     rehearsal: bool = False
+
+    def add_statement(
+        self,
+        sql: str,
+        line: int,
+        kind: str,
+        node: Any,
+        *,
+        ignores: Ignores = (),
+        report: StatementReport | None = None,
+        span: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Append a statement, whose names are found along the search path that those before it have set."""
+        path = SearchPath()
+        if self.statements:
+            last = self.statements[-1]
+            path = last.search_path.follow(last.kind, last.node, transactional=self.transactional)
+        statement = ParsedStatement(sql, line, kind, path.qualify(kind, node), self, len(self.statements))
+        statement.ignores, statement.report, statement.span = ignores, report, span
+        statement.search_path = path
+        self.statements.append(statement)
 
     @property
     def schema(self) -> SchemaModel:

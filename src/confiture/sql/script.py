@@ -51,7 +51,7 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
     if direction == "backward" and script.down_path is not None:
         return read_sql_text(script.down_text or "", script.down_path, direction, keep_refused=keep_refused)
     # Only a single file may contain both directions.
-    paired = script.down_path is not None or script.path.name.endswith(".up.sql")
+    paired = script.down_path is not None or script.path.name.endswith((".up.sql", ".down.sql"))
     if direction == "backward" and paired:
         return None
     return read_sql_text(script.text, script.path, direction, divided=not paired, keep_refused=keep_refused)
@@ -75,7 +75,8 @@ def read_sql_text(
     """
     source = SourceFile(file, text)
     plain = strip_psql(source)
-    refuse_dividers(source, plain.text, None if divided else "up" if direction == "forward" else "down")
+    is_down = direction == "backward" or file.name.endswith(".down.sql")
+    refuse_dividers(source, plain.text, None if divided else "down" if is_down else "up")
     part = read_section(source, plain.text, direction) if divided else None
     # Where nothing is done there is nothing to undo.
     if divided and part is None and direction == "backward" and find_statement_start(plain.text) is not None:
