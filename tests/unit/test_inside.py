@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_unknown_with_its_reason(sql, reason):
         ("CALL stir(fold(1))", ["stir", "fold"]),
         ("SELECT * FROM stir() WHERE fold()", ["stir", "fold"]),
         ("UPDATE jam SET id = fold(id)", ["fold"]),
-        ("SELECT pg_catalog.now()", []),
+        ("SELECT pg_catalog.now()", ["now"]),
         (block("n := fold(1);", "DECLARE n int;"), ["fold"]),
         (block("n[fold(1)] := stir(2);", "DECLARE n int[];"), ["fold", "stir"]),
         (block("r.id := stir(2);", "DECLARE r record;"), ["stir"]),

@@ -95,5 +95,9 @@ def _make_observers(
     from confiture.rehearsal.transaction import create_tracer
 
     trace = create_tracer(session.conn, blockers, explain=explain)
+    if copy:
+        from confiture.rehearsal.isolation import build_outward_fault
+
+        trace.outward.scopes, trace.outward.build_error = copy.refused_scopes, build_outward_fault
     # Without a copy everything runs in one transaction, and the step observer is never called.
     return trace, CopyObserver(session.conn, trace, copy.sampler) if copy else LocksOfSteps(keeper.conn)

@@ -126,10 +126,11 @@ class StatementRunner:
 
     def _begin(self, line: int | None, sql: str) -> float:
         self._keep_warnings()
+        # First: the observer may refuse the statement, and says which.
+        self.running = line, sql
         self.observer.before_statement(sql)
         # An event trigger of the user's may speak when the tracer creates its own.
         self._messages.take()
-        self.running = line, sql
         self._cpu_wait_ms = self._cpu_wait.read_ms()
         # Last: neither the observer's preparations nor reading /proc count as the statement's time.
         return time.perf_counter()

@@ -271,12 +271,16 @@ def _render_tail(report: Report, max_width: int | None) -> list[str]:
     return [*_render_residue(report.residue), *notes, *fault, end, *ways]
 
 
+def _render_value(value: object) -> str:
+    return "none" if value is None else escape_control(value)
+
+
 def _render_residue(residue: Sequence[Residue]) -> list[str]:
     """Return one line per change that the rollback could not undo."""
     lines = [
         f"{style_notable('left behind:')} {escape_control(residue_item.what)} of "
         f"{escape_control(residue_item.relation)}:"
-        f" {escape_control(residue_item.before)} → {escape_control(residue_item.after)}"
+        f" {_render_value(residue_item.before)} → {_render_value(residue_item.after)}"
         for residue_item in residue[:_MAX_RESIDUES]
     ]
     rest = len(residue) - _MAX_RESIDUES

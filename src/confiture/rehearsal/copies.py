@@ -18,7 +18,13 @@ from confiture.models.report import Fault, NotSeen, Report
 from confiture.postgres.connect import connect, open_connection
 from confiture.postgres.session import Session
 from confiture.rehearsal.clone import IS_CLONE_SQL, clone_database, pin_server
-from confiture.rehearsal.isolation import IsolatedSession, SharedCatalogs, refuse_call, refuse_shared
+from confiture.rehearsal.isolation import (
+    IsolatedSession,
+    SharedCatalogs,
+    list_refused_scopes,
+    refuse_call,
+    refuse_shared,
+)
 from confiture.rehearsal.outbound import disable_outbound
 from confiture.rehearsal.statement_observer import Sampler
 
@@ -34,6 +40,7 @@ class DatabaseCopy:
         sampler: Samples statements that manage their own transactions.
         shared_catalogs: Finds changes that the copy does not isolate; ``None`` if it isolates all.
         refuse_call: Refuses a Python migration's statement that the copy does not isolate.
+        refused_scopes: The scopes of effects that it does not isolate.
         add_hints: Adds hints to a report whose migrations failed only because of this copy.
         notes: Notes on the copy, for the report.
     """
@@ -42,6 +49,7 @@ class DatabaseCopy:
     sampler: Sampler = field(repr=False)
     shared_catalogs: SharedCatalogs | None = None
     refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
+    refused_scopes: tuple[str, ...] = list_refused_scopes(outward_only=False)
     add_hints: Callable[[Report], Report] = lambda report: report
     notes: tuple[str, ...] = ()
 
@@ -117,7 +125,12 @@ def _open_embedded(
     refuse_shared(works, outward_only=True)
     made = stack.enter_context(open_embedded_copy(settings, sample_rows))
     return DatabaseCopy(
-        made.settings, Sampler(partial(connect, made.settings)), add_hints=made.add_hints, notes=made.notes
+        made.settings,
+        Sampler(partial(connect, made.settings)),
+        refuse_call=partial(refuse_call, outward_only=True),
+        refused_scopes=list_refused_scopes(outward_only=True),
+        add_hints=made.add_hints,
+        notes=made.notes,
     )
 
 

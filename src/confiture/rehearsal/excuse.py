@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 from confiture.engine.failures import find_first_name, unwrap_hook_error
 from confiture.engine.transactional import TransactionalAttempt
 from confiture.postgres.session import fetch_rows, quote_literal
+from confiture.rehearsal.trace.outward_watch import ReachesOutside
 from confiture.sql.created_names import creates_name
 from confiture.sql.procedural import parse_body
 from confiture.sql.statement_kind import adds_enum_value, classify_statement
@@ -67,13 +68,16 @@ def explain_as_not_rehearsed(
         error: What stopped it.
         undone: The texts of earlier migrations that were not rehearsed.
     """
+    line, sql = attempt.statements.running or (None, "")
+    if isinstance(error, ReachesOutside):
+        place = "" if line is None else f"line {line}: "
+        return f"{place}{error}, and a rollback does not undo that; a copy may isolate it: --in clone"
     # An error that a hook raised is not explained.
     if not isinstance(error, psycopg.Error) or unwrap_hook_error(error) is not error:
         return None
     conn = attempt.run_context.session.conn
     if conn.info.transaction_status != TransactionStatus.INTRANS:
         return None
-    _, sql = attempt.statements.running or (None, "")
     failure = _Failure(error, sql, not attempt.migration.transactional, conn, tuple(undone))
     explain = _EXPLAIN.get(error.sqlstate or "")
     reason = explain(failure) if explain else None

@@ -1,7 +1,8 @@
 """Keep a rehearsal in a clone from changing what all databases of the server share.
 
 Roles, tablespaces, databases, subscriptions and ALTER SYSTEM belong to the server; a clone does not
-isolate them. A file that changes them is refused before anything runs. Comparing the shared catalogs
+isolate them, nor what reaches outside of it (``sql.outward``). A file that does either is refused before
+anything runs, a function that reaches outside before its statement is sent. Comparing the shared catalogs
 before each commit finds the changes that a DO block or a function makes.
 """
 
@@ -16,6 +17,8 @@ from psycopg import Connection
 from confiture.exceptions import MigrationFault, MigrationFaults
 from confiture.migrations.prepare import PreparedMigration
 from confiture.postgres.session import Session, fetch_rows
+from confiture.rehearsal.trace.outward_watch import describe_effect
+from confiture.sql.outward import OutwardEffect, find_outward
 from confiture.sql.parser import ParseError, RawStatement, parse
 
 _SHARED_STATEMENTS = {
@@ -78,23 +81,22 @@ def _describe_change(parsed: RawStatement) -> str | None:
 
 
 def refuse_shared(works: Iterable[PreparedMigration], *, outward_only: bool = False) -> None:
-    """Refuse migrations whose files change shared objects.
+    """Refuse migrations whose files do what a copy of the database does not isolate.
 
     Args:
         works: The migrations.
-        outward_only: Refuse only statements that reach another server. On an embedded server the others
-            do no harm.
+        outward_only: Refuse only statements that reach another server or files. On an embedded server the
+            others do no harm.
 
     Raises:
         MigrationFault: One statement does.
         MigrationFaults: Several statements do.
     """
     faults = [
-        _build_fault(work, statement.line, words)
+        _locate_fault(fault, work, statement.line)
         for work in works
         for statement in (work.script.statements if work.script else ())
-        if statement.kind in _SHARED_STATEMENTS or statement.kind in _OBJECT_STATEMENTS
-        if (words := describe_shared_change(statement.sql)) and (_SUBSCRIPTION in words or not outward_only)
+        if (fault := _find_fault(statement.kind, statement.sql, outward_only=outward_only))
     ]
     if len(faults) > 1:
         raise MigrationFaults(faults)
@@ -102,29 +104,59 @@ def refuse_shared(works: Iterable[PreparedMigration], *, outward_only: bool = Fa
         raise faults[0]
 
 
-def refuse_call(work: PreparedMigration, sql: str, line: int | None) -> None:
+def refuse_call(work: PreparedMigration, sql: str, line: int | None, *, outward_only: bool = False) -> None:
     """Refuse one statement of a Python migration, before it is sent.
 
     Raises:
-        MigrationFault: It changes a shared object.
+        MigrationFault: It does what a copy does not isolate.
     """
-    if words := describe_shared_change(sql):
-        raise _build_fault(work, line, words)
+    if fault := _find_fault(None, sql, outward_only=outward_only):
+        raise _locate_fault(fault, work, line)
 
 
-def _build_fault(work: PreparedMigration, line: int | None, words: str) -> MigrationFault:
+def _locate_fault(fault: MigrationFault, work: PreparedMigration, line: int | None) -> MigrationFault:
+    fault.file, fault.line = work.file, line
+    return fault
+
+
+def _find_fault(kind: str | None, sql: str, *, outward_only: bool) -> MigrationFault | None:
+    """Return the fault of a statement; its ``kind`` saves parsing it."""
+    if kind is None or kind in _SHARED_STATEMENTS or kind in _OBJECT_STATEMENTS:
+        words = describe_shared_change(sql)
+        if words and (_SUBSCRIPTION in words or not outward_only):
+            return _build_fault(words)
+    effect = find_outward(sql)
+    # dblink is disabled in a copy, see `disable_outbound`: it fails there, and does not reach anything.
+    if effect is None or effect.words.startswith("dblink"):
+        return None
+    return build_outward_fault(effect) if effect.scope in list_refused_scopes(outward_only) else None
+
+
+def list_refused_scopes(outward_only: bool) -> tuple[str, ...]:
+    """Return the scopes of effects that a copy does not isolate."""
+    return ("files", "network") if outward_only else ("server", "files", "network")
+
+
+def build_outward_fault(effect: OutwardEffect, function: str = "") -> MigrationFault:
+    """Return the fault of a statement that reaches outside of a copy."""
+    elsewhere = "" if effect.scope == "server" else ", also from a copy"
+    return MigrationFault(
+        f"{describe_effect(effect, function)}{elsewhere}: a copy of the database does not isolate that",
+        hint="rehearse on an embedded server: --in embedded"
+        if effect.scope == "server"
+        else "move it into a separate migration, and rehearse the migrations before it with --to",
+    )
+
+
+def _build_fault(words: str) -> MigrationFault:
     if _SUBSCRIPTION in words:
         return MigrationFault(
             f"{words} reaches another server: it cannot be rehearsed in a copy",
             hint="move it into a separate migration, and rehearse the migrations before it with --to",
-            file=work.file,
-            line=line,
         )
     return MigrationFault(
         f"{words} changes the whole server, not only this database: a clone does not isolate it",
         hint="rehearse with --in transaction or --in embedded, or move it into a separate migration",
-        file=work.file,
-        line=line,
     )
 
 
@@ -151,7 +183,7 @@ _CATALOGS = """
         FROM pg_subscription
     UNION ALL SELECT 'pg_replication_origin', roname, '' FROM pg_replication_origin
     UNION ALL SELECT 'pg_replication_slots', slot_name, coalesce(plugin, '') FROM pg_replication_slots
-        WHERE NOT temporary
+        LEFT JOIN pg_database d ON d.datname = database WHERE NOT temporary AND (d.oid IS NULL OR ({others}))
 """
 _ROLES = "SELECT '{0}', rolname, md5(to_jsonb(r)::text) FROM {0} r UNION ALL "
 _PARAMETERS = " UNION ALL SELECT 'pg_parameter_acl', parname, md5(paracl::text) FROM pg_parameter_acl"

@@ -1,4 +1,4 @@
-"""Find what a rollback does not undo: moved sequences, statistics written in place, files that grew.
+"""Find what a rollback does not undo: moved sequences, statistics written in place, files that grew, slots.
 
 Compares the state before the rehearsal with the state after it. Reading a sequence locks it in AccessShare
 mode until the transaction ends. So the migration's connection reads them, while it is idle: the keeper's
@@ -15,7 +15,7 @@ from attrs import field, frozen
 from psycopg import Connection
 
 from confiture.models.report import Residue
-from confiture.postgres.session import fetch_rows, send
+from confiture.postgres.session import quote_literal, send
 
 StoredValues = Mapping[str, Any]
 
@@ -38,6 +38,11 @@ _RELATIONS = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 't', 'i', 'p', 'I', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384
         AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+"""
+# A temporary slot ends with its session.
+_SLOTS = """
+    SELECT slot_name::text, slot_type || coalesce(' slot of ' || plugin, ' slot')
+    FROM pg_catalog.pg_replication_slots WHERE NOT temporary
 """
 _FIELDS = ("bytes", "relpages", "reltuples", "relhasindex", "relallvisible", "relallfrozen")
 _RELALLFROZEN_SINCE = 180000
@@ -63,11 +68,13 @@ class ResidueSnapshot:
     Attributes:
         relations: The states by the oid of the relation.
         unread_sequences: The sequences that this role may not read.
+        slots: The kind of each replication slot of the server, by its name.
         fault: Why nothing could be read, else ``None``.
     """
 
     relations: Mapping[int, RelationState] = field(factory=dict)
     unread_sequences: tuple[str, ...] = ()
+    slots: Mapping[str, str] = field(factory=dict)
     fault: str | None = None
 
 
@@ -95,6 +102,7 @@ def find_residue(before: ResidueSnapshot, after: ResidueSnapshot) -> tuple[Resid
         for oid in before.relations.keys() & after.relations.keys()
         for residue in _compare_relation(before, after, oid)
     ]
+    found += _compare_slots(before.slots, after.slots)
     return tuple(sorted(found, key=lambda residue: (residue.relation, residue.what)))
 
 
@@ -116,9 +124,15 @@ def _compare_relation(before: ResidueSnapshot, after: ResidueSnapshot, oid: int)
             yield Residue(what, now.name, then.values[what], value)
 
 
+def _compare_slots(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Residue]:
+    for name in sorted(before.keys() ^ after.keys()):
+        remove = f"it exists; to remove it: SELECT pg_drop_replication_slot({quote_literal(name)})"
+        yield Residue("replication slot", name, before.get(name), remove if name in after else None)
+
+
 def _read(conn: Connection[Any]) -> ResidueSnapshot:
     newer = ", c.relallfrozen" if conn.info.server_version >= _RELALLFROZEN_SINCE else ""
-    found = fetch_rows(conn, _BEGIN_SQL + _RELATIONS.format(newer=newer))
+    found, slots = send(conn, f"{_BEGIN_SQL}{_RELATIONS.format(newer=newer)};{_SLOTS}")
     moved = _read_sequences(conn, [(oid, name) for oid, name, _, may_read, *_ in found if may_read])
     return ResidueSnapshot(
         relations={
@@ -128,6 +142,7 @@ def _read(conn: Connection[Any]) -> ResidueSnapshot:
         unread_sequences=tuple(
             sorted(name for _, name, kind, may_read, *_ in found if kind == "S" and not may_read)
         ),
+        slots=dict(slots),
     )
 
 

@@ -66,12 +66,17 @@ class InnerStatement:
 
 @frozen
 class FunctionCall:
-    """A call of a function or procedure; ``schema`` and ``name`` as written."""
+    """A call of a function or procedure; ``schema`` and ``name`` as written.
+
+    Attributes:
+        first_argument: The first argument if it is the constant true or false, else ``None``.
+    """
 
     schema: str | None
     name: str
     line: int | None
     in_exception: bool = False
+    first_argument: bool | None = field(default=None, eq=False)
 
 
 @frozen
@@ -206,9 +211,11 @@ class _ProceduralReader:
     def _collect_calls(self, node: Any, line: int | None, place: _TextPosition) -> None:
         for call in find_nodes(node, "FuncCall"):
             names = [part.string.sval for part in call.funcname]
-            if names[0] != "pg_catalog":
+            # The parser itself writes pg_catalog, for special syntax as EXTRACT and AT TIME ZONE have it.
+            if names[0] != "pg_catalog" or read_enum_name(call, "funcformat") != "COERCE_SQL_SYNTAX":
                 schema = names[-2] if len(names) > 1 else None
-                self.calls.append(FunctionCall(schema, names[-1], line, place.in_exception))
+                first = _read_constant_bool(call.args[0]) if call.args else None
+                self.calls.append(FunctionCall(schema, names[-1], line, place.in_exception, first))
 
     def _read_body(self, sql: str, place: _TextPosition) -> None:
         """Read the body of a DO block or a function; ``sql`` is that one statement."""
@@ -355,6 +362,11 @@ def _evaluate_constant(value: Any) -> str | None:
         left, right = _evaluate_constant(value.a_expr.lexpr), _evaluate_constant(value.a_expr.rexpr)
         return None if left is None or right is None else left + right
     return None
+
+
+def _read_constant_bool(value: Any) -> bool | None:
+    constant = value.a_const if value.WhichOneof("node") == "a_const" else None
+    return bool(constant.boolval.boolval) if constant and constant.WhichOneof("val") == "boolval" else None
 
 
 def _shorten(text: str) -> str:

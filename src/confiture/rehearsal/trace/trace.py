@@ -32,6 +32,7 @@ from confiture.rehearsal.trace.functions import (
     follow_calls,
     read_function_names,
 )
+from confiture.rehearsal.trace.outward_watch import OutwardWatch
 from confiture.rehearsal.trace.snapshot import (
     SNAPSHOT_SQL,
     Snapshot,
@@ -57,12 +58,14 @@ class Tracer:
         lock_monitor: Observes the session from another connection.
         migration_trace: The trace of the current migration.
         auto_explain: Collects the plans of DML; ``None`` without ``--explain``.
+        outward: Refuses statements that reach outside of the transaction.
     """
 
     conn: Connection[Any]
     lock_monitor: LockWaitMonitor
     migration_trace: MigrationTrace = field(factory=MigrationTrace)
     auto_explain: AutoExplain | None = None
+    outward: OutwardWatch = field(init=False)
     _statement_steps: list[StatementTrace] = field(factory=list)
     _hook_steps: list[StatementTrace] = field(factory=list)
     _hook_snapshots: list[Snapshot] = field(factory=list)
@@ -70,6 +73,10 @@ class Tracer:
     _paused_ms: float = 0.0
     _inner_bodies: tuple[ReachedBody, ...] = ()
     _function_names: frozenset[str] | None = None
+
+    @outward.default
+    def _create_outward_watch(self) -> OutwardWatch:
+        return OutwardWatch(self.conn)
 
     @_event_triggers.default
     def _create_event_triggers(self) -> EventTriggerTracer:
@@ -117,23 +124,36 @@ class Tracer:
                 self._event_triggers.install()
 
     def before_statement(self, sql: str) -> None:
-        """Prepare to trace inside a statement that may call functions, and to collect its plan."""
+        """Prepare to trace inside a statement that may call functions, and to collect its plan.
+
+        Raises:
+            Exception: It reaches outside of the transaction, and is not to be sent.
+        """
         with self._pause_clock():
-            self._inner_bodies = (
-                self._read_inner_bodies(sql) if classify_statement(sql).may_run_functions else ()
-            )
+            may_run_functions = classify_statement(sql).may_run_functions
+            self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
+            trace = self.migration_trace
+            self.outward.check(sql, self._inner_bodies, trace.catalog, trace.last_snapshot.search_path)
+            if may_run_functions:
+                self._prepare_inner(sql, self._inner_bodies)
             if self.auto_explain and classify_statement(sql).changes_rows:
                 self.auto_explain.begin()
 
     def _read_inner_bodies(self, sql: str) -> tuple[ReachedBody, ...]:
-        """Return the texts that a statement executes; sample its locks if one may be released inside it."""
-        self._event_triggers.install()
+        """Return the texts that a statement executes."""
         if self._function_names is None:
             self._function_names = read_function_names(self.conn)
-        inner = follow_calls(self.conn, sql, self._function_names) if len(sql) < _MOST_READ_CHARS else ()
+        return follow_calls(self.conn, sql, self._function_names) if len(sql) < _MOST_READ_CHARS else ()
+
+    def _prepare_inner(self, sql: str, inner: tuple[ReachedBody, ...]) -> None:
+        """Prepare to trace inside these texts; sample locks if one may be released inside them."""
+        kind = classify_statement(sql)
+        # Creating the triggers writes to the catalog, and a logical replication slot is refused once the
+        # transaction has written anything. A query that calls no function of the user's runs no DDL.
+        if kind.node != "select_stmt" or kind.changes_rows or len(inner) != 1:
+            self._event_triggers.install()
         if find_all_not_seen(inner):
             self.lock_monitor.start_sampling()
-        return inner
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Compare snapshots after a statement that took ``duration_ms``."""
@@ -148,6 +168,7 @@ class Tracer:
             now = parse_snapshot(send(self.conn, SNAPSHOT_SQL))
         if not classify_statement(sql).is_query:
             self._function_names = None  # the statement may have created a function
+            self.outward.note_ran(sql)
         sampled = self.lock_monitor.take_sampled_locks()
         step = self._trace_step((now,), sql, since_ms, ended_ms)
         step.plan = plan
