@@ -6,10 +6,12 @@ import psycopg
 import pytest
 from attrs import frozen
 
+from confiture.api import operations
 from confiture.models.report import Finding
+from confiture.rules.judge_rehearsal import make_judge
 from tests.catalog import read_catalog, read_rows
 from tests.project import Project
-from tests.rules.examples import of, rehearsed
+from tests.rules.examples import book, of, rehearsed
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +79,15 @@ CASES = {
     ),
     "volatile-unless-there": volatile(
         "ALTER TABLE orders ADD COLUMN IF NOT EXISTS n float DEFAULT random() * 0", differs="exists already"
+    ),
+    "volatile-of-partitions": volatile(
+        "ALTER TABLE metric ADD COLUMN n float NOT NULL DEFAULT random() * 0", METRIC + DEFAULT
+    ),
+    "volatile-with-a-trigger": volatile(
+        "ALTER TABLE orders ADD COLUMN n float DEFAULT random() * 0",
+        f"{ORDERS} CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+        "CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();",
+        differs="UPDATE triggers of orders run",
     ),
     "serial": Case("add-column-serial-identity", ORDERS, "ALTER TABLE orders ADD COLUMN n serial"),
     "serial-unique-odd": Case(
@@ -345,6 +356,19 @@ def test_no_file_of_a_recipe_has_an_error(name, project, second_url):
         assert ran.outcome == "ok", (file, ran)
         assert [found for found in report.findings if found.severity == "error"] == [], file
         assert [migration.long_blocks for migration in report.migrations] == [()], file
+
+
+@pytest.mark.parametrize(
+    "name", ["check-taken", "index-taken", "primary-key-of-index", "index-of-partitions"]
+)
+def test_a_rehearsal_in_a_clone_finds_the_same_recipe(name, project):
+    case = CASES[name]
+    finding = find(project, case)
+    settings = project.settings()
+
+    report = operations.run(settings, dry_run=True, place="clone", judge=make_judge(settings, book()))
+
+    assert of(report, case.rule)[0].files == finding.files
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.none])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from confiture.rules.parse_tree import choose_free_name
+from confiture.rules.parse_tree import TakenNames
 from confiture.sql.parser import read_enum_name
 
 # The names of expressions that look like functions and are none, by the parser's name of the node.
 _NAMED = {"coalesce_expr": "coalesce", "a_array_expr": "array", "row_expr": "row"}
 
 
-def name_index(stmt: Any, taken: Collection[str] = (), table: str | None = None) -> str:
+def name_index(stmt: Any, taken: TakenNames, table: str | None = None) -> str:
     """Return the name of an index, or of its part for the partition ``table``."""
     if stmt.idxname and table is None:
         return str(stmt.idxname)
@@ -26,7 +25,7 @@ def name_index(stmt: Any, taken: Collection[str] = (), table: str | None = None)
             number += 1
             numbered = f"{name}{number}"
         names.append(numbered)
-    return choose_free_name(table or stmt.relation.relname, "_".join(names), "idx", taken)
+    return taken.choose(table or stmt.relation.relname, "_".join(names), "idx")
 
 
 def _name_expression(node: Any) -> tuple[str, int]:

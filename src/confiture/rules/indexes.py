@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
 from confiture.rules.index_names import name_index
 from confiture.rules.measurements import was_worked_on
-from confiture.rules.parse_tree import QualifiedName, read_name, read_name_list, read_rel
+from confiture.rules.parse_tree import QualifiedName, TakenNames, read_name, read_name_list, read_rel
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
     Recipe,
@@ -43,11 +43,11 @@ def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
             str(table),
             _write_by_partition(statement, table, _list_leaves(statement, table))
             if table in known.partition_keys
-            else _write_concurrently(statement.stmt, known.list_taken_names(table)),
+            else _write_concurrently(statement.stmt, known.find_taken_names(table)),
         )
 
 
-def _write_concurrently(stmt: Any, taken: Collection[str]) -> Recipe:
+def _write_concurrently(stmt: Any, taken: TakenNames) -> Recipe:
     return write_recipe(write_non_transactional(render_concurrently(stmt, name_index(stmt, taken))))
 
 
@@ -57,11 +57,7 @@ def _list_leaves(statement: ParsedStatement, table: QualifiedName) -> list[Quali
     built = [read_rel(name) for name in _list_built_partitions(statement)]
     if built:
         return [name for name in built if name not in known.partition_keys]
-    children = [child for child, parent in known.partitions.items() if parent == table]
-    leaves: list[QualifiedName] = []
-    for child in children:
-        leaves += _list_leaves(statement, child) if child in known.partition_keys else [child]
-    return leaves
+    return list(known.list_leaves(table))
 
 
 def _list_built_partitions(statement: ParsedStatement) -> tuple[str, ...]:
@@ -91,7 +87,7 @@ def _write_by_partition(
     building anything; it becomes valid when an index of every partition is attached.
     """
     stmt, known = statement.stmt, statement.migration.schema
-    taken = known.list_taken_names(table)
+    taken = known.find_taken_names(table)
     names = {table: name_index(stmt, taken)}
     empty, builds, attaches = [_render_on(stmt, table, names[table], only=True)], [], []
     for leaf in leaves:

@@ -94,7 +94,7 @@ def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -
         )
         # A migration can lose the connection; the rules then judge without the catalog.
         if not conn.closed:
-            link_plan(migrations, lambda: read_schema_model(conn))
+            link_plan(migrations, lambda: read_schema_model(conn, settings.schema, works[0].version))
         refuse_unknown(migrations, rule_set.known)
         empty = () if conn.closed else find_empty_relations(conn, report)
         return evolve(report, findings=find_findings(migrations, rule_set, empty=empty, strict=strict))

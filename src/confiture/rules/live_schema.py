@@ -9,12 +9,13 @@ from confiture.models.report import Report
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
+from confiture.sql.quote import quote_name
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
-# Six queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
+# Seven queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
 # expression has column number 0, which no row of pg_attribute has, so its name is NULL.
 _QUERY = f"""
     SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
@@ -44,16 +45,23 @@ _QUERY = f"""
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'd' AND {_USERS};
     SELECT n.nspname, c.relname, array_agg(conname::text)
     FROM pg_constraint JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE {_USERS} GROUP BY 1, 2
+    WHERE {_USERS} GROUP BY 1, 2;
+    SELECT DISTINCT n.nspname, c.relname
+    FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE NOT tgisinternal AND tgtype & 17 = 17 AND {_USERS}
 """
 # pg_get_constraintdef() returns the whole constraint; a recipe needs only the expression.
 _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
 
 
-def read_schema_model(conn: Connection[Any]) -> SchemaModel:
-    """Return the schema model of the database as its catalog has it now."""
-    indexes, partitioned, partitions, checks, domains, constraints = send(conn, _QUERY)
-    known = SchemaModel()
+def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = "") -> SchemaModel:
+    """Return the schema model of the database as its catalog has it now.
+
+    A rehearsal in a transaction is rolled back by now; in a copy the ledger, which is in the schema
+    ``ledger``, has the rehearsed ``version``, and the catalog what the migrations made.
+    """
+    indexes, partitioned, partitions, checks, domains, constraints, triggers = send(conn, _QUERY)
+    known = SchemaModel(after=bool(ledger) and _is_recorded(conn, ledger, version))
     for schema, index, table, columns in indexes:
         known.indexes[QualifiedName(schema, index)] = (QualifiedName(schema, table), tuple(columns))
     for schema, table, columns, default_schema, default in partitioned:
@@ -74,7 +82,15 @@ def read_schema_model(conn: Connection[Any]) -> SchemaModel:
         )
     for schema, table, names in constraints:
         known.constraints[_make_name(schema, table)] = frozenset(names)
+    known.update_triggers.update(_make_name(schema, table) for schema, table in triggers)
     return known
+
+
+def _is_recorded(conn: Connection[Any], ledger: str, version: str) -> bool:
+    table = quote_name(ledger, "ledger")
+    if not fetch_rows(conn, _READABLE.format(names=_render_array([table]))):
+        return False
+    return bool(fetch_rows(conn, f"SELECT 1 FROM {table} WHERE version = {quote_literal(version)}"))
 
 
 def _make_name(schema: str, name: str) -> QualifiedName:

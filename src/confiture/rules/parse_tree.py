@@ -95,14 +95,29 @@ def derive_name(first: str, second: str, label: str) -> str:
     return "_".join(part for part in (*parts, label) if part)
 
 
-def choose_free_name(first: str, second: str, label: str, taken: Collection[str]) -> str:
-    """Return the first such name that is not taken: PostgreSQL numbers the label."""
-    number = 0
-    name = derive_name(first, second, label)
-    while name in taken:
-        number += 1
-        name = derive_name(first, second, f"{label}{number}")
-    return name
+@frozen
+class TakenNames:
+    """The names that a new constraint or index of a table cannot have.
+
+    Attributes:
+        names: The names.
+        own: True if they were read after the statement ran, so that its own names are among them.
+    """
+
+    names: frozenset[str] = frozenset()
+    own: bool = False
+
+    def choose(self, first: str, second: str, label: str, also: Collection[str] = (), left: int = 1) -> str:
+        """Return the name that PostgreSQL gives: the first that is free, with a number behind the label.
+
+        Where the statement has run already, that is the last of the row, or the last but one if ``left`` is 2
+        because the statement has another such name to give.
+        """
+        row = [derive_name(first, second, label)]
+        while row[-1] in self.names or row[-1] in also:
+            row.append(derive_name(first, second, f"{label}{len(row)}"))
+        ran = [name for name in row if name in self.names] if self.own else []
+        return ran[-left] if len(ran) >= left else row[-1]
 
 
 @frozen

@@ -6,6 +6,7 @@ built CONCURRENTLY; the constraints that need those rows; their validation; what
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,6 @@ from confiture.rules.parse_tree import (
     AlterCommand,
     ParsedConstraint,
     QualifiedName,
-    choose_free_name,
     derive_name,
     find_columns,
     list_commands,
@@ -65,7 +65,9 @@ class _Steps:
         ends: Statements for the end.
         filled: True if rows are filled, so that NOT NULL must wait for that.
         differs: In what the result differs.
-        named: How many names of each kind were chosen.
+        named: The names that were chosen.
+        chosen: How many names of each kind were chosen.
+        wanted: How many will be chosen in all.
     """
 
     statement: ParsedStatement
@@ -80,6 +82,8 @@ class _Steps:
     filled: bool = False
     differs: list[str] = field(factory=list)
     named: list[str] = field(factory=list)
+    chosen: Counter[tuple[str, str]] = field(factory=Counter)
+    wanted: Counter[tuple[str, str]] = field(factory=Counter)
 
     @property
     def table(self) -> QualifiedName:
@@ -96,13 +100,16 @@ class _Steps:
 
 def write_alter(statement: ParsedStatement) -> Recipe | None:
     """Return an ALTER TABLE as a recipe with all of its commands; ``None`` if there is no safe form."""
-    steps = _Steps(statement)
-    if steps.table in statement.migration.schema.partition_keys and _needs_index(statement.stmt):
+    first = _Steps(statement)
+    if first.table in statement.migration.schema.partition_keys and _needs_index(statement.stmt):
         # PostgreSQL refuses USING INDEX for the constraint of a partitioned table.
         return None
-    for command in list_commands(statement.stmt):
-        if not _add_command(steps, command):
-            return None
+    # Twice, because a name may depend on how many of its kind follow.
+    steps = _Steps(statement, wanted=first.chosen)
+    for collected in (first, steps):
+        for command in list_commands(statement.stmt):
+            if not _add_command(collected, command):
+                return None
     return Recipe(tuple(_assemble(steps)))
 
 
@@ -143,8 +150,10 @@ def _add_constraint(steps: _Steps, command: AlterCommand, constraint: ParsedCons
     """Add a table constraint."""
     tree = constraint.tree
     if constraint.sort == "CONSTR_PRIMARY" and tree.indexname:
-        index = steps.table.name_sibling(tree.indexname)
-        _, columns = steps.statement.migration.schema.indexes.get(index, (steps.table, ()))
+        indexes = steps.statement.migration.schema.indexes
+        # PostgreSQL has renamed the index, where the catalog was read after that.
+        names = map(steps.table.name_sibling, (tree.indexname, tree.conname))
+        columns = next((indexes[name][1] for name in names if name in indexes), ())
         if not columns or None in columns:
             return False
         steps.required += [column for column in columns if column]
@@ -229,10 +238,11 @@ def _render_index(steps: _Steps, constraint: ParsedConstraint, name: str, keys: 
 
 
 def _choose_name(steps: _Steps, words: str, label: str) -> str:
-    """Return the name that PostgreSQL gives: the first that is free."""
-    known = steps.statement.migration.schema.list_taken_names(steps.table)
-    name = choose_free_name(steps.table.name, words, label, known.union(steps.named))
+    taken = steps.statement.migration.schema.find_taken_names(steps.table)
+    left = steps.wanted[words, label] - steps.chosen[words, label]
+    name = taken.choose(steps.table.name, words, label, steps.named, max(left, 1))
     steps.named.append(name)
+    steps.chosen[words, label] += 1
     return name
 
 
@@ -335,7 +345,12 @@ def _fill_column(
         # inserted during it have a value.
         text = deparse_expression(sorts["CONSTR_DEFAULT"].raw_expr)
         steps.brief.append(f"{steps.head} ALTER COLUMN {name} SET DEFAULT {text};")
-    steps.outside += write_backfill(table, column.colname, value, condition).lines
+    known = steps.statement.migration.schema
+    # A ctid is unique in one partition only.
+    for leaf in known.list_leaves(table) if table in known.partition_keys else (table,):
+        steps.outside += write_backfill(leaf, column.colname, value, condition).lines
+    if table in known.update_triggers:
+        steps.differs.append(f"the UPDATE triggers of {table} run for every row that is filled")
 
 
 def _quote(text: str) -> str:
@@ -383,6 +398,8 @@ def _keep_by_trigger(steps: _Steps, column: Any, generated: Any) -> str:
     """Let a trigger keep the column, which comes before the backfill: rows written during it have a value."""
     table, name, value = steps.table, quote_ident(column.colname), deparse_expression(generated.raw_expr)
     function = table.name_sibling(derive_name(table.name, column.colname, "kept"))
+    # PostgreSQL runs triggers by name: this one must see what the others have made of the row.
+    trigger = quote_ident(derive_name(f"zz_{table.name}", column.colname, "kept"))
     steps.differs.append(f"a trigger keeps {name}, which is no generated column")
     steps.brief += [
         f"-- without a rewrite on PostgreSQL 18: ADD COLUMN … GENERATED ALWAYS AS ({value}) VIRTUAL",
@@ -391,7 +408,7 @@ def _keep_by_trigger(steps: _Steps, column: Any, generated: Any) -> str:
         f"  NEW.{name} := (SELECT {value} FROM (SELECT NEW.*) AS {quote_ident(table.name)});",
         "  RETURN NEW;",
         "END $kept$;",
-        f"CREATE TRIGGER {quote_ident(function.name)} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
+        f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
         f"  EXECUTE FUNCTION {function}();",
     ]
     return value

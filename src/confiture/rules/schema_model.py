@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from confiture.rules.parse_tree import (
     QualifiedName,
+    TakenNames,
     derive_name,
     find_columns,
     find_constraints,
@@ -59,6 +60,8 @@ class SchemaModel:
         created: The CREATE TABLE tree of each table that the migrations create.
         domains: The domains.
         constraints: The names of each table's constraints in the catalog.
+        update_triggers: Tables in the catalog with a trigger that runs for every updated row.
+        after: True if the catalog was read after the migrations were committed, as in a clone.
     """
 
     indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str | None, ...]]] = field(factory=dict)
@@ -69,11 +72,20 @@ class SchemaModel:
     created: dict[QualifiedName, Any] = field(factory=dict)
     domains: dict[QualifiedName, DomainType] = field(factory=dict)
     constraints: dict[QualifiedName, frozenset[str]] = field(factory=dict)
+    update_triggers: set[QualifiedName] = field(factory=set)
+    after: bool = False
 
-    def list_taken_names(self, table: QualifiedName) -> frozenset[str]:
-        """Return the names of constraints and indexes that a new one of this table cannot have."""
+    def list_leaves(self, table: QualifiedName) -> tuple[QualifiedName, ...]:
+        """Return the partitions of a table that hold rows."""
+        leaves: list[QualifiedName] = []
+        for child in [child for child, parent in self.partitions.items() if parent == table]:
+            leaves += self.list_leaves(child) if child in self.partition_keys else [child]
+        return tuple(leaves)
+
+    def find_taken_names(self, table: QualifiedName) -> TakenNames:
+        """Return the names that a new constraint or index of this table cannot have."""
         indexes = (index.name for index in self.indexes if index.schema == table.schema)
-        return self.constraints.get(table, frozenset()).union(indexes)
+        return TakenNames(self.constraints.get(table, frozenset()).union(indexes), self.after)
 
     def list_checks(self, table: QualifiedName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
