@@ -296,3 +296,79 @@ def test_a_temporary_server_of_a_killed_process_leaves_no_folder(command):
 
     assert gone(home)
     assert not home.exists()
+
+
+def making(parent: Path) -> Path | None:
+    """Return the folder of a temporary server whose data is being made."""
+    return next((found.parent.parent for found in parent.glob("confiture-*/.pg*-*/PG_VERSION")), None)
+
+
+def wait_for_making(parent: Path) -> Path:
+    deadline = time.monotonic() + 60
+    while (home := making(parent)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return home
+
+
+def test_the_folder_of_a_server_that_was_killed_while_it_was_made_is_swept_by_the_next(empty, command):
+    killed = command(empty, script=TEMPORARY)
+    home = wait_for_making(empty)
+    killed.kill()
+
+    with open_temporary_server(empty) as server:
+        answer = ask(server.conninfo("postgres"), "SELECT 1")
+
+    assert answer == 1
+    assert not home.exists()
+    assert [found.name for found in empty.glob("*confiture-*")] == []
+    assert gone(empty)
+
+
+def test_a_server_whose_command_and_steward_were_killed_is_stopped_by_the_next(empty, command):
+    killed = command(empty, script=TEMPORARY)
+    home = Path(str(ask(killed.url(), "SHOW data_directory"))).parent
+    os.kill(next(pid for pid in processes_of(home) if is_steward(pid)), signal.SIGKILL)
+    killed.kill()
+    assert processes_of(home)
+
+    with open_temporary_server(empty):
+        left = home.exists()
+
+    assert not left
+    assert gone(home)
+
+
+def is_steward(pid: int) -> bool:
+    return b"supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_the_servers_of_others_are_not_swept(empty, command):
+    """Neither one that is used, nor one that is being made, nor a folder that only has such a name."""
+    used, stranger = command(empty, script=TEMPORARY), empty / "confiture-notes"
+    url = used.url()
+    stranger.mkdir()
+    (stranger / "kept").touch()
+    (empty / "confiture-link").symlink_to(stranger)
+    made = command(empty, script=TEMPORARY)
+    wait_for_making(empty)
+
+    with open_temporary_server(empty):
+        pass
+
+    assert ask(url, "SELECT 1") == 1
+    assert ask(made.url(), "SELECT 1") == 1
+    assert (stranger / "kept").exists()
+    used.end()
+    made.end()
+
+
+def test_a_temporary_server_is_stopped_without_a_checkpoint(empty):
+    with open_temporary_server(empty, fsync=True) as server:
+        log = Path(str(ask(server.conninfo("postgres"), "SHOW data_directory"))).parent / "server.log"
+        kept = os.open(log, os.O_RDONLY)
+
+    with os.fdopen(kept) as file:
+        said = file.read()
+    assert "immediate shutdown request" in said
+    assert "checkpoint starting: shutdown" not in said

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from attrs import frozen
 
 from confiture.exceptions import ServerFault
 from confiture.server import supervisor as steward
-from confiture.server.account import build_clean_environment, choose_server_account
+from confiture.server.account import Account, build_clean_environment, choose_server_account
 from confiture.server.binaries import ensure_runnable, find_binaries, read_major
 from confiture.server.cluster import (
     build_command,
@@ -27,6 +28,7 @@ from confiture.server.cluster import (
     open_log,
     prepare,
     read_last_lines,
+    remove_leftovers,
     suggest_next_step,
 )
 from confiture.server.data_dir import ServerFiles, locate_files, make_state_folder
@@ -41,6 +43,8 @@ from confiture.server.postmaster import (
 )
 
 _READY_TIMEOUT_S = 120.0
+_TEMPORARY_PREFIX = "confiture-"
+_OWNER_LOCK = "embedded.owner"
 _POLL_S = 0.01
 
 
@@ -65,6 +69,8 @@ def open_embedded_server(root: Path) -> Iterator[str]:
 def open_temporary_server(parent: Path, *, fsync: bool = False) -> Iterator[Server]:
     """Run a server with a new, empty data folder in ``parent`` for the block, then delete the folder.
 
+    Also deletes the folders that killed commands have left in ``parent``.
+
     Raises:
         ServerFault: The server cannot be started.
     """
@@ -72,13 +78,62 @@ def open_temporary_server(parent: Path, *, fsync: bool = False) -> Iterator[Serv
         with _convert_os_errors(parent):
             bindir = find_binaries()
             account = choose_server_account()
-            home = Path(tempfile.mkdtemp(prefix="confiture-", dir=parent.resolve()))
-            account.give(home)
-            stack.callback(shutil.rmtree, home, ignore_errors=True)
+            sweep_temporary_servers(parent.resolve(), account)
+            # Once more at the end: a program that a killed command has started may run until then.
+            stack.callback(sweep_temporary_servers, parent.resolve(), account)
+            home = stack.enter_context(_open_temporary_home(parent.resolve(), account))
             data = home / f"pg{read_major(bindir)}"
             files = ServerFiles(home, data, home / "server.log", account, fsync=fsync, is_temporary=True)
             server = stack.enter_context(_open_server(files, bindir))
         yield server
+
+
+@contextmanager
+def _open_temporary_home(parent: Path, account: Account) -> Iterator[Path]:
+    """Make a folder that nobody sweeps during the block, and delete it afterwards."""
+    unnamed = Path(tempfile.mkdtemp(prefix=f".{_TEMPORARY_PREFIX}", dir=parent))
+    home = parent / unnamed.name.removeprefix(".")
+    try:
+        with open_lock(unnamed / _OWNER_LOCK) as owner:
+            owner.take(_READY_TIMEOUT_S)
+            account.give(unnamed)
+            # Sweeping looks for this name only, and by now the lock is held.
+            unnamed.rename(home)
+            yield home
+    finally:
+        for folder in (unnamed, home):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_temporary_servers(parent: Path, account: Account) -> tuple[Path, ...]:
+    """Delete the folders of temporary servers whose command was killed; return them."""
+    swept = []
+    for home in parent.glob(f"{_TEMPORARY_PREFIX}*"):
+        # Another user's, or one that another command has just deleted.
+        with contextlib.suppress(OSError, ServerFault):
+            if _is_temporary_home(home, account) and _delete_abandoned(home, account):
+                swept.append(home)
+    return tuple(swept)
+
+
+def _is_temporary_home(home: Path, account: Account) -> bool:
+    # Not is_dir(), which follows links: anybody may put one into the folder for temporary files.
+    found = home.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == account.uid and (home / _OWNER_LOCK).is_file()
+
+
+def _delete_abandoned(home: Path, account: Account) -> bool:
+    with open_lock(home / _OWNER_LOCK) as owner:
+        # The gate is held by initdb, and the others by the supervisor, which deletes the folder itself.
+        others = [path for path in home.glob("embedded.*") if path.name != _OWNER_LOCK]
+        if not owner.try_take() or any(map(is_held, others)):
+            return False
+        for data in home.glob("pg*"):
+            files = ServerFiles(home, data, home / "server.log", account, is_temporary=True)
+            _stop_orphan(files)
+            remove_leftovers(files)
+        shutil.rmtree(home, ignore_errors=True)
+        return True
 
 
 @contextmanager
@@ -164,6 +219,7 @@ def _build_spec(files: ServerFiles, programs: Path) -> dict[str, Any]:
         "life": os.fspath(files.lock_path("steward")),
         "users": os.fspath(files.lock_path("users")),
         "remove": [os.fspath(folder) for folder in remove],
+        "keeps_data": not files.is_temporary,
     }
 
 
@@ -234,4 +290,6 @@ def _stop_orphan(files: ServerFiles) -> None:
     """Stop the server if it still runs without a supervisor."""
     running = _find_running(files)
     if running:
-        steward.stop(running.pid, lambda: not is_alive(running, files.data))
+        steward.stop(
+            running.pid, lambda: not is_alive(running, files.data), keeps_data=not files.is_temporary
+        )

@@ -27,7 +27,8 @@ def main(spec: dict[str, Any]) -> None:
     """Run the server that ``spec`` describes until nobody uses it.
 
     The keys of ``spec``: ``command``; ``identity``, arguments for ``subprocess``; ``log``; ``life`` and
-    ``users``, the lock files; ``remove``, folders to delete at the end.
+    ``users``, the lock files; ``remove``, folders to delete at the end; ``keeps_data``, whether the data is
+    not among them.
     """
     # An inherited descriptor would keep the command's locks and pipes open.
     os.closerange(3, 4096)
@@ -54,7 +55,7 @@ def _serve(spec: dict[str, Any], users: int) -> None:
             time.sleep(_POLL_S)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        stop(server.pid, lambda: server.poll() is not None)
+        stop(server.pid, lambda: server.poll() is not None, keeps_data=spec["keeps_data"])
 
 
 def _start_postgres(spec: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -82,9 +83,12 @@ def _exit(*_: object) -> None:
     raise SystemExit(0)
 
 
-def stop(pid: int, has_ended: Callable[[], bool]) -> bool:
-    """Stop a server, at last by SIGKILL; return True if it has ended."""
-    for number, patience_s in _SHUTDOWNS:
+def stop(pid: int, has_ended: Callable[[], bool], *, keeps_data: bool = True) -> bool:
+    """Stop a server, at last by SIGKILL; return True if it has ended.
+
+    Without ``keeps_data`` it is not asked to write a checkpoint, which can take many seconds.
+    """
+    for number, patience_s in _SHUTDOWNS if keeps_data else _SHUTDOWNS[1:]:
         if not has_ended():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
