@@ -367,6 +367,21 @@ def test_a_python_file_with_two_migrations_names_both(refused):
     assert "Fig (line 5)" in said
 
 
+@pytest.mark.parametrize(
+    "text, way",
+    [
+        ("from django.db import migrations\n", "manage.py sqlmigrate"),
+        (
+            "import sys, types\nsys.modules['yoyo'] = types.ModuleType('yoyo')\nimport yoyo\n",
+            "0001_name.up.sql",
+        ),
+        ("import nosuch\nfrom alembic import op\n", "alembic upgrade --sql"),
+    ],
+)
+def test_a_python_migration_of_another_tool_is_told_its_way(refused, text, way):
+    assert way in refused("2_faulty.py", text)
+
+
 @pytest.mark.parametrize("line", ["version = '3'", "name = 'other'"])
 def test_a_class_that_disagrees_with_its_files_name_is_named(refused, line):
     said = refused(

@@ -46,8 +46,11 @@ _WAYS = {
     "VERSION_name.down.sql",
     "Flyway": "name each V1__name.sql 1_name.sql, and its U1__name.sql 1_name.down.sql beside 1_name.up.sql",
     "yoyo": "name each 0001.name.sql 0001_name.up.sql, and its 0001.name.rollback.sql 0001_name.down.sql",
+    "Django": "let it write its SQL, manage.py sqlmigrate APP NAME, to VERSION_name.sql",
     "Alembic": "let it write its SQL, alembic upgrade --sql REVISION:REVISION, to VERSION_name.sql",
 }
+_PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
+_IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)
 _OTHER_WAY = "write the SQL of each to VERSION_name.up.sql, and what undoes it to VERSION_name.down.sql"
 
 
@@ -78,6 +81,12 @@ def recognize_tool(paths: Iterable[str]) -> OtherTool | None:
             if compiled.fullmatch(path):
                 return OtherTool(name, path)
     return None
+
+
+def recognize_python(text: str, name: str) -> OtherTool | None:
+    """Return the tool whose module a Python file imports."""
+    found = _IMPORT.search(text)
+    return OtherTool(_PYTHON_TOOLS[found["module"]], name) if found else None
 
 
 def find_tool(folder: Path) -> OtherTool | None:

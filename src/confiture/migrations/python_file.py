@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from confiture.exceptions import MigrationFault, UsageFault
+from confiture.migrations.other_tools import recognize_python
 from confiture.migrations.version import parse_version
 from confiture.models.migration import Migration, MigrationFile
 from confiture.sql.position import extract_line
@@ -100,10 +101,13 @@ def _build_count_fault(
             _find_class_line(tree, found[0]),
             hint="write def up(self) with the change",
         )
+    tool = recognize_python(script.text, script.path.name)
     return _build_fault(
         script,
-        f"{script.path.name} defines no Migration",
-        hint="write one: from confiture.models.migration import Migration, and a class derived from it",
+        f"{script.path.name} defines no Migration" + (f"; it is one of {tool.name}" if tool else ""),
+        hint=tool.way
+        if tool
+        else "write one: from confiture.models.migration import Migration, and a class derived from it",
     )
 
 
@@ -152,11 +156,12 @@ def _build_import_fault(script: MigrationFile, error: BaseException) -> Migratio
         if frame.filename == str(script.path)
     ]
     reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    tool = recognize_python(script.text, script.path.name)
     return _build_fault(
         script,
         f"{script.path.name} fails to import: {reason}",
         lines[-1] if lines else None,
-        hint="correct that line, or install the packages it needs next to confiture",
+        hint=tool.way if tool else "correct that line, or install the packages it needs next to confiture",
     )
 
 
