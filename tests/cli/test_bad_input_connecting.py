@@ -11,7 +11,7 @@ from psycopg import sql
 
 from confiture.exceptions import ConnectionFault
 from tests.cli.servers import PASSWORD, announcing, asking_for_a_password, nobody, with_password
-from tests.project import Project, applied, tables
+from tests.project import Project, applied, tables, wait_until
 
 
 @pytest.fixture
@@ -284,3 +284,33 @@ def test_a_role_with_a_single_connection_is_told_that_two_are_needed(project, da
     assert "too many connections" in answer.err
     assert "confiture needs two connections" in answer.err
     assert tables(database) == []
+
+
+SESSIONS = "SELECT 1 FROM pg_stat_activity WHERE usename = 'reader_' || %s"
+
+
+@pytest.mark.parametrize(
+    "words, text, number",
+    [
+        (("run",), "", 2),
+        (("run",), "-- confiture: no-transaction\n", 3),
+        (("dry-run",), "-- confiture: no-transaction\n", 3),
+    ],
+)
+def test_the_number_of_connections_that_it_asks_for_is_enough(project, database, reader, words, text, number):
+    """One fewer is refused with this number, and with this number it works."""
+    project.write("1_jam.sql", f"{text}SELECT 1;")
+    name = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(reader)["user"]))
+    base = sql.Identifier(database.info.dbname)
+    database.execute(sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(base, name))
+    numbers = {2: "two", 3: "three"}
+
+    database.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(name, number - 1))
+    refused = project(*words, "--url", reader)
+    database.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(name, number))
+    wait_until(lambda: not database.execute(SESSIONS, [database.info.dbname]).fetchone())
+    done = project(*words, "--url", reader)
+
+    assert refused.code == 3
+    assert f"confiture needs {numbers[number]} connections" in refused.err
+    assert done.code == 0, done.err

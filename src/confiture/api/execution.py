@@ -6,7 +6,7 @@ Selects migrations, takes the migration lock, applies or rehearses them and buil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from confiture.ledger.table import Ledger
 from confiture.migrations.folder import read_folder
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, MigrationFile
-from confiture.postgres.connect import connect, open_connection, read_server_version
+from confiture.postgres.connect import connect, count_connections, open_connection, read_server_version
 
 if TYPE_CHECKING:
     from typing import Any
@@ -154,6 +154,7 @@ class Executor:
             if self.before_run:
                 self.before_run(self.settings)
             with (
+                nullcontext() if self.copy else count_connections(self._count_connections(works)),
                 self._open_session(conn, works) as run_conn,
                 self._open_runner(run_conn, works) as runner,
             ):
@@ -198,6 +199,13 @@ class Executor:
         after = take_residue_snapshot(conn)
         notes = (*report.notes, *collect_notes(report.migrations), *describe_comparison(before, after))
         return evolve(report, residue=find_residue(before, after), notes=notes)
+
+    def _count_connections(self, works: tuple[PreparedMigration, ...]) -> int:
+        """Return how many connections are open at the same time: ours, and the one that holds the lock."""
+        if all(work.transactional for work in works):
+            return 2
+        # One watches what blocks CONCURRENTLY, and one more goes past the pooler.
+        return 4 if self.settings.direct_url else 3
 
     @contextmanager
     def _open_session(

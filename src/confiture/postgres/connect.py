@@ -113,7 +113,35 @@ def _check_version(conn: Connection[Any]) -> Connection[Any]:
 def _build_unreachable_fault(error: psycopg.OperationalError) -> ConnectionFault:
     text = str(error).strip()
     first = text.splitlines()[0].removeprefix("connection failed: ") if text else type(error).__name__
+    if "too many" in text or "remaining connection slots" in text:
+        return TooManyConnections(f"cannot connect: {first}", hint=f"{_MORE}: {_NEEDED}")
     return ConnectionFault(f"cannot connect: {first}", hint=_suggest_remedy(text))
+
+
+_MORE = "raise the limit or close connections"
+_NEEDED = (
+    "a run needs two connections (one holds the lock), three for a no-transaction migration, and a rehearsal "
+    "in a clone up to nine"
+)
+_NUMBERS = {2: "two", 3: "three", 4: "four"}
+
+
+class TooManyConnections(ConnectionFault):
+    """The server, the database or the role has no connection left."""
+
+
+@contextmanager
+def count_connections(needed: int) -> Iterator[None]:
+    """Say how many connections this command needs, if the block cannot get them all.
+
+    Raises:
+        TooManyConnections: As the block does.
+    """
+    try:
+        yield
+    except TooManyConnections as fault:
+        fault.hint = f"{_MORE}; confiture needs {_NUMBERS[needed]} connections here (one holds the lock)"
+        raise
 
 
 def _suggest_remedy(text: str) -> str:
@@ -121,8 +149,6 @@ def _suggest_remedy(text: str) -> str:
         return "check the user and the password: in the URL, PGPASSWORD, or ~/.pgpass"
     if "does not exist" in text:
         return "create it first, or correct the name in --url"
-    if "too many" in text or "remaining connection slots" in text:
-        return "raise the limit or close connections; confiture needs two connections (one holds the lock)"
     return (
         "check that the server is running and that --url (or CONFITURE_DATABASE_URL, DATABASE_URL, url in "
         "the configuration file) is right; `--url embedded:` needs no server"

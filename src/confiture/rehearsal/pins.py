@@ -178,7 +178,13 @@ def release(conn: Connection[Any]) -> None:
 
 def open_pins(connect: Callable[[], Connection[Any]]) -> Pins:
     """Open the four connections of the pins."""
-    conns = [connect() for _ in range(4)]
+    conns: list[Connection[Any]] = []
+    try:
+        conns += (connect() for _ in range(4))
+    except BaseException:
+        for conn in conns:
+            conn.close()
+        raise
     first, second, third, fourth = (conn.info.backend_pid for conn in conns)
     for conn in conns:
         # VACUUM FULL of the whole database locks pg_class itself: the pins must not wait for that either.
