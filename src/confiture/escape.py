@@ -21,8 +21,17 @@ def escape_control(text: object) -> str:
 
 def escape_lines(text: object) -> list[str]:
     """Return the lines of ``text``, with everything escaped that a terminal or a CI log would act on."""
-    plain = _HOSTILE_IN_TEXT.sub(_escape, str(text).replace("\r\n", "\n")).expandtabs(4)
-    return [_COMMAND.sub(r"\1\\x3a\\x3a", line) for line in plain.split("\n")]
+    return [escape_command(line) for line in escape_code_lines(text)]
+
+
+def escape_code_lines(text: object) -> list[str]:
+    """Return the lines of SQL to paste: as ``escape_lines``, but a line may begin with a cast, ``::text``."""
+    return _HOSTILE_IN_TEXT.sub(_escape, str(text).replace("\r\n", "\n")).expandtabs(4).split("\n")
+
+
+def escape_command(line: str) -> str:
+    """Return ``line`` so that GitHub Actions does not run it as a command."""
+    return _COMMAND.sub(r"\1\\x3a\\x3a", line)
 
 
 def _escape(match: re.Match[str]) -> str:

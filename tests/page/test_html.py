@@ -10,9 +10,18 @@ from importlib.resources import files
 
 import pytest
 
-from confiture.models.report import Estimate, HookReport, MigrationReport, Report, StatementReport
+from confiture.models.report import (
+    Estimate,
+    Fault,
+    HookReport,
+    MigrationReport,
+    Report,
+    StatementReport,
+    Verdict,
+)
 from confiture.output.html import render
 from tests.page.samples import EVERY, everyday, exclusive, odd, rehearsal, wide
+from tests.reporters.reports import finding
 
 _VOID = {"meta", "img", "br", "hr", "input", "link"}
 
@@ -286,3 +295,36 @@ def test_what_is_blocked_is_told_by_the_bars_height_and_by_words_too():
 
     assert len(set(heights.values())) == 3
     assert re.search(r"public\.customers</code></div>.*?blocks writes for 310", page, re.DOTALL)
+
+
+def first_screen(page: str) -> str:
+    return words(page.split('<dl class="facts">')[0])
+
+
+def test_a_page_of_a_failed_gate_begins_with_the_failure():
+    found = finding()
+    told = Report(
+        "dry-run",
+        "ok",
+        1,
+        "18.1",
+        "18.1",
+        migrations=(MigrationReport("1", "jam", "rehearsed", duration_ms=1.0),),
+        findings=(found,),
+        verdict=Verdict(False, "gate: failed (1 error): index-not-concurrent", 'use the SQL under "instead"'),
+    )
+
+    page = render(told)
+
+    assert "✓" not in first_screen(page)
+    assert "✗ the gate failed: 1 error 1 migration rehearsed" in first_screen(page)
+    assert 'Next: use the SQL under "instead"' in first_screen(page)
+    assert f"Instead: {found.recipe}" in words(page)
+
+
+def test_a_page_begins_with_the_error_of_a_refusal():
+    page = render(Report("run", "refused", 2, error=Fault("unknown key 'urll'", hint="did you mean 'url'?")))
+
+    assert "✗ refused: nothing was begun" in first_screen(page)
+    assert "Error unknown key 'urll'" in first_screen(page)
+    assert "did you mean 'url'?" in first_screen(page)

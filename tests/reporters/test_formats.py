@@ -11,11 +11,13 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 import xmlschema
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from confiture.models.report import Estimate, Report, Unavailable, Verdict
+from confiture.escape import escape_command
+from confiture.models.report import Estimate, Report, RuleText, Unavailable, Verdict
 from confiture.output.github import REPORTER as GITHUB
 from confiture.output.notices import collect_notices
 from confiture.output.reporters import BUILTIN_FORMATS, RenderContext
@@ -254,7 +256,7 @@ def test_what_is_ignored_is_suppressed_in_sarif_and_skipped_in_junit():
     ]
 
     assert suppressed == ["rename-table"]
-    assert "rename-table db/migrations/2_fig.sql:11" in skipped
+    assert "rename-table db/migrations/2_fig.sql public.orders" in skipped
     assert "rename-table" not in rendered("github", told) + rendered("gitlab", told)
     assert "1 finding ignored" in rendered("markdown", told)
 
@@ -370,7 +372,11 @@ def test_one_endless_message_does_not_crowd_out_the_rest():
 @settings(max_examples=40, deadline=None)
 @given(text=text_of_users)
 def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
-    lines = rendered(name, hostile(text)).splitlines()
+    # On stdout in a job of GitHub, as outputs print it.
+    lines = [
+        escape_command(line) if name != "github" else line
+        for line in rendered(name, hostile(text)).splitlines()
+    ]
 
     commands = [line for line in lines if line.strip().startswith("::")]
     assert "##[" not in "\n".join(lines)
@@ -421,3 +427,67 @@ def test_markdown_stays_inert(text):
         each.content for each in flat if each.type == "text" and re.search(r"[@#]\w|://|www\.", each.content)
     ]
     assert [line for line in rendered("markdown", hostile(text)).splitlines() if line.startswith("/")] == []
+
+
+def test_a_case_keeps_its_name_when_its_line_moves():
+    def names(told: Report) -> list[str]:
+        return [case.attrib["name"] for case in junit(told).iter("testcase")]
+
+    moved = [evolve(item, line=item.line + 7) for item in everything().findings if item.line]
+    told = evolve(everything(), findings=tuple(moved))
+
+    assert names(told) == names(everything())
+    assert not [name for name in names(told) if re.search(r":\d", name)]
+
+
+def test_two_findings_of_a_rule_in_a_file_have_names_of_their_own():
+    one, other = finding(line=3, fingerprint="a" * 32), finding(line=9, fingerprint="b" * 32)
+
+    names = [case.attrib["name"] for case in junit(report(one, other)).iter("testcase")]
+
+    same = "index-not-concurrent db/migrations/2_fig.sql public.orders"
+    assert names[2:] == [f"{same} #aaaaaaaa", f"{same} #bbbbbbbb"]
+
+
+CAST = "ALTER TABLE orders ADD CHECK (day\n::text = '')\n  NOT VALID;\n::int"
+
+
+@pytest.mark.parametrize("name", BUILTIN_FORMATS)
+def test_a_recipe_stays_sql_where_a_line_begins_with_a_cast(name):
+    text = rendered(name, report(finding(recipe=CAST)))
+    shown = {
+        "github": lambda: "".join(command["message"] for command in commands(report(finding(recipe=CAST)))),
+        "sarif": lambda: sarif(report(finding(recipe=CAST)))["results"][0]["properties"]["recipe"],
+        "gitlab": lambda: json.dumps(gitlab(report(finding(recipe=CAST)))).replace("\\n", "\n"),
+    }.get(name, lambda: text)()
+
+    assert "\n::text = " in shown.replace("\n  ::", "\n::")
+    assert "x3a" not in text
+
+
+def test_a_rule_of_sarif_has_its_text_and_a_page():
+    described = RuleText("index-not-concurrent", "An index.", "PostgreSQL locks it.", "https://example.org/x")
+    told = evolve(everything(), rules=(described,))
+
+    driver = sarif(told)["tool"]["driver"]
+
+    rules = {rule["id"]: rule for rule in driver["rules"]}
+    assert rules["index-not-concurrent"]["fullDescription"] == {"text": "An index. PostgreSQL locks it."}
+    assert rules["index-not-concurrent"]["helpUri"] == "https://example.org/x"
+    assert "confiture: ignore index-not-concurrent" in rules["index-not-concurrent"]["help"]["text"]
+    assert rules["migration-failed"]["fullDescription"]["text"].startswith("A migration failed. ")
+    assert {text["id"] for text in driver["notifications"]} == {"not-rehearsed", "not-seen"}
+    own = [rules["migration-failed"], *driver["notifications"]]
+    assert {rule["id"] for rule in own if not rule["helpUri"].startswith("https://")} == set()
+
+
+def test_every_built_in_rule_has_its_text_for_sarif():
+    from confiture.rules.builtin_rules import rules
+    from confiture.rules.describe_rules import describe_rules
+
+    findings = [finding(rule=rule.id) for rule in rules()]
+
+    texts = describe_rules(rules(), findings)
+
+    assert [text.rule for text in texts] == [rule.id for rule in rules()]
+    assert [text.rule for text in texts if "Why it hurts" not in text.description] == []

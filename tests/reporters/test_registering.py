@@ -10,6 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from confiture.cli.flags import Flags
 from confiture.cli.outputs import open_outputs
@@ -248,13 +249,16 @@ def test_in_a_folder_of_a_repository_paths_are_those_of_the_repository(tmp_path,
 
 
 @pytest.mark.parametrize("format", ["text", "json", "github", "gitlab", "sarif", "junit", "markdown"])
-def test_a_log_of_github_obeys_nothing_that_a_server_or_a_file_says(project, format):
+def test_a_log_of_github_obeys_nothing_that_a_server_or_a_file_says(project, database, format):
     """Server messages, SQL and names of files end up in logs, on stdout and on stderr."""
     project.write(
-        "1_##[add-mask]jam.sql", "SELECT 1;\nDO $$ BEGIN RAISE 'x\n::add-mask::y\n##[group]z'; END $$;\n"
+        "1_##[add-mask]jam.sql",
+        "ALTER TABLE x ADD CHECK ('\n::add-mask::y' <> '');\n"
+        "DO $$ BEGIN RAISE 'x\n::add-mask::y\n##[group]z'; END $$;\n",
     )
+    database.execute("CREATE TABLE x ()")
 
-    answer = project("dry-run", "--output", format)
+    answer = project("dry-run", "--output", format, GITHUB_ACTIONS="true")
 
     assert answer.code == 4
     for line in (answer.out + answer.err).splitlines():
@@ -287,3 +291,37 @@ def test_the_format_that_the_docs_show_is_one(fake_distribution):
 )
 def test_what_github_takes_for_a_command_is_shown_and_not_obeyed(text, told):
     assert escape_lines(f"one\n{text}") == ["one", told]
+
+
+def test_the_recipe_on_a_screen_is_sql_to_paste_even_where_a_line_begins_with_a_cast(folder):
+    folder.write("1_jam.sql", "ALTER TABLE orders ADD CHECK (day\n::text <> '');\n")
+
+    screen, runner = folder("lint"), folder("lint", GITHUB_ACTIONS="true")
+
+    recipe = screen.out.split("instead:")[1]
+    assert "::text" in recipe
+    assert "x3a" not in screen.out
+    assert not [line for line in runner.out.splitlines() if line.strip().startswith("::")]
+
+
+@pytest.mark.parametrize(
+    "file, checked",
+    [
+        ("migrations/1_jam.sql", True),
+        ("db/changes/0001_jam.up.sql", True),
+        ("services/shop/schema/20261127101500_jam.py", True),
+        ("1_jam.sql", True),
+        ("db/changes/0001_jam.down.sql", False),
+        ("migrations/1_jam.check.sql", False),
+        ("migrations/1_jam.backfill.sql", False),
+        ("migrations/schema.sql", False),
+        ("2026/notes.sql", False),
+        ("migrations/1_jam.txt", False),
+    ],
+)
+def test_pre_commit_finds_migrations_in_any_folder(file, checked):
+    (hook,) = yaml.safe_load((Path(__file__).parents[2] / ".pre-commit-hooks.yaml").read_text())
+
+    found = re.search(hook["files"], file) and not re.search(hook["exclude"], file)
+
+    assert bool(found) is checked

@@ -18,6 +18,7 @@ from attrs import evolve, frozen
 from confiture.cli.context import read_settings
 from confiture.cli.error_messages import wants_colour
 from confiture.cli.flags import Flags
+from confiture.escape import escape_command
 from confiture.exceptions import PluginFault, UsageFault, UserFault, describe_error
 from confiture.output import FORMATS, OutputKind, load_renderer
 from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
@@ -104,7 +105,8 @@ class Outputs:
         if target.file is not None:
             _write(target.file, target.render(kind, value, verbose=self.verbose))
         elif target.format != "text" or not self.quiet:
-            _print(target.render(kind, value, verbose=self.verbose))
+            text = target.render(kind, value, verbose=self.verbose)
+            _print(text if target.format == "github" else _escape_for_runner(text))
         for file, render in target.appended_files:
             assert target.reporter
             _write(file, call_reporter(target.reporter, render, value), truncate=False)
@@ -241,6 +243,13 @@ def _print(text: str) -> None:
         # What is left in the buffer would fail once more at exit, and its code would replace the run's.
         _discard_stdout()
         raise UsageFault(f"the report cannot be written to stdout: {error.strerror}") from None
+
+
+def _escape_for_runner(text: str) -> str:
+    """Return a report for stdout: in a job of GitHub Actions, no line of SQL must become a command."""
+    if not os.environ.get("GITHUB_ACTIONS"):
+        return text
+    return "\n".join(map(escape_command, text.split("\n")))
 
 
 def _discard_stdout() -> None:

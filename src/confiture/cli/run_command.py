@@ -110,7 +110,7 @@ def _apply_gated(
             "the migrations changed during the rehearsal: nothing was applied", hint="run it again"
         )
     report = _apply(settings, plugins, progress, to)
-    return evolve(report, findings=rehearsal.findings, verdict=rehearsal.verdict)
+    return evolve(report, findings=rehearsal.findings, rules=rehearsal.rules, verdict=rehearsal.verdict)
 
 
 def _apply(

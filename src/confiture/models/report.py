@@ -309,6 +309,23 @@ class Finding:
 
 
 @frozen
+class RuleText:
+    """What a rule that has findings is about.
+
+    Attributes:
+        rule: Its id.
+        summary: One sentence.
+        description: What PostgreSQL does, why that hurts, and what to do instead.
+        help_uri: PostgreSQL's page about it.
+    """
+
+    rule: str
+    summary: str
+    description: str
+    help_uri: str
+
+
+@frozen
 class Verdict:
     """The gate's verdict on a report.
 
@@ -344,6 +361,7 @@ class Report:
         rehearsed_on: The version of the server that the rehearsal ran on; ``None`` for a run.
         error: The error that stopped the command outside any migration, else ``None``.
         verdict: The gate's verdict; ``None`` if the gate did not run.
+        rules: The rules that have findings.
     """
 
     mode: Mode
@@ -359,6 +377,7 @@ class Report:
     error: Fault | None = None
     notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
+    rules: tuple[RuleText, ...] = ()
 
 
 @frozen

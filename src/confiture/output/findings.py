@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from confiture.escape import escape_control, escape_lines
+from confiture.escape import escape_code_lines, escape_control
 from confiture.models.report import Finding, Report
 from confiture.output.format import (
     format_count,
@@ -75,7 +75,7 @@ def _render_finding(finding: Finding) -> list[str]:
         f"{style_quiet(f'[{escape_control(finding.rule)}]')}{measured}"
     ]
     if recipe := format_recipe(finding.recipe, finding.files):
-        lines += [style_quiet("  instead:"), *indent_lines(escape_lines(recipe), 4)]
+        lines += [style_quiet("  instead:"), *indent_lines(escape_code_lines(recipe), 4)]
     return lines
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from confiture.escape import escape_lines
+from confiture.escape import escape_code_lines
 from confiture.models.report import (
     Estimate,
     Finding,
@@ -85,8 +86,9 @@ def render(report: Report) -> str:
         .get_template("report.html.j2")
         .render(
             report=report,
+            title=_build_title(report),
             summary=render_summary(report),
-            good=report.outcome == "ok",
+            good=not report.exit_code,
             longest=find_longest_block(report),
             production=build_headline(report),
             verdict=report.verdict if report.migrations or report.findings else None,
@@ -96,6 +98,15 @@ def render(report: Report) -> str:
             findings=_sort_findings(report.findings),
         )
     )
+
+
+def _build_title(report: Report) -> str:
+    """Return the first words of the page: the summary, or why a rehearsal that succeeded fails the gate."""
+    if report.outcome != "ok" or not report.exit_code:
+        return render_summary(report)
+    failing = Counter(finding.severity for finding in report.findings if not finding.ignored)
+    counts = [format_count(failing[name], name) for name in ("error", "warning") if failing[name]]
+    return f"the gate failed: {' and '.join(counts)}" if counts else f"failed: exit code {report.exit_code}"
 
 
 def render_text(title: str, text: str) -> str:
@@ -159,7 +170,7 @@ def _escape_value(value: Any) -> Any:
     if value is None:
         return ""
     # Markup was built from values that were escaped here before; escaping it again would show the tags.
-    return value if hasattr(value, "__html__") else "\n".join(escape_lines(value))
+    return value if hasattr(value, "__html__") else "\n".join(escape_code_lines(value))
 
 
 def _format_recipe(finding: Finding) -> str:

@@ -63,7 +63,11 @@ def _build_cases(report: Report, context: RenderContext) -> Iterator[_TestCase]:
         yield _build_migration_case(migration, failed.get(format_label(migration)), context)
     named = {format_label(migration) for migration in report.migrations}
     rest = [notice for notice in notices if not (notice.kind == "failure" and notice.migration in named)]
-    yield from map(_build_notice_case, rest)
+    names = Counter(map(_name_notice, rest))
+    for notice in rest:
+        name = _name_notice(notice)
+        # Names must differ. A number would change when another statement is written above.
+        yield _build_notice_case(notice, f"{name} #{notice.fingerprint[:8]}" if names[name] > 1 else name)
     if report.exit_code and not any(notice.severity == "error" and not notice.ignored for notice in notices):
         # The gate can fail although no notice is an error (fail_on), which a green report would hide.
         yield _TestCase("gate", "confiture", "failure", "gate", f"the exit code is {report.exit_code}")
@@ -82,8 +86,12 @@ def _build_migration_case(
     return _TestCase(name, group, duration_ms=took_ms)
 
 
-def _build_notice_case(notice: Notice) -> _TestCase:
-    name = f"{notice.rule} {notice.place}".rstrip()
+def _name_notice(notice: Notice) -> str:
+    """Return the name of a case, without the line: a case keeps its history when lines move."""
+    return " ".join(part for part in (notice.rule, notice.file, notice.relation) if part)
+
+
+def _build_notice_case(notice: Notice, name: str) -> _TestCase:
     if notice.ignored or notice.severity != "error":
         why = "ignored" if notice.ignored else notice.severity
         message = f"{why}: {notice.message}"

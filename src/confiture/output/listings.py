@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from confiture.escape import escape_control, escape_lines
+from confiture.escape import escape_code_lines, escape_control, escape_lines
 from confiture.models.ledger import (
     Baseline,
     BaselineStep,
@@ -89,7 +89,7 @@ def _render_step_body(step: PlannedStep) -> list[str]:
 
 
 def _render_statement(sql: str) -> list[str]:
-    lines = escape_lines(sql.rstrip())
+    lines = escape_code_lines(sql.rstrip())
     return [*lines[:-1], f"{lines[-1]};"]
 
 

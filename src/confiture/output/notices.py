@@ -9,7 +9,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from confiture.escape import escape_control, escape_lines
+from confiture.escape import escape_code_lines, escape_control, escape_lines
 from confiture.models.report import Fault, Finding, MigrationReport, NotSeen, Report
 from confiture.output.recipe_text import format_recipe
 from confiture.output.reporters import RenderContext
@@ -102,7 +102,7 @@ def _build_finding(finding: Finding, migration: str, context: RenderContext) -> 
         _format_file(finding.file, context),
         finding.line,
         relation=_escape_optional(finding.relation),
-        recipe=_escape_lines(format_recipe(finding.recipe, finding.files)) or None,
+        recipe="\n".join(escape_code_lines(format_recipe(finding.recipe, finding.files))).strip() or None,
         basis=finding.basis,
         ignored=finding.ignored,
         fingerprint=escape_control(finding.fingerprint),

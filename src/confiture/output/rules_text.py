@@ -9,7 +9,7 @@ from typing import Any
 import click
 from attrs import asdict
 
-from confiture.escape import escape_control, escape_lines
+from confiture.escape import escape_code_lines, escape_control
 from confiture.models.report import RuleExplanation
 from confiture.output.format import align_columns, indent_lines, style_bad, style_notable, style_quiet
 from confiture.output.recipe_text import format_recipe
@@ -77,7 +77,7 @@ def _render_rule(rule: RuleExplanation) -> list[str]:
         ("instead", format_recipe(rule.recipe, rule.files)),
     ):
         if text:
-            lines += ["", f"{title}:", *indent_lines(escape_lines(text), 4)]
+            lines += ["", f"{title}:", *indent_lines(escape_code_lines(text), 4)]
     if rule.way:
         lines += ["", f"instead: {escape_control(rule.way)}"]
     if rule.differs:

@@ -8,7 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from confiture import __version__
-from confiture.models.report import Report
+from confiture.escape import escape_control
+from confiture.models.report import Report, RuleText
+from confiture.output.notice_texts import find_text
 from confiture.output.notices import Notice, collect_notices
 from confiture.output.reporters import RenderContext, Reporter
 
@@ -22,18 +24,42 @@ def render(report: Report, context: RenderContext) -> str:
     # GitHub code scanning refuses a document in which a result has no file.
     results = [notice for notice in notices if notice.file and notice.kind != "unseen"]
     rules = sorted({result.rule for result in results})
+    rest = [notice for notice in notices if notice not in results]
+    driver = {
+        "name": "confiture",
+        "version": __version__,
+        "rules": _build_rules(rules, report),
+        "notifications": _build_rules(sorted({notice.rule for notice in rest}), report),
+    }
     run = {
-        "tool": {"driver": {"name": "confiture", "version": __version__, "rules": _build_rules(rules)}},
+        "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": f"confiture/{report.mode}/"},
-        "invocations": [_build_invocation(report, [notice for notice in notices if notice not in results])],
+        "invocations": [_build_invocation(report, rest)],
         "results": [_build_result(result, rules) for result in results],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
-def _build_rules(names: Sequence[str]) -> list[dict[str, Any]]:
-    return [{"id": name, "shortDescription": {"text": name.replace("-", " ")}} for name in names]
+def _build_rules(names: Sequence[str], report: Report) -> list[dict[str, Any]]:
+    own = {escape_control(text.rule): text for text in report.rules}
+    return [_build_rule(name, own.get(name) or find_text(name)) for name in names]
+
+
+def _build_rule(name: str, text: RuleText | None) -> dict[str, Any]:
+    # Somebody built this report in Python, with findings of rules that it does not describe.
+    if text is None:
+        return {"id": name, "shortDescription": {"text": name.replace("-", " ")}}
+    summary, description = escape_control(text.summary), escape_control(text.description)
+    ignore = f'To suppress a finding, write above the statement: -- confiture: ignore {name} reason="…"'
+    help_text = description if find_text(name) else f"{description} {ignore}"
+    return {
+        "id": name,
+        "shortDescription": {"text": summary},
+        "fullDescription": {"text": f"{summary} {description}"},
+        "help": {"text": help_text},
+        "helpUri": text.help_uri,
+    }
 
 
 def _build_invocation(report: Report, rest: Sequence[Notice]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from attrs import evolve
 from confiture.config.settings import Settings
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
+from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import RuleSet, find_findings
 from confiture.rules.lint import parse_migration, show_path
 from confiture.rules.parse_tree import QualifiedName
@@ -97,6 +98,7 @@ def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -
             link_plan(migrations, lambda: read_schema_model(conn, settings.schema, works[0].version))
         refuse_unknown(migrations, rule_set.known)
         empty = () if conn.closed else find_empty_relations(conn, report)
-        return evolve(report, findings=find_findings(migrations, rule_set, empty=empty, strict=strict))
+        findings = find_findings(migrations, rule_set, empty=empty, strict=strict)
+        return evolve(report, findings=findings, rules=describe_rules(rule_set.rules, findings))
 
     return judge

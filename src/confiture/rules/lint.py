@@ -14,6 +14,7 @@ from confiture.migrations.folder import check_text, read_folder, read_text
 from confiture.migrations.version import parse_filename
 from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
+from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import FailOn, RuleSet, find_findings, has_failure, select_rules
 from confiture.rules.parallel import run_in_processes
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
@@ -138,6 +139,7 @@ def lint(
             MigrationReport(script.version, script.name, "pending", NOT_REHEARSED) for script in scripts
         ),
         findings=findings,
+        rules=describe_rules(rules, findings),
         plugins=tuple(plugin.use for plugin in plugins),
         notes=_make_notes(sorted(undecided)),
     )
