@@ -23,9 +23,10 @@ from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 
 from confiture.server import Server, open_temporary_server
+from tests.benchmarks.history import History
 from tests.benchmarks.proxy import CountingProxy
 
-FEW, MANY = 100, 1000
+FEW, MANY, HISTORY = 100, 1000, 350
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 CONFITURE = [sys.executable, "-m", "confiture"]
 PLAIN = """
@@ -38,6 +39,13 @@ with psycopg.connect(url, autocommit=True) as conn:
             for statement in filter(str.strip, file.read_text().split(";")):
                 conn.execute(statement)
             conn.execute("INSERT INTO history (version) VALUES (%s)", (file.name,))
+"""
+PLAIN_FILES = """
+import pathlib, psycopg, sys
+url, folder = sys.argv[1:]
+with psycopg.connect(url, autocommit=True) as conn:
+    for file in sorted(pathlib.Path(folder).iterdir()):
+        conn.execute(file.read_text().encode())
 """
 PLAIN_STATUS = """
 import psycopg, sys
@@ -73,6 +81,16 @@ def measure_cost(command: list[str], **environment: str) -> Cost:
     return Cost(wall_ms, cpu_s * 1000)
 
 
+def measure_peak_kib(command: list[str]) -> int:
+    """Run a process and return its peak memory, in KiB; a process between leaves out all earlier children."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, *command]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
 @frozen
 class Bench:
     """A server with fsync on, and a folder to work in."""
@@ -97,6 +115,11 @@ class Bench:
                 text = f"CREATE TABLE t{number} (id integer PRIMARY KEY, jam text);\nCREATE INDEX ON t{number} (jam);\n"
                 (folder / f"{number:05d}_t{number}.sql").write_text(text)
         return folder
+
+    def history(self) -> Path:
+        """Return a folder with the history of a product of some years."""
+        folder = self.folder / "history"
+        return folder if folder.exists() else History().write(folder, HISTORY)
 
 
 # Who applies a folder of migrations to a database: (bench, url, number) -> command.
@@ -277,14 +300,38 @@ def print_round_trip_figures(bench: Bench) -> None:
 
 def print_memory_figure(bench: Bench) -> None:
     """Print the peak memory of a run of 100 migrations."""
-    code = (
-        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
     with bench.database() as url:
-        command = [sys.executable, "-c", code, *build_confiture_command(bench, url, FEW)]
-        peak_kib = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        peak_kib = measure_peak_kib(build_confiture_command(bench, url, FEW))
     print(f"peak memory at {FEW} migrations: {peak_kib / 1024:.0f} MiB")
+
+
+def build_psql_commands(bench: Bench, url: str) -> list[str]:
+    """Return psql's command for the history's files, in one process; plain psycopg's where there is no psql."""
+    folder = bench.history()
+    if shutil.which("psql") is None:
+        return [sys.executable, "-c", PLAIN_FILES, url, str(folder)]
+    files = [argument for file in sorted(folder.iterdir()) for argument in ("-f", str(file))]
+    return ["psql", url, "-q", "-X", "-v", "ON_ERROR_STOP=1", *files]
+
+
+def print_rehearsal_figures(bench: Bench) -> None:
+    """Print what a rehearsal of a long history costs, against running its files without looking."""
+    ours, theirs, peaks_kib = [], [], []
+    for _ in range(ROUNDS):
+        with bench.database() as url:
+            theirs.append(measure_cost(build_psql_commands(bench, url)).wall_ms)
+        with bench.database() as url:
+            arguments = ["--url", url, "--migrations", str(bench.history()), "--output", "json", "--no-gate"]
+            command = [*CONFITURE, "dry-run", "-q", *arguments]
+            ours.append(measure_cost(command).wall_ms)
+        with bench.database() as url:
+            peaks_kib.append(measure_peak_kib([*CONFITURE, "dry-run", "-q", "--url", url, *arguments[2:]]))
+    ours_ms, theirs_ms = statistics.median(ours), statistics.median(theirs)
+    who = "psql -f" if shutil.which("psql") else "plain psycopg"
+    print(
+        f"\nrehearsal of a history of {HISTORY} files: {ours_ms / 1000:.1f} s, {who} of the same files"
+        f" {theirs_ms / 1000:.1f} s: x {ours_ms / theirs_ms:.2f} (goal: 2), peak memory {max(peaks_kib) / 1024:.0f} MiB"
+    )
 
 
 def main() -> None:
@@ -304,6 +351,7 @@ def main() -> None:
             print_help_figure()
             print_round_trip_figures(bench)
             print_memory_figure(bench)
+            print_rehearsal_figures(bench)
     finally:
         shutil.rmtree(folder)
 

@@ -7,26 +7,40 @@ So oids are resolved with this catalog.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Factory, define, field, frozen
+from psycopg import Connection
 
 from confiture.models.report import RelationKind
 from confiture.postgres.locks import KIND_BY_RELKIND
+from confiture.postgres.session import fetch_rows
 
 # The first oid that PostgreSQL gives to objects that users create (FirstNormalObjectId).
 FIRST_OID = 16384
 
 # No other session can wait for a temporary relation. Composite types ('c') have no rows.
-RELATIONS_SQL = f"""
+_LISTED = f"c.oid >= {FIRST_OID} AND c.relpersistence <> 't' AND c.relkind <> 'c'"
+_RELATIONS_SQL = f"""
     SELECT c.oid::bigint, n.nspname::text, c.relname::text,
         quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relfilenode::bigint,
         c.reltuples, c.relpages, i.indrelid::bigint, c.relispartition,
         c.relkind = 'm' AND c.relispopulated AND c.reltuples < 0
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_index i ON i.indexrelid = c.oid
-    WHERE c.oid >= {FIRST_OID} AND c.relpersistence <> 't' AND c.relkind <> 'c';
-    SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits
+    WHERE {_LISTED}
+"""
+_INHERITED_SQL = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits"
+RELATIONS_SQL = f"{_RELATIONS_SQL}; {_INHERITED_SQL}"
+# Numbers only, which tell what to read again: an update gives a row another place (ctid) or transaction
+# (xmin), but VACUUM, ANALYZE and CREATE INDEX write pages and rows into the row that is there.
+VERSIONS_SQL = f"""
+    SELECT
+        (SELECT string_agg(c.oid::bigint || ',' || c.xmin || c.ctid || c.relpages || ',' || c.reltuples, ';')
+            FROM pg_class c WHERE {_LISTED}),
+        (SELECT string_agg(oid::bigint || ',' || xmin || ctid, ';' ORDER BY oid) FROM pg_namespace),
+        (SELECT string_agg(xmin || ',' || ctid, ';') FROM pg_inherits)
 """
 # min_parallel_table_scan_size's default: 8 MB.
 _PARALLEL_PAGES = 1024
@@ -81,19 +95,26 @@ class Catalog:
 
     relations: dict[int, KnownRelation] = Factory(dict)
     parents: dict[int, tuple[int, ...]] = Factory(dict)
-    _oids_by_name: dict[tuple[str, str], int] = field(init=False)
 
-    @_oids_by_name.default
-    def _index_by_name(self) -> dict[tuple[str, str], int]:
+    @cached_property
+    def _oids_by_name(self) -> dict[tuple[str, str], int]:
         return {(relation.schema, relation.bare_name): oid for oid, relation in self.relations.items()}
 
     @classmethod
     def from_rows(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
         """Build a catalog from the two results of ``RELATIONS_SQL``."""
-        parents: dict[int, tuple[int, ...]] = {}
-        for child, parent in inherited:
-            parents[child] = (*parents.get(child, ()), parent)
+        parents = _collect_parents(inherited)
         return cls({row[0]: _build_relation(row) for row in relations}, parents)
+
+    def update(
+        self, gone: Iterable[int], changed: Iterable[tuple[Any, ...]], parents: dict[int, tuple[int, ...]]
+    ) -> Catalog:
+        """Return a catalog without the relations that are gone, and with these rows of ``_RELATIONS_SQL``."""
+        relations = dict(self.relations)
+        for oid in gone:
+            relations.pop(oid, None)
+        relations |= {row[0]: _build_relation(row) for row in changed}
+        return Catalog(relations, parents)
 
     def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
         """Return the relation that a name in SQL text refers to, or ``None``."""
@@ -129,6 +150,58 @@ class Catalog:
     def find_descendants(self, oid: int) -> frozenset[int]:
         """Return the children of a relation, and their descendants."""
         return frozenset(child for child in self.parents if oid in self.find_ancestors(child))
+
+
+@define
+class CatalogReader:
+    """Reads the catalog of one session, again and again: only relations that have changed since.
+
+    Attributes:
+        catalog: The catalog as last read.
+    """
+
+    catalog: Catalog = field(factory=Catalog)
+    _versions: frozenset[str] = frozenset()
+    _namespaces: str | None = None
+    _inherited: str | None = None
+
+    def read(
+        self, conn: Connection[Any], listed: str | None, namespaces: str | None, inherited: str | None
+    ) -> Catalog:
+        """Return the catalog as it is now; the texts are the answer to ``VERSIONS_SQL``."""
+        versions = frozenset(listed.split(";") if listed else ())
+        # A schema's new name is in the name of each of its relations.
+        known = self._versions if namespaces == self._namespaces else frozenset()
+        gone, changed = _parse_oids(self._versions - versions), _parse_oids(versions - known)
+        if gone or changed or inherited != self._inherited:
+            parents = self.catalog.parents
+            if inherited != self._inherited:
+                parents = _collect_parents(fetch_rows(conn, _INHERITED_SQL))
+            rows = fetch_rows(conn, _render_relations_sql(changed)) if changed else []
+            self.catalog = self.catalog.update(gone, rows, parents)
+        self._versions, self._namespaces, self._inherited = versions, namespaces, inherited
+        return self.catalog
+
+
+# A list of this many oids is slower to look up than reading all relations.
+_MOST_LISTED = 1000
+
+
+def _render_relations_sql(oids: set[int]) -> str:
+    if len(oids) > _MOST_LISTED:
+        return _RELATIONS_SQL
+    return f"{_RELATIONS_SQL} AND c.oid IN ({', '.join(map(str, sorted(oids)))})"
+
+
+def _parse_oids(versions: Iterable[str]) -> set[int]:
+    return {int(version.partition(",")[0]) for version in versions}
+
+
+def _collect_parents(inherited: Iterable[tuple[Any, ...]]) -> dict[int, tuple[int, ...]]:
+    parents: dict[int, tuple[int, ...]] = {}
+    for child, parent in inherited:
+        parents[child] = (*parents.get(child, ()), parent)
+    return parents
 
 
 def _build_relation(row: tuple[Any, ...]) -> KnownRelation:

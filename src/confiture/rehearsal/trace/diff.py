@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from attrs import define, evolve, field
 
-from confiture.models.lock_mode import LockMode
+from confiture.models.lock_mode import STRONG_MODES, LockMode
 from confiture.models.report import IndexBuild, NotSeen, Seen
 from confiture.rehearsal.trace.blocked_access import find_blocking
 from confiture.rehearsal.trace.catalog import Catalog
 from confiture.rehearsal.trace.scans import is_complete_scan, is_populated, is_truncate
-from confiture.rehearsal.trace.snapshot import HeldLock, NewIndex, ScanCounts, Snapshot
+from confiture.rehearsal.trace.snapshot import (
+    Fact,
+    HeldLock,
+    NewIndex,
+    ScanCounts,
+    SessionState,
+    Snapshot,
+)
 from confiture.rehearsal.trace.steps import AcquiredLock, StatementTrace
 
 
@@ -20,18 +27,16 @@ class MigrationTrace:
     """What one migration has done so far, step by step. A step is one statement or one hook.
 
     Attributes:
+        state: The snapshot that the next one is compared with, and the scan counters.
         catalog: The relations that existed before the migration.
-        last_snapshot: The snapshot that the next one is compared with.
-        scans: The scan counters of each relation, by oid, as last read.
         steps: What the statements and hooks did, in order.
         end_ms: When the migration ended, on the tracer's clock, in milliseconds.
         not_seen: What could not be observed, and why.
         held_before: Locks that the transaction held before the migration.
     """
 
-    catalog: Catalog = field(factory=Catalog)
-    last_snapshot: Snapshot = field(factory=Snapshot)
-    scans: dict[int, ScanCounts] = field(factory=dict)
+    state: SessionState = field(factory=SessionState)
+    catalog: Catalog = field(init=False)
     steps: list[StatementTrace] = field(factory=list)
     end_ms: float = 0.0
     not_seen: list[NotSeen] = field(factory=list)
@@ -39,21 +44,22 @@ class MigrationTrace:
     _acquired: dict[HeldLock, AcquiredLock] = field(factory=dict)
     _files: dict[int, set[int]] = field(factory=dict)
     _filled: set[int] = field(factory=set)
-    _asked_about: set[int] = field(init=False)
+    _asked_about: set[int] = field(factory=set)
+    _unknown: set[int] = field(factory=set)
+
+    @catalog.default
+    def _get_catalog(self) -> Catalog:
+        return self.state.catalog
 
     @held_before.default
-    def _copy_held(self) -> frozenset[HeldLock]:
-        return self.last_snapshot.held
-
-    @_asked_about.default
-    def _copy_locked(self) -> set[int]:
-        return set(self.last_snapshot.locked)
+    def _get_held(self) -> frozenset[HeldLock]:
+        return self.state.held
 
     # Comparing snapshots.
 
-    def take_unknown(self, snapshot: Snapshot) -> frozenset[int]:
-        """Return the new relations of a snapshot, each only once per migration."""
-        new = snapshot.locked - self._asked_about - self.catalog.relations.keys()
+    def take_unknown(self) -> set[int]:
+        """Return the relations that were new since the last call, each only once per migration."""
+        new, self._unknown = self._unknown - self._asked_about, set()
         self._asked_about |= new
         return new
 
@@ -61,8 +67,14 @@ class MigrationTrace:
         self, step: StatementTrace, snapshot: Snapshot, sql: str | None, since_ms: float, until_ms: float
     ) -> None:
         """Add to a step what has changed since the last snapshot. The times are the step's begin and end."""
-        self._compare_locks(step, snapshot.held, since_ms, until_ms)
-        read, files = self._compare_scans(snapshot), self._find_new_files(snapshot)
+        last = self.state.snapshot
+        # A snapshot that an event trigger took has neither: keep the last ones for the next comparison.
+        if snapshot.wal_bytes is None:
+            snapshot = evolve(snapshot, wal_bytes=last.wal_bytes, search_path=last.search_path)
+        change = self.state.take(snapshot)
+        self._unknown.update(fact.oid for fact in change.new if fact.oid not in self.catalog.relations)
+        self._compare_locks(step, change.taken, change.released, since_ms, until_ms)
+        read, files = self._compare_scans(change.new), self._find_new_files(change.new)
         emptied = {oid for oid in files if is_truncate(self.catalog.relations[oid], read.get(oid), sql)}
         scanned = {
             self.catalog.find_table(oid)
@@ -81,17 +93,8 @@ class MigrationTrace:
         unread = {oid for oid in read if self._was_read_empty(oid, read[oid])} - scanned - emptied
         step.empty_scans |= dict.fromkeys(self.catalog.list_names(unread))
         self._note_long_blocks(step, (scanned | rewritten | rebuilt | unread) - emptied)
-        if snapshot.wal_bytes is not None and self.last_snapshot.wal_bytes is not None:
-            step.wal_bytes = (step.wal_bytes or 0) + snapshot.wal_bytes - self.last_snapshot.wal_bytes
-        # A snapshot that an event trigger took has neither: keep the last ones for the next comparison.
-        inner = snapshot.wal_bytes is None
-        self.last_snapshot = (
-            evolve(
-                snapshot, wal_bytes=self.last_snapshot.wal_bytes, search_path=self.last_snapshot.search_path
-            )
-            if inner
-            else snapshot
-        )
+        if snapshot.wal_bytes is not None and last.wal_bytes is not None:
+            step.wal_bytes = (step.wal_bytes or 0) + snapshot.wal_bytes - last.wal_bytes
 
     def note_built(self, step: StatementTrace, new: Mapping[int, NewIndex]) -> None:
         """Add the indexes that a step has built on relations that existed before."""
@@ -132,7 +135,7 @@ class MigrationTrace:
         seen = {(acquired.relation.oid, acquired.mode) for acquired in step.acquired}
         for oid, mode in sorted(locks):
             known = self.catalog.relations.get(oid)
-            if known and (oid, mode) not in seen and (oid, mode) not in self.last_snapshot.held:
+            if known and (oid, mode) not in seen and (oid, mode) not in self.state.held:
                 step.acquired.append(AcquiredLock(known, mode, "sampled", since_ms, until_ms))
 
     def note_unseen(self, unseen: Iterable[NotSeen]) -> None:
@@ -144,7 +147,7 @@ class MigrationTrace:
         """Return a name from SQL text with its schema, if the relation existed before."""
         if name is None:
             return None
-        path, known = self.last_snapshot.search_path, self.catalog.relations.values()
+        path, known = self.state.snapshot.search_path, self.catalog.relations.values()
         in_path = (relation.name for schema in path for relation in known if relation.schema == schema)
         return next((qualified for qualified in in_path if qualified.endswith(f".{name}")), name)
 
@@ -157,7 +160,8 @@ class MigrationTrace:
     def end(self, held: frozenset[HeldLock], at_ms: float) -> None:
         """Compare with the locks just before the end: deferred triggers have taken locks too."""
         step = StatementTrace()
-        self._compare_locks(step, held, at_ms, at_ms)
+        before = self.state.held
+        self._compare_locks(step, held - before, before - held, at_ms, at_ms)
         if step.acquired:
             self.steps.append(step)
         self.end_ms = at_ms
@@ -173,12 +177,17 @@ class MigrationTrace:
             step.acquired.append(acquired)
 
     def _compare_locks(
-        self, step: StatementTrace, held: frozenset[HeldLock], since_ms: float, until_ms: float
+        self,
+        step: StatementTrace,
+        taken: frozenset[HeldLock],
+        released: frozenset[HeldLock],
+        since_ms: float,
+        until_ms: float,
     ) -> None:
-        for oid, mode in self.last_snapshot.held - held:
-            if released := self._acquired.pop((oid, mode), None):
-                released.until_ms = until_ms
-        for oid, mode in sorted(held - self.last_snapshot.held, key=lambda lock: LockMode[lock[1]]):
+        for oid, mode in released:
+            if acquired := self._acquired.pop((oid, mode), None):
+                acquired.until_ms = until_ms
+        for oid, mode in sorted(taken, key=lambda lock: LockMode[lock[1]]):
             # Else an earlier migration holds this mode, or a stronger one, already.
             stronger = LockMode[mode] > _find_strongest(self.held_before, oid)
             self.note_lock(step, oid, mode, "measured" if stronger else "held-before", since_ms)
@@ -202,24 +211,24 @@ class MigrationTrace:
 
     # Scans and files.
 
-    def _compare_scans(self, snapshot: Snapshot) -> dict[int, ScanCounts]:
+    def _compare_scans(self, facts: Iterable[Fact]) -> dict[int, ScanCounts]:
         """Return the scans since the last snapshot, of relations that existed before."""
         read = {}
-        for oid, scans in snapshot.scans.items():
-            before = self.scans.get(oid, ScanCounts())
+        for oid, scans in {fact.oid: fact.scans for fact in facts}.items():
+            before = self.state.scans.get(oid, ScanCounts())
             if scans.times > before.times and oid in self.catalog.relations:
                 read[oid] = ScanCounts(scans.times - before.times, scans.tuples - before.tuples)
                 if read[oid].tuples:
                     # An earlier migration of the plan may have filled it: PostgreSQL's estimates do not
                     # know that yet.
                     self._filled.add(oid)
-            self.scans[oid] = scans
+            self.state.scans[oid] = scans
         return read
 
-    def _find_new_files(self, snapshot: Snapshot) -> set[int]:
+    def _find_new_files(self, facts: Iterable[Fact]) -> set[int]:
         """Return the relations that have a new file; a rollback to an old file does not count."""
         new = set()
-        for oid, filenode in snapshot.filenodes.items() - self.last_snapshot.filenodes.items():
+        for oid, filenode in {(fact.oid, fact.filenode) for fact in facts}:
             known = self.catalog.relations.get(oid)
             if known is None or not filenode or not known.filenode or known.kind == "toast":
                 continue
@@ -243,5 +252,5 @@ class MigrationTrace:
         return tables
 
 
-def _find_strongest(held: Iterable[HeldLock], oid: int) -> int:
-    return max((LockMode[mode] for number, mode in held if number == oid), default=0)
+def _find_strongest(held: Container[HeldLock], oid: int) -> int:
+    return max((LockMode[mode] for mode in STRONG_MODES if (oid, mode) in held), default=0)

@@ -19,7 +19,7 @@ from psycopg.errors import Diagnostic
 
 from confiture.postgres.server_messages import TRACER_PREFIX
 from confiture.postgres.session import quote_literal, send
-from confiture.rehearsal.trace.snapshot import FACT_COLUMNS, OWN_LOCKS_SQL, Snapshot
+from confiture.rehearsal.trace.snapshot import FACTS_SQL, Snapshot
 
 _EVENTS = ("ddl_command_start", "ddl_command_end", "table_rewrite")
 
@@ -101,7 +101,6 @@ class EventTriggerTracer:
 
     def _render_sql(self) -> str:
         name = f"pg_temp.{self._token}"
-        facts = " || ',' || ".join(f"coalesce(({column})::text, '')" for column in FACT_COLUMNS)
         rewrite = (
             "pg_catalog.pg_event_trigger_table_rewrite_oid() || ',' || "
             "pg_catalog.pg_event_trigger_table_rewrite_reason()"
@@ -111,7 +110,7 @@ class EventTriggerTracer:
             DECLARE facts text; rewrite text := '';
             BEGIN
                 IF tg_event = 'table_rewrite' THEN rewrite := {rewrite}; END IF;
-                SELECT string_agg({facts}, ';') INTO facts {OWN_LOCKS_SQL};
+                facts := ({FACTS_SQL});
                 RAISE INFO USING MESSAGE =
                     concat_ws(' ', {quote_literal(self._token)}, '/', tg_event, '/', rewrite, '/', facts);
             END
@@ -135,9 +134,4 @@ class EventTriggerTracer:
         if rewrite:
             oid, reasons = map(int, rewrite.split(","))
             self.reasons[oid] = ", ".join(text for bit, text in _REASONS.items() if reasons & bit)
-        self.snapshots.append(Snapshot.from_rows(map(_parse_row, filter(None, facts.split(";")))))
-
-
-def _parse_row(text: str) -> tuple[Any, ...]:
-    oid, mode, filenode, times, tuples = text.split(",")
-    return int(oid), mode, int(filenode) if filenode else None, int(times), int(tuples)
+        self.snapshots.append(Snapshot.parse(facts))

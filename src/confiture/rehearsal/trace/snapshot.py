@@ -6,32 +6,37 @@ The queries take no lock on a user's relation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 from psycopg import Connection
 
 from confiture.models.lock_mode import STRONG_MODES
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.catalog import FIRST_OID, RELATIONS_SQL, Catalog
+from confiture.rehearsal.trace.catalog import FIRST_OID, VERSIONS_SQL, Catalog, CatalogReader
 
 # For every relation that is locked in any mode: a scan holds at least AccessShare until the transaction
 # ends. No join with pg_class: it would lose dropped relations, whose scans are still counted and whose
 # filenode is NULL, and takes three times as long with thousands of locks.
-FACT_COLUMNS = (
-    "relation::bigint",
-    "mode",
-    "pg_relation_filenode(relation)::bigint",
-    "pg_stat_get_xact_numscans(relation)",
-    "pg_stat_get_xact_tuples_returned(relation)",
+_FACT = " || ',' || ".join(
+    (
+        "relation::bigint",
+        "mode",
+        "coalesce(pg_relation_filenode(relation)::bigint, 0)",
+        "pg_stat_get_xact_numscans(relation)",
+        "pg_stat_get_xact_tuples_returned(relation)",
+    )
 )
-OWN_LOCKS_SQL = f"""
+# One text, not rows: a long plan holds thousands of locks, and a statement changes few of them. The rest are
+# compared as strings, and never become objects.
+FACTS_SQL = f"""
+    SELECT string_agg({_FACT}, ';')
     FROM pg_locks WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid()
         AND relation >= {FIRST_OID}
 """
 SNAPSHOT_SQL = f"""
-    SELECT {", ".join(FACT_COLUMNS)} {OWN_LOCKS_SQL};
+    {FACTS_SQL};
     SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, current_schemas(false)
 """
 
@@ -53,59 +58,127 @@ class ScanCounts:
 
 
 @frozen
+class Fact:
+    """One lock, and what is known of its relation.
+
+    Attributes:
+        oid: The relation's oid.
+        mode: The mode of the lock.
+        filenode: The relation's file; 0 if it was dropped or has none.
+        scans: Its scan counters.
+    """
+
+    oid: int
+    mode: str
+    filenode: int
+    scans: ScanCounts
+
+    @classmethod
+    def parse(cls, text: str) -> Fact:
+        """Build a fact from its text in a snapshot."""
+        oid, mode, filenode, times, tuples = text.split(",")
+        return cls(int(oid), mode, int(filenode), ScanCounts(int(times), int(tuples)))
+
+
+@frozen
 class Snapshot:
     """What a session held and had scanned at one moment.
 
     Attributes:
-        held: Pairs of relation oid and strong lock mode.
-        locked: The oids of all relations that are locked in any mode.
-        filenodes: The file of each locked relation; ``None`` if it was dropped or has no file.
-        scans: The scan counters of each locked relation that was scanned.
-        search_path: The schemas that names are resolved in.
+        facts: A text for each lock that it held.
         wal_bytes: The position of the cluster's write-ahead log, in bytes; ``None`` inside a statement.
+        search_path: The schemas that names are resolved in.
     """
 
-    held: frozenset[HeldLock] = frozenset()
-    locked: frozenset[int] = frozenset()
-    filenodes: Mapping[int, int | None] = field(factory=dict)
-    scans: Mapping[int, ScanCounts] = field(factory=dict)
+    facts: frozenset[str] = frozenset()
     wal_bytes: int | None = None
     search_path: tuple[str, ...] = ()
 
     @classmethod
-    def from_rows(
-        cls, rows: Iterable[tuple[Any, ...]], wal: int | None = None, search_path: Iterable[str] = ()
-    ) -> Snapshot:
-        """Build a snapshot from rows of ``FACT_COLUMNS``."""
-        held: set[HeldLock] = set()
-        filenodes: dict[int, int | None] = {}
-        scans: dict[int, ScanCounts] = {}
-        for oid, mode, filenode, times, tuples in rows:
-            filenodes[oid] = filenode
-            if mode in STRONG_MODES:
-                held.add((oid, mode))
-            if times:
-                scans[oid] = ScanCounts(times, tuples)
-        return cls(frozenset(held), frozenset(filenodes), filenodes, scans, wal, tuple(search_path))
+    def parse(cls, text: str | None, wal: int | None = None, search_path: Iterable[str] = ()) -> Snapshot:
+        """Build a snapshot from the text that ``FACTS_SQL`` returns."""
+        return cls(split_facts(text), wal, tuple(search_path))
+
+
+def split_facts(text: str | None) -> frozenset[str]:
+    """Return the facts in a text that the server has put together."""
+    return frozenset(text.split(";")) if text else frozenset()
 
 
 def parse_snapshot(results: Sequence[list[tuple[Any, ...]]]) -> Snapshot:
     """Build a snapshot from the two results of ``SNAPSHOT_SQL``."""
-    rows, ((wal, search_path),) = results
-    return Snapshot.from_rows(rows, wal, search_path)
+    ((text,),), ((wal, search_path),) = results
+    return Snapshot.parse(text, wal, search_path)
 
 
-def take_first_snapshot(conn: Connection[Any]) -> tuple[Snapshot, dict[int, ScanCounts], Catalog]:
-    """Return the snapshot, the scan counters and the catalog from before a migration, in one message."""
-    held, wal, scanned, *catalog = send(conn, f"{SNAPSHOT_SQL}; {_SCANNED_SQL}; {RELATIONS_SQL}")
-    scans = {oid: ScanCounts(times, tuples) for oid, times, tuples in scanned}
-    return parse_snapshot((held, wal)), scans, Catalog.from_rows(*catalog)
+@frozen
+class SnapshotChange:
+    """What differs between two snapshots.
+
+    Attributes:
+        new: Facts that only the later one has.
+        taken: Strong locks that only the later one has.
+        released: Strong locks that only the earlier one has.
+    """
+
+    new: tuple[Fact, ...]
+    taken: frozenset[HeldLock]
+    released: frozenset[HeldLock]
+
+
+@define
+class SessionState:
+    """The last snapshot of a session. It outlives a migration, so that the next one reads only what changed.
+
+    Attributes:
+        snapshot: The last snapshot.
+        held: The locks in it that are in Share or a stronger mode.
+        scans: The scan counters of each relation, by oid, as last read.
+        catalog: The relations that existed when the current migration began.
+    """
+
+    snapshot: Snapshot = field(factory=Snapshot)
+    held: frozenset[HeldLock] = frozenset()
+    scans: dict[int, ScanCounts] = field(factory=dict)
+    _catalogs: CatalogReader = field(factory=CatalogReader)
+    _scanned: frozenset[str] = frozenset()
+
+    @property
+    def catalog(self) -> Catalog:
+        """The relations that existed when the current migration began."""
+        return self._catalogs.catalog
+
+    def begin(self, conn: Connection[Any]) -> None:
+        """Read the state before a migration."""
+        *facts, ((scanned,),), (versions,) = send(conn, f"{SNAPSHOT_SQL}; {_SCANNED_SQL}; {VERSIONS_SQL}")
+        self.take(parse_snapshot(facts))
+        now = split_facts(scanned)
+        for text in now - self._scanned:
+            oid, times, tuples = map(int, text.split(","))
+            self.scans[oid] = ScanCounts(times, tuples)
+        self._scanned = now
+        self._catalogs.read(conn, *versions)
+
+    def take(self, snapshot: Snapshot) -> SnapshotChange:
+        """Make this the last snapshot, and return how it differs from the one before."""
+        new = tuple(map(Fact.parse, snapshot.facts - self.snapshot.facts))
+        gone = map(Fact.parse, self.snapshot.facts - snapshot.facts)
+        after, before = _select_strong(new), _select_strong(gone)
+        if before != after:
+            self.held = (self.held - before) | after
+        self.snapshot = snapshot
+        return SnapshotChange(new, after - before, before - after)
+
+
+def _select_strong(facts: Iterable[Fact]) -> frozenset[HeldLock]:
+    return frozenset((fact.oid, fact.mode) for fact in facts if fact.mode in STRONG_MODES)
 
 
 # A session does not send its counters to the shared statistics after every transaction. So scans of its
 # earlier transactions may still be counted, also of relations that are not locked any more.
 _SCANNED_SQL = f"""
-    SELECT oid::bigint, pg_stat_get_xact_numscans(oid), pg_stat_get_xact_tuples_returned(oid) FROM pg_class
+    SELECT string_agg(oid::bigint || ',' || pg_stat_get_xact_numscans(oid)
+        || ',' || pg_stat_get_xact_tuples_returned(oid), ';') FROM pg_class
     WHERE oid >= {FIRST_OID} AND relkind IN ('r', 'm', 'i') AND pg_stat_get_xact_numscans(oid) > 0
 """
 

@@ -35,11 +35,11 @@ from confiture.rehearsal.trace.functions import (
 from confiture.rehearsal.trace.outward_watch import OutwardWatch
 from confiture.rehearsal.trace.snapshot import (
     SNAPSHOT_SQL,
+    SessionState,
     Snapshot,
     measure_bytes,
     parse_snapshot,
     read_new_indexes,
-    take_first_snapshot,
 )
 from confiture.rehearsal.trace.steps import StatementTrace
 from confiture.rehearsal.trace.trace_report import add_trace
@@ -70,6 +70,7 @@ class Tracer:
     _hook_steps: list[StatementTrace] = field(factory=list)
     _hook_snapshots: list[Snapshot] = field(factory=list)
     _event_triggers: EventTriggerTracer = field(init=False)
+    _state: SessionState = field(factory=SessionState)
     _paused_ms: float = 0.0
     _inner_bodies: tuple[ReachedBody, ...] = ()
     _function_names: frozenset[str] | None = None
@@ -118,8 +119,8 @@ class Tracer:
             # The session is reset between migrations: DISCARD TEMP drops the triggers' function, and them.
             self._event_triggers.mark_removed()
             self._function_names = None
-            first, scans, catalog = take_first_snapshot(self.conn)
-            self.migration_trace = MigrationTrace(catalog, first, scans)
+            self._state.begin(self.conn)
+            self.migration_trace = MigrationTrace(self._state)
             if hooks:
                 self._event_triggers.install()
 
@@ -133,7 +134,7 @@ class Tracer:
             may_run_functions = classify_statement(sql).may_run_functions
             self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
             trace = self.migration_trace
-            self.outward.check(sql, self._inner_bodies, trace.catalog, trace.last_snapshot.search_path)
+            self.outward.check(sql, self._inner_bodies, trace.catalog, trace.state.snapshot.search_path)
             if may_run_functions:
                 self._prepare_inner(sql, self._inner_bodies)
             if self.auto_explain and classify_statement(sql).changes_rows:
@@ -232,8 +233,7 @@ class Tracer:
             trace.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
         trace.note_rewrite_reasons(step, self._event_triggers.take_reasons())
         with self._pause_clock():
-            new = frozenset().union(*map(trace.take_unknown, snapshots))
-            trace.note_built(step, read_new_indexes(self.conn, new))
+            trace.note_built(step, read_new_indexes(self.conn, trace.take_unknown()))
             step.rewritten_bytes = measure_bytes(self.conn, step.rewritten)
         return step
 
@@ -247,7 +247,7 @@ class Tracer:
             return
         with self._pause_clock():
             for text in collect_texts(sql, self._inner_bodies):
-                path = trace.last_snapshot.search_path
+                path = trace.state.snapshot.search_path
                 held = find_held_before(text, trace.catalog, trace.held_before, path) if text else ()
                 trace.note_held_before(step, held, since_ms)
                 if text or self._may_have_run_ddl():

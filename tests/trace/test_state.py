@@ -1,0 +1,91 @@
+"""A rehearsal reads only what has changed since the migration before, and misses nothing by that."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from confiture.postgres.session import send
+from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
+from confiture.rehearsal.trace.snapshot import SessionState
+
+_CHANGES = (
+    "CREATE TABLE jam (id int PRIMARY KEY, fruit text)",
+    "INSERT INTO jam SELECT n, 'plum' FROM generate_series(1, 500) n",
+    "ANALYZE jam",
+    "CREATE INDEX ON jam (fruit)",
+    "ALTER TABLE jam RENAME TO jams",
+    "ALTER TABLE jams ALTER COLUMN fruit TYPE varchar(9)",
+    "TRUNCATE jams",
+    "CREATE SCHEMA cellar; ALTER TABLE jams SET SCHEMA cellar",
+    "ALTER SCHEMA cellar RENAME TO attic",
+    "CREATE MATERIALIZED VIEW m AS SELECT 1 AS one WITH NO DATA",
+    "REFRESH MATERIALIZED VIEW m",
+    "CREATE TABLE p (d int) PARTITION BY RANGE (d); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (9)",
+    "ALTER TABLE p DETACH PARTITION p1",
+    "SAVEPOINT s; DROP TABLE p1; ROLLBACK TO s; ALTER TABLE p1 RENAME TO q1",
+    "DROP TABLE attic.jams",
+)
+
+
+def test_a_catalog_that_is_read_again_after_each_change_is_the_whole_catalog(
+    database: psycopg.Connection,
+) -> None:
+    """Renames, new files, statistics written in place, schemas, partitions and undone changes are noticed."""
+    state = SessionState()
+
+    with database.transaction():
+        for change in _CHANGES:
+            database.execute(change.encode())
+            state.begin(database)
+
+            whole = Catalog.from_rows(*send(database, RELATIONS_SQL))
+            assert state.catalog == whole, change
+
+
+def test_the_locks_that_are_kept_are_the_locks_that_are_held(database: psycopg.Connection) -> None:
+    """Also after a savepoint was rolled back, which releases locks."""
+    state = SessionState()
+    database.execute("CREATE TABLE jam (id int); CREATE TABLE tea (id int)")
+
+    with database.transaction():
+        state.begin(database)
+        assert not state.held
+
+        database.execute("LOCK TABLE jam IN SHARE MODE; SAVEPOINT s; LOCK TABLE tea")
+        state.begin(database)
+        assert {mode for _, mode in state.held} == {"ShareLock", "AccessExclusiveLock"}
+
+        database.execute("ROLLBACK TO s; LOCK TABLE jam")
+        state.begin(database)
+        assert {mode for _, mode in state.held} == {"ShareLock", "AccessExclusiveLock"}
+        assert len({oid for oid, _ in state.held}) == 1
+
+
+@pytest.mark.slow
+def test_what_a_snapshot_makes_objects_of_does_not_grow_with_what_exists(
+    database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 300 locked tables, a statement on one of them costs a handful of facts."""
+    from confiture.rehearsal.trace import snapshot
+
+    state = SessionState()
+    parsed: list[str] = []
+    original = snapshot.Fact.parse
+
+    def count(text: str) -> snapshot.Fact:
+        parsed.append(text)
+        return original(text)
+
+    monkeypatch.setattr(snapshot.Fact, "parse", count)
+
+    with database.transaction():
+        database.execute(
+            "".join(f"CREATE TABLE t{number} (id int PRIMARY KEY);" for number in range(300)).encode()
+        )
+        state.begin(database)
+        parsed.clear()
+        database.execute("ALTER TABLE t7 ADD COLUMN jam text")
+        state.begin(database)
+
+    assert 0 < len(parsed) < 20
