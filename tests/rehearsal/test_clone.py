@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql as compose
+from psycopg.conninfo import conninfo_to_dict
 
 from confiture.api import operations
 from confiture.config.settings import Settings
@@ -354,6 +356,29 @@ def test_a_signal_drops_the_clone(project, maintenance, number, code):
     returned = killed_mid_way(project, maintenance, number)
 
     assert returned == code
+    assert clones(maintenance) == []
+
+
+def keep_busy(conn: psycopg.Connection) -> None:
+    conn.pgconn.send_query(b"SELECT pg_sleep(600)")
+
+
+def lose(conn: psycopg.Connection) -> None:
+    with socket.socket(fileno=os.dup(conn.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("spoil", [keep_busy, lose, psycopg.Connection.close])
+def test_a_clone_is_dropped_although_the_session_that_made_it_cannot(project, sql, maintenance, spoil):
+    """As a signal may leave it: in the middle of a statement, or gone."""
+    sql("CREATE TABLE jam (fruit text)")
+    source = str(conninfo_to_dict(project.url)["dbname"])
+
+    with clone.clone_database(project.settings(), source) as made:
+        there = clones(maintenance)
+        spoil(made.maintenance_conn)
+
+    assert there == [made.name]
     assert clones(maintenance) == []
 
 

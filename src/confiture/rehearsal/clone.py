@@ -21,6 +21,7 @@ import psycopg
 from attrs import evolve, field, frozen
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault, LockFault, RightsFault, UserFault
@@ -36,6 +37,7 @@ _PREFIX = "confiture_clone_"
 _NAME = re.compile(rf"{_PREFIX}(?P<pid>\d+)_(?P<started>\d+)_[0-9a-f]{{8}}")
 _COMMENT = re.compile(r"clone of a database, made by confiture: (?P<name>\S+) (?P<oid>\d+)\b")
 _ALONE_TIMEOUT_S = 2.0
+_END_TIMEOUT_S = 5.0
 _POLL_S = 0.02
 _MOST_LISTED = 5
 
@@ -234,13 +236,30 @@ def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -
 
 
 def _drop(settings: Settings, conn: Connection[Any], source: str, name: str) -> None:
-    """Drop the clone, on a new connection if ours is lost. If that fails, the next rehearsal drops it."""
-    with contextlib.suppress(psycopg.Error, UserFault):
-        if not conn.closed and not conn.broken:
+    """Drop the clone, on a new connection if ours cannot. If that fails, the next rehearsal drops it."""
+    # After a signal in the middle of CREATE DATABASE the connection may be lost, or busy with it for ever.
+    if conn.info.transaction_status == TransactionStatus.IDLE:
+        with contextlib.suppress(psycopg.Error):
             drop_clone(conn, name)
             return
-        with connect_for_maintenance(settings, source) as again:
-            drop_clone(again, name)
+    conn.close()
+    with (
+        contextlib.suppress(psycopg.Error, UserFault),
+        contextlib.closing(connect_for_maintenance(settings, source)) as again,
+    ):
+        _end_session(again, name)
+        drop_clone(again, name)
+
+
+def _end_session(conn: Connection[Any], name: str) -> None:
+    """End the session that makes a clone: nobody else can drop it before it is made or given up."""
+    send(
+        conn,
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {_render_session_condition(name)}",
+    )
+    deadline = time.monotonic() + _END_TIMEOUT_S
+    while _is_session_alive(conn, name) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
 
 
 def drop_clone(conn: Connection[Any], name: str) -> None:
@@ -290,15 +309,16 @@ def is_marked(name: str, oid: int, limit: int, comment: str | None) -> bool:
 
 
 def _is_session_alive(conn: Connection[Any], name: str) -> bool:
+    return bool(fetch_rows(conn, f"SELECT 1 FROM pg_stat_activity WHERE {_render_session_condition(name)}"))
+
+
+def _render_session_condition(name: str) -> str:
     session = _NAME.fullmatch(name)
     assert session is not None
     # pg_stat_activity hides backend_start of other roles' sessions: then assume that the session lives.
-    return bool(
-        fetch_rows(
-            conn,
-            f"SELECT 1 FROM pg_stat_activity WHERE pid = {session['pid']} AND coalesce("
-            f"(extract(epoch FROM backend_start) * 1000000)::bigint = {session['started']}, true)",
-        )
+    return (
+        f"pid = {session['pid']} AND coalesce("
+        f"(extract(epoch FROM backend_start) * 1000000)::bigint = {session['started']}, true)"
     )
 
 
