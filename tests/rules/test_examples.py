@@ -45,7 +45,8 @@ ENDS_THE_SAME = [name for name in WITH_RECIPE if not example_of(RULES[name]).dif
 
 @pytest.mark.parametrize("name", STATIC)
 def test_lint_warns_of_the_example(name, files):
-    write(files, render_dangerous(example_of(RULES[name])))
+    example = example_of(RULES[name])
+    write(files, example.schema, render_dangerous(example))
 
     report = linted(files)
 

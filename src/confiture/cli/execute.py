@@ -123,6 +123,7 @@ def rehearse_pending(
     from confiture.api.operations import run
 
     scope = choose_scope(settings, gate_options)
+    arguments = rehearsal_options.run_arguments
     try:
         report = run(
             settings,
@@ -131,8 +132,14 @@ def rehearse_pending(
             dry_run=True,
             on_progress=progress,
             watcher=progress,
-            judge=build_rules_judge(settings, plugins, strict=gate_options.strict),
-            **rehearsal_options.run_arguments,
+            judge=build_rules_judge(
+                settings,
+                plugins,
+                strict=gate_options.strict,
+                scope=scope,
+                production=arguments.get("production"),
+            ),
+            **arguments,
         )
     except SourceFault:
         if not gate_options.allow_empty:

@@ -16,6 +16,7 @@ from confiture.models.report import Report
 
 if TYPE_CHECKING:
     from confiture.api.execution import Judge
+    from confiture.estimate.rehearse_sizes import Production
     from confiture.gate.accepted import AcceptedFinding
     from confiture.gate.scope import Scope
     from confiture.plugins.load import LoadedPlugin
@@ -71,8 +72,17 @@ add_gate_flags = collect_options(GateOptions, "gate_options", NO_GATE, SINCE, ST
 """Add the flags to a command, which gets them as one value, ``gate_options``."""
 
 
-def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, strict: bool) -> Judge:
+def build_rules_judge(
+    settings: Settings,
+    plugins: tuple[LoadedPlugin, ...],
+    *,
+    strict: bool,
+    scope: Scope | None = None,
+    production: Production | None = None,
+) -> Judge:
     """Return the function that adds the findings of the rules to a rehearsal's report.
+
+    A table that no migration of ``scope`` creates counts as filled, unless ``production`` says otherwise.
 
     Raises:
         ConfitureError: A plugin's rules cannot be loaded, or a severity is set for an unknown rule.
@@ -82,8 +92,15 @@ def build_rules_judge(settings: Settings, plugins: tuple[LoadedPlugin, ...], *, 
     from confiture.rules.registry import collect_rules, read_severities
 
     rules = collect_rules(plugins)
+    relations = production.statistics.relations if production else ()
     return make_judge(
-        settings, select_rules(rules, read_severities(settings.gate.severity, rules)), strict=strict
+        settings,
+        select_rules(rules, read_severities(settings.gate.severity, rules)),
+        strict=strict,
+        scope=scope,
+        empty_in_production=frozenset(
+            name for name in relations if production and production.statistics.count_rows(name) == 0
+        ),
     )
 
 
@@ -98,7 +115,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
     after = settings.gate.judge_after
     if gate_options.since is None:
         return Scope(after)
-    from confiture.gate.changed_files import list_changed_files
+    from confiture.gate.changed_files import list_base_files, list_changed_files
     from confiture.migrations.version import parse_filename, parse_version
     from confiture.rules.lint import show_path
 
@@ -111,12 +128,24 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
             f"--since {gate_options.since}: no migration has changed",
             hint="to exit 0 in this case, add --allow-empty",
         )
-    named = [found for path in changed if (found := parse_filename(path.name))]
+    base = [
+        path for path in list_base_files(gate_options.since, places) if files or parse_filename(path.name)
+    ]
+
+    def list_names(paths: Sequence[Path]) -> frozenset[str]:
+        return frozenset(show_path(path, settings.root.resolve()) for path in paths)
+
+    def list_versions(paths: Sequence[Path]) -> frozenset[tuple[int, ...]]:
+        named = [found for path in paths if (found := parse_filename(path.name))]
+        return frozenset(parse_version(file_name.version) for file_name in named)
+
     return Scope(
         after,
         gate_options.since,
-        frozenset(show_path(path, settings.root.resolve()) for path in changed),
-        frozenset(parse_version(file_name.version) for file_name in named),
+        list_names(changed),
+        list_versions(changed),
+        list_names(base),
+        list_versions(base),
     )
 
 
@@ -190,6 +219,7 @@ def lint_files(
         fail_on="never",
         strict=gate_options.strict,
         allow_empty=gate_options.allow_empty,
+        scope=scope if gate_options.since else None,
     )
     judged = apply_gate(settings, report, gate_options, scope)
     # If the gate passes, the line that counts the findings is enough.

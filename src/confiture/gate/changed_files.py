@@ -34,6 +34,20 @@ def list_changed_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
     return frozenset((top / name).resolve() for name in (tracked + new).split("\0") if name)
 
 
+def list_base_files(since: str, places: Sequence[Path]) -> frozenset[Path]:
+    """Return the files in ``places`` that exist where HEAD's branch left ``since``, as absolute paths.
+
+    Raises:
+        UsageFault: git cannot determine them.
+    """
+    folder = _find_folder(places[0])
+    base = _find_merge_base(folder, since, _resolve_commit(folder, since))
+    names = [str(place.absolute()) for place in places]
+    top = Path(_run_git(folder, since, "rev-parse", "--show-toplevel").removesuffix("\n"))
+    listed = _run_git(folder, since, "ls-tree", "-r", "-z", "--name-only", "--full-name", base, "--", *names)
+    return frozenset((top / name).resolve() for name in listed.split("\0") if name)
+
+
 def _find_folder(place: Path) -> Path:
     return place if place.is_dir() else place.parent
 

@@ -16,16 +16,25 @@ class Scope:
         since: The commit that ``files`` were compared with, as the user wrote it.
         files: The files that changed, as reports show them; ``None`` if all count as changed.
         versions: The versions of these files. A changed ``.check.sql`` has the version of its migration.
+        base_files: The files that exist in the commit that they were compared with.
+        base_versions: The versions of these files.
     """
 
     after: str | None = None
     since: str | None = None
     files: frozenset[str] | None = None
     versions: frozenset[tuple[int, ...]] = frozenset()
+    base_files: frozenset[str] = frozenset()
+    base_versions: frozenset[tuple[int, ...]] = frozenset()
 
     def includes(self, version: str, file: str | None) -> bool:
         """Return True if the gate checks this migration."""
         return self._is_new(version) and self._has_changed(version, file)
+
+    def adds(self, version: str, file: str | None) -> bool:
+        """Return True if the gate checks this migration, and the base has none of its name or version."""
+        merged = file in self.base_files or bool(version and parse_version(version) in self.base_versions)
+        return self.includes(version, file) and not merged
 
     def _is_new(self, version: str) -> bool:
         # A file that the user names may have no version; such a file counts as new.

@@ -13,6 +13,7 @@ from confiture.rules.ask_rule import find_hits, is_confirmed
 from confiture.rules.fingerprint import make_fingerprint, normalize_sql
 from confiture.rules.measurements import (
     find_relation,
+    is_in_use,
     list_empty_blocks,
     list_long_blocks,
     list_worked_on,
@@ -303,12 +304,13 @@ def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collecti
 
 
 def _soften(rule: Rule, hit: Hit, statement: ParsedStatement) -> Hit:
-    """Return the hit, as a warning if a rule about long blocks was confirmed but nothing was blocked."""
+    """Return the hit, as a warning if a rule about long blocks was confirmed on a table that nobody uses."""
     if (
         rule.basis == "measured"
         and rule.severity == "error"
         and rule.confirmed_by
         and not was_worked_on(hit, statement)
+        and not any(is_in_use(statement, name) for name in list_worked_on(statement))
     ):
         return evolve(hit, severity="warning")
     return hit

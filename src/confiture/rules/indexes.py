@@ -36,14 +36,12 @@ def _is_plain_build(statement: ParsedStatement) -> bool:
 
 
 def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
-    if _is_plain_build(statement) and not _list_built_partitions(statement):
+    if _is_plain_build(statement) and not _is_partitioned(statement):
         table, known = read_name(statement.stmt.relation), statement.migration.schema
         yield Hit(
             f"builds an index on {table} while blocking writes",
             str(table),
-            _write_by_partition(statement, table, _list_leaves(statement, table))
-            if table in known.partition_keys
-            else _write_concurrently(statement.stmt, known.find_taken_names(table)),
+            _write_concurrently(statement.stmt, known.find_taken_names(table)),
         )
 
 
@@ -67,8 +65,14 @@ def _list_built_partitions(statement: ParsedStatement) -> tuple[str, ...]:
     return tuple(dict.fromkeys(build.table for build in builds if not table.is_rel(build.table)))
 
 
+def _is_partitioned(statement: ParsedStatement) -> bool:
+    """Return True if the table is partitioned, by the rehearsal, the plan or the catalog."""
+    table = read_name(statement.stmt.relation)
+    return bool(_list_built_partitions(statement)) or table in statement.migration.schema.partition_keys
+
+
 def _check_recurses(statement: ParsedStatement) -> Iterator[Hit]:
-    if not _is_plain_build(statement):
+    if not _is_plain_build(statement) or not _is_partitioned(statement):
         return
     table = read_name(statement.stmt.relation)
     yield Hit(
@@ -217,7 +221,7 @@ RULES = (
     Rule(
         id="partitioned-index-recurses",
         severity="error",
-        basis="measured",
+        basis="either",
         summary="CREATE INDEX on a partitioned table",
         effect="takes a Share lock on the table and all its partitions, and builds one index after the other",
         risk="writes of all partitions are blocked until the last index is built",

@@ -14,7 +14,7 @@ from confiture.models.report import Report, StatementReport
 from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import RuleSet, find_findings
 from confiture.rules.lint import parse_migration, show_path
-from confiture.rules.parse_tree import QualifiedName
+from confiture.rules.new_relations import PlanScope, mark_new_relations
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse
@@ -32,20 +32,20 @@ def read_rehearsed(
     *,
     lock_timeout: str | None = None,
     statement_timeout: str | None = None,
+    scope: PlanScope | None = None,
+    empty_in_production: frozenset[str] = frozenset(),
 ) -> tuple[ParsedMigration, ...]:
     """Return the migrations of a plan for the rules, in order, with the reports of their rehearsal."""
     migrations: list[ParsedMigration] = []
-    created = frozenset[QualifiedName]()
     for work, migration in zip(works, report.migrations, strict=False):
         parsed = _read_migration(work, root)
         parsed.report = migration if migration.outcome == "rehearsed" else None
         parsed.lock_timeout = parsed.lock_timeout or lock_timeout
         parsed.statement_timeout = parsed.statement_timeout or statement_timeout
-        # The rehearsal runs every pending migration, so what earlier ones create is certainly new.
-        parsed.created_before = created
+        parsed.rehearsal, parsed.empty_in_production = True, empty_in_production
         _attach_reports(parsed, migration.statements if parsed.report else (), python=work.script is None)
-        created = parsed.created_relations
         migrations.append(parsed)
+    mark_new_relations(migrations, scope)
     return tuple(migrations)
 
 
@@ -76,8 +76,22 @@ def _add_report(migration: ParsedMigration, report: StatementReport) -> None:
         migration.add_statement(report.sql, report.line or 1, statement.kind, statement.node, report=report)
 
 
-def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -> Judge:
+def make_judge(
+    settings: Settings,
+    rule_set: RuleSet,
+    *,
+    strict: bool = False,
+    scope: PlanScope | None = None,
+    empty_in_production: frozenset[str] = frozenset(),
+) -> Judge:
     """Return a function that adds the findings to a rehearsal's report while its connection is still open.
+
+    Args:
+        settings: The settings, with the timeouts that a migration has by default.
+        rule_set: The rules.
+        strict: True if an ignore needs a reason.
+        scope: Tells new migrations from merged ones; ``None`` if all are new.
+        empty_in_production: Relations that hold no rows in production, by its statistics.
 
     Raises, when called:
         MigrationFault: A migration ignores a rule that does not exist.
@@ -92,6 +106,8 @@ def make_judge(settings: Settings, rule_set: RuleSet, *, strict: bool = False) -
             settings.root,
             lock_timeout=settings.lock_timeout,
             statement_timeout=settings.statement_timeout,
+            scope=scope,
+            empty_in_production=empty_in_production,
         )
         # A migration can lose the connection; the rules then judge without the catalog.
         if not conn.closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
 from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import FailOn, RuleSet, find_findings, has_failure, select_rules
+from confiture.rules.new_relations import PlanScope, mark_new_relations
 from confiture.rules.parallel import run_in_processes
+from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.registry import collect_rules, read_severities
 from confiture.rules.suppressions import refuse_unknown
@@ -119,6 +122,7 @@ def lint(
     fail_on: FailOn = "error",
     strict: bool = False,
     allow_empty: bool = False,
+    scope: PlanScope | None = None,
 ) -> Report:
     """Return a report with the findings about these files, or about the migrations folder if there are none.
 
@@ -128,8 +132,10 @@ def lint(
     rules = collect_rules(plugins)
     rule_set = select_rules(rules, read_severities(severity, rules))
     scripts = _choose_scripts(settings, files, allow_empty=allow_empty)
+    # Without a server nobody knows which files are applied, unless git tells which are not merged.
+    new = _find_new(scripts, settings.root, scope) if scope else {}
     findings, undecided = run_in_processes(
-        lambda share: _judge_scripts(settings, rule_set, share, strict=strict), scripts
+        lambda share: _judge_scripts(settings, rule_set, share, new, strict=strict), scripts
     )
     return Report(
         mode="dry-run",
@@ -145,13 +151,33 @@ def lint(
     )
 
 
+_NewRelations = Mapping[Path, tuple[frozenset[QualifiedName], frozenset[QualifiedName]]]
+
+
+def _find_new(scripts: Sequence[MigrationFile], root: Path, scope: PlanScope) -> _NewRelations:
+    """Return what is new to each file, and what merged ones create: a process sees only its share."""
+    parsed = {}
+    for script in scripts:
+        # A file that does not parse is reported when it is judged.
+        with suppress(MigrationFault):
+            parsed[script.path] = read_script(script, root)
+    mark_new_relations(parsed.values(), scope)
+    return {path: (migration.created_before, migration.there_before) for path, migration in parsed.items()}
+
+
 def _judge_scripts(
-    settings: Settings, rule_set: RuleSet, scripts: Sequence[MigrationFile], *, strict: bool
+    settings: Settings,
+    rule_set: RuleSet,
+    scripts: Sequence[MigrationFile],
+    new: _NewRelations,
+    *,
+    strict: bool,
 ) -> tuple[tuple[Finding, ...], frozenset[str]]:
     """Return the findings about some of the files, and the ids of the rules that only a rehearsal decides."""
     migrations = read_all(scripts, settings.root)
     refuse_unknown(migrations, rule_set.known)
-    for migration in migrations:
+    for script, migration in zip(scripts, migrations, strict=True):
+        migration.created_before, migration.there_before = new.get(script.path, (frozenset(), frozenset()))
         migration.lock_timeout = migration.lock_timeout or settings.lock_timeout
         migration.statement_timeout = migration.statement_timeout or settings.statement_timeout
     return find_findings(migrations, rule_set, strict=strict), frozenset(rule_set.undecided)

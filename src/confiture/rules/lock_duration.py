@@ -9,9 +9,11 @@ from attrs import frozen
 from confiture.models.report import HookReport, Lock, MigrationReport, StatementReport
 from confiture.rules.measurements import (
     choose_verb,
+    is_in_use,
     is_new_relation,
     list_empty_blocks,
     list_long_blocks,
+    list_scanned,
     list_worked_on,
 )
 from confiture.rules.parse_tree import list_commands, read_name
@@ -221,7 +223,9 @@ def _render_batches(statement: ParsedStatement) -> str:
 
 
 def _has_rows(_: Hit, statement: ParsedStatement) -> bool:
-    return bool(statement.report and statement.report.rows)
+    # An empty table that the plan did not create has rows in production.
+    rows = statement.report.rows if statement.report else None
+    return bool(rows) or any(is_in_use(statement, name) for name in list_scanned(statement))
 
 
 def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:

@@ -51,18 +51,19 @@ def list_empty_blocks(statement: ParsedStatement) -> tuple[str, ...]:
     The database of a rehearsal is often empty, but a table that the plan did not create is in use.
     """
     empty = statement.report.empty_blocks if statement.report else ()
-    return tuple(
-        name
-        for name in list_worked_on(statement)
-        if name in empty
-        and not is_new_relation(statement, name)
-        and name not in statement.migration.empty_in_production
-    )
+    return tuple(name for name in list_worked_on(statement) if name in empty and is_in_use(statement, name))
+
+
+def is_in_use(statement: ParsedStatement, relation: str) -> bool:
+    """Return True if the plan did not create a relation, and production's statistics count rows in it."""
+    in_production = relation not in statement.migration.empty_in_production
+    return in_production and not is_new_relation(statement, relation)
 
 
 def is_new_relation(statement: ParsedStatement, relation: str) -> bool:
     """Return True if the plan created a relation, as a report spells it, before this statement."""
-    return any(name.is_rel(relation) for name in statement.migration.list_new_before(statement.index))
+    # A rehearsal reports no relation that the migration itself creates, so only earlier ones are asked about.
+    return any(name.is_rel(relation) for name in statement.migration.created_before)
 
 
 def _reads_all(statement: ParsedStatement, relation: str) -> bool:

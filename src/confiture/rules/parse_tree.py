@@ -242,6 +242,11 @@ def find_created(kind: str, node: Any) -> Iterator[QualifiedName]:
         yield read_name(node.select_stmt.into_clause.rel)
 
 
+def may_skip(kind: str, node: Any) -> bool:
+    """Return True if a statement creates nothing where the relation exists: ``IF NOT EXISTS``."""
+    return kind in ("create_stmt", "create_table_as_stmt", "index_stmt") and getattr(node, kind).if_not_exists
+
+
 def find_renamed(kind: str, node: Any) -> Iterator[tuple[QualifiedName, QualifiedName]]:
     """Yield the old and the new name of the relation that a statement renames or moves to a schema."""
     if kind == "rename_stmt" and read_enum_name(node.rename_stmt, "rename_type") in (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from confiture.models.report import MigrationReport, StatementReport
-from confiture.rules.parse_tree import QualifiedName, find_created, find_renamed
+from confiture.rules.parse_tree import QualifiedName, find_created, find_renamed, may_skip
 from confiture.rules.search_path import SearchPath
 from confiture.sql.procedural import parse_body
 
@@ -114,6 +114,8 @@ class ParsedMigration:
         report: What a rehearsal measured; ``None`` without a rehearsal.
         created_before: Relations that earlier migrations of the same plan create. Empty in ``lint`` of a
             whole folder: without a server nobody knows which migrations are already applied.
+        there_before: Relations that merged migrations create. ``CREATE … IF NOT EXISTS`` does not make them
+            new.
         empty_in_production: Relations that hold no rows in production, by its statistics.
         rehearsal: True if it is judged after a rehearsal, even if it could not be rehearsed itself.
         plan: The migrations that are judged together with this one.
@@ -132,6 +134,7 @@ class ParsedMigration:
     created_before: frozenset[QualifiedName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
     text: str = field(default="", repr=False)
+    there_before: frozenset[QualifiedName] = frozenset()
     empty_in_production: frozenset[str] = frozenset()
     rehearsal: bool = False
 
@@ -183,12 +186,20 @@ class ParsedMigration:
         created = self.created_before
         yield created
         for statement in self.statements:
-            added = frozenset(find_created(statement.kind, statement.node))
+            added = frozenset(
+                name
+                for inner in (statement, *statement.inner_statements)
+                for name in self._list_created(inner)
+            )
             for old, renamed in find_renamed(statement.kind, statement.node):
                 # A new relation stays new under its new name; an existing one must not become new.
                 added |= {renamed} if old in created else frozenset()
             created = created | added if added else created
             yield created
+
+    def _list_created(self, statement: ParsedStatement) -> Iterator[QualifiedName]:
+        there = self.there_before if may_skip(statement.kind, statement.node) else ()
+        return (name for name in find_created(statement.kind, statement.node) if name not in there)
 
 
 @define(eq=False, slots=False)

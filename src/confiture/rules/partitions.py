@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from confiture.rules.measurements import was_locked
+from confiture.rules.measurements import list_scanned, was_locked
 from confiture.rules.parse_tree import QualifiedName, derive_name, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
@@ -152,17 +152,13 @@ def _was_child_scanned(_: Hit, statement: ParsedStatement) -> bool:
     known = statement.migration.schema
     defaults = [known.defaults.get(parent) for parent, *_ in _list_commands(statement, "AT_AttachPartition")]
     return any(
-        not any(default and default.is_rel(rel) for default in defaults) for rel in _list_scans(statement)
+        not any(default and default.is_rel(rel) for default in defaults) for rel in list_scanned(statement)
     )
 
 
 def _was_default_scanned(hit: Hit, statement: ParsedStatement) -> bool:
     """Return True if the default partition was scanned."""
-    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in _list_scans(statement))
-
-
-def _list_scans(statement: ParsedStatement) -> tuple[str, ...]:
-    return statement.report.scans if statement.report else ()
+    return any(rel.endswith(f".{hit.relation}") or rel == hit.relation for rel in list_scanned(statement))
 
 
 def _check_create(statement: ParsedStatement) -> Iterator[Hit]:

@@ -92,7 +92,7 @@ class MigrationTrace:
         step.scans |= dict.fromkeys(self.catalog.list_names(scanned))
         unread = {oid for oid in read if self._was_read_empty(oid, read[oid])} - scanned - emptied
         step.empty_scans |= dict.fromkeys(self.catalog.list_names(unread))
-        self._note_long_blocks(step, (scanned | rewritten | rebuilt | unread) - emptied)
+        self._note_long_blocks(step, (scanned | unread) - emptied, (rewritten | rebuilt) - emptied)
         if snapshot.wal_bytes is not None and last.wal_bytes is not None:
             step.wal_bytes = (step.wal_bytes or 0) + snapshot.wal_bytes - last.wal_bytes
 
@@ -113,7 +113,7 @@ class MigrationTrace:
         # An index of a partitioned table is built only if a partition's index is: ON ONLY builds none.
         leaves = {oid for oid in tables if not self.catalog.relations[oid].partitioned}
         above = {oid for oid in tables - leaves if leaves & self.catalog.find_descendants(oid)}
-        self._note_long_blocks(step, leaves | above)
+        self._note_long_blocks(step, (), leaves | above)
 
     def _keeps_a_file(self, index: NewIndex) -> bool:
         """Return True if a new index uses the file of an old one: then nothing was built."""
@@ -195,10 +195,13 @@ class MigrationTrace:
     def _find_strength(self, oid: int) -> int:
         return _find_strongest(self._acquired, oid)
 
-    def _note_long_blocks(self, step: StatementTrace, touched: Iterable[int]) -> None:
+    def _note_long_blocks(self, step: StatementTrace, scanned: Iterable[int], built: Iterable[int]) -> None:
         """Add the relations that a step scanned or rewrote in full while they were blocked and held rows."""
-        blocked = set(touched)
+        blocked = set(scanned)
         blocked &= find_blocking(self.catalog, self._acquired).either if blocked else blocked
+        # In a transaction nothing is rewritten or built without a lock. It may be unseen: the transaction
+        # holds a stronger one if an earlier migration of the plan created the table.
+        blocked.update(built)
         long = {oid for oid in blocked if oid in self._filled or is_populated(self.catalog, oid)}
         step.long_blocks |= dict.fromkeys(self.catalog.list_names(long))
         step.empty_blocks |= dict.fromkeys(self.catalog.list_names(blocked - long))
