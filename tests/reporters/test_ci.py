@@ -70,6 +70,65 @@ def test_the_dangerous_line_is_that_of_the_file(action):
     assert lines[region["startLine"] - 1][region["startColumn"] - 1 :] == "nope"
 
 
+INDEX = "CREATE INDEX orders_placed ON orders (id);\n"
+SEEDED = """\
+CREATE TABLE plans (id int, name text);
+INSERT INTO plans VALUES (1, 'free');
+CREATE INDEX plans_name ON plans (name);
+"""
+
+
+def _clone_pull_request(repository: Path, machine: dict[str, str], sql: str, *options: str) -> Path:
+    """Commit the example as main and the SQL on a branch; return a clone of the branch."""
+    _git(repository, machine, "checkout", "--quiet", "-B", "main")
+    _git(repository, machine, "add", "--all")
+    _git(repository, machine, "commit", "--quiet", "--message", "base")
+    _git(repository, machine, "checkout", "--quiet", "-b", "branch")
+    (repository / THIRD).write_text(sql)
+    _git(repository, machine, "add", "--all")
+    _git(repository, machine, "commit", "--quiet", "--message", "more")
+    clone = repository / "clone"
+    _git(repository, machine, "clone", "--quiet", *options, f"file://{repository}", str(clone))
+    return clone
+
+
+@pytest.mark.parametrize(("sql", "code"), [(INDEX, 1), (SEEDED, 0), ("", 0)])
+@pytest.mark.parametrize("options", [("--depth=1",), ()])
+def test_the_action_judges_what_a_pull_request_adds_to_the_tables_of_its_base(
+    action, machine, sql, code, options
+):
+    action.workspace = _clone_pull_request(action.workspace, machine, sql, "--branch=branch", *options)
+    action.environ = {**action.environ, "GITHUB_BASE_REF": "main"}
+
+    ran = action.run("Rehearse")
+
+    assert ran.code == code, ran.out + ran.err
+    assert ("index-not-concurrent" in ran.out) == bool(code)
+
+
+@pytest.mark.parametrize(("sql", "code"), [(INDEX, 1), (SEEDED, 0)])
+@pytest.mark.parametrize("merge_request", [True, False])
+def test_the_gitlab_job_judges_what_a_branch_adds_to_the_tables_of_its_base(
+    repository, machine, runner, database_url, sql, code, merge_request
+):
+    clone = _clone_pull_request(repository, machine, sql, "--branch=branch")
+    job = gitlab_job(clone)
+    (clone / ".confiture").mkdir()
+    (clone / ".confiture/venv").symlink_to(runner.temp / "confiture")
+    base = _git(clone, machine, "rev-parse", "origin/main").strip()
+    pipeline = (
+        {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base}
+        if merge_request
+        else {"CI_COMMIT_BRANCH": "branch", "CI_DEFAULT_BRANCH": "main"}
+    )
+    environ = {**machine, "CI_PROJECT_DIR": str(clone), **job["variables"], **pipeline}
+
+    ran = shell("\n".join(job["script"]), clone, {**environ, "CONFITURE_DATABASE_URL": database_url})
+
+    assert ran.code == code, ran.out + ran.err
+    assert ("index-not-concurrent" in ran.out) == bool(code)
+
+
 def test_what_a_person_gives_never_becomes_part_of_a_script():
     for step in Action(ROOT, ROOT, {}).steps:
         assert "${{" not in step.get("run", "")
