@@ -162,7 +162,11 @@ def _find_new(scripts: Sequence[MigrationFile], root: Path, scope: PlanScope) ->
         with suppress(MigrationFault):
             parsed[script.path] = read_script(script, root)
     mark_new_relations(parsed.values(), scope)
-    return {path: (migration.created_before, migration.there_before) for path, migration in parsed.items()}
+    return {
+        path: (migration.created_before, migration.there_before)
+        for path, migration in parsed.items()
+        if scope.includes(migration.version, migration.file)
+    }
 
 
 def _judge_scripts(
