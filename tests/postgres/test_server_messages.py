@@ -174,3 +174,35 @@ def test_the_notices_are_there_for_who_asks(project, command):
     text = answer.out or (project.folder / "out.txt").read_text()
     assert "notice of line 1: by the way\n" in text
     assert "info of line 1: so\n" in text
+
+
+def test_what_is_said_while_deferred_constraints_are_checked_is_a_warning_of_the_migration(project, database):
+    database.execute(
+        "CREATE FUNCTION speak() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE WARNING 'late'; RETURN NULL; END $$"
+    )
+    database.execute("CREATE TABLE jam (i int)")
+    database.execute(
+        "CREATE CONSTRAINT TRIGGER speak AFTER INSERT ON jam DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION speak()"
+    )
+    project.write("1_jam.sql", "INSERT INTO jam VALUES (1)")
+
+    rehearsed, applied = project.rehearse(), project.run()
+
+    assert only(rehearsed).warnings == only(applied).warnings == ("the server warned: late",)
+
+
+def test_a_rehearsal_in_python_has_the_warnings(project, database):
+    from confiture.core import DryRunExecutor
+    from confiture.models.migration import Migration
+
+    class Jam(Migration):
+        version, name = "1", "jam"
+
+        def up(self) -> None:
+            self.execute(SPEAKS)
+
+    result = DryRunExecutor().run(database, Jam(connection=database))
+
+    assert [warning for warning in result.warnings if "mind the gap" in warning] != []

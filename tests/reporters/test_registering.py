@@ -24,7 +24,7 @@ from confiture.plugins.find import find_plugins
 from confiture.plugins.load import load_all
 from confiture.plugins.select import PluginSelection
 from tests.project import Project
-from tests.reporters.reports import everything, finding, report
+from tests.reporters.reports import everything, finding, migration, report
 
 HEAD = "from confiture import hookimpl\nfrom confiture.output.reporters import Reporter\n"
 LINES = HEAD + (
@@ -325,3 +325,15 @@ def test_pre_commit_finds_migrations_in_any_folder(file, checked):
     found = re.search(hook["files"], file) and not re.search(hook["exclude"], file)
 
     assert bool(found) is checked
+
+
+def test_a_built_in_format_that_fails_leaves_the_others(tmp_path):
+    """There is no report of a run that does this: a made-up outcome stands for a bug of ours."""
+    odd = report(migrations=(migration(outcome="lost"),))
+    flags = Flags(output=(f"html={tmp_path}/out.html", f"json={tmp_path}/out.json"), quiet=True)
+
+    with pytest.raises(UsageFault, match="--output html: ") as caught, open_outputs(flags) as out:
+        out.write("report", odd)
+
+    assert "this is a bug in confiture" in str(caught.value.hint)
+    assert json.loads((tmp_path / "out.json").read_text())["migrations"][0]["outcome"] == "lost"

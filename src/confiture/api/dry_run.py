@@ -10,6 +10,7 @@ from psycopg import Connection
 from confiture.engine.runner import MigrationResult
 from confiture.exceptions import ConfitureError
 from confiture.models.migration import Migration
+from confiture.models.report import MigrationReport
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +44,7 @@ class DryRunResult:
         locked_tables: Schema-qualified names of tables locked with Share or stronger.
         estimated_production_time_ms: The median estimate; ``None`` if unknown or not requested.
         confidence_percent: The probability that production is within 15 % of it; ``None`` if unknown.
-        warnings: Warnings of the guards.
+        warnings: What could not be seen, and the warnings of the server and of the guards.
         stats: Values that hooks set.
     """
 
@@ -74,7 +75,7 @@ class DryRunResult:
             ],
             estimated_production_time_ms=report.estimate.p50_ms if report.estimate else None,
             confidence_percent=report.estimate.confidence_percent if report.estimate else None,
-            warnings=[*unseen, *report.warnings],
+            warnings=[*unseen, *_list_server_warnings(report), *report.warnings],
             stats=dict(result.stats),
         )
 
@@ -96,3 +97,14 @@ class DryRunExecutor:
         from confiture.api.migrator import Migrator
 
         return Migrator(connection=conn).dry_run(migration, production=production)
+
+
+def _list_server_warnings(report: MigrationReport) -> list[str]:
+    return [
+        f"the server warned in line {statement.line}: {message.message}"
+        if statement.line
+        else f"the server warned: {message.message}"
+        for statement in report.statements
+        for message in statement.notices
+        if message.is_warning
+    ]

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
@@ -98,6 +99,8 @@ class Outputs:
             except UserFault as fault:
                 # One full disk must not cost the reports on another.
                 failed.append(fault)
+            except Exception as error:
+                failed.append(_build_own_fault(target.format, error))
         if failed:
             raise failed[0]
 
@@ -297,6 +300,16 @@ def call_reporter(reporter: Reporter, render: Render, value: Any) -> str:
         where = locate_function(render)
         raise _build_reporter_fault(reporter, f"a {type(text).__name__} is not text{where}")
     return text
+
+
+def _build_own_fault(format: str, error: Exception) -> UsageFault:
+    """Return the fault of a format that confiture itself renders, and cannot."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return UsageFault(
+        f"--output {format}: {describe_error(error)}{where}",
+        hint="this is a bug in confiture; the other reports are written, please report it",
+    )
 
 
 def _build_reporter_fault(reporter: Reporter, what: str) -> PluginFault:

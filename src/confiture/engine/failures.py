@@ -162,7 +162,8 @@ def _read_diag(error: BaseException, name: str) -> str | None:
 
 def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | None:
     if isinstance(error, UserFault):
-        return error.hint
+        # A plugin may raise one with any object for its hint.
+        return None if error.hint is None else str(error.hint)
     if hint := _read_diag(error, "message_hint"):
         return hint
     if isinstance(error, InsufficientPrivilege):

@@ -86,7 +86,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
                     with self.statements.listen():
                         self.run_from(point)
                     self._run_phase_alone(HookPhase.AFTER_DDL)
-                    self._verify_alone()
+                    with self.statements.listen():
+                        self._verify_alone()
                     self._run_phase_alone(HookPhase.AFTER_VALIDATION)
                     self._run_phase_alone(HookPhase.CLEANUP)
                 finally:

@@ -207,10 +207,13 @@ class TransactionalAttempt:
                 with self.statements.listen():
                     self.run_migration()
                 self._run_phase(HookPhase.AFTER_DDL)
-                self._validate()
+                # Deferred triggers run here, and in the last message; they may speak too.
+                with self.statements.listen():
+                    self._validate()
                 self._run_phase(HookPhase.AFTER_VALIDATION)
                 self._run_phase(HookPhase.CLEANUP)
-                self._close()
+                with self.statements.listen():
+                    self._close()
         finally:
             self.duration_ms = self.measure_elapsed_ms()
 
