@@ -42,6 +42,8 @@ TOOLS = [
     "-----------\n-- Down\n-----------",
     "-- rollback",
     "-- Undo:",
+    "-- Rollback script",
+    "-- DOWN SQL",
 ]
 MISSPELT = [
     "-- Migrate:Down",
@@ -67,6 +69,8 @@ REMARKS = [
     "-- rollback\n-- DROP TABLE a;",
     "-- Down\n-- DROP TABLE a;",
     "-- undo the mess",
+    "-- ROLLBACK\n-- ======\n-- DROP TABLE a;",
+    "-- rollback script is kept elsewhere",
     "-- migrate the users down below",
     "-- migrate all rows up to 2020",
     "-- migrate: users",

@@ -11,6 +11,8 @@ from confiture.rules.parse_tree import read_name
 from confiture.sql.parser import find_nodes, read_enum_name
 
 _NAMED = ("OBJECT_TABLE", "OBJECT_INDEX", "OBJECT_VIEW", "OBJECT_MATVIEW", "OBJECT_SEQUENCE")
+# An INSERT may hold a million values, which takes long to copy, and no rule asks where its table is.
+_KEPT = ("insert_stmt", "copy_stmt")
 
 
 @frozen
@@ -38,15 +40,14 @@ class SearchPath:
 
         What is created is created in the first schema; what is used may be in any of them.
         """
-        if not self.schemas:
+        if not self.schemas or kind in _KEPT:
             return node
         changed = type(node)()
         changed.CopyFrom(node)
         tree = getattr(changed, kind)
-        ranges = find_nodes(tree, "RangeVar") if len(self.schemas) == 1 else _list_created(kind, tree)
-        ctes = {cte.ctename for cte in find_nodes(tree, "CommonTableExpr")}
+        ranges = _list_named(tree) if len(self.schemas) == 1 else _list_created(kind, tree)
         for name in ranges:
-            if not name.schemaname and name.relname not in ctes and self._is_ours(name):
+            if not name.schemaname and self._is_ours(name):
                 name.schemaname = self.schemas[0]
         if kind == "drop_stmt" and len(self.schemas) == 1:
             self._qualify_dropped(tree)
@@ -68,6 +69,11 @@ class SearchPath:
             if len(words) == 1 and words[0].string.sval not in self.temporary:
                 words.add().CopyFrom(words[0])
                 words[0].string.sval = self.schemas[0]
+
+
+def _list_named(tree: Any) -> Iterator[Any]:
+    ctes = {cte.ctename for cte in find_nodes(tree, "CommonTableExpr")}
+    return (name for name in find_nodes(tree, "RangeVar") if name.relname not in ctes)
 
 
 def _list_created(kind: str, tree: Any) -> Iterator[Any]:

@@ -53,7 +53,10 @@ _SPELLINGS: dict[str, Part] = {
     ),
 }
 # node-pg-migrate takes whatever follows the two words.
-_HEADING = re.compile(r"(?P<part>up|down)s?|(?P<back>undo|rollback)|(?P<pg>up|down) migration\b.*")
+_HEADING = re.compile(
+    r"(?P<pg>up|down) migration\b.*|(?P<part>up|down)s?(?: (?:script|sql|part))?"
+    r"|(?P<back>undo|rollback)(?: (?:migration|script|sql|part))?"
+)
 _FRAME = "=*#~<>[](){}|"
 _ORNAMENT = "-_:;. \t\r" + _FRAME
 
