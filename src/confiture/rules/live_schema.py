@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confiture.models.report import Report
 from confiture.postgres.session import fetch_rows, quote_literal, send
+from confiture.rules.live_columns import read_column
 from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
 from confiture.sql.quote import quote_name
@@ -83,6 +85,7 @@ def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = ""
     for schema, table, names in constraints:
         known.constraints[_make_name(schema, table)] = frozenset(names)
     known.update_triggers.update(_make_name(schema, table) for schema, table in triggers)
+    known.read_column = partial(read_column, conn)
     return known
 
 

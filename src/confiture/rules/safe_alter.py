@@ -100,6 +100,11 @@ class _Steps:
 
 def write_alter(statement: ParsedStatement) -> Recipe | None:
     """Return an ALTER TABLE as a recipe with all of its commands; ``None`` if there is no safe form."""
+    return write_commands(statement, list(list_commands(statement.stmt)))
+
+
+def write_commands(statement: ParsedStatement, commands: Sequence[AlterCommand]) -> Recipe | None:
+    """Return these commands of an ALTER TABLE as a recipe; ``None`` if there is no safe form."""
     first = _Steps(statement)
     if first.table in statement.migration.schema.partition_keys and _needs_index(statement.stmt):
         # PostgreSQL refuses USING INDEX for the constraint of a partitioned table.
@@ -107,7 +112,7 @@ def write_alter(statement: ParsedStatement) -> Recipe | None:
     # Twice, because a name may depend on how many of its kind follow.
     steps = _Steps(statement, wanted=first.chosen)
     for collected in (first, steps):
-        for command in list_commands(statement.stmt):
+        for command in commands:
             if not _add_command(collected, command):
                 return None
     return Recipe(tuple(_assemble(steps)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field, frozen
@@ -47,6 +47,30 @@ class DomainType:
     default: str | None = None
 
 
+@frozen
+class ColumnFacts:
+    """What the catalog says about a column.
+
+    Attributes:
+        not_null: True if it refuses NULL.
+        default: Its default as SQL.
+        comment: Its comment.
+        indexes: Name and definition of each index on it; with ``PRIMARY KEY USING INDEX ?`` or the like if
+            the index belongs to a constraint, else an empty text.
+        checks: Name and expression of each CHECK that names it.
+        sequences: The sequences that it owns.
+        obstacles: What else depends on it, in PostgreSQL's words.
+    """
+
+    not_null: bool = False
+    default: str | None = None
+    comment: str | None = None
+    indexes: tuple[tuple[str, str, str], ...] = ()
+    checks: tuple[tuple[str, str], ...] = ()
+    sequences: tuple[str, ...] = ()
+    obstacles: tuple[str, ...] = ()
+
+
 @define
 class SchemaModel:
     """What is known about the schema; each attribute is keyed by name.
@@ -62,6 +86,7 @@ class SchemaModel:
         constraints: The names of each table's constraints in the catalog.
         update_triggers: Tables in the catalog with a trigger that runs for every updated row.
         after: True if the catalog was read after the migrations were committed, as in a clone.
+        read_column: Asks the catalog about one column.
     """
 
     indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str | None, ...]]] = field(factory=dict)
@@ -74,6 +99,11 @@ class SchemaModel:
     constraints: dict[QualifiedName, frozenset[str]] = field(factory=dict)
     update_triggers: set[QualifiedName] = field(factory=set)
     after: bool = False
+    read_column: Callable[[QualifiedName, str], ColumnFacts | None] | None = None
+
+    def find_column(self, table: QualifiedName, column: str) -> ColumnFacts | None:
+        """Return what the catalog says about a column; ``None`` without a catalog that has it."""
+        return self.read_column(table, column) if self.read_column else None
 
     def list_leaves(self, table: QualifiedName) -> tuple[QualifiedName, ...]:
         """Return the partitions of a table that hold rows."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from confiture.rules.column_swap import find_obstacle, write_swap
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
-from confiture.rules.parse_tree import AlterCommand, QualifiedName, derive_name, list_commands, read_name
+from confiture.rules.parse_tree import AlterCommand, QualifiedName, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import RecipePart, write_backfill, write_part, write_recipe
+from confiture.rules.recipes import Recipe, RecipePart, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
+from confiture.rules.safe_alter import write_commands
 from confiture.rules.schema_model import CheckConstraint
-from confiture.sql.parser import deparse_type
+from confiture.sql.parser import find_nodes
 from confiture.sql.quote import quote_ident
 
 _LEDGER = "CREATE TABLE ledger (id bigint PRIMARY KEY, memo text, qty int, code varchar(20));"
@@ -32,9 +34,10 @@ def _check_rewritten(statement: ParsedStatement) -> Iterator[Hit]:
     for table, command in _list_changed(statement):
         yield Hit(
             f"rewrites {table} while blocking reads and writes: "
-            f"the new type of {quote_ident(command.tree.name)} is stored differently",
+            f"the new type of {quote_ident(command.tree.name)} is stored differently"
+            f"{_explain_obstacle(statement, table, command)}",
             str(table),
-            write_recipe(*_write_swap(table, command)),
+            _write_swaps(statement, table),
         )
 
 
@@ -42,56 +45,39 @@ def _check_rebuilt(statement: ParsedStatement) -> Iterator[Hit]:
     for table, command in _list_changed(statement):
         yield Hit(
             f"rebuilds the indexes on {quote_ident(command.tree.name)} "
-            f"while blocking reads and writes of {table}",
+            f"while blocking reads and writes of {table}{_explain_obstacle(statement, table, command)}",
             str(table),
-            write_recipe(*_write_swap(table, command)),
+            _write_swaps(statement, table),
         )
 
 
-def _write_swap(table: QualifiedName, command: AlterCommand) -> tuple[RecipePart, ...]:
-    """Return migrations that add a column of the new type, fill it, and swap it for the old column.
-
-    The trigger comes before the backfill, so that rows written during the backfill are converted too. The
-    swap only drops and renames columns, which takes an AccessExclusive lock but only briefly.
-    """
-    column = command.tree.name
-    old, new = quote_ident(column), quote_ident(derive_name(column, "", "new"))
-    type_name = deparse_type(command.definition.column_def.type_name)
-    collation = command.definition.column_def.coll_clause
-    if collation.collname:
-        type_name += " COLLATE " + ".".join(quote_ident(item.string.sval) for item in collation.collname)
-    function = table.name_sibling(derive_name(table.name, column, "sync"))
-    trigger = quote_ident(function.name)
-    return (
-        write_part(
-            f"ALTER TABLE {table} ADD COLUMN {new} {type_name};",
-            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$",
-            "BEGIN",
-            f"  NEW.{new} := NEW.{old}::{type_name};",
-            "  RETURN NEW;",
-            "END $$;",
-            f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
-            f"  EXECUTE FUNCTION {function}();",
-        ),
-        _write_fill(table, column, old, new, type_name),
-        write_part(
-            f"-- first recreate the indexes, constraints, defaults and views of {old} on {new}, then:",
-            f"DROP TRIGGER {trigger} ON {table};",
-            f"DROP FUNCTION {function}();",
-            f"ALTER TABLE {table} DROP COLUMN {old};",
-            f"ALTER TABLE {table} RENAME COLUMN {new} TO {old};",
-        ),
-    )
+def _explain_obstacle(statement: ParsedStatement, table: QualifiedName, command: AlterCommand) -> str:
+    obstacle = find_obstacle(statement, table, command.tree.name)
+    return f"; no recipe, because {obstacle} would have to move to a new column" if obstacle else ""
 
 
-def _write_fill(table: QualifiedName, column: str, old: str, new: str, type_name: str) -> RecipePart:
-    backfill = write_backfill(table, derive_name(column, "", "new"), f"{old}::{type_name}")
-    # A row whose old value is NULL stays NULL; without this condition the loop would find it for ever.
-    lines = (
-        line.replace(f"WHERE {new} IS NULL", f"WHERE {new} IS NULL AND {old} IS NOT NULL")
-        for line in backfill.lines
-    )
-    return RecipePart(tuple(lines), outside=True)
+def _write_swaps(statement: ParsedStatement, table: QualifiedName) -> Recipe | None:
+    """Return the statement with a swap for each change of type; ``None`` if one has no safe form."""
+    changed = [command for _, command in _list_changed(statement)]
+    names = [command.tree.name for command in changed]
+    others = [command for command in list_commands(statement.stmt) if command.sort != "AT_AlterColumnType"]
+    if any(find_obstacle(statement, table, name) for name in names) or _mention(others, names):
+        return None
+    rest = write_commands(statement, others) if others else Recipe(())
+    if rest is None:
+        return None
+    swaps = (part for command in changed for part in write_swap(statement, table, command))
+    return write_recipe(*rest.parts, *swaps)
+
+
+def _mention(commands: list[AlterCommand], columns: list[str]) -> bool:
+    """Return True if a command is about one of these columns, or may be."""
+    trees = [command.tree for command in commands]
+    named = {tree.name for tree in trees}
+    for tree in trees:
+        named.update(ref.fields[-1].string.sval for ref in find_nodes(tree, "ColumnRef"))
+        named.update(node.sval for node in find_nodes(tree, "String"))
+    return not named.isdisjoint(columns)
 
 
 def _check_rechecked(statement: ParsedStatement) -> Iterator[Hit]:
@@ -160,7 +146,7 @@ RULES = (
         example=Example(
             f"{_LEDGER} CREATE INDEX ledger_memo_idx ON ledger (memo);",
             'ALTER TABLE ledger ALTER COLUMN memo TYPE text COLLATE "C";',
-            differs="the new column is the last column, and you build its index CONCURRENTLY yourself",
+            differs="the new column is the last column",
         ),
     ),
     Rule(
