@@ -48,6 +48,13 @@ def waits_for(database, relation):
     return look
 
 
+def waits_for_transaction(database):
+    """Return a condition: somebody waits for another's transaction to end, as CONCURRENTLY does."""
+    return lambda: database.execute(
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'virtualxid' AND datname = current_database()"
+    ).fetchone()
+
+
 def builds(database):
     """Return a condition: the pid of somebody whose index build waits for old transactions."""
 
@@ -215,6 +222,43 @@ def test_killed_between_the_end_of_a_build_and_its_record_it_is_not_built_again(
     assert answer.code == 0, answer.err
     assert database.execute("SELECT 'jam_step'::regclass::oid").fetchone() == before
     assert database.execute("SELECT step FROM jam ORDER BY 1").fetchall() == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "before, outside",
+    [
+        ("CREATE INDEX jam_step ON jam (step)", "DROP INDEX CONCURRENTLY jam_step"),
+        (
+            "CREATE TABLE part PARTITION OF jam FOR VALUES IN (1, 2)",
+            "ALTER TABLE jam DETACH PARTITION part CONCURRENTLY",
+        ),
+    ],
+)
+def test_killed_between_the_end_of_a_drop_or_detach_and_its_record_it_goes_on_after_it(
+    project, database, second, database_url, before, outside
+):
+    import psycopg
+
+    database.execute(f"CREATE TABLE jam (step int) {'PARTITION BY LIST (step)' * ('PART' in outside)}")
+    database.execute(before)
+    text = f"-- confiture: no-transaction\n{outside};\nCREATE TABLE lid AS SELECT 2 AS step;\n"
+    project.write("1_jam.sql", text)
+    second.execute("BEGIN; SELECT * FROM jam")
+    run = project.start("run")
+    wait_until(waits_for_transaction(database), run)
+    with psycopg.connect(database_url) as third:
+        third.execute("LOCK TABLE confiture.progress IN SHARE MODE")
+        second.execute("COMMIT")
+        wait_until(waits_for(database, "confiture.progress"), run)
+        ended(run, signal.SIGKILL)
+    (found,) = project("repair", "--output", "json").json["unfinished"]
+
+    answer = project("run")
+
+    assert "line 2 was begun and has had its effect" in found["notes"][0]
+    assert found["commands"] == ["confiture run"]
+    assert answer.code == 0, answer.err
+    assert database.execute("SELECT step FROM lid").fetchall() == [(2,)]
 
 
 @pytest.mark.parametrize(

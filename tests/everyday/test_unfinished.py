@@ -77,7 +77,7 @@ class TestAfterAFailure:
         (migration,) = jam("run", "--output", "json").json["migrations"]
 
         assert migration["outcome"] == "failed"
-        assert f"0 of 1 statement are committed; line 2 {WHOLE}" in migration["reason"]
+        assert f"no statement is committed; line 2 {WHOLE}" in migration["reason"]
 
     def test_it_is_unfinished_and_the_next_run_does_not_send_it_again(self, stopped, database):
         again = stopped("run")
@@ -162,10 +162,35 @@ class TestAfterAFailure:
         run = jam("run")
 
         assert failed.code == 4
-        assert "0 of 1 statement are committed" in last(failed)
+        assert "no statement is committed" in last(failed)
         assert "line" not in last(failed)
         assert run.code == 0, run.err
         assert count(database) == 1
+
+    @pytest.mark.parametrize("sql", ["CALL fill()", "DO $$ BEGIN CALL fill(); COMMIT; END $$"])
+    def test_code_that_failed_before_it_committed_has_changed_nothing(self, jam, database, sql):
+        """PostgreSQL numbers a session's transactions: there was only the one that the error rolled back."""
+        database.execute(PROCEDURE.replace("COMMIT; PERFORM 1 / 0", "PERFORM 1 / min(jars) FROM jam; COMMIT"))
+        database.execute("INSERT INTO jam VALUES (-1)")
+        jam.write("1_fill.sql", f"{HEAD}{sql};\n")
+
+        failed = jam("run")
+        state = states(jam)
+        database.execute("DELETE FROM jam WHERE jars = -1")
+        run = jam("run")
+
+        assert failed.code == 4
+        assert last(failed) == "stopped; of 1 fill, no statement is committed"
+        assert state == ["pending"]
+        assert run.code == 0, run.err
+        assert count(database) == 1
+
+    def test_the_last_line_says_how_many_transactions_it_has_ended(self, jam):
+        jam.write("1_fill.sql", HEAD + BATCHES.format(end="PERFORM 1 / 0"))
+
+        answer = jam("run")
+
+        assert f"line 2 {WHOLE}: it had ended 3 transactions when it failed" in last(answer)
 
     def test_a_block_inside_a_block_may_commit(self, jam, database):
         inner = "DO $x$ BEGIN UPDATE jam SET jars = jars + 1; COMMIT; END $x$"
@@ -199,7 +224,7 @@ class TestAfterAFailure:
         answer = jam("run")
 
         assert answer.code == 4
-        assert "0 of 1 statement are committed" in last(answer)
+        assert "no statement is committed" in last(answer)
         assert "repair" not in last(answer)
         assert states(jam) == ["pending"]
         assert jam("repair").out == "nothing to repair\n"
@@ -214,7 +239,7 @@ class TestAfterAFailure:
 
         answer = jam("run", "--plugins", "lids")
 
-        assert "0 of 1 statement are committed; the hooks of before_ddl are committed" in last(answer)
+        assert "no statement is committed; the hooks of before_ddl are committed" in last(answer)
 
     def test_a_python_migration_counts_its_statements_too(self, jam, database):
         jam.write(

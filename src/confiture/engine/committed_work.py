@@ -49,6 +49,8 @@ class CommittedWork:
 
     def _describe_statements(self) -> str:
         count = len(self.lines)
+        if not count:
+            return "no statement is committed"
         of = "" if self.total is None else f" of {self.total}"
         plural = "" if (self.total or count) == 1 else "s"
         verb = "is" if count == 1 else "are"

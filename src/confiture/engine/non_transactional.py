@@ -36,7 +36,14 @@ from confiture.postgres.invalid_indexes import ConcurrentBuild, drop_indexes, is
 from confiture.postgres.locks import CHANGED_SQL, HELD_SQL
 from confiture.postgres.session import end_copy, fetch_rows, quote_literal, send
 from confiture.postgres.signals import hold_signals
-from confiture.postgres.statement_effects import Effect, commits_by_itself, find_effect
+from confiture.postgres.statement_effects import (
+    Effect,
+    commits_by_itself,
+    count_ended_transactions,
+    find_effect,
+    read_transaction_number,
+    runs_code,
+)
 
 
 @define
@@ -328,6 +335,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         conn = self.run_context.session.conn
         # An index that was invalid before is not this statement's, and is not dropped.
         before = build.find_invalid(conn) if build else ()
+        number = read_transaction_number(conn) if runs_code(sql) else None
         # Until its end is recorded: a signal may come at any moment.
         self._begin_doubt(line, "may be committed, whole or in part")
         try:
@@ -343,8 +351,12 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 if left and isinstance(error, LockNotAvailable):
                     self._drop_invalid(left, error)
                     left = ()
-                effect = _NO_EFFECT if before and not left else find_effect(conn, sql)
-                self._settle(sql, line, effect, forget, refused=isinstance(error, psycopg.Error))
+                refused = isinstance(error, psycopg.Error)
+                if refused and number is not None:
+                    effect = count_ended_transactions(conn, number)
+                else:
+                    effect = _NO_EFFECT if before and not left else find_effect(conn, sql)
+                self._settle(sql, line, effect, forget, refused=refused)
             raise
 
     def _settle(self, sql: str, line: int | None, effect: Effect, forget: str, *, refused: bool) -> None:

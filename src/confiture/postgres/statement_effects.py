@@ -82,6 +82,36 @@ def commits_by_itself(sql: str) -> bool:
     return len(parsed) != 1 or find_transaction_refusal(parsed[0].kind, parsed[0].node) is not None
 
 
+def runs_code(sql: str) -> bool:
+    """Return True for DO and CALL, whose code decides how many transactions there are."""
+    parsed = parse_leniently(sql)
+    return len(parsed) == 1 and parsed[0].kind in _SUBJECTS
+
+
+def read_transaction_number(conn: Connection[Any]) -> int:
+    """Return the number of the session's current transaction; PostgreSQL counts them up by one."""
+    ((number,),) = fetch_rows(
+        conn,
+        "SELECT split_part(virtualxid, '/', 2)::bigint FROM pg_locks"
+        " WHERE locktype = 'virtualxid' AND pid = pg_backend_pid() AND virtualxid = virtualtransaction",
+    )
+    return int(number)
+
+
+def count_ended_transactions(conn: Connection[Any], before: int) -> Effect:
+    """Return the effect of a DO or CALL that the server has just answered with an error.
+
+    Args:
+        conn: The session that ran it.
+        before: The number of the transaction just before it, which read this number.
+    """
+    # The last transaction was rolled back by the error. If it was the only one, its number is the next.
+    ended = (read_transaction_number(conn) - before - 2) % _TRANSACTION_NUMBERS
+    if not ended:
+        return Effect("absent", "it had ended no transaction when it failed")
+    return Effect("unknown", f"it had ended {ended} transaction{'' if ended == 1 else 's'} when it failed")
+
+
 def find_session(conn: Connection[Any], sql: str) -> int | None:
     """Return the pid of another session that still runs this statement, else ``None``.
 
@@ -193,6 +223,7 @@ def _find_altered_subscription(conn: Connection[Any], stmt: Any) -> Effect:
     return Effect("done" if found and done else "absent", f"subscription {stmt.subname} has {listed}")
 
 
+_TRANSACTION_NUMBERS = 2**32
 _OF_THIS_DATABASE = "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
 # Not every column: subconninfo is readable for superusers only.
 _SUBSCRIPTIONS = f"(SELECT subname FROM pg_subscription WHERE {_OF_THIS_DATABASE}) s"
