@@ -228,6 +228,32 @@ def test_the_last_record_of_a_no_transaction_migration_is_found_committed(lid, p
     assert lid.states() == {"1": "applied", "2": "applied"}
 
 
+@SIGNALS
+def test_a_baseline_says_that_it_is_not_known(lid, proxy, number, code):
+    lid.write("2_jam.sql", JAM)
+    there = proxy(b"INSERT INTO confiture.ledger")
+
+    answer = interrupt_twice(lid.start("baseline", "2", "--url", there.url), there, number)
+
+    assert answer.code == code
+    assert "not known whether the ledger was changed" in answer.err
+    assert "confiture status" in answer.err
+
+
+def test_a_baseline_whose_connection_is_lost_says_that_it_is_not_known(lid, proxy):
+    lid.write("2_jam.sql", JAM)
+    there = proxy(b"INSERT INTO confiture.ledger")
+    process = lid.start("baseline", "2", "--url", there.url)
+    assert there.swallowed.wait(60)
+    there.cut()
+
+    answer = ended(process)
+
+    assert answer.code == 3
+    assert "the server did not answer COMMIT" in answer.err
+    assert "hint: when the server answers again, look: confiture status" in answer.err
+
+
 class Jam(Migration):
     version = "2"
     name = "jam"

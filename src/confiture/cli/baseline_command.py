@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from confiture.cli.context import open_server, read_settings
+from confiture.cli.error_messages import say_line
 from confiture.cli.flags import Flags, ledger_options
 from confiture.cli.outputs import open_outputs
 
@@ -22,7 +23,7 @@ def command(flags: Flags, version: str, dry_run: bool) -> int:
     from confiture.postgres.signals import raise_on_signals
 
     with open_outputs(flags) as out:
-        with raise_on_signals(), open_server(read_settings(flags)) as settings:
+        with raise_on_signals(say_line), open_server(read_settings(flags)) as settings:
             recorded = record_baseline(settings, version, dry_run=dry_run)
         out.write("baseline", recorded)
     return 0

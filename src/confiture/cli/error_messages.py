@@ -28,7 +28,7 @@ def report_error(error: BaseException) -> int:
         _discard_stdout()
         return 0
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        say(["interrupted"])
+        say(["interrupted", *getattr(error, "__notes__", ())])
         return error.exit_code if isinstance(error, Interrupted) else 130
     lines, code = explain_error(error)
     say(lines, event="command.failed", exit_code=code)
@@ -143,6 +143,11 @@ def say(lines: list[str], *, event: str = "notice.given", **facts: object) -> No
             emit(event, message=click.unstyle("\n".join(lines)), **facts)
         else:
             click.echo("\n".join(lines), err=True, color=wants_colour(sys.stderr))
+
+
+def say_line(text: str) -> None:
+    """Print one line on stderr."""
+    say([text])
 
 
 def wants_colour(stream: object) -> bool:

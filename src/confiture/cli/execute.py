@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from confiture.cli.context import EMBEDDED_URL, add_extension_hints, load_plugins, open_server, read_settings
-from confiture.cli.error_messages import explain_error, say
+from confiture.cli.error_messages import explain_error, say, say_line
 from confiture.cli.flags import Flags
 from confiture.cli.gate_flags import GateOptions, apply_gate, build_rules_judge, choose_scope
 from confiture.cli.outputs import Outputs, open_outputs
@@ -76,7 +76,7 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
 
     # Hooks and migrations may print. Stdout carries only the report, which a machine may parse.
     with (
-        raise_on_signals(lambda text: say([text])),
+        raise_on_signals(say_line),
         open_progress(flags) as progress,
         redirect_stdout(sys.stderr),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from confiture.cli.context import open_server, read_settings
+from confiture.cli.error_messages import say_line
 from confiture.cli.flags import Flags, ledger_options
 from confiture.cli.outputs import open_outputs
 
@@ -37,7 +38,7 @@ def command(
     from confiture.postgres.signals import raise_on_signals
 
     with open_outputs(flags) as out:
-        with raise_on_signals(), open_server(read_settings(flags)) as settings:
+        with raise_on_signals(say_line), open_server(read_settings(flags)) as settings:
             if accept_changed is not None:
                 repair = repairing.accept_changed(settings, accept_changed)
             elif forget is not None:

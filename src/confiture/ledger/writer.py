@@ -11,7 +11,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.config.settings import Settings
-from confiture.exceptions import RightsFault
+from confiture.exceptions import ConnectionFault, RightsFault
 from confiture.ledger.migration_lock import (
     MigrationLock,
     build_lock_lost_fault,
@@ -22,6 +22,9 @@ from confiture.ledger.table import Ledger, build_read_only_fault
 from confiture.models.ledger import LedgerEntry
 from confiture.postgres.connect import connect, open_connection
 from confiture.postgres.session import Session, send
+
+_UNANSWERED = "the server did not answer COMMIT, and it is not known whether the ledger was changed"
+_UNANSWERED_HINT = "when the server answers again, look: confiture status"
 
 
 @frozen
@@ -48,6 +51,7 @@ class LedgerWriter:
         Raises:
             RightsFault: The role may not write, or the database is read-only.
             LockFault: The migration lock was lost; nothing is changed.
+            ConnectionFault: The server did not answer COMMIT.
         """
 
         def check_lock() -> None:
@@ -55,9 +59,17 @@ class LedgerWriter:
                 raise build_lock_lost_fault()
 
         self.ledger.create(self.conn)
+        session = Session(self.conn, owned=True)
         try:
-            with Session(self.conn, owned=True).transaction(before_commit=check_lock):
+            with session.transaction(before_commit=check_lock):
                 send(self.conn, sql)
+        except (psycopg.OperationalError, KeyboardInterrupt) as error:
+            if not session.commit_unanswered:
+                raise
+            if isinstance(error, KeyboardInterrupt):
+                error.add_note(f"{_UNANSWERED}; {_UNANSWERED_HINT}")
+                raise
+            raise ConnectionFault(_UNANSWERED, hint=_UNANSWERED_HINT) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise _build_rights_fault(self.conn, self.ledger.schema) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
