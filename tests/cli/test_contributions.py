@@ -246,3 +246,21 @@ def test_a_format_that_fails_at_a_run_that_failed_keeps_the_runs_code(shop):
 
     assert answer.code == read_json(shop)["exit_code"] == 4
     assert "--output mine of plugin 'mine': ZeroDivisionError" in answer.err
+
+
+@pytest.mark.parametrize("command", ["run", "dry-run", "lint"])
+def test_what_a_rule_or_a_format_prints_is_not_in_the_report(shop, command):
+    shop.install(
+        "mine",
+        f"{HEAD}def loud(*_):\n    print('loud')\n    return []\n\n"
+        "@hookimpl\ndef reporters():\n    print('loud')\n"
+        "    return [Reporter('mine', lambda report, context: print('loud') or 'mine')]\n"
+        "@hookimpl\ndef rules():\n    return [make(check=loud)]\n",
+    )
+
+    answer = shop(command, "--plugins", "mine", "--output", "json", "--output", "mine=out.mine")
+
+    assert answer.code == 0, answer.err
+    assert published.read(answer.out)["outcome"] == "ok"
+    assert "loud" in answer.err
+    assert (shop.folder / "out.mine").read_text() == "mine"

@@ -328,3 +328,13 @@ def test_a_page_begins_with_the_error_of_a_refusal():
     assert "✗ refused: nothing was begun" in first_screen(page)
     assert "Error unknown key 'urll'" in first_screen(page)
     assert "did you mean 'url'?" in first_screen(page)
+
+
+def test_a_page_of_a_failed_run_begins_with_its_error_however_far_below_the_migration_is():
+    many = [MigrationReport(str(number), "jam", "applied", duration_ms=1.0) for number in range(1, 300)]
+    failed = MigrationReport("300", "fig", "failed", error=Fault('column "day" does not exist'))
+
+    page = render(Report("run", "failed", 4, "18.1", migrations=(*many, failed)))
+
+    assert '300 fig : column "day" does not exist' in first_screen(page)
+    assert 'href="#m300"' in page.split('<dl class="facts">')[0]

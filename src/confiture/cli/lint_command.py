@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) ->
     with open_outputs(flags, refuse) as out:
         try:
             settings = read_settings(flags)
-            with _load_chosen_plugins(settings, flags) as plugins:
+            # Rules of plugins may print; stdout carries only the report, which a machine may parse.
+            with redirect_stdout(sys.stderr), _load_chosen_plugins(settings, flags) as plugins:
                 report = lint_files(settings, plugins, gate_options, files)
         except Exception as error:
             refuse(out, error)

@@ -8,7 +8,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -272,7 +272,8 @@ def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
 
     settings = read_settings(flags)
     chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
-    found = collect_reporters(load_all(chosen, settings.plugin_tables))
+    with redirect_stdout(sys.stderr):
+        found = collect_reporters(load_all(chosen, settings.plugin_tables))
     if format not in found:
         raise UsageFault(
             f"--output {wanted}: there is no format {format!r}", hint=f"the formats are {', '.join(found)}"
@@ -287,7 +288,9 @@ def call_reporter(reporter: Reporter, render: Render, value: Any) -> str:
         PluginFault: A plugin's reporter raises an error, or does not return text.
     """
     try:
-        text = render(value, build_render_context())
+        # A plugin may print; stdout carries only reports.
+        with redirect_stdout(sys.stderr) if reporter.plugin else nullcontext():
+            text = render(value, build_render_context())
     except (Exception, SystemExit) as error:
         if reporter.plugin is None:
             raise
