@@ -189,6 +189,36 @@ class TestLint:
         loose.write_text(INDEX)
         assert repository("lint", "loose.sql", "--since", "main").code == 1
 
+    @pytest.mark.parametrize("how", ["--since", "judge_after"])
+    def test_a_merged_file_that_is_faulty_blocks_nobody(self, repository, git, how):
+        """Nobody may edit it any more; where it would run, a run refuses it."""
+        repository.write("0002_other.sql", "SELECT 1;\n-- +goose Down\nSELECT 2;\n")
+        repository.write("0003_latin.sql", b"SELECT 'caf\xe9';\n")
+        commit(git)
+        git("branch", "--quiet", "--force", "main")
+        repository.write("0004_day.sql", "CREATE TABLE days (day date);\n")
+        flags = ("--since", "main") if how == "--since" else ()
+        if how == "judge_after":
+            repository.configure('[gate]\njudge_after = "0003"\n')
+
+        lint = repository("lint", *flags)
+
+        assert lint.code == 0, lint
+        assert (
+            "not among the files to check: migrations/0002_other.sql, migrations/0003_latin.sql" in lint.out
+        )
+        assert "2 files read" in lint.out
+        repository.write("0004_day.sql", "SELEC 1;\n")
+        assert repository("lint", *flags).code == 4
+
+    def test_a_merged_file_that_is_edited_is_checked(self, repository, git):
+        repository.write("0002_other.sql", "SELECT 1;\n-- +goose Down\nSELECT 2;\n")
+        commit(git)
+        git("branch", "--quiet", "--force", "main")
+        repository.write("0002_other.sql", "SELECT 1;\n-- +goose Down\nSELECT 3;\n")
+
+        assert repository("lint", "--since", "main").code == 4
+
     def test_no_changed_file_is_an_error_unless_that_is_allowed(self, repository):
         refused = repository("lint", "--since", "main")
         allowed = repository("lint", "--since", "main", "--allow-empty")

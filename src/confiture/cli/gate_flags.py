@@ -220,6 +220,7 @@ def lint_files(
         strict=gate_options.strict,
         allow_empty=gate_options.allow_empty,
         scope=scope if gate_options.since else None,
+        checked=scope,
     )
     judged = apply_gate(settings, report, gate_options, scope)
     # If the gate passes, the line that counts the findings is enough.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
+from confiture.migrations.file_notes import format_names
 from confiture.migrations.folder import check_text, read_folder, read_text
 from confiture.migrations.version import parse_filename
 from confiture.models.migration import MigrationFile, SqlScript
@@ -93,8 +94,12 @@ def make_loose_script(path: Path) -> MigrationFile:
     return MigrationFile(version, name, kind, path, text, "")
 
 
-def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigration, ...]:
+def read_all(
+    scripts: Iterable[MigrationFile], root: Path, checked: PlanScope | None = None
+) -> tuple[ParsedMigration, ...]:
     """Parse all migrations for the rules, in order, and link them to one plan.
+
+    Leaves out a faulty file that is not ``checked``: it is merged or applied, and nobody may change it.
 
     Raises:
         MigrationFault: One file does not parse.
@@ -106,7 +111,8 @@ def read_all(scripts: Iterable[MigrationFile], root: Path) -> tuple[ParsedMigrat
         try:
             migrations.append(read_script(script, root))
         except MigrationFault as fault:
-            faults.append(fault)
+            if checked is None or checked.includes(script.version, show_path(script.path, root)):
+                faults.append(fault)
     if faults:
         raise faults[0] if len(faults) == 1 else MigrationFaults(faults)
     link_plan(migrations)
@@ -123,8 +129,20 @@ def lint(
     strict: bool = False,
     allow_empty: bool = False,
     scope: PlanScope | None = None,
+    checked: PlanScope | None = None,
 ) -> Report:
     """Return a report with the findings about these files, or about the migrations folder if there are none.
+
+    Args:
+        settings: The settings, with the migrations folder.
+        plugins: The plugins whose rules count too.
+        files: Files and folders.
+        severity: The configured severities.
+        fail_on: What makes the exit code 1.
+        strict: True if an ignore needs a reason.
+        allow_empty: True if having no file is no fault.
+        scope: Says what is merged, and so not new; ``None`` if nobody knows.
+        checked: Says which files are checked; a fault of another one is only noted. ``None`` for all.
 
     Raises:
         ConfitureError: There is no file, a file does not parse, or a severity is not valid.
@@ -134,37 +152,39 @@ def lint(
     scripts = _choose_scripts(settings, files, allow_empty=allow_empty)
     # Without a server nobody knows which files are applied, unless git tells which are not merged.
     new = _find_new(scripts, settings.root, scope) if scope else {}
-    findings, undecided = run_in_processes(
-        lambda share: _judge_scripts(settings, rule_set, share, new, strict=strict), scripts
+    findings, undecided, unread = run_in_processes(
+        lambda share: _judge_scripts(settings, rule_set, share, new, checked, strict=strict), scripts
     )
     return Report(
         mode="dry-run",
         outcome="ok",
         exit_code=1 if has_failure(findings, fail_on) else 0,
         migrations=tuple(
-            MigrationReport(script.version, script.name, "pending", NOT_REHEARSED) for script in scripts
+            MigrationReport(script.version, script.name, "pending", NOT_REHEARSED)
+            for script in scripts
+            if show_path(script.path, settings.root) not in unread
         ),
         findings=findings,
         rules=describe_rules(rules, findings),
         plugins=tuple(plugin.use for plugin in plugins),
-        notes=_make_notes(sorted(undecided)),
+        notes=_make_notes(sorted(undecided), unread),
     )
 
 
-_NewRelations = Mapping[Path, tuple[frozenset[QualifiedName], frozenset[QualifiedName]]]
+_NewRelations = Mapping[str, tuple[frozenset[QualifiedName], frozenset[QualifiedName]]]
 
 
 def _find_new(scripts: Sequence[MigrationFile], root: Path, scope: PlanScope) -> _NewRelations:
     """Return what is new to each file, and what merged ones create: a process sees only its share."""
-    parsed = {}
+    parsed = []
     for script in scripts:
         # A file that does not parse is reported when it is judged.
         with suppress(MigrationFault):
-            parsed[script.path] = read_script(script, root)
-    mark_new_relations(parsed.values(), scope)
+            parsed.append(read_script(script, root))
+    mark_new_relations(parsed, scope)
     return {
-        path: (migration.created_before, migration.there_before)
-        for path, migration in parsed.items()
+        migration.file: (migration.created_before, migration.there_before)
+        for migration in parsed
         if scope.includes(migration.version, migration.file)
     }
 
@@ -174,21 +194,27 @@ def _judge_scripts(
     rule_set: RuleSet,
     scripts: Sequence[MigrationFile],
     new: _NewRelations,
+    checked: PlanScope | None,
     *,
     strict: bool,
-) -> tuple[tuple[Finding, ...], frozenset[str]]:
-    """Return the findings about some of the files, and the ids of the rules that only a rehearsal decides."""
-    migrations = read_all(scripts, settings.root)
+) -> tuple[tuple[Finding, ...], frozenset[str], frozenset[str]]:
+    """Return the findings about some files, the rules that could not decide, and the files not read."""
+    migrations = read_all(scripts, settings.root, checked)
     refuse_unknown(migrations, rule_set.known)
-    for script, migration in zip(scripts, migrations, strict=True):
-        migration.created_before, migration.there_before = new.get(script.path, (frozenset(), frozenset()))
+    unread = {show_path(script.path, settings.root) for script in scripts} - {
+        migration.file for migration in migrations
+    }
+    for migration in migrations:
+        migration.created_before, migration.there_before = new.get(migration.file, (frozenset(), frozenset()))
         migration.lock_timeout = migration.lock_timeout or settings.lock_timeout
         migration.statement_timeout = migration.statement_timeout or settings.statement_timeout
-    return find_findings(migrations, rule_set, strict=strict), frozenset(rule_set.undecided)
+    findings = find_findings(migrations, rule_set, strict=strict)
+    return findings, frozenset(rule_set.undecided), frozenset(unread)
 
 
-def _make_notes(rules: Sequence[str]) -> tuple[str, ...]:
-    return (f"only a dry-run can check: {', '.join(rules)}",) if rules else ()
+def _make_notes(rules: Sequence[str], unread: frozenset[str]) -> tuple[str, ...]:
+    notes = [f"faulty, but not among the files to check: {format_names(sorted(unread))}"] if unread else []
+    return (*notes, *([f"only a dry-run can check: {', '.join(rules)}"] if rules else ()))
 
 
 def _choose_scripts(

@@ -14,7 +14,8 @@ from confiture.sql.parser import load_parser
 FEWEST_FILES = 100
 """Files per process, at least: about as many are checked in the time that a process takes to start."""
 
-Found = tuple[tuple[Finding, ...], frozenset[str]]
+Found = tuple[tuple[Finding, ...], frozenset[str], frozenset[str]]
+"""Findings, the rules that could not decide, and the files that could not be read."""
 Judged = Callable[[Sequence[MigrationFile]], Found]
 
 
@@ -98,8 +99,9 @@ def _join(answers: Sequence[Found | Exception]) -> Found:
         raise errors[0]
     results = [answer for answer in answers if not isinstance(answer, Exception)]
     return (
-        tuple(finding for findings, _ in results for finding in findings),
-        frozenset().union(*(undecided for _, undecided in results)),
+        tuple(finding for findings, _, _ in results for finding in findings),
+        frozenset().union(*(undecided for _, undecided, _ in results)),
+        frozenset().union(*(unread for _, _, unread in results)),
     )
 
 
