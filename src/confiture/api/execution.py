@@ -5,6 +5,7 @@ Selects migrations, takes the migration lock, applies or rehearses them and buil
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -111,7 +112,13 @@ class Executor:
             reports.append(report)
             return report
 
+        began = time.perf_counter()
         report = repeat_rehearsal(rehearse_once, repeat)
+        report = evolve(
+            report,
+            elapsed_ms=(time.perf_counter() - began) * 1000,
+            in_transaction=place == "transaction",
+        )
         return RehearsalResult(report, tuple(reports), statistics[0] if statistics else None)
 
     def rehearse_in_copy(self, place: RehearsalTarget, sample_rows: int | None) -> Report:
@@ -140,7 +147,9 @@ class Executor:
         Raises:
             ConfitureError: Nothing was started.
         """
-        return keep_report(partial(self._execute, ready))
+        began = time.perf_counter()
+        report = keep_report(partial(self._execute, ready))
+        return evolve(report, elapsed_ms=(time.perf_counter() - began) * 1000)
 
     def _execute(self, ready: tuple[PreparedMigration, ...], kept: KeptReport) -> Report:
         scripts = read_folder(self.settings.migrations)

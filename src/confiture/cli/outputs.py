@@ -60,7 +60,7 @@ class OutputTarget:
         if self.reporter is not None:
             return call_reporter(self.reporter, self.reporter.render, value)
         render = load_renderer(self.format, kind)
-        more = {"verbose": True} if verbose and self.format == "text" and kind == "report" else {}
+        more = {"verbose": True} if verbose and self.format == "text" and kind in ("report", "plan") else {}
         if self.format == "text" and self.file is None:
             return render(value, colour=wants_colour(sys.stdout), **_measure_width(kind), **more)
         return render(value, **more)

@@ -362,6 +362,8 @@ class Report:
         error: The error that stopped the command outside any migration, else ``None``.
         verdict: The gate's verdict; ``None`` if the gate did not run.
         rules: The rules that have findings.
+        elapsed_ms: The time that passed for the whole command, its looking included; ``None`` if unknown.
+        in_transaction: True if it was rehearsed in one transaction, so that a clone could rehearse more.
     """
 
     mode: Mode
@@ -378,6 +380,8 @@ class Report:
     notes: tuple[str, ...] = ()
     verdict: Verdict | None = None
     rules: tuple[RuleText, ...] = ()
+    elapsed_ms: float | None = None
+    in_transaction: bool = False
 
 
 @frozen

@@ -27,6 +27,7 @@ from confiture.output.effects import (
     list_long_blocks,
 )
 from confiture.output.estimates import build_headline, format_estimate, list_blocked_tables
+from confiture.output.folding import describe_folded, fold_migrations
 from confiture.output.format import (
     format_count,
     format_duration,
@@ -81,6 +82,8 @@ class MigrationSection:
 
 def render(report: Report) -> str:
     """Return the report as a page."""
+    parts = fold_migrations(report.migrations)
+    numbers = {id(migration): number for number, migration in enumerate(report.migrations, 1)}
     return (
         _load_templates()
         .get_template("report.html.j2")
@@ -92,9 +95,9 @@ def render(report: Report) -> str:
             longest=find_longest_block(report),
             production=build_headline(report),
             verdict=report.verdict if report.migrations or report.findings else None,
-            sections=[
-                _build_section(number, migration) for number, migration in enumerate(report.migrations, 1)
-            ],
+            sections=[_build_section(numbers[id(migration)], migration) for migration in parts.shown],
+            folded=[_build_section(numbers[id(migration)], migration) for migration in parts.folded],
+            folded_summary=describe_folded(parts.folded),
             findings=_sort_findings(report.findings),
         )
     )

@@ -64,22 +64,26 @@ def format_timestamp(time: str) -> str:
     return re.sub(r"(\d)T(\d\d:\d\d:\d\d)(\.\d+)?", r"\1 \2", escape_control(time))
 
 
-def render_plan(plan: Plan, *, colour: bool = False) -> str:
-    """Return the SQL of the pending migrations, in order, and their hooks."""
+def render_plan(plan: Plan, *, colour: bool = False, verbose: bool = False) -> str:
+    """Return the pending migrations, in order, and their hooks; with ``verbose``, their SQL too."""
     if not plan.steps:
         return join_lines([style_good("nothing to do")], colour)
     lines: list[str] = []
     for step in plan.steps:
-        lines += [_render_step_title(step), *indent_lines(_render_step_body(step), 4), ""]
-    return join_lines(
-        [*lines, *_render_hooks(plan.hooks), f"{format_count(len(plan.steps), 'migration')} to apply"], colour
-    )
+        body = [*indent_lines(_render_step_body(step), 4), ""] if verbose else []
+        lines += [_render_step_title(step, with_count=not verbose), *body]
+    way = "" if verbose else "; -v shows the SQL"
+    end = f"{format_count(len(plan.steps), 'migration')} to apply{way}"
+    return join_lines([*lines, *([] if verbose else [""]), *_render_hooks(plan.hooks), end], colour)
 
 
-def _render_step_title(step: PlannedStep) -> str:
+def _render_step_title(step: PlannedStep, *, with_count: bool) -> str:
     how = "" if step.transactional else style_notable("  no-transaction: statement by statement")
     title = click.style(escape_control(f"{step.version} {step.name}".rstrip()), bold=True)
-    return f"{title}  {style_quiet(escape_control(step.file))}{how}"
+    count = (
+        f"  {format_count(len(step.statements), 'statement')}" if with_count and step.kind == "sql" else ""
+    )
+    return f"{title}  {style_quiet(escape_control(step.file))}{count}{how}"
 
 
 def _render_step_body(step: PlannedStep) -> list[str]:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 from confiture.escape import escape_control
 from confiture.models.report import MigrationReport, Report
 from confiture.output.estimates import build_headline, format_estimate
+from confiture.output.folding import describe_folded, fold_migrations
 from confiture.output.format import format_count, format_duration
 from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter
+from confiture.output.summary import leaves_out_many, render_summary
 
 MAX_LENGTH = 64_000
 """In UTF-16 units, which is how GitHub counts; it accepts 65,536."""
@@ -37,9 +39,15 @@ def render(report: Report, context: RenderContext) -> str:
         for notice in shown
     )
     estimated = any(migration.estimate for migration in report.migrations)
-    rows = [_render_row(migration, with_estimate=estimated) for migration in report.migrations]
-    if rows and text.try_append(_TABLE_HEAD_WITH_ESTIMATE if estimated else _TABLE_HEAD):
+    parts = fold_migrations(report.migrations)
+    head = _TABLE_HEAD_WITH_ESTIMATE if estimated else _TABLE_HEAD
+    rows = [_render_row(migration, with_estimate=estimated) for migration in parts.shown]
+    if rows and text.try_append(head):
         rows = [row for row in rows if not text.try_append(row)]
+    if parts.folded:
+        table = head + "".join(_render_row(migration, with_estimate=estimated) for migration in parts.folded)
+        summary = escape_markdown(describe_folded(parts.folded))
+        text.try_append(f"\n<details><summary>{summary}</summary>\n{table}\n</details>\n", f"\n{summary}\n")
     return text.finish(_render_tail(len(notices) - len(shown), len(shown) - listed, len(rows)))
 
 
@@ -84,7 +92,9 @@ def _render_head(report: Report, shown: Iterable[Notice]) -> str:
 
 
 def _render_verdict(report: Report) -> Iterator[str]:
-    """Yield the gate's verdict, and the longest block expected in production."""
+    """Yield how much was left out, the gate's verdict, and the longest block expected in production."""
+    if report.outcome == "ok" and leaves_out_many(report):
+        yield f"**{escape_markdown(render_summary(report))}.**\n\n"
     verdict = report.verdict
     if verdict and (report.migrations or report.findings):
         steps = f" Next: {escape_markdown(verdict.next_step)}" if verdict.next_step else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -29,6 +29,7 @@ from confiture.output.effects import (
 )
 from confiture.output.estimates import build_headline, describe_production, format_estimate_line
 from confiture.output.findings import render_findings, render_verdict
+from confiture.output.folding import FoldedMigrations, describe_folded, fold_migrations
 from confiture.output.format import (
     MIN_COLUMNS,
     align_columns,
@@ -46,7 +47,7 @@ from confiture.output.format import (
     style_quiet,
     wrap_line,
 )
-from confiture.output.summary import DONE_OUTCOMES, render_summary
+from confiture.output.summary import DONE_OUTCOMES, leaves_out_many, render_summary
 
 _MARKS = {
     "applied": style_good("✓ applied"),
@@ -59,6 +60,8 @@ _MARKS = {
 _INDENT = 4
 _LONG_BLOCK_LABEL = "long block: "
 _MAX_RESIDUES = 10
+# Of a long plan, so much that it fills one screen.
+_MAX_SHOWN, _MAX_DETAILS = 12, 2
 
 
 def render_run(report: Report, max_width: int | None = None, *, verbose: bool = False) -> list[str]:
@@ -88,20 +91,17 @@ def _format_plugins(plugins: Sequence[PluginUse]) -> str:
 
 
 def _render_migrations(report: Report, max_width: int | None, *, verbose: bool) -> list[str]:
-    titles = (
-        align_columns([_build_title(migration) for migration in report.migrations])
-        if report.migrations
-        else []
-    )
+    parts = FoldedMigrations(report.migrations) if verbose else fold_migrations(report.migrations, _MAX_SHOWN)
+    titles = align_columns([_build_title(migration) for migration in parts.shown]) if parts.shown else []
+    width = max_width and max_width - _INDENT
     lines: list[str] = []
-    for title, migration in zip(titles, report.migrations, strict=True):
-        lines += [
-            title,
-            *indent_lines(
-                _render_details(migration, report.mode, max_width and max_width - _INDENT, verbose=verbose),
-                _INDENT,
-            ),
-        ]
+    for title, migration in zip(titles, parts.shown, strict=True):
+        details = _render_details(migration, report.mode, width, verbose=verbose)
+        if parts.folded and migration.outcome != "failed":
+            details = details[:_MAX_DETAILS]
+        lines += [title, *indent_lines(details, _INDENT)]
+    if parts.folded:
+        lines += wrap_line(style_quiet(f"{describe_folded(parts.folded)} (-v shows all)"), max_width, 2)
     return [*lines, ""] if lines else []
 
 
@@ -262,7 +262,7 @@ def render_error(error: Fault, source_line: str | None = None) -> list[str]:
 def _render_tail(report: Report, max_width: int | None) -> list[str]:
     fault = render_error(report.error) if report.error else []
     notes = [escape_control(note) for note in report.notes]
-    end = style_good(render_summary(report)) if report.outcome == "ok" else style_bad(render_summary(report))
+    end = _style_summary(report)(render_summary(report))
     ways = [
         *_render_longest_block(report, max_width),
         *_render_production_line(report),
@@ -273,6 +273,12 @@ def _render_tail(report: Report, max_width: int | None) -> list[str]:
 
 def _render_value(value: object) -> str:
     return "none" if value is None else escape_control(value)
+
+
+def _style_summary(report: Report) -> Callable[[str], str]:
+    if report.outcome != "ok":
+        return style_bad
+    return style_notable if leaves_out_many(report) else style_good
 
 
 def _render_residue(residue: Sequence[Residue]) -> list[str]:

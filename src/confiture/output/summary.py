@@ -8,6 +8,7 @@ from confiture.output.format import format_count, format_duration
 
 # 128 + the signal: SIGINT, SIGTERM.
 _INTERRUPT_EXIT_CODES = (130, 143)
+_ONE_IN = 10
 DONE_OUTCOMES = ("applied", "reverted", "rehearsed")
 
 
@@ -24,12 +25,24 @@ def render_summary(report: Report) -> str:
         again := [migration for migration in done if migration.outcome == "reverted"]
     ):
         return f"{format_count(len(again), 'migration')} reverted and applied again"
-    took = format_duration(sum(migration.duration_ms or 0 for migration in report.migrations))
+    measured_ms = sum(migration.duration_ms or 0 for migration in report.migrations)
+    took = format_duration(measured_ms if report.elapsed_ms is None else report.elapsed_ms)
     line = f"{format_count(len(done), 'migration')} {word} in {took}"
     left_out = len(report.migrations) - len(done)
+    if leaves_out_many(report):
+        way = ": rehearse them in a clone, --in clone" if report.in_transaction else ""
+        return (
+            f"{left_out} of {len(report.migrations)} migrations were not rehearsed{way}; {line}, nothing kept"
+        )
     if report.mode == "dry-run":
         line += f", {left_out} not rehearsed; nothing kept" if left_out else ", nothing kept"
     return line
+
+
+def leaves_out_many(report: Report) -> bool:
+    """Return True if so much was not rehearsed that it is the first thing to say: over one in ten."""
+    left_out = sum(migration.outcome == "not_rehearsed" for migration in report.migrations)
+    return left_out > 1 and left_out * _ONE_IN > len(report.migrations)
 
 
 def _render_failure(report: Report) -> str:

@@ -17,7 +17,7 @@ def render(
         report: The report.
         colour: True to keep the colour codes.
         max_width: Columns to wrap at, ``None`` not to wrap.
-        verbose: True to show the server's notices, and not only its warnings.
+        verbose: True to show every migration of a long plan, and the server's notices.
     """
     text = "\n".join(_render_lines(report, max_width, verbose=verbose)) + "\n"
     return text if colour else click.unstyle(text)
