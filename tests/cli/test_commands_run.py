@@ -93,7 +93,7 @@ def test_plan_shows_the_sql_in_order_with_hooks(shop):
     shop.install("plum", "from confiture import hookimpl\n\n\n@hookimpl\ndef after_ddl():\n    pass\n")
     shop("run", "--to", "1", "--no-plugins")
 
-    answer = shop("plan", "--plugins", "plum")
+    answer = shop("plan", "-v", "--plugins", "plum")
 
     assert answer.code == 0
     at = [answer.out.index(words) for words in ("2 fig", "CREATE TABLE fig", "INSERT INTO fig", "10 plum")]
@@ -101,6 +101,13 @@ def test_plan_shows_the_sql_in_order_with_hooks(shop):
     assert "CREATE TABLE jam" not in answer.out
     assert "after_ddl" in answer.out
     assert "2 migrations to apply" in answer.out
+
+
+def test_plan_shows_no_sql_unasked(shop):
+    answer = shop("plan")
+
+    assert "CREATE TABLE" not in answer.out
+    assert "3 migrations to apply; -v shows the SQL" in answer.out
 
 
 def test_plan_up_to_a_version(shop):

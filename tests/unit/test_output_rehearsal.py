@@ -141,10 +141,19 @@ def test_quiet_statements_share_one_line():
     assert not any("SELECT" in line for line in lines)
 
 
-def test_fifty_quiet_migrations_take_a_line_each():
+def test_twenty_quiet_migrations_take_a_line_each():
+    migrations = [rehearsed(StatementReport(1, "CREATE TABLE t ()", 2.0)) for _ in range(20)]
+
+    assert len(told(*migrations)) == 2 + 20 + 3
+
+
+def test_fifty_quiet_migrations_take_one_line():
     migrations = [rehearsed(StatementReport(1, "CREATE TABLE t ()", 2.0)) for _ in range(50)]
 
-    assert len(told(*migrations)) == 2 + 50 + 3
+    lines = told(*migrations)
+
+    assert len(lines) == 2 + 1 + 3
+    assert any("50 more migrations" in line and "all quiet (-v shows all)" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -231,13 +231,27 @@ def test_a_plan_shows_sql_and_hooks_in_order():
     step = PlannedStep("1", "jam", "m/1_jam.sql", "sql", False, ((1, "SELECT 1\nFROM t"), (3, "SELECT 2")))
     code = PlannedStep("2", "fig", "m/2_fig.py", "python")
 
-    text = render_plan(Plan("18.1", (step, code), {"before_ddl": (), "after_ddl": ("backfill", "report")}))
+    plan = Plan("18.1", (step, code), {"before_ddl": (), "after_ddl": ("backfill", "report")})
+    text = render_plan(plan, verbose=True)
 
     assert "1 jam  m/1_jam.sql  no-transaction" in text
     assert "    SELECT 1\n    FROM t;\n    SELECT 2;\n" in text
     assert "after_ddl  backfill, report" in text
     assert "before_ddl" not in text
     assert last(text) == "2 migrations to apply"
+
+
+def test_a_plan_is_one_line_a_migration_without_v():
+    steps = tuple(
+        PlannedStep(str(n), "jam", f"m/{n}.sql", "sql", True, ((1, "SELECT 1"),)) for n in range(300)
+    )
+
+    text = render_plan(Plan("18.1", steps))
+
+    assert len(text.splitlines()) == 302
+    assert "SELECT" not in text
+    assert "7 jam  m/7.sql  1 statement\n" in text
+    assert last(text) == "300 migrations to apply; -v shows the SQL"
 
 
 def test_an_empty_plan_has_nothing_to_do():

@@ -13,7 +13,7 @@ COMMANDS = {
     "init": "Write a configuration file and a migrations folder.",
     "new": "Write a new, empty migration.",
     "status": "Show which migrations are applied and which are pending.",
-    "plan": "Show what would run, in order, with its SQL and hooks.",
+    "plan": "Show what would run, in order, with its hooks; with -v, its SQL too.",
     "run": "Apply the pending migrations.",
     "dry-run": "Rehearse the pending migrations: run them, then roll back.",
     "down": "Undo the last migration, or several.",

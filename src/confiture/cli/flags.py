@@ -94,7 +94,12 @@ _REPORT = click.option(
     metavar="FORMAT[=FILE]",
     help=f"Report as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, to stdout or a file; repeatable.",
 )
-_VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Log what happens; show the server's notices.")
+_VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Log what happens; show all migrations, SQL of a plan, server notices.",
+)
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Print only errors.")
 _LOG_FORMAT = click.option(
     "--log-format",

@@ -12,7 +12,7 @@ from confiture.cli.outputs import open_outputs
 @click.command("plan")
 @plan_options
 def command(flags: Flags) -> int:
-    """Show what would run, in order, with its SQL and hooks."""
+    """Show what would run, in order, with its hooks; with -v, its SQL too."""
     from confiture.api.operations import make_plan
 
     with open_outputs(flags) as out:

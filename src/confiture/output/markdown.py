@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from confiture.escape import escape_control
 from confiture.models.report import MigrationReport, Report
@@ -44,11 +44,16 @@ def render(report: Report, context: RenderContext) -> str:
     rows = [_render_row(migration, with_estimate=estimated) for migration in parts.shown]
     if rows and text.try_append(head):
         rows = [row for row in rows if not text.try_append(row)]
-    if parts.folded:
-        table = head + "".join(_render_row(migration, with_estimate=estimated) for migration in parts.folded)
-        summary = escape_markdown(describe_folded(parts.folded))
-        text.try_append(f"\n<details><summary>{summary}</summary>\n{table}\n</details>\n", f"\n{summary}\n")
-    return text.finish(_render_tail(len(notices) - len(shown), len(shown) - listed, len(rows)))
+    left = len(rows)
+    if parts.folded and not text.try_append(_render_folded(parts.folded, head, with_estimate=estimated)):
+        left += len(parts.folded)
+    return text.finish(_render_tail(len(notices) - len(shown), len(shown) - listed, left))
+
+
+def _render_folded(migrations: Sequence[MigrationReport], head: str, *, with_estimate: bool) -> str:
+    rows = "".join(_render_row(migration, with_estimate=with_estimate) for migration in migrations)
+    summary = escape_markdown(describe_folded(migrations))
+    return f"\n<details><summary>{summary}</summary>\n{head}{rows}\n</details>\n"
 
 
 class _LimitedText:

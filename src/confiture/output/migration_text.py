@@ -61,7 +61,7 @@ _INDENT = 4
 _LONG_BLOCK_LABEL = "long block: "
 _MAX_RESIDUES = 10
 # Of a long plan, so much that it fills one screen.
-_MAX_SHOWN, _MAX_DETAILS = 12, 2
+_MAX_SHOWN, _MAX_DETAILS = 10, 2
 
 
 def render_run(report: Report, max_width: int | None = None, *, verbose: bool = False) -> list[str]:
