@@ -362,6 +362,37 @@ CASES = {
         "DROP INDEX a CASCADE",
         none=True,
     ),
+    # Rows, views and domains.
+    "update-all": Case(
+        "unbounded-dml",
+        "CREATE TABLE tally (last int PRIMARY KEY, upto text, a int);"
+        "INSERT INTO tally SELECT g, g, g FROM generate_series(-25, 25) g;",
+        "UPDATE tally AS t SET a = t.a + 1, upto = '$$;'",
+    ),
+    "delete-all": Case("unbounded-dml", ORDERS, "DELETE FROM ONLY orders"),
+    "update-without-a-key": Case(
+        "unbounded-dml", ODD, """UPDATE "Shop"."Odd Table" SET "select" = 0""", none=True
+    ),
+    "update-returning": Case("unbounded-dml", ORDERS, "UPDATE orders SET qty = 0 RETURNING id", none=True),
+    "update-of-the-key": Case("unbounded-dml", ORDERS, "UPDATE orders SET id = -id", none=True),
+    "refresh": Case(
+        "refresh-matview-not-concurrent",
+        f"{ORDERS} CREATE MATERIALIZED VIEW total AS SELECT id FROM orders; CREATE UNIQUE INDEX ON total (id);"
+        "INSERT INTO orders VALUES (99);",
+        "REFRESH MATERIALIZED VIEW total",
+    ),
+    "refresh-without-an-index": Case(
+        "refresh-matview-not-concurrent",
+        f"{ORDERS} CREATE MATERIALIZED VIEW total AS SELECT id FROM orders;",
+        "REFRESH MATERIALIZED VIEW total",
+        none=True,
+    ),
+    "domain-check": Case(
+        "domain-constraint-validated",
+        "CREATE DOMAIN amount AS int; CREATE TABLE tally (a amount); INSERT INTO tally SELECT generate_series(1, 50);",
+        "ALTER DOMAIN amount ADD CHECK (VALUE > 0)",
+        differs="for new values only",
+    ),
     "reindex": Case("reindex-not-concurrent", ORDERS, "REINDEX (VERBOSE) TABLE orders"),
 }
 

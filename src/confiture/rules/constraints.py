@@ -244,7 +244,7 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
             None,
             write_recipe(
                 write_part(
-                    "-- without VALIDATE, which would scan the tables while blocking writes",
+                    "-- differs: the CHECK holds for new values only, because VALIDATE blocks writes",
                     f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK ({check}) NOT VALID;",
                 )
             ),
@@ -259,7 +259,8 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
             None,
             write_recipe(
                 write_part(
-                    f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK (VALUE IS NOT NULL) NOT VALID;"
+                    "-- differs: a CHECK refuses NULL, for new values only, because VALIDATE blocks writes",
+                    f"ALTER DOMAIN {domain} ADD CONSTRAINT {name} CHECK (VALUE IS NOT NULL) NOT VALID;",
                 )
             ),
         )

@@ -11,19 +11,19 @@ from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.rules.live_columns import read_column
 from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
-from confiture.sql.quote import quote_name
+from confiture.sql.quote import quote_ident, quote_name
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
-# Seven queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
+# Nine queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
 # expression has column number 0, which no row of pg_attribute has, so its name is NULL.
 _QUERY = f"""
     SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
         FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place)
         LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = num AND num <> 0
-        WHERE place <= indnkeyatts ORDER BY place)
+        WHERE place <= indnkeyatts ORDER BY place), pg_get_expr(indpred, indrelid)
     FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
     JOIN pg_namespace n ON n.oid = i.relnamespace WHERE {_USERS};
     SELECT n.nspname, c.relname, ARRAY(SELECT attname::text FROM unnest(partattrs::int2[]) WITH ORDINALITY
@@ -50,7 +50,15 @@ _QUERY = f"""
     WHERE {_USERS} GROUP BY 1, 2;
     SELECT DISTINCT n.nspname, c.relname
     FROM pg_trigger JOIN pg_class c ON c.oid = tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE NOT tgisinternal AND tgtype & 17 = 17 AND {_USERS}
+    WHERE NOT tgisinternal AND tgtype & 17 = 17 AND {_USERS};
+    SELECT n.nspname, c.relname, attname FROM pg_index JOIN pg_class c ON c.oid = indrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+    WHERE indisprimary AND indnkeyatts = 1
+        AND atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AND {_USERS};
+    SELECT n.nspname, c.relname FROM pg_index JOIN pg_class c ON c.oid = indrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'm' AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL AND {_USERS}
 """
 # pg_get_constraintdef() returns the whole constraint; a recipe needs only the expression.
 _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
@@ -62,10 +70,14 @@ def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = ""
     A rehearsal in a transaction is rolled back by now; in a copy the ledger, which is in the schema
     ``ledger``, has the rehearsed ``version``, and the catalog what the migrations made.
     """
-    indexes, partitioned, partitions, checks, domains, constraints, triggers = send(conn, _QUERY)
+    indexes, partitioned, partitions, checks, domains, constraints, *others = send(conn, _QUERY)
+    triggers, keys, views = others
     known = SchemaModel(after=bool(ledger) and _is_recorded(conn, ledger, version))
-    for schema, index, table, columns in indexes:
+    for schema, index, table, columns, predicate in indexes:
         known.indexes[QualifiedName(schema, index)] = (QualifiedName(schema, table), tuple(columns))
+        # A foreign key looks for no NULL, so such an index is as good as one of all rows.
+        if predicate is not None and predicate != f"({quote_ident(columns[0] or '')} IS NOT NULL)":
+            known.partial_indexes.add(QualifiedName(schema, index))
     for schema, table, columns, default_schema, default in partitioned:
         known.partition_keys[_make_name(schema, table)] = tuple(columns)
         if default:
@@ -85,6 +97,8 @@ def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = ""
     for schema, table, names in constraints:
         known.constraints[_make_name(schema, table)] = frozenset(names)
     known.update_triggers.update(_make_name(schema, table) for schema, table in triggers)
+    known.integer_keys.update({_make_name(schema, table): key for schema, table, key in keys})
+    known.unique_views.update(_make_name(schema, view) for schema, view in views)
     known.read_column = partial(read_column, conn)
     return known
 

@@ -18,8 +18,9 @@ from confiture.rules.measurements import (
 )
 from confiture.rules.parse_tree import list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
-from confiture.rules.recipes import write_part, write_recipe
+from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
+from confiture.sql.quote import quote_ident
 from confiture.units import parse_milliseconds
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -204,21 +205,39 @@ def _check_unbounded(statement: ParsedStatement) -> Iterator[Hit]:
         return
     table = read_name(stmt.relation)
     verb = "updates" if statement.kind == "update_stmt" else "deletes"
-    yield Hit(f"{verb} every row of {table}", str(table), _render_batches(statement))
+    yield Hit(f"{verb} every row of {table}", str(table), _write_batches(statement))
 
 
-def _render_batches(statement: ParsedStatement) -> str:
-    table = read_name(statement.stmt.relation)
-    head = statement.sql.strip().rstrip(";")
-    return (
-        "-- confiture: no-transaction\n"
-        "-- replace id with the table's key; the backfill plugin can also resume after a failure\n"
-        "DO $$\nDECLARE last bigint := 0; upto bigint;\nBEGIN\n  LOOP\n"
-        "    SELECT max(id) INTO upto FROM\n"
-        f"      (SELECT id FROM {table} WHERE id > last ORDER BY id LIMIT 10000) AS batch;\n"
-        "    EXIT WHEN upto IS NULL;\n"
-        f"    {head} WHERE id > last AND id <= upto;\n"
-        "    last := upto;\n    COMMIT;\n  END LOOP;\nEND $$;"
+def _write_batches(statement: ParsedStatement) -> Recipe | None:
+    """Return the statement in batches by its integer key; ``None`` without one, or with other clauses."""
+    stmt, known = statement.stmt, statement.migration.schema
+    table = read_name(stmt.relation)
+    key = known.integer_keys.get(table)
+    sources = stmt.from_clause if statement.kind == "update_stmt" else stmt.using_clause
+    targets = [target.res_target.name for target in getattr(stmt, "target_list", ())]
+    plain = not (sources or stmt.HasField("returning_clause") or stmt.HasField("with_clause"))
+    if not plain or key in targets or (key is None and known.read_column is not None):
+        return None
+    name, head = quote_ident(key or "id"), statement.sql.strip().rstrip(";")
+    hint = () if key else ("-- replace id with the table's key",)
+    return write_recipe(
+        write_non_transactional(
+            *hint,
+            "-- the backfill plugin can also resume after a failure",
+            "DO $batches$",
+            "DECLARE batch_from bigint; batch_to bigint;",
+            "BEGIN",
+            f"  SELECT min({name}) - 1 INTO batch_from FROM {table};",
+            "  LOOP",
+            f"    SELECT max({name}) INTO batch_to FROM (SELECT {name} FROM {table}",
+            f"      WHERE {name} > batch_from ORDER BY {name} LIMIT 10000) AS batch;",
+            "    EXIT WHEN batch_to IS NULL;",
+            f"    {head} WHERE {name} > batch_from AND {name} <= batch_to;",
+            "    batch_from := batch_to;",
+            "    COMMIT;",
+            "  END LOOP;",
+            "END $batches$;",
+        )
     )
 
 
@@ -237,16 +256,26 @@ def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
         if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
             earlier = {command.sort for command in list_commands(inner.stmt)}
             if earlier and not earlier - _SCANNING and not _is_deferred(inner):
-                combined = write_recipe(
-                    write_part(f"{inner.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"),
-                    replaces=(inner.index,),
-                )
                 yield Hit(
                     f"alters {table} again: combined with line {inner.line}, one ALTER TABLE scans it once",
                     str(table),
-                    combined,
+                    _write_combined(statement, inner) if sorts | earlier == _ONLY_VALIDATE else None,
                 )
             return
+
+
+# Other commands scan under a strong lock: their rules have recipes, which combined commands would undo.
+_ONLY_VALIDATE = {"AT_ValidateConstraint"}
+
+
+def _write_combined(statement: ParsedStatement, earlier: ParsedStatement) -> Recipe | None:
+    """Return both statements as one; ``None`` if another between them may need the first."""
+    if earlier.index + 1 != statement.index:
+        return None
+    return write_recipe(
+        write_part(f"{earlier.sql.strip().rstrip(';')},\n  {_render_tail(statement)};"),
+        replaces=(earlier.index,),
+    )
 
 
 def _is_deferred(statement: ParsedStatement) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from confiture.rules.measurements import was_locked, was_worked_on
 from confiture.rules.parse_tree import QualifiedName, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import write_part, write_recipe
+from confiture.rules.recipes import Recipe, write_part, write_recipe
 from confiture.rules.rule import Basis, Example, Hit, Rule
 from confiture.sql.parser import read_enum_name
 from confiture.sql.transaction_block import is_option_on
@@ -25,16 +25,21 @@ _TOTAL = (
 def _check_refresh(statement: ParsedStatement) -> Iterator[Hit]:
     stmt, view = statement.stmt, read_name(statement.stmt.relation)
     if not stmt.concurrent and not statement.is_new(view):
+        known = statement.migration.schema
+        # Without a catalog nobody knows; the recipe then says so.
+        lacking = known.read_column is not None and view not in known.unique_views
         yield Hit(
             # `skip_data` is WITH NO DATA.
-            f"{'empties' if stmt.skip_data else 'recomputes'} {view} while blocking reads",
+            f"{'empties' if stmt.skip_data else 'recomputes'} {view} while blocking reads"
+            f"{'; CONCURRENTLY needs a unique index on its columns first' if lacking else ''}",
             str(view),
-            write_recipe(
-                write_part(
-                    f"-- needs a unique index on {view}", f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view};"
-                )
-            ),
+            None if stmt.skip_data or lacking else _write_refresh(view, known.read_column is None),
         )
+
+
+def _write_refresh(view: QualifiedName, is_unsure: bool) -> Recipe:
+    note = (f"-- needs a unique index on {view}",) if is_unsure else ()
+    return write_recipe(write_part(*note, f"REFRESH MATERIALIZED VIEW CONCURRENTLY {view};"))
 
 
 def _check_logged(statement: ParsedStatement) -> Iterator[Hit]:

@@ -19,6 +19,7 @@ from confiture.rules.parse_tree import (
 )
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.sql.parser import deparse_expression, deparse_type, read_enum_name
+from confiture.sql.quote import quote_ident
 
 
 @frozen
@@ -77,6 +78,7 @@ class SchemaModel:
 
     Attributes:
         indexes: The table and the columns of each index, ``None`` for an expression.
+        partial_indexes: The indexes that leave rows out.
         partition_keys: The partition key's columns of each partitioned table, ``None`` for an expression.
         partitions: The parent of each partition.
         defaults: The default partition of each partitioned table.
@@ -84,12 +86,15 @@ class SchemaModel:
         created: The CREATE TABLE tree of each table that the migrations create.
         domains: The domains.
         constraints: The names of each table's constraints in the catalog.
+        integer_keys: The column of each table's primary key in the catalog, if it is one integer.
+        unique_views: Materialized views in the catalog with an index that REFRESH CONCURRENTLY can use.
         update_triggers: Tables in the catalog with a trigger that runs for every updated row.
         after: True if the catalog was read after the migrations were committed, as in a clone.
         read_column: Asks the catalog about one column.
     """
 
     indexes: dict[QualifiedName, tuple[QualifiedName, tuple[str | None, ...]]] = field(factory=dict)
+    partial_indexes: set[QualifiedName] = field(factory=set)
     partition_keys: dict[QualifiedName, tuple[str | None, ...]] = field(factory=dict)
     partitions: dict[QualifiedName, QualifiedName] = field(factory=dict)
     defaults: dict[QualifiedName, QualifiedName] = field(factory=dict)
@@ -97,6 +102,8 @@ class SchemaModel:
     created: dict[QualifiedName, Any] = field(factory=dict)
     domains: dict[QualifiedName, DomainType] = field(factory=dict)
     constraints: dict[QualifiedName, frozenset[str]] = field(factory=dict)
+    integer_keys: dict[QualifiedName, str] = field(factory=dict)
+    unique_views: set[QualifiedName] = field(factory=set)
     update_triggers: set[QualifiedName] = field(factory=set)
     after: bool = False
     read_column: Callable[[QualifiedName, str], ColumnFacts | None] | None = None
@@ -142,6 +149,8 @@ def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
         table = read_name(stmt.relation)
         columns = tuple(parameter.index_elem.name or None for parameter in stmt.index_params)
         known.indexes[table.name_sibling(stmt.idxname)] = (table, columns)
+        if stmt.HasField("where_clause") and not _is_not_null(stmt.where_clause, columns[0]):
+            known.partial_indexes.add(table.name_sibling(stmt.idxname))
     elif statement.kind == "create_stmt":
         _learn_table(known, statement)
     elif statement.kind == "create_domain_stmt":
@@ -162,6 +171,11 @@ def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
                 _learn_partition(
                     known, read_name(stmt.relation), read_name(child.name), child.bound.is_default
                 )
+
+
+def _is_not_null(node: Any, column: str | None) -> bool:
+    text = deparse_expression(node)
+    return column is not None and text == f"{quote_ident(column)} IS NOT NULL"
 
 
 def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:

@@ -91,7 +91,12 @@ def _check_fk_index(statement: ParsedStatement) -> Iterator[Hit]:
     ]
     own = read_name(statement.stmt.relation)
     # An index serves the foreign key if it begins with the key's first column.
-    indexed = {columns[:1] for table, columns in statement.migration.schema.indexes.values() if table == own}
+    known = statement.migration.schema
+    indexed = {
+        columns[:1]
+        for name, (table, columns) in known.indexes.items()
+        if table == own and name not in known.partial_indexes
+    }
     for tree in trees:
         columns = _list_columns_of(statement, tree)
         if columns and columns[:1] not in indexed:
