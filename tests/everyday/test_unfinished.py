@@ -79,11 +79,20 @@ class TestAfterAFailure:
         assert migration["outcome"] == "failed"
         assert f"no statement is committed; line 2 {WHOLE}" in migration["reason"]
 
+    @pytest.mark.parametrize("name", ["markdown", "junit", "sarif", "github", "gitlab", "html"])
+    def test_it_is_in_every_other_report_too(self, jam, name):
+        jam.write("1_fill.sql", HEAD + BATCHES.format(end="PERFORM 1 / 0"))
+
+        answer = jam("run", "--output", name)
+
+        assert f"line 2 {WHOLE}" in answer.out
+
     def test_it_is_unfinished_and_the_next_run_does_not_send_it_again(self, stopped, database):
         again = stopped("run")
 
         assert states(stopped) == ["unfinished"]
         assert again.code == 7
+        assert last(again).endswith("it is unfinished, and nothing more was sent; next: confiture repair 1")
         assert "confiture repair --done 1:3" in again.err
         assert "confiture repair --again 1:3" in again.err
         assert count(database) == 3

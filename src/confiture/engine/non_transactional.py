@@ -53,11 +53,13 @@ class NonTransactionalAttempt(TransactionalAttempt):
     Attributes:
         python_steps: The number of statements that a Python migration has begun.
         work_done: What it has committed, for the report of a failure.
+        refused: True if it is unfinished and nothing was sent, because a person must decide first.
     """
 
     _checkpoints: dict[tuple[str, ...], Any] = field(factory=dict)
     python_steps: int = 0
     work_done: CommittedWork = field(factory=CommittedWork)
+    refused: bool = False
 
     @classmethod
     def begin(
@@ -176,7 +178,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         try:
             return find_resume_point(self.run_context.session.conn, self.work)
         except LedgerFault:
-            self.may_be_repeated = False
+            self.refused = True
             raise
 
     def run_from(self, point: ResumePoint) -> None:
@@ -435,6 +437,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
     def describe_remains(self) -> str:
         """Describe what is committed and what may be, and how to go on."""
         text = self.work_done.describe()
+        if self.refused:
+            return f"it is unfinished, and nothing more was sent; next: confiture repair {self.work.version}"
         if self.run_context.dry_run:
             return f"in a run: {text}"
         if not self.may_be_repeated:

@@ -112,7 +112,9 @@ def _build_finding(finding: Finding, migration: str, context: RenderContext) -> 
 def _build_failure(
     fault: Fault, rule: str, migration: MigrationReport | None, context: RenderContext
 ) -> Notice:
-    fields = {"detail": fault.detail, "hint": fault.hint, "SQLSTATE": fault.sqlstate}
+    # The reason of a migration that failed is what it may have left.
+    left = migration.reason if migration and migration.outcome == "failed" else None
+    fields = {"detail": fault.detail, "hint": fault.hint, "left": left, "SQLSTATE": fault.sqlstate}
     lines = [
         _escape_lines(fault.message),
         *(f"{name}: {_escape_lines(text)}" for name, text in fields.items() if text),
