@@ -197,7 +197,7 @@ class Executor:
             return None
         from confiture.rehearsal.residue import take_residue_snapshot
 
-        return take_residue_snapshot(conn)
+        return take_residue_snapshot(conn, self.settings.schema)
 
     def _add_residue(self, conn: Connection[Any], before: ResidueSnapshot | None, report: Report) -> Report:
         if before is None:
@@ -205,7 +205,7 @@ class Executor:
         from confiture.rehearsal.notes import collect_notes
         from confiture.rehearsal.residue import describe_comparison, find_residue, take_residue_snapshot
 
-        after = take_residue_snapshot(conn)
+        after = take_residue_snapshot(conn, self.settings.schema)
         notes = (*report.notes, *collect_notes(report.migrations), *describe_comparison(before, after))
         return evolve(report, residue=find_residue(before, after), notes=notes)
 

@@ -16,6 +16,7 @@ from psycopg.errors import (
 
 from confiture.exceptions import Interrupted, MigrationFault, UserFault, describe_error, read_message
 from confiture.hooks.api import HookError
+from confiture.ledger.table import read_role
 from confiture.models.report import Fault
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | N
     if hint := _read_diag(error, "message_hint"):
         return hint
     if isinstance(error, InsufficientPrivilege):
-        role = "" if conn.closed else f" {conn.info.user!r}"
+        role = "" if conn.closed else f" {read_role(conn)!r}"
         return f"role{role} lacks this right: have its owner grant it, or connect as a role that has it"
     if isinstance(error, ReadOnlySqlTransaction):
         return "is this a replica, or is default_transaction_read_only on? point --url at the primary"

@@ -38,6 +38,9 @@ class Observer(HookObserver, Protocol):
     def listen(self) -> AbstractContextManager[None]:
         """Receive the server's notices for as long as a plan runs."""
 
+    def ignore_relations(self, oids: Iterable[int]) -> None:
+        """Leave out these relations, which the rehearsal itself has created."""
+
     def reset(self) -> None:
         """Forget the previous attempt."""
 
@@ -97,6 +100,9 @@ class NoObserver(NoHookObserver):
     def listen(self) -> AbstractContextManager[None]:
         """Listen to nothing."""
         return nullcontext()
+
+    def ignore_relations(self, oids: Iterable[int]) -> None:
+        """Leave out nothing."""
 
     def reset(self) -> None:
         """Forget nothing."""

@@ -374,20 +374,25 @@ class TransactionalAttempt:
         # is lost, another run may be at work, and this one must not commit.
         keeper = self.run_context.migration_lock.render_condition()
         first = f"{check} RELEASE {self._sentinel}; {HELD_SQL} OR {keeper};"
-        last = "" if self.run_context.rolls_back else self.ledger_sql()
+        last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
         try:
             if session.owned:
                 (held,) = send(session.conn, f"{first} {session.render_reset_sql()} {last}")
             else:
                 (held,) = send(session.conn, first)
                 session.restore({**self._timeouts, **self.hook_runner.local_settings})
-                send(session.conn, last or "SELECT")  # a rehearsal writes no ledger row
+                send(session.conn, last)
         except InvalidSavepointSpecification as error:
             raise self.mark_transaction_ended() from error
         locks = [row for row in held if row[0] is not None]
         if len(locks) == len(held):
             raise build_lock_lost_fault()
         self.observer.end(locks)
+
+    def _try_ledger_sql(self) -> str:
+        """Return SQL that writes the ledger row and takes it back: what a run may not do fails here too."""
+        point = f"{self._sentinel}_ledger"
+        return f"SAVEPOINT {point}; {self.ledger_sql()} ROLLBACK TO {point}; RELEASE {point};"
 
     def ledger_sql(self) -> str:
         """Return SQL that inserts the migration's ledger row, or deletes it after ``down``."""

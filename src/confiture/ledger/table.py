@@ -7,12 +7,14 @@ each generator hook yielded; both are deleted when the ledger row is written.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, Protocol
 
 import psycopg
 from attrs import frozen
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
 from confiture.exceptions import RightsFault
 from confiture.migrations.folder import hash_text
@@ -98,8 +100,8 @@ class Ledger:
             FROM {q}.progress GROUP BY version, direction
         """
 
-    def create(self, conn: Connection[Any]) -> None:
-        """Create the schema and its missing tables.
+    def create(self, conn: Connection[Any]) -> bool:
+        """Create the schema and its missing tables; return True if any was missing.
 
         Raises:
             RightsFault: The role may not create or write them, or the database is read-only.
@@ -107,22 +109,42 @@ class Ledger:
         # Check first: CREATE … IF NOT EXISTS needs the CREATE privilege even if everything exists.
         try:
             with conn.transaction():
-                ((writable,),) = fetch_rows(conn, self._render_writable_sql())
+                ((writable, has_schema),) = fetch_rows(conn, self._render_writable_sql())
                 if writable is None:
-                    send(conn, self._render_create_sql())
+                    # CREATE SCHEMA IF NOT EXISTS needs the right to create one, even if it exists.
+                    schema = "" if has_schema else f"CREATE SCHEMA IF NOT EXISTS {quote_ident(self.schema)};"
+                    send(conn, schema + self._render_create_sql())
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._build_rights_fault(
                 conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE"
             ) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise build_read_only_fault(error) from error
+        except psycopg.errors.RaiseException as error:
+            raise RightsFault(
+                f"role {read_role(conn)!r} could not create schema {self.schema!r} in database "
+                f"{conn.info.dbname!r}: {error.diag.message_primary}",
+                hint="an event trigger refused it: connect as a role that it allows, or set schema to one "
+                "that it allows",
+            ) from error
         if writable is False:
             raise self._build_rights_fault(
                 conn, "write the ledger", "GRANT INSERT, UPDATE and DELETE ON ALL TABLES IN SCHEMA"
             )
+        return writable is None
+
+    def drop(self, conn: Connection[Any]) -> None:
+        """Drop the tables, and the schema if nothing else is in it: ``create`` made them for a rehearsal."""
+        q = quote_ident(self.schema)
+        with contextlib.suppress(psycopg.DatabaseError):
+            send(conn, f"DROP TABLE IF EXISTS {q}.ledger, {q}.progress, {q}.hook_progress")
+            send(conn, f"DROP SCHEMA IF EXISTS {q}")
 
     def _render_writable_sql(self) -> str:
-        """Return a query for whether the role may write the tables; NULL if they do not all exist yet."""
+        """Return a query for whether the role may write the tables, and whether there is the schema.
+
+        The first is NULL if the tables do not all exist yet.
+        """
         needs = {"ledger": "INSERT, DELETE", "progress": _WRITE_RIGHTS, "hook_progress": _WRITE_RIGHTS}
         rights = [
             f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
@@ -131,7 +153,11 @@ class Ledger:
         ]
         # hook_progress is created last: if it exists, the others do.
         newest = self._quote_table("hook_progress")
-        return f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END"
+        schema = quote_literal(quote_ident(self.schema))
+        return (
+            f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END,"
+            f" to_regnamespace({schema}) IS NOT NULL"
+        )
 
     def _quote_table(self, table: str) -> str:
         return quote_literal(f"{quote_ident(self.schema)}.{table}")
@@ -139,7 +165,6 @@ class Ledger:
     def _render_create_sql(self) -> str:
         q = quote_ident(self.schema)
         return f"""
-            CREATE SCHEMA IF NOT EXISTS {q};
             CREATE TABLE IF NOT EXISTS {q}.ledger (
                 version text PRIMARY KEY,
                 name text NOT NULL,
@@ -266,9 +291,18 @@ class Ledger:
 
     def _build_rights_fault(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
         return RightsFault(
-            f"role {conn.info.user!r} may not {what} in database {conn.info.dbname!r}",
+            f"role {read_role(conn)!r} may not {what} in database {conn.info.dbname!r}",
             hint=f"{grant} to it, or connect as a role that has these rights",
         )
+
+
+def read_role(conn: Connection[Any]) -> str:
+    """Return the role whose rights count: SET role, of the role or the database, may have changed it."""
+    usable = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+    if conn.closed or conn.info.transaction_status not in usable:
+        return conn.info.user
+    ((role,),) = fetch_rows(conn, "SELECT current_user::text")
+    return str(role)
 
 
 def build_read_only_fault(error: psycopg.Error) -> RightsFault:

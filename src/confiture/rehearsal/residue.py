@@ -37,7 +37,7 @@ _RELATIONS = """
         c.relpages, c.reltuples, c.relhasindex, c.relallvisible {newer}
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 't', 'i', 'p', 'I', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384
-        AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema', {ignored})
 """
 # A temporary slot ends with its session.
 _SLOTS = """
@@ -78,15 +78,17 @@ class ResidueSnapshot:
     fault: str | None = None
 
 
-def take_residue_snapshot(conn: Connection[Any]) -> ResidueSnapshot:
+def take_residue_snapshot(conn: Connection[Any], ignored_schema: str = "") -> ResidueSnapshot:
     """Return the state of every table, index and sequence that a rollback would not restore.
+
+    ``ignored_schema`` is the ledger's: a rehearsal tries to write there.
 
     Costs two round trips for any number of relations: a thousand tables with their indexes and sequences
     take about 0.1 s. ``conn`` must be idle. Raises nothing: if another session blocks a read, the snapshot
     has a ``fault``.
     """
     try:
-        return _read(conn)
+        return _read(conn, ignored_schema)
     except psycopg.Error as error:
         if not conn.closed:
             send(conn, "ROLLBACK")
@@ -130,9 +132,11 @@ def _compare_slots(before: Mapping[str, str], after: Mapping[str, str]) -> Itera
         yield Residue("replication slot", name, before.get(name), remove if name in after else None)
 
 
-def _read(conn: Connection[Any]) -> ResidueSnapshot:
+def _read(conn: Connection[Any], ignored_schema: str) -> ResidueSnapshot:
     newer = ", c.relallfrozen" if conn.info.server_version >= _RELALLFROZEN_SINCE else ""
-    found, slots = send(conn, f"{_BEGIN_SQL}{_RELATIONS.format(newer=newer)};{_SLOTS}")
+    found, slots = send(
+        conn, f"{_BEGIN_SQL}{_RELATIONS.format(newer=newer, ignored=quote_literal(ignored_schema))};{_SLOTS}"
+    )
     moved = _read_sequences(conn, [(oid, name) for oid, name, _, may_read, *_ in found if may_read])
     return ResidueSnapshot(
         relations={

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from psycopg import Connection
+from psycopg.pq import TransactionStatus
 
 from confiture.engine.runner import MigrationResult, Runner
-from confiture.engine.transactional import TransactionalAttempt
+from confiture.engine.transactional import EndedTransaction, TransactionalAttempt
+from confiture.hooks.implementation import HookFatal
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import MigrationReport
+from confiture.postgres.locks import HELD_SQL
+from confiture.postgres.session import fetch_rows
 from confiture.rehearsal.excuse import explain_as_not_rehearsed
 
 if TYPE_CHECKING:
@@ -32,23 +36,53 @@ class Rehearsal:
 
     runner: Runner
     not_rehearsed_sql: list[str] = field(factory=list)
+    _created_ledger: bool = False
 
     def run(
         self, works: Iterable[PreparedMigration], on_result: Callable[[MigrationResult], None]
     ) -> tuple[MigrationResult, ...]:
-        """Rehearse the migrations until the first failure, and roll everything back."""
+        """Rehearse the migrations until the first failure, and roll everything back.
+
+        Raises:
+            RightsFault: The role lacks a right that a run needs.
+        """
         results: list[MigrationResult] = []
         self.runner.explain_as_not_rehearsed = self._explain_as_not_rehearsed
         with (
             self.runner.run_context.observer.listen(),
             self.runner.run_context.session.transaction(keep=False),
         ):
+            self._create_ledger()
             for work in works:
                 results.append(self._rehearse_one(work))
                 on_result(results[-1])
                 if results[-1].stopped_by:
                     break
+        self._drop_committed_ledger(results)
         return tuple(results)
+
+    def _drop_committed_ledger(self, results: Sequence[MigrationResult]) -> None:
+        """Drop the ledger that was made for the rehearsal, if a migration or a hook has committed it."""
+        session, error = self.runner.run_context.session, results[-1].error if results else None
+        ended = isinstance(error, EndedTransaction) or (
+            isinstance(error, HookFatal) and error.may_be_committed
+        )
+        idle = not session.conn.closed and session.conn.info.transaction_status == TransactionStatus.IDLE
+        if self._created_ledger and ended and idle:
+            self.runner.run_context.ledger.drop(session.conn)
+
+    def _create_ledger(self) -> None:
+        """Create the ledger as a run would; it is rolled back with everything else.
+
+        Raises:
+            RightsFault: The role may not create or write it.
+        """
+        context = self.runner.run_context
+        held = set(fetch_rows(context.session.conn, HELD_SQL)) if context.session.nested else set()
+        self._created_ledger = context.ledger.create(context.session.conn)
+        if self._created_ledger:
+            new = set(fetch_rows(context.session.conn, HELD_SQL)) - held
+            context.observer.ignore_relations(oid for oid, _ in new)
 
     def _rehearse_one(self, work: PreparedMigration) -> MigrationResult:
         if reason := _explain_no_transaction(work):

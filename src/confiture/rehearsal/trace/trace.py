@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -74,6 +74,7 @@ class Tracer:
     _paused_ms: float = 0.0
     _inner_bodies: tuple[ReachedBody, ...] = ()
     _function_names: frozenset[str] | None = None
+    _ignored: frozenset[int] = frozenset()
 
     @outward.default
     def _create_outward_watch(self) -> OutwardWatch:
@@ -104,6 +105,10 @@ class Tracer:
         finally:
             self._paused_ms += (time.perf_counter() - began) * 1000
 
+    def ignore_relations(self, oids: Iterable[int]) -> None:
+        """Leave out these relations and the locks on them, which the rehearsal itself has created."""
+        self._ignored = frozenset(oids)
+
     def reset(self) -> None:
         """Forget the previous migration."""
         self.migration_trace = MigrationTrace()
@@ -120,7 +125,12 @@ class Tracer:
             self._event_triggers.mark_removed()
             self._function_names = None
             self._state.begin(self.conn)
-            self.migration_trace = MigrationTrace(self._state)
+            self.migration_trace = trace = MigrationTrace(self._state)
+            if self._ignored:
+                trace.catalog = trace.catalog.update(self._ignored, (), trace.catalog.parents)
+                trace.held_before = frozenset(
+                    (oid, mode) for oid, mode in trace.held_before if oid not in self._ignored
+                )
             if hooks:
                 self._event_triggers.install()
 
