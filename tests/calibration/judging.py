@@ -11,12 +11,15 @@ from statistics import fmean, median
 from attrs import frozen
 
 from confiture.estimate.error_law import NEAR_FACTORS, ErrorLaw
-from confiture.estimate.fit import fit
-from confiture.estimate.prior import Prior
+from confiture.estimate.prior import CatalogBound, Prior
+from tests.calibration.fit import fit
 from tests.calibration.timings import Cases, Prediction, predict_all
 
 WIDEST = 3.0
-_RESAMPLED = 2000
+# Catalog-only statements are judged elsewhere.
+_UNUSED_BOUND = CatalogBound(1.0, 1.0)
+_RESAMPLED = 500
+_FOLDS = 10
 
 
 @frozen
@@ -64,27 +67,34 @@ class Judged:
         return self.prediction.residual.value - self.sure.median
 
 
-def judge_leaving_one_out(cases: Cases, design: tuple[int, int]) -> list[Judged]:
-    """Judge each case by what all others teach."""
+def judge_by_folds(cases: Cases, design: tuple[int, int]) -> list[Judged]:
+    """Judge each tenth of the cases by what the other nine teach, of all machines."""
     everything = predict_all(cases, design)
+    names = sorted({case.name for case in cases})
     judged = []
-    for name in cases:
-        groups = fit(prediction.residual for prediction in everything if prediction.residual.case != name)
-        for prediction in everything:
-            if prediction.residual.case == name:
-                residual = prediction.residual
-                group = groups.get(residual.regime)
-                judged.append(
-                    Judged(prediction, group.find_law(residual.kind, residual.times) if group else None)
-                )
+    for first in range(_FOLDS):
+        fold = set(names[first::_FOLDS])
+        groups = fit(prediction.residual for prediction in everything if prediction.residual.case not in fold)
+        own = [prediction for prediction in everything if prediction.residual.case in fold]
+        judged += _judge(own, Prior(groups, _UNUSED_BOUND))
     return judged
+
+
+def judge_by_others(cases: Cases, others: Cases, design: tuple[int, int]) -> list[Judged]:
+    """Judge cases by what others teach."""
+    groups = fit(prediction.residual for prediction in predict_all(others, design))
+    return _judge(predict_all(cases, design), Prior(groups, _UNUSED_BOUND))
 
 
 def judge_by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
-    pairs = ((prediction, prediction.residual) for prediction in predict_all(cases, design))
+    return _judge(predict_all(cases, design), prior)
+
+
+def _judge(predictions: Sequence[Prediction], prior: Prior) -> list[Judged]:
+    pairs = ((prediction, prediction.residual) for prediction in predictions)
     return [
-        Judged(prediction, prior.find_law(residual.kind, residual.regime, residual.times))
+        Judged(prediction, prior.find_law(residual.kind, residual.regime, residual.times, residual.ms))
         for prediction, residual in pairs
     ]
 

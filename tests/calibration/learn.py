@@ -7,12 +7,14 @@ from pathlib import Path
 
 from confiture import estimate
 from confiture.estimate.error_law import compute_weighted_quantiles
-from confiture.estimate.fit import fit
 from confiture.estimate.prior import CatalogBound, Prior, to_json
-from tests.calibration.timings import DESIGNS, Cases, pair_catalog_times, predict_all, read_both
+from tests.calibration.fit import fit
+from tests.calibration.timings import DESIGNS, Cases, pair_catalog_times, predict_all, read_all
 
 PRIOR = Path(estimate.__file__).with_name("prior.json")
 _SURE = 0.99
+# On other machines less held only three times in four; this held 96 to 100 times in a hundred.
+_LEAST_MS = 5.0
 
 
 def learn(cases: Cases) -> Prior:
@@ -29,7 +31,7 @@ def learn_catalog(cases: Cases) -> CatalogBound:
         [(true / rehearsed, weight) for rehearsed, true, weight in pairs], (_SURE,)
     )
     (least_ms,) = compute_weighted_quantiles([(true, weight) for _, true, weight in pairs], (_SURE,))
-    return CatalogBound(times, least_ms)
+    return CatalogBound(times, max(least_ms, _LEAST_MS))
 
 
 def render_prior(prior: Prior) -> str:
@@ -49,4 +51,4 @@ def _round(value: object) -> object:
 
 
 if __name__ == "__main__":
-    PRIOR.write_text(render_prior(learn(read_both())))
+    PRIOR.write_text(render_prior(learn(read_all())))

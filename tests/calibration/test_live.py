@@ -12,7 +12,7 @@ from confiture.models.report import Estimate, StatementReport
 from confiture.testing.databases import TemplateDatabases
 from tests.calibration.live.drawing import draw_picture
 from tests.calibration.live.measuring import Judged, Processor, Timed, measure
-from tests.calibration.live.parcels import CHANGES, Change, fill
+from tests.calibration.live.schemas import PARCELS, SCHEMAS, TICKETS, Change
 from tests.calibration.live.telling import format_ms, render_summary, render_table
 
 pytestmark = pytest.mark.slow
@@ -43,15 +43,15 @@ def judged(actual_ms: float, *, p50_ms: float | None = 100.0, **more) -> Judged:
 
 def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabases):
     names = {"add column", "validate key", "index text", "add token", "update all", "matview"}
-    changes = [change for change in CHANGES if change.name in names]
+    changes = [change for change in PARCELS.changes if change.name in names]
 
-    measured = measure(templates, SIZES, changes, runs=1, probed_s=0.0, tell=lambda _: None)
+    measured = measure(templates, PARCELS, SIZES, changes, runs=1, probed_s=0.0, tell=lambda _: None)
     answers = [change.judge(adjusted=True) for change in measured]
 
     assert [answer.change.work for answer in answers] == [
         "catalog",
-        "scan",
-        "index",
+        "foreign key",
+        "text index",
         "rewrite",
         "dml",
         "matview",
@@ -64,13 +64,27 @@ def test_every_change_is_rehearsed_predicted_and_run(templates: TemplateDatabase
     assert len(drawn.findall(f"{SVG}g/{SVG}circle")) == 5
 
 
-def test_the_same_size_is_the_same_database(templates: TemplateDatabases):
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
+def test_every_change_of_a_schema_runs(templates: TemplateDatabases, schema):
+    name = templates.copy("template0")
+
+    with psycopg.connect(templates.server.conninfo(name), autocommit=True) as conn:
+        schema.fill(conn, 200)
+        for change in schema.changes:
+            with conn.transaction(force_rollback=True):
+                conn.execute(change.sql.encode())
+    templates.drop(name)
+
+    assert schema in (PARCELS, TICKETS)
+
+
+def test_the_same_size_and_seed_is_the_same_database(templates: TemplateDatabases):
     digests = []
 
-    for _ in range(2):
+    for seed in (1, 1, 2):
         name = templates.copy("template0")
         with psycopg.connect(templates.server.conninfo(name), autocommit=True) as conn:
-            fill(conn, 200)
+            PARCELS.fill(conn, 200, seed)
             query = (
                 "SELECT md5(string_agg(p::text || s::text, ',')) FROM parcels p JOIN seen s ON parcel = id"
             )
@@ -78,6 +92,7 @@ def test_the_same_size_is_the_same_database(templates: TemplateDatabases):
         templates.drop(name)
 
     assert digests[0] == digests[1] != (None,)
+    assert digests[2] != digests[0]
 
 
 def test_a_line_says_what_was_predicted_and_what_came():

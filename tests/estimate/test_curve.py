@@ -42,3 +42,16 @@ def test_several_runs_of_one_size_are_one_size():
 
 def test_an_empty_table_has_a_time_too():
     assert fit_curve([Point(0, 1.0)]).predict_ms(0) == pytest.approx(1.0)
+
+
+def test_linear_work_grows_with_the_rows():
+    curve = fit_curve([Point(10_000, 50.0)], linear=True)
+
+    assert curve.predict_ms(1_000_000) == pytest.approx(5000.0)
+
+
+def test_a_linear_curve_through_two_sizes_finds_the_fixed_part():
+    curve = fit_curve([Point(10_000, 17.0), Point(100_000, 107.0)], linear=True)
+
+    assert curve.fixed_ms == pytest.approx(7.0)
+    assert curve.predict_ms(1_000_000) == pytest.approx(1007.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -102,7 +103,13 @@ def test_the_command_reads_the_file_and_shows_the_interval_first(project, here):
 
     assert words.code == 0, words.err
     assert "nine times in ten" in words.out
-    assert "longest in production: reads and writes of public.orders" in words.out
+    assert "in production: 1 it blocks reads and writes of public.orders for about " in words.out
+    shown = [line.strip(" │├└─") for line in words.out.splitlines()]
+    assert any(
+        line.startswith("blocks reads and writes of public.orders for about ")
+        and " in production (90 %: " in line
+        for line in shown
+    )
     (migration,) = json.loads((project.folder / "r.json").read_text())["migrations"]
     assert migration["unavailable"][0]["reads"] == migration["estimate"]
     assert migration["statements"][0]["estimate"]["known"] is True
@@ -240,7 +247,7 @@ def test_the_python_api_says_what_is_known(orders, here):
 def test_the_page_shows_the_headline_and_each_estimate(predict):
     page = render(predict(REWRITE + "ALTER TABLE orders ADD x int;"))
 
-    assert "Longest in production: reads and writes of public.orders" in page
+    assert "In production: 1 it blocks reads and writes of public.orders for about" in page
     assert page.count("in production: ") >= 2
     assert "at most" in page
 
@@ -258,6 +265,63 @@ def test_the_gate_limits_the_upper_end_and_unknown_fails_it(project, here, sql, 
     done = project("dry-run", "--production", "p.json")
 
     assert done.code == code, done.out + done.err
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1h", 0), ("2s", 1)])
+def test_the_gate_judges_how_long_production_would_be_blocked(project, here, limit, code):
+    """Here the table is blocked for milliseconds, with a thousand times the rows for seconds."""
+    (project.folder / "p.json").write_text(json.dumps(to_json(grow(here, 90))))
+    (project.folder / "confiture.toml").write_text(
+        f'[gate]\nmax_block = "{limit}"\nseverity = {{ change-type-rewrite = "off" }}\n'
+    )
+    project.write("1_it.sql", REWRITE)
+
+    done = project("dry-run", "--production", "p.json")
+
+    assert done.code == code, done.out + done.err
+    assert ("public.orders may be blocked for up to" in done.out) == (code == 1)
+
+
+def test_production_is_read_directly_from_its_url(project, orders):
+    project.write("1_it.sql", REWRITE)
+
+    done = project("dry-run", "--no-gate", "--production", database_url_of(orders), "--output", "json=r.json")
+
+    assert done.code == 0, done.err
+    (migration,) = json.loads((project.folder / "r.json").read_text())["migrations"]
+    assert migration["estimate"]["known"], migration["estimate"]
+
+
+def database_url_of(conn: psycopg.Connection[Any]) -> str:
+    """Return the URL of a connection's database."""
+    info = conn.info
+    return f"postgresql://{info.user}@/{info.dbname}?host={quote(info.host, safe='')}&port={info.port}"
+
+
+def test_the_configuration_remembers_where_production_is(project, here):
+    (project.folder / "p.json").write_text(json.dumps(to_json(grow(here, 10))))
+    (project.folder / "confiture.toml").write_text('[env.production]\nstats = "${WHERE}"\n')
+    project.write("1_it.sql", REWRITE)
+    named = evolve(project, environ={"WHERE": "p.json"})
+
+    done = named("dry-run", "--no-gate", "--production")
+    unset = project("dry-run", "--production")
+    other = project("status")
+
+    assert done.code == 0, done.err
+    assert "in production (90 %: " in " ".join(done.out.split())
+    assert unset.code == 2
+    assert "WHERE is not set" in unset.err
+    assert other.code == 0
+
+
+def test_production_that_nobody_named_is_an_error(project):
+    project.write("1_it.sql", REWRITE)
+
+    done = project("dry-run", "--production")
+
+    assert done.code == 2
+    assert "[env.production] stats" in done.err
 
 
 def test_waiting_for_a_cpu_is_no_work():

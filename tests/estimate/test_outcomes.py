@@ -105,11 +105,12 @@ def test_what_is_learned_shifts_and_stretches_the_law():
     prior = load_shipped()
     regime = next(iter(prior.groups))
 
-    law: Any = prior.find_law("index", regime, 10)
-    own: Any = evolve(prior, own=OwnHistory(0.5, 2.0, 3)).find_law("index", regime, 10)
+    law: Any = prior.find_law("index", regime, 10, 50.0)
+    own: Any = evolve(prior, own=OwnHistory(0.5, 2.0, 3)).find_law("index", regime, 10, 50.0)
 
     assert own.median == pytest.approx(law.median + 0.5)
-    assert math.log(own.width) == pytest.approx(2 * math.log(law.width))
+    # Not quite twice: fewer doubts about the machine remain.
+    assert 1.9 * math.log(law.width) < math.log(own.width) < 2 * math.log(law.width)
 
 
 def test_a_file_holds_what_was_kept():

@@ -2,11 +2,12 @@
 
 import pytest
 
-from confiture.estimate.fit import FEWEST_CASES, Residual, fit
-from confiture.estimate.prior import CatalogBound, Prior, Regime, load_shipped
-from tests.calibration.judging import judge_leaving_one_out
+from confiture.estimate.error_law import SHARES, ErrorLaw
+from confiture.estimate.prior import CatalogBound, OwnHistory, Prior, Regime, load_shipped
+from tests.calibration.fit import FEWEST_CASES, Residual, fit
+from tests.calibration.judging import judge_by_folds
 from tests.calibration.learn import PRIOR, learn, render_prior
-from tests.calibration.timings import DESIGNS, FILE, read_both, read_cases
+from tests.calibration.timings import DESIGNS, FILE, read_all, read_cases
 
 WITHIN, CROSSING = Regime(3, 2, False), Regime(3, 2, True)
 KINDS = ("scan", "rewrite", "index", "dml", "matview")
@@ -14,11 +15,13 @@ KINDS = ("scan", "rewrite", "index", "dml", "matview")
 
 def build_residuals(kind: str, values: list[float], regime: Regime = WITHIN) -> list[Residual]:
     """Return one residual of each of several cases."""
-    return [Residual(f"{kind}{number}", kind, regime, 10.0, value) for number, value in enumerate(values)]
+    return [
+        Residual(f"{kind}{number}", kind, regime, 10.0, 100.0, value) for number, value in enumerate(values)
+    ]
 
 
 def test_what_is_shipped_is_what_the_timings_teach():
-    assert PRIOR.read_text() == render_prior(learn(read_both()))
+    assert PRIOR.read_text() == render_prior(learn(read_all()))
 
 
 def test_every_way_to_rehearse_is_known():
@@ -31,17 +34,36 @@ def test_every_way_to_rehearse_is_known():
 def test_the_farther_one_looks_the_wider_the_interval(kind):
     prior = load_shipped()
 
-    near, far = (prior.find_law(kind, WITHIN, times) for times in (10, 100))
+    near, far = (prior.find_law(kind, WITHIN, times, 50.0) for times in (10, 100))
 
     assert near
     assert far
     assert near.width < far.width
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_shorter_a_rehearsal_took_the_wider_the_interval(kind):
+    prior = load_shipped()
+
+    short, long = (prior.find_law(kind, WITHIN, 10, ms) for ms in (2.0, 200.0))
+
+    assert short
+    assert long
+    assert short.width > long.width
+
+
+def test_the_spread_between_machines_shrinks_with_the_users_own_runs():
+    law = ErrorLaw(tuple(0.0 for _ in SHARES))
+
+    none, some, many = (OwnHistory(cases=cases).correct(law).width for cases in (0, 10, 1000))
+
+    assert none > some > many > 1.0
+
+
 def test_leaving_memory_widens_the_interval():
     prior = load_shipped()
 
-    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.find_law("scan", regime, 30))]
+    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.find_law("scan", regime, 30, 50.0))]
 
     assert widths[0] < widths[1]
 
@@ -49,12 +71,12 @@ def test_leaving_memory_widens_the_interval():
 def test_at_the_same_size_nothing_is_shifted_by_class():
     prior = load_shipped()
 
-    assert prior.find_law("dml", WITHIN, 1.0) == prior.find_law("scan", WITHIN, 1.0)
+    assert prior.find_law("dml", WITHIN, 1.0, 50.0) == prior.find_law("scan", WITHIN, 1.0, 50.0)
 
 
 def test_too_few_cases_teach_nothing():
     assert fit(build_residuals("index", [0.1] * (FEWEST_CASES - 1))) == {}
-    assert Prior({}, CatalogBound(2.0, 1.0)).find_law("index", WITHIN, 10) is None
+    assert Prior({}, CatalogBound(2.0, 1.0)).find_law("index", WITHIN, 10, 50.0) is None
 
 
 def test_a_class_that_differs_is_shifted_towards_its_own_mean():
@@ -88,7 +110,7 @@ def test_a_catalog_change_has_a_bound_and_never_less_than_the_least():
 def test_no_case_is_judged_by_what_it_taught():
     """Without a case's own residuals its law is another than with them."""
     cases = read_cases(FILE)
-    judged = judge_leaving_one_out(cases, (3, 2))
+    judged = judge_by_folds(cases, (3, 2))
     regimes = {judgement.prediction.residual.regime for judgement in judged}
 
     assert regimes == {WITHIN, CROSSING}
@@ -98,6 +120,7 @@ def test_no_case_is_judged_by_what_it_taught():
             judgement.prediction.residual.kind,
             judgement.prediction.residual.regime,
             judgement.prediction.residual.times,
+            judgement.prediction.residual.ms,
         )
         for judgement in judged
         if judgement.prediction.residual.times > 1

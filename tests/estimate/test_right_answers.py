@@ -146,7 +146,7 @@ def test_a_table_that_is_empty_here_and_full_there_is_unknown(ask):
     assert "public.jam" in estimate["reason"]
 
 
-def test_a_table_never_analysed_here_is_unknown(ask):
+def test_a_table_never_analysed_here_is_counted(ask):
     estimate, _ = ask(
         "ALTER TABLE jam ALTER id TYPE bigint;",
         lambda here: change_orders()(
@@ -160,7 +160,7 @@ def test_a_table_never_analysed_here_is_unknown(ask):
         "INSERT INTO jam SELECT generate_series(1, 30000)",
     )
 
-    assert "never analyzed here" in estimate["reason"]
+    assert "never analyzed" not in str(estimate["reason"])
 
 
 def test_rows_that_came_since_the_last_analyze_count(ask, settings):
@@ -231,7 +231,7 @@ def test_a_file_that_is_not_there_ends_in_code_2(project):
     ("flags", "words"),
     [
         (("run", "--production", "p.json"), "--production is for a rehearsal"),
-        (("dry-run", "--estimate-budget", "5s"), "add --production FILE"),
+        (("dry-run", "--estimate-budget", "5s"), "add --production"),
         (("dry-run", "--production", "p.json", "--estimate-budget", "soon"), "is not a time"),
     ],
 )

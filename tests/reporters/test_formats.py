@@ -332,7 +332,7 @@ def test_a_comment_says_how_long_production_would_take_where_that_was_asked_for(
 
     text = rendered("markdown", report(migrations=(migration("1", "jam"), asked)))
 
-    assert "longest in production: writes of public.orders blocked at most 1 min 28 s, by 2 fig\n" in text
+    assert "in production: 2 fig blocks writes of public.orders for at most 1 min 28 s\n" in text
     assert "| blocks | in production |\n" in text
     assert re.search(r"\| 2 fig \|.*\| 25\.0 s to 1 min 28 s \(nine times in ten\), about 42\.0 s \|\n", text)
 

@@ -39,9 +39,10 @@ ARROWS = {
     "escape": "",
 }
 
-# Reports, plans and estimates are computed from values; these three modules of `estimate` fetch the values.
+# Reports, plans and estimates are computed from values; these modules of `estimate` fetch the values.
 PURE = ("migrations.planner", "gate", "output", "estimate")
 READS_A_DATABASE = (
+    "confiture.estimate.count_rows",
     "confiture.estimate.export",
     "confiture.estimate.prediction_store",
     "confiture.estimate.rehearse_sizes",

@@ -24,7 +24,7 @@ SCHEMA = json.loads(files("confiture.output").joinpath("report.schema.json").rea
 # There where a flag asks for them, or PostgreSQL gives a reason.
 OPTIONAL = {
     "migration": "spread unavailable",
-    "statement": "reasons plan spread rewritten_bytes estimate",
+    "statement": "reasons plan production_plan spread rewritten_bytes estimate",
     "hook": "estimate",
 }
 KEYS = {

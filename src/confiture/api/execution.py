@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
     from confiture.rehearsal.copies import DatabaseCopy, RehearsalTarget
     from confiture.rehearsal.residue import ResidueSnapshot
+    from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
 ProgressCallback = Callable[[str], None]
+PrepareSession = Callable[["Settings", "Connection[Any]", "tuple[PreparedMigration, ...]"], None]
 Judge = Callable[["Connection[Any]", "Report", "tuple[PreparedMigration, ...]"], "Report"]
 
 
@@ -56,8 +58,9 @@ class Executor:
         directions: All selected migrations run in the first direction, then in the next.
         copy: The copy to rehearse in; ``None`` for the database itself.
         explain: True to run EXPLAIN for DML.
+        production_planner: Plans a rehearsal's statements as production would; ``None`` for no estimates.
         judge: Adds the gate's findings to the report.
-        before_run: Called before anything runs, if there is something to run.
+        prepare_session: Called with the session before anything runs in it, if there is something to run.
         ledger: The ledger that records them.
     """
 
@@ -70,8 +73,9 @@ class Executor:
     directions: tuple[Direction, ...] = ("forward",)
     copy: DatabaseCopy | None = None
     explain: bool = False
+    production_planner: ProductionPlanner | None = None
     judge: Judge | None = None
-    before_run: Callable[[Settings], None] | None = None
+    prepare_session: PrepareSession | None = None
     ledger: Ledger = field(init=False)
 
     @ledger.default
@@ -89,6 +93,7 @@ class Executor:
             repeat: The number of rehearsals.
             with_statistics: True to export the database's statistics before the first rehearsal.
         """
+        from confiture.estimate.count_rows import count_rows
         from confiture.estimate.export import export
         from confiture.estimate.rehearse_sizes import RehearsalResult
         from confiture.rehearsal.repeat import repeat_rehearsal
@@ -96,14 +101,17 @@ class Executor:
         statistics: list[Statistics] = []
         reports: list[Report] = []
 
-        def take_statistics(settings: Settings) -> None:
-            statistics.append(export(settings, sampled_s=0.0))
+        def take_statistics(
+            settings: Settings, conn: Connection[Any], works: tuple[PreparedMigration, ...]
+        ) -> None:
+            # Every session counts, because that also maps the tables' pages into its process.
+            counted = count_rows(conn, works)
+            # Every repetition starts from the same rows, so they are exported once.
+            if not statistics:
+                statistics.append(counted.correct(export(settings, sampled_s=0.0)))
 
         def rehearse_once() -> Report:
-            # Every repetition starts from the same statistics, and exporting them costs a query per table.
-            executor = (
-                evolve(self, before_run=take_statistics) if with_statistics and not statistics else self
-            )
+            executor = evolve(self, prepare_session=take_statistics) if with_statistics else self
             report = (
                 executor.rehearse_in_copy(place, sample_rows)
                 if place != "transaction"
@@ -160,12 +168,10 @@ class Executor:
             works = self._prepare_migrations(conn, scripts, ready)
             if not works:
                 return self._make_report(version, ())
-            if self.before_run:
-                self.before_run(self.settings)
             with (
                 nullcontext() if self.copy else count_connections(self._count_connections(works)),
                 self._open_session(conn, works) as run_conn,
-                self._open_runner(run_conn, works) as runner,
+                self._open_prepared_runner(run_conn, works) as runner,
             ):
                 # Another run may have applied some of them while we waited for the lock.
                 works = self._prepare_migrations(run_conn, scripts, works)
@@ -249,6 +255,16 @@ class Executor:
         return add_records(works, entries)
 
     @contextmanager
+    def _open_prepared_runner(
+        self, conn: Connection[Any], works: tuple[PreparedMigration, ...]
+    ) -> Iterator[Runner]:
+        # Before the lock is taken: counting rows may take seconds, and others need not wait for it.
+        if self.prepare_session:
+            self.prepare_session(self.settings, conn, works)
+        with self._open_runner(conn, works) as runner:
+            yield runner
+
+    @contextmanager
     def _open_runner(self, conn: Connection[Any], works: tuple[PreparedMigration, ...]) -> Iterator[Runner]:
         from confiture.api.open_runner import open_runner
         from confiture.engine.transactional import ExecutionMode
@@ -272,6 +288,7 @@ class Executor:
             plugins=self._list_plugin_uses(),
             copy=self.copy,
             explain=self.explain,
+            production_planner=self.production_planner,
         ) as runner:
             if self.listener:
                 self.listener.start(runner.describe_activity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
 
@@ -21,6 +21,9 @@ from confiture.models.report import PluginUse
 from confiture.postgres.session import Session
 from confiture.rehearsal.copies import DatabaseCopy
 
+if TYPE_CHECKING:
+    from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
+
 
 @contextmanager
 def open_runner(
@@ -35,6 +38,7 @@ def open_runner(
     plugins: tuple[PluginUse, ...] = (),
     copy: DatabaseCopy | None = None,
     explain: bool = False,
+    production_planner: ProductionPlanner | None = None,
 ) -> Iterator[Runner]:
     """Take the migration lock and yield a runner for ``works``; release everything at the end.
 
@@ -49,6 +53,7 @@ def open_runner(
         plugins: The plugins as the ledger records them.
         copy: The copy to rehearse in.
         explain: True to run EXPLAIN for DML in a rehearsal.
+        production_planner: Plans the statements of a rehearsal as production would.
 
     Raises:
         LockFault: Another run holds the migration lock.
@@ -62,7 +67,9 @@ def open_runner(
         open_monitor_connection(keeper, works, connect_observer) as monitor_conn,
         LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearses) as blockers,
     ):
-        observer, step_observer = _make_observers(session, keeper, blockers, mode, copy, explain=explain)
+        observer, step_observer = _make_observers(
+            session, keeper, blockers, mode, copy, explain=explain, production_planner=production_planner
+        )
         run_context = RunContext(
             session=session,
             migration_lock=keeper,
@@ -88,13 +95,14 @@ def _make_observers(
     copy: DatabaseCopy | None,
     *,
     explain: bool,
+    production_planner: ProductionPlanner | None,
 ) -> tuple[Observer, StepObserver]:
     if mode is ExecutionMode.RUN:
         return LocksAtEnd(session.conn, keeper.conn), LocksOfSteps(keeper.conn)
     from confiture.rehearsal.copy_observer import CopyObserver
     from confiture.rehearsal.transaction import create_tracer
 
-    trace = create_tracer(session.conn, blockers, explain=explain)
+    trace = create_tracer(session.conn, blockers, explain=explain, production_planner=production_planner)
     if copy:
         from confiture.rehearsal.isolation import build_outward_fault
 

@@ -123,7 +123,8 @@ def run(
         return rehearsal.rehearse(place, sample_rows, repeat).report
     from confiture.estimate.rehearse_sizes import rehearse_with_estimates
 
-    rehearse = partial(rehearsal.rehearse, with_statistics=True)
+    planning = evolve(rehearsal, production_planner=production.build_planner())
+    rehearse = partial(planning.rehearse, with_statistics=True)
     return rehearse_with_estimates(settings, rehearse, production, place, sample_rows, repeat)
 
 

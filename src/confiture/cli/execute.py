@@ -123,7 +123,7 @@ def rehearse_pending(
     from confiture.api.operations import run
 
     scope = choose_scope(settings, gate_options)
-    arguments = rehearsal_options.run_arguments
+    arguments = rehearsal_options.build_run_arguments(settings)
     try:
         report = run(
             settings,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +10,7 @@ from attrs import frozen
 from confiture.cli.flags import collect_options, find_given, parse_seconds_option
 
 if TYPE_CHECKING:
+    from confiture.config.settings import Settings
     from confiture.estimate.rehearse_sizes import Production
     from confiture.rehearsal.copies import RehearsalTarget
 
@@ -44,10 +44,12 @@ _REPEAT = click.option(
 )
 _PRODUCTION = click.option(
     "--production",
-    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value="",
     default=None,
-    metavar="FILE",
-    help="Estimate the time in production, from a file written there by `confiture stats export`.",
+    metavar="[FILE|URL]",
+    help="Estimate the time in production, from a file of `confiture stats export` or by reading the same "
+    "from URL; without either, from `stats` of [env.production].",
 )
 _BUDGET = click.option(
     "--estimate-budget",
@@ -68,7 +70,8 @@ class RehearsalOptions:
         sample_rows: The number of rows to copy per table; ``None`` to copy none.
         explain: True to include query plans.
         repeat: The number of rehearsals; ``None`` for one.
-        production: The file with production's statistics; ``None`` to make no estimates.
+        production: The file or the URL of production's statistics, empty for the configured one; ``None``
+            to make no estimates.
         budget_s: The time for rehearsing at several sizes, in seconds; ``None`` for the default.
     """
 
@@ -76,7 +79,7 @@ class RehearsalOptions:
     sample_rows: int | None = None
     explain: bool = False
     repeat: int | None = None
-    production: Path | None = None
+    production: str | None = None
     budget_s: float | None = None
 
     def check(self, *, rehearses: bool) -> None:
@@ -90,7 +93,7 @@ class RehearsalOptions:
             "--sample": self.sample_rows,
             "--explain": self.explain,
             "--repeat": self.repeat,
-            "--production": self.production,
+            "--production": self.production is not None,
             "--estimate-budget": self.budget_s is not None,
         }
         alone = find_given(given)
@@ -98,30 +101,31 @@ class RehearsalOptions:
             raise click.UsageError(f"{alone} is for a rehearsal: add --dry-run")
         if self.sample_rows is not None and self.place != "embedded":
             raise click.UsageError("--sample copies rows to the embedded server: add --in embedded")
-        if self.budget_s is not None and not self.production:
-            raise click.UsageError("--estimate-budget is for estimates: add --production FILE")
+        if self.budget_s is not None and self.production is None:
+            raise click.UsageError("--estimate-budget is for estimates: add --production")
 
-    @property
-    def run_arguments(self) -> dict[str, Any]:
-        """The keyword arguments for ``operations.run``.
+    def build_run_arguments(self, settings: Settings) -> dict[str, Any]:
+        """Return the keyword arguments for ``operations.run``.
 
         Raises:
-            StatisticsFault: The file with production's statistics cannot be read or is not valid.
+            ConfitureError: Production's statistics cannot be read.
         """
         return {
-            "production": self._read_production(),
+            "production": self._find_production(settings),
             "place": self.place or "transaction",
             "sample_rows": self.sample_rows,
             "explain": self.explain,
             "repeat": self.repeat or 1,
         }
 
-    def _read_production(self) -> Production | None:
+    def _find_production(self, settings: Settings) -> Production | None:
         if self.production is None:
             return None
         from confiture.estimate.rehearse_sizes import BUDGET_S, Production
 
-        return Production.read(self.production, BUDGET_S if self.budget_s is None else self.budget_s)
+        return Production.find(
+            settings, self.production, BUDGET_S if self.budget_s is None else self.budget_s
+        )
 
 
 add_rehearsal_flags = collect_options(

@@ -38,6 +38,7 @@ CORE_KEYS = {
     "wait_concurrently": "The lock_timeout of CONCURRENTLY.",
     "allow_out_of_order": "Whether a pending version may be lower than an applied one.",
     "direct_url": "The same database without a transaction pooler.",
+    "stats": "Production's statistics, in [env.production]: a file of `confiture stats export`, or a URL.",
     "gate": "What a rehearsal is judged by.",
     "plugin": "The plugins' own tables: [plugin.NAME].",
     "env": "Settings of one environment: [env.NAME], used by --env NAME.",
@@ -59,6 +60,7 @@ class FileSettings:
     lock_retries: int
     wait_concurrently: str
     allow_out_of_order: bool
+    stats: str | None
     gate: Policy
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
 
@@ -92,6 +94,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         lock_retries=table.get("lock_retries", COUNT, 3),
         wait_concurrently=table.get("wait_concurrently", TIMEOUT, "0"),
         allow_out_of_order=table.get("allow_out_of_order", FLAG, False),
+        stats=table.get("stats", TEXT, None),
         gate=read_policy(table.get_table("gate", GATE_KEYS)),
         plugin_tables=_read_plugin_tables(table),
     )

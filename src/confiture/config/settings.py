@@ -43,6 +43,8 @@ class Settings:
         allow_out_of_order: Whether a pending version may be lower than an applied one.
         direct_url: Used for what needs a session, if ``url`` is a transaction pooler.
         gate: What a rehearsal is judged by.
+        production_stats: ``stats`` of ``[env.production]`` as written: a URL, or a file relative to ``root``.
+            Its variables are expanded when it is used: other commands do not need them.
     """
 
     root: Path
@@ -61,6 +63,9 @@ class Settings:
     allow_out_of_order: bool = False
     direct_url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     gate: Policy = field(default=Policy())
+    production_stats: str | None = field(
+        default=None, repr=lambda stats: repr(stats and mask_password(stats))
+    )
 
 
 @frozen
@@ -125,6 +130,8 @@ def load_settings(
         wait_s=_prefer(given.wait_s, 0.0),
         allow_out_of_order=_prefer(given.allow_out_of_order, read.allow_out_of_order),
         gate=read.gate,
+        # Whatever --env is: rehearsals run elsewhere than in production.
+        production_stats=(file.table if file else {}).get("env", {}).get("production", {}).get("stats"),
     )
 
 

@@ -13,6 +13,11 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MASK = "***"
 
 
+def is_url(text: str) -> bool:
+    """Return True if a text is the URL of a database, and no file."""
+    return text.startswith(("postgresql://", "postgres://"))
+
+
 def mask_password(url: str) -> str:
     """Return ``url`` fit to be shown: every password in it is masked."""
     scheme, separator, rest = url.partition("://")

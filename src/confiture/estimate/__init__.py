@@ -5,6 +5,6 @@ that cannot be compared, ``curve`` extrapolates the rehearsed times, ``error_law
 the result with what ``prior`` knows about earlier errors. ``statement_estimate`` does this for one
 statement, ``plan_estimate`` for a plan, ``unavailability`` for the tables that are blocked.
 
-``fit`` learns the prior from timings, ``own_history`` from the user's real runs. Only ``export`` and
-``prediction_store`` open connections; the rest is arithmetic on values.
+The shipped prior was learned from timings, ``own_history`` learns from the user's real runs. ``export``,
+``count_rows`` and ``prediction_store`` ask a server; the rest is arithmetic on values.
 """

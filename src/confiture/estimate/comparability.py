@@ -26,6 +26,7 @@ _DECISIVE_SETTINGS = (
     "max_parallel_maintenance_workers",
     "max_parallel_workers_per_gather",
     "wal_level",
+    "max_wal_size",
     "full_page_writes",
     "fsync",
     "jit",
@@ -46,7 +47,9 @@ def find_difference(
         or _find_row_trigger(statement_class, name, here, there)
         # Only rewrites and writes maintain the other indexes; scans and index builds do not touch them.
         or (
-            _compare_indexes(name, ours, theirs) if statement_class.work_class in ("rewrite", "dml") else None
+            _compare_indexes(name, ours, theirs)
+            if statement_class.work_class in ("rewrite", "cluster", "dml")
+            else None
         )
         or _compare_row_sizes(name, here, there)
     )

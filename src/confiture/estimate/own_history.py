@@ -15,7 +15,7 @@ from typing import Any
 from attrs import asdict, evolve, field, frozen
 
 from confiture.estimate.plan_estimate import Forecast
-from confiture.estimate.prior import OwnHistory
+from confiture.estimate.prior import PRIOR_CASES, OwnHistory
 from confiture.estimate.statement_estimate import Prediction
 from confiture.models.report import MigrationReport, StatementReport
 
@@ -25,8 +25,6 @@ SAME_SIZE_RATIO = 1.5
 
 A run on a development database says nothing about production.
 """
-_PRIOR_CASES = 10.0
-"""The shipped prior counts as this many of the user's migrations."""
 # Standard deviations between the 5 % and the 95 % quantile of a normal distribution.
 _SPREADS_IN_90_PERCENT = 2 * 1.645
 
@@ -292,7 +290,7 @@ def _build_line(migration: KeptMigration, statement: KeptStatement) -> Calibrati
 def learn_from_runs(all_kept: Sequence[KeptMigration]) -> OwnHistory:
     """Return the correction that the user's real runs make to the shipped prior.
 
-    The prior counts as ``_PRIOR_CASES`` migrations without any error beyond the expected: of one run at
+    The prior counts as ``PRIOR_CASES`` migrations without any error beyond the expected: of one run at
     twice the predicted time 1/11 is believed, of forty 40/50. The shift is the mean error, the spread the
     root mean square of the errors in units of the expected ones. A migration counts once, however many
     statements it has, because their errors go together.
@@ -301,10 +299,10 @@ def learn_from_runs(all_kept: Sequence[KeptMigration]) -> OwnHistory:
     if not cases:
         return OwnHistory()
     means = [sum(value for value, _ in case) / len(case) for case in cases]
-    case_count = _PRIOR_CASES + len(cases)
+    case_count = PRIOR_CASES + len(cases)
     shift = sum(means) / case_count
     squares = [sum(((value - shift) / spread) ** 2 for value, spread in case) / len(case) for case in cases]
-    return OwnHistory(shift, math.sqrt((_PRIOR_CASES + sum(squares)) / case_count), len(cases))
+    return OwnHistory(shift, math.sqrt((PRIOR_CASES + sum(squares)) / case_count), len(cases))
 
 
 def _compute_residuals(migration: KeptMigration) -> Iterable[tuple[float, float]]:

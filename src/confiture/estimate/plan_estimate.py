@@ -9,7 +9,6 @@ from attrs import evolve, field, frozen
 from confiture.estimate.comparability import is_same_server
 from confiture.estimate.prior import Prior
 from confiture.estimate.statement_estimate import (
-    FEWEST_MS,
     Prediction,
     RehearsedStatement,
     predict,
@@ -22,6 +21,8 @@ from confiture.estimate.work_classes import classify
 from confiture.models.report import Estimate, HookReport, MigrationReport, Report, StatementReport
 from confiture.sql.statement_kind import classify_statement
 
+# A change of the catalog alone takes no longer than this.
+_BUSY_MS = 100.0
 _BEFORE = ("before_validation", "before_ddl")
 # A migration is unknown if it spent at least this share of its time, and at least so many milliseconds,
 # outside of statements and hooks.
@@ -212,7 +213,7 @@ def _explain_unknown(statement: StatementReport, size: RehearsedSize, filled: bo
         and not statement.locks
         and classify_statement(statement.sql).node in _WORKS_ON_RELATION
     )
-    busy = statement_class.work_class == "catalog" and statement.work_ms > 10 * FEWEST_MS
+    busy = statement_class.work_class == "catalog" and statement.work_ms > _BUSY_MS
     if not busy and not (filled and (created or unseen)):
         return None
     if filled and (created or unseen):

@@ -20,6 +20,11 @@ from confiture.estimate.error_law import ErrorLaw
 FULL_DISTANCE = 10.0
 """From this many times the rehearsed rows on, the error of extrapolation counts in full."""
 
+MACHINE_SPREAD = 0.10
+"""The standard deviation of ``ln(true / predicted)`` between machines, judged by leaving one machine out."""
+PRIOR_CASES = 10.0
+"""The shipped prior counts as this many of the user's migrations."""
+
 
 @frozen(order=True)
 class Regime:
@@ -51,6 +56,35 @@ class WorkClassShift:
 
 
 @frozen
+class Stretch:
+    """How much wider errors are for distant sizes and for statements that took little time.
+
+    Attributes:
+        growth: How errors grow with the distance.
+        brevity: How errors shrink as the rehearsed time grows: clocks, caches and other processes disturb a
+            statement of 2 ms by a larger share than one of 100 ms.
+    """
+
+    growth: float
+    brevity: float
+
+    def compute(self, times: float, ms: float) -> float:
+        """Return the factor at ``times`` the rehearsed rows, for a statement rehearsed in ``ms``.
+
+        ``√(1 + (growth · ln times)²) · (100 / ms)^brevity``, where times from 100 ms on count as 100. The
+        errors of the measurement and of the extrapolation are independent, so their squares add up.
+        """
+        distance = math.hypot(1.0, self.growth * math.log(max(times, 1.0)))
+        shortness = _LONG_MS / min(max(ms, _SHORTEST_MS), _LONG_MS)
+        return distance * math.pow(shortness, self.brevity)
+
+
+# From this time on errors do not shrink any more; below the other nothing was timed often enough.
+_LONG_MS = 100.0
+_SHORTEST_MS = 1.0
+
+
+@frozen
 class RegimeGroup:
     """The errors of one regime.
 
@@ -58,41 +92,50 @@ class RegimeGroup:
         cases: How many different migrations they were learned from.
         kinds: The shift of each class that was timed.
         other: The shift of every other class.
-        growth: How errors grow with the distance, see ``compute_stretch``.
+        stretch: How errors grow with the distance and for short times.
         quantiles: Quantiles of the standardized errors, one for each of ``SHARES``: without the class's
-            offset, divided by its spread and by the growth.
-        near: Quantiles of ``ln(true / predicted)`` for a repetition at the same size; empty if none was
-            timed.
+            offset, divided by its spread and by the stretch.
+        near: Quantiles of ``ln(true / predicted)`` for a repetition at the same size, divided by the
+            stretch; empty if none was timed.
     """
 
     cases: int
     kinds: Mapping[str, WorkClassShift]
     other: WorkClassShift
-    growth: float
+    stretch: Stretch
     quantiles: tuple[float, ...] = ()
     near: tuple[float, ...] = ()
 
-    def find_law(self, kind: str, times: float) -> ErrorLaw:
-        """Return the error law of a statement of this class, predicted for ``times`` the rehearsed rows.
+    def find_law(self, kind: str, times: float, ms: float) -> ErrorLaw:
+        """Return the error law of a statement, predicted for ``times`` the rehearsed rows.
 
         At the same size it is the law of a repetition, from ten times on that of an extrapolation; in
         between the quantiles are mixed by ``compute_distance``. No extrapolation is more certain than a
         repetition at the same size.
+
+        Args:
+            kind: Class of the statement.
+            times: Predicted rows divided by the largest rehearsed rows.
+            ms: The rehearsed time at the largest size, in milliseconds.
         """
-        far = self._compute_far_quantiles(self.kinds.get(kind, self.other), max(times, FULL_DISTANCE))
-        far_share = compute_distance(times) if self.near else 1.0
-        near = self.near or far
+        repeated = self.stretch.compute(1.0, ms)
+        near = tuple(repeated * value for value in self.near)
+        far = self._compute_far_quantiles(kind, max(times, FULL_DISTANCE), ms, near)
+        far_share = compute_distance(times) if near else 1.0
         return ErrorLaw(
             tuple(
                 far_share * far_value + (1 - far_share) * near_value
-                for far_value, near_value in zip(far, near, strict=True)
+                for far_value, near_value in zip(far, near or far, strict=True)
             )
         )
 
-    def _compute_far_quantiles(self, kind: WorkClassShift, times: float) -> tuple[float, ...]:
-        scale = kind.spread * compute_stretch(self.growth, times)
-        law = ErrorLaw(tuple(kind.offset + scale * value for value in self.quantiles))
-        return law.widen_to(ErrorLaw(self.near)).quantiles if self.near else law.quantiles
+    def _compute_far_quantiles(
+        self, kind: str, times: float, ms: float, near: tuple[float, ...]
+    ) -> tuple[float, ...]:
+        shift = self.kinds.get(kind, self.other)
+        scale = shift.spread * self.stretch.compute(times, ms)
+        law = ErrorLaw(tuple(shift.offset + scale * value for value in self.quantiles))
+        return law.widen_to(ErrorLaw(near)).quantiles if near else law.quantiles
 
 
 @frozen
@@ -127,7 +170,12 @@ class OwnHistory:
     cases: int = 0
 
     def correct(self, law: ErrorLaw) -> ErrorLaw:
-        """Return the law shifted and stretched by the user's real runs."""
+        """Return the law shifted and stretched by the user's real runs.
+
+        Until there are any, it also carries the difference between machines: the shipped timings are of
+        others than the user's.
+        """
+        law = law.widen(MACHINE_SPREAD * math.sqrt(PRIOR_CASES / (PRIOR_CASES + self.cases)))
         middle = law.median
         return ErrorLaw(
             tuple(middle + self.shift + self.spread * (value - middle) for value in law.quantiles)
@@ -148,10 +196,10 @@ class Prior:
     catalog: CatalogBound
     own: OwnHistory = OwnHistory()
 
-    def find_law(self, kind: str, regime: Regime, times: float) -> ErrorLaw | None:
+    def find_law(self, kind: str, regime: Regime, times: float, ms: float) -> ErrorLaw | None:
         """Return the error law of such a prediction; ``None`` if its regime was never timed."""
         group = self.groups.get(regime)
-        return self.own.correct(group.find_law(kind, times)) if group else None
+        return self.own.correct(group.find_law(kind, times, ms)) if group else None
 
 
 def compute_distance(times: float) -> float:
@@ -160,14 +208,6 @@ def compute_distance(times: float) -> float:
     ``ln(times) / ln(10)``, the same for smaller sizes.
     """
     return min(1.0, abs(math.log(times)) / math.log(FULL_DISTANCE))
-
-
-def compute_stretch(growth: float, times: float) -> float:
-    """Return how much wider errors are at ``times`` the size: ``√(1 + (growth · ln times)²)``.
-
-    The errors of the measurement and of the extrapolation are independent, so their squares add up.
-    """
-    return math.hypot(1.0, growth * math.log(max(times, 1.0)))
 
 
 def to_json(prior: Prior) -> dict[str, Any]:
@@ -195,7 +235,7 @@ def _build_group(document: Mapping[str, Any]) -> RegimeGroup:
         document["cases"],
         kinds,
         other,
-        document["growth"],
+        Stretch(**document["stretch"]),
         tuple(document["quantiles"]),
         tuple(document["near"]),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,27 +12,31 @@ from typing import TYPE_CHECKING
 import psycopg
 from attrs import evolve, field, frozen
 
+from confiture.config.urls import expand_variables, is_url, mask_password
+from confiture.estimate.export import export
 from confiture.estimate.plan_estimate import RehearsedSize, forecast_plan, note_server_difference
 from confiture.estimate.prediction_store import PredictionStore
 from confiture.estimate.prior import Prior, load_shipped
 from confiture.estimate.statistics import Statistics, describe_age
 from confiture.estimate.statistics_file import load_statistics
-from confiture.exceptions import UserFault
+from confiture.exceptions import UsageFault, UserFault
 from confiture.models.report import MigrationReport, Report
+from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
 if TYPE_CHECKING:
     from confiture.config.settings import Settings
     from confiture.rehearsal.copies import RehearsalTarget
 
 BUDGET_S = 60.0
-SAMPLE_ROWS = (10_000, 30_000, 100_000)
+# The budget decides how far it goes: a table of a billion rows needs ten million here.
+SAMPLE_ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 # A sample with fewer rows than this share of its limit contains the whole table: no larger one exists.
 _NEARLY_ALL = 0.9
 # A sample must be at most this share of all rows: sizes that are close together do not show how times grow.
 _SMALLER_SHARE = 0.5
-# The next size is expected to take this many times as long: it has about three times the rows, but a server
+# The next size has about three times the rows. It takes between two and three times as long, because a server
 # takes equally long to start.
-_GROWTH = 2.0
+_LEAST_GROWTH, _MOST_GROWTH = 2.0, 3.5
 
 
 @frozen
@@ -39,7 +45,7 @@ class Production:
 
     Attributes:
         statistics: Its exported statistics.
-        file: The name of their file, for messages.
+        file: Where they are from, for messages: a file, or a URL without its password.
         budget_s: The time to spend on rehearsing at several sizes, in seconds.
         prior: The errors to expect; ``None`` for the shipped ones, corrected by the user's real runs.
     """
@@ -57,6 +63,46 @@ class Production:
             StatisticsFault: If the file cannot be used.
         """
         return cls(load_statistics(file), str(file), budget_s)
+
+    @classmethod
+    def find(cls, settings: Settings, given: str, budget_s: float = BUDGET_S) -> Production:
+        """Return the production that ``--production`` names: a URL, a file, or what the configuration says.
+
+        Args:
+            settings: The settings; production is read with the schema and the waiting time of the rehearsal.
+            given: A URL, a file, or empty for ``stats`` of ``[env.production]``.
+            budget_s: The time to spend on rehearsing at several sizes, in seconds.
+
+        Raises:
+            UsageFault: Nothing is given and nothing is configured.
+            StatisticsFault: The file cannot be used.
+            ConnectionFault: The server cannot be reached.
+        """
+        source = given or _read_configured_source(settings)
+        if not is_url(source):
+            return cls.read(Path(source) if given else settings.root / source, budget_s)
+        statistics = export(evolve(settings, url=source, direct_url=None))
+        return cls(statistics, mask_password(source), budget_s)
+
+    def build_planner(self) -> ProductionPlanner:
+        """Return what plans a rehearsal's statements as production would."""
+        there = self.statistics
+        rows = {name: relation.rows for name, relation in there.relations.items() if relation.rows}
+        return ProductionPlanner(rows, there.settings)
+
+
+def _read_configured_source(settings: Settings) -> str:
+    if settings.production_stats is None:
+        raise UsageFault(
+            "--production: nothing says where production's statistics are",
+            hint='name the file or the URL, or set it once: [env.production] stats = "production.json"',
+        )
+    try:
+        return expand_variables(settings.production_stats, os.environ)
+    except ValueError as error:
+        raise UsageFault(
+            f"[env.production] stats: {error}", hint="set it, or name the file: --production FILE"
+        ) from None
 
 
 @frozen
@@ -111,15 +157,17 @@ def _rehearse_samples(
 ) -> list[RehearsedSize | Report]:
     """Rehearse on larger and larger samples until the budget is spent or no more rows exist."""
     began = time.monotonic()
+    previous_s = math.inf
     sizes: list[RehearsedSize | Report] = []
     for rows in SAMPLE_ROWS:
         before = time.monotonic()
         size = _rehearse_size(rehearse, "embedded", rows, repeat)
         sizes.append(size)
-        took_s = time.monotonic() - before
-        spent_s = time.monotonic() - began
-        if isinstance(size, Report) or _is_last(size, rows) or spent_s + _GROWTH * took_s > budget_s:
+        took_s, spent_s = time.monotonic() - before, time.monotonic() - began
+        next_s = took_s * min(max(took_s / previous_s, _LEAST_GROWTH), _MOST_GROWTH)
+        if isinstance(size, Report) or _is_last(size, rows) or spent_s + next_s > budget_s:
             break
+        previous_s = took_s
     return sizes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 from attrs import field, frozen
 
@@ -21,19 +22,21 @@ from confiture.estimate.curve import Point, fit_curve
 from confiture.estimate.error_law import SHARES, ErrorLaw
 from confiture.estimate.prior import Prior, Regime, load_shipped
 from confiture.estimate.statistics import Statistics
-from confiture.estimate.work_classes import StatementClass, classify
+from confiture.estimate.work_classes import LINEAR_CLASSES, StatementClass, classify
 from confiture.models.report import Estimate, HookReport, StatementReport
 
 # Beyond these limits the answer is *unknown*.
 FEWEST_ROWS = 10_000
 """The largest rehearsal must have at least this many rows."""
-FEWEST_MS = 10.0
+FEWEST_MS = 1.0
 """The largest rehearsal must take at least this long, in milliseconds."""
 FARTHEST_TIMES = 100.0
 """Production may have at most this many times the rehearsed rows."""
 WIDEST_FACTOR = 3.0
 """The 90 % interval may be at most ×/÷ this."""
-_HOST_SPREAD = 0.28
+# A hook that took less and had no visible effect is code that does nothing to tables.
+_QUICK_HOOK_MS = 10.0
+_HOST_SPREAD = 0.36
 """The standard deviation of ``ln(true / predicted)`` that another host or configuration adds, measured."""
 # The timings that the prior was learned from have at most three sizes, and one or three runs.
 _MOST_SIZES = 3
@@ -106,7 +109,7 @@ def predict(
     )
     prior = prior or load_shipped()
     largest = ordered[-1]
-    statement_class = classify(largest.runs[0])
+    statement_class = classify(largest.runs[0], largest.here)
     if statement_class.work_class is None:
         unclassed = UnknownEstimate(statement_class.reason, statement_class.advice)
         return _build_unknown(unclassed, largest, production)
@@ -116,7 +119,9 @@ def predict(
         if empty := _find_empty(largest, production):
             return _build_unknown(empty, largest, production)
         return _predict_bound(largest, production, prior, statement_class)
-    unknown = _find_obstacle(statement_class, driving, largest, production)
+    unknown = _find_plan_change(largest.runs[0]) or _find_obstacle(
+        statement_class, driving, largest, production
+    )
     if unknown:
         return _build_unknown(unknown, largest, production)
     return _extrapolate(statement_class, driving, ordered, production, prior)
@@ -126,7 +131,7 @@ def predict_hook(
     hook: HookReport, here: Statistics | None = None, production: Statistics | None = None
 ) -> Prediction:
     """Return a bound for a hook that had no visible effect, and *unknown* for any other: it is code."""
-    if here and production and hook.duration_ms < FEWEST_MS and not (hook.rows_affected or hook.locks):
+    if here and production and hook.duration_ms < _QUICK_HOOK_MS and not (hook.rows_affected or hook.locks):
         longest_ms = load_shipped().catalog.compute_bound_ms(hook.duration_ms) * _find_bound_factor(
             here, production
         )
@@ -204,6 +209,32 @@ def _find_empty(largest: RehearsedStatement, production: Statistics) -> UnknownE
     return None
 
 
+def _find_plan_change(statement: StatementReport) -> UnknownEstimate | None:
+    """Return an unknown estimate if PostgreSQL would choose another plan in production."""
+    if statement.production_plan is None:
+        return None
+    here, there = (_list_nodes(plan) for plan in (statement.plan, statement.production_plan))
+    return UnknownEstimate(
+        f"production will use another plan: {_list_new(there, here)} instead of {_list_new(here, there)}",
+        "rehearse on a copy with as many rows as production, or time it there",
+    )
+
+
+def _list_nodes(plan: Any) -> list[str]:
+    """Return the nodes of a plan in the format of ``EXPLAIN (FORMAT JSON)``: ``Seq Scan on orders``."""
+    nodes, waiting = [], [plan[0]["Plan"]]
+    while waiting:
+        node = waiting.pop()
+        relation = node.get("Relation Name")
+        nodes.append(f"{node['Node Type']} on {relation}" if relation else str(node["Node Type"]))
+        waiting += node.get("Plans", ())
+    return nodes
+
+
+def _list_new(nodes: Sequence[str], others: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(node for node in nodes if node not in others)) or ", ".join(nodes)
+
+
 def _find_obstacle(
     statement_class: StatementClass, name: str, largest: RehearsedStatement, production: Statistics
 ) -> UnknownEstimate | None:
@@ -255,10 +286,11 @@ def _extrapolate(
         return _predict_bound(largest, production, prior, statement_class)
     points.sort(key=lambda point: point.rows)
     basis = _build_basis(statement_class, name, points, ordered, production)
-    law = _find_law(basis, largest.here, production, prior)
+    law = _find_law(basis, largest, production, prior)
     if law is None or law.width > WIDEST_FACTOR:
         return _build_unknown(_explain_too_wide(name, law, here), largest, production)
-    expected_ms = fit_curve(points).predict_ms(there) * _compare_speed(largest.here, production)
+    curve = fit_curve(points, linear=basis.kind in LINEAR_CLASSES)
+    expected_ms = curve.predict_ms(there) * _compare_speed(largest.here, production)
     quantiles = tuple(expected_ms * math.exp(value) for value in law.quantiles)
     estimate = _build_estimate(quantiles, f"the rows of {name}", _estimate_lock_wait_ms(largest, production))
     return Prediction(estimate, quantiles, basis=basis)
@@ -281,9 +313,11 @@ def _build_basis(
     )
 
 
-def _find_law(basis: Basis, here: Statistics, production: Statistics, prior: Prior) -> ErrorLaw | None:
-    law = prior.find_law(basis.kind, basis.regime, basis.times)
-    return law if law is None or is_same_server(here, production) else law.widen(_HOST_SPREAD)
+def _find_law(
+    basis: Basis, largest: RehearsedStatement, production: Statistics, prior: Prior
+) -> ErrorLaw | None:
+    law = prior.find_law(basis.kind, basis.regime, basis.times, largest.median_ms)
+    return law if law is None or is_same_server(largest.here, production) else law.widen(_HOST_SPREAD)
 
 
 def _explain_too_wide(name: str, law: ErrorLaw | None, here: float) -> UnknownEstimate:

@@ -10,11 +10,18 @@ from typing import Literal
 
 from attrs import frozen
 
+from confiture.estimate.statistics import Statistics
 from confiture.models.report import StatementReport
 from confiture.sql.statement_kind import StatementKind, classify_statement
 
-WorkClass = Literal["catalog", "scan", "rewrite", "index", "dml", "matview"]
+WorkClass = Literal[
+    "catalog", "scan", "foreign key", "rewrite", "cluster", "index", "text index", "dml", "matview"
+]
+LINEAR_CLASSES = ("scan", "rewrite", "matview")
+"""Classes whose work grows with the number of rows; that of the others with ``n·log2 n``."""
 
+# Comparing texts takes longer than comparing numbers, the more so the more rows there are to sort.
+_TEXT_TYPES = ("text", "character", "citext", "name")
 _EVENTS = {"INSERT": ("insert",), "COPY": ("insert",), "UPDATE": ("update",), "DELETE": ("delete",)}
 
 
@@ -37,13 +44,21 @@ class StatementClass:
     advice: str = ""
 
 
-def classify(statement: StatementReport) -> StatementClass:
-    """Return the class of a rehearsed statement."""
+def classify(statement: StatementReport, here: Statistics | None = None) -> StatementClass:
+    """Return the class of a rehearsed statement.
+
+    Args:
+        statement: Its report.
+        here: Statistics of the database of the rehearsal, which know the types of columns; without them an
+            index on a text column cannot be told from one on a number.
+    """
     kind = classify_statement(statement.sql)
-    return _classify_unknown(statement, kind) or _classify_by_effect(statement, kind)
+    return _classify_unknown(statement, kind) or _classify_by_effect(statement, kind, here)
 
 
-def _classify_by_effect(statement: StatementReport, kind: StatementKind) -> StatementClass:
+def _classify_by_effect(
+    statement: StatementReport, kind: StatementKind, here: Statistics | None
+) -> StatementClass:
     builds = tuple(build.table for build in statement.index_builds)
     touched = tuple(dict.fromkeys((*statement.rewrites, *builds, *statement.scans)))
     if kind.changes_rows or kind.verb == "COPY":
@@ -52,10 +67,26 @@ def _classify_by_effect(statement: StatementReport, kind: StatementKind) -> Stat
     if kind.fills_relation:
         return StatementClass("matview", statement.scans) if statement.scans else _explain_little_read()
     if statement.rewrites:
-        return StatementClass("rewrite", statement.rewrites)
+        return StatementClass("cluster" if kind.verb == "CLUSTER" else "rewrite", statement.rewrites)
     if builds:
-        return StatementClass("index", builds)
-    return StatementClass("scan", statement.scans) if statement.scans else StatementClass("catalog", touched)
+        return StatementClass("text index" if _has_text_key(builds, kind, here) else "index", builds)
+    if not statement.scans:
+        return StatementClass("catalog", touched)
+    # The check of a foreign key joins two tables. VALIDATE does not say what it validates, its scans do.
+    joins = kind.checks_foreign_key or (kind.validates and len(statement.scans) > 1)
+    return StatementClass("foreign key" if joins else "scan", statement.scans)
+
+
+def _has_text_key(tables: tuple[str, ...], kind: StatementKind, here: Statistics | None) -> bool:
+    """Return True if an index has a text column or an expression among its keys."""
+    types = {
+        column.name: column.type
+        for table in tables
+        if here and table in here.relations
+        for column in here.relations[table].columns
+    }
+    # Most expressions that are indexed are texts: lower(email), data ->> 'name'.
+    return any(not key or types.get(key, "").startswith(_TEXT_TYPES) for key in kind.index_keys)
 
 
 def _classify_unknown(statement: StatementReport, kind: StatementKind) -> StatementClass | None:
@@ -74,7 +105,7 @@ def _classify_unknown(statement: StatementReport, kind: StatementKind) -> Statem
             "CONCURRENTLY waits for the transactions of other sessions to end",
             "rehearse it without CONCURRENTLY and expect two to three times that time",
         )
-    if kind.verb in ("TRUNCATE", "VACUUM", "CLUSTER", "REINDEX", "ANALYZE"):
+    if kind.verb in ("TRUNCATE", "VACUUM", "ANALYZE"):
         return _build_unknown(f"{kind.verb} was never timed", "time it on a copy of production")
     return None
 

@@ -111,6 +111,27 @@ def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_Limit
             what = " and ".join(_list_blocked_access(migration, relation, locks))
             message = f"{what} of {relation} blocked for {format_duration(most_ms)}, limit {limit.written}"
             yield _LimitBreach(key, message, migration, relation, taker)
+        else:
+            yield from _check_production_block(key, limit, migration, relation, taker)
+
+
+def _check_production_block(
+    key: str, limit: Limit, migration: MigrationReport, relation: str, taker: StatementReport | None
+) -> Iterator[_LimitBreach]:
+    """Judge the upper end of the time for which production would block a relation, if it was estimated."""
+    for table in migration.unavailable:
+        estimates = [estimate for estimate in (table.reads, table.writes) if estimate]
+        if table.relation != relation or not estimates:
+            continue
+        if unknown := next((each for each in estimates if not each.known or not each.interval90_ms), None):
+            why = f"how long production blocks {relation} is unknown: {unknown.reason}"
+            yield _report_unknown(key, limit, migration, why, relation, taker)
+            continue
+        upper_ms = max(estimate.interval90_ms[1] for estimate in estimates if estimate.interval90_ms)
+        if upper_ms > limit.most:
+            upper = format_duration(upper_ms)
+            message = f"{relation} may be blocked for up to {upper} in production, limit {limit.written}"
+            yield _LimitBreach(key, message, migration, relation, taker)
 
 
 def _group_blocking_locks(migration: MigrationReport) -> dict[str, list[Lock]]:

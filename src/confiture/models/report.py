@@ -140,6 +140,8 @@ class StatementReport:
         rewritten_bytes: The size of the rewritten relations with indexes and TOAST; ``None`` if nothing was
             rewritten, or the size was not measured.
         estimate: With ``--production``, how long production would take.
+        production_plan: With ``--production``, the plan that PostgreSQL would choose there, if it is another;
+            ``plan`` is the one here then.
         cpu_wait_ms: The part of ``duration_ms`` in which the server process waited for a CPU; ``None`` if
             that cannot be measured.
         long_blocks: Its part of the migration's ``long_blocks``.
@@ -169,6 +171,7 @@ class StatementReport:
     long_blocks: tuple[str, ...] = ()
     empty_scans: tuple[str, ...] = ()
     empty_blocks: tuple[str, ...] = ()
+    production_plan: Any = None
 
     @property
     def work_ms(self) -> float:

@@ -75,22 +75,26 @@ def describe_production(migration: MigrationReport) -> Iterator[str]:
     """Yield a migration's estimate: its duration and the tables it blocks."""
     if migration.estimate is None:
         return
+    # The table blocked longest comes first: the number that people plan with.
+    tables = sorted(
+        list_blocked_tables(migration), key=lambda table: _rank_estimate(table.estimate), reverse=True
+    )
+    yield from map(describe_blocked_table, tables)
     yield format_estimate_line(migration.estimate)
     if drawn := draw_bar(migration.estimate):
         yield drawn
-    for table in list_blocked_tables(migration):
-        yield (
-            f"in production {table.access} of {escape_control(table.relation)} blocked: "
-            f"{_format_blocked_time(table, migration)}"
-        )
 
 
-def _format_blocked_time(blocked: BlockedTable, migration: MigrationReport) -> str:
-    return (
-        "as long as the whole migration"
-        if blocked.estimate == migration.estimate
-        else format_estimate(blocked.estimate).removesuffix(_format_lock_wait(blocked.estimate))
-    )
+def describe_blocked_table(table: BlockedTable, where: str = " in production") -> str:
+    """Return how long a table would be blocked, on one line: ``blocks writes of public.orders for …``."""
+    blocks, estimate = f"blocks {table.access} of {escape_control(table.relation)}", table.estimate
+    if not estimate.known or estimate.interval90_ms is None:
+        parts = [escape_control(text) for text in (estimate.reason, estimate.advice) if text]
+        return f"{blocks}{where} for an unknown time: {'; '.join(parts)}"
+    low, high = map(format_duration, estimate.interval90_ms)
+    if estimate.p50_ms is None:
+        return f"{blocks} for at most {high}{where}"
+    return f"{blocks} for about {format_duration(estimate.p50_ms)}{where} (90 %: {low} to {high})"
 
 
 def list_blocked_tables(migration: MigrationReport) -> tuple[BlockedTable, ...]:
@@ -126,12 +130,4 @@ def build_headline(report: Report) -> str | None:
     if longest is None:
         return "no blocked reads or writes expected in production"
     who = escape_control(f"{longest.migration.version} {longest.migration.name}".rstrip())
-    if not longest.estimate.known:
-        return (
-            f"longest in production: unknown: {longest.access} of {escape_control(longest.relation)}, "
-            f"by {who}: {escape_control(longest.estimate.reason)}"
-        )
-    return (
-        f"longest in production: {longest.access} of {escape_control(longest.relation)} blocked "
-        f"{format_estimate(longest.estimate)}, by {who}"
-    )
+    return f"in production: {who} {describe_blocked_table(longest, where='')}"

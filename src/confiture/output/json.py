@@ -60,7 +60,7 @@ _KEYS: Mapping[type, str] = {
 }
 # Left out if empty, because they need a flag or are rarely known.
 _OPTIONAL: Mapping[type, str] = {
-    model.StatementReport: "reasons plan spread rewritten_bytes estimate",
+    model.StatementReport: "reasons plan production_plan spread rewritten_bytes estimate",
     model.HookReport: "estimate",
     model.MigrationReport: "spread unavailable",
 }

@@ -126,7 +126,9 @@ def _describe_work(migration: MigrationReport) -> str:
 def _render_details(
     migration: MigrationReport, mode: Mode, max_width: int | None, *, verbose: bool
 ) -> list[str]:
-    lines = _render_long_blocks(migration, max_width)
+    # The time in production comes first: it is the number that people plan with.
+    lines = [part for line in describe_production(migration) for part in wrap_line(line, max_width, 0)]
+    lines += _render_long_blocks(migration, max_width)
     if mode == "dry-run":
         lines += render_table(migration, max_width)
     lines += _render_hooks(migration, max_width)
@@ -140,7 +142,6 @@ def _render_details(
     lines += [
         f"after the commit, not called now: {escape_control(callback)}" for callback in migration.on_commit
     ]
-    lines += [part for line in describe_production(migration) for part in wrap_line(line, max_width, 0)]
     return lines + (render_error(migration.error, migration.source_line) if migration.error else [])
 
 

@@ -20,6 +20,7 @@ from confiture.rehearsal.excuse import explain_as_not_rehearsed
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import LockWaitMonitor
+    from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
     from confiture.rehearsal.trace.trace import Tracer
 
 _MAY_COMMIT = ("do_stmt", "call_stmt")
@@ -99,12 +100,23 @@ class Rehearsal:
         return explain_as_not_rehearsed(attempt, error, self.not_rehearsed_sql)
 
 
-def create_tracer(conn: Connection[Any], blockers: LockWaitMonitor, *, explain: bool = False) -> Tracer:
+def create_tracer(
+    conn: Connection[Any],
+    blockers: LockWaitMonitor,
+    *,
+    explain: bool = False,
+    production_planner: ProductionPlanner | None = None,
+) -> Tracer:
     """Return the tracer of a rehearsal on ``conn``; with ``explain``, it collects plans too."""
     from confiture.rehearsal.trace.auto_explain import AutoExplain
     from confiture.rehearsal.trace.trace import Tracer
 
-    return Tracer(conn, blockers, auto_explain=AutoExplain(conn) if explain else None)
+    return Tracer(
+        conn,
+        blockers,
+        auto_explain=AutoExplain(conn) if explain else None,
+        production_planner=production_planner,
+    )
 
 
 def _explain_no_transaction(work: PreparedMigration) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -75,6 +76,10 @@ class StatementKind:
         fills_relation: True for CREATE TABLE AS, and for CREATE or REFRESH MATERIALIZED VIEW.
         concurrent: True if it says CONCURRENTLY.
         reads_rows: For INSERT and COPY: False if it writes only the values given in its text or data.
+        checks_foreign_key: True if it adds a foreign key that is not NOT VALID.
+        validates: True for VALIDATE CONSTRAINT, whatever the constraint is.
+        index_keys: The columns of the B-tree index that it builds, an empty string for an expression; of
+            several indexes, the columns of all.
     """
 
     node: str = ""
@@ -85,6 +90,9 @@ class StatementKind:
     fills_relation: bool = False
     concurrent: bool = False
     reads_rows: bool = True
+    checks_foreign_key: bool = False
+    validates: bool = False
+    index_keys: tuple[str, ...] = ()
 
 
 # Each statement is classified before it runs, after it, and again for its report: the cache parses it once.
@@ -161,7 +169,29 @@ def _classify(parsed: RawStatement) -> StatementKind:
         fills_relation=node in ("create_table_as_stmt", "refresh_mat_view_stmt"),
         concurrent=_is_concurrent(statement),
         reads_rows=_reads_rows(node, statement),
+        checks_foreign_key=node == "alter_table_stmt" and _checks_foreign_key(statement),
+        validates=any(
+            read_enum_name(command, "subtype") == "AT_ValidateConstraint"
+            for command in find_nodes(statement, "AlterTableCmd")
+        ),
+        index_keys=tuple(_list_index_keys(node, statement)),
     )
+
+
+def _checks_foreign_key(statement: Any) -> bool:
+    return any(
+        read_enum_name(constraint, "contype") == "CONSTR_FOREIGN" and not constraint.skip_validation
+        for constraint in find_nodes(statement, "Constraint")
+    )
+
+
+def _list_index_keys(node: str, statement: Any) -> Iterator[str]:
+    if node == "index_stmt" and statement.access_method in ("", "btree"):
+        yield from (key.index_elem.name for key in statement.index_params)
+    if node == "alter_table_stmt":
+        for constraint in find_nodes(statement, "Constraint"):
+            if read_enum_name(constraint, "contype") in ("CONSTR_PRIMARY", "CONSTR_UNIQUE"):
+                yield from (key.string.sval for key in constraint.keys)
 
 
 def _find_verb(node: str, statement: Any) -> str:

@@ -21,10 +21,11 @@ from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.laboratory import disable_autovacuum
 from tests.calibration.live.drawing import draw_picture
 from tests.calibration.live.measuring import Measured, measure
-from tests.calibration.live.parcels import CHANGES
+from tests.calibration.live.schemas import SCHEMAS
 from tests.calibration.live.telling import render_summary, render_table
 
-SIZES = (20_000, 60_000, 200_000, 2_000_000)
+SIZES = (20_000, 60_000, 200_000, 1_000_000)
+SEEDS = (1, 2, 3)
 PICTURE = Path("build", "calibration-live.svg")
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 6 << 30
@@ -38,15 +39,25 @@ def main(rows: Sequence[int], runs: int, svg: Path) -> None:
     """Print predicted against actual, and draw it."""
     began = time.monotonic()
     folder = find_data_folder()
+    measured: list[Measured] = []
     with (
         open_temporary_server(folder) as server,
         psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn,
         disable_autovacuum(conn),
     ):
         version = conn.execute("SHOW server_version").fetchall()[0][0]
-        measured = measure(TemplateDatabases(server, conn), rows, CHANGES, runs=runs, tell=_print_progress)
+        templates = TemplateDatabases(server, conn)
+        for schema in SCHEMAS:
+            for seed in SEEDS:
+                print(f"\n## {schema.name}, seed {seed}\n")
+                one = measure(
+                    templates, schema, rows, schema.changes, seed=seed, runs=runs, tell=_print_progress
+                )
+                judged = [change.judge(adjusted=True) for change in one]
+                print(f"{render_table(judged)}\n\n{render_summary(judged)}", flush=True)
+                measured += one
     small = ", ".join(f"{size:,}" for size in rows[:-1])
-    print(f"# Rehearsed {runs} times on {small} rows, run on {rows[-1]:,}")
+    print(f"\n# All: rehearsed {runs} times on {small} rows, run on {rows[-1]:,}")
     where = "memory" if folder == _MEMORY else "disk"
     print(f"\nPostgreSQL {version}, data in {where}, fsync off, {os.cpu_count()} CPUs\n")
     _print(measured, rows)
@@ -57,9 +68,7 @@ def main(rows: Sequence[int], runs: int, svg: Path) -> None:
 
 def _print(measured: Sequence[Measured], rows: Sequence[int]) -> None:
     adjusted = [change.judge(adjusted=True) for change in measured]
-    print(
-        f"{render_table(adjusted)}\n\nWaiting for a CPU taken out, {_describe_cpu_wait(measured)}:\n\n{render_summary(adjusted)}"
-    )
+    print(f"Waiting for a CPU taken out, {_describe_cpu_wait(measured)}:\n\n{render_summary(adjusted)}")
     same = [change.judge(adjusted=True, probed=False) for change in measured]
     print(
         f"\nThe same, had the probe found one speed, not {_list_speeds(measured)} ns a row:\n\n{render_summary(same)}"

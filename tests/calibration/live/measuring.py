@@ -18,12 +18,13 @@ from confiture.config.settings import Settings
 from confiture.estimate.comparability import fits_in_buffers
 from confiture.estimate.export import PROBED_S, export
 from confiture.estimate.prior import Prior, load_shipped
+from confiture.estimate.rehearse_sizes import Production
 from confiture.estimate.statement_estimate import Prediction, RehearsedStatement, predict
 from confiture.estimate.statistics import Statistics
 from confiture.models.report import StatementReport
 from confiture.plugins.load import LoadedPlugin
 from confiture.testing.databases import TemplateDatabases
-from tests.calibration.live.parcels import Change, fill
+from tests.calibration.live.schemas import Change, LiveSchema
 
 Tell = Callable[[str], None]
 
@@ -140,22 +141,27 @@ class Database:
 
 def measure(
     templates: TemplateDatabases,
+    schema: LiveSchema,
     sizes: Sequence[int],
     changes: Sequence[Change],
     *,
+    seed: int = 1,
     runs: int = 3,
     probed_s: float = PROBED_S,
     tell: Tell = print,
 ) -> list[Measured]:
     """Rehearse on all sizes but the last, which is the production here, and run there."""
-    with open_databases(templates, sizes, probed_s, tell) as (*small, large):
+    with open_databases(templates, schema, sizes, seed, probed_s, tell) as (*small, large):
         measured = []
         for change in changes:
             rehearsed = tuple(
-                (database.statistics, time_change(templates, database, change, rehearsals=runs))
+                (
+                    database.statistics,
+                    time_change(templates, database, change, large.statistics, rehearsals=runs),
+                )
                 for database in small
             )
-            (true,) = time_change(templates, large, change)
+            (true,) = time_change(templates, large, change, large.statistics)
             tell(f"{change.name}: {true.statement.duration_ms:,.0f} ms")
             measured.append(Measured(change, rehearsed, (large.statistics, true)))
         return measured
@@ -163,7 +169,12 @@ def measure(
 
 @contextmanager
 def open_databases(
-    templates: TemplateDatabases, sizes: Sequence[int], probed_s: float, tell: Tell
+    templates: TemplateDatabases,
+    schema: LiveSchema,
+    sizes: Sequence[int],
+    seed: int,
+    probed_s: float,
+    tell: Tell,
 ) -> Iterator[list[Database]]:
     """Lend a database of each size."""
     with ExitStack() as stack:
@@ -172,19 +183,27 @@ def open_databases(
             tell(f"{rows:,} rows")
             name = templates.copy("template0")
             stack.callback(templates.drop, name)
-            made.append(_fill_database(name, templates.server.conninfo(name), rows, probed_s))
+            conninfo = templates.server.conninfo(name)
+            made.append(_fill_database(name, conninfo, schema, rows, seed, probed_s))
         yield made
 
 
-def _fill_database(name: str, url: str, rows: int, probed_s: float) -> Database:
+def _fill_database(
+    name: str, url: str, schema: LiveSchema, rows: int, seed: int, probed_s: float
+) -> Database:
     with psycopg.connect(url, autocommit=True) as conn:
-        fill(conn, rows)
+        schema.fill(conn, rows, seed)
     settings = Settings(root=Path(), url=url, migrations=Path())
     return Database(name, export(settings, sampled_s=0.0, probed_s=probed_s))
 
 
 def time_change(
-    templates: TemplateDatabases, database: Database, change: Change, *, rehearsals: int = 0
+    templates: TemplateDatabases,
+    database: Database,
+    change: Change,
+    production: Statistics,
+    *,
+    rehearsals: int = 0,
 ) -> tuple[Timed, ...]:
     """Rehearse a change so many times, or run it, in a copy of a database that nothing else was done in.
 
@@ -196,14 +215,18 @@ def time_change(
             migrations = Path(folder)
             (migrations / "1_change.sql").write_text(change.sql, encoding="utf-8")
             settings = Settings(root=migrations, url=templates.server.conninfo(name), migrations=migrations)
-            return tuple(_time_once(settings, dry_run=rehearsals > 0) for _ in range(rehearsals or 1))
+            there = Production(production) if rehearsals else None
+            return tuple(_time_once(settings, there) for _ in range(rehearsals or 1))
     finally:
         templates.drop(name)
 
 
-def _time_once(settings: Settings, *, dry_run: bool) -> Timed:
+def _time_once(settings: Settings, production: Production | None) -> Timed:
     watch = Watch()
-    report = operations.run(settings, plugins=(watch.plugin,), dry_run=dry_run)
+    # With estimates, as users rehearse: rows are counted in the session, and plans compared.
+    report = operations.run(
+        settings, plugins=(watch.plugin,), dry_run=production is not None, production=production
+    )
     (migration,) = report.migrations
     assert report.outcome == "ok", migration.error
     (statement,) = migration.statements

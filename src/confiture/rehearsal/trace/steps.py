@@ -60,6 +60,7 @@ class StatementTrace:
         wal_bytes: Write-ahead log that the whole cluster wrote during the step.
         lock_wait_ms: Time spent waiting for locks, in milliseconds.
         plan: The plan, in the format of ``EXPLAIN (FORMAT JSON)``, with ``--explain``.
+        production_plan: The plan in production, if it is another than ``plan``.
         warnings: Warnings for the report.
     """
 
@@ -75,4 +76,5 @@ class StatementTrace:
     wal_bytes: int | None = None
     lock_wait_ms: float | None = None
     plan: Any = None
+    production_plan: Any = None
     warnings: list[str] = field(factory=list)

@@ -33,6 +33,7 @@ from confiture.rehearsal.trace.functions import (
     read_function_names,
 )
 from confiture.rehearsal.trace.outward_watch import OutwardWatch
+from confiture.rehearsal.trace.plan_comparison import PlanPair, ProductionPlanner
 from confiture.rehearsal.trace.snapshot import (
     SNAPSHOT_SQL,
     SessionState,
@@ -59,6 +60,7 @@ class Tracer:
         migration_trace: The trace of the current migration.
         auto_explain: Collects the plans of DML; ``None`` without ``--explain``.
         outward: Refuses statements that reach outside of the transaction.
+        production_planner: Plans statements as production would; ``None`` without ``--production``.
     """
 
     conn: Connection[Any]
@@ -66,6 +68,8 @@ class Tracer:
     migration_trace: MigrationTrace = field(factory=MigrationTrace)
     auto_explain: AutoExplain | None = None
     outward: OutwardWatch = field(init=False)
+    production_planner: ProductionPlanner | None = None
+    _plans: PlanPair | None = None
     _statement_steps: list[StatementTrace] = field(factory=list)
     _hook_steps: list[StatementTrace] = field(factory=list)
     _hook_snapshots: list[Snapshot] = field(factory=list)
@@ -147,8 +151,17 @@ class Tracer:
             self.outward.check(sql, self._inner_bodies, trace.catalog, trace.state.snapshot.search_path)
             if may_run_functions:
                 self._prepare_inner(sql, self._inner_bodies)
+            self._plans = self._compare_plans(sql)
             if self.auto_explain and classify_statement(sql).changes_rows:
                 self.auto_explain.begin()
+
+    def _compare_plans(self, sql: str) -> PlanPair | None:
+        """Return the plans here and in production of a statement that reads rows, if they differ."""
+        kind = classify_statement(sql)
+        if self.production_planner is None or not (kind.changes_rows or kind.fills_relation):
+            return None
+        pair = self.production_planner.compare(self.conn, sql)
+        return pair if pair and pair.differs else None
 
     def _read_inner_bodies(self, sql: str) -> tuple[ReachedBody, ...]:
         """Return the texts that a statement executes."""
@@ -182,7 +195,8 @@ class Tracer:
             self.outward.note_ran(sql)
         sampled = self.lock_monitor.take_sampled_locks()
         step = self._trace_step((now,), sql, since_ms, ended_ms)
-        step.plan = plan
+        step.plan = plan or (self._plans.here if self._plans else None)
+        step.production_plan = self._plans.there if self._plans else None
         self.migration_trace.note_sampled(step, sampled, since_ms, ended_ms)
         self._note_unseen(step)
         self._statement_steps.append(step)

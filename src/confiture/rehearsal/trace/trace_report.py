@@ -61,6 +61,7 @@ def _add_statement_trace(report: StatementReport, step: StatementTrace, end_ms: 
         locks=_select_strongest(step.acquired, end_ms),
         reasons={name: reason for name, reason in step.rewrites.items() if reason},
         plan=report.plan or step.plan,
+        production_plan=step.production_plan,
     )
 
 

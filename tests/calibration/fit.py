@@ -17,7 +17,13 @@ from typing import TypeVar
 from attrs import evolve, frozen
 
 from confiture.estimate.error_law import compute_weighted_quantiles
-from confiture.estimate.prior import Regime, RegimeGroup, WorkClassShift, compute_distance, compute_stretch
+from confiture.estimate.prior import (
+    Regime,
+    RegimeGroup,
+    Stretch,
+    WorkClassShift,
+    compute_distance,
+)
 
 _Key = TypeVar("_Key")
 
@@ -28,7 +34,8 @@ FAR_TIMES = 9.0
 
 Nearer residuals only show how errors grow with the distance.
 """
-_GROWTHS = tuple(tenth / 10 for tenth in range(31))
+_GROWTHS = tuple(fifth / 5 for fifth in range(16))
+_BREVITIES = tuple(twentieth / 20 for twentieth in range(11))
 # The spread of all classes together counts as this many cases of a class.
 _POOLED_CASES = 2.0
 # The weight of a residual from the other regime: one regime has too few cases for the tails.
@@ -46,6 +53,7 @@ class Residual:
         kind: Class of the statement.
         regime: The regime of the prediction.
         times: Predicted rows divided by the largest rehearsed rows.
+        ms: The rehearsed time at the largest size, in milliseconds.
         value: ``ln(true / predicted)``.
         weight: Its weight; those of one case, rehearsed size and predicted size add up to 1, so that
             repeated runs do not count more.
@@ -55,6 +63,7 @@ class Residual:
     kind: str
     regime: Regime
     times: float
+    ms: float
     value: float
     weight: float = 1.0
 
@@ -103,10 +112,10 @@ def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
     if not usable:
         return {}
     left_over = _subtract_shifts(usable)
-    growth, shifts = _learn_growth(left_over), _learn_shifts(usable)
-    near = _compute_near_quantiles(usable)
+    stretch, shifts = _learn_stretch(left_over), _learn_shifts(usable)
+    near = _compute_near_quantiles(usable, stretch)
     groups = {
-        regime: _build_group(_select_far(left_over, regime), growth, shifts, near)
+        regime: _build_group(_select_far(left_over, regime), stretch, shifts, near)
         for regime in sorted(regimes)
     }
     scaled = {regime: _scale(_select_far(left_over, regime), group) for regime, group in groups.items()}
@@ -116,9 +125,13 @@ def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
     }
 
 
-def _compute_near_quantiles(residuals: Sequence[Residual]) -> tuple[float, ...]:
+def _compute_near_quantiles(residuals: Sequence[Residual], stretch: Stretch) -> tuple[float, ...]:
     """Return the error quantiles of repetitions at the same size; empty if none was timed."""
-    same = [(residual.value, residual.weight) for residual in residuals if residual.times == 1]
+    same = [
+        (residual.value / stretch.compute(residual.times, residual.ms), residual.weight)
+        for residual in residuals
+        if residual.times == 1
+    ]
     return compute_weighted_quantiles(same) if same else ()
 
 
@@ -190,35 +203,51 @@ def _count_cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
     return within / between if between > within / total else float(total)
 
 
-def _learn_growth(left_over: Sequence[LeftOver]) -> float:
-    """Return the growth with the greatest likelihood if errors follow a Laplace distribution.
+def _learn_stretch(left_over: Sequence[LeftOver]) -> Stretch:
+    """Return the stretch with the greatest likelihood if errors follow a Laplace distribution.
 
-    Its scale is ``compute_stretch`` times a constant; the constant's best value is the mean of the
-    standardized errors, so only the growth is searched for.
+    The distribution's scale is the stretch times a constant; the constant's best value is the mean of the
+    standardized errors, so only growth and brevity are searched for.
     """
     weight = sum(residual.weight for residual, _ in left_over)
+    # Computed once: the search looks at every residual some eighty times.
+    points = [
+        (
+            residual.weight,
+            abs(value),
+            math.log(max(residual.times, 1.0)),
+            math.log(Stretch(0.0, 1.0).compute(1.0, residual.ms)),
+        )
+        for residual, value in left_over
+    ]
 
-    def compute_negative_likelihood(growth: float) -> float:
-        scales = [compute_stretch(growth, residual.times) for residual, _ in left_over]
-        errors = sum(
-            residual.weight * abs(value) / scale
-            for (residual, value), scale in zip(left_over, scales, strict=True)
-        )
-        logs = sum(
-            residual.weight * math.log(scale) for (residual, _), scale in zip(left_over, scales, strict=True)
-        )
+    def compute_negative_likelihood(stretch: Stretch) -> float:
+        growth, brevity = stretch.growth, stretch.brevity
+        errors = logs = 0.0
+        for share, size, log_times, log_shortness in points:
+            log_scale = brevity * log_shortness + 0.5 * math.log1p((growth * log_times) ** 2)
+            errors += share * size * math.exp(-log_scale)
+            logs += share * log_scale
         # At least 1e-9: the logarithm of a perfect fit does not exist.
         return logs / weight + math.log(max(errors / weight, 1e-9))
 
-    return min(_GROWTHS, key=compute_negative_likelihood)
+    # Along one axis after the other: they hardly depend on each other, and all pairs would take five times
+    # as long.
+    stretch = Stretch(0.0, 0.0)
+    for _ in range(2):
+        brevities = (evolve(stretch, brevity=brevity) for brevity in _BREVITIES)
+        stretch = min(brevities, key=compute_negative_likelihood)
+        growths = (evolve(stretch, growth=growth) for growth in _GROWTHS)
+        stretch = min(growths, key=compute_negative_likelihood)
+    return stretch
 
 
 def _build_group(
-    left_over: Sequence[LeftOver], growth: float, shifts: _Shifts, near: tuple[float, ...]
+    left_over: Sequence[LeftOver], stretch: Stretch, shifts: _Shifts, near: tuple[float, ...]
 ) -> RegimeGroup:
     errors: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for residual, value in left_over:
-        size = abs(value) / compute_stretch(growth, residual.times)
+        size = abs(value) / stretch.compute(residual.times, residual.ms)
         errors[residual.kind][residual.case].append((size, residual.weight))
     by_kind = {
         kind: [_compute_weighted_mean(sizes) for sizes in cases.values()] for kind, cases in errors.items()
@@ -227,14 +256,14 @@ def _build_group(
     shift = shifts.regimes[left_over[0][0].regime]
     kinds = {kind: WorkClassShift(shift + shifts.kinds[kind], spreads[kind]) for kind in shifts.kinds}
     other = WorkClassShift(shift, _pool_sizes(by_kind))
-    return RegimeGroup(sum(map(len, by_kind.values())), kinds, other, growth, near=near)
+    return RegimeGroup(sum(map(len, by_kind.values())), kinds, other, stretch, near=near)
 
 
 def _scale(left_over: Sequence[LeftOver], group: RegimeGroup) -> list[tuple[float, float]]:
-    """Return the standardized errors, divided by spread and growth, with their weights."""
+    """Return the standardized errors, divided by spread and stretch, with their weights."""
     return [
         (
-            value / (group.kinds[residual.kind].spread * compute_stretch(group.growth, residual.times)),
+            value / (group.kinds[residual.kind].spread * group.stretch.compute(residual.times, residual.ms)),
             residual.weight,
         )
         for residual, value in left_over

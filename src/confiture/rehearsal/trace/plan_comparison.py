@@ -1,0 +1,157 @@
+"""Compares a statement's query plan here with the plan it would have under production's row counts.
+
+The time of a statement grows along a curve only as long as its plan stays the same. Where PostgreSQL would
+choose another join or another scan in production, the time here says little about the time there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg
+from attrs import field, frozen
+from psycopg import Connection
+
+from confiture.postgres.session import fetch_rows, quote_literal, send
+from confiture.sql.quote import quote_name
+
+_POINT = "confiture_plans"
+# From 18 on whoever may ANALYZE a table may set its statistics; before, only a superuser, in the catalog.
+_FIRST_WITH_RESTORE = 180000
+_PLANNER_SETTINGS = (
+    "work_mem",
+    "max_parallel_workers_per_gather",
+    "seq_page_cost",
+    "random_page_cost",
+    "effective_cache_size",
+)
+_BYTES_PER_KB = 1024
+_BLOCK_BYTES = 8192
+
+
+@frozen
+class PlanPair:
+    """Two plans of one statement, in the format of ``EXPLAIN (FORMAT JSON)``."""
+
+    here: Any
+    there: Any
+
+    @property
+    def differs(self) -> bool:
+        """True if the plans have other nodes; the order of a join's sides does not count."""
+        return Counter(_list_nodes(self.here[0]["Plan"])) != Counter(_list_nodes(self.there[0]["Plan"]))
+
+
+def _list_nodes(node: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    yield tuple(
+        node.get(key) for key in ("Node Type", "Strategy", "Join Type", "Relation Name", "Index Name")
+    )
+    for child in node.get("Plans", ()):
+        yield from _list_nodes(child)
+
+
+@frozen
+class ProductionPlanner:
+    """What PostgreSQL's planner would know in production.
+
+    Attributes:
+        rows: The rows of each table there, by schema-qualified name.
+        settings: The server's settings there, by name; memory in bytes.
+    """
+
+    rows: Mapping[str, float] = field(repr=False)
+    settings: Mapping[str, Any] = field(factory=dict, repr=False)
+
+    def compare(self, conn: Connection[Any], sql: str) -> PlanPair | None:
+        """Return both plans of a statement; ``None`` if it cannot be explained here.
+
+        Runs in the caller's transaction and leaves nothing behind in it.
+        """
+        try:
+            here = self._explain(conn, f"SAVEPOINT {_POINT}", sql)
+            growths = _read_growths(conn, self.rows, here)
+            there = self._explain(conn, self._render_statistics_sql(conn, growths), sql) if growths else None
+        except psycopg.Error:
+            # The role may not set statistics, or the text is a Python migration's, with placeholders.
+            there = None
+        if conn.closed:
+            return None
+        send(conn, f"ROLLBACK TO {_POINT}; RELEASE {_POINT}")
+        return PlanPair(here, there) if there else None
+
+    def _explain(self, conn: Connection[Any], first: str, sql: str) -> Any:
+        # In two messages: an error in the statement's text would reject the SAVEPOINT with it.
+        send(conn, first)
+        ((plan,),) = fetch_rows(conn, f"EXPLAIN (FORMAT JSON, VERBOSE) {sql}")
+        return json.loads(plan) if isinstance(plan, str | bytes) else plan
+
+    def _render_statistics_sql(self, conn: Connection[Any], growths: Mapping[str, float]) -> str:
+        """Return SQL that makes each table as large for the planner as it is in production.
+
+        The planner multiplies the density of rows by the size of the file, which cannot be set. So each page
+        stands for as many pages as the largest table grows: it has more rows, and costs as much more.
+        """
+        times = max(growths.values())
+        changes = [_render_rows_sql(conn, name, growth) for name, growth in growths.items()]
+        return ";".join((*changes, f"SELECT {', '.join(self._render_settings(times))}"))
+
+    def _render_settings(self, times: float) -> Iterator[str]:
+        known = {name: self.settings[name] for name in _PLANNER_SETTINGS if name in self.settings}
+        for name in ("work_mem", "max_parallel_workers_per_gather"):
+            if name in known:
+                value = f"{known[name] // _BYTES_PER_KB}kB" if name == "work_mem" else str(known[name])
+                yield _render_set(name, quote_literal(value))
+        for name in ("seq_page_cost", "random_page_cost"):
+            base = known.get(name, f"current_setting('{name}')::float8")
+            yield _render_set(name, f"({base} * {times})::text")
+        for name in ("effective_cache_size", "min_parallel_table_scan_size", "min_parallel_index_scan_size"):
+            # These settings count pages of 8 kB.
+            bytes_there = known.get(name, f"pg_size_bytes(current_setting('{name}'))")
+            yield _render_set(
+                name, f"greatest(1, floor({bytes_there} / {_BLOCK_BYTES} / {times}))::bigint::text"
+            )
+
+
+def _render_set(name: str, value: str) -> str:
+    return f"set_config('{name}', {value}, true)"
+
+
+def _read_growths(conn: Connection[Any], rows: Mapping[str, float], plan: Any) -> dict[str, float]:
+    """Return how many times as many rows each relation of a plan has in production."""
+    names = [name for name in dict.fromkeys(_list_relations(plan[0]["Plan"])) if rows.get(name)]
+    if not names:
+        return {}
+    counts = (_PLANNED_ROWS_SQL.format(name=quote_literal(name)) for name in names)
+    (here,) = fetch_rows(conn, f"SELECT {', '.join(counts)}")
+    return {name: rows[name] / count for name, count in zip(names, here, strict=True) if count and count > 0}
+
+
+# The planner's own formula.
+_PLANNED_ROWS_SQL = """
+    (SELECT reltuples::float8 / greatest(relpages, 1)
+        * greatest(pg_relation_size(oid) / current_setting('block_size')::int, 1)
+    FROM pg_class WHERE oid = {name}::regclass)
+"""
+
+
+def _list_relations(node: Mapping[str, Any]) -> Iterator[str]:
+    if "Relation Name" in node:
+        yield quote_name(node.get("Schema"), node["Relation Name"])
+    for child in node.get("Plans", ()):
+        yield from _list_relations(child)
+
+
+def _render_rows_sql(conn: Connection[Any], name: str, growth: float) -> str:
+    """Return SQL that multiplies the planner's rows of a table and of its indexes."""
+    table = f"{quote_literal(name)}::regclass"
+    members = f"c.oid = {table} OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = {table})"
+    if conn.info.server_version < _FIRST_WITH_RESTORE:
+        return f"UPDATE pg_class c SET reltuples = c.reltuples * {growth} WHERE {members}"
+    return (
+        "SELECT pg_restore_relation_stats('schemaname', n.nspname::text, 'relname', c.relname::text, "
+        f"'reltuples', (c.reltuples * {growth})::real) "
+        f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {members}"
+    )

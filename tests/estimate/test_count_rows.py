@@ -1,0 +1,91 @@
+"""Rows are counted, not believed: dead rows make PostgreSQL's own figure wrong."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from confiture.api.operations import run
+from confiture.estimate.count_rows import CountedRows, count_rows
+from confiture.estimate.rehearse_sizes import Production
+from confiture.migrations.folder import read_folder
+from confiture.migrations.prepare import prepare
+from tests.estimate.production import export_quickly, grow
+from tests.project import Project
+
+
+def prepare_plan(project: Project, sql: str):
+    """Return the plan of one migration."""
+    project.write("1_one.sql", sql)
+    return prepare(read_folder(project.folder / "migrations"), "forward")
+
+
+@pytest.fixture
+def plan(settings) -> Project:
+    """A project to write the plan in."""
+    return Project(settings.root, settings.url)
+
+
+def test_every_named_table_is_counted_with_its_partitions(shop, plan):
+    shop.execute("DELETE FROM orders WHERE id > 4000")
+    works = prepare_plan(plan, "UPDATE orders SET note = 'x'; DELETE FROM events; CREATE TABLE fresh (a int)")
+
+    counted = count_rows(shop, works)
+
+    assert counted.rows == {
+        "public.orders": 4000,
+        "public.events_old": 100,
+        "public.events_new": 100,
+    }
+    assert counted.sampled == ()
+
+
+def test_a_table_beyond_the_budget_is_sampled(database, plan):
+    database.execute("CREATE TABLE many AS SELECT i, repeat('x', 500) FROM generate_series(1, 100000) i")
+    database.execute("ANALYZE many")
+    works = prepare_plan(plan, "DELETE FROM many")
+
+    counted = count_rows(database, works, budget_s=-1.0)
+
+    # A fast machine may count it within the shortest limit.
+    assert counted.sampled in ((), ("public.many",))
+    assert counted.rows["public.many"] == pytest.approx(100_000, rel=0.05)
+
+
+def test_a_table_that_the_role_may_not_read_keeps_its_estimate(shop, plan, database_url):
+    shop.execute("DO $$ BEGIN CREATE ROLE blind LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    works = prepare_plan(plan, "DELETE FROM orders; DELETE FROM customers")
+
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("GRANT SELECT ON customers TO blind")
+        conn.execute("SET ROLE blind")
+        counted = count_rows(conn, works)
+
+    assert counted.rows == {"public.customers": 100}
+
+
+def test_a_count_replaces_the_estimate(statistics):
+    counted = CountedRows({"public.orders": 4321.0, "public.elsewhere": 1.0})
+
+    corrected = counted.correct(statistics)
+
+    assert corrected.count_rows("public.orders") == 4321
+    assert corrected.count_rows("public.customers") == statistics.count_rows("public.customers")
+    assert "public.elsewhere" not in corrected.relations
+
+
+@pytest.mark.slow
+def test_rehearsing_again_and_again_predicts_the_same(database, settings):
+    """Every rolled back UPDATE leaves as many dead rows as the table has."""
+    database.execute("CREATE TABLE parts (id int, state text) WITH (autovacuum_enabled = off)")
+    database.execute("INSERT INTO parts SELECT i, 'new' FROM generate_series(1, 20000) i")
+    database.execute("VACUUM ANALYZE parts")
+    production = Production(grow(export_quickly(settings), 10))
+    Project(settings.root, settings.url).write("1_one.sql", "UPDATE parts SET state = 'old'")
+
+    predicted = [run(settings, dry_run=True, production=production) for _ in range(3)]
+
+    estimates: list[Any] = [report.migrations[0].statements[0].estimate for report in predicted]
+    assert all(estimate.scales_with == "the rows of public.parts" for estimate in estimates)
+    p50_ms = [estimate.p50_ms for estimate in estimates]
+    assert min(p50_ms) > 0.4 * p50_ms[0]

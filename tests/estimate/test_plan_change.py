@@ -1,0 +1,82 @@
+"""A statement whose plan is another in production is unknown: its time here says nothing."""
+
+import pytest
+
+from confiture.api.operations import run
+from confiture.estimate.rehearse_sizes import Production
+from confiture.output.json import render
+from confiture.rehearsal.trace.plan_comparison import PlanPair, ProductionPlanner
+from tests.estimate.production import export_quickly, grow
+from tests.project import Project
+
+JOIN = "UPDATE lines SET price = parts.price FROM parts WHERE parts.id = lines.part AND lines.state = 'new'"
+
+
+@pytest.fixture
+def workshop(database):
+    """A few new lines of many, and parts: here the parts are read through their key."""
+    database.execute("""
+        CREATE TABLE parts (id int PRIMARY KEY, price int);
+        CREATE TABLE lines (id int, part int, price int, state text);
+        INSERT INTO parts SELECT i, i FROM generate_series(1, 20000) i;
+        INSERT INTO lines SELECT i, 1 + i % 20000, 0, CASE WHEN i % 2000 = 0 THEN 'new' ELSE 'old' END
+            FROM generate_series(1, 20000) i;
+    """)
+    database.execute("VACUUM ANALYZE")
+    return database
+
+
+def list_nodes(plan) -> str:
+    """Return the types of a plan's nodes."""
+    return str(plan)
+
+
+def test_the_plan_under_more_rows_is_another(workshop):
+    planner = ProductionPlanner({"public.lines": 20_000_000.0, "public.parts": 20_000.0})
+
+    with workshop.transaction():
+        pair = planner.compare(workshop, JOIN)
+        again = workshop.execute("SELECT reltuples FROM pg_class WHERE relname = 'lines'").fetchone()
+
+    assert isinstance(pair, PlanPair)
+    assert pair.differs
+    assert "Nested Loop" in list_nodes(pair.here)
+    assert "Hash Join" in list_nodes(pair.there)
+    assert again == (20_000,)
+
+
+def test_the_plan_of_a_simple_update_stays(workshop):
+    planner = ProductionPlanner({"public.lines": 20_000_000.0})
+
+    with workshop.transaction():
+        pair = planner.compare(workshop, "UPDATE lines SET price = 1")
+
+    assert pair is not None
+    assert not pair.differs
+
+
+@pytest.mark.parametrize("sql", ["UPDATE lines SET price = %s", "UPDATE nowhere SET price = 1"])
+def test_what_cannot_be_explained_is_not_compared(workshop, sql):
+    planner = ProductionPlanner({"public.lines": 20_000_000.0})
+
+    with workshop.transaction():
+        pair = planner.compare(workshop, sql)
+        alive = workshop.execute("SELECT 1").fetchone()
+
+    assert (pair, alive) == (None, (1,))
+
+
+def test_a_changed_plan_makes_the_estimate_unknown_and_shows_both(workshop, settings):
+    Project(settings.root, settings.url).write("1_one.sql", JOIN)
+    here = export_quickly(settings)
+    production = grow(here, 1000)
+
+    report = run(settings, dry_run=True, production=Production(production))
+
+    (statement,) = report.migrations[0].statements
+    assert statement.estimate is not None
+    assert not statement.estimate.known
+    assert statement.estimate.reason is not None
+    assert statement.estimate.reason.startswith("production will use another plan: ")
+    assert '"production_plan"' in render(report)
+    assert statement.plan != statement.production_plan
