@@ -55,7 +55,14 @@ def judge_report(
     return evolve(
         marked,
         exit_code=1 if failing and not only_report else 0,
-        verdict=build_verdict(findings, failing, policy, only_report=only_report, table=table),
+        verdict=build_verdict(
+            findings,
+            failing,
+            policy,
+            only_report=only_report,
+            table=table,
+            unrehearsed=_has_unrehearsed(report),
+        ),
     )
 
 
@@ -78,6 +85,14 @@ def _find_exceeded(
 
 def _was_rehearsed(report: Report) -> bool:
     return report.outcome == "ok" and report.server_version is not None
+
+
+def _has_unrehearsed(report: Report) -> bool:
+    return any(
+        migration.outcome == "not_rehearsed"
+        or any(statement.not_rehearsed for statement in migration.statements)
+        for migration in report.migrations
+    )
 
 
 def _select_migrations(report: Report, scope: Scope, files: Mapping[str, str]) -> tuple[MigrationReport, ...]:
@@ -109,6 +124,7 @@ def build_verdict(
     *,
     only_report: bool = False,
     table: str = "[gate] in confiture.toml",
+    unrehearsed: bool = False,
 ) -> Verdict:
     """Return the gate's verdict and the user's next step."""
     if failing:
@@ -116,7 +132,7 @@ def build_verdict(
         return Verdict(
             False,
             f"gate: {result} ({_count_by_severity(failing)}): {_list_places(failing)}",
-            _suggest_next_step(failing, table),
+            _suggest_next_step(failing, table, unrehearsed=unrehearsed),
         )
     if policy.fail_on == "never":
         return Verdict(True, 'gate: passed (fail_on = "never")')
@@ -144,7 +160,7 @@ def _format_place(finding: Finding) -> str:
     return where if finding.line is None else f"{where}:{finding.line}"
 
 
-def _suggest_next_step(failing: Sequence[Finding], table: str) -> str:
+def _suggest_next_step(failing: Sequence[Finding], table: str, *, unrehearsed: bool) -> str:
     limits = [finding for finding in failing if finding.rule.startswith("limit-")]
     others = [finding for finding in failing if finding not in limits]
     steps = []
@@ -154,6 +170,8 @@ def _suggest_next_step(failing: Sequence[Finding], table: str) -> str:
         steps.append(
             f'suppress the finding above the statement: -- confiture: ignore {others[0].rule} reason="…"'
         )
+    if unrehearsed and any(finding.basis == "static" for finding in limits):
+        steps.append("rehearse in a copy, which can measure it: --in clone, or --in embedded")
     if limits:
         steps.append(f"split the migration, or raise the limit: {table}")
     return "; or ".join(steps)

@@ -85,6 +85,12 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
         )
 
 
+def _has_checked_domain(_: Hit, statement: ParsedStatement) -> bool:
+    """Return True if the plan or the catalog knows a CHECK of a new column's domain."""
+    domains = (find_domain(statement, column) for _, column, _ in list_new_columns(statement))
+    return any(domain is not None and domain.checks for domain in domains)
+
+
 def _check_required_without_value(statement: ParsedStatement) -> Iterator[Hit]:
     for command, column, constraints in list_new_columns(statement):
         filled = {"CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"} & constraints.keys()
@@ -191,6 +197,7 @@ RULES = (
         risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_domain,
         confirmed_by=was_rewritten,
+        likely_by_text=_has_checked_domain,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AddColumn",),
         example=Example(

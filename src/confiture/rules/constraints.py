@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from confiture.rules.likelihood import is_always_likely, is_likely_unproven
 from confiture.rules.measurements import was_scanned, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
@@ -293,6 +294,7 @@ RULES = (
         _check_set_not_null,
         Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
         confirmed_by=was_scanned,
+        likely_by_text=is_likely_unproven,
         subcommands=("AT_SetNotNull",),
     ),
     _make_long_rule(
@@ -382,6 +384,7 @@ RULES = (
         risk="writes of the referenced table are blocked for the rest of the migration",
         check=_check_new_table,
         confirmed_by=_was_named_locked,
+        likely_by_text=is_always_likely,
         kinds=("create_stmt",),
         example=Example(
             _CUSTOMER, "CREATE TABLE badge (id bigint PRIMARY KEY, owner bigint REFERENCES customer (id));"

@@ -32,6 +32,7 @@ FailOn = Literal["error", "warning", "never"]
 _Asking = tuple[str, frozenset[str] | None, bool, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
+_UNREHEARSED = "; not rehearsed here, so this is what its text tells"
 
 
 @frozen
@@ -216,7 +217,8 @@ def _find_matches(
                     # Before the hit is judged: an ignore of a hit that the rehearsal withdraws is not unused.
                     suppressions.note_match(rule.id, statement)
                     match = _judge_hit(rule, hit, inner, empty)
-                    if statement.report is None and (rule.basis == "measured" or not hit.sure):
+                    unread = statement.report is None and not migration.rehearsal
+                    if unread and (rule.basis == "measured" or not hit.sure):
                         rule_set.mark_undecided(rule)
                     if match:
                         named = named or match.basis == "measured" or bool(list_empty_blocks(inner))
@@ -285,6 +287,10 @@ def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collecti
     if not rehearsed:
         # A rehearsal in a transaction cannot run CREATE INDEX CONCURRENTLY, for example: the text decides.
         certain = rule.basis != "measured" and hit.sure and not statement.inside
+        # Unknown must not pass: what only a rehearsal can tell is reported if the text makes it likely.
+        likely = statement.migration.rehearsal and rule.likely_by_text
+        if not certain and likely and likely(hit, statement):
+            return RuleMatch(rule, evolve(hit, message=f"{hit.message}{_UNREHEARSED}"), statement, "static")
         return RuleMatch(rule, hit, statement, "static") if certain else None
     if rule.basis == "static":
         return (

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
 from confiture.config.settings import Settings
+from confiture.exceptions import MigrationFault
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
 from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import RuleSet, find_findings
-from confiture.rules.lint import parse_migration, show_path
+from confiture.rules.lint import make_loose_script, parse_migration, read_python, show_path
 from confiture.rules.new_relations import PlanScope, mark_new_relations
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.suppressions import refuse_unknown
@@ -38,7 +40,7 @@ def read_rehearsed(
     """Return the migrations of a plan for the rules, in order, with the reports of their rehearsal."""
     migrations: list[ParsedMigration] = []
     for work, migration in zip(works, report.migrations, strict=False):
-        parsed = _read_migration(work, root)
+        parsed = _read_migration(work, root, rehearsed=migration.outcome == "rehearsed")
         parsed.report = migration if migration.outcome == "rehearsed" else None
         parsed.lock_timeout = parsed.lock_timeout or lock_timeout
         parsed.statement_timeout = parsed.statement_timeout or statement_timeout
@@ -49,9 +51,13 @@ def read_rehearsed(
     return tuple(migrations)
 
 
-def _read_migration(work: PreparedMigration, root: Path) -> ParsedMigration:
+def _read_migration(work: PreparedMigration, root: Path, *, rehearsed: bool) -> ParsedMigration:
     if work.script is not None:
         return parse_migration(work.version, work.name, work.script, root)
+    if work.file and not rehearsed:
+        # It ran no statement that a report could list: what its text holds is all that there is to judge.
+        with suppress(MigrationFault):
+            return read_python(make_loose_script(work.file), root)
     file = show_path(work.file, root) if work.file else ""
     return ParsedMigration(work.version, work.name, file, transactional=work.transactional)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from confiture.models.report import HookReport, Lock, MigrationReport, StatementReport
+from confiture.rules.likelihood import is_always_likely
 from confiture.rules.measurements import (
     choose_verb,
     is_in_use,
@@ -255,7 +256,9 @@ def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
     for inner in reversed(statement.earlier_statements):
         if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
             earlier = {command.sort for command in list_commands(inner.stmt)}
-            if earlier and not earlier - _SCANNING and not _is_deferred(inner):
+            # VALIDATE scans under a weak lock; in one statement with others it would scan under theirs.
+            alike = (sorts == _ONLY_VALIDATE) == (earlier == _ONLY_VALIDATE)
+            if earlier and not earlier - _SCANNING and not _is_deferred(inner) and alike:
                 yield Hit(
                     f"alters {table} again: combined with line {inner.line}, one ALTER TABLE scans it once",
                     str(table),
@@ -358,6 +361,7 @@ RULES = (
         risk="writes of these rows are blocked, replicas lag, and an UPDATE may double the table's size",
         check=_check_unbounded,
         confirmed_by=_has_rows,
+        likely_by_text=is_always_likely,
         kinds=("update_stmt", "delete_stmt"),
         example=Example(_ORDERS, "UPDATE orders SET qty = qty + 1;"),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from confiture.rules.likelihood import is_always_likely, is_likely_unproven
 from confiture.rules.measurements import list_scanned, was_locked
 from confiture.rules.parse_tree import QualifiedName, derive_name, list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedStatement
@@ -283,6 +284,7 @@ RULES = (
         risk="reads and writes of the new partition are blocked for the whole scan",
         check=_check_attach,
         confirmed_by=_was_child_scanned,
+        likely_by_text=is_likely_unproven,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AttachPartition",),
         example=Example(
@@ -300,6 +302,7 @@ RULES = (
         "and so are queries that read the whole partitioned table",
         check=_check_attach_default,
         confirmed_by=_was_default_scanned,
+        likely_by_text=is_likely_unproven,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AttachPartition",),
         example=Example(
@@ -349,6 +352,7 @@ RULES = (
         effect="takes an AccessExclusive lock on the parent until the migration ends",
         risk="reads and writes of the whole partitioned table are blocked",
         check=_check_drop,
+        likely_by_text=is_always_likely,
         confirmed_by=was_locked,
         kinds=("drop_stmt",),
         example=Example(_METRIC, "DROP TABLE metric_a;"),

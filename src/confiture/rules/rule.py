@@ -83,6 +83,8 @@ class Rule:
         check: Yields a hit for each thing it finds in one statement.
         check_migration: Yields a hit for each thing it finds in a whole migration.
         confirmed_by: Returns True if the rehearsal of the statement shows what the hit says.
+        likely_by_text: Returns True if the text makes the hit likely. It decides where a dry-run could not
+            rehearse a statement, for a rule whose ``basis`` is ``"measured"``.
         kinds: The parser's names of the statements that ``check`` is called with; all if empty.
         subcommands: The commands of an ALTER TABLE that ``check`` is called with; all if empty.
         rehearsed_only: True if the rule looks only at what a rehearsal saw; ``lint`` does not call it.
@@ -100,6 +102,7 @@ class Rule:
     check: Callable[[ParsedStatement], Iterable[Hit]] | None = field(default=None, repr=False)
     check_migration: Callable[[ParsedMigration], Iterable[Hit]] | None = field(default=None, repr=False)
     confirmed_by: Callable[[Hit, ParsedStatement], bool] | None = field(default=None, repr=False)
+    likely_by_text: Callable[[Hit, ParsedStatement], bool] | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = ()
     subcommands: tuple[str, ...] = ()
     rehearsed_only: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from confiture.rules.column_swap import find_obstacle, write_swap
+from confiture.rules.likelihood import likely_changes_storage
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
 from confiture.rules.parse_tree import AlterCommand, QualifiedName, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
@@ -124,6 +125,7 @@ RULES = (
         risk="reads and writes of the table are blocked for the whole rewrite",
         check=_check_rewritten,
         confirmed_by=was_rewritten,
+        likely_by_text=likely_changes_storage,
         kinds=("alter_table_stmt",),
         subcommands=("AT_AlterColumnType",),
         example=Example(
