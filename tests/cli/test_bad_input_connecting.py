@@ -63,7 +63,18 @@ def test_a_server_still_starting_is_waited_for_and_then_given_up(sound):
         answer = sound("run", "--wait", "0.3", "--url", f"postgresql://127.0.0.1:{port}/x")
 
     assert answer.code == 3
-    assert "Connection refused" in answer.err
+    first, *rest = answer.err.splitlines()
+    assert first.startswith("waiting up to 0.3 s for the server (--wait): ")
+    assert "Connection refused" in first
+    assert not any(line.startswith("waiting") for line in rest)
+
+
+def test_quiet_says_nothing_while_it_waits(sound):
+    with nobody() as port:
+        answer = sound("run", "-q", "--wait", "0.3", "--url", f"postgresql://127.0.0.1:{port}/x")
+
+    assert answer.code == 3
+    assert "waiting" not in answer.err
 
 
 @pytest.mark.parametrize("missing", ["database", "role"])

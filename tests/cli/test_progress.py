@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from confiture.cli.flags import Flags
 from confiture.cli.progress import open_progress
 
@@ -50,3 +52,35 @@ def test_at_a_terminal_it_is_one_passing_line(capsys, monkeypatch):
         tell("1 jam: waiting for somebody else")
 
     assert capsys.readouterr().err == "\r\x1b[K1 jam: waiting for \r\x1b[K"
+
+
+def test_other_text_at_a_terminal_starts_on_an_empty_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    with open_progress(Flags()) as tell:
+        assert tell is not None
+        tell("1 jam: applied")
+        print("a warning", file=sys.stderr)
+        tell("2 fig: applied")
+
+    erase = "\r\x1b[K"
+    assert capsys.readouterr().err == f"{erase}1 jam: applied{erase}a warning\n{erase}2 fig: applied{erase}"
+
+
+@pytest.mark.slow
+def test_where_both_streams_go_to_one_log_an_error_is_printed_once(project):
+    project.write("1_jam.sql", "SELECT * FROM no_such_jam")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "confiture", "run"],
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert done.stdout.count('"no_such_jam" does not exist') == 1

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from confiture.cli.commands import confiture
-from confiture.cli.error_messages import report_error
+from confiture.cli.error_messages import report_error, say_wait
+from confiture.postgres.waiting import show_waits
 
 COMPLETION_VARIABLE = "_CONFITURE_COMPLETE"
 """The environment variable in which the shell's completion script asks its question."""
@@ -43,7 +44,7 @@ def _run_command(args: Sequence[str] | None) -> int:
 
         return complete(os.environ[COMPLETION_VARIABLE])
     arguments = list(sys.argv[1:] if args is None else args)
-    with confiture.make_context("confiture", arguments) as context:
+    with show_waits(say_wait), confiture.make_context("confiture", arguments) as context:
         return int(confiture.invoke(context) or 0)
 
 

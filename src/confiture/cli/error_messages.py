@@ -150,6 +150,13 @@ def say_line(text: str) -> None:
     say([text])
 
 
+def say_wait(text: str) -> None:
+    """Print what a command waits for; it may quote what another session calls itself."""
+    from confiture.escape import escape_control
+
+    say([escape_control(text)], event="wait.begun")
+
+
 def wants_colour(stream: object) -> bool:
     """Return True if ``stream`` is a terminal, and neither ``NO_COLOR`` nor ``TERM=dumb`` is set."""
     isatty = getattr(stream, "isatty", None)

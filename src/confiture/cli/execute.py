@@ -44,8 +44,9 @@ def execute(
             refuse(out, error)
             raise
         write_report(out, report)
-        # At a terminal the text report has just shown the errors; the JSON log has them as events.
-        if not out.on_screen and not is_json():
+        # At a terminal, and where both streams go to one log, the text report has just shown the errors; the
+        # JSON log has them as events.
+        if not (out.on_screen or out.shares_stderr or is_json()):
             _say_failures(report)
     return report.exit_code
 

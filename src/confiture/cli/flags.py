@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any
 
@@ -12,6 +13,7 @@ from attrs import fields, frozen
 from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
 from confiture.output import FORMATS, LISTING_FORMATS
+from confiture.postgres.waiting import show_waits
 from confiture.units import check_timeout, parse_seconds
 
 CommandFunction = Callable[..., Any]
@@ -176,7 +178,9 @@ def collect_options(
         @wraps(function)
         def with_options(**parameters: Any) -> Any:
             values = {name: parameters.pop(name) for name in names & parameters.keys()}
-            return function(**parameters, **{keyword: kind(**values)})
+            # With --quiet, nothing is said while a command waits.
+            with show_waits(lambda _text: None) if values.get("quiet") else nullcontext():
+                return function(**parameters, **{keyword: kind(**values)})
 
         decorated: CommandFunction = with_options
         # click lists the option that was added last first.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from attrs import evolve, frozen
@@ -66,6 +66,13 @@ class OutputTarget:
         return render(value, **more)
 
 
+def _is_same_file(one: TextIO, other: TextIO) -> bool:
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except (OSError, ValueError):
+        return False
+
+
 @frozen
 class Outputs:
     """All reports of one command.
@@ -83,8 +90,17 @@ class Outputs:
     @property
     def on_screen(self) -> bool:
         """True if the text report goes to a terminal."""
+        return self._has_text and sys.stdout.isatty()
+
+    @property
+    def shares_stderr(self) -> bool:
+        """True if the text report goes where stderr goes: a reader of that log sees each error once."""
+        return self._has_text and _is_same_file(sys.stdout, sys.stderr)
+
+    @property
+    def _has_text(self) -> bool:
         shown = any(target.format == "text" and target.file is None for target in self.targets)
-        return shown and not self.quiet and sys.stdout.isatty()
+        return shown and not self.quiet
 
     def write(self, kind: OutputKind, value: object) -> None:
         """Write ``value`` to every target.

@@ -6,11 +6,11 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import contextmanager, redirect_stderr, suppress
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import click
-from attrs import define, field
+from attrs import define, field, frozen
 
 from confiture.cli.error_messages import say
 from confiture.cli.flags import Flags
@@ -46,10 +46,11 @@ def open_progress(flags: Flags) -> Iterator[ProgressDisplay | None]:
         yield JsonProgress()
     elif sys.stderr.isatty() and sys.stdout.isatty() and not flags.verbose:
         display = TerminalProgress()
-        try:
-            yield display
-        finally:
-            display.stop()
+        with redirect_stderr(cast(TextIO, LineEndingStream(sys.stderr, display.end_line))):
+            try:
+                yield display
+            finally:
+                display.stop()
     else:
         yield LineProgress()
 
@@ -104,12 +105,22 @@ class TerminalProgress:
     """Shows one line that is overwritten, and the running statement if a step takes over a second."""
 
     _live: LiveDisplay | None = field(default=None)
+    _is_line_open: bool = False
 
     def __call__(self, line: str) -> None:
         """Replace the previous line with this one."""
         if self._live:
             self._live.pause()
         _print_line(line)
+        self._is_line_open = True
+
+    def end_line(self) -> None:
+        """Remove what is shown, because something else is about to be printed."""
+        if self._live:
+            self._live.pause()
+        if self._is_line_open:
+            self._is_line_open = False
+            _print_line("")
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Begin to show the current activity."""
@@ -131,7 +142,33 @@ class TerminalProgress:
 def _print_line(line: str) -> None:
     room = shutil.get_terminal_size().columns - 1
     with suppress(OSError):
-        click.echo(f"\r\x1b[K{escape_control(line)[:room]}", err=True, nl=False)
+        click.echo(f"\r\x1b[K{escape_control(line)[:room]}", file=_find_stderr(), nl=False)
+
+
+@frozen
+class LineEndingStream:
+    """Stderr while a line is shown on it that will be overwritten: other text starts on an empty line.
+
+    Attributes:
+        stream: The real stderr.
+        end_line: Removes the line.
+    """
+
+    stream: TextIO
+    end_line: Callable[[], None]
+
+    def write(self, text: str) -> int:
+        """Write after the line was removed."""
+        self.end_line()
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave everything else to the real stderr."""
+        return getattr(self.stream, name)
+
+
+def _find_stderr() -> TextIO:
+    return sys.stderr.stream if isinstance(sys.stderr, LineEndingStream) else sys.stderr
 
 
 # Ten times a second looks continuous.
@@ -202,11 +239,12 @@ def _build_display() -> Any:
     from rich.console import Console
     from rich.live import Live as Display
 
+    stderr = _find_stderr()
     # Erase the line that TerminalProgress has printed.
-    sys.stderr.write("\r\x1b[K")
+    stderr.write("\r\x1b[K")
     # rich would replace sys.stdout and sys.stderr, which are global, while the main thread prints.
     return Display(
-        console=Console(stderr=True),
+        console=Console(file=stderr),
         auto_refresh=False,
         transient=True,
         redirect_stdout=False,

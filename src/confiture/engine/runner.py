@@ -29,6 +29,7 @@ from confiture.migrations.planner import find_unfinished
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.postgres.session import Session
+from confiture.postgres.waiting import announce_wait
 
 
 @frozen
@@ -82,8 +83,15 @@ class Runner:
         if walk is None:
             return None
         line, sql = walk.statements.running or (None, None)
+        attempt = walk.hook_runner.context.attempt
+        counted = f" (attempt {attempt} of {self.retries + 1})" if attempt > 1 else ""
         return Activity(
-            walk.work.label, walk.stage, walk.measure_elapsed_ms(), line, sql, self.lock_monitor.blocked_by
+            f"{walk.work.label}{counted}",
+            walk.stage,
+            walk.measure_elapsed_ms(),
+            line,
+            sql,
+            self.lock_monitor.blocked_by,
         )
 
     def run(self, work: PreparedMigration) -> MigrationResult:
@@ -93,6 +101,8 @@ class Runner:
             walk, error = self._try_once(work, attempt)
             if error is None or not self._may_retry(walk, error, attempt):
                 break
+            attempts = f"attempt {attempt + 1} of {self.retries + 1}"
+            announce_wait(f"{work.label}: a lock was not granted in time; {attempts} follows")
             try:
                 # Random, so that two sessions that block each other do not retry at the same moment.
                 time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
@@ -176,7 +186,8 @@ class Runner:
         holder = self.lock_monitor.take_last_blocker() if was_blocked(error) else None
         fault = build_fault(error, stage, attempt.statements, holder)
         if attempt_number > 1:
-            fault = evolve(fault, message=f"{fault.message} ({attempt_number} attempts)")
+            counted = f"attempt {attempt_number} of {self.retries + 1}"
+            fault = evolve(fault, message=f"{fault.message} ({counted})")
         if isinstance(error, EndedTransaction) or (isinstance(error, HookFatal) and error.may_be_committed):
             possible_commit = self._describe_possible_commit(attempt)
             error.add_note(possible_commit)

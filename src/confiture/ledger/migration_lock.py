@@ -23,6 +23,7 @@ from psycopg import Connection, Error
 
 from confiture.exceptions import LockFault
 from confiture.postgres.session import fetch_rows, send
+from confiture.postgres.waiting import announce_wait
 
 
 @frozen
@@ -92,9 +93,13 @@ def _acquire(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> int:
     )
     deadline = time.monotonic() + wait_s
     granted, pid = send(conn, begin + attempt)[-1][0]
+    announced = False
     while not granted:
         if time.monotonic() >= deadline:
             raise _build_busy_fault(conn, key, wait_s)
+        if not announced:
+            _announce_holder(conn, key, deadline - time.monotonic())
+            announced = True
         # Random, so that several waiting runs do not all try at the same moment.
         time.sleep(min(0.1 + random.random() / 5, max(0.0, deadline - time.monotonic())))
         granted, pid = fetch_rows(conn, attempt)[0]
@@ -106,11 +111,16 @@ def _list_timeouts(conn: Connection[Any]) -> tuple[str, ...]:
     return (*names, "transaction_timeout") if conn.info.server_version >= 170000 else names
 
 
+IDLE_ON_PURPOSE = (
+    "that connection only keeps the lock and is idle on purpose, while its run works on another connection"
+)
+
+
 def _build_busy_fault(conn: Connection[Any], key: tuple[int, int], wait_s: float) -> LockFault:
     holder = _find_holder(conn, key) or "a session that has just ended"
     return LockFault(
         f"another run holds the migration lock: {holder}; waited {wait_s:g} s",
-        hint="wait until it has ended, or wait longer for the lock: --lock-wait SECONDS",
+        hint=f"wait until it has ended, or wait longer for the lock: --lock-wait SECONDS; {IDLE_ON_PURPOSE}",
     )
 
 
@@ -125,6 +135,14 @@ def _find_holder(conn: Connection[Any], key: tuple[int, int]) -> str | None:
         f"SELECT pid FROM pg_locks WHERE granted AND {_render_key_condition(key)} AND {_THIS_DATABASE_SQL}",
     )
     return describe_sessions(conn, [pid for (pid,) in holders]) if holders else None
+
+
+def _announce_holder(conn: Connection[Any], key: tuple[int, int], left_s: float) -> None:
+    if holder := _find_holder(conn, key):
+        announce_wait(
+            f"waiting up to {left_s:.0f} s for the migration lock, which another run holds: {holder}; "
+            f"{IDLE_ON_PURPOSE}"
+        )
 
 
 def describe_sessions(conn: Connection[Any], pids: list[int]) -> str:

@@ -18,6 +18,7 @@ from confiture.exceptions import ConnectionFault
 from confiture.postgres.database_url import URL_HINT, check_url
 from confiture.postgres.session import fetch_rows
 from confiture.postgres.signals import give_up
+from confiture.postgres.waiting import announce_wait
 
 T = TypeVar("T")
 OLDEST_SUPPORTED = 14
@@ -37,6 +38,7 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
     if url:
         check_url(url)
     deadline = time.monotonic() + settings.wait_s
+    announced = ""
     while True:
         try:
             # By default psycopg prepares a statement after executing it five times. A transaction pooler may
@@ -48,6 +50,10 @@ def connect(settings: Settings, *, direct: bool = False) -> Connection[Any]:
         except psycopg.OperationalError as error:
             if time.monotonic() >= deadline or not _may_be_starting(error):
                 raise _build_unreachable_fault(error) from error
+            reason = _find_first_line(error)
+            if reason != announced:
+                announce_wait(f"waiting up to {settings.wait_s:g} s for the server (--wait): {reason}")
+            announced = reason
             time.sleep(0.1)
         else:
             return _check_version(conn)
@@ -111,11 +117,15 @@ def _check_version(conn: Connection[Any]) -> Connection[Any]:
 
 
 def _build_unreachable_fault(error: psycopg.OperationalError) -> ConnectionFault:
-    text = str(error).strip()
-    first = text.splitlines()[0].removeprefix("connection failed: ") if text else type(error).__name__
+    text, first = str(error).strip(), _find_first_line(error)
     if "too many" in text or "remaining connection slots" in text:
         return TooManyConnections(f"cannot connect: {first}", hint=f"{_MORE}: {_NEEDED}")
     return ConnectionFault(f"cannot connect: {first}", hint=_suggest_remedy(text))
+
+
+def _find_first_line(error: psycopg.OperationalError) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].removeprefix("connection failed: ") if text else type(error).__name__
 
 
 _MORE = "raise the limit or close connections"
