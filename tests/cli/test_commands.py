@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import subprocess
 import sys
@@ -61,6 +62,14 @@ def test_help_lists_every_command_in_order(capsys):
 
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     assert [line[0] for line in lines if line[0] in COMMANDS] == list(COMMANDS)
+
+
+def test_two_reports_for_stdout_are_refused_in_the_first_ones_format(capsys):
+    assert main(["run", "--output", "json", "--output", "text"]) == 2
+
+    said = capsys.readouterr()
+    assert said.err == "error: --output text: stdout already takes another report\n"
+    assert json.loads(said.out)["error"]["message"] == "--output text: stdout already takes another report"
 
 
 @pytest.mark.parametrize("group", [[], ["stats"]])
@@ -137,7 +146,7 @@ def test_python_dash_m_is_the_same():
         (["down", "--steps", "1", "--to", "5"], "cannot both be given"),
         (["run", "--output", "xml"], "there is no format 'xml'"),
         (["run", "--output", "json="], "the file's name is missing"),
-        (["run", "--output", "json", "--output", "text"], "stdout already takes another report"),
+        (["run", "--output", "text", "--output", "json"], "stdout already takes another report"),
         (["new"], "missing argument 'NAME'"),
     ],
 )
