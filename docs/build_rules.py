@@ -62,6 +62,12 @@ scanned while others are blocked. A statement that must fail is an error too. A 
 brief if it is granted soon, or a change to something that the running application may still use. Rules about
 style are *off*.
 
+What is written *instead* of a statement is a list of files. The file at hand keeps its name for what stays in
+it. What must be committed separately, such as `CREATE INDEX CONCURRENTLY`, gets a migration of its own behind
+it, so that the rest of the file stays in a transaction and is rehearsed. Names of new files are proposals.
+A comment `-- differs:` says how the result differs from that of the statement. If no form works without
+blocking, there is no recipe. In JSON a finding has `files`, each with `name`, `directives` and `sql`.
+
 To suppress a finding, write the reason above the statement or, for the whole file, above the first statement:
 
 ```sql

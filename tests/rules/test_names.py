@@ -58,3 +58,16 @@ def test_only_an_index_that_begins_with_the_key_serves_a_foreign_key(index, foun
     report = rehearsed(project)
 
     assert bool(of(report, "fk-missing-index")) is found
+
+
+def test_the_names_in_a_created_table_are_taken(files):
+    files.write(
+        "1_a.sql",
+        "CREATE TABLE jam (a int CHECK (a > 0), b int UNIQUE, CONSTRAINT jam_b_key1 CHECK (b > 0));",
+    )
+    files.write("2_b.sql", "ALTER TABLE jam ADD CHECK (a < 9), ADD UNIQUE (b);")
+
+    (finding,) = of(linted(files), "add-check-validated")
+
+    assert "jam_a_check1 CHECK (a < 9)" in (finding.recipe or "")
+    assert "jam_b_key2 UNIQUE USING INDEX" in (finding.recipe or "")

@@ -56,6 +56,7 @@ class Case:
     Attributes:
         differs: Words of what the recipe says about the result, if that differs.
         none: True if there is no recipe for this form.
+        since: The first version of PostgreSQL that knows the statement.
     """
 
     rule: str
@@ -63,6 +64,7 @@ class Case:
     statement: str
     differs: str | None = None
     none: bool = False
+    since: int = 14
 
 
 def volatile(statement: str, schema: str = ORDERS, **more: object) -> Case:
@@ -185,6 +187,7 @@ CASES = {
         "add-unique-builds-index",
         ORDERS,
         "ALTER TABLE orders ADD UNIQUE NULLS NOT DISTINCT (note) WITH (fillfactor = 70) USING INDEX TABLESPACE pg_default",
+        since=15,
     ),
     "unique-inline": Case("add-unique-builds-index", ORDERS, "ALTER TABLE orders ADD code text UNIQUE"),
     "unique-odd": Case("add-unique-builds-index", ODD, 'ALTER TABLE "Shop"."Odd Table" ADD UNIQUE ("a.b")'),
@@ -466,6 +469,8 @@ def find(project: Project, case: Case) -> Finding:
 
 def make(project: Project, case: Case) -> None:
     with psycopg.connect(project.url, autocommit=True) as conn:
+        if conn.info.server_version // 10000 < case.since:
+            pytest.skip(f"PostgreSQL {case.since} was the first to know this")
         conn.execute(case.schema.encode())
         conn.execute("ANALYZE")
 

@@ -187,6 +187,29 @@ def find_constraints(stmt: Any) -> Iterator[Any]:
                 yield constraint.constraint
 
 
+def list_table_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
+    """Yield the constraints of a CREATE TABLE, those of its columns too."""
+    for elt in stmt.table_elts:
+        if elt.HasField("constraint"):
+            yield ParsedConstraint(read_enum_name(elt.constraint, "contype"), elt.constraint)
+        elif elt.HasField("column_def"):
+            yield from list_constraints(elt.column_def)
+
+
+def name_constraint(constraint: ParsedConstraint) -> tuple[str, str]:
+    """Return the words and the label that PostgreSQL names a constraint by; no label for others."""
+    if constraint.sort == "CONSTR_CHECK":
+        columns = find_columns(constraint.tree.raw_expr)
+        return columns[0] if len(columns) == 1 else "", "check"
+    label = {"CONSTR_FOREIGN": "fkey", "CONSTR_UNIQUE": "key", "CONSTR_PRIMARY": "pkey"}.get(
+        constraint.sort, ""
+    )
+    if label in ("", "pkey"):
+        return "", label
+    including = [item.string.sval for item in constraint.tree.including]
+    return "_".join((*list_keys(constraint), *including)), label
+
+
 def list_added_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
     """Yield the constraints that an ALTER TABLE adds, including those of new columns."""
     for command in list_commands(stmt):

@@ -19,10 +19,10 @@ from confiture.rules.parse_tree import (
     ParsedConstraint,
     QualifiedName,
     derive_name,
-    find_columns,
     list_commands,
     list_constraints,
     list_keys,
+    name_constraint,
     read_name,
     render_type,
 )
@@ -185,11 +185,7 @@ def _add_checked(steps: _Steps, constraint: ParsedConstraint) -> bool:
         # A column constraint does not name its column; a table constraint must.
         if constraint.column is not None:
             tree.fk_attrs.add().string.sval = constraint.column.colname
-        label, words = "fkey", "_".join(item.string.sval for item in tree.fk_attrs)
-    else:
-        columns = find_columns(tree.raw_expr)
-        label, words = "check", columns[0] if len(columns) == 1 else ""
-    tree.conname = tree.conname or _choose_name(steps, words, label)
+    tree.conname = tree.conname or _choose_name(steps, *name_constraint(constraint))
     tree.skip_validation, tree.initially_valid = True, False
     command = _make_add(steps, tree)
     own = constraint.sort == "CONSTR_FOREIGN" and read_name(tree.pktable) == steps.table
@@ -213,8 +209,7 @@ def _add_indexed(steps: _Steps, constraint: ParsedConstraint) -> None:
     """Add a UNIQUE or PRIMARY KEY: the index is built CONCURRENTLY, and the constraint uses it."""
     tree, keys = constraint.tree, list_keys(constraint)
     primary = constraint.sort == "CONSTR_PRIMARY"
-    words = "" if primary else "_".join((*keys, *(item.string.sval for item in tree.including)))
-    name = tree.conname or _choose_name(steps, words, "pkey" if primary else "key")
+    name = tree.conname or _choose_name(steps, *name_constraint(constraint))
     if primary:
         steps.required += keys
     steps.outside.append(_render_index(steps, constraint, name, keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from attrs import define, field, frozen
@@ -14,6 +14,8 @@ from confiture.rules.parse_tree import (
     find_columns,
     find_constraints,
     list_commands,
+    list_table_constraints,
+    name_constraint,
     read_name,
     read_name_list,
 )
@@ -187,6 +189,17 @@ def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:
         parent = read_name(stmt.inh_relations[0].range_var)
         _learn_partition(known, parent, table, stmt.partbound.is_default)
     known.created[table] = stmt
+    known.constraints[table] = known.constraints.get(table, frozenset()).union(_name_constraints(stmt, table))
+
+
+def _name_constraints(stmt: Any, table: QualifiedName) -> Iterator[str]:
+    """Yield the names of a new table's constraints, those that PostgreSQL chooses too."""
+    chosen: list[str] = []
+    for constraint in list_table_constraints(stmt):
+        words, label = name_constraint(constraint)
+        if label:
+            chosen.append(constraint.tree.conname or TakenNames().choose(table.name, words, label, chosen))
+    yield from chosen
 
 
 def _read_check(table: QualifiedName, tree: Any) -> CheckConstraint:
