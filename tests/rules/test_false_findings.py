@@ -211,3 +211,19 @@ def test_a_long_name_in_a_comment_is_not_too_long(files):
     report = lint(files.settings(), severity={"identifier-too-long": "error"})
 
     assert report.findings == ()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE item (id int, part_of bigint REFERENCES orders (id));",
+        "CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();",
+        "DROP TRIGGER old ON orders;",
+    ],
+)
+def test_a_brief_lock_that_lock_timeout_bounds_is_no_warning(project, orders, sql):
+    orders.execute("CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    orders.execute("CREATE TRIGGER old BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch()")
+    write(project, sql)
+
+    assert [finding.severity for finding in judged(project).findings] == ["info"]

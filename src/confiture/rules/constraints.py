@@ -377,7 +377,7 @@ RULES = (
     ),
     Rule(
         id="new-table-fk-locks-referenced",
-        severity="warning",
+        severity="info",
         basis="measured",
         summary="a new table that REFERENCES an existing one",
         effect="takes a ShareRowExclusive lock on the referenced table until the migration ends",
