@@ -20,6 +20,18 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(capsys):
     assert (said.out, said.err) == ("", "1 jam: applied\\x1b[2J\n")
 
 
+def test_a_long_plan_is_told_now_and_then(capsys):
+    for flags in (Flags(), Flags(verbose=True)):
+        with open_progress(flags) as tell:
+            assert tell is not None
+            for number in range(1, 351):
+                tell(f"{number} jam: rehearsed")
+
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 20 + 7 + 350
+    assert told[19:22] == ["20 jam: rehearsed", "50 jam: rehearsed", "100 jam: rehearsed"]
+
+
 def test_quiet_has_no_progress():
     with open_progress(Flags(quiet=True)) as tell:
         assert tell is None

@@ -52,7 +52,7 @@ def open_progress(flags: Flags) -> Iterator[ProgressDisplay | None]:
             finally:
                 display.stop()
     else:
-        yield LineProgress()
+        yield LineProgress(shows_all=flags.verbose)
 
 
 def _choose_threshold(flags: Flags) -> int:
@@ -63,12 +63,26 @@ def _choose_threshold(flags: Flags) -> int:
     return INFO if is_json() else WARNING
 
 
+# A log of hundreds of steps hides what matters; a line now and then shows that it goes on.
+_MOST_LINES, _EVERY = 20, 50
+
+
+@define
 class LineProgress:
-    """Prints one plain line per step."""
+    """Prints one plain line per step; of a long plan the first steps, and then one in fifty.
+
+    Attributes:
+        shows_all: True to print every step.
+    """
+
+    shows_all: bool = False
+    _steps: int = 0
 
     def __call__(self, line: str) -> None:
-        """Print the line."""
-        say([escape_control(line)])
+        """Print the line, if its turn has come."""
+        self._steps += 1
+        if self.shows_all or self._steps <= _MOST_LINES or self._steps % _EVERY == 0:
+            say([escape_control(line)])
 
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Do nothing: only whole steps are shown."""
