@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from confiture.rules.explain import read_example
+from confiture.rules.recipe_files import write_files
+from confiture.rules.recipes import read_recipe
+from confiture.rules.rule import Example
 from tests.rules.examples import linted, of
 
 INDEX = "CREATE INDEX orders_qty_idx ON orders (qty);\n"
@@ -135,6 +139,14 @@ def test_the_files_of_a_recipe_are_migrations_that_run(project, database):
     assert [migration.outcome for migration in ran.migrations] == ["applied"] * 3
     assert [migration.version for migration in ran.migrations] == ["0004", "0004_1", "0004_2"]
     assert of(linted(project), "add-check-validated") == []
+
+
+def test_advice_in_a_comment_replaces_nothing():
+    (statement,) = read_example(Example("", "CREATE EXTENSION citext;")).statements
+    recipe = read_recipe("-- ask the database team")
+
+    assert recipe is not None
+    assert write_files(statement, recipe) == ()
 
 
 def test_every_format_prints_the_files_with_their_names(files):

@@ -175,6 +175,12 @@ CASES = {
         "CREATE TABLE raw (id int, part_of int); INSERT INTO raw SELECT g, g FROM generate_series(1, 50) g;",
         "ALTER TABLE raw ADD PRIMARY KEY (id), ADD FOREIGN KEY (part_of) REFERENCES raw (id)",
     ),
+    "foreign-key-of-partitions": Case(
+        "add-fk-validated",
+        METRIC + CUSTOMER,
+        "ALTER TABLE metric ADD FOREIGN KEY (id) REFERENCES customer",
+        none=True,
+    ),
     "unique": Case(
         "add-unique-builds-index", ORDERS, "ALTER TABLE orders ADD UNIQUE (note, qty) INCLUDE (big)"
     ),

@@ -24,7 +24,7 @@ from confiture.rules.recipes import (
     write_recipe,
 )
 from confiture.rules.rule import Basis, Example, Hit, Rule
-from confiture.rules.safe_alter import write_alter
+from confiture.rules.safe_alter import explain_lack, write_alter
 from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
 
@@ -60,9 +60,9 @@ def _check_foreign(statement: ParsedStatement) -> Iterator[Hit]:
         # A new column without a default holds only NULLs: nothing to check, but both tables are locked.
         empty = constraint.column is not None and not _has_default(constraint.column)
         yield Hit(
-            f"blocks writes of {table} and {other} until the migration ends"
+            f"blocks writes of {table} and {other} until the migration ends{explain_lack(statement)}"
             if empty
-            else f"scans all of {table} while blocking writes of it and of {other}",
+            else f"scans all of {table} while blocking writes of it and of {other}{explain_lack(statement)}",
             str(table),
             write_alter(statement),
             severity="warning" if empty else None,
@@ -88,7 +88,7 @@ def _make_index_check(sort: str) -> Any:
         for _ in _list_added(statement, sort):
             table = read_name(statement.stmt.relation)
             yield Hit(
-                f"builds an index on {table} while blocking reads and writes",
+                f"builds an index on {table} while blocking reads and writes{explain_lack(statement)}",
                 str(table),
                 write_alter(statement),
             )

@@ -56,6 +56,9 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     """
     migration = statement.migration
     hand = PurePosixPath(migration.file).name
+    # Advice in a comment does not replace a statement.
+    if not any(part.directives or any(map(_is_sql, part.lines)) for part in recipe.parts):
+        return ()
     # The text of a Python migration, and of a DO block, is not cut: the reader moves the statement.
     if not migration.text or statement.inside or not any(statement.span):
         drafts = [_draft_part(part, ()) for part in recipe.parts]
@@ -66,6 +69,10 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
         drafts[0] = drafts[0].add(_Segment(migration.text[down.start() :], kept=True))
     names = [hand, *(_propose_name(hand, n, draft) for n, draft in enumerate(drafts[1:], 1))]
     return tuple(map(_name, drafts, names))
+
+
+def _is_sql(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("--")
 
 
 def _draft_files(statement: ParsedStatement, recipe: Recipe) -> list[_Draft]:

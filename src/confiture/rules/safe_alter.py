@@ -118,6 +118,14 @@ def write_commands(statement: ParsedStatement, commands: Sequence[AlterCommand])
     return Recipe(tuple(_assemble(steps)))
 
 
+def explain_lack(statement: ParsedStatement) -> str:
+    """Return why an ALTER TABLE has no recipe, as the end of a message; empty if that is not known."""
+    table = read_name(statement.stmt.relation)
+    if table in statement.migration.schema.partition_keys:
+        return f"; no recipe, because {table} is partitioned: do it partition by partition"
+    return ""
+
+
 def _needs_index(stmt: Any) -> bool:
     return any(
         constraint.sort in ("CONSTR_UNIQUE", "CONSTR_PRIMARY") and not constraint.tree.indexname
