@@ -87,9 +87,9 @@ def of_text(names: list[str]) -> set[Place]:
 
 
 def of_junit(path: Path) -> set[Place]:
-    """Read the names of the cases that did not pass."""
-    cases = ElementTree.parse(path).iter("testcase")
-    return of_text([case.attrib["name"] for case in cases if len(case)])
+    """Read the rule and the place of the cases that did not pass."""
+    results = [case[0] for case in ElementTree.parse(path).iter("testcase") if len(case)]
+    return of_text([" ".join((one.attrib["type"], (one.text or "").partition("\n")[0])) for one in results])
 
 
 def of_markdown(path: Path) -> set[Place]:
