@@ -11,7 +11,7 @@ from confiture.models.report import Finding
 from confiture.rules.judge_rehearsal import make_judge
 from tests.catalog import read_catalog, read_rows
 from tests.project import Project
-from tests.rules.examples import book, of, rehearsed
+from tests.rules.examples import book, linted, of, rehearsed
 
 pytestmark = pytest.mark.slow
 
@@ -441,6 +441,9 @@ def test_no_file_of_a_recipe_has_an_error(name, project, second_url):
         assert ran.outcome == "ok", (file, ran)
         assert [found for found in report.findings if found.severity == "error"] == [], file
         assert [migration.long_blocks for migration in report.migrations] == [()], file
+
+    # The text alone is not judged otherwise, as before a rehearsal or on an empty database.
+    assert [found for found in linted(other).findings if found.severity == "error"] == []
 
 
 @pytest.mark.parametrize(
