@@ -80,6 +80,10 @@ CASES = {
         " ADD CONSTRAINT few CHECK (qty < 100), DROP COLUMN big, ALTER COLUMN note SET NOT NULL,"
         " ADD COLUMN plain text DEFAULT 'x', ADD UNIQUE (note) INCLUDE (qty)"
     ),
+    "volatile-of-an-unknown-function": volatile(
+        "ALTER TABLE orders ADD COLUMN n int DEFAULT seven()",
+        f"{ORDERS} CREATE FUNCTION seven() RETURNS int VOLATILE LANGUAGE plpgsql AS 'BEGIN RETURN 7; END';",
+    ),
     "volatile-odd": volatile(
         'ALTER TABLE "Shop"."Odd Table" ADD COLUMN "user" float DEFAULT random() * 0 NOT NULL', ODD
     ),

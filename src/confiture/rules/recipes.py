@@ -157,23 +157,46 @@ def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:
 
 
 def write_backfill(
-    table: QualifiedName, column: str, value: str = "DEFAULT", condition: str | None = None
+    table: QualifiedName,
+    column: str,
+    value: str = "DEFAULT",
+    condition: str | None = None,
+    *,
+    may_be_null: bool = False,
 ) -> RecipePart:
     """Return a migration that fills the NULLs of a column in batches, each committed by itself.
 
     It runs outside a transaction because PostgreSQL refuses COMMIT in a DO block inside one. UPDATE has no
     LIMIT, so a subquery chooses the rows of a batch by their ctid. After a failure the migration can run
     again: it continues with the rows that are still NULL. ``condition`` is which rows to fill, where some
-    stay NULL: the loop would find them for ever.
+    stay NULL: the loop would find them for ever. With ``may_be_null`` it fails if it fills none of a batch.
     """
     name = quote_ident(column)
+    unfilled = condition or f"{name} IS NULL"
+    rows = f"ctid = ANY (ARRAY(\n      SELECT ctid FROM {table} WHERE {unfilled} LIMIT {BATCH_ROWS}))"
+    update = f"UPDATE {table} SET {name} = {value} WHERE {rows}"
+    if not may_be_null:
+        return write_non_transactional(
+            "DO $backfill$",
+            "BEGIN",
+            "  LOOP",
+            *f"    {update};".split("\n"),
+            "    EXIT WHEN NOT FOUND;",
+            "    COMMIT;",
+            "  END LOOP;",
+            "END $backfill$;",
+        )
     return write_non_transactional(
         "DO $backfill$",
+        "DECLARE batch_rows bigint; filled_rows bigint;",
         "BEGIN",
         "  LOOP",
-        f"    UPDATE {table} SET {name} = {value} WHERE ctid = ANY (ARRAY(",
-        f"      SELECT ctid FROM {table} WHERE {condition or f'{name} IS NULL'} LIMIT {BATCH_ROWS}));",
-        "    EXIT WHEN NOT FOUND;",
+        *f"    WITH batch AS ({update} RETURNING {name})".split("\n"),
+        f"      SELECT count(*), count({name}) INTO batch_rows, filled_rows FROM batch;",
+        "    EXIT WHEN batch_rows = 0;",
+        "    IF filled_rows = 0 THEN",
+        "      RAISE EXCEPTION 'the default is NULL for these rows: they would be found for ever';",
+        "    END IF;",
         "    COMMIT;",
         "  END LOOP;",
         "END $backfill$;",

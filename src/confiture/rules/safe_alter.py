@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from confiture.rules.column_values import SERIALS, is_volatile
+from confiture.rules.column_values import SERIALS, VOLATILE, is_volatile, list_called
 from confiture.rules.domains import find_domain, render_check
 from confiture.rules.parse_tree import (
     AlterCommand,
@@ -335,7 +335,7 @@ def _fill_column(
 ) -> None:
     name, table = quote_ident(column.colname), steps.table
     condition = None
-    value = "DEFAULT"
+    value, may_be_null = "DEFAULT", False
     if serial:
         sequence = table.name_sibling(derive_name(table.name, column.colname, "seq"))
         # The steps that `serial` stands for. OWNED BY drops the sequence together with the column.
@@ -353,10 +353,14 @@ def _fill_column(
         # inserted during it have a value.
         text = deparse_expression(sorts["CONSTR_DEFAULT"].raw_expr)
         steps.brief.append(f"{steps.head} ALTER COLUMN {name} SET DEFAULT {text};")
+        # What an unknown function returns is not known either.
+        may_be_null = not VOLATILE.issuperset(list_called(sorts["CONSTR_DEFAULT"].raw_expr))
+        # NULLIF and CASE can be NULL, whatever their functions return.
+        may_be_null = may_be_null or any(word in text.upper() for word in ("NULL", "CASE"))
     known = steps.statement.migration.schema
     # A ctid is unique in one partition only.
     for leaf in known.list_leaves(table) if table in known.partition_keys else (table,):
-        steps.outside += write_backfill(leaf, column.colname, value, condition).lines
+        steps.outside += write_backfill(leaf, column.colname, value, condition, may_be_null=may_be_null).lines
     if table in known.update_triggers:
         steps.differs.append(f"the UPDATE triggers of {table} run for every row that is filled")
 
