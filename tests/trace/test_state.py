@@ -7,7 +7,9 @@ import pytest
 
 from confiture.postgres.session import send
 from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
-from confiture.rehearsal.trace.snapshot import SessionState
+from confiture.rehearsal.trace.snapshot import SessionState, Snapshot, render_closing_sql
+
+_KEEPER = "locktype = 'advisory' AND objid = 12345 AND pid = pg_backend_pid()"
 
 _CHANGES = (
     "CREATE TABLE jam (id int PRIMARY KEY, fruit text)",
@@ -89,3 +91,34 @@ def test_what_a_snapshot_makes_objects_of_does_not_grow_with_what_exists(
         state.begin(database)
 
     assert 0 < len(parsed) < 20
+
+
+def test_the_last_snapshot_of_a_migration_is_the_first_of_the_next(database: psycopg.Connection) -> None:
+    """Also if it runs no statement between, and with the locks that deferred triggers have taken."""
+    kept, fresh = SessionState(), SessionState()
+    database.execute("CREATE TABLE jam (id int); CREATE TABLE tea (id int)")
+
+    with database.transaction():
+        kept.begin(database)
+        database.execute("LOCK TABLE jam; CREATE TABLE milk (id int PRIMARY KEY)")
+        (((facts, held),), ((wal, path),)) = send(database, render_closing_sql(_KEEPER))
+        kept.take(Snapshot.parse(facts, wal, path))
+        database.execute("SET search_path = pg_catalog")
+        kept.begin(database, keeps_facts=True)
+        fresh.begin(database)
+
+        assert held is False
+        assert (kept.held, kept.catalog) == (fresh.held, fresh.catalog)
+        assert kept.snapshot.facts == fresh.snapshot.facts != frozenset()
+        assert kept.snapshot.search_path == ("pg_catalog",)
+
+
+def test_the_last_snapshot_tells_if_the_migration_lock_is_held(database: psycopg.Connection) -> None:
+    """The lock has no relation, so it is no fact of the snapshot."""
+    with database.transaction():
+        (((facts, held),), _) = send(database, render_closing_sql(_KEEPER))
+        database.execute("SELECT pg_advisory_lock(12345)")
+        (((still, taken),), _) = send(database, render_closing_sql(_KEEPER))
+        database.execute("SELECT pg_advisory_unlock(12345)")
+
+    assert (facts, held, still, taken) == (None, False, None, True)

@@ -15,7 +15,7 @@ from attrs import define, evolve
 from psycopg import Connection, Cursor
 from psycopg.errors import OperationalError
 
-from confiture.hooks.hook_observer import HookObserver, NoHookObserver
+from confiture.hooks.hook_observer import HookObserver, NoHookObserver, Results
 from confiture.ledger.migration_lock import build_lock_lost_fault
 from confiture.models.report import Lock, MigrationReport, NotSeen
 from confiture.postgres.locks import (
@@ -61,6 +61,16 @@ class Observer(HookObserver, Protocol):
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note what a statement did, which took ``duration_ms``."""
+
+    def closing_sql(self, keeper: str) -> str:
+        """Return queries for the last message: what it holds, and if the migration lock is held.
+
+        Args:
+            keeper: A condition on ``pg_locks`` that is true for the migration lock.
+        """
+
+    def close(self, answers: Results) -> bool:
+        """Note the answers; return False, and note nothing, if the migration lock is lost."""
 
     def end(self, held: HeldRows) -> None:
         """Note the locks that the transaction holds just before its end."""
@@ -127,6 +137,19 @@ class NoObserver(NoHookObserver):
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note nothing."""
+
+    def closing_sql(self, keeper: str) -> str:
+        """Return one query for our locks and the keeper's, whose row has a NULL oid."""
+        return f"{HELD_SQL} OR {keeper}"
+
+    def close(self, answers: Results) -> bool:
+        """Note our locks, if the keeper's is among them."""
+        (held,) = answers
+        locks = [row for row in held if row[0] is not None]
+        if len(locks) == len(held):
+            return False
+        self.end(locks)
+        return True
 
     def end(self, held: HeldRows) -> None:
         """Note nothing."""

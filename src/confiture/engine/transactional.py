@@ -29,7 +29,6 @@ from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
 from confiture.models.report import HookReport, MigrationReport, PluginUse
-from confiture.postgres.locks import HELD_SQL
 from confiture.postgres.session import Session, end_copy, has_open_copy, quote_literal, send
 
 # SET CONSTRAINTS ALL IMMEDIATE checks the deferred constraints, but they stay immediate until the
@@ -370,24 +369,21 @@ class TransactionalAttempt:
         self.stage = "validation"
         session = self.run_context.session
         check = f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL if self._shares_transaction else ''}"
-        # One query reads our locks and the keeper's. Its row has a NULL oid; without it the migration lock
-        # is lost, another run may be at work, and this one must not commit.
         keeper = self.run_context.migration_lock.render_condition()
-        first = f"{check} RELEASE {self._sentinel}; {HELD_SQL} OR {keeper};"
+        first = f"{check} RELEASE {self._sentinel}; {self.observer.closing_sql(keeper)};"
         last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
         try:
             if session.owned:
-                (held,) = send(session.conn, f"{first} {session.render_reset_sql()} {last}")
+                answers = send(session.conn, f"{first} {session.render_reset_sql()} {last}")
             else:
-                (held,) = send(session.conn, first)
+                answers = send(session.conn, first)
                 session.restore({**self._timeouts, **self.hook_runner.local_settings})
                 send(session.conn, last)
         except InvalidSavepointSpecification as error:
             raise self.mark_transaction_ended() from error
-        locks = [row for row in held if row[0] is not None]
-        if len(locks) == len(held):
+        # Without the migration lock another run may be at work, and this one must not commit.
+        if not self.observer.close(answers):
             raise build_lock_lost_fault()
-        self.observer.end(locks)
 
     def _try_ledger_sql(self) -> str:
         """Return SQL that writes the ledger row and takes it back: what a run may not do fails here too."""

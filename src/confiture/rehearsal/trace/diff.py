@@ -157,10 +157,9 @@ class MigrationTrace:
             if known := self.catalog.relations.get(oid):
                 step.rewrites[known.name] = reason
 
-    def end(self, held: frozenset[HeldLock], at_ms: float) -> None:
+    def end(self, before: frozenset[HeldLock], held: frozenset[HeldLock], at_ms: float) -> None:
         """Compare with the locks just before the end: deferred triggers have taken locks too."""
         step = StatementTrace()
-        before = self.state.held
         self._compare_locks(step, held - before, before - held, at_ms, at_ms)
         if step.acquired:
             self.steps.append(step)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from psycopg import Connection
 
 from confiture.models.lock_mode import STRONG_MODES
@@ -30,14 +30,15 @@ _FACT = " || ',' || ".join(
 )
 # One text, not rows: a long plan holds thousands of locks, and a statement changes few of them. The rest are
 # compared as strings, and never become objects.
+_OF_RELATIONS = f"locktype = 'relation' AND granted AND pid = pg_backend_pid() AND relation >= {FIRST_OID}"
 FACTS_SQL = f"""
     SELECT string_agg({_FACT}, ';')
-    FROM pg_locks WHERE locktype = 'relation' AND granted AND pid = pg_backend_pid()
-        AND relation >= {FIRST_OID}
+    FROM pg_locks WHERE {_OF_RELATIONS}
 """
+_POSITION_SQL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, current_schemas(false)"
 SNAPSHOT_SQL = f"""
     {FACTS_SQL};
-    SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, current_schemas(false)
+    {_POSITION_SQL}
 """
 
 
@@ -105,6 +106,19 @@ def split_facts(text: str | None) -> frozenset[str]:
     return frozenset(text.split(";")) if text else frozenset()
 
 
+def render_closing_sql(keeper: str) -> str:
+    """Return SQL that takes a snapshot, and tells if a lock with the condition ``keeper`` is held.
+
+    In one query: ``pg_locks`` lists the locks of the whole cluster whenever it is read. An advisory lock, as
+    that one is, has no relation.
+    """
+    return f"""
+        SELECT string_agg({_FACT}, ';'), coalesce(bool_or(relation IS NULL), false)
+        FROM pg_locks WHERE {_OF_RELATIONS} OR ({keeper});
+        {_POSITION_SQL}
+    """
+
+
 def parse_snapshot(results: Sequence[list[tuple[Any, ...]]]) -> Snapshot:
     """Build a snapshot from the two results of ``SNAPSHOT_SQL``."""
     ((text,),), ((wal, search_path),) = results
@@ -148,10 +162,22 @@ class SessionState:
         """The relations that existed when the current migration began."""
         return self._catalogs.catalog
 
-    def begin(self, conn: Connection[Any]) -> None:
-        """Read the state before a migration."""
-        *facts, ((scanned,),), (versions,) = send(conn, f"{SNAPSHOT_SQL}; {_SCANNED_SQL}; {VERSIONS_SQL}")
-        self.take(parse_snapshot(facts))
+    def begin(self, conn: Connection[Any], *, keeps_facts: bool = False) -> None:
+        """Read the state before a migration.
+
+        Args:
+            conn: The migration's connection.
+            keeps_facts: True if the last snapshot was taken when the migration before ended, in the same
+                transaction: its locks are held still, and are not read again.
+        """
+        first = _POSITION_SQL if keeps_facts else SNAPSHOT_SQL
+        *facts, ((scanned,),), (versions,) = send(conn, f"{first}; {_SCANNED_SQL}; {VERSIONS_SQL}")
+        if keeps_facts:
+            # The session was reset, and its ledger row written, after that snapshot.
+            (((wal, search_path),),) = facts
+            self.snapshot = evolve(self.snapshot, wal_bytes=wal, search_path=tuple(search_path))
+        else:
+            self.take(parse_snapshot(facts))
         now = split_facts(scanned)
         for text in now - self._scanned:
             oid, times, tuples = map(int, text.split(","))

@@ -13,6 +13,7 @@ from psycopg import Connection, Cursor
 
 from confiture.engine.blockers import LockWaitMonitor
 from confiture.hooks.hook_observer import Results
+from confiture.models.lock_mode import STRONG_MODES
 from confiture.models.report import MigrationReport
 from confiture.postgres.session import send
 from confiture.rehearsal.trace.auto_explain import AutoExplain, read_explain, wrap_in_explain
@@ -41,6 +42,7 @@ from confiture.rehearsal.trace.snapshot import (
     measure_bytes,
     parse_snapshot,
     read_new_indexes,
+    render_closing_sql,
 )
 from confiture.rehearsal.trace.steps import StatementTrace
 from confiture.rehearsal.trace.trace_report import add_trace
@@ -79,6 +81,7 @@ class Tracer:
     _inner_bodies: tuple[ReachedBody, ...] = ()
     _function_names: frozenset[str] | None = None
     _ignored: frozenset[int] = frozenset()
+    _closed: bool = False
 
     @outward.default
     def _create_outward_watch(self) -> OutwardWatch:
@@ -122,19 +125,18 @@ class Tracer:
         """Send nothing with the first message: the first snapshot is several queries."""
         return ""
 
-    def begin(self, answers: Sequence[Any], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
+    def begin(self, answers: Sequence[Any], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002 - the protocol's
         """Take the first snapshot of a migration; with ``hooks``, install the event triggers too."""
         with self._pause_clock():
             # The session is reset between migrations: DISCARD TEMP drops the triggers' function, and them.
             self._event_triggers.mark_removed()
             self._function_names = None
-            self._state.begin(self.conn)
+            self._state.begin(self.conn, keeps_facts=shared and self._closed)
+            self._closed = False
             self.migration_trace = trace = MigrationTrace(self._state)
             if self._ignored:
                 trace.catalog = trace.catalog.update(self._ignored, (), trace.catalog.parents)
-                trace.held_before = frozenset(
-                    (oid, mode) for oid, mode in trace.held_before if oid not in self._ignored
-                )
+                trace.held_before -= {(oid, mode) for oid in self._ignored for mode in STRONG_MODES}
             if hooks:
                 self._event_triggers.install()
 
@@ -277,9 +279,25 @@ class Tracer:
                 if text or self._may_have_run_ddl():
                     trace.note_unseen(find_hidden(text))
 
+    def closing_sql(self, keeper: str) -> str:
+        """Return SQL that takes a snapshot, and tells if the migration lock is held."""
+        return render_closing_sql(keeper)
+
+    def close(self, answers: Results) -> bool:
+        """Note the last snapshot, which the next migration of the transaction begins with."""
+        (((facts, kept),), ((wal, search_path),)), at_ms = answers, self.now_ms()
+        if not kept:
+            return False
+        with self._pause_clock():
+            before = self._state.held
+            self._state.take(Snapshot.parse(facts, wal, search_path))
+            self.migration_trace.end(before, self._state.held, at_ms)
+        self._closed = True
+        return True
+
     def end(self, held: Sequence[Any]) -> None:
         """Note the locks just before the end, including those of deferred triggers."""
-        self.migration_trace.end(frozenset(held), self.now_ms())
+        self.migration_trace.end(self._state.held, frozenset(held), self.now_ms())
 
     def leave(self) -> None:
         """Drop the event triggers before the transaction is committed, as it is in a copy."""
