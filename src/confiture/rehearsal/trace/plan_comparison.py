@@ -70,23 +70,23 @@ class ProductionPlanner:
 
         Runs in the caller's transaction and leaves nothing behind in it.
         """
+        send(conn, f"SAVEPOINT {_POINT}")
         try:
-            here = self._explain(conn, f"SAVEPOINT {_POINT}", sql)
-            growths = _read_growths(conn, self.rows, here)
-            there = self._explain(conn, self._render_statistics_sql(conn, growths), sql) if growths else None
+            return self._plan_twice(conn, sql)
         except psycopg.Error:
             # The role may not set statistics, or the text is a Python migration's, with placeholders.
-            there = None
-        if conn.closed:
             return None
-        send(conn, f"ROLLBACK TO {_POINT}; RELEASE {_POINT}")
-        return PlanPair(here, there) if there else None
+        finally:
+            if not conn.closed:
+                send(conn, f"ROLLBACK TO {_POINT}; RELEASE {_POINT}")
 
-    def _explain(self, conn: Connection[Any], first: str, sql: str) -> Any:
-        # In two messages: an error in the statement's text would reject the SAVEPOINT with it.
-        send(conn, first)
-        ((plan,),) = fetch_rows(conn, f"EXPLAIN (FORMAT JSON, VERBOSE) {sql}")
-        return json.loads(plan) if isinstance(plan, str | bytes) else plan
+    def _plan_twice(self, conn: Connection[Any], sql: str) -> PlanPair | None:
+        here = _explain(conn, sql)
+        growths = _read_growths(conn, self.rows, here)
+        if not growths:
+            return None
+        send(conn, self._render_statistics_sql(conn, growths))
+        return PlanPair(here, _explain(conn, sql))
 
     def _render_statistics_sql(self, conn: Connection[Any], growths: Mapping[str, float]) -> str:
         """Return SQL that makes each table as large for the planner as it is in production.
@@ -113,6 +113,11 @@ class ProductionPlanner:
             yield _render_set(
                 name, f"greatest(1, floor({bytes_there} / {_BLOCK_BYTES} / {times}))::bigint::text"
             )
+
+
+def _explain(conn: Connection[Any], sql: str) -> Any:
+    ((plan,),) = fetch_rows(conn, f"EXPLAIN (FORMAT JSON, VERBOSE) {sql}")
+    return json.loads(plan) if isinstance(plan, str | bytes) else plan
 
 
 def _render_set(name: str, value: str) -> str:
