@@ -53,12 +53,12 @@ def test_a_table_beyond_the_budget_is_sampled(database, plan):
 
 
 def test_a_table_that_the_role_may_not_read_keeps_its_estimate(shop, plan, database_url):
-    shop.execute("DO $$ BEGIN CREATE ROLE blind LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    shop.execute("DO $$ BEGIN CREATE ROLE unreading LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
     works = prepare_plan(plan, "DELETE FROM orders; DELETE FROM customers")
 
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("GRANT SELECT ON customers TO blind")
-        conn.execute("SET ROLE blind")
+        conn.execute("GRANT SELECT ON customers TO unreading")
+        conn.execute("SET ROLE unreading")
         counted = count_rows(conn, works)
 
     assert counted.rows == {"public.customers": 100}

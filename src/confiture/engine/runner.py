@@ -169,6 +169,7 @@ class Runner:
         if self.run_context.rolls_back:
             self._rehearsed_labels.append(attempt.work.label)
         failed, interrupted = _run_callbacks(() if kept else callbacks)
+        attempt.hook_runner.refresh_stats()
         outcome: MigrationOutcome = "applied" if attempt.work.direction == "forward" else "reverted"
         outcome = "rehearsed" if self.run_context.dry_run else outcome
         report = self._build_report(attempt, outcome, [*warnings, *failed])

@@ -167,7 +167,7 @@ class TransactionalAttempt:
             run_context,
             work,
             migration,
-            HookRunner(run_context.plugin_manager, context),
+            HookRunner(run_context.plugin_manager, context, own_schema=run_context.ledger.schema),
             statements,
             run_context.observer,
         )

@@ -61,6 +61,7 @@ class _HookCall:
     began_s: float
     since_ms: float = 0.0
     commit_count: int = 0
+    handed_over: dict[str, Any] = field(factory=dict)
 
     def check_stats(self, result: Any) -> None:
         """Turn all stats into values that every report can show: a hook may have changed them since.
@@ -69,7 +70,8 @@ class _HookCall:
             TypeError: One cannot be shown.
         """
         own = result.stats if isinstance(result, HookResult) else None
-        self.stats = check_stats({**self.stats, **(own or {})})
+        self.handed_over = {**self.stats, **(own or {})}
+        self.stats = check_stats(self.handed_over)
 
     @property
     def duration_ms(self) -> float:
@@ -385,6 +387,7 @@ class Guard:
             duration_ms=call.duration_ms,
             rows_affected=result.rows_affected if result else 0,
             stats=dict(call.stats),
+            handed_over=call.handed_over,
         )
 
     def _warn(self, ref: HookImplementation, changed: tuple[str | None, ...]) -> None:
@@ -407,7 +410,7 @@ class Guard:
         """
         self._wanted_settings, self.local_settings = call.wanted_settings, call.local_settings
         call.restore_context()
-        call.stats = {}
+        call.stats, call.handed_over = {}, {}
         self.reports[call.reports_before :] = [
             *(evolve(report, outcome="undone") for report in self.reports[call.reports_before :]),
             evolve(self._make_report(call, None), outcome="undone"),

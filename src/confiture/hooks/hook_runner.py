@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 from psycopg import Connection
 
-from confiture.hooks.api import Hook, HookContext, HookPhase, HookResult
+from confiture.hooks.api import Hook, HookContext, HookPhase, HookResult, check_stats
 from confiture.hooks.guard import Guard
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import Checkpoints, HookImplementation, run_callback
@@ -19,6 +19,7 @@ from confiture.models.report import HookReport
 from confiture.postgres.locks import read_changed_relations
 from confiture.postgres.server_messages import ServerMessages
 from confiture.postgres.session import Session
+from confiture.sql.quote import quote_ident
 
 OWN_HOOK_LISTS = {
     HookPhase.BEFORE_VALIDATION: "before_validation_hooks",
@@ -43,6 +44,8 @@ class HookRunner:
         local_settings: Settings made with ``context.set_local``.
         changed_before: Relations that the migration changed in transactions that have ended.
         observer: Observes each hook of ``reports`` in a rehearsal.
+        own_schema: The ledger's schema: a rehearsal creates it in the migration's transaction, and it is no
+            change of the migration's.
     """
 
     manager: GuardedPluginManager
@@ -53,6 +56,7 @@ class HookRunner:
     local_settings: dict[str, str] = field(factory=dict)
     changed_before: set[str] = field(factory=set)
     observer: HookObserver = field(factory=NoHookObserver)
+    own_schema: str | None = None
 
     def has_hooks(self, *phases: HookPhase) -> bool:
         """Return True if any of these phases has a hook."""
@@ -110,7 +114,13 @@ class HookRunner:
         return [result for result in returned if isinstance(result, HookResult)]
 
     def _list_changed(self, session: Session) -> tuple[str, ...]:
-        return tuple(sorted({*self.changed_before, *read_changed_relations(session.conn)}))
+        changed = {*self.changed_before, *read_changed_relations(session.conn)}
+        own = f"{quote_ident(self.own_schema)}." if self.own_schema else None
+        return tuple(sorted(name for name in changed if own is None or not name.startswith(own)))
+
+    def refresh_stats(self) -> None:
+        """Read again what the hooks have handed over: an ``on_commit`` callback may have completed it."""
+        self.reports[:] = map(_refresh_stats, self.reports)
 
     def _list_implementations(self, phase: HookPhase) -> list[Any]:
         return getattr(self.manager.hook, phase.spec).get_hookimpls()  # type: ignore[no-any-return]
@@ -189,6 +199,16 @@ class HookExecutor:
         if not (session.nested or context.dry_run):
             _run_callbacks(context)
         return results
+
+
+def _refresh_stats(report: HookReport) -> HookReport:
+    if not report.handed_over:
+        return report
+    try:
+        return evolve(report, stats=check_stats(report.handed_over))
+    except TypeError:
+        # The hook's stats could be shown when it ended, and what it made of them since cannot.
+        return report
 
 
 def _run_callbacks(context: HookContext) -> None:

@@ -187,6 +187,7 @@ class HookReport:
 
     Attributes:
         wal_bytes: WAL written by the whole cluster during the step; ``None`` if not measured.
+        handed_over: The hook's own objects behind ``stats``, which its ``on_commit`` callback may complete.
     """
 
     phase: str
@@ -199,6 +200,7 @@ class HookReport:
     locks: tuple[Lock, ...] = ()
     wal_bytes: int | None = None
     estimate: Estimate | None = None
+    handed_over: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 
 
 @frozen
