@@ -5,6 +5,7 @@ The field names are the keys of the JSON report.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from attrs import Factory, field, frozen

@@ -9,6 +9,7 @@ from confiture.output.format import format_count, format_duration
 # 128 + the signal: SIGINT, SIGTERM.
 _INTERRUPT_EXIT_CODES = (130, 143)
 _ONE_IN = 10
+_MOST_LABELS = 10
 DONE_OUTCOMES = ("applied", "reverted", "rehearsed")
 
 
@@ -67,10 +68,16 @@ def _render_failure(report: Report) -> str:
         undone = "stopped"
     parts = [undone]
     if before:
-        parts.append(f"{word} before: {', '.join(before)}")
+        parts.append(f"{word} before: {_list_labels(before)}")
     elif not remains:
         parts.append(f"nothing was {word}")
     return "; ".join([*parts, *remains])
+
+
+def _list_labels(labels: list[str]) -> str:
+    if len(labels) <= _MOST_LABELS:
+        return ", ".join(labels)
+    return f"{len(labels)} migrations, the last of them {labels[-1]}"
 
 
 def _describe_remains(report: Report) -> list[str]:
