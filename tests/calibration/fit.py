@@ -288,12 +288,19 @@ def _pool_sizes(sizes: Mapping[str, Sequence[float]]) -> float:
 
 
 def _learn_spreads(sizes: Mapping[str, Sequence[float]], kinds: Iterable[str]) -> dict[str, float]:
-    """Return the mean absolute error of each class, shrunk towards that of all classes."""
+    """Return the mean absolute error of each class: that of its cases, and at least the pooled one.
+
+    A class with few cases is drawn towards all others, but only to be wider: two cases that agree by chance
+    say little, and two that do not are a warning. The mean of ``n`` cases is itself uncertain by ``1 / √n``.
+    """
     drawn = _POOLED_CASES * _pool_sizes(sizes)
-    return {
-        kind: (drawn + sum(sizes.get(kind, ()))) / (_POOLED_CASES + len(sizes.get(kind, ())))
-        for kind in kinds
-    }
+    spreads = {}
+    for kind in kinds:
+        own = sizes.get(kind, ())
+        pooled = (drawn + sum(own)) / (_POOLED_CASES + len(own))
+        most = max(pooled, fmean(own)) if own else pooled
+        spreads[kind] = most * math.sqrt(1 + 1 / max(len(own), 1))
+    return spreads
 
 
 def _compute_mean(residuals: Sequence[Residual]) -> float:

@@ -4,8 +4,15 @@ import pytest
 from attrs import evolve
 
 from confiture.estimate.statement_estimate import RehearsedStatement, predict
+from confiture.estimate.statistics import Column
 from confiture.estimate.work_classes import classify
-from tests.estimate.production import export_quickly
+from tests.estimate.production import (
+    build_index_statement,
+    build_statement,
+    build_statistics,
+    build_table,
+    export_quickly,
+)
 from tests.project import Project
 
 
@@ -51,3 +58,30 @@ def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
     assert estimate.p50_ms is not None
     assert estimate.p50_ms > migration.statements[0].work_ms
     assert estimate.scales_with == "the rows of public.orders"
+
+
+@pytest.mark.parametrize(
+    ("collation", "work"), [("C", "index"), ("en_US.UTF-8", "text index"), (None, "text index")]
+)
+def test_an_index_on_texts_has_its_own_class_where_a_language_sorts_them(collation, work):
+    columns = (Column("id", "integer", 4, -1.0, 0.0), Column("note", "text", 20, -1.0, 0.0))
+    here = build_statistics(build_table(100_000, columns=columns))
+    settings = {**here.settings, **({"lc_collate": collation} if collation else {})}
+    statement = build_index_statement()
+
+    classed = classify(
+        evolve(statement, sql="CREATE INDEX ON orders (id, note)"), evolve(here, settings=settings)
+    )
+    number = classify(statement, evolve(here, settings=settings))
+
+    assert classed.work_class == work
+    assert number.work_class == "index"
+
+
+def test_the_check_of_a_foreign_key_is_no_scan():
+    scans = ("public.orders", "public.customers")
+    key = build_statement("ALTER TABLE orders ADD FOREIGN KEY (customer) REFERENCES customers", scans=scans)
+    valid = build_statement("ALTER TABLE orders VALIDATE CONSTRAINT orders_customer_fkey", scans=scans)
+    check = build_statement("ALTER TABLE orders VALIDATE CONSTRAINT fair", scans=(scans[0],))
+
+    assert [classify(ran).work_class for ran in (key, valid, check)] == ["foreign key", "foreign key", "scan"]

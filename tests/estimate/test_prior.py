@@ -63,7 +63,7 @@ def test_the_spread_between_machines_shrinks_with_the_users_own_runs():
 def test_leaving_memory_widens_the_interval():
     prior = load_shipped()
 
-    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.find_law("scan", regime, 30, 50.0))]
+    widths = [law.width for regime in (WITHIN, CROSSING) if (law := prior.find_law("dml", regime, 30, 50.0))]
 
     assert widths[0] < widths[1]
 

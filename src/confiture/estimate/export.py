@@ -75,7 +75,16 @@ _UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "ms": 1, "s": 1000, 
 _EVENTS = {4: "insert", 8: "delete", 16: "update", 32: "truncate"}
 _PER_ROW = 1
 
-_SETTINGS_SQL = f"SELECT name, setting, unit, vartype FROM pg_settings WHERE name IN {_SETTINGS} ORDER BY 1"
+# The database's own collation, which PostgreSQL before 16 also has as a setting. Of one that ICU sorts, the
+# name in datcollate does not count. As JSON, because PostgreSQL 14 has no datlocprovider.
+_SETTINGS_SQL = f"""
+    SELECT name, setting, unit, vartype FROM pg_settings WHERE name IN {_SETTINGS}
+    UNION ALL
+    SELECT 'lc_collate', CASE WHEN to_jsonb(d) ->> 'datlocprovider' = 'i' THEN 'icu' ELSE datcollate END,
+        NULL, 'string'
+    FROM pg_database d WHERE datname = current_database()
+    ORDER BY 1
+"""
 _NAME_SQL = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)"
 _USER_TABLES_SQL = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
