@@ -1,9 +1,8 @@
-"""Learns the error of predictions from residuals: a shift and a spread for each class, and quantiles.
+"""Learns the error of predictions from residuals: quantiles, a spread for each class, and how they grow.
 
-Each class has few cases, so its shift and spread are shrunk towards those of all classes; the fewer
-cases it has and the more they differ among themselves, the more. Spreads and quantiles come from
-leave-one-out residuals: a case is never judged by a shift that it helped to learn, which would make
-the intervals too narrow.
+Each class has few cases, so its spread is drawn towards that of all classes, but only to be wider. No class is
+shifted: a mean that was learned on some machines did harm on others. Without it live predictions were inside
+their 90 % interval in 67 of 75 cases, with it in 61, and one machine left out was covered better.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean, variance
+from statistics import fmean
 from typing import TypeVar
 
 from attrs import evolve, frozen
@@ -21,8 +20,6 @@ from confiture.estimate.prior import (
     Regime,
     RegimeGroup,
     Stretch,
-    WorkClassShift,
-    compute_distance,
 )
 
 _Key = TypeVar("_Key")
@@ -30,7 +27,7 @@ _Key = TypeVar("_Key")
 FEWEST_CASES = 3
 """A regime with fewer cases is dropped: it says nothing about migrations not seen before."""
 FAR_TIMES = 9.0
-"""Shifts and quantiles are learned from residuals at this many times the rehearsed rows or more.
+"""Spreads and quantiles are learned from residuals at this many times the rehearsed rows or more.
 
 Nearer residuals only show how errors grow with the distance.
 """
@@ -68,23 +65,6 @@ class Residual:
     weight: float = 1.0
 
 
-LeftOver = tuple[Residual, float]
-"""A residual, and its value minus the shift learned from the other cases."""
-
-
-@frozen
-class _Shifts:
-    """Mean errors: of each regime, and the deviation of each class from it."""
-
-    regimes: Mapping[Regime, float]
-    kinds: Mapping[str, float]
-
-    def find_shift(self, residual: Residual) -> float:
-        shift = self.regimes[residual.regime] + self.kinds.get(residual.kind, 0.0)
-        # At the rehearsed size there is no extrapolation, so nothing to shift.
-        return compute_distance(residual.times) * shift
-
-
 def fit(residuals: Iterable[Residual]) -> dict[Regime, RegimeGroup]:
     """Return the errors of each regime that has at least ``FEWEST_CASES`` cases."""
     designs: dict[tuple[int, int], list[Residual]] = defaultdict(list)
@@ -99,7 +79,7 @@ def fit(residuals: Iterable[Residual]) -> dict[Regime, RegimeGroup]:
 def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
     """Return the errors for one number of runs and sizes.
 
-    Its two regimes, within memory and crossing its limit, share the shifts of classes and the growth:
+    Its two regimes, within memory and crossing its limit, share the stretch:
     alone each has too few cases.
     """
     far = [residual for residual in residuals if residual.times >= FAR_TIMES]
@@ -111,14 +91,10 @@ def _fit_design(residuals: Sequence[Residual]) -> dict[Regime, RegimeGroup]:
     usable = [residual for residual in residuals if residual.regime in regimes]
     if not usable:
         return {}
-    left_over = _subtract_shifts(usable)
-    stretch, shifts = _learn_stretch(left_over), _learn_shifts(usable)
+    stretch = _learn_stretch(usable)
     near = _compute_near_quantiles(usable, stretch)
-    groups = {
-        regime: _build_group(_select_far(left_over, regime), stretch, shifts, near)
-        for regime in sorted(regimes)
-    }
-    scaled = {regime: _scale(_select_far(left_over, regime), group) for regime, group in groups.items()}
+    groups = {regime: _build_group(_select_far(usable, regime), stretch, near) for regime in sorted(regimes)}
+    scaled = {regime: _scale(_select_far(usable, regime), group) for regime, group in groups.items()}
     return {
         regime: evolve(group, quantiles=_compute_quantiles(scaled, regime))
         for regime, group in groups.items()
@@ -139,86 +115,26 @@ def _get_regime(residual: Residual) -> Regime:
     return residual.regime
 
 
-def _select_far(left_over: Sequence[LeftOver], regime: Regime) -> list[LeftOver]:
-    return [
-        (residual, value)
-        for residual, value in left_over
-        if residual.regime == regime and residual.times >= FAR_TIMES
-    ]
+def _select_far(residuals: Sequence[Residual], regime: Regime) -> list[Residual]:
+    return [residual for residual in residuals if residual.regime == regime and residual.times >= FAR_TIMES]
 
 
-def _subtract_shifts(residuals: Sequence[Residual]) -> list[LeftOver]:
-    """Return each residual minus the shift estimated from the other cases (leave-one-out)."""
-    left_over = []
-    for case, case_residuals in _group_by(residuals, lambda residual: residual.case).items():
-        others = _learn_shifts([residual for residual in residuals if residual.case != case])
-        left_over += [
-            (residual, residual.value - others.find_shift(residual))
-            for residual in case_residuals
-            if residual.regime in others.regimes
-        ]
-    return left_over
-
-
-def _learn_shifts(residuals: Sequence[Residual]) -> _Shifts:
-    """Return the mean of each regime and the deviation of each class from it, shrunk towards zero.
-
-    The deviation is ``sum / (cases + k)``, with ``k`` from ``_count_cases_to_draw``.
-    """
-    far = [residual for residual in residuals if residual.times >= FAR_TIMES]
-    # First the mean of a case: otherwise one that was timed more often would count more.
-    means = {
-        cell: _compute_mean(cell_residuals) for cell, cell_residuals in _group_by(far, _get_cell).items()
-    }
-    regimes = {
-        regime: fmean(mean for (cell_regime, _, _), mean in means.items() if cell_regime == regime)
-        for regime in {regime for regime, _, _ in means}
-    }
-    deviations: dict[str, list[float]] = defaultdict(list)
-    for (regime, kind, _), mean in means.items():
-        deviations[kind].append(mean - regimes[regime])
-    drawn = _count_cases_to_draw(list(deviations.values()))
-    return _Shifts(regimes, {kind: sum(found) / (len(found) + drawn) for kind, found in deviations.items()})
-
-
-def _get_cell(residual: Residual) -> tuple[Regime, str, str]:
-    return residual.regime, residual.kind, residual.case
-
-
-def _count_cases_to_draw(kinds: Sequence[Sequence[float]]) -> float:
-    """Return how many cases the prior mean zero counts as: variance within classes / variance between.
-
-    The empirical Bayes weight of a one-way random effects model, with its variances by the ANOVA (moment)
-    estimator. If classes do not differ noticeably, zero counts as all cases together.
-    """
-    repeated = [kind for kind in kinds if len(kind) > 1]
-    total = sum(map(len, kinds))
-    if not repeated or len(kinds) < 2:
-        return float(total)
-    freedom = sum(len(kind) - 1 for kind in repeated)
-    within = sum(variance(kind) * (len(kind) - 1) for kind in repeated) / freedom
-    middle = sum(map(sum, kinds)) / total
-    between = sum(len(kind) * (fmean(kind) - middle) ** 2 for kind in kinds) - (len(kinds) - 1) * within
-    between /= total - sum(len(kind) ** 2 for kind in kinds) / total
-    return within / between if between > within / total else float(total)
-
-
-def _learn_stretch(left_over: Sequence[LeftOver]) -> Stretch:
+def _learn_stretch(residuals: Sequence[Residual]) -> Stretch:
     """Return the stretch with the greatest likelihood if errors follow a Laplace distribution.
 
     The distribution's scale is the stretch times a constant; the constant's best value is the mean of the
     standardized errors, so only growth and brevity are searched for.
     """
-    weight = sum(residual.weight for residual, _ in left_over)
+    weight = sum(residual.weight for residual in residuals)
     # Computed once: the search looks at every residual some eighty times.
     points = [
         (
             residual.weight,
-            abs(value),
+            abs(residual.value),
             math.log(max(residual.times, 1.0)),
             math.log(Stretch(0.0, 1.0).compute(1.0, residual.ms)),
         )
-        for residual, value in left_over
+        for residual in residuals
     ]
 
     def compute_negative_likelihood(stretch: Stretch) -> float:
@@ -242,31 +158,28 @@ def _learn_stretch(left_over: Sequence[LeftOver]) -> Stretch:
     return stretch
 
 
-def _build_group(
-    left_over: Sequence[LeftOver], stretch: Stretch, shifts: _Shifts, near: tuple[float, ...]
-) -> RegimeGroup:
+def _build_group(residuals: Sequence[Residual], stretch: Stretch, near: tuple[float, ...]) -> RegimeGroup:
     errors: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for residual, value in left_over:
-        size = abs(value) / stretch.compute(residual.times, residual.ms)
+    for residual in residuals:
+        size = abs(residual.value) / stretch.compute(residual.times, residual.ms)
         errors[residual.kind][residual.case].append((size, residual.weight))
+    # First the mean of a case: otherwise one that was timed more often would count more.
     by_kind = {
         kind: [_compute_weighted_mean(sizes) for sizes in cases.values()] for kind, cases in errors.items()
     }
-    spreads = _learn_spreads(by_kind, shifts.kinds)
-    shift = shifts.regimes[left_over[0][0].regime]
-    kinds = {kind: WorkClassShift(shift + shifts.kinds[kind], spreads[kind]) for kind in shifts.kinds}
-    other = WorkClassShift(shift, _pool_sizes(by_kind))
-    return RegimeGroup(sum(map(len, by_kind.values())), kinds, other, stretch, near=near)
+    cases = sum(map(len, by_kind.values()))
+    return RegimeGroup(cases, _learn_spreads(by_kind), _pool_sizes(by_kind), stretch, near=near)
 
 
-def _scale(left_over: Sequence[LeftOver], group: RegimeGroup) -> list[tuple[float, float]]:
+def _scale(residuals: Sequence[Residual], group: RegimeGroup) -> list[tuple[float, float]]:
     """Return the standardized errors, divided by spread and stretch, with their weights."""
     return [
         (
-            value / (group.kinds[residual.kind].spread * group.stretch.compute(residual.times, residual.ms)),
+            residual.value
+            / (group.spreads[residual.kind] * group.stretch.compute(residual.times, residual.ms)),
             residual.weight,
         )
-        for residual, value in left_over
+        for residual in residuals
     ]
 
 
@@ -287,24 +200,17 @@ def _pool_sizes(sizes: Mapping[str, Sequence[float]]) -> float:
     return max(fmean(size for kind_sizes in sizes.values() for size in kind_sizes), _SMALLEST_SPREAD)
 
 
-def _learn_spreads(sizes: Mapping[str, Sequence[float]], kinds: Iterable[str]) -> dict[str, float]:
+def _learn_spreads(sizes: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return the mean absolute error of each class: that of its cases, and at least the pooled one.
 
     A class with few cases is drawn towards all others, but only to be wider: two cases that agree by chance
     say little, and two that do not are a warning. The mean of ``n`` cases is itself uncertain by ``1 / √n``.
     """
     drawn = _POOLED_CASES * _pool_sizes(sizes)
-    spreads = {}
-    for kind in kinds:
-        own = sizes.get(kind, ())
-        pooled = (drawn + sum(own)) / (_POOLED_CASES + len(own))
-        most = max(pooled, fmean(own)) if own else pooled
-        spreads[kind] = most * math.sqrt(1 + 1 / max(len(own), 1))
-    return spreads
-
-
-def _compute_mean(residuals: Sequence[Residual]) -> float:
-    return _compute_weighted_mean([(residual.value, residual.weight) for residual in residuals])
+    return {
+        kind: max((drawn + sum(own)) / (_POOLED_CASES + len(own)), fmean(own)) * math.sqrt(1 + 1 / len(own))
+        for kind, own in sizes.items()
+    }
 
 
 def _compute_weighted_mean(values: Sequence[tuple[float, float]]) -> float:

@@ -43,19 +43,6 @@ class Regime:
 
 
 @frozen
-class WorkClassShift:
-    """The systematic and the typical error of one class of statements.
-
-    Attributes:
-        offset: The mean of ``ln(true / predicted)``: -0.2 means that predictions are about 18 % too high.
-        spread: The mean absolute deviation from it; the factor for ``RegimeGroup.quantiles``.
-    """
-
-    offset: float
-    spread: float
-
-
-@frozen
 class Stretch:
     """How much wider errors are for distant sizes and for statements that took little time.
 
@@ -90,18 +77,18 @@ class RegimeGroup:
 
     Attributes:
         cases: How many different migrations they were learned from.
-        kinds: The shift of each class that was timed.
-        other: The shift of every other class.
+        spreads: The mean absolute error of each class that was timed; the factor for ``quantiles``.
+        other_spread: The same for every other class.
         stretch: How errors grow with the distance and for short times.
-        quantiles: Quantiles of the standardized errors, one for each of ``SHARES``: without the class's
-            offset, divided by its spread and by the stretch.
+        quantiles: Quantiles of the standardized errors, one for each of ``SHARES``: divided by the class's
+            spread and by the stretch.
         near: Quantiles of ``ln(true / predicted)`` for a repetition at the same size, divided by the
             stretch; empty if none was timed.
     """
 
     cases: int
-    kinds: Mapping[str, WorkClassShift]
-    other: WorkClassShift
+    spreads: Mapping[str, float]
+    other_spread: float
     stretch: Stretch
     quantiles: tuple[float, ...] = ()
     near: tuple[float, ...] = ()
@@ -132,9 +119,8 @@ class RegimeGroup:
     def _compute_far_quantiles(
         self, kind: str, times: float, ms: float, near: tuple[float, ...]
     ) -> tuple[float, ...]:
-        shift = self.kinds.get(kind, self.other)
-        scale = shift.spread * self.stretch.compute(times, ms)
-        law = ErrorLaw(tuple(shift.offset + scale * value for value in self.quantiles))
+        scale = self.spreads.get(kind, self.other_spread) * self.stretch.compute(times, ms)
+        law = ErrorLaw(tuple(scale * value for value in self.quantiles))
         return law.widen_to(ErrorLaw(near)).quantiles if near else law.quantiles
 
 
@@ -229,12 +215,10 @@ def _build_regime(document: Mapping[str, Any]) -> Regime:
 
 
 def _build_group(document: Mapping[str, Any]) -> RegimeGroup:
-    kinds = {name: WorkClassShift(**kind) for name, kind in document["kinds"].items()}
-    other = WorkClassShift(**document["other"])
     return RegimeGroup(
         document["cases"],
-        kinds,
-        other,
+        document["spreads"],
+        document["other_spread"],
         Stretch(**document["stretch"]),
         tuple(document["quantiles"]),
         tuple(document["near"]),

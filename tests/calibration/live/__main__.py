@@ -74,8 +74,6 @@ def _print(measured: Sequence[Measured], rows: Sequence[int]) -> None:
         f"\nThe same, had the probe found one speed, not {_list_speeds(measured)} ns a row:\n\n{render_summary(same)}"
     )
     print(f"\n{_describe_repetition(measured)}\n{_describe_growth(measured, rows)}")
-    alone = [change.judge(adjusted=True, shifted=False) for change in measured]
-    print(f"\nBy the curve alone, without what the timings taught of its class:\n\n{render_summary(alone)}")
     print(f"\nBy the clock alone:\n\n{render_summary([each.judge(adjusted=False) for each in measured])}")
 
 

@@ -17,7 +17,6 @@ from confiture.api import operations
 from confiture.config.settings import Settings
 from confiture.estimate.comparability import fits_in_buffers
 from confiture.estimate.export import PROBED_S, export
-from confiture.estimate.prior import Prior, load_shipped
 from confiture.estimate.rehearse_sizes import Production
 from confiture.estimate.statement_estimate import Prediction, RehearsedStatement, predict
 from confiture.estimate.statistics import Statistics
@@ -91,13 +90,12 @@ class Measured:
     small: tuple[tuple[Statistics, tuple[Timed, ...]], ...]
     large: tuple[Statistics, Timed]
 
-    def judge(self, *, adjusted: bool, probed: bool = True, shifted: bool = True) -> Judged:
+    def judge(self, *, adjusted: bool, probed: bool = True) -> Judged:
         """Predict it by the small ones, and set that beside the truth.
 
         Args:
             adjusted: Whether waiting for a CPU is taken out.
             probed: Whether the speed counts that was found beside each size.
-            shifted: Whether what timings taught is added to the curve, or the curve alone predicts.
         """
 
         def of(timed: Timed) -> StatementReport:
@@ -109,26 +107,11 @@ class Measured:
             RehearsedStatement(evolve(here, probe=speed or here.probe), tuple(map(of, runs)))
             for here, runs in self.small
         ]
-        prediction = predict(
-            rehearsals, production, load_shipped() if shifted else _without_shifts(load_shipped())
-        )
+        prediction = predict(rehearsals, production)
         scales_with = (prediction.estimate.scales_with or "").removeprefix("the rows of ")
         here = self.small[-1][0]
         crosses = fits_in_buffers(scales_with, here) and not fits_in_buffers(scales_with, production)
         return Judged(self.change, prediction, of(true).duration_ms, crosses)
-
-
-def _without_shifts(prior: Prior) -> Prior:
-    """Return a prior that knows how far off curves are, and not to which side."""
-    groups = {
-        regime: evolve(
-            group,
-            kinds={name: evolve(kind, offset=0.0) for name, kind in group.kinds.items()},
-            other=evolve(group.other, offset=0.0),
-        )
-        for regime, group in prior.groups.items()
-    }
-    return evolve(prior, groups=groups)
 
 
 @frozen
