@@ -157,7 +157,11 @@ class LockWaitMonitor:
         return _POLL_S if self.measures_waits else _POLL_S * min(4, 1 + waits // 4)
 
     def _read_blockers(self) -> None:
-        ((pids, waiting_ms),) = fetch_rows(self.observer_conn, _BLOCKERS_SQL.format(pid=self.pid))
+        # A wait has gaps of microseconds, at the deadlock check: one that was seen is asked about to its end.
+        if self._waiting_ms or self._may_wait():
+            ((pids, waiting_ms),) = fetch_rows(self.observer_conn, _BLOCKERS_SQL.format(pid=self.pid))
+        else:
+            pids, waiting_ms = (), None
         # waitstart belongs to one lock. If the time is shorter than at the last poll, a new wait has begun:
         # add the finished one.
         if waiting_ms is None or waiting_ms < self._waiting_ms:
@@ -166,7 +170,18 @@ class LockWaitMonitor:
         self.blocked_by = describe_sessions(self.observer_conn, pids) if pids else None
         self._last_blocker = self.blocked_by or self._last_blocker
 
+    def _may_wait(self) -> bool:
+        """Ask cheaply: to read the blockers holds up all locking, the longer the more locks there are."""
+        return bool(fetch_rows(self.observer_conn, _MAY_WAIT_SQL.format(pid=self.pid))[0][0])
 
+
+# IPC: a parallel worker may wait for the lock, and its leader for the worker. A role that may not see
+# another's wait event gets this text for its query; a process that is not listed may wait too.
+_MAY_WAIT_SQL = """
+    SELECT coalesce(bool_or(coalesce(wait_event_type IN ('Lock', 'IPC'), false)
+        OR query = '<insufficient privilege>'), true)
+    FROM pg_stat_get_activity({pid})
+"""
 _BLOCKERS_SQL = """
     SELECT pg_blocking_pids({pid}), (
         SELECT (1000 * extract(epoch FROM clock_timestamp() - waitstart))::float8
