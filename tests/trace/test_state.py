@@ -7,7 +7,7 @@ import pytest
 
 from confiture.postgres.session import send
 from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
-from confiture.rehearsal.trace.snapshot import SessionState, Snapshot, render_closing_sql
+from confiture.rehearsal.trace.snapshot import Fact, ScanCounts, SessionState, Snapshot, render_closing_sql
 
 _KEEPER = "locktype = 'advisory' AND objid = 12345 AND pid = pg_backend_pid()"
 
@@ -122,3 +122,31 @@ def test_the_last_snapshot_tells_if_the_migration_lock_is_held(database: psycopg
         database.execute("SELECT pg_advisory_unlock(12345)")
 
     assert (facts, held, still, taken) == (None, False, None, True)
+
+
+def test_a_fact_holds_the_file_and_the_scans_of_its_relation(database: psycopg.Connection) -> None:
+    """In its short text, and in the long one after a scan or a rewrite, and of a view, which has no file."""
+    # PostgreSQL truncates a table in its old file if the same transaction has created it.
+    database.execute("CREATE TABLE tea (id int)")
+
+    with database.transaction():
+        database.execute("CREATE TABLE jam (id int); CREATE VIEW v AS SELECT 1; LOCK TABLE jam, v")
+        database.execute("TRUNCATE tea; INSERT INTO tea VALUES (1); TABLE tea")
+        state = SessionState()
+        state.begin(database)
+        found = {(fact.oid, fact.filenode, fact.scans) for fact in map(Fact.parse, state.snapshot.facts)}
+        oids = {
+            name: (oid, file)
+            for name, oid, file in database.execute(
+                "SELECT relname, oid::bigint, coalesce(pg_relation_filenode(oid), 0)::bigint FROM pg_class"
+                " WHERE relname IN ('jam', 'tea', 'v')"
+            )
+        }
+
+    assert oids["jam"][0] == oids["jam"][1]
+    assert oids["tea"][0] != oids["tea"][1]
+    assert {
+        (*oids["jam"], ScanCounts()),
+        (*oids["tea"], ScanCounts(1, 1)),
+        (*oids["v"], ScanCounts()),
+    } <= found

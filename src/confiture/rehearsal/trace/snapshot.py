@@ -19,15 +19,15 @@ from confiture.rehearsal.trace.catalog import FIRST_OID, VERSIONS_SQL, Catalog, 
 # For every relation that is locked in any mode: a scan holds at least AccessShare until the transaction
 # ends. No join with pg_class: it would lose dropped relations, whose scans are still counted and whose
 # filenode is NULL, and takes three times as long with thousands of locks.
-_FACT = " || ',' || ".join(
-    (
-        "relation::bigint",
-        "mode",
-        "coalesce(pg_relation_filenode(relation)::bigint, 0)",
-        "pg_stat_get_xact_numscans(relation)",
-        "pg_stat_get_xact_tuples_returned(relation)",
-    )
-)
+# Most relations still have their first file, whose number is their oid, and were not scanned: to leave that
+# out takes a quarter less time.
+_FACT = """
+    CASE WHEN pg_stat_get_xact_numscans(relation) = 0 AND pg_relation_filenode(relation) = relation
+        THEN relation::bigint || ',' || mode
+    ELSE relation::bigint || ',' || mode || ',' || coalesce(pg_relation_filenode(relation)::bigint, 0)
+        || ',' || pg_stat_get_xact_numscans(relation) || ',' || pg_stat_get_xact_tuples_returned(relation)
+    END
+"""
 # One text, not rows: a long plan holds thousands of locks, and a statement changes few of them. The rest are
 # compared as strings, and never become objects.
 _OF_RELATIONS = f"locktype = 'relation' AND granted AND pid = pg_backend_pid() AND relation >= {FIRST_OID}"
@@ -77,8 +77,9 @@ class Fact:
     @classmethod
     def parse(cls, text: str) -> Fact:
         """Build a fact from its text in a snapshot."""
-        oid, mode, filenode, times, tuples = text.split(",")
-        return cls(int(oid), mode, int(filenode), ScanCounts(int(times), int(tuples)))
+        oid, mode, *rest = text.split(",")
+        filenode, times, tuples = map(int, rest) if rest else (int(oid), 0, 0)
+        return cls(int(oid), mode, filenode, ScanCounts(times, tuples))
 
 
 @frozen

@@ -9,6 +9,7 @@ with a description. ``confiture.sql.procedural`` finds the statements in functio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from confiture.sql.lock_modes.alter_table import KINDS, expect_alter_table, expect_references
@@ -33,6 +34,8 @@ _DEPENDENTS = "what depends on it"
 _OF_A_TABLE = ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY")
 
 
+# Asked of one statement for several reasons, one after the other.
+@lru_cache(maxsize=64)
 def find_expected_locks(sql: str) -> tuple[ExpectedLock, ...]:
     """Return the locks that a text takes on existing relations, one per relation.
 
