@@ -32,6 +32,11 @@ def sound(project: Project) -> Project:
         ),
         ("[plugin]\nx = 1\n", "plugin.x must be a table, not a number"),
         ("url = = 1\n", "confiture.toml:1:7: this is not TOML"),
+        (
+            "stats = 'x'\n",
+            "confiture.toml:1: stats has no effect here\nhint: write it below [env.production] in confiture.toml",
+        ),
+        ("[env.prodution]\nstats = 'x'\n", "confiture.toml:2: stats has no effect here"),
     ],
 )
 def test_an_unknown_or_wrong_configuration_key_is_two_and_names_the_line(sound, database, text, message):

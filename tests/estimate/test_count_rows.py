@@ -64,6 +64,41 @@ def test_a_table_that_the_role_may_not_read_keeps_its_estimate(shop, plan, datab
     assert counted.rows == {"public.customers": 100}
 
 
+@pytest.mark.parametrize("budget_s", [10.0, -1.0])
+def test_a_table_whose_rows_a_policy_hides_keeps_its_estimate(shop, plan, database_url, budget_s):
+    shop.execute("DO $$ BEGIN CREATE ROLE blind LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    shop.execute(
+        "ALTER TABLE customers ENABLE ROW LEVEL SECURITY; GRANT SELECT ON orders, customers TO blind"
+    )
+    works = prepare_plan(plan, "DELETE FROM orders; DELETE FROM customers")
+
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("SET ROLE blind")
+        counted = count_rows(conn, works, budget_s)
+
+    assert list(counted.rows) == ["public.orders"]
+
+
+@pytest.mark.parametrize("budget_s", [10.0, -1.0])
+def test_a_materialized_view_that_was_never_filled_is_not_counted(shop, plan, budget_s):
+    shop.execute("CREATE MATERIALIZED VIEW empty AS SELECT 1 AS one WITH NO DATA")
+    works = prepare_plan(plan, "REFRESH MATERIALIZED VIEW empty; REFRESH MATERIALIZED VIEW busy")
+
+    assert count_rows(shop, works, budget_s).rows == {"public.busy": 1}
+
+
+@pytest.mark.parametrize("budget_s", [10.0, -1.0])
+def test_a_table_that_another_session_has_locked_is_not_waited_for(shop, second, plan, budget_s):
+    works = prepare_plan(plan, "DELETE FROM orders; DELETE FROM customers")
+
+    with second.transaction():
+        second.execute("LOCK TABLE orders")
+        # The sample of a table that could not be counted waits no longer either.
+        counted = count_rows(shop, works, budget_s)
+
+    assert counted.rows == {"public.customers": 100}
+
+
 def test_a_count_replaces_the_estimate(statistics):
     counted = CountedRows({"public.orders": 4321.0, "public.elsewhere": 1.0})
 

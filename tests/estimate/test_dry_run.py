@@ -292,6 +292,44 @@ def test_production_is_read_directly_from_its_url(project, orders):
     assert migration["estimate"]["known"], migration["estimate"]
 
 
+@pytest.mark.parametrize("place", ["flag", "file"])
+@pytest.mark.parametrize(
+    ("source", "code", "words"),
+    [
+        ("postgresql://u:s3cret@127.0.0.1:1/shop", 3, "cannot read production's statistics: cannot connect"),
+        ("host=127.0.0.1 port=1 password=s3cret", 3, "`stats` of [env.production]"),
+        ("postgresql://u:a@s3cret@127.0.0.1/shop", 3, "write %40 for @"),
+        ("postgre://u:s3cret@127.0.0.1/shop", 3, "did you mean 'postgresql://'?"),
+        ("mysql://u:s3cret@127.0.0.1/shop", 3, "unknown scheme"),
+        ("embedded:", 3, "names no server here"),
+        ("//u:s3cret@127.0.0.1/shop", 2, "cannot be read"),
+        ("u:s3cret@127.0.0.1", 2, "cannot be read"),
+    ],
+)
+def test_a_production_that_cannot_be_read_is_named_without_its_password(project, source, code, words, place):
+    project.write("1_it.sql", REWRITE)
+    if place == "file":
+        project.configure(f'[env.production]\nstats = "{source}"\n')
+
+    done = project("dry-run", "--production", *([source] if place == "flag" else []))
+
+    assert done.code == code, done.err
+    assert words in " ".join(done.err.split())
+    assert "s3cret" not in done.out + done.err
+
+
+@pytest.mark.slow
+def test_a_production_that_is_locked_is_not_waited_for(project, orders, second):
+    project.write("1_it.sql", "SELECT 1;")
+
+    with second.transaction():
+        second.execute("LOCK TABLE orders")
+        done = project("dry-run", "--production", database_url_of(orders))
+
+    assert done.code == 6
+    assert "cannot read production's statistics: the size of a table" in " ".join(done.err.split())
+
+
 def database_url_of(conn: psycopg.Connection[Any]) -> str:
     """Return the URL of a connection's database."""
     info = conn.info

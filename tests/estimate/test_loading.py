@@ -56,6 +56,12 @@ def _relation(**changes):
             "number",
         ),
         (lambda document: document["settings"].update(work_mem=None), "settings.work_mem", "must be"),
+        (lambda document: document["settings"].update(work_mem="64MB"), "settings.work_mem", "a number"),
+        (
+            lambda document: document["settings"].update(seq_page_cost=float("inf")),
+            "settings.seq_page_cost",
+            "cannot be inf",
+        ),
     ],
 )
 def test_what_was_edited_by_hand_is_named_with_its_place(tmp_path, document, change, key, words):

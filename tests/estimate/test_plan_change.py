@@ -1,6 +1,7 @@
 """A statement whose plan is another in production is unknown: its time here says nothing."""
 
 import pytest
+from psycopg.pq import TransactionStatus
 
 from confiture.api.operations import run
 from confiture.estimate.rehearse_sizes import Production
@@ -64,6 +65,82 @@ def test_what_cannot_be_explained_is_not_compared(workshop, sql):
         alive = workshop.execute("SELECT 1").fetchone()
 
     assert (pair, alive) == (None, (1,))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["1)::text, true); COMMIT; CREATE TABLE jam (); BEGIN; SELECT set_config('x.y', (1", "64MB", None],
+)
+def test_a_setting_that_is_no_number_reaches_no_statement(workshop, value):
+    settings = {"seq_page_cost": value, "work_mem": value, "max_parallel_workers_per_gather": value}
+    planner = ProductionPlanner({"public.lines": 20_000_000.0, "public.parts": 20_000.0}, settings)
+
+    with workshop.transaction():
+        pair = planner.compare(workshop, JOIN)
+
+    assert pair is not None
+    assert workshop.execute("SELECT to_regclass('jam')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "REFRESH MATERIALIZED VIEW cheap",
+        "CREATE TABLE IF NOT EXISTS parts AS SELECT * FROM lines",
+        "INSERT INTO sink SELECT id FROM lines",
+    ],
+)
+def test_a_statement_that_has_no_plan_is_not_compared_and_goes_on(workshop, settings, sql):
+    workshop.execute("CREATE MATERIALIZED VIEW cheap AS SELECT * FROM parts WHERE price < 10")
+    workshop.execute("CREATE TABLE sink (n int)")
+    workshop.execute("CREATE RULE nothing AS ON INSERT TO sink DO INSTEAD NOTHING")
+    Project(settings.root, settings.url).write("1_one.sql", sql)
+
+    report = run(settings, dry_run=True, production=Production(grow(export_quickly(settings), 1000)))
+
+    assert report.outcome == "ok", report.migrations[0].error
+    assert report.migrations[0].statements[0].production_plan is None
+
+
+def test_a_rule_makes_two_plans_of_a_statement(workshop):
+    workshop.execute("CREATE RULE too AS ON UPDATE TO lines DO ALSO DELETE FROM parts WHERE id = OLD.part")
+    planner = ProductionPlanner({"public.lines": 20_000_000.0, "public.parts": 20_000.0})
+
+    pair = planner.compare(workshop, JOIN)
+
+    assert isinstance(pair, PlanPair)
+    assert len(pair.here) == len(pair.there) == 2
+
+
+def test_outside_of_a_transaction_it_leaves_nothing_either(workshop):
+    planner = ProductionPlanner({"public.lines": 20_000_000.0, "public.parts": 20_000.0})
+
+    pair = planner.compare(workshop, JOIN)
+
+    assert pair is not None
+    assert workshop.info.transaction_status == TransactionStatus.IDLE
+    assert workshop.execute("SELECT reltuples FROM pg_class WHERE relname = 'lines'").fetchone() == (20_000,)
+
+
+def test_several_statements_in_one_text_are_run_once_and_not_explained(workshop, settings):
+    Project(settings.root, settings.url).write(
+        "1_one.py",
+        """
+        from confiture.models.migration import Migration
+
+
+        class Two(Migration):
+            def up(self):
+                self.execute("UPDATE lines SET price = 1; UPDATE parts SET price = price + 1; SELECT 1, 2")
+                self.execute(
+                    "DO $$ BEGIN IF (SELECT min(price) FROM parts) <> 2 THEN RAISE 'twice'; END IF; END $$"
+                )
+        """,
+    )
+
+    report = run(settings, dry_run=True, production=Production(grow(export_quickly(settings), 1000)))
+
+    assert report.outcome == "ok", report.migrations[0].error
 
 
 def test_a_changed_plan_makes_the_estimate_unknown_and_shows_both(workshop, settings):

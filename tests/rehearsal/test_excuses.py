@@ -69,6 +69,45 @@ def test_events_of_an_earlier_migration_are_no_longer_pending(project, sql, text
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TABLE c (n int REFERENCES a DEFERRABLE INITIALLY DEFERRED);"
+        " INSERT INTO c VALUES (2); INSERT INTO a VALUES (2);",
+        "CREATE TABLE c (n int UNIQUE DEFERRABLE INITIALLY DEFERRED);"
+        " INSERT INTO c VALUES (1), (1); DELETE FROM c;",
+        "ALTER TABLE plain ALTER CONSTRAINT plain_n_fkey DEFERRABLE INITIALLY DEFERRED;"
+        " INSERT INTO plain VALUES (2); INSERT INTO a VALUES (2);",
+        "CREATE FUNCTION few() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF (SELECT count(*) FROM plain) < 2 THEN RAISE 'few'; END IF; RETURN NULL; END $$;"
+        " CREATE CONSTRAINT TRIGGER few AFTER INSERT ON plain DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION few(); INSERT INTO plain VALUES (NULL); INSERT INTO plain VALUES (NULL);",
+    ],
+    ids=["foreign-key", "unique", "altered", "trigger"],
+)
+@pytest.mark.parametrize("before", ["SELECT 1;", NO_TRANSACTION + "INSERT INTO a VALUES (1);"])
+def test_a_constraint_that_a_later_migration_defers_waits_for_its_end(project, sql, text, before):
+    sql(*KEYS, "CREATE TABLE plain (n int REFERENCES a)")
+    project.write("1_before.sql", before)
+    project.write("2_late.sql", text)
+
+    assert outcomes(project.rehearse()) == ["rehearsed", "rehearsed"]
+    assert outcomes(project.run()) == ["applied", "applied"]
+
+
+def test_a_role_without_rights_on_a_schema_of_deferred_constraints_rehearses_as_it_runs(project, sql):
+    sql(
+        *KEYS,
+        "CREATE SCHEMA secret",
+        "CREATE TABLE secret.c (n int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE SCHEMA open; GRANT ALL ON SCHEMA open TO pg_monitor",
+    )
+    project.write("1_it.sql", "SET ROLE pg_monitor; CREATE TABLE open.jam ();")
+
+    assert outcomes(project.rehearse()) == ["rehearsed"]
+    assert outcomes(project.run()) == ["applied"]
+
+
+@pytest.mark.parametrize(
     "add",
     [
         "ALTER TYPE fruit ADD VALUE 'plum';",

@@ -10,12 +10,13 @@ _SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "
 _KEYWORD = re.compile(rf"\b({'|'.join(_SECRETS)})(\s*=\s*)('(?:\\.|[^'\\])*'?|(?:\\.|[^\s\\])*)", re.I | re.S)
 _NOT_A_PORT = re.compile(r"^([^:/?\[]*):(?!\d*(?:[,/?]|$))[^/?]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PAIR = re.compile(r"\s*\w+\s*=")
 _MASK = "***"
 
 
 def is_url(text: str) -> bool:
-    """Return True if a text is the URL of a database, and no file."""
-    return text.startswith(("postgresql://", "postgres://"))
+    """Return True if a text names a database, rightly or not, and no file: a URL, or key=value pairs."""
+    return "://" in text or _PAIR.match(text) is not None or text.strip() == "embedded:"
 
 
 def mask_password(url: str) -> str:

@@ -29,18 +29,32 @@ from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
 from confiture.models.report import HookReport, MigrationReport, PluginUse
-from confiture.postgres.session import Session, end_copy, has_open_copy, quote_literal, send
+from confiture.postgres.session import (
+    Session,
+    end_copy,
+    fetch_rows,
+    has_open_copy,
+    quote_literal,
+    send,
+)
 
-# SET CONSTRAINTS ALL IMMEDIATE checks the deferred constraints, but they stay immediate until the
-# transaction ends. This defers those that are INITIALLY DEFERRED again. SET CONSTRAINTS takes a name, and
-# another constraint of that name and schema may not be deferrable, which is an error: hence one by one.
-RESTORE_DEFERRED_SQL = """
+# In a transaction that goes on, ALL IMMEDIATE would also hold for every constraint that a later migration
+# creates INITIALLY DEFERRED. So those that there are, are checked by name.
+_DEFERRABLE_SQL = """
+    SELECT DISTINCT format('%I.%I', n.nspname, c.conname), has_schema_privilege(n.oid, 'USAGE')
+    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+    WHERE c.condeferrable
+"""
+# They stay immediate until the transaction ends. This defers those that are INITIALLY DEFERRED again. SET
+# CONSTRAINTS takes a name, and another constraint of that name and schema may not be deferrable, which is an
+# error: hence one by one.
+_RESTORE_DEFERRED_SQL = """
     DO $confiture$
     DECLARE each text;
     BEGIN
         FOR each IN SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
-            WHERE c.condeferred
+            WHERE c.condeferred AND has_schema_privilege(n.oid, 'USAGE')
         LOOP
             BEGIN
                 EXECUTE 'SET CONSTRAINTS ' || each || ' DEFERRED';
@@ -182,7 +196,20 @@ class TransactionalAttempt:
         Without the check, ALTER TABLE would fail on trigger events that a run has no longer pending.
         """
         self.statements.run(statement)
-        send(self.run_context.session.conn, f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL}")
+        self._check_constraints()
+
+    def _check_constraints(self) -> None:
+        if check := self._render_check_sql():
+            send(self.run_context.session.conn, check)
+
+    def _render_check_sql(self) -> str:
+        """Return SQL that checks deferred constraints and leaves each as it was created."""
+        found = fetch_rows(self.run_context.session.conn, _DEFERRABLE_SQL)
+        if not found:
+            return ""
+        # In a schema that this role may not use, none can be named.
+        which = ", ".join(name for name, _ in found) if all(usable for _, usable in found) else "ALL"
+        return f"SET CONSTRAINTS {which} IMMEDIATE; {_RESTORE_DEFERRED_SQL}"
 
     def watch(self) -> None:
         """Let the observer see every statement and hook."""
@@ -342,7 +369,7 @@ class TransactionalAttempt:
         self.stage = "validation"
         if not self.has_steps_after_check():
             return  # `_close` checks the constraints in the last message: one round trip less
-        send(self.run_context.session.conn, f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL}")
+        self._check_constraints()
         self.verify()
         self.check_transaction()
 
@@ -368,7 +395,7 @@ class TransactionalAttempt:
         """
         self.stage = "validation"
         session = self.run_context.session
-        check = f"SET CONSTRAINTS ALL IMMEDIATE; {RESTORE_DEFERRED_SQL if self._shares_transaction else ''}"
+        check = self._render_check_sql() if self._shares_transaction else "SET CONSTRAINTS ALL IMMEDIATE;"
         keeper = self.run_context.migration_lock.render_condition()
         first = f"{check} RELEASE {self._sentinel}; {self.observer.closing_sql(keeper)};"
         last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()

@@ -11,9 +11,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import psycopg
 from attrs import evolve, frozen
 from psycopg import Connection
-from psycopg.errors import InsufficientPrivilege, QueryCanceled
+from psycopg.errors import QueryCanceled
 
 from confiture.estimate.statistics import RelationStatistics, Statistics
 from confiture.migrations.prepare import PreparedMigration
@@ -25,6 +26,12 @@ COUNT_BUDGET_S = 10.0
 _SAMPLED_PAGES = 5_000
 # A table that is not reached any more still gets this long, so that small ones are counted in full.
 _SHORTEST_S = 0.05
+_SAMPLE_S = 10.0
+# Without row_security, a policy that hides rows from this role is an error, and not a smaller count.
+_BEGIN_SQL = (
+    "BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL lock_timeout = '1s';"
+    " SET LOCAL row_security = off;"
+)
 _PAGES_SQL = "SELECT pg_relation_size({name}::regclass) / current_setting('block_size')::int"
 
 
@@ -66,15 +73,37 @@ def count_rows(
     sampled: list[str] = []
     for name in names:
         try:
-            rows[name] = _count(conn, name, max(deadline - time.monotonic(), _SHORTEST_S))
-        except QueryCanceled:
-            send(conn, "ROLLBACK")
-            rows[name] = _sample(conn, name)
-            sampled.append(name)
-        except InsufficientPrivilege:
-            # A role may change a table that it may not read: PostgreSQL's estimate has to do.
+            rows[name], is_sampled = _count_or_sample(
+                conn, name, max(deadline - time.monotonic(), _SHORTEST_S)
+            )
+            sampled += [name] if is_sampled else []
+        except psycopg.Error:
+            # The role may change a table but not read it or all of its rows, another session has locked it,
+            # or a materialized view was never filled: PostgreSQL's estimate has to do.
+            if conn.closed:
+                raise
             send(conn, "ROLLBACK")
     return CountedRows(rows, tuple(sampled))
+
+
+def _count_or_sample(conn: Connection[Any], name: str, seconds: float) -> tuple[float, bool]:
+    """Return the rows of a table, and True if they come from a sample."""
+    # ONLY, because partitions are counted one by one.
+    counting = f"SELECT count(*) FROM ONLY {name}"
+    try:
+        return _fetch_number(conn, counting, seconds), False
+    except QueryCanceled:
+        send(conn, "ROLLBACK")
+    pages = _fetch_number(conn, _PAGES_SQL.format(name=quote_literal(name)), _SAMPLE_S)
+    percent = min(100.0, 100.0 * _SAMPLED_PAGES / max(pages, 1))
+    count = _fetch_number(conn, f"{counting} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)", _SAMPLE_S)
+    return count * 100.0 / percent, True
+
+
+def _fetch_number(conn: Connection[Any], query: str, seconds: float) -> float:
+    begin = _BEGIN_SQL.format(milliseconds=round(1000 * seconds))
+    ((number,),) = fetch_rows(conn, f"{begin} {query}; COMMIT")
+    return float(number)
 
 
 def _list_tables(conn: Connection[Any], works: Iterable[PreparedMigration]) -> Sequence[str]:
@@ -85,21 +114,3 @@ def _list_tables(conn: Connection[Any], works: Iterable[PreparedMigration]) -> S
         return ()
     family = read_family(conn, ";\n".join(naming))
     return sorted({relation.name for relation in family if relation.kind in ("r", "m")})
-
-
-def _count(conn: Connection[Any], name: str, seconds: float) -> float:
-    limit_ms = round(1000 * seconds)
-    # ONLY, because partitions are counted one by one.
-    limit = f"SET LOCAL statement_timeout = {limit_ms}"
-    ((count,),) = fetch_rows(conn, f"BEGIN READ ONLY; {limit}; SELECT count(*) FROM ONLY {name}; COMMIT")
-    return float(count)
-
-
-def _sample(conn: Connection[Any], name: str) -> float:
-    ((pages,),) = fetch_rows(conn, _PAGES_SQL.format(name=quote_literal(name)))
-    percent = min(100.0, 100.0 * _SAMPLED_PAGES / max(pages, 1))
-    ((count,),) = fetch_rows(
-        conn, f"SELECT count(*) FROM ONLY {name} TABLESAMPLE SYSTEM ({percent}) REPEATABLE (0)"
-    )
-    rows: float = count * 100.0 / percent
-    return rows

@@ -197,7 +197,7 @@ def _open_snapshot(conn: Connection[Any]) -> Iterator[None]:
     except psycopg.errors.LockNotAvailable as error:
         raise LockFault(
             "the size of a table cannot be read: another session holds an ACCESS EXCLUSIVE lock on it",
-            hint="wait until that session ends its transaction, then export again",
+            hint="wait until that session ends its transaction, then try again",
         ) from error
     finally:
         if not conn.closed:

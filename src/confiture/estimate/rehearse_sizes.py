@@ -19,7 +19,7 @@ from confiture.estimate.prediction_store import PredictionStore
 from confiture.estimate.prior import Prior, load_shipped
 from confiture.estimate.statistics import Statistics, describe_age
 from confiture.estimate.statistics_file import load_statistics
-from confiture.exceptions import UsageFault, UserFault
+from confiture.exceptions import ConnectionFault, LockFault, UsageFault, UserFault
 from confiture.models.report import MigrationReport, Report
 from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
@@ -81,14 +81,26 @@ class Production:
         source = given or _read_configured_source(settings)
         if not is_url(source):
             return cls.read(Path(source) if given else settings.root / source, budget_s)
-        statistics = export(evolve(settings, url=source, direct_url=None))
-        return cls(statistics, mask_password(source), budget_s)
+        return cls(_read_directly(settings, source), mask_password(source), budget_s)
 
     def build_planner(self) -> ProductionPlanner:
         """Return what plans a rehearsal's statements as production would."""
         there = self.statistics
         rows = {name: relation.rows for name, relation in there.relations.items() if relation.rows}
         return ProductionPlanner(rows, there.settings)
+
+
+def _read_directly(settings: Settings, url: str) -> Statistics:
+    """Return the statistics of the database at ``url``; a fault says that it is production's."""
+    try:
+        return export(evolve(settings, url=url, direct_url=None))
+    except (ConnectionFault, LockFault) as fault:
+        hint = fault.hint
+        if hint and "--url" in hint:
+            hint = (
+                "check that its server is running, and the URL: --production, or `stats` of [env.production]"
+            )
+        raise type(fault)(f"cannot read production's statistics: {fault.message}", hint=hint) from fault
 
 
 def _read_configured_source(settings: Settings) -> str:

@@ -222,7 +222,8 @@ def _find_plan_change(statement: StatementReport) -> UnknownEstimate | None:
 
 def _list_nodes(plan: Any) -> list[str]:
     """Return the nodes of a plan in the format of ``EXPLAIN (FORMAT JSON)``: ``Seq Scan on orders``."""
-    nodes, waiting = [], [plan[0]["Plan"]]
+    # A rule makes several plans of one statement.
+    nodes, waiting = [], [query["Plan"] for query in plan if isinstance(query, dict) and "Plan" in query]
     while waiting:
         node = waiting.pop()
         relation = node.get("Relation Name")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from attrs import fields, frozen
 
+from confiture.config.urls import mask_password
 from confiture.estimate.statistics import (
     STATS_VERSION,
     Column,
@@ -38,6 +39,15 @@ _TYPE_WORDS = {
     list: "a list",
     dict: "an object",
 }
+# Of PostgreSQL's settings those that the estimates calculate with; memory is in bytes.
+_NUMERIC_SETTINGS = (
+    "effective_cache_size",
+    "max_parallel_workers_per_gather",
+    "random_page_cost",
+    "seq_page_cost",
+    "shared_buffers",
+    "work_mem",
+)
 _CHOICES = {"kind": ("table", "partitioned", "matview")}
 
 
@@ -50,7 +60,8 @@ class StatisticsFault(UsageFault):
     """
 
     def __init__(self, file: str, key: str, problem: str, *, hint: str = _EXPORT_HINT) -> None:
-        super().__init__(f"{file}: {key + ': ' if key else ''}{problem}", hint=hint)
+        # It may be meant as a URL, if it is no file.
+        super().__init__(f"{mask_password(file)}: {key + ': ' if key else ''}{problem}", hint=hint)
         self.file = file
         self.key = key
 
@@ -233,6 +244,8 @@ def _check_settings(value: Any, at: _FileLocation) -> Mapping[str, Any]:
     for name, setting in settings.items():
         if not isinstance(setting, bool | int | float | str):
             raise at.enter_key(name).build_fault(f"must be a number, text, true or false, but is {setting!r}")
+        if name in _NUMERIC_SETTINGS:
+            _check_number(setting, float, "", at.enter_key(name))
     return settings
 
 

@@ -18,7 +18,6 @@ from psycopg import Connection
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.sql.quote import quote_name
 
-_POINT = "confiture_plans"
 # From 18 on whoever may ANALYZE a table may set its statistics; before, only a superuser, in the catalog.
 _FIRST_WITH_RESTORE = 180000
 _PLANNER_SETTINGS = (
@@ -42,15 +41,24 @@ class PlanPair:
     @property
     def differs(self) -> bool:
         """True if the plans have other nodes; the order of a join's sides does not count."""
-        return Counter(_list_nodes(self.here[0]["Plan"])) != Counter(_list_nodes(self.there[0]["Plan"]))
+        here, there = (Counter(map(_describe_node, _walk_nodes(plan))) for plan in (self.here, self.there))
+        return here != there
 
 
-def _list_nodes(node: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    yield tuple(
+def _describe_node(node: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(
         node.get(key) for key in ("Node Type", "Strategy", "Join Type", "Relation Name", "Index Name")
     )
-    for child in node.get("Plans", ()):
-        yield from _list_nodes(child)
+
+
+def _walk_nodes(plan: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the nodes of an explained statement."""
+    # A rule makes several plans of one statement, or none. REFRESH has a text where others have a plan.
+    waiting = [query["Plan"] for query in plan if isinstance(query, dict) and "Plan" in query]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting += node.get("Plans", ())
 
 
 @frozen
@@ -68,17 +76,15 @@ class ProductionPlanner:
     def compare(self, conn: Connection[Any], sql: str) -> PlanPair | None:
         """Return both plans of a statement; ``None`` if it cannot be explained here.
 
-        Runs in the caller's transaction and leaves nothing behind in it.
+        Runs in the caller's transaction, if there is one, and leaves nothing behind in it.
         """
-        send(conn, f"SAVEPOINT {_POINT}")
         try:
-            return self._plan_twice(conn, sql)
+            # A savepoint, or a transaction for a statement that commits by itself in a copy.
+            with conn.transaction(force_rollback=True):
+                return self._plan_twice(conn, sql)
         except psycopg.Error:
             # The role may not set statistics, or the text is a Python migration's, with placeholders.
             return None
-        finally:
-            if not conn.closed:
-                send(conn, f"ROLLBACK TO {_POINT}; RELEASE {_POINT}")
 
     def _plan_twice(self, conn: Connection[Any], sql: str) -> PlanPair | None:
         here = _explain(conn, sql)
@@ -99,7 +105,12 @@ class ProductionPlanner:
         return ";".join((*changes, f"SELECT {', '.join(self._render_settings(times))}"))
 
     def _render_settings(self, times: float) -> Iterator[str]:
-        known = {name: self.settings[name] for name in _PLANNER_SETTINGS if name in self.settings}
+        # A file may say anything, and these become SQL: only numbers.
+        known = {
+            name: value
+            for name in _PLANNER_SETTINGS
+            if isinstance(value := self.settings.get(name), int | float)
+        }
         for name in ("work_mem", "max_parallel_workers_per_gather"):
             if name in known:
                 value = f"{known[name] // _BYTES_PER_KB}kB" if name == "work_mem" else str(known[name])
@@ -126,7 +137,12 @@ def _render_set(name: str, value: str) -> str:
 
 def _read_growths(conn: Connection[Any], rows: Mapping[str, float], plan: Any) -> dict[str, float]:
     """Return how many times as many rows each relation of a plan has in production."""
-    names = [name for name in dict.fromkeys(_list_relations(plan[0]["Plan"])) if rows.get(name)]
+    named = (
+        quote_name(node.get("Schema"), node["Relation Name"])
+        for node in _walk_nodes(plan)
+        if "Relation Name" in node
+    )
+    names = [name for name in dict.fromkeys(named) if rows.get(name)]
     if not names:
         return {}
     counts = (_PLANNED_ROWS_SQL.format(name=quote_literal(name)) for name in names)
@@ -140,13 +156,6 @@ _PLANNED_ROWS_SQL = """
         * greatest(pg_relation_size(oid) / current_setting('block_size')::int, 1)
     FROM pg_class WHERE oid = {name}::regclass)
 """
-
-
-def _list_relations(node: Mapping[str, Any]) -> Iterator[str]:
-    if "Relation Name" in node:
-        yield quote_name(node.get("Schema"), node["Relation Name"])
-    for child in node.get("Plans", ()):
-        yield from _list_relations(child)
 
 
 def _render_rows_sql(conn: Connection[Any], name: str, growth: float) -> str:

@@ -160,7 +160,9 @@ class Tracer:
     def _compare_plans(self, sql: str) -> PlanPair | None:
         """Return the plans here and in production of a statement that reads rows, if they differ."""
         kind = classify_statement(sql)
-        if self.production_planner is None or not (kind.changes_rows or kind.fills_relation):
+        # Not of several statements in one text: EXPLAIN would explain the first, and run the others.
+        explained = (kind.is_query and kind.changes_rows) or kind.fills_relation
+        if self.production_planner is None or not explained:
             return None
         pair = self.production_planner.compare(self.conn, sql)
         return pair if pair and pair.differs else None
