@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import Factory, frozen
 
-from confiture.config.config_file import ConfigFile, name_table
+from confiture.config.config_file import ConfigFile, Table, name_table
 from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
 from confiture.config.table_reader import (
     COUNT,
@@ -116,7 +116,6 @@ def check_file(file: ConfigFile) -> None:
     """
     table = TableReader(file.table, CORE_KEYS, locate=file.locate)
     read_file_settings(table)
-    _refuse_misplaced_stats(file)
     for name, values in table.get("env", TABLE, {}).items():
         if not isinstance(values, dict):
             raise file.fault(f"env.{name} must be a table, not {describe(values)}", "env", name)
@@ -124,15 +123,13 @@ def check_file(file: ConfigFile) -> None:
             raise file.fault("an [env] cannot hold another [env]", "env", name, "env")
         path = ("env", name)
         read_file_settings(TableReader(values, CORE_KEYS, f"env.{name}", locate=file.locate, path=path))
+        if name != "production":
+            _refuse_stats(file, values, *path)
+    _refuse_stats(file, file.table)
 
 
-def _refuse_misplaced_stats(file: ConfigFile) -> None:
+def _refuse_stats(file: ConfigFile, table: Table, *path: str) -> None:
     """Refuse ``stats`` anywhere but in ``[env.production]``, the one place it is read from."""
-    envs = [("env", name) for name in file.table.get("env", {}) if name != "production"]
-    for path in ((), *envs):
-        values = file.table
-        for part in path:
-            values = values[part]
-        if isinstance(values, dict) and "stats" in values:
-            place = name_table(file.path, "env", "production")
-            raise file.fault("stats has no effect here", *path, "stats", hint=f"write it below {place}")
+    if "stats" in table:
+        place = name_table(file.path, "env", "production")
+        raise file.fault("stats has no effect here", *path, "stats", hint=f"write it below {place}")
