@@ -227,3 +227,60 @@ def test_a_brief_lock_that_lock_timeout_bounds_is_no_warning(project, orders, sq
     write(project, sql)
 
     assert [finding.severity for finding in judged(project).findings] == ["info"]
+
+
+def rules_of(report: Report) -> set[str]:
+    return {finding.rule for finding in report.findings}
+
+
+@pytest.mark.parametrize("place", ["transaction", "clone"])
+def test_what_the_same_plan_has_made_is_used_by_nobody(project, place):
+    """Its views, its indexes without a name of their own, its foreign keys and its row security."""
+    project.write(
+        "1_a.sql", f"{ORDERS}; CREATE INDEX ON orders (qty); CREATE TABLE jam (id int PRIMARY KEY);"
+    )
+    project.write("2_b.sql", "CREATE TABLE pot (jam int REFERENCES jam, of bigint REFERENCES orders);")
+    project.write("3_c.sql", "CREATE OR REPLACE VIEW noted AS SELECT id FROM orders;")
+    project.write("4_d.sql", "CREATE OR REPLACE VIEW noted AS SELECT id, note FROM orders;")
+    project.write("5_e.sql", "DROP INDEX orders_qty_idx;\nALTER TABLE orders ENABLE ROW LEVEL SECURITY;")
+    project.write("6_f.sql", "DROP TABLE pot;")
+
+    assert rules_of(judged(project, place=place)) == set()
+
+
+def test_what_was_there_before_the_plan_is_used(project, orders):
+    orders.execute("CREATE INDEX ON orders (qty); CREATE VIEW noted AS SELECT id FROM orders;")
+    orders.execute("CREATE TABLE pot (of bigint REFERENCES orders)")
+    project.write("3_c.sql", "CREATE OR REPLACE VIEW noted AS SELECT id, note FROM orders;")
+    project.write("4_d.sql", "DROP INDEX orders_qty_idx;")
+    project.write("5_e.sql", "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;")
+    # First, because a lock that is held already is not seen again.
+    project.write("1_a.sql", "DROP TABLE pot;")
+
+    assert rules_of(judged(project)) >= {
+        "replace-view",
+        "drop-index-not-concurrent",
+        "enable-rls-without-policy",
+        "drop-fk-locks-both",
+    }
+
+
+def test_an_index_that_is_not_there_is_not_dropped(project, orders):
+    write(project, "DROP INDEX IF EXISTS orders_by_moon;")
+
+    assert rules_of(judged(project)) == set()
+
+
+def test_an_index_is_found_although_an_earlier_statement_has_locked_its_table(project, orders):
+    orders.execute("CREATE INDEX orders_qty ON orders (qty)")
+    write(project, "LOCK TABLE orders;\nDROP INDEX orders_qty;")
+
+    assert "drop-index-not-concurrent" in rules_of(judged(project))
+
+
+def test_the_attributes_of_a_composite_type_are_in_no_table(project, database):
+    database.execute("CREATE TYPE size AS (height int, width int)")
+    attributes = ("height", "width")
+    write(project, "\n".join(f"ALTER TYPE size ALTER ATTRIBUTE {each} TYPE bigint;" for each in attributes))
+
+    assert rules_of(judged(project)) == set()

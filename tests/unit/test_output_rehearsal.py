@@ -203,6 +203,17 @@ def test_what_the_migration_blocks_is_not_told_twice():
     assert "    blocks reads of public.part" in lines
 
 
+def test_what_was_seen_of_no_migration_takes_one_line_for_all():
+    everywhere, once = NotSeen(None, "scans", "no rows"), NotSeen(None, "WAL", "others wrote")
+
+    lines = told(rehearsed(not_seen=(everywhere,)), rehearsed(not_seen=(once, everywhere)))
+
+    assert [line for line in lines if "not seen" in line] == [
+        "    not seen: WAL: others wrote",
+        "  not seen: scans: no rows",
+    ]
+
+
 def test_what_was_not_seen_and_what_is_left_behind_take_a_line_each():
     migration = rehearsed(
         not_seen=(NotSeen("public.t", "locks", "not allowed"), NotSeen(None, "WAL", "others wrote"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import click
+from attrs import evolve
 
 from confiture.escape import escape_control, escape_lines
 from confiture.models.report import (
@@ -13,6 +14,7 @@ from confiture.models.report import (
     Lock,
     MigrationReport,
     Mode,
+    NotSeen,
     PluginUse,
     Report,
     Residue,
@@ -95,13 +97,16 @@ def _render_migrations(report: Report, max_width: int | None, *, verbose: bool) 
     titles = align_columns([_build_title(migration) for migration in parts.shown]) if parts.shown else []
     width = max_width and max_width - _INDENT
     lines: list[str] = []
+    unseen = _list_unseen_everywhere(report)
     for title, migration in zip(titles, parts.shown, strict=True):
-        details = _render_details(migration, report.mode, width, verbose=verbose)
+        own = evolve(migration, not_seen=tuple(gap for gap in migration.not_seen if gap not in unseen))
+        details = _render_details(own, report.mode, width, verbose=verbose)
         if parts.folded and migration.outcome != "failed":
             details = details[:_MAX_DETAILS]
         lines += [title, *indent_lines(details, _INDENT)]
     if parts.folded:
         lines += wrap_line(style_quiet(f"{describe_folded(parts.folded)} (-v shows all)"), max_width, 2)
+    lines += [line for gap in unseen for line in wrap_line(_describe_unseen(gap), max_width, 2)]
     return [*lines, ""] if lines else []
 
 
@@ -136,7 +141,7 @@ def _render_details(
     lines += _render_blocking(migration, mode, max_width)
     if migration.reason and migration.outcome != "pending":
         lines.append(f"reason: {escape_control(migration.reason)}")
-    lines += _render_not_seen(migration)
+    lines += map(_describe_unseen, migration.not_seen)
     lines += _render_server_messages(migration, verbose=verbose)
     lines += [f"{style_notable('warning:')} {escape_control(warning)}" for warning in migration.warnings]
     lines += [
@@ -220,13 +225,15 @@ def _render_blocked_without_lock(migration: MigrationReport, known: set[str]) ->
     )
 
 
-def _render_not_seen(migration: MigrationReport) -> list[str]:
-    return [
-        f"{style_notable('not seen:')} {escape_control(unseen.what)}"
-        f"{f' of {escape_control(unseen.relation)}' if unseen.relation else ''}: "
-        f"{escape_control(unseen.reason)}"
-        for unseen in migration.not_seen
-    ]
+def _list_unseen_everywhere(report: Report) -> tuple[NotSeen, ...]:
+    """Return what was seen of no migration, which is said once: a copy without rows is one for all."""
+    gaps = [migration.not_seen for migration in report.migrations if migration.outcome in DONE_OUTCOMES]
+    return tuple(gap for gap in gaps[0] if all(gap in of for of in gaps)) if len(gaps) > 1 else ()
+
+
+def _describe_unseen(unseen: NotSeen) -> str:
+    of = f" of {escape_control(unseen.relation)}" if unseen.relation else ""
+    return f"{style_notable('not seen:')} {escape_control(unseen.what)}{of}: {escape_control(unseen.reason)}"
 
 
 def _render_server_messages(migration: MigrationReport, *, verbose: bool) -> list[str]:

@@ -95,8 +95,9 @@ def _check_rls(migration: ParsedMigration) -> Iterator[Hit]:
     for statement in migration.statements:
         if statement.kind == "alter_table_stmt" and read_name(statement.stmt.relation) not in policies:
             for command in list_commands(statement.stmt):
-                if command.sort == "AT_EnableRowSecurity":
-                    table = read_name(statement.stmt.relation)
+                table = read_name(statement.stmt.relation)
+                # A new table that only its owner reads is meant so: nobody has seen its rows before.
+                if command.sort == "AT_EnableRowSecurity" and not statement.is_new(table):
                     yield Hit(
                         f"enables row security on {table}, but creates no policy that shows a row to anyone",
                         str(table),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.likelihood import is_always_likely, is_likely_unproven
-from confiture.rules.measurements import was_scanned, was_worked_on
+from confiture.rules.measurements import is_new_relation, was_scanned, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
     QualifiedName,
@@ -203,6 +203,7 @@ def _check_drop_foreign(statement: ParsedStatement) -> Iterator[Hit]:
         for lock in _find_locks(statement)
         if dropped
         and lock.kind == "table"
+        and not is_new_relation(statement, lock.relation)
         and not any(name.is_rel(lock.relation) for name in dropped + parents)
     ]
     if others and (statement.kind == "drop_stmt" or _drops_constraint(statement)):

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from confiture.rules.index_names import name_index
-from confiture.rules.measurements import was_worked_on
+from confiture.rules.measurements import is_in_use, was_worked_on
 from confiture.rules.parse_tree import QualifiedName, TakenNames, read_name, read_name_list, read_rel
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
@@ -152,6 +152,20 @@ def _check_drop(statement: ParsedStatement) -> Iterator[Hit]:
         )
 
 
+def _was_used_index(_: Hit, statement: ParsedStatement) -> bool:
+    """Return True if an index of a table in use was dropped: the text does not name the table."""
+    own = statement.report.locks if statement.report else ()
+    if not any(lock.kind == "index" for lock in own):
+        return False
+    migration = statement.migration.report
+    # If an earlier statement has locked the table already, only the migration's list has it.
+    for locks in (own, migration.locks if migration else ()):
+        tables = [lock.relation for lock in locks if lock.kind in ("table", "matview") and lock.blocks]
+        if tables:
+            return any(is_in_use(statement, table) for table in tables)
+    return True
+
+
 def _check_reindex(statement: ParsedStatement) -> Iterator[Hit]:
     stmt = statement.stmt
     if describe_non_transactional(statement).endswith("CONCURRENTLY"):
@@ -239,11 +253,12 @@ RULES = (
     Rule(
         id="drop-index-not-concurrent",
         severity="warning",
-        basis="static",
+        basis="either",
         summary="DROP INDEX",
         effect="takes an AccessExclusive lock on the table, though only briefly",
         risk="it waits for the longest query on the table, and every other query queues behind it",
         check=_check_drop,
+        confirmed_by=_was_used_index,
         kinds=("drop_stmt",),
         example=Example(
             f"{_ORDERS} CREATE INDEX orders_qty_idx ON orders (qty);", "DROP INDEX orders_qty_idx;"

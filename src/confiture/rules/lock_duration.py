@@ -21,6 +21,7 @@ from confiture.rules.parse_tree import list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
+from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
 from confiture.units import parse_milliseconds
 
@@ -251,6 +252,9 @@ def _has_rows(_: Hit, statement: ParsedStatement) -> bool:
 def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
     table = read_name(statement.stmt.relation)
     sorts = {command.sort for command in list_commands(statement.stmt)}
+    # ALTER TYPE has the same commands for the attributes of a composite type, and scans nothing.
+    if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE":
+        return
     if not sorts or sorts - _SCANNING or statement.is_new(table) or _is_deferred(statement):
         return
     for inner in reversed(statement.earlier_statements):

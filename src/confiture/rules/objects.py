@@ -93,8 +93,8 @@ def _check_rule(statement: ParsedStatement) -> Iterator[Hit]:
 
 def _check_view(statement: ParsedStatement) -> Iterator[Hit]:
     # Only a rehearsal can tell whether the view exists; creating a new one locks nothing.
-    if statement.stmt.replace:
-        view = read_name(statement.stmt.view)
+    view = read_name(statement.stmt.view)
+    if statement.stmt.replace and not statement.is_new(view):
         yield Hit(f"blocks reads of {view} until the migration ends", str(view))
 
 

@@ -257,7 +257,7 @@ def find_created(kind: str, node: Any) -> Iterator[QualifiedName]:
         yield read_name(node.create_table_as_stmt.into.rel)
     elif kind == "create_foreign_table_stmt":
         yield read_name(node.create_foreign_table_stmt.base_stmt.relation)
-    elif kind == "view_stmt" and not node.view_stmt.replace:
+    elif kind == "view_stmt":
         yield read_name(node.view_stmt.view)
     elif kind == "index_stmt" and node.index_stmt.idxname:
         yield read_name(node.index_stmt.relation).name_sibling(node.index_stmt.idxname)
@@ -266,7 +266,9 @@ def find_created(kind: str, node: Any) -> Iterator[QualifiedName]:
 
 
 def may_skip(kind: str, node: Any) -> bool:
-    """Return True if a statement creates nothing where the relation exists: ``IF NOT EXISTS``."""
+    """Return True if a statement creates nothing where the relation exists: IF NOT EXISTS, OR REPLACE."""
+    if kind == "view_stmt":
+        return bool(node.view_stmt.replace)
     return kind in ("create_stmt", "create_table_as_stmt", "index_stmt") and getattr(node, kind).if_not_exists
 
 
