@@ -122,6 +122,43 @@ def test_flags_that_do_not_fit_together_are_the_error_of_every_report(folder, ar
     check_reports(folder, 2, "cannot both be given")
 
 
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        (("down", "--steps", "1", "--to", "1"), "--steps and --to cannot both be given"),
+        (("down", "--steps", "0"), "--steps"),
+        (("run", "--nosuch"), "--nosuch"),
+        (("run", "--dry-run", "--wait", "x"), "--wait"),
+        (("dry-run", "--in", "nowhere"), "nowhere"),
+        (("redo", "extra"), "extra"),
+        (("lint", "--nosuch"), "--nosuch"),
+    ],
+)
+@pytest.mark.parametrize("before", [True, False])
+def test_a_flag_that_cannot_be_parsed_is_the_error_of_every_report(folder, arguments, reason, before):
+    name, *wrong = arguments
+    answer = folder(name, *((*FLAGS, *wrong) if before else (*wrong, *FLAGS)))
+
+    assert answer.code == 2
+    assert reason in answer.err
+    check_reports(folder, 2, reason)
+
+
+def test_on_stdout_too_a_flag_that_cannot_be_parsed_leaves_one_report(folder):
+    answer = folder("run", "--nosuch", "--output=json")
+
+    assert answer.code == 2
+    assert "--nosuch" in answer.json["error"]["message"]
+
+
+def test_a_wrong_output_among_wrong_flags_does_not_replace_the_first_error(folder):
+    answer = folder("run", "--nosuch", "--output", "nope", "--output", "json=out.json")
+
+    assert answer.code == 2
+    assert answer.err.startswith("error: no such option")
+    assert "--nosuch" in published.read_file(folder.folder / "out.json")["error"]["message"]
+
+
 @pytest.mark.parametrize("wanted", ["nope", "nope=out.nope", "json=missing/out.json"])
 def test_a_report_that_cannot_be_opened_leaves_the_others(folder, wanted):
     answer = folder("run", *FLAGS[2:], "--output", "json=out.json", "--output", wanted)

@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from confiture.postgres.dump import DumpFault, choose_pg_dump, normalise_dump
+from tests import published
 
 pytestmark = pytest.mark.slow
 
@@ -297,3 +298,18 @@ def test_a_dump_without_tokens_is_normalised_alike():
     foot = "\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
 
     assert normalise_dump(HEAD.replace("\\restrict abc\n\n", "") + body + foot) == body
+
+
+def test_interrupted_while_it_dumps_a_run_still_reports_what_it_has_applied(project, tmp_path):
+    path = fake_pg_dump(tmp_path / "bin", "99.1")
+    path.write_text(f'{path.read_text()}[ "$1" = --version ] || {{ kill -INT $PPID; exec sleep 600; }}\n')
+    project.environ["CONFITURE_PG_BINDIR"] = str(path.parent)
+    project.write("1_jam.sql", JAM)
+
+    answer = project.call_process("run", "--dump", "--output", "json=out.json", "--output", "text")
+
+    report = published.read_file(project.folder / "out.json")
+    assert answer.code == 130 == report["exit_code"]
+    assert report["error"]["message"] == "interrupted"
+    assert [migration["outcome"] for migration in report["migrations"]] == ["applied"]
+    assert "1  jam" in answer.out

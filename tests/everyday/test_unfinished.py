@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
 
+from confiture.ledger.table import Ledger
+from confiture.models.ledger import LedgerEntry
 from tests.project import applied, ended, exists, running, wait_until
 
 HEAD = "-- confiture: no-transaction\n"
@@ -51,9 +54,6 @@ def states(project):
 
 def begin(project, database, version, step, sql):
     """Leave the record that a run leaves which is killed after it has begun a statement."""
-    from confiture.ledger.table import Ledger
-    from confiture.models.ledger import LedgerEntry
-
     ledger = Ledger("confiture")
     ledger.create(database)
     database.execute(ledger.render_begin_step_sql(LedgerEntry(version, "jam", None, None), step, sql))
@@ -264,6 +264,22 @@ class TestAfterAFailure:
         assert f"1 statement is committed (line 8); line 9 {WHOLE}" in last(answer)
         assert states(jam) == ["unfinished"]
 
+    def test_what_a_python_migration_runs_on_its_connection_is_said_not_to_be_counted(self, jam, database):
+        jam.write(
+            "1_fill.py",
+            "from confiture.models.migration import Migration\n\n\nclass Fill(Migration):\n"
+            "    transactional = False\n\n    def up(self):\n"
+            "        self.connection.execute('UPDATE jam SET jars = 1')\n        self.execute('SELECT 1 / 0')\n",
+        )
+
+        answer = jam("run")
+
+        assert count(database) == 1
+        assert "no statement of execute() is committed" in last(answer)
+        assert "what it ran on self.connection itself is not counted; the next run starts over" in last(
+            answer
+        )
+
     def test_an_unfinished_down_is_answered_the_same_way(self, jam, database):
         down = BATCHES.format(end="PERFORM 1 / 0")
         jam.write("1_fill.sql", f"{HEAD}-- migrate:up\nSELECT 1;\n-- migrate:down\n{down}")
@@ -319,6 +335,98 @@ def test_a_lost_connection_is_said_to_leave_it_open(jam, database):
     assert f"line 2 {WHOLE}: the connection was lost; next: confiture repair 1" in last(stopped)
     assert again.code == 7
     assert count(database) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "make, sql, left",
+    [
+        ("CREATE TABLE big (note text); CREATE INDEX note ON big (note)", "TABLE CONCURRENTLY big",
+         ["pg_toast.pg_toast_[0-9]+_index_ccnew", "public.note_ccnew"]),
+        ("CREATE TABLE big (note text); CREATE INDEX note ON big (note)", "SCHEMA CONCURRENTLY public",
+         [r"public.note_ccnew"]),
+        ("CREATE TABLE big (note text) PARTITION BY LIST (note); CREATE TABLE part PARTITION OF big DEFAULT;"
+         "CREATE INDEX note ON big (note)", "INDEX CONCURRENTLY note", ["public.part_note_idx_ccnew"]),
+    ],
+)  # fmt: skip
+def test_what_an_interrupted_reindex_leaves_is_found_wherever_it_is(
+    project, database, second, make, sql, left
+):
+    for each in make.split(";"):
+        database.execute(each)
+    project.write("1_jam.sql", f"{HEAD}REINDEX {sql};\nCREATE TABLE lid ();\n")
+    second.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1")
+    run = project.start("run")
+    wait_until(lambda: invalid(database), run)
+    stopped = ended(run, signal.SIGINT)
+    second.execute("COMMIT")
+
+    again = project("run")
+    (shown,) = project("repair", "--output", "json").json["unfinished"]
+    *drops, go_on = shown["commands"]
+    for command in drops:
+        database.execute(command)
+    finished = project(*go_on.split()[1:])
+
+    assert stopped.code == 130
+    assert "line 2 is done in part: it has left the invalid index" in last(stopped)
+    assert again.code == 7
+    names = [found["index"] for found in shown["invalid_indexes"]]
+    assert all(any(re.fullmatch(pattern, name) for name in names) for pattern in left), names
+    assert finished.code == 0, finished.err
+    assert invalid(database) == []
+
+
+def invalid(database):
+    return database.execute("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid").fetchall()
+
+
+@pytest.mark.parametrize("sql", ["CREATE INDEX CONCURRENTLY ON jam (jars)", "REINDEX TABLE CONCURRENTLY jam"])
+def test_an_invalid_index_that_was_there_before_is_not_called_left(jam, database, sql):
+    for name in ("older", "older_ccnew"):
+        database.execute(f"CREATE INDEX {name} ON jam (jars)")
+    database.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text ~ '^older'")
+    jam.write("1_jam.sql", f"{HEAD}{sql};\nSELECT 1 / 0;\n")
+    failed, again = jam("run"), jam("run")
+
+    shown = jam("repair").out
+
+    assert (failed.code, again.code) == (4, 4), again.err
+    assert "left" not in failed.out + again.err + shown
+    assert "    confiture run" in shown.splitlines()
+
+
+SLOW_RECORD = """\
+CREATE FUNCTION confiture.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep(600);
+    RETURN NULL;
+EXCEPTION WHEN query_canceled THEN
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON confiture.progress DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION confiture.slow();
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sql", ["CALL fill()", "CREATE INDEX CONCURRENTLY i ON jam (jars)", "VACUUM jam"])
+def test_a_signal_before_the_statement_is_sent_leaves_nothing_in_doubt(jam, database, sql):
+    """It comes while the record of the begin is committed, and the commit is not cancelled by it."""
+    database.execute(PROCEDURE.replace("PERFORM 1 / 0", "NULL"))
+    jam.write("1_fill.sql", f"{HEAD}{sql};\n")
+    Ledger("confiture").create(database)
+    database.execute(SLOW_RECORD)
+    run = jam.start("run")
+    wait_until(running(database, "COMMIT"), run)
+
+    stopped = ended(run, signal.SIGINT)
+
+    assert stopped.code == 130
+    assert last(stopped).endswith("no statement is committed")
+    assert states(jam) == ["pending"]
+    assert jam("repair").out == "nothing to repair\n"
+    assert count(database) == 0
 
 
 class TestKilledBeforeTheRecord:

@@ -6,13 +6,14 @@ from functools import partial
 
 import click
 
+from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.flags import Flags, run_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
 from confiture.cli.run_command import rehearse
 
 
-@click.command("dry-run")
+@click.command("dry-run", cls=ReportCommand, mode="dry-run")
 @run_options
 @add_rehearsal_flags
 @add_gate_flags

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from confiture.cli.context import read_settings
+from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.execute import write_refusal, write_report
 from confiture.cli.flags import Flags, lint_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
 
 
-@click.command("lint")
+@click.command("lint", cls=ReportCommand, mode="dry-run")
 @lint_options
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @add_gate_flags

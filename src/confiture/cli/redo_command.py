@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.execute import execute
 from confiture.cli.flags import Flags, redo_options
 from confiture.cli.progress import ProgressDisplay
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
 
 
-@click.command("redo")
+@click.command("redo", cls=ReportCommand, mode="run")
 @redo_options
 def command(flags: Flags) -> int:
     """Undo the last migration and apply it again."""

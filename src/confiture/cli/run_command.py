@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from attrs import evolve
 
+from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.error_messages import shorten_path
 from confiture.cli.execute import execute, rehearse_pending
 from confiture.cli.flags import Flags, run_options
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
 
 
-@click.command("run")
+@click.command("run", cls=ReportCommand, mode="run")
 @run_options
 @click.option("--dry-run", is_flag=True, help="Rehearse: run everything, then roll back.")
 @add_rehearsal_flags
@@ -148,7 +149,7 @@ def _add_dump(settings: Settings, report: Report) -> Report:
 
     try:
         dump = write_schema(settings)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return evolve(report, exit_code=choose_exit_code(error), error=build_outer_fault(error))
     word = "wrote" if dump.changed else "not changed:"
     return evolve(report, notes=(*report.notes, f"{word} {shorten_path(dump.file)}"))

@@ -20,6 +20,7 @@ class CommittedWork:
         open_line: The line of the statement that was sent and is not known to have ended.
         doubt: What is known of that statement, as a clause; ``None`` if there is none.
         in_own_transactions: Python statements inside a transaction that the migration itself began.
+        uncounted: True if a Python migration used its connection itself, which reports nothing.
     """
 
     total: int | None = None
@@ -28,6 +29,7 @@ class CommittedWork:
     open_line: int | None = None
     doubt: str | None = None
     in_own_transactions: int = 0
+    uncounted: bool = False
 
     def set_doubt(self, line: int | None, doubt: str | None) -> None:
         """Note what is known of a statement that was sent and did not end well."""
@@ -43,6 +45,8 @@ class CommittedWork:
             parts.append(
                 f"{self.in_own_transactions} more ran in a transaction that the migration began itself"
             )
+        if self.uncounted:
+            parts.append("what it ran on self.connection itself is not counted")
         if self.phases:
             parts.append(f"the hooks of {', '.join(self.phases)} are committed")
         return "; ".join(parts)
@@ -50,7 +54,7 @@ class CommittedWork:
     def _describe_statements(self) -> str:
         count = len(self.lines)
         if not count:
-            return "no statement is committed"
+            return f"no statement {'of execute() ' if self.uncounted else ''}is committed"
         of = "" if self.total is None else f" of {self.total}"
         plural = "" if (self.total or count) == 1 else "s"
         verb = "is" if count == 1 else "are"

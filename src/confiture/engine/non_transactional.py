@@ -237,12 +237,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
             return
         build = parse_build(statement.sql)
         self._refuse_invalid(build, statement.line)
-        # In a transaction before the statement, since there is none around it: after a crash, the record of
-        # its begin says where to look.
-        self._record(begin)
         with (
             self._settle_after_failure(
-                statement.sql, statement.line, build, ledger.render_forget_step_sql(entry, step)
+                statement.sql, statement.line, build, begin, ledger.render_forget_step_sql(entry, step)
             ),
             self.run_context.step_observer.watch_statement(
                 len(self.statements.reports), statement.sql, statement.line
@@ -297,9 +294,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
             return
         step, self.python_steps = self.python_steps, self.python_steps + 1
         ledger, entry = self.run_context.ledger, self._build_entry()
-        self._record(ledger.render_begin_step_sql(entry, step, sql))
+        begin = ledger.render_begin_step_sql(entry, step, sql)
         with (
-            self._settle_after_failure(sql, line, build, ledger.render_forget_step_sql(entry, step)),
+            self._settle_after_failure(sql, line, build, begin, ledger.render_forget_step_sql(entry, step)),
             self.run_context.step_observer.watch_statement(len(self.statements.reports), sql, line),
         ):
             yield
@@ -327,9 +324,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     @contextmanager
     def _settle_after_failure(
-        self, sql: str, line: int | None, build: ConcurrentBuild | None, forget: str
+        self, sql: str, line: int | None, build: ConcurrentBuild | None, begin: str, forget: str
     ) -> Iterator[None]:
-        """If a statement outside a transaction fails, find out what it has left, and note it.
+        """Record that a statement begins; if it fails, find out what it has left, and note it.
 
         Its record stays unless it provably changed nothing or may be repeated without harm, so that the next
         run does not send it again unasked.
@@ -337,7 +334,11 @@ class NonTransactionalAttempt(TransactionalAttempt):
         conn = self.run_context.session.conn
         # An index that was invalid before is not this statement's, and is not dropped.
         before = build.find_invalid(conn) if build else ()
-        number = read_transaction_number(conn) if runs_code(sql) else None
+        # In a transaction before the statement, since there is none around it: after a crash, the record of
+        # its begin says where to look.
+        with self._forget_if_interrupted(forget):
+            self._record(begin)
+            number = read_transaction_number(conn) if runs_code(sql) else None
         # Until its end is recorded: a signal may come at any moment.
         self._begin_doubt(line, "may be committed, whole or in part")
         try:
@@ -359,6 +360,17 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 else:
                     effect = _NO_EFFECT if before and not left else find_effect(conn, sql)
                 self._settle(sql, line, effect, forget, refused=refused)
+            raise
+
+    @contextmanager
+    def _forget_if_interrupted(self, forget: str) -> Iterator[None]:
+        """Delete the record of a statement if a signal comes before it is sent: nothing is in doubt then."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.run_context.session.lost:
+                with hold_signals():
+                    self._record(forget)
             raise
 
     def _settle(self, sql: str, line: int | None, effect: Effect, forget: str, *, refused: bool) -> None:
@@ -436,14 +448,16 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     def describe_remains(self) -> str:
         """Describe what is committed and what may be, and how to go on."""
-        text = self.work_done.describe()
+        work = self.work_done
+        work.uncounted = self.work.script is None and self.migration._uses_connection
+        text = work.describe()
         if self.refused:
             return f"it is unfinished, and nothing more was sent; next: confiture repair {self.work.version}"
         if self.run_context.dry_run:
             return f"in a run: {text}"
         if not self.may_be_repeated:
             return f"{text}; next: confiture repair {self.work.version}"
-        if not self.work_done.lines:
+        if not (work.lines or work.uncounted):
             return text
         if self.work.script is None:
             return f"{text}; the next run starts over"

@@ -158,7 +158,7 @@ def _describe_unfinished(
     statements, unreadable = read_statements(script, entry)
     states = determine_statement_progress(statements, progress.steps)
     with apply_settings(conn, statements[: len(entry.done)]):
-        leftover_indexes = find_invalid_indexes(conn, statements)
+        leftover_indexes = find_invalid_indexes(conn, statements, entry)
         begun = examine_begun(conn, statements, entry) if statements else None
     notes = (
         *([f"a run is in progress: {running}"] if running else []),
@@ -351,9 +351,11 @@ def _determine_state(statement: Statement, step: RecordedStep | None) -> Stateme
     return StatementProgress(statement.line, statement.sql, "done" if same else "changed", step.done_at)
 
 
-def find_invalid_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[InvalidIndex, ...]:
+def find_invalid_indexes(
+    conn: Connection[Any], statements: Sequence[Statement], entry: LedgerEntry
+) -> tuple[InvalidIndex, ...]:
     """Return the invalid indexes that these statements left, and the session still building each."""
-    names = find_leftover_indexes(conn, statements)
+    names = find_leftover_indexes(conn, statements, entry)
     return tuple(InvalidIndex(name, _find_builder(conn, name)) for name in names)
 
 

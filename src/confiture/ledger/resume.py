@@ -74,7 +74,7 @@ def find_resume_point(conn: Connection[Any], work: PreparedMigration) -> ResumeP
             hint=ending,
         )
     with apply_settings(conn, script.statements[:done]):
-        left = find_leftover_indexes(conn, script.statements)
+        left = find_leftover_indexes(conn, script.statements, entry)
         begun = examine_begun(conn, script.statements, entry)
     if left:
         raise LedgerFault(
@@ -136,10 +136,24 @@ def apply_settings(conn: Connection[Any], done: Sequence[Statement]) -> Iterator
         yield
 
 
-def find_leftover_indexes(conn: Connection[Any], statements: Sequence[Statement]) -> tuple[str, ...]:
+def find_leftover_indexes(
+    conn: Connection[Any], statements: Sequence[Statement], entry: LedgerEntry
+) -> tuple[str, ...]:
     """Return the qualified names of the invalid indexes that these statements left."""
-    builds = [parse_build(statement.sql) for statement in statements if not statement.in_transaction]
-    return tuple(sorted({name for build in builds if build for name in build.find_invalid(conn)}))
+    found: set[str] = set()
+    for step, statement in enumerate(statements):
+        build = None if statement.in_transaction else parse_build(statement.sql)
+        # Where the statement does not name the index, only one that was begun can have left it: before it,
+        # an invalid index of that table is somebody else's.
+        if build and (build.index is not None or _was_begun(statement, step, entry)):
+            found.update(build.find_invalid(conn))
+    return tuple(sorted(found))
+
+
+def _was_begun(statement: Statement, step: int, entry: LedgerEntry) -> bool:
+    if entry.begun is None:
+        return False
+    return step == len(entry.done) or hash_text(statement.sql) == entry.begun
 
 
 def examine_begun(

@@ -40,8 +40,20 @@ class Migration(ABC):
     error_hooks: Sequence[Any] = ()
 
     def __init__(self, connection: Any) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._uses_connection = False
         self._run_statement: Callable[[str, Any], Any] = connection.execute
+
+    @property
+    def connection(self) -> Any:
+        """The psycopg connection that ``execute`` uses."""
+        # What a migration runs on it is in no report, so a report must not claim to know all that ran.
+        self._uses_connection = True
+        return self._connection
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self._connection = connection
 
     @abstractmethod
     def up(self) -> None:

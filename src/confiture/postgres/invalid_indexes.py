@@ -1,6 +1,6 @@
 """Find the invalid indexes that a failed CREATE INDEX CONCURRENTLY or REINDEX CONCURRENTLY leaves.
 
-Looks only on the table that the statement names: another schema may have an index of the same name.
+Looks only on the tables that the statement works on: another schema may have an index of the same name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.postgres.session import fetch_rows, quote_literal, send
-from confiture.sql.parser import ParseError, RawStatement, parse
+from confiture.sql.parser import ParseError, RawStatement, parse, read_enum_name
 from confiture.sql.quote import quote_ident
 from confiture.sql.transaction_block import find_transaction_refusal
 
@@ -21,17 +21,22 @@ class ConcurrentBuild:
     """A CREATE INDEX or REINDEX with CONCURRENTLY.
 
     Attributes:
-        relation: The table, or the index to rebuild, as the statement names it, quoted.
+        relation: The table, or the index to rebuild, as the statement names it, quoted; empty for REINDEX of
+            a schema or database.
         index: The index's name; ``None`` if the server chooses it.
         rebuilds: True for REINDEX.
+        schema: The schema that REINDEX SCHEMA names, else ``None``.
     """
 
     relation: str
     index: str | None = None
     rebuilds: bool = False
+    schema: str | None = None
 
     def read_table(self, conn: Connection[Any]) -> tuple[str, ...]:
-        """Return the qualified name of the indexed table; empty if the relation does not exist."""
+        """Return the qualified name of the indexed table; empty if there is no such relation."""
+        if not self.relation:
+            return ()
         relation = f"to_regclass({quote_literal(self.relation)})"
         found = fetch_rows(
             conn,
@@ -54,20 +59,41 @@ class ConcurrentBuild:
         return bool(self._find_indexes(conn, "i.indisvalid AND NOT i.indisprimary"))
 
     def _find_indexes(self, conn: Connection[Any], state: str) -> tuple[str, ...]:
-        relation = f"to_regclass({quote_literal(self.relation)})"
-        name_condition = "" if self.index is None else f" AND c.relname = {quote_literal(self.index)}"
-        if self.rebuilds:
-            # The index to rebuild may be invalid too, and must stay. PostgreSQL names the transient ones
-            # NAME_ccnew and, after the swap, NAME_ccold.
-            name_condition = " AND c.relname ~ '_cc(new|old)[0-9]*$'"
         found = fetch_rows(
             conn,
             "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_index i"
             " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-            f" WHERE {state} AND c.relkind = 'i'{name_condition} AND i.indrelid IN ({relation},"
-            f" (SELECT indrelid FROM pg_index WHERE indexrelid = {relation})) ORDER BY 1",
+            f" WHERE {state} AND c.relkind = 'i' AND {self._render_name_condition()}"
+            f" AND {self._render_table_condition()} ORDER BY 1",
         )
         return tuple(name for (name,) in found)
+
+    def _render_name_condition(self) -> str:
+        if self.rebuilds:
+            # The index to rebuild may be invalid too, and must stay. PostgreSQL names the transient ones
+            # NAME_ccnew and, after the swap, NAME_ccold.
+            return "c.relname ~ '_cc(new|old)[0-9]*$'"
+        if self.index is None:
+            # The end of every name that the server chooses: another one on the table is somebody else's.
+            return "c.relname ~ '_idx[0-9]*$'"
+        return f"c.relname = {quote_literal(self.index)}"
+
+    def _render_table_condition(self) -> str:
+        relation = f"to_regclass({quote_literal(self.relation)})"
+        if not self.rebuilds:
+            return f"i.indrelid = {relation}"
+        if self.relation:
+            # A partitioned relation is rebuilt partition by partition. An index leads to its table.
+            named = f"SELECT {relation}::oid UNION SELECT relid FROM pg_partition_tree({relation})"
+            tables = f"{named} UNION SELECT indrelid FROM pg_index WHERE indexrelid IN ({named})"
+        elif self.schema is not None:
+            schema = quote_literal(quote_ident(self.schema))
+            tables = f"SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace({schema})"
+        else:
+            return "true"
+        # A table's TOAST table is rebuilt with it.
+        toast = f"SELECT reltoastrelid FROM pg_class WHERE oid IN ({tables})"
+        return f"i.indrelid IN ({tables} UNION {toast})"
 
 
 def parse_build(sql: str) -> ConcurrentBuild | None:
@@ -76,8 +102,10 @@ def parse_build(sql: str) -> ConcurrentBuild | None:
     if parsed and parsed.kind == "index_stmt":
         statement = parsed.node.index_stmt
         return ConcurrentBuild(_quote_relation(statement.relation), statement.idxname or None)
-    if parsed and parsed.kind == "reindex_stmt" and parsed.node.reindex_stmt.relation.relname:
-        return ConcurrentBuild(_quote_relation(parsed.node.reindex_stmt.relation), rebuilds=True)
+    if parsed and parsed.kind == "reindex_stmt":
+        statement = parsed.node.reindex_stmt
+        schema = statement.name if read_enum_name(statement, "kind") == "REINDEX_OBJECT_SCHEMA" else None
+        return ConcurrentBuild(_quote_relation(statement.relation), rebuilds=True, schema=schema)
     return None
 
 
