@@ -42,7 +42,11 @@ OUTWARD = [
     ("CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'SELECT pg_switch_wal()'; SELECT f();", "public.f()"),
     ("INSERT INTO watched VALUES (1);", "in public.switch()"),
     ("DO $$ BEGIN UPDATE watched SET n = 2; END $$;", "in public.switch()"),
+    ("TRUNCATE emptied;", "in public.switch()"),
+    ("ALTER TABLE jam ADD COLUMN m int DEFAULT switch_one();", "in public.switch_one()"),
+    ("ALTER TABLE jam ALTER n TYPE bigint USING switch_one();", "in public.switch_one()"),
     ("INSERT INTO away VALUES (1);", "foreign table"),
+    ("TRUNCATE away;", "foreign table"),
     ("COPY away FROM '/etc/hostname';", "foreign table"),
 ]
 SCHEMA = (
@@ -54,6 +58,10 @@ SCHEMA = (
     "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS"
     " 'BEGIN PERFORM public.switch(); RETURN NEW; END'",
     "CREATE TRIGGER tell BEFORE INSERT OR UPDATE ON watched FOR EACH ROW EXECUTE FUNCTION tell()",
+    "CREATE TABLE emptied (n int)",
+    "CREATE TRIGGER tell_all BEFORE TRUNCATE ON emptied EXECUTE FUNCTION tell()",
+    "CREATE FUNCTION switch_one() RETURNS int LANGUAGE plpgsql AS"
+    " 'BEGIN PERFORM pg_switch_wal(); RETURN 1; END'",
     "CREATE EXTENSION dblink",
     "CREATE EXTENSION postgres_fdw",
     "CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'nowhere.invalid')",

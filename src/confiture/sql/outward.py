@@ -151,7 +151,9 @@ def find_outward_statements(found: Iterable[tuple[str, Any]]) -> Iterator[Outwar
 
 
 def find_written_tables(node: Any) -> Iterator[Any]:
-    """Yield the relations that a statement writes rows into, as the parser's ``RangeVar``."""
+    """Yield the relations whose rows a statement changes, as the parser's ``RangeVar``."""
+    for stmt in find_nodes(node, "TruncateStmt"):
+        yield from (relation.range_var for relation in stmt.relations)
     for kind in ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "CopyStmt"):
         for stmt in find_nodes(node, kind):
             if kind != "CopyStmt" or stmt.is_from:

@@ -92,7 +92,8 @@ class OutwardWatch:
         if not bodies and (effect := find_outward(sql)):
             self._refuse(effect)
         self._check_bodies(sql, bodies)
-        if classify_statement(sql).is_query or classify_statement(sql).verb == "DO":
+        kind = classify_statement(sql)
+        if kind.is_query or kind.verb in ("DO", "TRUNCATE"):
             self._check_written(sql, bodies, catalog, search_path)
 
     def _check_bodies(self, sql: str, bodies: Iterable[ReachedBody]) -> None:

@@ -46,6 +46,7 @@ from confiture.rehearsal.trace.snapshot import (
 )
 from confiture.rehearsal.trace.steps import StatementTrace
 from confiture.rehearsal.trace.trace_report import add_trace
+from confiture.sql.procedural import parse_body
 from confiture.sql.statement_kind import classify_statement
 
 # A longer text is most likely a load of data: it is not parsed for the functions that it calls.
@@ -150,7 +151,8 @@ class Tracer:
             may_run_functions = classify_statement(sql).may_run_functions
             self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
             trace = self.migration_trace
-            self.outward.check(sql, self._inner_bodies, trace.catalog, trace.state.snapshot.search_path)
+            bodies = self._inner_bodies or self._read_expressions(sql)
+            self.outward.check(sql, bodies, trace.catalog, trace.state.snapshot.search_path)
             if may_run_functions:
                 self._prepare_inner(sql, self._inner_bodies)
             self._plans = self._compare_plans(sql)
@@ -166,6 +168,12 @@ class Tracer:
             return None
         pair = self.production_planner.compare(self.conn, sql)
         return pair if pair and pair.differs else None
+
+    def _read_expressions(self, sql: str) -> tuple[ReachedBody, ...]:
+        """Return what the expressions of ALTER TABLE call for each row: in DEFAULT, USING and CHECK."""
+        if classify_statement(sql).node != "alter_table_stmt" or not parse_body(sql).calls:
+            return ()
+        return self._read_inner_bodies(sql)
 
     def _read_inner_bodies(self, sql: str) -> tuple[ReachedBody, ...]:
         """Return the texts that a statement executes."""
