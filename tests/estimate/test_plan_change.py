@@ -1,6 +1,8 @@
 """A statement whose plan is another in production is unknown: its time here says nothing."""
 
 import pytest
+from attrs import evolve
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from confiture.api.operations import run
@@ -110,6 +112,25 @@ def test_a_rule_makes_two_plans_of_a_statement(workshop):
 
     assert isinstance(pair, PlanPair)
     assert len(pair.here) == len(pair.there) == 2
+
+
+@pytest.mark.parametrize(("owned", "refused"), [(False, True), (True, False)])
+def test_a_role_that_may_not_compare_plans_is_told_so(workshop, settings, owned, refused):
+    workshop.execute("DO $$ BEGIN CREATE ROLE planless LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    workshop.execute(f'GRANT CREATE ON DATABASE "{workshop.info.dbname}" TO planless')
+    workshop.execute("GRANT SELECT, UPDATE ON lines, parts TO planless")
+    if owned:
+        workshop.execute("ALTER TABLE lines OWNER TO planless; ALTER TABLE parts OWNER TO planless")
+    Project(settings.root, settings.url).write("1_one.sql", JOIN)
+    production = Production(grow(export_quickly(settings), 1000))
+    theirs = evolve(settings, url=make_conninfo(settings.url, user="planless"))
+
+    report = run(theirs, dry_run=True, production=production)
+
+    assert report.outcome == "ok", report.migrations[0].error
+    said = any("query plans were not compared" in note for note in report.notes)
+    # Before 18 owning the tables is not enough.
+    assert said == (refused or workshop.info.server_version < 180000)
 
 
 def test_outside_of_a_transaction_it_leaves_nothing_either(workshop):

@@ -123,9 +123,11 @@ def run(
         return rehearsal.rehearse(place, sample_rows, repeat).report
     from confiture.estimate.rehearse_sizes import rehearse_with_estimates
 
-    planning = evolve(rehearsal, production_planner=production.build_planner())
+    planner = production.build_planner()
+    planning = evolve(rehearsal, production_planner=planner)
     rehearse = partial(planning.rehearse, with_statistics=True)
-    return rehearse_with_estimates(settings, rehearse, production, place, sample_rows, repeat)
+    report = rehearse_with_estimates(settings, rehearse, production, place, sample_rows, repeat)
+    return evolve(report, notes=(*report.notes, *planner.describe_refusal()))
 
 
 def undo(

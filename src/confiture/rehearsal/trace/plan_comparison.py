@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import psycopg
-from attrs import field, frozen
+from attrs import define, field, frozen
 from psycopg import Connection
 
 from confiture.postgres.session import fetch_rows, quote_literal, send
@@ -61,17 +61,19 @@ def _walk_nodes(plan: Any) -> Iterator[Mapping[str, Any]]:
         waiting += node.get("Plans", ())
 
 
-@frozen
+@define
 class ProductionPlanner:
     """What PostgreSQL's planner would know in production.
 
     Attributes:
         rows: The rows of each table there, by schema-qualified name.
         settings: The server's settings there, by name; memory in bytes.
+        refused: True once the role was not allowed to compare the plans of a statement.
     """
 
     rows: Mapping[str, float] = field(repr=False)
     settings: Mapping[str, Any] = field(factory=dict, repr=False)
+    refused: bool = field(default=False, init=False)
 
     def compare(self, conn: Connection[Any], sql: str) -> PlanPair | None:
         """Return both plans of a statement; ``None`` if it cannot be explained here.
@@ -82,9 +84,21 @@ class ProductionPlanner:
             # A savepoint, or a transaction for a statement that commits by itself in a copy.
             with conn.transaction(force_rollback=True):
                 return self._plan_twice(conn, sql)
-        except psycopg.Error:
-            # The role may not set statistics, or the text is a Python migration's, with placeholders.
+        except psycopg.errors.InsufficientPrivilege:
+            self.refused = True
             return None
+        except psycopg.Error:
+            # The text may be a Python migration's, with placeholders.
+            return None
+
+    def describe_refusal(self) -> tuple[str, ...]:
+        """Return a note for the report if the plans of a statement were not compared."""
+        if not self.refused:
+            return ()
+        return (
+            "query plans were not compared with production's, so an estimate may miss a change of plan: "
+            "this needs PostgreSQL 18 and the right to ANALYZE the tables, or a superuser",
+        )
 
     def _plan_twice(self, conn: Connection[Any], sql: str) -> PlanPair | None:
         here = _explain(conn, sql)
