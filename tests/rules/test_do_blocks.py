@@ -151,3 +151,11 @@ def test_a_rehearsed_block_with_rejected_sql_has_the_one_error_that_it_caused(pr
 
     errors = [(finding.rule, finding.line) for finding in report.findings if finding.severity == "error"]
     assert errors == [("change-type-rewrite", 6)]
+
+
+def test_a_recipe_says_which_statement_leaves_the_block(project, orders):
+    write(project, "SELECT 1;\nDO $$ BEGIN\nCREATE INDEX orders_v ON orders (v);\nEND $$;\n")
+
+    (finding,) = [one for one in rehearsed(project).findings if one.rule == "index-not-concurrent"]
+
+    assert finding.files[0].sql.startswith("-- in place of the statement in the DO block on line 2 of ")

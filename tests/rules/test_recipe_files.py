@@ -170,3 +170,33 @@ def test_json_has_the_files_of_a_recipe(files):
         {"name": "0004_add.sql", "directives": [], "sql": "ALTER TABLE orders ADD COLUMN qty int;\n"},
         {"name": "0004_1_add_build_index.sql", "directives": [OUTSIDE], "sql": CONCURRENTLY},
     ]
+
+
+def test_the_next_seconds_are_left_to_the_migrations_that_have_them(files):
+    files.write("20260101120002_next.sql", "CREATE TABLE b (id int);")
+
+    written = recipe_files(
+        files, "20260101120000_add.sql", f"ALTER TABLE orders ADD COLUMN qty int;\n{INDEX}"
+    )
+
+    assert [name for name, _, _ in written] == [
+        "20260101120000_add.sql",
+        "20260101120000_1_add_build_index.sql",
+    ]
+
+
+def test_a_file_that_is_not_cut_says_what_to_take_out(files):
+    written = recipe_files(
+        files,
+        "1_add.py",
+        "from confiture.models.migration import Migration\n\n\nclass Add(Migration):\n    def up(self):\n"
+        f'        self.execute("{INDEX.strip()}")\n',
+    )
+
+    assert written == [
+        (
+            "1_1_add_build_index.up.sql",
+            (OUTSIDE,),
+            f"-- in place of the statement in 1_add.py: remove it there\n{CONCURRENTLY}",
+        )
+    ]

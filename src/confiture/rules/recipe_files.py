@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
@@ -25,6 +25,7 @@ _TIMESTAMP = "%Y%m%d%H%M%S"
 # What these do does not show in the words of their text.
 _OPAQUE_KINDS = ("do_stmt", "call_stmt", "select_stmt")
 _LONGEST_KEPT_LINES = 3
+_MOST_FILES = 10
 
 
 @frozen
@@ -52,23 +53,31 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
 
     The file at hand keeps its name for what runs first. What must be committed separately gets files of its
     own, and so does the rest of the file if it may need what they do. All names derive from that of the file
-    at hand alone, so that a report is the same wherever it is made.
+    at hand, so that a report is the same wherever it is made; none of them is that of another migration.
     """
     migration = statement.migration
     hand = PurePosixPath(migration.file).name
+    taken = {other.version for other in migration.plan.migrations} if migration.plan else set()
     # Advice in a comment does not replace a statement.
     if not any(part.directives or any(map(_is_sql, part.lines)) for part in recipe.parts):
         return ()
     # The text of a Python migration, and of a DO block, is not cut: the reader moves the statement.
     if not migration.text or statement.inside or not any(statement.span):
         drafts = [_draft_part(part, ()) for part in recipe.parts]
-        return tuple(_name(draft, _propose_name(hand, n, draft)) for n, draft in enumerate(drafts, 1))
+        drafts[0] = evolve(drafts[0], segments=(_Segment(_say_what_goes(statement)), *drafts[0].segments))
+        return tuple(_name(draft, _propose_name(hand, n, draft, taken)) for n, draft in enumerate(drafts, 1))
     drafts = _draft_files(statement, recipe)
     down = _DOWN.search(migration.text, statement.span[1]) if not hand.endswith(".up.sql") else None
     if down:
         drafts[0] = drafts[0].add(_Segment(migration.text[down.start() :], kept=True))
-    names = [hand, *(_propose_name(hand, n, draft) for n, draft in enumerate(drafts[1:], 1))]
+    names = [hand, *(_propose_name(hand, n, draft, taken) for n, draft in enumerate(drafts[1:], 1))]
     return tuple(map(_name, drafts, names))
+
+
+def _say_what_goes(statement: ParsedStatement) -> str:
+    block = f"the DO block on line {statement.migration.statements[statement.index].line} of "
+    hand = PurePosixPath(statement.migration.file).name
+    return f"-- in place of the statement in {block if statement.inside else ''}{hand}: remove it there"
 
 
 def _is_sql(line: str) -> bool:
@@ -229,24 +238,31 @@ def _shorten(segment: _Segment) -> str:
     return f"{lines[0]}\n-- … {len(lines) - 2} lines as they are …\n{lines[-1]}"
 
 
-def _propose_name(hand: str, number: int, draft: _Draft) -> str:
+def _propose_name(hand: str, number: int, draft: _Draft, taken: Collection[str]) -> str:
     """Return a name for the n-th file after the file at hand, which sorts directly behind it."""
     found = parse_filename(hand)
     label = draft.label or f"step_{number + 1}"
     if found is None:
         return f"{hand.removesuffix('.py').removesuffix('.sql')}_{number}_{label}.sql"
     suffix = ".sql" if found.part == "whole" else ".up.sql"
-    words = "_".join(filter(None, (_follow(found.version, number), found.name, label)))
+    words = "_".join(filter(None, (_follow(found.version, number, taken), found.name, label)))
     return f"{words}{suffix}"
 
 
-def _follow(version: str, number: int) -> str:
-    if len(version) == len("YYYYMMDDHHMMSS") and version.isdecimal():
-        try:
-            moment = datetime.strptime(version, _TIMESTAMP) + timedelta(seconds=number)
-        except ValueError:
-            pass
-        else:
-            return moment.strftime(_TIMESTAMP)
+def _follow(version: str, number: int, taken: Collection[str]) -> str:
+    # Some write timestamps that are one second apart: the seconds must be free for all files of a recipe.
+    seconds = [one for n in range(1, _MOST_FILES + 1) if (one := _add_seconds(version, n))]
+    if len(seconds) == _MOST_FILES and number <= _MOST_FILES and not any(one in taken for one in seconds):
+        return seconds[number - 1]
     # Versions compare number by number: 0004 < 0004_1 < 0005, and the next file may already be called 0005.
     return f"{version}_{number}"
+
+
+def _add_seconds(version: str, seconds: int) -> str | None:
+    """Return a version that is a time, some seconds later; ``None`` if it is none."""
+    if len(version) == len("YYYYMMDDHHMMSS") and version.isdecimal():
+        try:
+            return (datetime.strptime(version, _TIMESTAMP) + timedelta(seconds=seconds)).strftime(_TIMESTAMP)
+        except (ValueError, OverflowError):
+            pass
+    return None
