@@ -369,7 +369,9 @@ def test_what_an_interrupted_reindex_leaves_is_found_wherever_it_is(
     finished = project(*go_on.split()[1:])
 
     assert stopped.code == 130
-    assert "line 2 is done in part: it has left the invalid index" in last(stopped)
+    assert re.search(
+        "line 2 is done in part: it has left the invalid index(es)? (pg_toast|public)", last(stopped)
+    )
     assert again.code == 7
     names = [found["index"] for found in shown["invalid_indexes"]]
     assert all(any(re.fullmatch(pattern, name) for name in names) for pattern in left), names

@@ -485,3 +485,32 @@ def test_a_hook_of_another_phase_is_refused_before_any_runs(plain, database):
 
     assert database.execute("SELECT count(*) FROM jam").fetchone() == (0,)
     assert idle(plain)
+
+
+class Batches(Migration):
+    version = "10"
+    name = "batches"
+    transactional = False
+
+    def up(self) -> None:
+        self.execute("INSERT INTO jam VALUES ('fig')")
+        self.execute(
+            "DO $$ BEGIN INSERT INTO jam VALUES ('plum'); COMMIT; PERFORM 1 / count(*) FROM lid; END $$"
+        )
+
+
+def test_an_application_is_told_what_a_failed_no_transaction_migration_has_committed(database):
+    database.execute("CREATE TABLE jam (fruit text); CREATE TABLE lid ()")
+
+    with psycopg.connect(**read_parameters(database)) as conn:
+        with pytest.raises(psycopg.errors.DivisionByZero) as failed:
+            Migrator(conn).apply(Batches(conn))
+        database.execute("INSERT INTO lid DEFAULT VALUES")
+        result = Migrator(conn).apply(Batches(conn))
+
+    (note,) = failed.value.__notes__
+    assert note.startswith("of 10 batches, 1 statement is committed; ")
+    assert "may be committed, whole or in part: it had ended 1 transaction when it failed" in note
+    assert "it starts over and repeats the statements that had run before it was stopped: 1" in (
+        result.report.warnings
+    )

@@ -20,8 +20,9 @@ from confiture.engine.transactional import ExecutionMode
 from confiture.exceptions import ConfitureError, UsageFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.table import Ledger
-from confiture.migrations.prepare import PreparedMigration, prepare_instance
+from confiture.migrations.prepare import PreparedMigration, add_records, prepare_instance
 from confiture.migrations.version import parse_version
+from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, Migration
 from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.postgres.connect import connect_like, read_parameters
@@ -107,22 +108,22 @@ class Migrator:
         with self._open_runner(work) as runner:
             ledger = runner.run_context.ledger
             ledger.create(self.connection)
-            if self._is_done(work, ledger):
+            entries = self._read_entries(ledger)
+            if _is_done(work, entries):
                 outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
                 return MigrationResult(
                     MigrationReport(work.version, work.name, outcome, "there was nothing to do")
                 )
-            result = runner.run(work)
+            result = runner.run(*add_records((work,), entries))
         if result.stopped_by:
+            if result.report.reason:
+                result.stopped_by.add_note(f"of {work.label}, {result.report.reason}")
             raise result.stopped_by
         return result
 
-    def _is_done(self, work: PreparedMigration, ledger: Ledger) -> bool:
+    def _read_entries(self, ledger: Ledger) -> tuple[LedgerEntry, ...]:
         with self.connection.transaction():
-            applied = {
-                parse_version(entry.version) for entry in ledger.read(self.connection) if entry.finished
-            }
-        return (parse_version(work.version) in applied) is (work.direction == "forward")
+            return ledger.read(self.connection)
 
     @contextmanager
     def _open_runner(
@@ -151,6 +152,11 @@ class Migrator:
                 yield runner
             finally:
                 session.release_leftovers()
+
+
+def _is_done(work: PreparedMigration, entries: Sequence[LedgerEntry]) -> bool:
+    applied = {parse_version(entry.version) for entry in entries if entry.finished}
+    return (parse_version(work.version) in applied) is (work.direction == "forward")
 
 
 def _check_connection(session: Session, work: PreparedMigration) -> None:

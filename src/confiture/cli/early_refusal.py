@@ -20,6 +20,8 @@ class ReportCommand(click.Command):
         mode: The mode of its reports, without ``--dry-run``.
     """
 
+    mode: Mode
+
     def __init__(self, *args: Any, mode: Mode, **options: Any) -> None:
         super().__init__(*args, **options)
         self.mode = mode

@@ -78,7 +78,8 @@ def find_resume_point(conn: Connection[Any], work: PreparedMigration) -> ResumeP
         begun = examine_begun(conn, script.statements, entry)
     if left:
         raise LedgerFault(
-            f"migration {work.label} is unfinished and has left an invalid index: {', '.join(left)}",
+            f"migration {work.label} is unfinished and has left "
+            f"{'invalid indexes' if len(left) > 1 else 'an invalid index'}: {', '.join(left)}",
             hint=ending,
         )
     if begun is None or (begun.effect.may_be_sent_again and begun.session_pid is None):

@@ -102,7 +102,7 @@ def _refuse_disagreement(scripts: Sequence[MigrationFile], entries: Sequence[Led
     if lines:
         raise LedgerFault(
             "the ledger and the files disagree\n  " + "\n  ".join(lines),
-            hint="finish it: confiture down"
+            hint=f"finish it: confiture down; or see what was done: confiture repair {half_undone[0].version}"
             if len(lines) == len(half_undone)
             else _suggest_remedy(changed, missing),
         )

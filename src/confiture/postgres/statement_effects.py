@@ -135,7 +135,7 @@ def _find_build(conn: Connection[Any], sql: str, words: str) -> Effect:
     if left := build.find_invalid(conn):
         return Effect(
             "blocked",
-            f"it has left the invalid index {', '.join(left)}",
+            f"it has left the invalid index{'es' if len(left) > 1 else ''} {', '.join(left)}",
             tuple(f"DROP INDEX CONCURRENTLY {name};" for name in left),
         )
     if build.is_built(conn):
