@@ -329,6 +329,14 @@ def test_a_migration_with_an_unknown_part_is_unknown():
     assert sum_predictions([known, hook]) == evolve(hook.estimate, lock_wait_ms=None)
 
 
+@pytest.mark.parametrize(("wal_bytes", "known"), [(None, True), (8_192, True), (200_000, False)])
+def test_a_quick_hook_that_wrote_much_and_reported_no_rows_is_unknown(wal_bytes, known):
+    here, there = build_statistics(build_table(10_000)), build_statistics(build_table(1_000_000))
+    hook = HookReport("after_ddl", "jam", "jam", "kept", 3.0, wal_bytes=wal_bytes)
+
+    assert predict_hook(hook, here, there).estimate.known is known
+
+
 def test_bounds_add_up_to_a_bound():
     ran = build_rehearsal(ran=build_statement("ALTER TABLE orders ADD x int", ms=0.4, locks=(LOCKED,)))
     single: Any = predict([ran], build_statistics(build_table(1_000_000)))

@@ -36,6 +36,8 @@ WIDEST_FACTOR = 3.0
 """The 90 % interval may be at most ×/÷ this."""
 # A hook that took less and had no visible effect is code that does nothing to tables.
 _QUICK_HOOK_MS = 10.0
+# A hook may change many rows and report none. One row takes at most a few pages of the write-ahead log.
+_WRITTEN_BYTES = 65_536
 _HOST_SPREAD = 0.36
 """The standard deviation of ``ln(true / predicted)`` that another host or configuration adds, measured."""
 # The timings that the prior was learned from have at most three sizes, and one or three runs.
@@ -131,7 +133,8 @@ def predict_hook(
     hook: HookReport, here: Statistics | None = None, production: Statistics | None = None
 ) -> Prediction:
     """Return a bound for a hook that had no visible effect, and *unknown* for any other: it is code."""
-    if here and production and hook.duration_ms < _QUICK_HOOK_MS and not (hook.rows_affected or hook.locks):
+    wrote = hook.rows_affected or hook.locks or (hook.wal_bytes or 0) >= _WRITTEN_BYTES
+    if here and production and hook.duration_ms < _QUICK_HOOK_MS and not wrote:
         longest_ms = load_shipped().catalog.compute_bound_ms(hook.duration_ms) * _find_bound_factor(
             here, production
         )
