@@ -297,6 +297,17 @@ class TestAfterAFailure:
 
 
 @pytest.mark.slow
+def test_a_rehearsal_in_a_clone_does_not_count_its_own_transactions(project):
+    project.write("1_fill.sql", f"{HEAD}DO $$ BEGIN PERFORM 1 / 0; COMMIT; END $$;\n")
+
+    answer = project("dry-run", "--in", "clone", "--output", "json")
+
+    assert answer.code == 4
+    assert answer.json["migrations"][0]["error"]["message"] == "division by zero"
+    assert "had ended" not in answer.json["migrations"][0]["reason"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_by_a_signal_it_is_not_sent_again_either(jam, database, number):
     jam.write("1_fill.sql", HEAD + BATCHES.format(end="PERFORM pg_sleep(600)"))

@@ -338,7 +338,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
         # its begin says where to look.
         with self._forget_if_interrupted(forget):
             self._record(begin)
-            number = read_transaction_number(conn) if runs_code(sql) else None
+            # Not in a rehearsal: what traces the statement runs transactions too.
+            counts = runs_code(sql) and not self.run_context.dry_run
+            number = read_transaction_number(conn) if counts else None
         # Until its end is recorded: a signal may come at any moment.
         self._begin_doubt(line, "may be committed, whole or in part")
         try:
