@@ -193,3 +193,25 @@ def test_statistics_of_production_may_say_that_a_table_is_empty(pull_request, re
 
     assert exported.code == 0
     assert [severity for _, severity in counted(answer) if severity == "error"] == []
+
+
+@pytest.mark.parametrize(
+    ("made", "batches"),
+    [
+        ("CREATE TABLE pot (number serial PRIMARY KEY, full_to int);", "WHERE number > batch_from"),
+        ("CREATE TABLE pot (full_to int, number int8, PRIMARY KEY (number));", "WHERE number > batch_from"),
+        (
+            "CREATE TABLE pot (id int PRIMARY KEY, full_to int);ALTER TABLE pot RENAME id TO number;",
+            "WHERE number > batch_from",
+        ),
+        ("CREATE TABLE pot (number uuid PRIMARY KEY, full_to int);", ""),
+        ("CREATE TABLE pot (a int, b int, full_to int, PRIMARY KEY (a, b));", ""),
+    ],
+)
+def test_batches_go_by_the_key_that_a_merged_migration_makes(pull_request, made, batches):
+    """The database is empty, so that its catalog does not tell."""
+    answer = pull_request(made, "UPDATE pot SET full_to = 0;")
+
+    (finding,) = [one for one in answer.json["findings"] if one["rule"] == "unbounded-dml"]
+    assert batches in "".join(file["sql"] for file in finding["files"])
+    assert bool(finding["files"]) is bool(batches)

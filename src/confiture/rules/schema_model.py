@@ -14,14 +14,21 @@ from confiture.rules.parse_tree import (
     find_columns,
     find_constraints,
     list_commands,
+    list_keys,
     list_table_constraints,
     name_constraint,
     read_name,
     read_name_list,
+    render_type,
 )
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.sql.parser import deparse_expression, deparse_type, read_enum_name
 from confiture.sql.quote import quote_ident
+
+_INTEGERS = (
+    *("int2", "int4", "int8"),
+    *("smallserial", "serial", "bigserial", "serial2", "serial4", "serial8"),
+)
 
 
 @frozen
@@ -88,7 +95,7 @@ class SchemaModel:
         created: The CREATE TABLE tree of each table that the migrations create.
         domains: The domains.
         constraints: The names of each table's constraints in the catalog.
-        integer_keys: The column of each table's primary key in the catalog, if it is one integer.
+        integer_keys: The column of each table's primary key, if it is one integer.
         unique_views: Materialized views in the catalog with an index that REFRESH CONCURRENTLY can use.
         update_triggers: Tables in the catalog with a trigger that runs for every updated row.
         after: True if the catalog was read after the migrations were committed, as in a clone.
@@ -166,8 +173,15 @@ def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
             "CONSTR_NOTNULL" in kinds,
             deparse_expression(default.raw_expr) if default else None,
         )
+    elif statement.kind == "rename_stmt" and read_enum_name(stmt, "rename_type") == "OBJECT_COLUMN":
+        table = read_name(stmt.relation)
+        if known.integer_keys.get(table) == stmt.subname:
+            known.integer_keys[table] = stmt.newname
     elif statement.kind == "alter_table_stmt":
         for command in list_commands(stmt):
+            # A constraint's name does not tell whether it is the key, unless the catalog was read afterwards.
+            if command.sort in ("AT_DropColumn", "AT_DropConstraint") and not known.after:
+                known.integer_keys.pop(read_name(stmt.relation), None)
             if command.sort == "AT_AttachPartition":
                 child = command.definition.partition_cmd
                 _learn_partition(
@@ -189,7 +203,18 @@ def _learn_table(known: SchemaModel, statement: ParsedStatement) -> None:
         parent = read_name(stmt.inh_relations[0].range_var)
         _learn_partition(known, parent, table, stmt.partbound.is_default)
     known.created[table] = stmt
+    if key := _find_integer_key(stmt):
+        known.integer_keys.setdefault(table, key)
     known.constraints[table] = known.constraints.get(table, frozenset()).union(_name_constraints(stmt, table))
+
+
+def _find_integer_key(stmt: Any) -> str | None:
+    keys = [key for key in list_table_constraints(stmt) if key.sort == "CONSTR_PRIMARY"]
+    columns = list_keys(keys[0]) if keys else ()
+    for column in (elt.column_def for elt in stmt.table_elts if elt.HasField("column_def")):
+        if columns == (column.colname,) and render_type(column.type_name) in _INTEGERS:
+            return str(column.colname)
+    return None
 
 
 def _name_constraints(stmt: Any, table: QualifiedName) -> Iterator[str]:
