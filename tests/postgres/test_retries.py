@@ -94,7 +94,7 @@ def test_by_default_there_are_three_retries_then_6_names_the_holder(project, loc
 
     said = done.out + done.err
     assert done.code == 6
-    assert "4 attempts" in said
+    assert "(attempt 4 of 4)" in said
     assert f"pid {locked.info.backend_pid}" in said
     assert locked.info.user in said
     assert "the cook" in said
