@@ -11,7 +11,7 @@ from confiture.rules.judge_rehearsal import make_judge
 from confiture.rules.lint import lint
 from confiture.rules.registry import collect_rules
 from tests.project import Project, plugin
-from tests.rules.examples import write
+from tests.rules.examples import linted, write
 
 ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int)"
 ROWS = "INSERT INTO orders SELECT g, 'n', g FROM generate_series(1, 500) g"
@@ -284,3 +284,9 @@ def test_the_attributes_of_a_composite_type_are_in_no_table(project, database):
     write(project, "\n".join(f"ALTER TYPE size ALTER ATTRIBUTE {each} TYPE bigint;" for each in attributes))
 
     assert rules_of(judged(project)) == set()
+
+
+def test_the_rows_of_a_foreign_table_are_not_here(files):
+    write(files, "ALTER FOREIGN TABLE jars ADD COLUMN label text NOT NULL;")
+
+    assert "add-column-not-null-no-default" not in rules_of(linted(files))

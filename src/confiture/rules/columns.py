@@ -13,7 +13,7 @@ from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import Recipe, copy_tree, render_alter, set_enum, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.safe_alter import write_alter
-from confiture.sql.parser import parse_expression
+from confiture.sql.parser import parse_expression, read_enum_name
 from confiture.sql.quote import quote_ident
 
 _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
@@ -21,7 +21,9 @@ _ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);"
 
 def list_new_columns(statement: ParsedStatement) -> Iterator[tuple[AlterCommand, Any, dict[str, Any]]]:
     """Yield the command, column and constraints by kind of each column added to an existing table."""
-    if statement.is_new(read_name(statement.stmt.relation)):
+    # The rows of a foreign table are elsewhere: nothing is rewritten or checked here.
+    foreign = read_enum_name(statement.stmt, "objtype") == "OBJECT_FOREIGN_TABLE"
+    if foreign or statement.is_new(read_name(statement.stmt.relation)):
         return
     for command in list_commands(statement.stmt):
         if command.sort == "AT_AddColumn":
