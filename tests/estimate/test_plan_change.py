@@ -7,6 +7,7 @@ from psycopg.pq import TransactionStatus
 
 from confiture.api.operations import run
 from confiture.estimate.rehearse_sizes import Production
+from confiture.output import html
 from confiture.output.json import render
 from confiture.rehearsal.trace.plan_comparison import PlanPair, ProductionPlanner
 from tests.estimate.production import export_quickly, grow
@@ -177,4 +178,7 @@ def test_a_changed_plan_makes_the_estimate_unknown_and_shows_both(workshop, sett
     assert statement.estimate.reason is not None
     assert statement.estimate.reason.startswith("production will use another plan: ")
     assert '"production_plan"' in render(report)
+    page = html.render(report)
+    assert "plan here" in page
+    assert "plan in production" in page
     assert statement.plan != statement.production_plan
