@@ -9,7 +9,7 @@ from attrs import evolve
 
 from confiture.models.report import Fault, Lock, MigrationReport, Report, StatementReport
 from confiture.output import html
-from confiture.output.folding import describe_folded, fold_migrations
+from confiture.output.fold_migrations import describe_folded, fold_migrations
 from confiture.output.markdown import render as render_markdown
 from confiture.output.reporters import RenderContext
 from confiture.output.summary import render_summary

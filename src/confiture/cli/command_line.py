@@ -12,7 +12,7 @@ from typing import TextIO
 
 from confiture.cli.commands import confiture
 from confiture.cli.error_messages import report_error, say_wait
-from confiture.postgres.waiting import show_waits
+from confiture.postgres.wait_notice import show_waits
 
 COMPLETION_VARIABLE = "_CONFITURE_COMPLETE"
 """The environment variable in which the shell's completion script asks its question."""

@@ -13,7 +13,7 @@ from attrs import fields, frozen
 from confiture.config.settings import Given
 from confiture.exceptions import UsageFault
 from confiture.output import FORMATS, LISTING_FORMATS
-from confiture.postgres.waiting import show_waits
+from confiture.postgres.wait_notice import show_waits
 from confiture.units import check_timeout, parse_seconds
 
 CommandFunction = Callable[..., Any]

@@ -29,7 +29,7 @@ from confiture.migrations.planner import find_unfinished
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import MigrationOutcome, MigrationReport
 from confiture.postgres.session import Session
-from confiture.postgres.waiting import announce_wait
+from confiture.postgres.wait_notice import announce_wait
 
 
 @frozen

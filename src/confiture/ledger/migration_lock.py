@@ -23,7 +23,7 @@ from psycopg import Connection, Error
 
 from confiture.exceptions import LockFault
 from confiture.postgres.session import fetch_rows, send
-from confiture.postgres.waiting import announce_wait
+from confiture.postgres.wait_notice import announce_wait
 
 
 @frozen

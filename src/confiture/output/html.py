@@ -27,7 +27,7 @@ from confiture.output.effects import (
     list_long_blocks,
 )
 from confiture.output.estimates import build_headline, format_estimate, list_blocked_tables
-from confiture.output.folding import describe_folded, fold_migrations
+from confiture.output.fold_migrations import describe_folded, fold_migrations
 from confiture.output.format import (
     format_count,
     format_duration,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from confiture.escape import escape_control
 from confiture.models.report import MigrationReport, Report
 from confiture.output.estimates import build_headline, format_estimate
-from confiture.output.folding import describe_folded, fold_migrations
+from confiture.output.fold_migrations import describe_folded, fold_migrations
 from confiture.output.format import format_count, format_duration
 from confiture.output.notices import Notice, collect_notices, format_label
 from confiture.output.reporters import RenderContext, Reporter

@@ -31,7 +31,7 @@ from confiture.output.effects import (
 )
 from confiture.output.estimates import build_headline, describe_production, format_estimate_line
 from confiture.output.findings import render_findings, render_verdict
-from confiture.output.folding import FoldedMigrations, describe_folded, fold_migrations
+from confiture.output.fold_migrations import FoldedMigrations, describe_folded, fold_migrations
 from confiture.output.format import (
     MIN_COLUMNS,
     align_columns,

@@ -18,7 +18,7 @@ from confiture.exceptions import ConnectionFault
 from confiture.postgres.database_url import URL_HINT, check_url
 from confiture.postgres.session import fetch_rows
 from confiture.postgres.signals import give_up
-from confiture.postgres.waiting import announce_wait
+from confiture.postgres.wait_notice import announce_wait
 
 T = TypeVar("T")
 OLDEST_SUPPORTED = 14

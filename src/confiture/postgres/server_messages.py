@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from attrs import define, field
@@ -22,6 +22,16 @@ _MAX_MESSAGES = 100
 _QUERY_PLAN = re.compile(r"duration: [\d.]+ ms  plan:\n")
 
 
+@contextmanager
+def hear_notices(conn: Connection[Any], hear: Callable[[Diagnostic], None]) -> Iterator[None]:
+    """Call ``hear`` with each message that the server sends on a connection inside the block."""
+    conn.add_notice_handler(hear)
+    try:
+        yield
+    finally:
+        conn.remove_notice_handler(hear)
+
+
 @define
 class ServerMessages:
     """Collects the messages of one connection.
@@ -35,14 +45,9 @@ class ServerMessages:
     left_out: int = 0
     _heard: list[ServerMessage] = field(factory=list)
 
-    @contextmanager
-    def listen(self) -> Iterator[None]:
+    def listen(self) -> AbstractContextManager[None]:
         """Receive messages inside the block."""
-        self.conn.add_notice_handler(self._hear)
-        try:
-            yield
-        finally:
-            self.conn.remove_notice_handler(self._hear)
+        return hear_notices(self.conn, self._hear)
 
     def take(self) -> tuple[ServerMessage, ...]:
         """Return the messages since the last call; the last one says how many were left out."""

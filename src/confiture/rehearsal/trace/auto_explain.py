@@ -7,8 +7,8 @@ it, a statement of a file runs as ``EXPLAIN (ANALYZE)`` instead, which executes 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ from attrs import define
 from psycopg import Connection, Cursor
 from psycopg.errors import Diagnostic
 
+from confiture.postgres.server_messages import hear_notices
 from confiture.postgres.session import send
 
 _EXPLAIN_PREFIX = "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
@@ -47,14 +48,9 @@ class AutoExplain:
     loaded: bool | None = None
     _last_plan: str | None = None
 
-    @contextmanager
-    def listen(self) -> Iterator[None]:
+    def listen(self) -> AbstractContextManager[None]:
         """Receive auto_explain's notices inside the block."""
-        self.conn.add_notice_handler(self._hear)
-        try:
-            yield
-        finally:
-            self.conn.remove_notice_handler(self._hear)
+        return hear_notices(self.conn, self._hear)
 
     def begin(self) -> None:
         """Have the next statement explained, if auto_explain can be loaded."""

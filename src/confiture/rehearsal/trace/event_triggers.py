@@ -8,8 +8,7 @@ transaction. They disappear with its rollback, and are dropped before a commit.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -17,7 +16,7 @@ from attrs import define, field
 from psycopg import Connection
 from psycopg.errors import Diagnostic
 
-from confiture.postgres.server_messages import TRACER_PREFIX
+from confiture.postgres.server_messages import TRACER_PREFIX, hear_notices
 from confiture.postgres.session import quote_literal, send
 from confiture.rehearsal.trace.snapshot import FACTS_SQL, Snapshot
 
@@ -52,14 +51,9 @@ class EventTriggerTracer:
     _token: str = field(factory=lambda: f"{TRACER_PREFIX}{secrets.token_hex(8)}")
     _installed: bool = False
 
-    @contextmanager
-    def listen(self) -> Iterator[None]:
+    def listen(self) -> AbstractContextManager[None]:
         """Receive the triggers' notices inside the block."""
-        self.conn.add_notice_handler(self._hear)
-        try:
-            yield
-        finally:
-            self.conn.remove_notice_handler(self._hear)
+        return hear_notices(self.conn, self._hear)
 
     def mark_removed(self) -> None:
         """Note that the triggers are gone: the transaction has ended, or DISCARD TEMP has dropped them."""
