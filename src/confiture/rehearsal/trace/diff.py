@@ -196,11 +196,12 @@ class MigrationTrace:
 
     def _note_long_blocks(self, step: StatementTrace, scanned: Iterable[int], built: Iterable[int]) -> None:
         """Add the relations that a step scanned or rewrote in full while they were blocked and held rows."""
-        blocked = set(scanned)
-        blocked &= find_blocking(self.catalog, self._acquired).either if blocked else blocked
-        # In a transaction nothing is rewritten or built without a lock. It may be unseen: the transaction
-        # holds a stronger one if an earlier migration of the plan created the table.
-        blocked.update(built)
+        worked_on = {*scanned, *built}
+        blocked = worked_on & find_blocking(self.catalog, self._acquired).either if worked_on else worked_on
+        # In a transaction no table is rewritten or built without a lock. It may be unseen: the transaction
+        # holds a stronger one if an earlier migration of the plan created the table. A materialized view has
+        # no writes, so building its index blocks nothing.
+        blocked |= {oid for oid in built if self.catalog.relations[oid].kind != "matview"}
         long = {oid for oid in blocked if oid in self._filled or is_populated(self.catalog, oid)}
         step.long_blocks |= dict.fromkeys(self.catalog.list_names(long))
         step.empty_blocks |= dict.fromkeys(self.catalog.list_names(blocked - long))
