@@ -76,7 +76,7 @@ def test_a_broken_configuration_stops_neither_help_nor_version(sound):
         (("rnu",), "did you mean 'run'?"),
         (("run", "extra"), "unexpected extra argument"),
         (("run", "--to", "7"), "there is no migration of version '7'"),
-        (("run", "--to", "jam"), "'jam' is not a version"),
+        (("run", "--to", "jam"), "no migration of version 'jam'"),
         (("dry-run", "--to", "7"), "there is no migration of version '7'"),
         (("plan", "--to", "7"), "there is no migration of version '7'"),
         (("down", "--to", "7"), "there is no migration of version '7'"),

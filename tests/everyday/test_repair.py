@@ -189,7 +189,7 @@ def test_the_last_missing_file_can_be_forgotten_too(project, database):
     [
         (("--forget", "1"), "nothing to forget"),
         (("--forget", "9"), "version '9' is not in the ledger"),
-        (("--forget", "two"), "'two' is not a version"),
+        (("--forget", "two"), "version 'two' is not in the ledger"),
         (("--accept-changed", "2"), "is not applied"),
         (("--accept-changed", "9"), "no migration of version '9'"),
         (("9",), "version '9' is neither in the ledger nor in the migrations folder"),

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from confiture.exceptions import UsageFault
-from confiture.migrations.version import FileName, choose_next_version, parse_filename, parse_version
+from confiture.migrations.version import (
+    FileName,
+    check_version,
+    choose_next_version,
+    parse_filename,
+    parse_version,
+)
 
 NOON = datetime(2026, 11, 23, 12, 30, 5, tzinfo=UTC)
 
@@ -35,7 +41,7 @@ def test_leading_zeros_and_the_separator_make_no_difference(one, other):
 @pytest.mark.parametrize("version", ["", "abc", "1.", "1..2", "-1", "1 2", "٣", "1\n", "1' OR '1"])
 def test_what_is_not_a_version_is_a_usage_fault(version):
     with pytest.raises(UsageFault, match="is not a version") as caught:
-        parse_version(version)
+        check_version(version)
 
     assert caught.value.exit_code == 2
 

@@ -17,11 +17,11 @@ from confiture.api.kept_report import KeptReport, keep_report
 from confiture.config.settings import Settings
 from confiture.engine.failures import build_outer_fault, choose_exit_code
 from confiture.exceptions import ConfigurationFault
-from confiture.ledger.table import Ledger
-from confiture.migrations.folder import read_folder
+from confiture.ledger.table import Ledger, LedgerMirror
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, MigrationFile
 from confiture.postgres.connect import connect, count_connections, open_connection, read_server_version
+from confiture.sources.read_migrations import OpenedMigrations, open_migrations
 
 if TYPE_CHECKING:
     from typing import Any
@@ -61,6 +61,7 @@ class Executor:
         production_planner: Plans a rehearsal's statements as production would; ``None`` for no estimates.
         judge: Adds the gate's findings to the report.
         prepare_session: Called with the session before anything runs in it, if there is something to run.
+        mirror: Records in another tool's ledger what is applied; ``None`` for nothing.
         ledger: The ledger that records them.
     """
 
@@ -76,11 +77,12 @@ class Executor:
     production_planner: ProductionPlanner | None = None
     judge: Judge | None = None
     prepare_session: PrepareSession | None = None
+    mirror: LedgerMirror | None = None
     ledger: Ledger = field(init=False)
 
     @ledger.default
     def _make_ledger(self) -> Ledger:
-        return Ledger(self.settings.schema)
+        return Ledger(self.settings.schema, self.mirror)
 
     def rehearse(
         self, place: RehearsalTarget, sample_rows: int | None, repeat: int, *, with_statistics: bool = False
@@ -133,16 +135,16 @@ class Executor:
         """Rehearse in a copy of the database, where each migration is committed."""
         from confiture.rehearsal.copies import add_copy_notes, note_missing_rows, open_copy
 
-        scripts = read_folder(self.settings.migrations)
-        with open_connection(self.settings, direct=True) as conn:
-            version = read_server_version(conn)
-            works = self._prepare_migrations(conn, scripts)
+        with open_migrations(self.settings, direct=True) as opened:
+            conn, version = opened.conn, read_server_version(opened.conn)
+            works = self._prepare_migrations(conn, opened.migrations)
             # Refused here as well: a copy lacks what a run would refuse, such as invalid indexes.
             self._skip_finished(conn, works)
         if not works:
             return self._make_report(version, ())
         # Our connection is closed by now: PostgreSQL copies a database only while nobody is connected to it.
-        with open_copy(self.settings, place, works, sample_rows) as copy:
+        # The copy need not have the record of what was adopted.
+        with open_copy(opened.settings, place, works, sample_rows) as copy:
             executor = evolve(self, settings=copy.settings, copy=copy)
             report = add_copy_notes(executor.execute(works), copy)
         if place == "embedded" and sample_rows is None:
@@ -160,30 +162,36 @@ class Executor:
         return evolve(report, elapsed_ms=(time.perf_counter() - began) * 1000)
 
     def _execute(self, ready: tuple[PreparedMigration, ...], kept: KeptReport) -> Report:
-        scripts = read_folder(self.settings.migrations)
-        with open_connection(self.settings) as conn:
-            version = read_server_version(conn)
-            # Before taking the lock: faults are reported without waiting for it, and a run with nothing to do
-            # does not need it.
-            works = self._prepare_migrations(conn, scripts, ready)
-            if not works:
-                return self._make_report(version, ())
-            with (
-                nullcontext() if self.copy else count_connections(self._count_connections(works)),
-                self._open_session(conn, works) as run_conn,
-                self._open_prepared_runner(run_conn, works) as runner,
-            ):
-                # Another run may have applied some of them while we waited for the lock.
-                works = self._prepare_migrations(run_conn, scripts, works)
-                if (self.mode != "dry-run" or self.copy) and works:
-                    self._refuse_pooler(runner, works)
-                    self.ledger.create(run_conn)
-                if self.mode == "dry-run" and not self.copy:
-                    works = self._skip_finished(run_conn, works)
-                before = self._take_snapshot(run_conn, works)
-                report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))
-                report = kept.keep(self._add_residue(run_conn, before, report))
-                return self.judge(run_conn, report, works) if self.judge else report
+        with open_migrations(self.settings) as opened:
+            executor = self if self.copy else evolve(self, mirror=opened.mirror)
+            return executor.execute_opened(opened, ready, kept)
+
+    def execute_opened(
+        self, opened: OpenedMigrations, ready: tuple[PreparedMigration, ...], kept: KeptReport
+    ) -> Report:
+        """Apply or rehearse the selected ones of the migrations, on their connection."""
+        conn, scripts, version = opened.conn, opened.migrations, read_server_version(opened.conn)
+        # Before taking the lock: faults are reported without waiting for it, and a run with nothing to do
+        # does not need it.
+        works = self._prepare_migrations(conn, scripts, ready)
+        if not works:
+            return self._make_report(version, ())
+        with (
+            nullcontext() if self.copy else count_connections(self._count_connections(works)),
+            self._open_session(conn, works) as run_conn,
+            self._open_prepared_runner(run_conn, works) as runner,
+        ):
+            # Another run may have applied some of them while we waited for the lock.
+            works = self._prepare_migrations(run_conn, scripts, works)
+            if (self.mode != "dry-run" or self.copy) and works:
+                self._refuse_pooler(runner, works)
+                self.ledger.create(run_conn)
+            if self.mode == "dry-run" and not self.copy:
+                works = self._skip_finished(run_conn, works)
+            before = self._take_snapshot(run_conn, works)
+            report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))
+            report = kept.keep(self._add_residue(run_conn, before, report))
+            return self.judge(run_conn, report, works) if self.judge else report
 
     def _skip_finished(
         self, conn: Connection[Any], works: tuple[PreparedMigration, ...]
@@ -286,6 +294,7 @@ class Executor:
             connect=partial(connect, settings),
             connect_observer=partial(open_connection, settings, direct=True),
             plugins=self._list_plugin_uses(),
+            ledger=self.ledger,
             copy=self.copy,
             explain=self.explain,
             production_planner=self.production_planner,

@@ -36,6 +36,7 @@ def open_runner(
     connect: Callable[[], Connection[Any]],
     connect_observer: Callable[[], AbstractContextManager[Connection[Any]]],
     plugins: tuple[PluginUse, ...] = (),
+    ledger: Ledger | None = None,
     copy: DatabaseCopy | None = None,
     explain: bool = False,
     production_planner: ProductionPlanner | None = None,
@@ -51,6 +52,7 @@ def open_runner(
         connect: Opens another connection to the same database.
         connect_observer: Opens another connection past a transaction pooler.
         plugins: The plugins as the ledger records them.
+        ledger: The ledger; ``None`` for that of the settings.
         copy: The copy to rehearse in.
         explain: True to run EXPLAIN for DML in a rehearsal.
         production_planner: Plans the statements of a rehearsal as production would.
@@ -73,7 +75,7 @@ def open_runner(
         run_context = RunContext(
             session=session,
             migration_lock=keeper,
-            ledger=Ledger(settings.schema),
+            ledger=ledger or Ledger(settings.schema),
             plugin_manager=manager,
             observer=observer,
             step_observer=step_observer,

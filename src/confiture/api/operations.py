@@ -11,13 +11,13 @@ from attrs import evolve
 from confiture.api.execution import Executor, Judge, ProgressCallback
 from confiture.config.settings import Settings
 from confiture.ledger.table import Ledger
-from confiture.migrations.folder import read_folder
 from confiture.migrations.planner import determine_statuses, find_script, select_pending, select_to_undo
 from confiture.migrations.version import parse_version
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import MigrationFile
 from confiture.models.plan import MigrationStatus
-from confiture.postgres.connect import open_connection, read_server_version
+from confiture.postgres.connect import read_server_version
+from confiture.sources.read_migrations import open_migrations
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 def read_status(settings: Settings) -> tuple[MigrationStatus, ...]:
     """Return the state of every migration. Needs only read rights and takes no lock."""
-    scripts = read_folder(settings.migrations)
-    with open_connection(settings) as conn:
-        return determine_statuses(scripts, Ledger(settings.schema).read(conn))
+    with open_migrations(settings) as opened:
+        return determine_statuses(opened.migrations, Ledger(settings.schema).read(opened.conn))
 
 
 def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[LoadedPlugin] = ()) -> Plan:
@@ -50,8 +49,8 @@ def make_plan(settings: Settings, *, to: str | None = None, plugins: Sequence[Lo
     from confiture.models.plan import Plan
     from confiture.plugins.order import list_order
 
-    scripts = read_folder(settings.migrations)
-    with open_connection(settings) as conn:
+    with open_migrations(settings) as opened:
+        conn, scripts = opened.conn, opened.migrations
         entries = Ledger(settings.schema).read(conn)
         version = read_server_version(conn)
         chosen = select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)

@@ -20,6 +20,7 @@ COMMANDS = {
     "redo": "Undo the last migration and apply it again.",
     "verify": "Compare the ledger with the files and the installed plugins.",
     "baseline": "Record migrations as applied without running them.",
+    "adopt": "Go on from where another migration tool is, with its files as they are.",
     "repair": "Show unfinished migrations and the exact next command.",
     "history": "Show what was applied when, by whom, with which hooks and plugins.",
     "dump": "Write the schema as SQL to commit and review.",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
     from confiture.gate.accepted import AcceptedFinding
     from confiture.gate.scope import Scope
+    from confiture.migrations.version import VersionKey
     from confiture.plugins.load import LoadedPlugin
 
 NO_GATE = click.option(
@@ -135,7 +136,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
     def list_names(paths: Sequence[Path]) -> frozenset[str]:
         return frozenset(show_path(path, settings.root.resolve()) for path in paths)
 
-    def list_versions(paths: Sequence[Path]) -> frozenset[tuple[int, ...]]:
+    def list_versions(paths: Sequence[Path]) -> frozenset[VersionKey]:
         named = [found for path in paths if (found := parse_filename(path.name))]
         return frozenset(parse_version(file_name.version) for file_name in named)
 

@@ -124,10 +124,10 @@ def _apply(
 
 def _read_checksums(settings: Settings) -> frozenset[tuple[str, str]]:
     """Return version and checksum of every migration, to detect changes during the rehearsal."""
-    from confiture.migrations.folder import read_folder
+    from confiture.sources.read_migrations import read_migrations
 
     try:
-        return frozenset((script.version, script.checksum) for script in read_folder(settings.migrations))
+        return frozenset((script.version, script.checksum) for script in read_migrations(settings))
     except SourceFault:
         # The rehearsal that follows reports the fault.
         return frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, name_table
 from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
@@ -29,6 +29,8 @@ _LONGEST_NAME_BYTES = 63
 CORE_KEYS = {
     "url": "The database: a libpq URL or conninfo, or embedded:.",
     "migrations": "The migrations folder.",
+    "source": "The convention of the migrations folder: goose, diesel, … as `adopt --from` writes it.",
+    "variables": 'What placeholders in migration files stand for: name = "value".',
     "schema": "The schema of the target in which confiture keeps its ledger.",
     "plugins": 'The plugins to use: "name" or "name==1.2".',
     "lock_timeout": "How long a statement may wait for a lock.",
@@ -52,6 +54,7 @@ class FileSettings:
     url: str | None
     direct_url: str | None
     migrations: str
+    source: str | None
     schema: str
     plugins: tuple[str, ...] | None
     lock_timeout: str
@@ -63,6 +66,7 @@ class FileSettings:
     stats: str | None
     gate: Policy
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    variables: Mapping[str, str] = field(default=Factory(dict), repr=False)
 
 
 def _read_schema(value: object) -> str:
@@ -86,6 +90,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         url=table.get("url", TEXT, None),
         direct_url=table.get("direct_url", TEXT, None),
         migrations=table.get("migrations", TEXT, "migrations"),
+        source=table.get("source", TEXT, None),
         schema=table.get("schema", SCHEMA, "confiture"),
         plugins=table.get("plugins", TEXTS, None),
         lock_timeout=table.get("lock_timeout", TIMEOUT, "5s"),
@@ -97,6 +102,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         stats=table.get("stats", TEXT, None),
         gate=read_policy(table.get_table("gate", GATE_KEYS)),
         plugin_tables=_read_plugin_tables(table),
+        variables=table.get_mapping("variables", TEXT),
     )
 
 

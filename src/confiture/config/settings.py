@@ -31,6 +31,11 @@ class Settings:
         file: The configuration file, ``None`` if there is none.
         url: A libpq URL or conninfo, ``"embedded:"``, or ``None``: libpq's ``PG*`` variables.
         migrations: The migrations folder.
+        source: The convention of that folder; ``None`` for what ``adopt`` recorded in the database, or else
+            the plain one.
+        variables: What placeholders in migration files stand for, by name.
+        sorting: ``"number"`` or ``"text"`` if ``adopt`` recorded that versions sort so, against the
+            convention; else ``None``.
         schema: The schema of the target in which confiture keeps its ledger.
         plugins: As configured, ``"name"`` or ``"name==1.2"``; ``None`` if not set.
         plugin_tables: ``[tool.confiture.plugin.NAME]``, by name.
@@ -51,6 +56,9 @@ class Settings:
     file: Path | None = None
     url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     migrations: Path = Path("migrations")
+    source: str | None = None
+    variables: Mapping[str, str] = field(default=Factory(dict), repr=False)
+    sorting: str | None = None
     schema: str = "confiture"
     plugins: tuple[str, ...] | None = None
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
@@ -119,6 +127,8 @@ def load_settings(
         url=url,
         direct_url=direct_url,
         migrations=_resolve_migrations(read.migrations, given, root, cwd),
+        source=read.source,
+        variables=_expand_values(file, read.variables, given.env, environ),
         schema=read.schema,
         plugins=read.plugins,
         plugin_tables=read.plugin_tables,
@@ -210,6 +220,24 @@ def _expand_key(
     if not text.strip():
         raise file.fault(f"{key} is empty once its variables are expanded", *where)
     return text
+
+
+def _expand_values(
+    file: ConfigFile | None, values: Mapping[str, str], env: str | None, environ: Mapping[str, str]
+) -> dict[str, str]:
+    expanded = {}
+    for name, value in values.items():
+        try:
+            expanded[name] = expand_variables(value, environ)
+        except ValueError as error:
+            assert file is not None
+            where = (
+                ("env", env, "variables", name)
+                if env and "variables" in file.table["env"][env]
+                else ("variables", name)
+            )
+            raise file.fault(f"variables.{name}: {error}", *where) from None
+    return expanded
 
 
 def _resolve_migrations(configured: str, given: Given, root: Path, cwd: Path) -> Path:

@@ -253,13 +253,12 @@ def _read_quantity(parse: Callable[[str], T]) -> Callable[[object], T]:
 
 
 def _read_version(text: str) -> str:
-    from confiture.migrations.version import parse_version
+    from confiture.migrations.version import check_version
 
     try:
-        parse_version(text)
+        return check_version(text)
     except UsageFault as fault:
         raise ValueError(fault.message) from None
-    return text
 
 
 def make_choice(*words: str) -> Kind[str]:

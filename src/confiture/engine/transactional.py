@@ -431,6 +431,7 @@ class TransactionalAttempt:
                 transactional=self.migration.transactional,
                 plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in self.run_context.plugins),
                 hooks=tuple(f"{report.phase} {report.hook}" for report in self.hook_runner.reports),
+                repeated=work.repeatable,
             )
         )
 

@@ -78,13 +78,11 @@ class PredictionStore:
     def keep_predictions(self, forecasts: Sequence[Forecast], own: OwnHistory) -> tuple[str, ...]:
         """Store the predictions of a plan; return notes for the report if that failed."""
         from confiture.estimate.own_history import collect_kept, merge_kept
-        from confiture.migrations.folder import read_folder
+        from confiture.sources.read_migrations import read_migrations
 
         if self.fault:
             return (self.fault,)
-        checksums = {
-            migration.version: migration.checksum for migration in read_folder(self.settings.migrations)
-        }
+        checksums = {migration.version: migration.checksum for migration in read_migrations(self.settings)}
         new = collect_kept(forecasts, checksums, own, _format_now())
         return self._write(merge_kept(self.kept, new)) if new else ()
 
@@ -147,11 +145,9 @@ def run_and_keep_outcomes(settings: Settings, run: Callable[[], Report]) -> Repo
 
 def _find_awaited(store: PredictionStore) -> list[KeptMigration]:
     """Return the stored migrations that were not run yet and whose files are unchanged."""
-    from confiture.migrations.folder import read_folder
+    from confiture.sources.read_migrations import read_migrations
 
-    checksums = {
-        migration.version: migration.checksum for migration in read_folder(store.settings.migrations)
-    }
+    checksums = {migration.version: migration.checksum for migration in read_migrations(store.settings)}
     return [kept for kept in store.kept if not kept.ran_at and checksums.get(kept.version) == kept.checksum]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from confiture.migrations.version import parse_version
+from confiture.migrations.version import VersionKey, parse_version
 
 
 @frozen
@@ -23,9 +23,9 @@ class Scope:
     after: str | None = None
     since: str | None = None
     files: frozenset[str] | None = None
-    versions: frozenset[tuple[int, ...]] = frozenset()
+    versions: frozenset[VersionKey] = frozenset()
     base_files: frozenset[str] = frozenset()
-    base_versions: frozenset[tuple[int, ...]] = frozenset()
+    base_versions: frozenset[VersionKey] = frozenset()
 
     def includes(self, version: str, file: str | None) -> bool:
         """Return True if the gate checks this migration."""

@@ -1,4 +1,4 @@
-"""The hookspecs: one per phase of a migration, plus the reporters and rules that a plugin may add.
+"""The hookspecs: one per phase of a migration, plus the reporters, rules and sources that a plugin may add.
 
 ``make docs`` builds ``docs/hooks.md`` from the docstrings in this file.
 """
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from confiture.hooks.api import HookContext, HookResult
 
-# The values of ``reporters`` and ``rules`` are not annotated here: their packages use these hookspecs, and
-# no two packages import each other.
+# The values of ``reporters``, ``rules`` and ``sources`` are not annotated here: their packages use these
+# hookspecs, and no two packages import each other.
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
 
@@ -169,4 +169,20 @@ def rules() -> list[Any] | None:
 
     Raises:
         Exception: The command checks nothing, exit 2.
+    """
+
+
+@hookspec
+def sources() -> list[Any] | None:
+    """Return conventions for migration files: how another tool names, divides and orders them.
+
+    Called outside any migration, before any file is read, and only if ``source`` in the configuration, or
+    what ``confiture adopt`` recorded, names a convention that confiture does not have built in. The plugin
+    must be in ``plugins = [...]`` of the configuration.
+
+    Returns:
+        A list of ``confiture.sources.source.Source``; or ``None``.
+
+    Raises:
+        Exception: The command is refused before anything runs, exit 2.
     """

@@ -11,15 +11,16 @@ from confiture.exceptions import LedgerFault, UsageFault
 from confiture.ledger.repair import (
     find_file,
     format_label,
-    read_scripts,
     read_statements,
     resolve_version,
+    settle_scripts,
 )
 from confiture.ledger.writer import open_ledger_writer
-from confiture.migrations.version import parse_version
+from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.ledger import LedgerEntry, Repair
 from confiture.models.migration import MigrationFile, Statement
 from confiture.postgres.statement_effects import find_session
+from confiture.sources.read_migrations import read_first
 
 _PLACE = re.compile(r"(?P<version>.+):(?P<line>[0-9]+)")
 
@@ -33,10 +34,10 @@ def record_answer(settings: Settings, place: str, *, done: bool) -> Repair:
         LockFault: Another run holds the migration lock.
     """
     version, line = _parse_place(place)
-    scripts = read_scripts(settings)
+    first = read_first(settings)
     with open_ledger_writer(settings) as writer:
-        entries = writer.read_entries()
-        entry = _find_unfinished(entries, resolve_version(version, scripts, entries))
+        scripts, entries = settle_scripts(first, writer.conn), writer.read_entries()
+        entry = _find_unfinished(entries, version, resolve_version(version, scripts, entries))
         statement = _find_begun(entry, find_file(scripts, entry), line)
         _refuse_running(writer.conn, entry, statement)
         step, ledger = len(entry.done), writer.ledger
@@ -60,12 +61,12 @@ def _parse_place(place: str) -> tuple[str, int]:
     return found["version"], int(found["line"])
 
 
-def _find_unfinished(entries: tuple[LedgerEntry, ...], version: tuple[int, ...]) -> LedgerEntry:
+def _find_unfinished(entries: tuple[LedgerEntry, ...], version: str, key: VersionKey) -> LedgerEntry:
     for entry in entries:
-        if not entry.finished and parse_version(entry.version) == version:
+        if not entry.finished and parse_version(entry.version) == key:
             return entry
     raise UsageFault(
-        f"version {'.'.join(map(str, version))} is not unfinished: no statement of it was begun",
+        f"version {version} is not unfinished: no statement of it was begun",
         hint="list the unfinished migrations: confiture repair",
     )
 

@@ -8,12 +8,11 @@ from confiture.config.settings import Settings
 from confiture.exceptions import LedgerFault
 from confiture.ledger.table import Ledger
 from confiture.ledger.writer import open_ledger_writer
-from confiture.migrations.folder import read_folder
 from confiture.migrations.planner import determine_statuses, find_script
 from confiture.migrations.version import parse_version
 from confiture.models.ledger import Baseline, BaselineStep, LedgerEntry, LedgerRow
 from confiture.models.migration import MigrationFile
-from confiture.postgres.connect import open_connection
+from confiture.sources.read_migrations import open_migrations, read_first
 
 
 def record_baseline(settings: Settings, version: str, *, dry_run: bool = False) -> Baseline:
@@ -24,47 +23,57 @@ def record_baseline(settings: Settings, version: str, *, dry_run: bool = False) 
         LedgerFault: The applied migrations contradict the baseline.
         LockFault: Another run holds the migration lock.
     """
-    scripts = read_folder(settings.migrations)
-    limit = parse_version(find_script(scripts, version).version)
-    ledger = Ledger(settings.schema)
     if dry_run:
-        with open_connection(settings) as conn:
-            new = select_to_record(scripts, ledger.read(conn), limit)
+        with open_migrations(settings) as opened:
+            entries = Ledger(settings.schema).read(opened.conn)
+            scripts, covered = opened.migrations, select_covered(opened.migrations, version)
+            new = select_to_record(scripts, entries, covered)
     else:
+        first = read_first(settings)
         with open_ledger_writer(settings) as writer:
-            new = select_to_record(scripts, writer.read_entries(), limit)
+            scripts = first.settle(writer.conn).migrations
+            covered = select_covered(scripts, version)
+            new = select_to_record(scripts, writer.read_entries(), covered)
             if new:
-                writer.write(" ".join(ledger.render_insert_sql(_make_row(script)) for script in new))
-    return Baseline(dry_run, _make_steps(scripts, limit, new, dry_run))
+                writer.write(" ".join(writer.ledger.render_insert_sql(_make_row(script)) for script in new))
+    return Baseline(dry_run, _make_steps(covered, new, dry_run))
+
+
+def select_covered(scripts: Sequence[MigrationFile], version: str) -> tuple[MigrationFile, ...]:
+    """Return the migrations up to and including ``version``, in order.
+
+    Raises:
+        UsageFault: There is no migration of this version.
+    """
+    return tuple(scripts[: scripts.index(find_script(scripts, version)) + 1])
 
 
 def select_to_record(
-    scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry], limit: tuple[int, ...]
+    scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry], covered: Sequence[MigrationFile]
 ) -> tuple[MigrationFile, ...]:
-    """Return the migrations up to ``limit`` that are not in the ledger, in order.
+    """Return those of the ``covered`` migrations that are not in the ledger, in order.
 
     Raises:
-        LedgerFault: A migration above ``limit`` is applied, or an applied one has changed, is missing or is
+        LedgerFault: A migration after these is applied, or an applied one has changed, is missing or is
             unfinished.
     """
+    within = {parse_version(script.version) for script in covered}
     recorded = {parse_version(entry.version) for entry in entries}
     lines = [
         f"{status.state}: {status.version} {status.name}".rstrip()
         for status in determine_statuses(scripts, entries)
         if status.state in ("changed", "missing", "unfinished")
     ]
-    above = [entry for entry in entries if entry.finished and parse_version(entry.version) > limit]
+    above = [entry for entry in entries if entry.finished and parse_version(entry.version) not in within]
+    files = {parse_version(script.version) for script in scripts}
+    above = [entry for entry in above if parse_version(entry.version) in files]
     lines += [f"applied above it: {entry.version} {entry.name}".rstrip() for entry in above]
     if lines:
         raise LedgerFault(
             "cannot record a baseline: it contradicts the ledger\n  " + "\n  ".join(lines),
             hint="see what is wrong: confiture verify; and what to do about it: confiture repair",
         )
-    return tuple(
-        script
-        for script in scripts
-        if parse_version(script.version) <= limit and parse_version(script.version) not in recorded
-    )
+    return tuple(script for script in covered if parse_version(script.version) not in recorded)
 
 
 def _make_row(script: MigrationFile) -> LedgerRow:
@@ -73,7 +82,7 @@ def _make_row(script: MigrationFile) -> LedgerRow:
 
 
 def _make_steps(
-    scripts: Sequence[MigrationFile], limit: tuple[int, ...], new: Sequence[MigrationFile], dry_run: bool
+    covered: Sequence[MigrationFile], new: Sequence[MigrationFile], dry_run: bool
 ) -> tuple[BaselineStep, ...]:
     return tuple(
         BaselineStep(
@@ -81,6 +90,5 @@ def _make_steps(
             script.name,
             "applied" if script not in new else "would-record" if dry_run else "recorded",
         )
-        for script in scripts
-        if parse_version(script.version) <= limit
+        for script in covered
     )

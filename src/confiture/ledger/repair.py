@@ -22,9 +22,9 @@ from confiture.ledger.resume import (
 from confiture.ledger.table import Ledger
 from confiture.ledger.verify import find_file_disagreements
 from confiture.ledger.writer import open_ledger_writer
-from confiture.migrations.folder import hash_text, read_folder
+from confiture.migrations.folder import hash_text
 from confiture.migrations.planner import find_script
-from confiture.migrations.version import parse_version
+from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.ledger import (
     HookProgress,
     InvalidIndex,
@@ -36,6 +36,7 @@ from confiture.models.ledger import (
 from confiture.models.migration import MigrationFile, Statement
 from confiture.postgres.connect import open_connection
 from confiture.postgres.session import fetch_rows, quote_literal
+from confiture.sources.read_migrations import FirstReading, read_first
 from confiture.sql.quote import quote_ident
 
 
@@ -45,9 +46,10 @@ def read_repair(settings: Settings, version: str | None = None) -> Repair:
     Raises:
         UsageFault: Neither the folder nor the ledger has this version.
     """
-    scripts = read_scripts(settings)
     ledger = Ledger(settings.schema)
+    first = read_first(settings)
     with open_connection(settings) as conn:
+        scripts = settle_scripts(first, conn)
         entries = ledger.read(conn)
         wanted = None if version is None else resolve_version(version, scripts, entries)
         running = find_lock_holder(conn, settings.schema)
@@ -71,8 +73,9 @@ def accept_changed(settings: Settings, version: str) -> Repair:
         UsageFault: There is no such migration, or it is not applied.
         LockFault: Another run holds the migration lock.
     """
-    script = find_script(read_folder(settings.migrations), version)
+    first = read_first(settings)
     with open_ledger_writer(settings) as writer:
+        script = find_script(first.settle(writer.conn).migrations, version)
         entry = _find_applied(writer.read_entries(), script)
         if entry.checksum in (None, script.checksum):
             return Repair(done=(f"{script.label} has not changed: nothing to do",))
@@ -87,9 +90,9 @@ def forget(settings: Settings, version: str) -> Repair:
         UsageFault: It is not in the ledger, or it is applied and its file exists.
         LockFault: Another run holds the migration lock.
     """
-    scripts = read_scripts(settings)
+    first = read_first(settings)
     with open_ledger_writer(settings) as writer:
-        entries = writer.read_entries()
+        scripts, entries = settle_scripts(first, writer.conn), writer.read_entries()
         wanted = resolve_version(version, (), entries)
         # An unfinished down has two entries: its progress and the row of the applied migration.
         matching = [entry for entry in entries if parse_version(entry.version) == wanted]
@@ -104,20 +107,20 @@ def forget(settings: Settings, version: str) -> Repair:
     return Repair(done=(f"{label} is forgotten; its changes in the database remain",))
 
 
-def read_scripts(settings: Settings) -> tuple[MigrationFile, ...]:
+def settle_scripts(first: FirstReading, conn: Connection[Any]) -> tuple[MigrationFile, ...]:
     """Return the scripts; none if the folder is empty, because the ledger can still be repaired."""
     try:
-        return read_folder(settings.migrations)
+        return first.settle(conn).migrations
     except SourceFault:
-        if settings.migrations.is_dir():
+        if first.settings.migrations.is_dir():
             return ()
         raise
 
 
 def resolve_version(
     version: str, scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
-) -> tuple[int, ...]:
-    """Return the parts of a version that the folder or the ledger has.
+) -> VersionKey:
+    """Return the key of a version that the folder or the ledger has.
 
     Raises:
         UsageFault: Neither has it.

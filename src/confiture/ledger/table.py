@@ -38,11 +38,27 @@ class Versioned(Protocol):
         """Forward or backward."""
 
 
+class LedgerMirror(Protocol):
+    """Another ledger, which is to record the same migrations."""
+
+    def render_applied(self, version: str) -> str:
+        """Return SQL that records a migration as applied."""
+
+    def render_reverted(self, version: str) -> str:
+        """Return SQL that removes a migration."""
+
+
 @frozen
 class Ledger:
-    """The ledger in one schema; the ``render`` methods return SQL that callers send with other statements."""
+    """The ledger in one schema; the ``render`` methods return SQL that callers send with other statements.
+
+    Attributes:
+        schema: The schema.
+        mirror: Records in the same transaction what this ledger records of a run; ``None`` for nothing.
+    """
 
     schema: str
+    mirror: LedgerMirror | None = None
 
     def read(self, conn: Connection[Any]) -> tuple[LedgerEntry, ...]:
         """Return all entries; none if there is no ledger yet. Needs only read rights and takes no lock.
@@ -202,6 +218,7 @@ class Ledger:
     def render_insert_sql(self, row: LedgerRow) -> str:
         """Return SQL that records a migration as applied and deletes its progress."""
         q = quote_ident(self.schema)
+        mirrored = self.mirror.render_applied(row.version) if self.mirror else ""
         # clock_timestamp(), because now() is the same for all migrations in one transaction; session_user,
         # because the migration may have changed current_user with SET ROLE.
         values = ", ".join(
@@ -209,7 +226,7 @@ class Ledger:
                 quote_literal(row.version),
                 quote_literal(row.name),
                 "NULL" if row.checksum is None else quote_literal(row.checksum),
-                "clock_timestamp()",
+                "clock_timestamp()" if row.applied_at is None else quote_literal(row.applied_at),
                 "session_user",
                 f"{row.duration_ms:.3f}",
                 str(row.transactional).lower(),
@@ -217,13 +234,17 @@ class Ledger:
                 quote_literal(json.dumps(row.hooks)),
             )
         )
-        forget = "" if row.transactional else self._render_forget_progress_sql(row.version)
-        return f"{forget} INSERT INTO {q}.ledger VALUES ({values});"
+        before = "" if row.transactional else self._render_forget_progress_sql(row.version)
+        if row.repeated:
+            before += f"DELETE FROM {q}.ledger WHERE version = {quote_literal(row.version)};"
+        return f"{before} INSERT INTO {q}.ledger VALUES ({values}); {mirrored}"
 
     def render_delete_sql(self, version: str) -> str:
         """Return SQL that deletes a migration and its progress."""
         q, v = quote_ident(self.schema), quote_literal(version)
-        return f"{self._render_forget_progress_sql(version)} DELETE FROM {q}.ledger WHERE version = {v};"
+        mirrored = self.mirror.render_reverted(version) if self.mirror else ""
+        forget = self._render_forget_progress_sql(version)
+        return f"{forget} DELETE FROM {q}.ledger WHERE version = {v}; {mirrored}"
 
     def _render_forget_progress_sql(self, version: str) -> str:
         q, v = quote_ident(self.schema), quote_literal(version)

@@ -10,12 +10,12 @@ from confiture.config.settings import Settings
 from confiture.exceptions import LedgerFault
 from confiture.ledger.history import parse_records, render_history_sql
 from confiture.ledger.table import Ledger
-from confiture.migrations.planner import determine_statuses
+from confiture.migrations.planner import determine_statuses, find_late
 from confiture.migrations.version import parse_version
 from confiture.models.ledger import Disagreement, HistoryRecord, LedgerEntry, Verification
 from confiture.models.migration import MigrationFile
 from confiture.models.plan import MigrationStatus
-from confiture.postgres.connect import open_connection
+from confiture.sources.read_migrations import open_migrations
 
 
 @frozen
@@ -35,11 +35,9 @@ def verify(settings: Settings, *, plugins: bool = True) -> Verification:
     Raises:
         ConfitureError: The files, the server or the ledger cannot be read.
     """
-    from confiture.migrations.folder import read_folder
-
-    scripts = read_folder(settings.migrations)
     ledger = Ledger(settings.schema)
-    with open_connection(settings) as conn:
+    with open_migrations(settings) as opened:
+        conn, scripts = opened.conn, opened.migrations
         entries = ledger.read(conn)
         history = parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
     uses = find_last_uses(history) if plugins else ()
@@ -100,8 +98,6 @@ def find_late_disagreements(
     scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]
 ) -> tuple[Disagreement, ...]:
     """Return each pending migration below an applied one."""
-    in_ledger = {parse_version(entry.version) for entry in entries}
-    applied = [parse_version(entry.version) for entry in entries if entry.finished]
     return tuple(
         Disagreement(
             "out-of-order",
@@ -111,10 +107,7 @@ def find_late_disagreements(
             "give it a newer version, or apply it anyway: confiture run --allow-out-of-order",
             found=script.checksum,
         )
-        for script in scripts
-        if applied
-        and parse_version(script.version) not in in_ledger
-        and parse_version(script.version) < max(applied)
+        for script in find_late(scripts, entries)
     )
 
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.migrations.file_notes import format_names
 from confiture.migrations.other_tools import find_tool, recognize_tool
-from confiture.migrations.version import FileName, parse_filename, parse_version
+from confiture.migrations.version import FileName, VersionKey, parse_filename, parse_version
 from confiture.models.migration import MigrationFile
 from confiture.sql.position import SourceFile
 
@@ -39,7 +39,8 @@ def read_folder(folder: Path) -> tuple[MigrationFile, ...]:
     """
     # Collect all faults, so that one run reports every file to correct.
     faults: list[MigrationFault] = []
-    found = _recognize_files(_list_files(folder), faults)
+    paths = [path for path in list_folder(folder) if path.name[:1] in "0123456789" and not path.is_dir()]
+    found = _recognize_files(paths, faults)
     scripts = []
     for group in _group_by_version(found):
         try:
@@ -66,7 +67,7 @@ def read_text(path: Path) -> str:
     Raises:
         MigrationFault: The file cannot be read, is not UTF-8 or contains a NUL character.
     """
-    text = _read_file(path)
+    text = read_file(path)
     check_text(path, text)
     return text
 
@@ -89,8 +90,15 @@ def check_text(path: Path, text: str) -> None:
         )
 
 
-def _read_file(path: Path) -> str:
-    """Return the text of a file; a byte that is not UTF-8 becomes a surrogate, which keeps its value."""
+def read_file(path: Path) -> str:
+    """Return the text of a file; a byte that is not UTF-8 becomes a surrogate, which keeps its value.
+
+    What is applied is never parsed and must not stop anything: what is wrong with a text is reported when its
+    migration is prepared.
+
+    Raises:
+        MigrationFault: The file cannot be read.
+    """
     if not path.is_file() and path.exists():
         raise MigrationFault(
             f"{path.name} is not a file",
@@ -110,10 +118,14 @@ def _read_file(path: Path) -> str:
     return data.removeprefix(_BOM).decode(errors="surrogateescape").replace("\r\n", "\n")
 
 
-def _list_files(folder: Path) -> list[Path]:
+def list_folder(folder: Path) -> list[Path]:
+    """Return the files and folders in a folder, sorted by name.
+
+    Raises:
+        SourceFault: The folder does not exist, or cannot be read.
+    """
     try:
-        paths = sorted(folder.iterdir(), key=lambda path: path.name)
-        return [path for path in paths if path.name[:1] in "0123456789" and not path.is_dir()]
+        return sorted(folder.iterdir(), key=lambda path: path.name)
     except FileNotFoundError:
         raise SourceFault(
             f"there is no migrations folder {folder}",
@@ -166,7 +178,7 @@ def _recognize_files(paths: Iterable[Path], faults: list[MigrationFault]) -> lis
 
 
 def _group_by_version(found: Iterable[_MigrationFile]) -> list[list[_MigrationFile]]:
-    groups: dict[tuple[int, ...], list[_MigrationFile]] = {}
+    groups: dict[VersionKey, list[_MigrationFile]] = {}
     for file in found:
         groups.setdefault(parse_version(file.parsed_name.version), []).append(file)
     return list(groups.values())
@@ -186,9 +198,7 @@ def _build_script(group: list[_MigrationFile]) -> MigrationFile:
 
 
 def _read_script(up: _MigrationFile, down: _MigrationFile | None) -> MigrationFile:
-    # What is applied or baselined is never parsed and must not stop anything: what is wrong with a text is
-    # reported when its migration is prepared.
-    text = _read_file(up.path)
+    text = read_file(up.path)
     return MigrationFile(
         version=up.parsed_name.version,
         name=up.parsed_name.name,
@@ -197,7 +207,7 @@ def _read_script(up: _MigrationFile, down: _MigrationFile | None) -> MigrationFi
         text=text,
         checksum=hash_text(text),
         down_path=down.path if down else None,
-        down_text=_read_file(down.path) if down else None,
+        down_text=read_file(down.path) if down else None,
     )
 
 

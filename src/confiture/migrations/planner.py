@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from confiture.exceptions import LedgerFault, UsageFault
-from confiture.migrations.version import parse_version
+from confiture.migrations.version import VersionKey, VersionOrder, parse_version
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, MigrationFile
-from confiture.models.plan import MigrationStatus
+from confiture.models.plan import MigrationState, MigrationStatus
 
 
 def determine_statuses(
     scripts: Sequence[MigrationFile], entries: Iterable[LedgerEntry]
 ) -> tuple[MigrationStatus, ...]:
-    """Return one status per migration in the files or the ledger, in order of version."""
+    """Return one status per migration in the files or the ledger, in the order of the files."""
     by_version = _index_by_version(entries)
     files = {parse_version(script.version): script for script in scripts}
     return tuple(
         _determine_status(files.get(version), by_version.get(version))
-        for version in sorted({*files, *by_version})
+        for version in sorted({*files, *by_version}, key=order_scripts(scripts).rank)
     )
 
 
-def _index_by_version(entries: Iterable[LedgerEntry]) -> dict[tuple[int, ...], LedgerEntry]:
-    by_version: dict[tuple[int, ...], LedgerEntry] = {}
+def order_scripts(scripts: Iterable[MigrationFile]) -> VersionOrder:
+    """Return the order of the migrations, which is the one their source gives them."""
+    return VersionOrder(script.version for script in scripts)
+
+
+def _index_by_version(entries: Iterable[LedgerEntry]) -> dict[VersionKey, LedgerEntry]:
+    by_version: dict[VersionKey, LedgerEntry] = {}
     # While a down is unfinished, the ledger has its progress and the row of the applied migration.
     # Finished entries sort first, so the unfinished one replaces the row and keeps its checksum.
     for entry in sorted(entries, key=lambda entry: entry.finished, reverse=True):
@@ -44,8 +50,10 @@ def _determine_status(script: MigrationFile | None, entry: LedgerEntry | None) -
         return MigrationStatus(entry.version, script.name if script else entry.name, "unfinished")
     if script is None:
         return MigrationStatus(entry.version, entry.name, "missing", entry.applied_at)
-    changed = entry.checksum not in (None, script.checksum)
-    return MigrationStatus(script.version, script.name, "changed" if changed else "applied", entry.applied_at)
+    if entry.checksum in (None, script.checksum):
+        return MigrationStatus(script.version, script.name, "applied", entry.applied_at)
+    state: MigrationState = "pending" if script.repeatable else "changed"
+    return MigrationStatus(script.version, script.name, state, entry.applied_at)
 
 
 def select_pending(
@@ -61,28 +69,50 @@ def select_pending(
         UsageFault: ``to`` is not a known version.
         LedgerFault: An applied file has changed or is missing, or a pending version is below an applied one.
     """
-    limit = parse_version(find_script(scripts, to).version) if to is not None else None
+    last = find_script(scripts, to) if to is not None else None
     _refuse_disagreement(scripts, entries)
     by_version = _index_by_version(entries)
-    applied = [version for version, entry in by_version.items() if entry.finished]
-    chosen = tuple(script for script in scripts if _is_pending(by_version.get(parse_version(script.version))))
-    late = [script for script in chosen if applied and parse_version(script.version) < max(applied)]
-    late = [script for script in late if parse_version(script.version) not in by_version]
+    chosen = tuple(
+        script for script in scripts if _is_pending(script, by_version.get(parse_version(script.version)))
+    )
+    late = find_late(scripts, entries)
     if late and not out_of_order:
+        newest = find_newest_applied(scripts, entries)
+        assert newest is not None
         raise LedgerFault(
             f"out of order: {_format_labels(late)} {'is' if len(late) == 1 else 'are'} pending below version "
-            f"{_get_written_version(by_version, max(applied))}, which is applied",
+            f"{newest.version}, which is applied",
             hint="give it a newer version, or apply it anyway: --allow-out-of-order",
         )
-    return tuple(script for script in chosen if limit is None or parse_version(script.version) <= limit)
+    return tuple(script for script in chosen if last is None or scripts.index(script) <= scripts.index(last))
 
 
-def _is_pending(entry: LedgerEntry | None) -> bool:
-    return entry is None or (not entry.finished and entry.direction == "forward")
+def find_late(scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]) -> tuple[MigrationFile, ...]:
+    """Return the migrations that are in no ledger entry and stand before the newest applied one."""
+    newest = find_newest_applied(scripts, entries)
+    if newest is None:
+        return ()
+    order, known = order_scripts(scripts), _index_by_version(entries)
+    limit = order.rank(parse_version(newest.version))
+    keys = {script: parse_version(script.version) for script in scripts if not script.repeatable}
+    return tuple(script for script, key in keys.items() if key not in known and order.rank(key) < limit)
 
 
-def _get_written_version(by_version: dict[tuple[int, ...], LedgerEntry], version: tuple[int, ...]) -> str:
-    return by_version[version].version
+def find_newest_applied(
+    scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]
+) -> LedgerEntry | None:
+    """Return the applied migration that comes last in order, repeatable ones not counted."""
+    order = order_scripts(scripts)
+    repeatable = {parse_version(script.version) for script in scripts if script.repeatable}
+    applied = {key: entry for key, entry in _index_by_version(entries).items() if entry.finished}
+    keys = applied.keys() - repeatable
+    return applied[max(keys, key=order.rank)] if keys else None
+
+
+def _is_pending(script: MigrationFile, entry: LedgerEntry | None) -> bool:
+    if entry is None or (not entry.finished and entry.direction == "forward"):
+        return True
+    return script.repeatable and entry.finished and entry.checksum not in (None, script.checksum)
 
 
 def _refuse_disagreement(scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]) -> None:
@@ -125,23 +155,19 @@ def _format_labels(scripts: Iterable[MigrationFile]) -> str:
 def find_script(scripts: Sequence[MigrationFile], version: str) -> MigrationFile:
     """Return the script of a version, which may be written without leading zeros.
 
+    Of a version that is a whole file name, the number in front is enough if no other one begins with it.
+
     Raises:
-        UsageFault: There is no such migration, or ``version`` is not a version.
+        UsageFault: There is no such migration.
     """
-    wanted = _parse_version(version)
+    wanted = parse_version(version)
     for script in scripts:
         if parse_version(script.version) == wanted:
             return script
+    begun = [script for script in scripts if parse_version(script.version)[:2] == (*wanted, math.inf)]
+    if len(begun) == 1:
+        return begun[0]
     raise UsageFault(f"there is no migration of version {version!r}", hint="list them: confiture status")
-
-
-def _parse_version(version: str) -> tuple[int, ...]:
-    try:
-        return parse_version(version)
-    except ValueError:
-        raise UsageFault(
-            f"{version!r} is not a version", hint="list the versions: confiture status"
-        ) from None
 
 
 def select_to_undo(
@@ -161,14 +187,16 @@ def select_to_undo(
     undoable = {
         version for version, entry in by_version.items() if entry.finished or entry.direction == "backward"
     }
-    newest_first = sorted(undoable, reverse=True)
+    undoable -= {parse_version(script.version) for script in scripts if script.repeatable}
+    order = order_scripts(scripts)
+    newest_first = sorted(undoable, key=order.rank, reverse=True)
     if to is not None:
-        target = _parse_version(to)
+        target = _resolve_applied(scripts, by_version, to)
         if target not in by_version or not by_version[target].finished:
             raise UsageFault(
                 f"version {to!r} is not applied", hint="list the applied versions: confiture status"
             )
-        chosen = [version for version in newest_first if version > target]
+        chosen = [version for version in newest_first if order.rank(version) > order.rank(target)]
     else:
         chosen = newest_first[: 1 if steps is None else steps]
     files = {parse_version(script.version): script for script in scripts}
@@ -181,6 +209,15 @@ def select_to_undo(
                 hint=_suggest_remedy([status], []) if status.state == "changed" else "restore the file",
             )
     return tuple(files[version] for version in chosen if version in files)
+
+
+def _resolve_applied(
+    scripts: Sequence[MigrationFile], by_version: dict[VersionKey, LedgerEntry], to: str
+) -> VersionKey:
+    target = parse_version(to)
+    if target in by_version:
+        return target
+    return parse_version(find_script(scripts, to).version)
 
 
 def _refuse_unfinished(entries: Iterable[LedgerEntry]) -> None:

@@ -35,6 +35,7 @@ class PreparedMigration:
         script: Its statements, for an SQL migration.
         transactional: True if it runs in a transaction.
         recorded: Its ledger entry, if it is unfinished.
+        repeatable: True if it may be in the ledger already.
     """
 
     version: str
@@ -46,6 +47,7 @@ class PreparedMigration:
     script: SqlScript | None = None
     transactional: bool = True
     recorded: LedgerEntry | None = None
+    repeatable: bool = False
 
     @property
     def label(self) -> str:
@@ -140,6 +142,7 @@ def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigrati
         partial(_make_sql_migration, parsed),
         parsed,
         parsed.transactional,
+        repeatable=script.repeatable,
     )
 
 

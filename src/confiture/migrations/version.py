@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from bisect import bisect
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -11,6 +13,8 @@ from attrs import frozen
 
 from confiture.exceptions import UsageFault
 
+# Compares and sorts like a tuple of numbers; see parse_version.
+VersionKey = tuple[float | str, ...]
 Part = Literal["whole", "up", "down", "check", "backfill", "python"]
 
 _VERSION = r"[0-9]+(?:\.[0-9]+)*(?:_[0-9]+)*"
@@ -43,18 +47,45 @@ class FileName:
     part: Part
 
 
-def parse_version(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, for sorting and comparing.
+def parse_version(version: str) -> VersionKey:
+    """Return a key that compares versions number by number: ``1`` equals ``001``, and ``2`` is below ``10``.
+
+    The key of any other text, which some tools use as a version, equals only that of the same text. It sorts
+    by the number that the text begins with, and after all numbers if it begins with none.
+    """
+    if _WRITTEN.fullmatch(version):
+        return tuple(int(number) for number in re.split("[._]", version))
+    digits = re.match("[0-9]*", version)
+    number = int(digits[0]) if digits and digits[0] else math.inf
+    # Infinity keeps numbers and text apart, because Python cannot compare the two.
+    return (number, math.inf, version)
+
+
+def check_version(version: str) -> str:
+    """Return a version unchanged.
 
     Raises:
-        UsageFault: It is not a version.
+        UsageFault: It is not numbers joined by dots or underscores.
     """
     if not _WRITTEN.fullmatch(version):
         raise UsageFault(
             f"{version!r} is not a version",
             hint="write numbers joined by '.' or '_', as in 20260131120000 or 03.04.00_01",
         )
-    return tuple(int(number) for number in re.split("[._]", version))
+    return version
+
+
+class VersionOrder:
+    """The order of a source's migrations, which need not be that of their versions."""
+
+    def __init__(self, versions: Iterable[str]) -> None:
+        self._keys: Sequence[VersionKey] = [parse_version(version) for version in versions]
+        self._places = {key: place for place, key in enumerate(self._keys)}
+
+    def rank(self, key: VersionKey) -> tuple[float, VersionKey]:
+        """Return what to sort by; a version without a file ranks where its number would be."""
+        place = self._places.get(key)
+        return (place, key) if place is not None else (bisect(self._keys, key) - 0.5, key)
 
 
 def parse_filename(name: str) -> FileName | None:

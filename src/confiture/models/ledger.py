@@ -13,6 +13,7 @@ DisagreementKind = Literal[
 ]
 StatementState = Literal["done", "begun", "pending", "changed"]
 BaselineOutcome = Literal["recorded", "would-record", "applied"]
+AdoptionOutcome = Literal["recorded", "would-record", "applied", "pending"]
 
 
 @frozen
@@ -198,6 +199,46 @@ class Baseline:
 
 
 @frozen
+class AdoptionStep:
+    """One migration of another tool, and what becomes of it.
+
+    Attributes:
+        version: Its version for confiture.
+        name: Its name.
+        outcome: ``pending`` if the tool has not applied it: ``confiture run`` will.
+    """
+
+    version: str
+    name: str
+    outcome: AdoptionOutcome
+
+
+@frozen
+class AdoptionResult:
+    """The result of ``adopt``, or of its dry run.
+
+    Attributes:
+        source: The source's name.
+        title: The tool's name.
+        evidence: What shows that the folder is of this convention; ``None`` if ``--from`` named it.
+        tool_table: The tool's own ledger; ``None`` if the database has none.
+        mirror: True if runs keep that ledger up to date.
+        dry_run: True if nothing was written.
+        migrations: All migrations, in order.
+        notes: What the user must know.
+    """
+
+    source: str
+    title: str
+    evidence: str | None
+    tool_table: str | None
+    mirror: bool
+    dry_run: bool
+    migrations: tuple[AdoptionStep, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@frozen
 class Dump:
     """A schema that was written to a file.
 
@@ -244,7 +285,12 @@ class LedgerEntry:
 
 @frozen
 class LedgerRow:
-    """The ledger row of a finished migration."""
+    """The ledger row of a finished migration.
+
+    Attributes:
+        repeated: True if it replaces an earlier row of the same version.
+        applied_at: When another tool applied it, in ISO 8601; ``None`` for now.
+    """
 
     version: str
     name: str
@@ -253,3 +299,5 @@ class LedgerRow:
     transactional: bool
     plugins: tuple[str, ...]
     hooks: tuple[str, ...]
+    repeated: bool = False
+    applied_at: str | None = None

@@ -72,6 +72,25 @@ class Migration(ABC):
 
 
 @frozen
+class SqlSection:
+    """One direction of a migration, as the convention of its source divides it.
+
+    Attributes:
+        path: The file.
+        text: The SQL of this direction. What belongs to the other one, and the lines that divide the two, are
+            blank, so that lines and columns are those of the file.
+        transactional: False if the file says that it runs outside a transaction.
+        lone_outside: True if the tool runs a file of one statement outside a transaction, as PostgreSQL does
+            with a simple query. It counts only for a statement that PostgreSQL refuses inside one.
+    """
+
+    path: Path
+    text: str = field(repr=False)
+    transactional: bool = True
+    lone_outside: bool = False
+
+
+@frozen
 class MigrationFile:
     """A migration file in the migrations folder.
 
@@ -84,6 +103,9 @@ class MigrationFile:
         checksum: SHA-256 of ``text``, in hexadecimal.
         down_path: The file with the *down* part, if that is separate.
         down_text: The text of that file.
+        divide: Returns one direction of it, ``None`` if it has none. ``None`` for the plain convention, whose
+            files ``sql.script`` divides.
+        repeatable: True if it is applied again whenever its file changes, and after all others.
     """
 
     version: str
@@ -94,6 +116,8 @@ class MigrationFile:
     checksum: str
     down_path: Path | None = None
     down_text: str | None = field(default=None, repr=False)
+    divide: Callable[[Direction], SqlSection | None] | None = field(default=None, eq=False, repr=False)
+    repeatable: bool = False
 
     @property
     def label(self) -> str:

@@ -9,6 +9,8 @@ from attrs import Factory, field, frozen
 
 from confiture.models.migration import Kind
 
+MigrationState = Literal["applied", "pending", "changed", "missing", "unfinished"]
+
 
 @frozen
 class PlannedStep:
@@ -52,7 +54,7 @@ class MigrationStatus:
 
     version: str
     name: str
-    state: Literal["applied", "pending", "changed", "missing", "unfinished"]
+    state: MigrationState
     applied_at: str | None = None
 
 

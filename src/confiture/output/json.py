@@ -57,6 +57,7 @@ _KEYS: Mapping[type, str] = {
     read.InvalidIndex: "index builder_pid",
     read.UnfinishedMigration: ("version name direction file statements hooks invalid_indexes notes commands"),
     read.BaselineStep: "version name outcome",
+    read.AdoptionStep: "version name outcome",
 }
 # Left out if empty, because they need a flag or are rarely known.
 _OPTIONAL: Mapping[type, str] = {
@@ -143,6 +144,22 @@ def render_baseline(baseline: read.Baseline) -> str:
     """Return the result of ``baseline`` as JSON."""
     return _dump_document(
         {"schema_version": 1, "dry_run": baseline.dry_run, "migrations": baseline.migrations}
+    )
+
+
+def render_adoption(adoption: read.AdoptionResult) -> str:
+    """Return the result of ``adopt`` as JSON."""
+    return _dump_document(
+        {
+            "schema_version": 1,
+            "source": adoption.source,
+            "evidence": adoption.evidence,
+            "tool_table": adoption.tool_table,
+            "mirror": adoption.mirror,
+            "dry_run": adoption.dry_run,
+            "migrations": adoption.migrations,
+            "notes": adoption.notes,
+        }
     )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.migrations.file_notes import format_names
-from confiture.migrations.folder import check_text, read_folder, read_text
+from confiture.migrations.folder import check_text, read_text
 from confiture.migrations.version import parse_filename
 from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
@@ -24,6 +26,7 @@ from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.registry import collect_rules, read_severities
 from confiture.rules.suppressions import refuse_unknown
+from confiture.sources.read_migrations import read_migrations
 from confiture.sql.parser import ParseError, parse
 from confiture.sql.script import read_sql
 
@@ -221,16 +224,19 @@ def _choose_scripts(
     settings: Settings, files: Sequence[Path], *, allow_empty: bool
 ) -> tuple[MigrationFile, ...]:
     folders = [file for file in files if file.is_dir()] if files else [settings.migrations]
-    scripts = {folder: _read_folder(folder, allow_empty=allow_empty) for folder in folders}
+    scripts = {
+        folder: _read_folder(evolve(settings, migrations=folder), allow_empty=allow_empty)
+        for folder in folders
+    }
     loose = {file: (make_loose_script(file),) for file in files if file not in scripts}
     return tuple(
         script for file in files or folders for script in (loose[file] if file in loose else scripts[file])
     )
 
 
-def _read_folder(folder: Path, *, allow_empty: bool) -> tuple[MigrationFile, ...]:
+def _read_folder(settings: Settings, *, allow_empty: bool) -> tuple[MigrationFile, ...]:
     try:
-        return read_folder(folder)
+        return read_migrations(settings)
     except SourceFault:
         if allow_empty:
             return ()

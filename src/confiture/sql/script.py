@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from confiture.models.migration import Direction, MigrationFile, SqlScript, Statement
+from confiture.models.migration import Direction, MigrationFile, SqlScript, SqlSection, Statement
 from confiture.sql.directives import DirectionSection, Directives, read_directives, read_section
 from confiture.sql.dividers import refuse_dividers
 from confiture.sql.lexer import find_statement_start, strip_trailing_comments
@@ -48,6 +48,9 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
     Raises:
         MigrationFault: The file does not parse, or a statement cannot run as a migration.
     """
+    if script.divide is not None:
+        section = script.divide(direction)
+        return None if section is None else read_section_sql(section, direction, keep_refused=keep_refused)
     if direction == "backward" and script.down_path is not None:
         return read_sql_text(script.down_text or "", script.down_path, direction, keep_refused=keep_refused)
     # Only a single file may contain both directions.
@@ -55,6 +58,24 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
     if direction == "backward" and paired:
         return None
     return read_sql_text(script.text, script.path, direction, divided=not paired, keep_refused=keep_refused)
+
+
+def read_section_sql(section: SqlSection, direction: Direction, *, keep_refused: bool = False) -> SqlScript:
+    """Return the statements of a section, which may be none.
+
+    Raises:
+        MigrationFault: The section does not parse, or a statement cannot run as a migration.
+    """
+    source = SourceFile(section.path, section.text)
+    plain = strip_psql(source)
+    refuse_dividers(source, plain.text, "up" if direction == "forward" else "down")
+    found = _parse_file(source, plain.text)
+    outside = not section.transactional or (section.lone_outside and _is_lone_outside(found))
+    return _build_without_pair(source, plain, found, None, keep_refused, outside=outside)
+
+
+def _is_lone_outside(found: list[RawStatement]) -> bool:
+    return len(found) == 1 and find_transaction_refusal(found[0].kind, found[0].node) is not None
 
 
 def read_sql_text(
@@ -86,11 +107,25 @@ def read_sql_text(
     found = _parse_file(source, plain.text)
     if part is not None and part.unwritten:
         return None
+    return _build_without_pair(source, plain, found, part, keep_refused)
+
+
+def _build_without_pair(
+    source: SourceFile,
+    plain: PlainSql,
+    found: list[RawStatement],
+    part: DirectionSection | None,
+    keep_refused: bool,
+    *,
+    outside: bool = False,
+) -> SqlScript:
+    """Return the script without the BEGIN and COMMIT around its statements, if it runs in a transaction."""
+    outside = outside or (part is not None and not part.transactional)
     inner = _drop_plain_pair(found)
-    directives = _read_directives(source, plain, part, inner)
+    directives = _read_directives(source, plain, inner, outside)
     if not directives.transactional and inner is not found:
         inner = found
-        directives = _read_directives(source, plain, part, inner)
+        directives = _read_directives(source, plain, inner, outside)
     script = _build_script(source, plain, inner, directives, keep_refused)
     if inner is found:
         return script
@@ -129,10 +164,10 @@ def _drop_plain_pair(found: list[RawStatement]) -> list[RawStatement]:
 
 
 def _read_directives(
-    source: SourceFile, plain: PlainSql, part: DirectionSection | None, found: list[RawStatement]
+    source: SourceFile, plain: PlainSql, found: list[RawStatement], outside: bool
 ) -> Directives:
     directives = read_directives(source, plain.text, [(parsed.start, parsed.end) for parsed in found])
-    return directives if part is None or part.transactional else evolve(directives, transactional=False)
+    return evolve(directives, transactional=False) if outside else directives
 
 
 def _describe_place(source: SourceFile, parsed: RawStatement) -> str:

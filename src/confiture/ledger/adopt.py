@@ -1,0 +1,167 @@
+"""Take over the migrations that another tool applied: read its ledger, and record them in ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+from psycopg import Connection
+
+from confiture.config.settings import Settings
+from confiture.exceptions import LedgerFault, UsageFault
+from confiture.ledger.choose_source import Choice, choose_source
+from confiture.ledger.table import Ledger
+from confiture.ledger.writer import open_ledger_writer
+from confiture.migrations.planner import select_pending
+from confiture.migrations.version import VersionKey, parse_version
+from confiture.models.ledger import AdoptionOutcome, AdoptionResult, AdoptionStep, LedgerEntry, LedgerRow
+from confiture.models.migration import MigrationFile
+from confiture.postgres.connect import open_connection
+from confiture.sources.adoption import Adoption, render_adoption_sql
+from confiture.sources.read_migrations import read_migrations
+from confiture.sources.source import ToolHistory, ToolRecord
+
+
+@frozen
+class Mapping:
+    """What adopting would record.
+
+    Attributes:
+        adoption: The convention, and the tool's own ledger.
+        migrations: All migrations, in order.
+        new: Those to record, each with what the tool recorded of it, in the order of its ledger.
+        notes: What the user must know.
+    """
+
+    adoption: Adoption
+    migrations: tuple[MigrationFile, ...]
+    new: tuple[tuple[MigrationFile, ToolRecord], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def adopt(
+    settings: Settings, *, name: str | None = None, dry_run: bool = False, mirror: bool = False
+) -> AdoptionResult:
+    """Record what another tool applied, and the convention of its files; with ``dry_run``, write nothing.
+
+    ``name`` is the source's; ``None`` to recognize it.
+
+    Raises:
+        UsageFault: The convention cannot be recognized, or there is no such source.
+        LedgerFault: The tool's ledger is dirty, or disagrees with the files or with ours.
+        LockFault: Another run holds the migration lock.
+    """
+    if dry_run:
+        with open_connection(settings) as conn:
+            choice = choose_source(conn, settings, name)
+            entries = Ledger(settings.schema).read(conn)
+            mapping = _map_history(conn, settings, choice, entries, mirror=mirror)
+    else:
+        with open_ledger_writer(settings) as writer:
+            choice = choose_source(writer.conn, settings, name)
+            entries = writer.read_entries()
+            mapping = _map_history(writer.conn, settings, choice, entries, mirror=mirror)
+            rows = [writer.ledger.render_insert_sql(_make_row(*pair)) for pair in mapping.new]
+            writer.write(" ".join((render_adoption_sql(settings.schema, mapping.adoption), *rows)))
+    return _describe(choice, mapping, entries, dry_run=dry_run)
+
+
+def _map_history(
+    conn: Connection[Any],
+    settings: Settings,
+    choice: Choice,
+    entries: Sequence[LedgerEntry],
+    *,
+    mirror: bool,
+) -> Mapping:
+    source, table = choice.source, choice.table
+    if mirror and (table is None or source.ledger is None):
+        raise UsageFault(
+            f"--mirror: this database has no ledger of {source.title} to keep up to date",
+            hint="leave out --mirror",
+        )
+    adoption = Adoption(source.name, table, mirror)
+    migrations = read_migrations(evolve(settings, source=source.name))
+    history = ToolHistory()
+    if table is not None and source.ledger is not None:
+        history = source.ledger.read(conn, table, migrations)
+    files = {parse_version(migration.version): migration for migration in migrations}
+    _refuse_faults(choice, history, files)
+    known = {parse_version(entry.version) for entry in entries}
+    new = tuple(
+        (files[key], record)
+        for record in history.applied
+        if (key := parse_version(record.version)) not in known
+    )
+    _check_outcome(migrations, entries, new)
+    return Mapping(adoption, migrations, new)
+
+
+def _refuse_faults(choice: Choice, history: ToolHistory, files: dict[VersionKey, MigrationFile]) -> None:
+    lines = list(history.faults)
+    for record in history.applied:
+        migration = files.get(parse_version(record.version))
+        if migration is None:
+            lines.append(f"applied, but its file is missing: {record.version}")
+        elif record.changed:
+            lines.append(f"changed since it was applied: {migration.label}")
+    if lines:
+        title = choice.source.title
+        raise LedgerFault(
+            f"cannot take over {choice.table}, the ledger of {title}\n  " + "\n  ".join(lines),
+            hint=f"solve it with {title} or restore the files; nothing was recorded",
+        )
+
+
+def _check_outcome(
+    migrations: Sequence[MigrationFile],
+    entries: Sequence[LedgerEntry],
+    new: Sequence[tuple[MigrationFile, ToolRecord]],
+) -> None:
+    """Refuse to record what ``confiture run`` would then refuse to go on from."""
+    after = [
+        LedgerEntry(file.version, file.name, file.checksum, record.applied_at or "") for file, record in new
+    ]
+    # What is out of order is for the user to decide at the next run.
+    select_pending(migrations, (*entries, *after), out_of_order=True)
+
+
+def _make_row(migration: MigrationFile, record: ToolRecord) -> LedgerRow:
+    # A duration of 0 marks in the history what was not run here, as a baseline does.
+    return LedgerRow(
+        migration.version,
+        migration.name,
+        migration.checksum,
+        0.0,
+        True,
+        (),
+        (),
+        applied_at=record.applied_at,
+    )
+
+
+def _describe(
+    choice: Choice, mapping: Mapping, entries: Sequence[LedgerEntry], *, dry_run: bool
+) -> AdoptionResult:
+    new = {file.version for file, _ in mapping.new}
+    known = {parse_version(entry.version) for entry in entries}
+
+    def name_outcome(migration: MigrationFile) -> AdoptionOutcome:
+        if migration.version in new:
+            return "would-record" if dry_run else "recorded"
+        return "applied" if parse_version(migration.version) in known else "pending"
+
+    return AdoptionResult(
+        source=choice.source.name,
+        title=choice.source.title,
+        evidence=choice.evidence,
+        tool_table=choice.table,
+        mirror=mapping.adoption.mirror,
+        dry_run=dry_run,
+        migrations=tuple(
+            AdoptionStep(migration.version, migration.name, name_outcome(migration))
+            for migration in mapping.migrations
+        ),
+        notes=mapping.notes,
+    )

@@ -1,0 +1,1 @@
+"""Read the migrations of other tools in place, and what their ledgers say: one module per convention."""

@@ -1,0 +1,110 @@
+"""Find a source by its name: a built-in one, or one of a plugin that the configuration uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pluggy
+
+from confiture.config.settings import Settings
+from confiture.did_you_mean import did_you_mean
+from confiture.exceptions import PluginFault, UsageFault, describe_error
+from confiture.plugins.load import LoadedPlugin
+from confiture.sources.source import Source
+
+# Modules, not values: a command imports only the convention that it needs.
+_BUILTIN = {
+    "plain": "plain",
+    "dbmate": "dbmate",
+}
+
+
+def find_source(settings: Settings, name: str) -> Source:
+    """Return the source of this name.
+
+    Raises:
+        UsageFault: There is none.
+        PluginFault: A configured plugin cannot be used.
+    """
+    if name in _BUILTIN:
+        return _load_builtin(name)
+    added = {source.name: source for source in _find_plugin_sources(settings)}
+    if name in added:
+        return added[name]
+    near = did_you_mean(name, (*_BUILTIN, *added))
+    raise UsageFault(
+        f"there is no source {name!r}",
+        hint=near or f"the sources are {', '.join((*_BUILTIN, *added))}",
+    )
+
+
+def list_sources(settings: Settings) -> tuple[Source, ...]:
+    """Return all sources: the built-in ones, then those of the configured plugins.
+
+    Raises:
+        PluginFault: A configured plugin cannot be used.
+    """
+    return (*map(_load_builtin, _BUILTIN), *_find_plugin_sources(settings))
+
+
+def _load_builtin(name: str) -> Source:
+    source: Source = import_module(f"confiture.sources.{_BUILTIN[name]}").build_source()
+    return source
+
+
+def _find_plugin_sources(settings: Settings) -> tuple[Source, ...]:
+    if not settings.plugins:
+        return ()
+    from confiture.plugins.find import find_plugins
+    from confiture.plugins.load import join_faults, load_all
+    from confiture.plugins.select import select_plugins
+
+    loaded = load_all(select_plugins(find_plugins(), settings.plugins), settings.plugin_tables)
+    sources, faults = collect_sources(loaded)
+    if faults:
+        raise PluginFault(join_faults(faults), hint="fix the plugin, or remove it from plugins")
+    return sources
+
+
+def collect_sources(plugins: Iterable[LoadedPlugin]) -> tuple[tuple[Source, ...], list[str]]:
+    """Return the sources of plugins that can be used, and a sentence for each fault of one."""
+    found: dict[str, Source] = {}
+    faults: list[str] = []
+    for plugin in plugins:
+        if "sources" not in plugin.phases:
+            continue
+        given, wrong = _ask_plugin(plugin)
+        faults += wrong
+        for source in given:
+            if unusable := tuple(_find_source_faults(source, found)):
+                faults += (f"plugin {plugin.name!r}: {fault}" for fault in unusable)
+            else:
+                found[source.name] = source
+    return tuple(found.values()), faults
+
+
+def _ask_plugin(plugin: LoadedPlugin) -> tuple[list[Any], list[str]]:
+    from confiture.hooks import spec
+
+    manager = pluggy.PluginManager("confiture")
+    manager.add_hookspecs(spec)
+    manager.register(plugin.plugin, plugin.name)
+    try:
+        return [source for given in manager.hook.sources() for source in given], []
+    except (Exception, SystemExit) as error:
+        from confiture.plugins.check import locate_error
+
+        what = f"sources() failed with {describe_error(error)}{locate_error(error)}"
+        return [], [f"plugin {plugin.name!r}: {what}"]
+
+
+def _find_source_faults(source: Any, found: dict[str, Source]) -> Iterator[str]:
+    if not isinstance(source, Source):
+        yield (
+            f"sources() returns a {type(source).__name__} among its sources, "
+            "not a confiture.sources.source.Source"
+        )
+    elif source.name in _BUILTIN or source.name in found:
+        yield f"the source {source.name!r} exists already"

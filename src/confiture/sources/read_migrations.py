@@ -1,0 +1,110 @@
+"""Read the migrations as their convention says: that of the configuration, or that which was adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from attrs import evolve, frozen
+from psycopg import Connection
+
+from confiture.config.settings import Settings
+from confiture.exceptions import ConfitureError
+from confiture.models.migration import MigrationFile
+from confiture.postgres.connect import open_connection
+from confiture.sources.adoption import Adoption, read_adoption
+from confiture.sources.find_source import find_source
+from confiture.sources.mirror import ToolMirror
+from confiture.sources.source import SourceOptions
+
+PLAIN = "plain"
+
+
+@frozen
+class OpenedMigrations:
+    """The migrations of a database's folder, and a connection to that database.
+
+    Attributes:
+        conn: The connection.
+        migrations: The migrations, in order.
+        settings: The settings, with the source that was used.
+        mirror: Writes to the other tool's ledger what a run applies; ``None`` without ``adopt --mirror``.
+    """
+
+    conn: Connection[Any]
+    migrations: tuple[MigrationFile, ...]
+    settings: Settings
+    mirror: ToolMirror | None = None
+
+
+@frozen
+class FirstReading:
+    """The migrations as they were read before connecting, or the fault that was found."""
+
+    settings: Settings
+    migrations: tuple[MigrationFile, ...] = ()
+    fault: ConfitureError | None = None
+
+    def settle(self, conn: Connection[Any]) -> OpenedMigrations:
+        """Return the migrations, read again if the database says that another convention was adopted.
+
+        Raises:
+            ConfitureError: The migrations cannot be read.
+        """
+        adoption = read_adoption(conn, self.settings.schema)
+        if adoption and self.settings.source in (None, adoption.source):
+            settings = evolve(self.settings, source=adoption.source, sorting=adoption.sorting)
+            migrations = self.migrations if settings == self.settings else read_migrations(settings)
+            return OpenedMigrations(conn, migrations, settings, _build_mirror(settings, adoption, migrations))
+        if self.fault:
+            raise self.fault
+        return OpenedMigrations(conn, self.migrations, self.settings)
+
+
+def read_migrations(settings: Settings) -> tuple[MigrationFile, ...]:
+    """Return the migrations of the configured source, in order, without asking the database.
+
+    Raises:
+        SourceFault: The folder does not exist, or contains no migration.
+        MigrationFault: A file is faulty.
+        UsageFault: There is no such source.
+    """
+    source = find_source(settings, settings.source or PLAIN)
+    options = SourceOptions(settings.root, settings.variables, settings.sorting)
+    return source.read(settings.migrations, options)
+
+
+def read_first(settings: Settings) -> FirstReading:
+    """Read the migrations before connecting, so that a faulty file is reported without a server."""
+    try:
+        return FirstReading(settings, read_migrations(settings))
+    except ConfitureError as fault:
+        return FirstReading(settings, fault=fault)
+
+
+@contextmanager
+def open_migrations(settings: Settings, *, direct: bool = False) -> Iterator[OpenedMigrations]:
+    """Connect, and yield the connection with the migrations.
+
+    Raises:
+        ConfitureError: The migrations cannot be read, or the server cannot be reached.
+    """
+    first = read_first(settings)
+    with ExitStack() as stack:
+        try:
+            conn = stack.enter_context(open_connection(settings, direct=direct))
+        except ConfitureError:
+            if first.fault:
+                raise first.fault from None
+            raise
+        yield first.settle(conn)
+
+
+def _build_mirror(
+    settings: Settings, adoption: Adoption, migrations: tuple[MigrationFile, ...]
+) -> ToolMirror | None:
+    ledger = find_source(settings, adoption.source).ledger
+    if not adoption.mirror or ledger is None or adoption.table is None:
+        return None
+    return ToolMirror(ledger, adoption.table, migrations)

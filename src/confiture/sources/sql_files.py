@@ -1,0 +1,110 @@
+"""Read the SQL files of one folder for the conventions that name and divide them in their own way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from confiture.exceptions import MigrationFault, SourceFault
+from confiture.migrations.folder import combine_faults, hash_text, list_folder, read_file
+from confiture.models.migration import Direction, MigrationFile, SqlSection
+
+Divide = Callable[[Path, str, Direction], SqlSection | None]
+"""Returns one direction of a file; called with the path, the text and the direction."""
+
+
+def match_files(folder: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str]]]:
+    """Yield the files of a folder whose names match a pattern, sorted by name.
+
+    Raises:
+        SourceFault: The folder cannot be read.
+    """
+    compiled = re.compile(pattern, re.DOTALL)
+    for path in list_folder(folder):
+        found = compiled.fullmatch(path.name)
+        if found and not path.is_dir():
+            yield path, found
+
+
+def build_migration(
+    version: str,
+    name: str,
+    path: Path,
+    divide: Divide | None = None,
+    *,
+    down: Path | None = None,
+) -> MigrationFile:
+    """Return the migration of a file, and of the file that undoes it if that is separate.
+
+    Raises:
+        MigrationFault: A file cannot be read.
+    """
+    text = read_file(path)
+    down_text = read_file(down) if down else None
+    return MigrationFile(
+        version=version,
+        name=name,
+        kind="sql",
+        path=path,
+        text=text,
+        checksum=hash_text(text),
+        down_path=down,
+        down_text=down_text,
+        divide=_bind(divide, path, text, down, down_text) if divide else None,
+    )
+
+
+def _bind(
+    divide: Divide, path: Path, text: str, down: Path | None, down_text: str | None
+) -> Callable[[Direction], SqlSection | None]:
+    def divide_file(direction: Direction) -> SqlSection | None:
+        if direction == "backward" and down is not None:
+            return divide(down, down_text or "", direction)
+        return divide(path, text, direction)
+
+    return divide_file
+
+
+def refuse_duplicates(migrations: Sequence[MigrationFile]) -> tuple[MigrationFile, ...]:
+    """Return the migrations unchanged.
+
+    Raises:
+        MigrationFault: Two of them have one version.
+        MigrationFaults: Several versions are used twice.
+    """
+    by_version: dict[str, list[MigrationFile]] = {}
+    for migration in migrations:
+        by_version.setdefault(migration.version, []).append(migration)
+    faults = [
+        MigrationFault(
+            f"version {version} is used {len(group)} times: {' and '.join(file.path.name for file in group)}",
+            hint="give all but one of them a new version",
+            file=group[-1].path,
+        )
+        for version, group in by_version.items()
+        if len(group) > 1
+    ]
+    if faults:
+        raise combine_faults(faults)
+    return tuple(migrations)
+
+
+def sort_migrations(migrations: Iterable[MigrationFile], sorting: str) -> tuple[MigrationFile, ...]:
+    """Return the migrations by version, as ``"number"`` or as ``"text"``."""
+    if sorting == "text":
+        return tuple(sorted(migrations, key=lambda migration: migration.version))
+    return tuple(sorted(migrations, key=lambda migration: (int(migration.version), migration.version)))
+
+
+def refuse_nothing(folder: Path, migrations: Sequence[MigrationFile], title: str, names: str) -> None:
+    """Refuse a folder without a migration of a convention.
+
+    Raises:
+        SourceFault: There is no migration.
+    """
+    if not migrations:
+        raise SourceFault(
+            f"no migrations of {title} in {folder}",
+            hint=f"its files are named {names}; another convention: confiture adopt --from NAME",
+        )
