@@ -15,7 +15,7 @@ demo: install
 		../../$(BIN)/confiture $$command --url embedded: || exit $$?; \
 	done
 
-test: $(VENV)/.dev lint
+test: $(VENV)/.dev $(VENV)/.tools lint
 	$(BIN)/python -m pytest -n auto
 
 # Without the slow tests: under two minutes on two cores.
@@ -82,6 +82,12 @@ $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet -e '.[dev]' $(EDITABLE_PLUGINS)
 	@touch $@
 
+# The migration tools that tests compare with; what cannot be installed is skipped, and the test says so.
+$(VENV)/.tools: $(VENV)/.dev tests/tools/package.json
+	@mkdir -p $(VENV)/tools && cp tests/tools/package.json $(VENV)/tools/
+	-npm install --silent --no-audit --no-fund --prefix $(VENV)/tools
+	@touch $@
+
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .coverage* htmlcov
 
@@ -98,6 +104,5 @@ calibration-live: $(VENV)/.dev
 
 # The peers, where their packages install; what is missing is left out of the table.
 $(VENV)/.bench: $(VENV)/.dev
-	-$(BIN)/pip install --quiet yoyo-migrations alembic
 	-npm install --silent --prefix $(VENV)/node dbmate
 	@touch $@
