@@ -137,7 +137,7 @@ class Executor:
 
         with open_migrations(self.settings, direct=True) as opened:
             conn, version = opened.conn, read_server_version(opened.conn)
-            works = self._prepare_migrations(conn, opened.migrations)
+            works = self._prepare_migrations(conn, opened)
             # Refused here as well: a copy lacks what a run would refuse, such as invalid indexes.
             self._skip_finished(conn, works)
         if not works:
@@ -170,10 +170,10 @@ class Executor:
         self, opened: OpenedMigrations, ready: tuple[PreparedMigration, ...], kept: KeptReport
     ) -> Report:
         """Apply or rehearse the selected ones of the migrations, on their connection."""
-        conn, scripts, version = opened.conn, opened.migrations, read_server_version(opened.conn)
+        conn, version = opened.conn, read_server_version(opened.conn)
         # Before taking the lock: faults are reported without waiting for it, and a run with nothing to do
         # does not need it.
-        works = self._prepare_migrations(conn, scripts, ready)
+        works = self._prepare_migrations(conn, opened, ready)
         if not works:
             return self._make_report(version, ())
         with (
@@ -182,7 +182,7 @@ class Executor:
             self._open_prepared_runner(run_conn, works) as runner,
         ):
             # Another run may have applied some of them while we waited for the lock.
-            works = self._prepare_migrations(run_conn, scripts, works)
+            works = self._prepare_migrations(run_conn, opened, works)
             if (self.mode != "dry-run" or self.copy) and works:
                 self._refuse_pooler(runner, works)
                 self.ledger.create(run_conn)
@@ -247,14 +247,15 @@ class Executor:
     def _prepare_migrations(
         self,
         conn: Connection[Any],
-        scripts: tuple[MigrationFile, ...],
+        opened: OpenedMigrations,
         ready: tuple[PreparedMigration, ...] = (),
     ) -> tuple[PreparedMigration, ...]:
         """Return the selected migrations, in order; those in ``ready`` are not parsed again."""
         from confiture.migrations.prepare import add_records, prepare
 
         entries = self.ledger.read(conn)
-        chosen = self.choose(scripts, entries)
+        opened.refuse_newer(entries)
+        chosen = self.choose(opened.migrations, entries)
         known = {(work.direction, work.version): work for work in ready}
         for direction in self.directions:
             new = tuple(script for script in chosen if (direction, script.version) not in known)

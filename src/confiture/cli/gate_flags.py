@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,28 +117,25 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
     if gate_options.since is None:
         return Scope(after)
     from confiture.gate.changed_files import list_base_files, list_changed_files
-    from confiture.migrations.version import parse_filename, parse_version
     from confiture.rules.lint import show_path
 
     places = [*files] or [settings.migrations]
+    versions = _find_versions(settings)
     changed = [
-        file for file in list_changed_files(gate_options.since, places) if files or parse_filename(file.name)
+        file for file in list_changed_files(gate_options.since, places) if files or versions.find(file)
     ]
     if not (changed or gate_options.allow_empty):
         raise UsageFault(
             f"--since {gate_options.since}: no migration has changed",
             hint="to exit 0 in this case, add --allow-empty",
         )
-    base = [
-        path for path in list_base_files(gate_options.since, places) if files or parse_filename(path.name)
-    ]
+    base = [path for path in list_base_files(gate_options.since, places) if files or versions.find(path)]
 
     def list_names(paths: Sequence[Path]) -> frozenset[str]:
         return frozenset(show_path(path, settings.root.resolve()) for path in paths)
 
     def list_versions(paths: Sequence[Path]) -> frozenset[VersionKey]:
-        named = [found for path in paths if (found := parse_filename(path.name))]
-        return frozenset(parse_version(file_name.version) for file_name in named)
+        return frozenset(key for path in paths for key in versions.find(path))
 
     return Scope(
         after,
@@ -148,6 +145,42 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
         list_names(base),
         list_versions(base),
     )
+
+
+@frozen
+class _FileVersions:
+    """The versions of the migrations that are in a file, by its absolute path.
+
+    Attributes:
+        by_path: As the source of the folder reads it.
+        plain: True to read versions from the names of other files, as the plain convention does.
+    """
+
+    by_path: Mapping[Path, tuple[VersionKey, ...]]
+    plain: bool
+
+    def find(self, path: Path) -> tuple[VersionKey, ...]:
+        """Return the versions in a file; none if it is not of a migration."""
+        from confiture.migrations.version import parse_filename, parse_version
+
+        if path in self.by_path:
+            return self.by_path[path]
+        named = parse_filename(path.name) if self.plain else None
+        return (parse_version(named.version),) if named else ()
+
+
+def _find_versions(settings: Settings) -> _FileVersions:
+    from confiture.migrations.version import parse_version
+    from confiture.sources.read_migrations import PLAIN, read_migrations
+
+    if settings.source in (None, PLAIN):
+        return _FileVersions({}, plain=True)
+    by_path: dict[Path, tuple[VersionKey, ...]] = {}
+    for migration in read_migrations(settings):
+        for path in filter(None, (migration.path, migration.down_path)):
+            place = path.resolve()
+            by_path[place] = (*by_path.get(place, ()), parse_version(migration.version))
+    return _FileVersions(by_path, plain=False)
 
 
 def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, scope: Scope) -> Report:

@@ -41,11 +41,22 @@ class {class_name}(Migration):
 def command(flags: Flags, name: str, python: bool, no_transaction: bool) -> int:
     """Write a new, empty migration."""
     safe = make_safe_name(name)
-    folder = read_settings(flags).migrations
+    settings = read_settings(flags)
+    _refuse_foreign(settings.source)
+    folder = settings.migrations
     path = folder / f"{_choose_version(folder)}_{safe}{'.py' if python else '.sql'}"
     _write(path, render_python(safe, no_transaction) if python else render_sql(no_transaction))
     click.echo(str(path))
     return 0
+
+
+def _refuse_foreign(source: str | None) -> None:
+    # dbmate's files are named and divided as ours.
+    if source not in (None, "plain", "dbmate"):
+        raise UsageFault(
+            f"the migrations are of {source}, which names its files otherwise",
+            hint=f"write the file as {source} does; confiture reads it where it is",
+        )
 
 
 def make_safe_name(name: str) -> str:

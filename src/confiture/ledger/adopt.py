@@ -12,6 +12,7 @@ from confiture.config.settings import Settings
 from confiture.exceptions import LedgerFault, UsageFault
 from confiture.ledger.choose_source import Choice, choose_source
 from confiture.ledger.table import Ledger
+from confiture.ledger.tool_order import order_migrations
 from confiture.ledger.writer import open_ledger_writer
 from confiture.migrations.planner import select_pending
 from confiture.migrations.version import VersionKey, parse_version
@@ -81,11 +82,16 @@ def _map_history(
             f"--mirror: this database has no ledger of {source.title} to keep up to date",
             hint="leave out --mirror",
         )
-    adoption = Adoption(source.name, table, mirror)
-    migrations = read_migrations(evolve(settings, source=source.name))
+
+    def read_sorted(sorting: str | None) -> tuple[MigrationFile, ...]:
+        return read_migrations(evolve(settings, source=source.name, sorting=sorting))
+
     history = ToolHistory()
     if table is not None and source.ledger is not None:
-        history = source.ledger.read(conn, table, migrations)
+        history = source.ledger.read(conn, table, read_sorted(None))
+    ordered = order_migrations(read_sorted, history)
+    migrations = ordered.migrations
+    adoption = Adoption(source.name, table, mirror, ordered.sorting)
     files = {parse_version(migration.version): migration for migration in migrations}
     _refuse_faults(choice, history, files)
     known = {parse_version(entry.version) for entry in entries}
@@ -95,7 +101,7 @@ def _map_history(
         if (key := parse_version(record.version)) not in known
     )
     _check_outcome(migrations, entries, new)
-    return Mapping(adoption, migrations, new)
+    return Mapping(adoption, migrations, new, ordered.notes)
 
 
 def _refuse_faults(choice: Choice, history: ToolHistory, files: dict[VersionKey, MigrationFile]) -> None:

@@ -47,6 +47,13 @@ def choose_source(conn: Connection[Any], settings: Settings, name: str | None) -
     tables = find_tool_tables(conn, sources, settings.schema)
     seen = [(source, evidence) for source in sources if (evidence := source.recognize(settings.migrations))]
     fitting = _narrow(seen, tables)
+    if not fitting and tables:
+        table = tables[0]
+        raise SourceFault(
+            f"{table.table} is a ledger of {table.source.title}, but {settings.migrations} holds none of its "
+            "migrations",
+            hint="name the folder: --migrations DIR",
+        )
     if not fitting:
         raise SourceFault(
             f"no convention of another tool was recognized in {settings.migrations}",
@@ -60,6 +67,12 @@ def choose_source(conn: Connection[Any], settings: Settings, name: str | None) -
         )
     source, evidence = fitting[0]
     own = [table for table in tables if table.source.name == source.name]
+    if tables and not own:
+        raise LedgerFault(
+            f"{evidence.file} is of {source.title}, but the database has a ledger of "
+            f"{tables[0].source.title}: {tables[0].table}",
+            hint=f"if that ledger is not of this folder: confiture adopt --from {source.name}",
+        )
     return Choice(source, _get_only(source, own), evidence.file)
 
 

@@ -26,7 +26,7 @@ from confiture.rules.parse_tree import QualifiedName
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.registry import collect_rules, read_severities
 from confiture.rules.suppressions import refuse_unknown
-from confiture.sources.read_migrations import read_migrations
+from confiture.sources.read_migrations import PLAIN, read_migrations
 from confiture.sql.parser import ParseError, parse
 from confiture.sql.script import read_sql
 
@@ -228,10 +228,20 @@ def _choose_scripts(
         folder: _read_folder(evolve(settings, migrations=folder), allow_empty=allow_empty)
         for folder in folders
     }
-    loose = {file: (make_loose_script(file),) for file in files if file not in scripts}
+    loose = _read_files(settings, [file for file in files if file not in scripts])
     return tuple(
         script for file in files or folders for script in (loose[file] if file in loose else scripts[file])
     )
+
+
+def _read_files(settings: Settings, files: Sequence[Path]) -> dict[Path, tuple[MigrationFile, ...]]:
+    """Return the migrations of single files; those of the folder are read as its convention says."""
+    if settings.source in (None, PLAIN) or not files:
+        return {file: (make_loose_script(file),) for file in files}
+    by_path: dict[Path, list[MigrationFile]] = {}
+    for migration in read_migrations(settings):
+        by_path.setdefault(migration.path.resolve(), []).append(migration)
+    return {file: tuple(by_path.get(file.resolve()) or [make_loose_script(file)]) for file in files}
 
 
 def _read_folder(settings: Settings, *, allow_empty: bool) -> tuple[MigrationFile, ...]:

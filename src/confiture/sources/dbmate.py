@@ -60,7 +60,7 @@ def _recognize(folder: Path) -> Evidence | None:
 def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:
     # dbmate records no time and no position: only the set of versions is known.
     rows = fetch_rows(conn, f"SELECT version::text FROM {table} ORDER BY 1")
-    return ToolHistory(tuple(ToolRecord(version) for (version,) in rows))
+    return ToolHistory(tuple(ToolRecord(version) for (version,) in rows), ordered=False)
 
 
 def _render_applied(table: str, migration: MigrationFile, _all: Sequence[MigrationFile]) -> str:

@@ -21,6 +21,11 @@ _BUILTIN = {
 }
 
 
+def list_names() -> tuple[str, ...]:
+    """Return the names of the built-in sources."""
+    return tuple(_BUILTIN)
+
+
 def find_source(settings: Settings, name: str) -> Source:
     """Return the source of this name.
 

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from confiture.migrations.version import parse_version
 from confiture.models.migration import MigrationFile
-from confiture.sources.source import ToolLedger
+from confiture.sources.source import Source
 
 
 @frozen
@@ -14,24 +14,24 @@ class ToolMirror:
     """Renders what is to be written to another tool's ledger, in the transaction of our own row.
 
     Attributes:
-        ledger: The tool's ledger.
+        source: The tool's convention.
         table: The quoted name of its table.
         migrations: All migrations, in order.
     """
 
-    ledger: ToolLedger
+    source: Source
     table: str
     migrations: tuple[MigrationFile, ...]
 
     def render_applied(self, version: str) -> str:
         """Return SQL that records a migration as applied; nothing for one without a file."""
-        migration = self._find(version)
-        return self.ledger.render_applied(self.table, migration, self.migrations) if migration else ""
+        migration, ledger = self._find(version), self.source.ledger
+        return ledger.render_applied(self.table, migration, self.migrations) if migration and ledger else ""
 
     def render_reverted(self, version: str) -> str:
         """Return SQL that removes a migration; nothing for one without a file."""
-        migration = self._find(version)
-        return self.ledger.render_reverted(self.table, migration, self.migrations) if migration else ""
+        migration, ledger = self._find(version), self.source.ledger
+        return ledger.render_reverted(self.table, migration, self.migrations) if migration and ledger else ""
 
     def _find(self, version: str) -> MigrationFile | None:
         key = parse_version(version)

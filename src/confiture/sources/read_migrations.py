@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,13 +10,16 @@ from attrs import evolve, frozen
 from psycopg import Connection
 
 from confiture.config.settings import Settings
-from confiture.exceptions import ConfitureError
+from confiture.exceptions import ConfitureError, LedgerFault
+from confiture.migrations.file_notes import format_names
+from confiture.migrations.version import parse_version
+from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import MigrationFile
 from confiture.postgres.connect import open_connection
 from confiture.sources.adoption import Adoption, read_adoption
 from confiture.sources.find_source import find_source
 from confiture.sources.mirror import ToolMirror
-from confiture.sources.source import SourceOptions
+from confiture.sources.source import Source, SourceOptions
 
 PLAIN = "plain"
 
@@ -30,12 +33,34 @@ class OpenedMigrations:
         migrations: The migrations, in order.
         settings: The settings, with the source that was used.
         mirror: Writes to the other tool's ledger what a run applies; ``None`` without ``adopt --mirror``.
+        tool: The adopted tool's ledger and its table; ``None`` if there is none.
     """
 
     conn: Connection[Any]
     migrations: tuple[MigrationFile, ...]
     settings: Settings
     mirror: ToolMirror | None = None
+    tool: tuple[Source, str] | None = None
+
+    def refuse_newer(self, entries: Iterable[LedgerEntry]) -> None:
+        """Refuse to go on from a ledger that lacks what the other tool has applied since it was adopted.
+
+        Raises:
+            LedgerFault: The tool has applied a migration that ``entries`` do not have.
+        """
+        if self.tool is None:
+            return
+        source, table = self.tool
+        assert source.ledger is not None
+        history = source.ledger.read(self.conn, table, self.migrations)
+        known = {parse_version(entry.version) for entry in entries}
+        newer = [record.version for record in history.applied if parse_version(record.version) not in known]
+        lines = [*history.faults, *([f"applied by {source.title}: {format_names(newer)}"] if newer else [])]
+        if lines:
+            raise LedgerFault(
+                f"{table}, the ledger of {source.title}, is ahead of ours\n  " + "\n  ".join(lines),
+                hint=f"take it over: confiture adopt --from {source.name}",
+            )
 
 
 @frozen
@@ -56,7 +81,9 @@ class FirstReading:
         if adoption and self.settings.source in (None, adoption.source):
             settings = evolve(self.settings, source=adoption.source, sorting=adoption.sorting)
             migrations = self.migrations if settings == self.settings else read_migrations(settings)
-            return OpenedMigrations(conn, migrations, settings, _build_mirror(settings, adoption, migrations))
+            tool = _find_tool(settings, adoption)
+            mirror = ToolMirror(*tool, migrations) if tool and adoption.mirror else None
+            return OpenedMigrations(conn, migrations, settings, mirror, tool)
         if self.fault:
             raise self.fault
         return OpenedMigrations(conn, self.migrations, self.settings)
@@ -101,10 +128,6 @@ def open_migrations(settings: Settings, *, direct: bool = False) -> Iterator[Ope
         yield first.settle(conn)
 
 
-def _build_mirror(
-    settings: Settings, adoption: Adoption, migrations: tuple[MigrationFile, ...]
-) -> ToolMirror | None:
-    ledger = find_source(settings, adoption.source).ledger
-    if not adoption.mirror or ledger is None or adoption.table is None:
-        return None
-    return ToolMirror(ledger, adoption.table, migrations)
+def _find_tool(settings: Settings, adoption: Adoption) -> tuple[Source, str] | None:
+    source = find_source(settings, adoption.source)
+    return (source, adoption.table) if source.ledger and adoption.table else None

@@ -62,10 +62,12 @@ class ToolHistory:
     Attributes:
         applied: What is applied, in the order in which it was applied.
         faults: Why it cannot be taken over, as sentences: a migration that failed half-way, for example.
+        ordered: False if the ledger does not record in which order it was applied.
     """
 
     applied: tuple[ToolRecord, ...] = ()
     faults: tuple[str, ...] = ()
+    ordered: bool = True
 
 
 @frozen
