@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -106,6 +106,7 @@ class MigrationFile:
         divide: Returns one direction of it, ``None`` if it has none. ``None`` for the plain convention, whose
             files ``sql.script`` divides.
         repeatable: True if it is applied again whenever its file changes, and after all others.
+        variables: What placeholders in its SQL stand for; ``None`` if they are replaced already.
     """
 
     version: str
@@ -118,6 +119,7 @@ class MigrationFile:
     down_text: str | None = field(default=None, repr=False)
     divide: Callable[[Direction], SqlSection | None] | None = field(default=None, eq=False, repr=False)
     repeatable: bool = False
+    variables: Mapping[str, str] | None = field(default=None, eq=False, repr=False)
 
     @property
     def label(self) -> str:

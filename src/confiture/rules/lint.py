@@ -84,7 +84,7 @@ def show_path(file: Path, root: Path) -> str:
     return absolute.removeprefix(prefix) if absolute.startswith(prefix) else file.as_posix()
 
 
-def make_loose_script(path: Path) -> MigrationFile:
+def make_loose_script(path: Path, variables: Mapping[str, str] | None = None) -> MigrationFile:
     """Return a file that the user named as a script; its name need not be that of a migration.
 
     Raises:
@@ -94,7 +94,7 @@ def make_loose_script(path: Path) -> MigrationFile:
     text = read_text(path)
     kind: Any = "python" if path.suffix == ".py" else "sql"
     version, name = (named.version, named.name) if named else ("", path.stem)
-    return MigrationFile(version, name, kind, path, text, "")
+    return MigrationFile(version, name, kind, path, text, "", variables=variables)
 
 
 def read_all(
@@ -237,11 +237,14 @@ def _choose_scripts(
 def _read_files(settings: Settings, files: Sequence[Path]) -> dict[Path, tuple[MigrationFile, ...]]:
     """Return the migrations of single files; those of the folder are read as its convention says."""
     if settings.source in (None, PLAIN) or not files:
-        return {file: (make_loose_script(file),) for file in files}
+        return {file: (make_loose_script(file, settings.variables),) for file in files}
     by_path: dict[Path, list[MigrationFile]] = {}
     for migration in read_migrations(settings):
         by_path.setdefault(migration.path.resolve(), []).append(migration)
-    return {file: tuple(by_path.get(file.resolve()) or [make_loose_script(file)]) for file in files}
+    return {
+        file: tuple(by_path.get(file.resolve()) or [make_loose_script(file, settings.variables)])
+        for file in files
+    }
 
 
 def _read_folder(settings: Settings, *, allow_empty: bool) -> tuple[MigrationFile, ...]:

@@ -99,7 +99,10 @@ def read_migrations(settings: Settings) -> tuple[MigrationFile, ...]:
     """
     source = find_source(settings, settings.source or PLAIN)
     options = SourceOptions(settings.root, settings.variables, settings.sorting)
-    return source.read(settings.migrations, options)
+    migrations = source.read(settings.migrations, options)
+    if source.replaces_placeholders:
+        return migrations
+    return tuple(evolve(migration, variables=settings.variables) for migration in migrations)
 
 
 def read_first(settings: Settings) -> FirstReading:

@@ -107,6 +107,8 @@ class Source:
             none, and ``MigrationFault`` for a faulty file.
         recognize: Called with the folder; returns what shows that it is of this convention, else ``None``.
         ledger: The tool's ledger; ``None`` if it has none.
+        replaces_placeholders: True if the migrations that it returns replace placeholders as the tool does;
+            else what ``sql.placeholders`` does by itself is done.
     """
 
     name: str
@@ -114,3 +116,4 @@ class Source:
     read: Callable[[Path, SourceOptions], tuple[MigrationFile, ...]]
     recognize: Callable[[Path], Evidence | None]
     ledger: ToolLedger | None = None
+    replaces_placeholders: bool = False

@@ -17,6 +17,7 @@ from confiture.sql.directives import DirectionSection, Directives, read_directiv
 from confiture.sql.dividers import refuse_dividers
 from confiture.sql.lexer import find_statement_start, strip_trailing_comments
 from confiture.sql.parser import ParseError, RawStatement, parse
+from confiture.sql.placeholders import replace_placeholders
 from confiture.sql.position import SourceFile, extract_line, locate_offset, locate_server_position
 from confiture.sql.procedural import TransactionEnd, find_transaction_end
 from confiture.sql.psql import PlainSql, build_command_fault, find_variable_fault, strip_psql
@@ -46,18 +47,31 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
     With ``keep_refused``, statements that cannot run as a migration are kept, so that rules can report them.
 
     Raises:
-        MigrationFault: The file does not parse, or a statement cannot run as a migration.
+        MigrationFault: The file does not parse, a placeholder has no value, or a statement cannot run as a
+            migration.
     """
     if script.divide is not None:
         section = script.divide(direction)
-        return None if section is None else read_section_sql(section, direction, keep_refused=keep_refused)
+        if section is None:
+            return None
+        section = evolve(section, text=_fill_in(script, section.path, section.text))
+        return read_section_sql(section, direction, keep_refused=keep_refused)
     if direction == "backward" and script.down_path is not None:
-        return read_sql_text(script.down_text or "", script.down_path, direction, keep_refused=keep_refused)
+        text = _fill_in(script, script.down_path, script.down_text or "")
+        return read_sql_text(text, script.down_path, direction, keep_refused=keep_refused)
     # Only a single file may contain both directions.
     paired = script.down_path is not None or script.path.name.endswith((".up.sql", ".down.sql"))
     if direction == "backward" and paired:
         return None
-    return read_sql_text(script.text, script.path, direction, divided=not paired, keep_refused=keep_refused)
+    text = _fill_in(script, script.path, script.text)
+    return read_sql_text(text, script.path, direction, divided=not paired, keep_refused=keep_refused)
+
+
+def _fill_in(script: MigrationFile, file: Path, text: str) -> str:
+    """Return a text of the migration with the values of its placeholders."""
+    if script.variables is None:
+        return text
+    return replace_placeholders(SourceFile(file, text), script.variables).text
 
 
 def read_section_sql(section: SqlSection, direction: Direction, *, keep_refused: bool = False) -> SqlScript:
