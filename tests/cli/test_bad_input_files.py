@@ -56,7 +56,7 @@ def test_an_empty_migrations_folder_is_two_and_names_the_next_step(project, data
             "VERSION_name/migration.sql",
         ),
         (("2026-01-01-000000_a/up.sql", "2026-01-01-000000_a/down.sql"), "Diesel", "VERSION_name.up.sql"),
-        (("V1__a.sql", "R__views.sql"), "Flyway", "name each V1__name.sql 1_name.sql"),
+        (("V1__a.sql", "R__views.sql"), "Flyway", "confiture adopt --from flyway"),
         (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "alembic upgrade --sql"),
         (("00001_a.go",), "goose", "VERSION_name.up.sql"),
     ],
@@ -72,7 +72,7 @@ def test_a_folder_of_another_tool_is_told_apart_from_an_empty_one(project, comma
     assert answer.code == 2
     assert f"is one of {evidence}" in answer.err
     assert way in answer.err
-    assert "confiture baseline V" in answer.err
+    assert "confiture baseline V" in answer.err or "confiture adopt --from" in answer.err
     assert "confiture new" not in answer.err
 
 

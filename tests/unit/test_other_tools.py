@@ -37,7 +37,7 @@ def test_each_tool_is_recognized_and_a_file_shows_it(tool):
     assert found is not None
     assert found.name == tool
     assert found.evidence in FOLDERS[tool]
-    assert "VERSION_name" in found.way or "1_name" in found.way
+    assert "VERSION_name" in found.way or "1_name" in found.way or "confiture adopt --from" in found.way
 
 
 @pytest.mark.parametrize("names", [[], ["README.md"], ["users.sql"], ["20260101_users.sql"], ["1_a.py"]])

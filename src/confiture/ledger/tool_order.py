@@ -50,7 +50,11 @@ def order_migrations(read: ReadSorted, history: ToolHistory) -> OrderedMigration
 
 def _find_contradictions(migrations: Sequence[MigrationFile], history: ToolHistory) -> list[str]:
     """Return the versions that were applied after one that comes later, or not at all before one."""
-    places = {parse_version(migration.version): place for place, migration in enumerate(migrations)}
+    places = {
+        parse_version(migration.version): place
+        for place, migration in enumerate(migrations)
+        if not migration.repeatable
+    }
     applied = [record for record in history.applied if parse_version(record.version) in places]
     if not history.ordered:
         done = {parse_version(record.version) for record in applied}

@@ -44,11 +44,12 @@ _WAYS = {
     "VERSION_name.down.sql, with a VERSION of digits: 20260131120000",
     "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
     "VERSION_name.down.sql",
-    "Flyway": "name each V1__name.sql 1_name.sql, and its U1__name.sql 1_name.down.sql beside 1_name.up.sql",
     "yoyo": "name each 0001.name.sql 0001_name.up.sql, and its 0001.name.rollback.sql 0001_name.down.sql",
     "Django": "let it write its SQL, manage.py sqlmigrate APP NAME, to VERSION_name.sql",
     "Alembic": "let it write its SQL, alembic upgrade --sql REVISION:REVISION, to VERSION_name.sql",
 }
+# Confiture reads the files of these as they are, by the name of a source.
+_SOURCES = {"Flyway": "flyway"}
 _PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
 _IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)
 _OTHER_WAY = "write the SQL of each to VERSION_name.up.sql, and what undoes it to VERSION_name.down.sql"
@@ -69,6 +70,8 @@ class OtherTool:
     @property
     def way(self) -> str:
         """How its migrations become ours."""
+        if self.name in _SOURCES:
+            return f"confiture adopt --from {_SOURCES[self.name]}"
         return f"{_WAYS.get(self.name, _OTHER_WAY)}; what the database has already: confiture baseline V"
 
 

@@ -107,6 +107,7 @@ class MigrationFile:
             files ``sql.script`` divides.
         repeatable: True if it is applied again whenever its file changes, and after all others.
         variables: What placeholders in its SQL stand for; ``None`` if they are replaced already.
+        details: What its source needs to know to record it in the tool's own ledger.
     """
 
     version: str
@@ -120,6 +121,7 @@ class MigrationFile:
     divide: Callable[[Direction], SqlSection | None] | None = field(default=None, eq=False, repr=False)
     repeatable: bool = False
     variables: Mapping[str, str] | None = field(default=None, eq=False, repr=False)
+    details: Any = field(default=None, eq=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -18,6 +18,7 @@ from confiture.sources.source import Source
 _BUILTIN = {
     "plain": "plain",
     "dbmate": "dbmate",
+    "flyway": "flyway",
 }
 
 
