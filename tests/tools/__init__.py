@@ -6,12 +6,17 @@ sqitch is a package of Debian's, and Liquibase needs a Java.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
+_PATIENCE_S = 60.0
 _NODE = Path(sys.prefix) / "tools" / "node_modules"
 
 
@@ -36,3 +41,37 @@ def find_node_packages() -> Path:
     if shutil.which("node") is None or not _NODE.is_dir():
         pytest.skip("node or its packages are not installed: make .venv/.tools")
     return _NODE
+
+
+def run_tool(command: str, *arguments: str, folder: Path, url: str) -> str:
+    """Run a tool to its end in a folder, with this ``DATABASE_URL``; return what it said."""
+    finished = subprocess.run(
+        [command, *arguments],
+        cwd=folder,
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+    )
+    said = finished.stdout + finished.stderr
+    assert finished.returncode == 0, said
+    return said
+
+
+def build_dbmate_url(conninfo: str) -> str:
+    """Return the URL of a database as dbmate reads it."""
+    return _build_url(conninfo, "socket")
+
+
+def build_node_url(conninfo: str) -> str:
+    """Return the URL of a database as the driver of node reads it."""
+    return _build_url(conninfo, "host")
+
+
+def _build_url(conninfo: str, socket_key: str) -> str:
+    known = {key: quote(str(value), safe="") for key, value in conninfo_to_dict(conninfo).items() if value}
+    password = f":{known['password']}" if "password" in known else ""
+    user, name, port = known["user"], known["dbname"], known.get("port", "5432")
+    if known["host"].startswith("%2F"):
+        return f"postgres://{user}{password}@/{name}?{socket_key}={known['host']}&sslmode=disable"
+    return f"postgres://{user}{password}@{known['host']}:{port}/{name}?sslmode=disable"

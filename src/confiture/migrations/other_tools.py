@@ -49,7 +49,10 @@ _WAYS = {
     "Alembic": "let it write its SQL, alembic upgrade --sql REVISION:REVISION, to VERSION_name.sql",
 }
 # Confiture reads the files of these as they are, by the name of a source.
-_SOURCES = {"Flyway": "flyway"}
+_SOURCES = {
+    "Flyway": "flyway",
+    "golang-migrate": "golang-migrate",
+}
 _PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
 _IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)
 _OTHER_WAY = "write the SQL of each to VERSION_name.up.sql, and what undoes it to VERSION_name.down.sql"

@@ -19,6 +19,7 @@ _BUILTIN = {
     "plain": "plain",
     "dbmate": "dbmate",
     "flyway": "flyway",
+    "golang-migrate": "golang_migrate",
 }
 
 

@@ -54,7 +54,9 @@ class OpenedMigrations:
         assert source.ledger is not None
         history = source.ledger.read(self.conn, table, self.migrations)
         known = {parse_version(entry.version) for entry in entries}
-        newer = [record.version for record in history.applied if parse_version(record.version) not in known]
+        # What is only inferred to be applied may be a file that was added below the last version since.
+        records = history.applied[-1:] if history.last_only else history.applied
+        newer = [record.version for record in records if parse_version(record.version) not in known]
         lines = [*history.faults, *([f"applied by {source.title}: {format_names(newer)}"] if newer else [])]
         if lines:
             raise LedgerFault(

@@ -63,11 +63,13 @@ class ToolHistory:
         applied: What is applied, in the order in which it was applied.
         faults: Why it cannot be taken over, as sentences: a migration that failed half-way, for example.
         ordered: False if the ledger does not record in which order it was applied.
+        last_only: True if the ledger records only the last migration, and the others before it are inferred.
     """
 
     applied: tuple[ToolRecord, ...] = ()
     faults: tuple[str, ...] = ()
     ordered: bool = True
+    last_only: bool = False
 
 
 @frozen

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from confiture.exceptions import MigrationFault, SourceFault
 from confiture.migrations.folder import combine_faults, hash_text, list_folder, read_file
+from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.migration import Direction, MigrationFile, SqlSection
+from confiture.sql.lexer import blank_out
 
 Divide = Callable[[Path, str, Direction], SqlSection | None]
 """Returns one direction of a file; called with the path, the text and the direction."""
@@ -73,16 +75,17 @@ def refuse_duplicates(migrations: Sequence[MigrationFile]) -> tuple[MigrationFil
         MigrationFault: Two of them have one version.
         MigrationFaults: Several versions are used twice.
     """
-    by_version: dict[str, list[MigrationFile]] = {}
+    by_version: dict[VersionKey, list[MigrationFile]] = {}
     for migration in migrations:
-        by_version.setdefault(migration.version, []).append(migration)
+        by_version.setdefault(parse_version(migration.version), []).append(migration)
     faults = [
         MigrationFault(
-            f"version {version} is used {len(group)} times: {' and '.join(file.path.name for file in group)}",
+            f"version {group[0].version} is used {len(group)} times: "
+            f"{' and '.join(file.path.name for file in group)}",
             hint="give all but one of them a new version",
             file=group[-1].path,
         )
-        for version, group in by_version.items()
+        for group in by_version.values()
         if len(group) > 1
     ]
     if faults:
@@ -108,3 +111,12 @@ def refuse_nothing(folder: Path, migrations: Sequence[MigrationFile], title: str
             f"no migrations of {title} in {folder}",
             hint=f"its files are named {names}; another convention: confiture adopt --from NAME",
         )
+
+
+def keep_spans(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Return a text of the same length and the same lines, with blanks outside of the spans."""
+    pieces, done = list[str](), 0
+    for start, end in spans:
+        pieces += [blank_out(text[done:start]), text[start:end]]
+        done = end
+    return "".join([*pieces, blank_out(text[done:])])
