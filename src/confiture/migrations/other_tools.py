@@ -40,8 +40,6 @@ _NAMES: tuple[tuple[str, str], ...] = (
 )
 _WAYS = {
     "Prisma": "name each VERSION_name/migration.sql VERSION_name.sql in the folder itself",
-    "Diesel": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
-    "VERSION_name.down.sql, with a VERSION of digits: 20260131120000",
     "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
     "VERSION_name.down.sql",
     "yoyo": "name each 0001.name.sql 0001_name.up.sql, and its 0001.name.rollback.sql 0001_name.down.sql",
@@ -50,6 +48,7 @@ _WAYS = {
 }
 # Confiture reads the files of these as they are, by the name of a source.
 _SOURCES = {
+    "Diesel": "diesel",
     "Flyway": "flyway",
     "golang-migrate": "golang-migrate",
 }

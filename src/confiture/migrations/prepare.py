@@ -225,6 +225,8 @@ def build_no_down_fault(script: MigrationFile) -> MigrationFault:
         way = "write a down() method"
     elif name.endswith(".up.sql"):
         way = f"write {name.removesuffix('.up.sql')}.down.sql; an empty one undoes nothing"
+    elif name == "up.sql":
+        way = f"write {script.path.parent.name}/down.sql; an empty one undoes nothing"
     else:
         way = "write what undoes it below a line `-- migrate:down`; a comment there says that nothing does"
     return MigrationFault(f"migration {script.label} has no down part", hint=way, file=script.path)

@@ -20,6 +20,7 @@ _BUILTIN = {
     "dbmate": "dbmate",
     "flyway": "flyway",
     "golang-migrate": "golang_migrate",
+    "diesel": "diesel",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from confiture.exceptions import MigrationFault, SourceFault
+from confiture.migrations.file_notes import name_file
 from confiture.migrations.folder import combine_faults, hash_text, list_folder, read_file
 from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.migration import Direction, MigrationFile, SqlSection
@@ -27,6 +28,17 @@ def match_files(folder: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str
         found = compiled.fullmatch(path.name)
         if found and not path.is_dir():
             yield path, found
+
+
+def list_subfolders(folder: Path) -> Iterator[Path]:
+    """Yield the folders in a folder, sorted by name, without hidden ones.
+
+    Raises:
+        SourceFault: The folder cannot be read.
+    """
+    for path in list_folder(folder):
+        if not path.name.startswith(".") and path.is_dir():
+            yield path
 
 
 def build_migration(
@@ -81,7 +93,7 @@ def refuse_duplicates(migrations: Sequence[MigrationFile]) -> tuple[MigrationFil
     faults = [
         MigrationFault(
             f"version {group[0].version} is used {len(group)} times: "
-            f"{' and '.join(file.path.name for file in group)}",
+            f"{' and '.join(name_file(file.path) for file in group)}",
             hint="give all but one of them a new version",
             file=group[-1].path,
         )
@@ -97,7 +109,14 @@ def sort_migrations(migrations: Iterable[MigrationFile], sorting: str) -> tuple[
     """Return the migrations by version, as ``"number"`` or as ``"text"``."""
     if sorting == "text":
         return tuple(sorted(migrations, key=lambda migration: migration.version))
-    return tuple(sorted(migrations, key=lambda migration: (int(migration.version), migration.version)))
+    return tuple(
+        sorted(migrations, key=lambda migration: (parse_version(migration.version), migration.version))
+    )
+
+
+def render_utc(timestamp: str) -> str:
+    """Return SQL that writes a ``timestamptz`` as :class:`~confiture.sources.source.ToolRecord` has it."""
+    return f"""to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 
 
 def refuse_nothing(folder: Path, migrations: Sequence[MigrationFile], title: str, names: str) -> None:

@@ -85,7 +85,9 @@ def read_section_sql(section: SqlSection, direction: Direction, *, keep_refused:
     refuse_dividers(source, plain.text, "up" if direction == "forward" else "down")
     found = _parse_file(source, plain.text)
     outside = not section.transactional or (section.lone_outside and _is_lone_outside(found))
-    return _build_without_pair(source, plain, found, None, keep_refused, outside=outside)
+    # What a transaction of its own wraps as a whole runs in a transaction.
+    outside = outside and _drop_plain_pair(found) is found
+    return _build_without_pair(source, plain, found, None, keep_refused, theirs=True, outside=outside)
 
 
 def _is_lone_outside(found: list[RawStatement]) -> bool:
@@ -131,20 +133,25 @@ def _build_without_pair(
     part: DirectionSection | None,
     keep_refused: bool,
     *,
+    theirs: bool = False,
     outside: bool = False,
 ) -> SqlScript:
-    """Return the script without the BEGIN and COMMIT around its statements, if it runs in a transaction."""
+    """Return the script without the BEGIN and COMMIT around its statements, if it runs in a transaction.
+
+    With ``theirs``, the file is another tool's and cannot be changed, so every pair is passed over.
+    """
+    inner = _drop_plain_pairs(found) if theirs else _drop_plain_pair(found)
     outside = outside or (part is not None and not part.transactional)
-    inner = _drop_plain_pair(found)
     directives = _read_directives(source, plain, inner, outside)
-    if not directives.transactional and inner is not found:
+    if not directives.transactional and inner is not found and not (theirs and outside):
         inner = found
         directives = _read_directives(source, plain, inner, outside)
     script = _build_script(source, plain, inner, directives, keep_refused)
     if inner is found:
         return script
-    first, last = (_describe_place(source, parsed) for parsed in (found[0], found[-1]))
-    return evolve(script, passed_over=f"{first} and {last}")
+    kept = {parsed.start for parsed in inner}
+    dropped = [_describe_place(source, parsed) for parsed in found if parsed.start not in kept]
+    return evolve(script, passed_over=f"{', '.join(dropped[:-1])} and {dropped[-1]}")
 
 
 def split_statements(sql: str) -> tuple[str, ...]:
@@ -175,6 +182,17 @@ def _drop_plain_pair(found: list[RawStatement]) -> list[RawStatement]:
     if len(found) > 1 and found[0].kind == found[-1].kind == "transaction_stmt":
         return found[1:-1] if is_plain_pair(found[0].node, found[-1].node) else found
     return found
+
+
+def _drop_plain_pairs(found: list[RawStatement]) -> list[RawStatement]:
+    """Return the statements without each BEGIN and its COMMIT; all of them if one has no counterpart."""
+    ends = [parsed for parsed in found if parsed.kind == "transaction_stmt"]
+    paired = len(ends) % 2 == 0 and all(
+        is_plain_pair(begin.node, commit.node) for begin, commit in zip(ends[::2], ends[1::2], strict=True)
+    )
+    if not (ends and paired):
+        return found
+    return [parsed for parsed in found if parsed.kind != "transaction_stmt"]
 
 
 def _read_directives(
