@@ -77,9 +77,7 @@ def test_a_folder_of_another_tool_is_told_apart_from_an_empty_one(project, comma
 
 
 def test_a_file_name_of_another_tool_is_told_its_way(refused):
-    assert "if it is one of yoyo: name each 0001.name.sql 0001_name.up.sql" in refused(
-        "0002.a.sql", "SELECT 1"
-    )
+    assert "if it is one of yoyo: confiture adopt --from yoyo" in refused("0002.a.sql", "SELECT 1")
 
 
 @pytest.mark.parametrize("command", ["status", "plan"])
@@ -373,7 +371,7 @@ def test_a_python_file_with_two_migrations_names_both(refused):
         ("from django.db import migrations\n", "manage.py sqlmigrate"),
         (
             "import sys, types\nsys.modules['yoyo'] = types.ModuleType('yoyo')\nimport yoyo\n",
-            "0001_name.up.sql",
+            "confiture adopt --from yoyo",
         ),
         ("import nosuch\nfrom alembic import op\n", "alembic upgrade --sql"),
     ],

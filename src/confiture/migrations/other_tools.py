@@ -42,7 +42,6 @@ _WAYS = {
     "Prisma": "name each VERSION_name/migration.sql VERSION_name.sql in the folder itself",
     "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
     "VERSION_name.down.sql",
-    "yoyo": "name each 0001.name.sql 0001_name.up.sql, and its 0001.name.rollback.sql 0001_name.down.sql",
     "Django": "let it write its SQL, manage.py sqlmigrate APP NAME, to VERSION_name.sql",
     "Alembic": "let it write its SQL, alembic upgrade --sql REVISION:REVISION, to VERSION_name.sql",
 }
@@ -51,6 +50,7 @@ _SOURCES = {
     "Diesel": "diesel",
     "Flyway": "flyway",
     "golang-migrate": "golang-migrate",
+    "yoyo": "yoyo",
 }
 _PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
 _IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)

@@ -21,6 +21,7 @@ _BUILTIN = {
     "flyway": "flyway",
     "golang-migrate": "golang_migrate",
     "diesel": "diesel",
+    "yoyo": "yoyo",
 }
 
 
