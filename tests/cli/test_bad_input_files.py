@@ -57,7 +57,7 @@ def test_an_empty_migrations_folder_is_two_and_names_the_next_step(project, data
         ),
         (("2026-01-01-000000_a/up.sql", "2026-01-01-000000_a/down.sql"), "Diesel", "VERSION_name.up.sql"),
         (("V1__a.sql", "R__views.sql"), "Flyway", "confiture adopt --from flyway"),
-        (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "alembic upgrade --sql"),
+        (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "adopt --from alembic"),
         (("00001_a.go",), "goose", "VERSION_name.up.sql"),
     ],
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from attrs import frozen
 
 from confiture.migrations.file_notes import format_names
+from confiture.migrations.planner import find_skipped
 from confiture.migrations.version import parse_version
 from confiture.models.migration import MigrationFile
 from confiture.sources.source import ToolHistory
@@ -56,6 +57,9 @@ def _find_contradictions(migrations: Sequence[MigrationFile], history: ToolHisto
         if not migration.repeatable
     }
     applied = [record for record in history.applied if parse_version(record.version) in places]
+    if any(migration.requires is not None for migration in migrations):
+        done = {parse_version(record.version) for record in applied}
+        return [migration.version for migration in find_skipped(migrations, done)]
     if not history.ordered:
         done = {parse_version(record.version) for record in applied}
         last = max((places[key] for key in done), default=-1)
@@ -79,7 +83,7 @@ def _describe_difference(usual: Sequence[MigrationFile], other: Sequence[Migrati
 
 def _describe_contradictions(usual: Sequence[MigrationFile], history: ToolHistory) -> tuple[str, ...]:
     late = _find_contradictions(usual, history)
-    if history.ordered:
+    if history.ordered and all(migration.requires is None for migration in usual):
         return (f"applied after a later one, out of order: {format_names(late)}",)
     return (
         f"pending below an applied one: {format_names(late)}; to apply them: "

@@ -43,10 +43,10 @@ _WAYS = {
     "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
     "VERSION_name.down.sql",
     "Django": "let it write its SQL, manage.py sqlmigrate APP NAME, to VERSION_name.sql",
-    "Alembic": "let it write its SQL, alembic upgrade --sql REVISION:REVISION, to VERSION_name.sql",
 }
 # Confiture reads the files of these as they are, by the name of a source.
 _SOURCES = {
+    "Alembic": "alembic",
     "Diesel": "diesel",
     "Flyway": "flyway",
     "golang-migrate": "golang-migrate",

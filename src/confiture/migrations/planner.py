@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from confiture.exceptions import LedgerFault, UsageFault
 from confiture.migrations.version import VersionKey, VersionOrder, parse_version
@@ -88,14 +88,34 @@ def select_pending(
 
 
 def find_late(scripts: Sequence[MigrationFile], entries: Sequence[LedgerEntry]) -> tuple[MigrationFile, ...]:
-    """Return the migrations that are in no ledger entry and stand before the newest applied one."""
+    """Return the migrations that are in no ledger entry and stand before the newest applied one.
+
+    If the migrations name what they require, those are late that an applied one requires.
+    """
+    known = _index_by_version(entries)
+    if any(script.requires is not None for script in scripts):
+        return find_skipped(scripts, known)
     newest = find_newest_applied(scripts, entries)
     if newest is None:
         return ()
-    order, known = order_scripts(scripts), _index_by_version(entries)
+    order = order_scripts(scripts)
     limit = order.rank(parse_version(newest.version))
     keys = {script: parse_version(script.version) for script in scripts if not script.repeatable}
     return tuple(script for script, key in keys.items() if key not in known and order.rank(key) < limit)
+
+
+def find_skipped(
+    scripts: Sequence[MigrationFile], applied: Container[VersionKey]
+) -> tuple[MigrationFile, ...]:
+    """Return the migrations that are not applied although one that is requires them."""
+    required: set[VersionKey] = set()
+    # What a migration requires comes before it.
+    for script in reversed(scripts):
+        key = parse_version(script.version)
+        if key in required or key in applied:
+            required.update(map(parse_version, script.requires or ()))
+    keys = {script: parse_version(script.version) for script in scripts}
+    return tuple(script for script, key in keys.items() if key in required and key not in applied)
 
 
 def find_newest_applied(

@@ -108,6 +108,7 @@ class MigrationFile:
         repeatable: True if it is applied again whenever its file changes, and after all others.
         variables: What placeholders in its SQL stand for; ``None`` if they are replaced already.
         details: What its source needs to know to record it in the tool's own ledger.
+        requires: The versions that it needs, if its tool keeps a graph of them and no line; else ``None``.
     """
 
     version: str
@@ -122,6 +123,7 @@ class MigrationFile:
     repeatable: bool = False
     variables: Mapping[str, str] | None = field(default=None, eq=False, repr=False)
     details: Any = field(default=None, eq=False, repr=False)
+    requires: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:

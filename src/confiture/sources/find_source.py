@@ -17,6 +17,7 @@ from confiture.sources.source import Source
 # Modules, not values: a command imports only the convention that it needs.
 _BUILTIN = {
     "plain": "plain",
+    "alembic": "alembic",
     "dbmate": "dbmate",
     "flyway": "flyway",
     "golang-migrate": "golang_migrate",
