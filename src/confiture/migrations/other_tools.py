@@ -39,7 +39,6 @@ _NAMES: tuple[tuple[str, str], ...] = (
     ("node-pg-migrate", r"\d{13,17}_[^/]+\.[cm]?[jt]s"),
 )
 _WAYS = {
-    "Prisma": "name each VERSION_name/migration.sql VERSION_name.sql in the folder itself",
     "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
     "VERSION_name.down.sql",
     "Django": "let it write its SQL, manage.py sqlmigrate APP NAME, to VERSION_name.sql",
@@ -49,6 +48,7 @@ _SOURCES = {
     "Alembic": "alembic",
     "Diesel": "diesel",
     "Flyway": "flyway",
+    "Prisma": "prisma",
     "golang-migrate": "golang-migrate",
     "yoyo": "yoyo",
 }

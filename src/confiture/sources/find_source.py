@@ -23,6 +23,7 @@ _BUILTIN = {
     "golang-migrate": "golang_migrate",
     "diesel": "diesel",
     "yoyo": "yoyo",
+    "prisma": "prisma",
 }
 
 
