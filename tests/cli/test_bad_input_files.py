@@ -59,6 +59,8 @@ def test_an_empty_migrations_folder_is_two_and_names_the_next_step(project, data
         (("V1__a.sql", "R__views.sql"), "Flyway", "confiture adopt --from flyway"),
         (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "adopt --from alembic"),
         (("00001_a.go",), "goose", "VERSION_name.up.sql"),
+        (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "alembic upgrade --sql"),
+        (("00001_a.go",), "goose", "confiture adopt --from goose"),
     ],
 )
 @pytest.mark.parametrize("command", ["status", "plan", "run", "dry-run", "lint", "baseline"])

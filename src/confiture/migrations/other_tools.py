@@ -51,6 +51,7 @@ _SOURCES = {
     "Prisma": "prisma",
     "golang-migrate": "golang-migrate",
     "yoyo": "yoyo",
+    "goose": "goose",
 }
 _PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
 _IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)

@@ -24,6 +24,7 @@ _BUILTIN = {
     "diesel": "diesel",
     "yoyo": "yoyo",
     "prisma": "prisma",
+    "goose": "goose",
 }
 
 
