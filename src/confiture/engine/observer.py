@@ -47,8 +47,8 @@ class Observer(HookObserver, Protocol):
     def opening_sql(self, *, shared: bool) -> str:
         """Return a query for the first message; ``shared`` is true if the transaction held locks before."""
 
-    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:
-        """Note the state before the migration; ``hooks`` is true if it will run any."""
+    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool, sql_only: bool) -> None:
+        """Note the state before the migration; ``hooks`` is true if it will run any, else ``sql_only`` may be."""
 
     def before_statement(self, sql: str) -> None:
         """Prepare for a statement that is about to run."""
@@ -121,7 +121,7 @@ class NoObserver(NoHookObserver):
         """Ask nothing."""
         return ""
 
-    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:
+    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool, sql_only: bool) -> None:
         """Note nothing."""
 
     def before_statement(self, sql: str) -> None:
@@ -184,7 +184,14 @@ class LocksAtEnd(NoObserver):
         """Return a query for the locks that a shared transaction holds already, else for the newest oid."""
         return HELD_SQL if shared else NEWEST_OID_SQL
 
-    def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002
+    def begin(
+        self,
+        answers: Sequence[HeldRows],
+        *,
+        shared: bool,
+        hooks: bool,  # noqa: ARG002 - the protocol's
+        sql_only: bool,  # noqa: ARG002
+    ) -> None:
         """Note the locks held before the migration, or the newest relation."""
         if shared:
             self._held_before = frozenset(answers[-1])

@@ -289,7 +289,10 @@ class TransactionalAttempt:
         )
         self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), timeouts[0], strict=True))
         self.observer.begin(
-            answers, shared=self._shares_transaction, hooks=self.hook_runner.has_hooks(*HookPhase)
+            answers,
+            shared=self._shares_transaction,
+            hooks=self.hook_runner.has_hooks(*HookPhase),
+            sql_only=isinstance(self.migration, SqlMigration),
         )
 
     def timeouts_sql(self, *, local: bool) -> str:

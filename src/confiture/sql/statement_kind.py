@@ -10,6 +10,7 @@ from typing import Any
 from attrs import frozen
 
 from confiture.sql.parser import ParseError, RawStatement, find_nodes, parse, read_enum_name
+from confiture.sql.reach import Reach, find_reach
 
 # Prefixes of utility statements that run no user-defined function; any other statement may run one.
 _RUN_NO_FUNCTIONS = (
@@ -80,6 +81,7 @@ class StatementKind:
         validates: True for VALIDATE CONSTRAINT, whatever the constraint is.
         index_keys: The columns of the B-tree index that it builds, an empty string for an expression; of
             several indexes, the columns of all.
+        reach: The relations that it can reach; ``None`` if its text does not prove that there are no others.
     """
 
     node: str = ""
@@ -93,6 +95,7 @@ class StatementKind:
     checks_foreign_key: bool = False
     validates: bool = False
     index_keys: tuple[str, ...] = ()
+    reach: Reach | None = None
 
 
 # Each statement is classified before it runs, after it, and again for its report: the cache parses it once.
@@ -175,6 +178,7 @@ def _classify(parsed: RawStatement) -> StatementKind:
             for command in find_nodes(statement, "AlterTableCmd")
         ),
         index_keys=tuple(_list_index_keys(node, statement)),
+        reach=find_reach(node, statement),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from attrs import define, evolve, field
 
@@ -72,9 +72,28 @@ class MigrationTrace:
         if snapshot.wal_bytes is None:
             snapshot = evolve(snapshot, wal_bytes=last.wal_bytes, search_path=last.search_path)
         change = self.state.take(snapshot)
-        self._unknown.update(fact.oid for fact in change.new if fact.oid not in self.catalog.relations)
         self._compare_locks(step, change.taken, change.released, since_ms, until_ms)
-        read, files = self._compare_scans(change.new), self._find_new_files(change.new)
+        self.note_facts(step, change.new, sql)
+        _add_wal(step, last, snapshot)
+
+    def note_reached(self, step: StatementTrace, snapshot: Snapshot, sql: str) -> None:
+        """Add to a step what has changed of the relations that it reached: a snapshot of their facts only."""
+        last = self.state.snapshot
+        self.note_facts(step, tuple(map(Fact.parse, snapshot.facts)), sql)
+        self.state.snapshot = evolve(snapshot, facts=last.facts)
+        _add_wal(step, last, snapshot)
+
+    def catch_up(self, snapshot: Snapshot) -> None:
+        """Take a snapshot after steps that were traced without one: nothing in it is a later step's."""
+        change = self.state.take(snapshot)
+        self._asked_about.update(fact.oid for fact in change.new)
+        self.state.scans |= {fact.oid: fact.scans for fact in change.new}
+        self.held_before = self.state.held
+
+    def note_facts(self, step: StatementTrace, facts: Sequence[Fact], sql: str | None) -> None:
+        """Add to a step the scans and new files in these facts, which are new since the last snapshot."""
+        self._unknown.update(fact.oid for fact in facts if fact.oid not in self.catalog.relations)
+        read, files = self._compare_scans(facts), self._find_new_files(facts)
         emptied = {oid for oid in files if is_truncate(self.catalog.relations[oid], read.get(oid), sql)}
         scanned = {
             self.catalog.find_table(oid)
@@ -93,8 +112,6 @@ class MigrationTrace:
         unread = {oid for oid in read if self._was_read_empty(oid, read[oid])} - scanned - emptied
         step.empty_scans |= dict.fromkeys(self.catalog.list_names(unread))
         self._note_long_blocks(step, (scanned | unread) - emptied, (rewritten | rebuilt) - emptied)
-        if snapshot.wal_bytes is not None and last.wal_bytes is not None:
-            step.wal_bytes = (step.wal_bytes or 0) + snapshot.wal_bytes - last.wal_bytes
 
     def note_built(self, step: StatementTrace, new: Mapping[int, NewIndex]) -> None:
         """Add the indexes that a step has built on relations that existed before."""
@@ -253,6 +270,11 @@ class MigrationTrace:
                 )
                 tables.add(table)
         return tables
+
+
+def _add_wal(step: StatementTrace, last: Snapshot, now: Snapshot) -> None:
+    if now.wal_bytes is not None and last.wal_bytes is not None:
+        step.wal_bytes = (step.wal_bytes or 0) + now.wal_bytes - last.wal_bytes
 
 
 def _find_strongest(held: Container[HeldLock], oid: int) -> int:

@@ -33,11 +33,15 @@ def collect_texts(sql: str, inner: Sequence[ReachedBody]) -> Iterator[str | None
 
 
 def find_held_before(
-    text: str, catalog: Catalog, before: frozenset[HeldLock], search_path: Sequence[str]
+    text: str, catalog: Catalog, before: frozenset[HeldLock] | None, search_path: Sequence[str]
 ) -> Iterator[HeldLock]:
-    """Yield the locks that the text implies and that were held in the same mode before the migration."""
+    """Yield the locks that the text implies and that were held in the same mode before the migration.
+
+    All that it implies without ``before``.
+    """
     for lock in find_expected_locks(text):
-        yield from (held for held in _resolve_lock(lock, catalog, search_path) if held in before)
+        resolved = _resolve_lock(lock, catalog, search_path)
+        yield from (held for held in resolved if before is None or held in before)
 
 
 def find_hidden(text: str | None) -> Iterator[NotSeen]:

@@ -42,6 +42,14 @@ SNAPSHOT_SQL = f"""
 """
 
 
+_REACHED_SQL = f"""
+    SELECT string_agg({_FACT}, ';') FROM (
+        SELECT relation, 'AccessShareLock' AS mode FROM unnest(ARRAY[{{oids}}]::oid[]) AS named (relation)
+        UNION ALL SELECT indexrelid, 'AccessShareLock' FROM pg_index WHERE indrelid IN ({{oids}})
+    ) AS reached
+"""
+
+
 HeldLock = tuple[int, str]
 
 
@@ -118,6 +126,12 @@ def render_closing_sql(keeper: str) -> str:
         FROM pg_locks WHERE {_OF_RELATIONS} OR ({keeper});
         {_POSITION_SQL}
     """
+
+
+def render_reached_sql(oids: Iterable[int]) -> str:
+    """Return SQL that takes a snapshot of these tables and their indexes only, without reading any lock."""
+    named = ", ".join(map(str, sorted(oids)))
+    return f"{_REACHED_SQL.format(oids=named) if named else 'SELECT NULL'}; {_POSITION_SQL}"
 
 
 def parse_snapshot(results: Sequence[list[tuple[Any, ...]]]) -> Snapshot:

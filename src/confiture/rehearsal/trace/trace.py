@@ -35,6 +35,7 @@ from confiture.rehearsal.trace.functions import (
 )
 from confiture.rehearsal.trace.outward_watch import OutwardWatch
 from confiture.rehearsal.trace.plan_comparison import PlanPair, ProductionPlanner
+from confiture.rehearsal.trace.proven import ProvenStatements
 from confiture.rehearsal.trace.snapshot import (
     SNAPSHOT_SQL,
     SessionState,
@@ -43,6 +44,7 @@ from confiture.rehearsal.trace.snapshot import (
     parse_snapshot,
     read_new_indexes,
     render_closing_sql,
+    render_reached_sql,
 )
 from confiture.rehearsal.trace.steps import StatementTrace
 from confiture.rehearsal.trace.trace_report import add_trace
@@ -51,6 +53,9 @@ from confiture.sql.statement_kind import classify_statement
 
 # A longer text is most likely a load of data: it is not parsed for the functions that it calls.
 _MOST_READ_CHARS = 100_000
+# How old the last sign of the migration lock may be when a migration ends, in milliseconds. To look for it is to
+# read all locks; a rehearsal commits nothing, so it may notice late that the lock is lost.
+_LOCK_CHECK_MS = 1000.0
 
 
 @define
@@ -83,10 +88,18 @@ class Tracer:
     _function_names: frozenset[str] | None = None
     _ignored: frozenset[int] = frozenset()
     _closed: bool = False
+    _proven: ProvenStatements = field(init=False)
+    _reached: tuple[int, ...] | None = None
+    _unread: bool = False
+    _lock_seen_ms: float = -_LOCK_CHECK_MS
 
     @outward.default
     def _create_outward_watch(self) -> OutwardWatch:
         return OutwardWatch(self.conn)
+
+    @_proven.default
+    def _create_proven(self) -> ProvenStatements:
+        return ProvenStatements(self.conn)
 
     @_event_triggers.default
     def _create_event_triggers(self) -> EventTriggerTracer:
@@ -126,13 +139,26 @@ class Tracer:
         """Send nothing with the first message: the first snapshot is several queries."""
         return ""
 
-    def begin(self, answers: Sequence[Any], *, shared: bool, hooks: bool) -> None:  # noqa: ARG002 - the protocol's
+    def begin(
+        self,
+        answers: Sequence[Any],  # noqa: ARG002 - the protocol's
+        *,
+        shared: bool,
+        hooks: bool,
+        sql_only: bool,
+    ) -> None:
         """Take the first snapshot of a migration; with ``hooks``, install the event triggers too."""
         with self._pause_clock():
             # The session is reset between migrations: DISCARD TEMP drops the triggers' function, and them.
             self._event_triggers.mark_removed()
             self._function_names = None
-            self._state.begin(self.conn, keeps_facts=shared and self._closed)
+            keeps_facts = shared and self._closed
+            self._state.begin(self.conn, keeps_facts=keeps_facts)
+            if keeps_facts:
+                self._state.held |= self._proven.find_held(self._state.catalog)
+            else:
+                self._unread = False
+            self._proven.begin(sql_only=sql_only and not hooks)
             self._closed = False
             self.migration_trace = trace = MigrationTrace(self._state)
             if self._ignored:
@@ -151,6 +177,7 @@ class Tracer:
             may_run_functions = classify_statement(sql).may_run_functions
             self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
             trace = self.migration_trace
+            self._reached = self._find_reached(sql)
             bodies = self._inner_bodies or self._read_expressions(sql)
             self.outward.check(sql, bodies, trace.catalog, trace.state.snapshot.search_path)
             if may_run_functions:
@@ -158,6 +185,17 @@ class Tracer:
             self._plans = self._compare_plans(sql)
             if self.auto_explain and classify_statement(sql).changes_rows:
                 self.auto_explain.begin()
+
+    def _find_reached(self, sql: str) -> tuple[int, ...] | None:
+        """Return what to ask about after a statement; ``None`` if its locks must be read, as before it."""
+        trace = self.migration_trace
+        reached = self._proven.find_reached(
+            sql, trace.catalog, trace.held_before, trace.state.snapshot.search_path
+        )
+        if reached is None and self._unread:
+            trace.catch_up(parse_snapshot(send(self.conn, SNAPSHOT_SQL)))
+            self._unread = False
+        return reached
 
     def _compare_plans(self, sql: str) -> PlanPair | None:
         """Return the plans here and in production of a statement that reads rows, if they differ."""
@@ -201,12 +239,15 @@ class Tracer:
                 if self.auto_explain and classify_statement(sql).changes_rows
                 else None
             )
-            now = parse_snapshot(send(self.conn, SNAPSHOT_SQL))
+            proven = self._reached is not None
+            looks = SNAPSHOT_SQL if self._reached is None else render_reached_sql(self._reached)
+            now = parse_snapshot(send(self.conn, looks))
         if not classify_statement(sql).is_query:
             self._function_names = None  # the statement may have created a function
             self.outward.note_ran(sql)
         sampled = self.lock_monitor.take_sampled_locks()
-        step = self._trace_step((now,), sql, since_ms, ended_ms)
+        self._unread = self._unread or proven
+        step = self._trace_step((now,), sql, since_ms, ended_ms, proven=proven)
         step.plan = plan or (self._plans.here if self._plans else None)
         step.production_plan = self._plans.there if self._plans else None
         self.migration_trace.note_sampled(step, sampled, since_ms, ended_ms)
@@ -257,16 +298,25 @@ class Tracer:
         self._hook_steps.append(self._trace_step(snapshots, None, since_ms, self.now_ms()))
 
     def _trace_step(
-        self, snapshots: Sequence[Snapshot], sql: str | None, since_ms: float, ended_ms: float
+        self,
+        snapshots: Sequence[Snapshot],
+        sql: str | None,
+        since_ms: float,
+        ended_ms: float,
+        *,
+        proven: bool = False,
     ) -> StatementTrace:
         waited_ms = self.lock_monitor.take_waited_ms()
         step = StatementTrace(lock_wait_ms=waited_ms)
         trace = self.migration_trace
         trace.steps.append(step)
 
-        self._note_held_before(step, sql, since_ms)
+        self._note_held_before(step, sql, since_ms, proven=proven)
         for snapshot in (*self._event_triggers.take_snapshots(), *snapshots):
-            trace.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
+            if proven and sql is not None:
+                trace.note_reached(step, snapshot, sql)
+            else:
+                trace.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
         trace.note_rewrite_reasons(step, self._event_triggers.take_reasons())
         with self._pause_clock():
             trace.note_built(step, read_new_indexes(self.conn, trace.take_unknown()))
@@ -277,30 +327,46 @@ class Tracer:
         """Return True if an event trigger has fired, or if the role may not create any."""
         return bool(self._event_triggers.snapshots or self._event_triggers.refusal)
 
-    def _note_held_before(self, step: StatementTrace, sql: str | None, since_ms: float) -> None:
+    def _note_held_before(
+        self, step: StatementTrace, sql: str | None, since_ms: float, *, proven: bool
+    ) -> None:
         trace = self.migration_trace
         if sql is None or not trace.held_before:
             return
         with self._pause_clock():
             for text in collect_texts(sql, self._inner_bodies):
                 path = trace.state.snapshot.search_path
-                held = find_held_before(text, trace.catalog, trace.held_before, path) if text else ()
+                # Of a proven statement every lock is hidden by the stronger one on the same relation.
+                before = None if proven else trace.held_before
+                held = find_held_before(text, trace.catalog, before, path) if text else ()
                 trace.note_held_before(step, held, since_ms)
                 if text or self._may_have_run_ddl():
                     trace.note_unseen(find_hidden(text))
 
     def closing_sql(self, keeper: str) -> str:
-        """Return SQL that takes a snapshot, and tells if the migration lock is held."""
-        return render_closing_sql(keeper)
+        """Return SQL that takes a snapshot, and tells if the migration lock is held.
+
+        Return nothing if all statements were proven and the lock was held a moment ago: nothing that is checked
+        at the end of such a migration can have taken another lock.
+        """
+        recent = time.perf_counter() * 1000 - self._lock_seen_ms < _LOCK_CHECK_MS
+        return "" if self._proven.active and recent else render_closing_sql(keeper)
 
     def close(self, answers: Results) -> bool:
         """Note the last snapshot, which the next migration of the transaction begins with."""
-        (((facts, kept),), ((wal, search_path),)), at_ms = answers, self.now_ms()
-        if not kept:
-            return False
+        at_ms = self.now_ms()
         with self._pause_clock():
-            before = self._state.held
-            self._state.take(Snapshot.parse(facts, wal, search_path))
+            if answers:
+                ((facts, kept),), ((wal, search_path),) = answers
+                if not kept:
+                    return False
+                self._lock_seen_ms = time.perf_counter() * 1000
+                before = self._state.held
+                self._state.take(Snapshot.parse(facts, wal, search_path))
+                self._unread = False
+            # After proven statements no trigger of a deferred constraint runs, and takes locks.
+            if not answers or self._proven.active:
+                before = self._state.held
             self.migration_trace.end(before, self._state.held, at_ms)
         self._closed = True
         return True

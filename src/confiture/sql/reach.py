@@ -1,0 +1,163 @@
+"""Prove from a statement's text which relations it can reach: lock in Share or stronger, scan, or rewrite.
+
+Only forms whose whole effect PostgreSQL's source tells are listed. Of any other statement nothing is proven,
+and a rehearsal reads all its locks. What no text shows must be excluded elsewhere: event triggers, functions
+and operators of the user's that have the names of PostgreSQL's, partitions and inheritance children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attrs import frozen
+
+from confiture.sql.lock_modes.alter_table import rebuilds_for_new_column
+from confiture.sql.parser import find_nodes, read_enum_name
+
+RelationRef = tuple[str, str]
+"""Schema and name as written, without quotes; the schema is empty if the search path finds it."""
+
+
+@frozen
+class Reach:
+    """What a statement can reach.
+
+    Attributes:
+        relations: The tables that it names and that must exist; it reaches nothing else that existed before.
+        creates: The relation that it creates, ``None`` if none.
+        creates_table: True if that relation is a table.
+        reads: True if it may scan one of the relations, or build an index on it.
+    """
+
+    relations: tuple[RelationRef, ...] = ()
+    creates: RelationRef | None = None
+    creates_table: bool = False
+    reads: bool = False
+
+
+# They run no function of the user's: PostgreSQL evaluates a call with constants when it plans a predicate.
+KNOWN_FUNCTIONS = frozenset(
+    "abs btrim char_length clock_timestamp current_setting date_trunc gen_random_uuid jsonb_typeof length lower"
+    " md5 nextval now num_nonnulls octet_length random statement_timestamp timezone upper uuid_generate_v4"
+    " uuidv7".split()
+)
+# Their validators look at a body's syntax and names only, and take weaker locks than Share.
+_VALIDATED_LANGUAGES = ("plpgsql", "sql")
+# Without ADD COLUMN and ADD CONSTRAINT, of which some forms are proven.
+_OF_THE_TABLE_ONLY = frozenset(
+    "AT_ColumnDefault AT_DropNotNull AT_EnableRowSecurity AT_SetNotNull AT_SetStatistics".split()
+)
+_IN_A_NEW_TABLE = frozenset({"column_def", "constraint"})
+# PostgreSQL adds or drops nothing else of the table for these.
+_IN_A_NEW_COLUMN = frozenset({"CONSTR_DEFAULT", "CONSTR_FOREIGN", "CONSTR_NOTNULL", "CONSTR_NULL"})
+
+
+def find_reach(kind: str, statement: Any) -> Reach | None:
+    """Return what a statement of this kind can reach, ``None`` if its text does not prove it."""
+    prove = _PROOFS.get(kind)
+    return prove(statement) if prove else None
+
+
+def _prove_create_table(stmt: Any) -> Reach | None:
+    inherits = stmt.inh_relations or stmt.HasField("partbound") or stmt.HasField("of_typename")
+    elements = {element.WhichOneof("node") for element in stmt.table_elts}
+    if inherits or stmt.if_not_exists or elements - _IN_A_NEW_TABLE or not _may_create(stmt.relation):
+        return None
+    if not _calls_known_only(stmt):
+        return None
+    new = _read_name(stmt.relation)
+    referenced = (table for table in _find_referenced(stmt) if table != new)
+    return Reach(tuple(dict.fromkeys(referenced)), creates=new, creates_table=True)
+
+
+def _prove_index(stmt: Any) -> Reach | None:
+    if stmt.concurrent or stmt.if_not_exists or not stmt.relation.inh or not _calls_known_only(stmt):
+        return None
+    return Reach((_read_name(stmt.relation),), reads=True)
+
+
+def _prove_alter_table(stmt: Any) -> Reach | None:
+    commands = [node.alter_table_cmd for node in stmt.cmds]
+    if read_enum_name(stmt, "objtype") != "OBJECT_TABLE" or stmt.missing_ok or not stmt.relation.inh:
+        return None
+    if not all(map(_is_proven, commands)) or not _calls_known_only(stmt):
+        return None
+    return Reach(tuple(dict.fromkeys((_read_name(stmt.relation), *_find_referenced(stmt)))), reads=True)
+
+
+def _is_proven(command: Any) -> bool:
+    subtype, definition = read_enum_name(command, "subtype"), getattr(command, "def")
+    if command.missing_ok:
+        return False
+    if subtype == "AT_AddConstraint":
+        return read_enum_name(definition.constraint, "contype") == "CONSTR_FOREIGN"
+    if subtype == "AT_AddColumn":
+        column = definition.column_def
+        kinds = {read_enum_name(node.constraint, "contype") for node in column.constraints}
+        return kinds <= _IN_A_NEW_COLUMN and rebuilds_for_new_column(column) is False
+    return subtype in _OF_THE_TABLE_ONLY
+
+
+def _prove_trigger(stmt: Any) -> Reach | None:
+    if stmt.replace or stmt.isconstraint or stmt.HasField("constrrel"):
+        return None
+    return Reach((_read_name(stmt.relation),))
+
+
+def _prove_view(stmt: Any) -> Reach | None:
+    # AccessShare on what it reads. CREATE OR REPLACE locks the view that it finds.
+    return None if stmt.replace or not _may_create(stmt.view) else Reach(creates=_read_name(stmt.view))
+
+
+def _prove_function(stmt: Any) -> Reach | None:
+    options = [option.def_elem for option in stmt.options]
+    languages = [option.arg.string.sval for option in options if option.defname == "language"]
+    # Without LANGUAGE it has a body of SQL.
+    return Reach() if all(language in _VALIDATED_LANGUAGES for language in languages) else None
+
+
+def _prove_schema(stmt: Any) -> Reach | None:
+    return None if stmt.schema_elts else Reach()
+
+
+def _prove_nothing_reached(_: Any) -> Reach | None:
+    return Reach()
+
+
+_PROOFS: dict[str, Callable[[Any], Reach | None]] = {
+    "alter_table_stmt": _prove_alter_table,
+    # ShareUpdateExclusive on the relation, if any.
+    "comment_stmt": _prove_nothing_reached,
+    "create_enum_stmt": _prove_nothing_reached,
+    "create_function_stmt": _prove_function,
+    "create_schema_stmt": _prove_schema,
+    "create_stmt": _prove_create_table,
+    "create_trig_stmt": _prove_trigger,
+    "index_stmt": _prove_index,
+    "view_stmt": _prove_view,
+}
+
+
+def _read_name(relation: Any) -> RelationRef:
+    return relation.schemaname, relation.relname
+
+
+def _may_create(relation: Any) -> bool:
+    # A temporary table takes precedence over another of its name.
+    return relation.relpersistence != "t" and relation.schemaname != "pg_temp"
+
+
+def _find_referenced(statement: Any) -> Iterator[RelationRef]:
+    for constraint in find_nodes(statement, "Constraint"):
+        if read_enum_name(constraint, "contype") == "CONSTR_FOREIGN":
+            yield _read_name(constraint.pktable)
+
+
+def _calls_known_only(statement: Any) -> bool:
+    calls = find_nodes(statement, "FuncCall")
+    return all(_is_known([part.string.sval for part in call.funcname]) for call in calls)
+
+
+def _is_known(names: list[str]) -> bool:
+    return names[0] in KNOWN_FUNCTIONS if len(names) == 1 else names[0] == "pg_catalog"
