@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import psycopg
 import pytest
 
@@ -30,19 +32,45 @@ _CHANGES = (
 )
 
 
+def _begin(state: SessionState, conn: psycopg.Connection, *, keeps_facts: bool = False) -> None:
+    state.begin(conn, send(conn, state.render_begin_sql(keeps_facts=keeps_facts)), keeps_facts=keeps_facts)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("keeps_facts", [False, True])
 def test_a_catalog_that_is_read_again_after_each_change_is_the_whole_catalog(
-    database: psycopg.Connection,
+    database: psycopg.Connection, *, keeps_facts: bool, nested: bool
 ) -> None:
     """Renames, new files, statistics written in place, schemas, partitions and undone changes are noticed."""
     state = SessionState()
 
     with database.transaction():
+        _begin(state, database)
         for change in _CHANGES:
-            database.execute(change.encode())
-            state.begin(database)
+            with database.transaction() if nested else nullcontext():
+                database.execute(change.encode())
+            _begin(state, database, keeps_facts=keeps_facts)
 
             whole = Catalog.from_rows(*send(database, RELATIONS_SQL))
             assert state.catalog == whole, change
+
+
+def test_what_another_session_commits_between_two_migrations_is_noticed(
+    database: psycopg.Connection, database_url: str
+) -> None:
+    """Its transaction was older than the last reading, and ended after it."""
+    state = SessionState()
+    database.execute("CREATE TABLE jam (id int)")
+
+    with psycopg.connect(database_url) as other, database.transaction():
+        other.execute("ALTER TABLE jam RENAME TO jams; CREATE TABLE tea (id int)")
+        database.execute("CREATE TABLE milk (id int)")
+        _begin(state, database)
+        other.commit()
+        _begin(state, database, keeps_facts=True)
+
+        assert state.catalog == Catalog.from_rows(*send(database, RELATIONS_SQL))
+        assert {known.bare_name for known in state.catalog.relations.values()} == {"jams", "tea", "milk"}
 
 
 def test_the_locks_that_are_kept_are_the_locks_that_are_held(database: psycopg.Connection) -> None:
@@ -51,15 +79,15 @@ def test_the_locks_that_are_kept_are_the_locks_that_are_held(database: psycopg.C
     database.execute("CREATE TABLE jam (id int); CREATE TABLE tea (id int)")
 
     with database.transaction():
-        state.begin(database)
+        _begin(state, database)
         assert not state.held
 
         database.execute("LOCK TABLE jam IN SHARE MODE; SAVEPOINT s; LOCK TABLE tea")
-        state.begin(database)
+        _begin(state, database)
         assert {mode for _, mode in state.held} == {"ShareLock", "AccessExclusiveLock"}
 
         database.execute("ROLLBACK TO s; LOCK TABLE jam")
-        state.begin(database)
+        _begin(state, database)
         assert {mode for _, mode in state.held} == {"ShareLock", "AccessExclusiveLock"}
         assert len({oid for oid, _ in state.held}) == 1
 
@@ -85,10 +113,10 @@ def test_what_a_snapshot_makes_objects_of_does_not_grow_with_what_exists(
         database.execute(
             "".join(f"CREATE TABLE t{number} (id int PRIMARY KEY);" for number in range(300)).encode()
         )
-        state.begin(database)
+        _begin(state, database)
         parsed.clear()
         database.execute("ALTER TABLE t7 ADD COLUMN jam text")
-        state.begin(database)
+        _begin(state, database)
 
     assert 0 < len(parsed) < 20
 
@@ -99,13 +127,13 @@ def test_the_last_snapshot_of_a_migration_is_the_first_of_the_next(database: psy
     database.execute("CREATE TABLE jam (id int); CREATE TABLE tea (id int)")
 
     with database.transaction():
-        kept.begin(database)
+        _begin(kept, database)
         database.execute("LOCK TABLE jam; CREATE TABLE milk (id int PRIMARY KEY)")
         (((facts, held),), ((wal, path),)) = send(database, render_closing_sql(_KEEPER))
         kept.take(Snapshot.parse(facts, wal, path))
         database.execute("SET search_path = pg_catalog")
-        kept.begin(database, keeps_facts=True)
-        fresh.begin(database)
+        _begin(kept, database, keeps_facts=True)
+        _begin(fresh, database)
 
         assert held is False
         assert (kept.held, kept.catalog) == (fresh.held, fresh.catalog)
@@ -133,7 +161,7 @@ def test_a_fact_holds_the_file_and_the_scans_of_its_relation(database: psycopg.C
         database.execute("CREATE TABLE jam (id int); CREATE VIEW v AS SELECT 1; LOCK TABLE jam, v")
         database.execute("TRUNCATE tea; INSERT INTO tea VALUES (1); TABLE tea")
         state = SessionState()
-        state.begin(database)
+        _begin(state, database)
         found = {(fact.oid, fact.filenode, fact.scans) for fact in map(Fact.parse, state.snapshot.facts)}
         oids = {
             name: (oid, file)

@@ -48,7 +48,14 @@ class Observer(HookObserver, Protocol):
         """Return a query for the first message; ``shared`` is true if the transaction held locks before."""
 
     def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool, sql_only: bool) -> None:
-        """Note the state before the migration; ``hooks`` is true if it will run any, else ``sql_only`` may be."""
+        """Note the state before the migration.
+
+        Args:
+            answers: The answers to ``opening_sql``.
+            shared: True if the transaction held locks before.
+            hooks: True if the migration will run any.
+            sql_only: True if it is a file of SQL, and sends nothing but its statements.
+        """
 
     def before_statement(self, sql: str) -> None:
         """Prepare for a statement that is about to run."""
@@ -61,6 +68,10 @@ class Observer(HookObserver, Protocol):
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note what a statement did, which took ``duration_ms``."""
+
+    @property
+    def saw_no_events(self) -> bool:
+        """True if nothing in the migration can have queued a trigger event for its end."""
 
     def closing_sql(self, keeper: str) -> str:
         """Return queries for the last message: what it holds, and if the migration lock is held.
@@ -106,6 +117,8 @@ class StepObserver(Protocol):
 
 class NoObserver(NoHookObserver):
     """Observes nothing."""
+
+    saw_no_events = False
 
     def listen(self) -> AbstractContextManager[None]:
         """Listen to nothing."""

@@ -398,7 +398,9 @@ class TransactionalAttempt:
         """
         self.stage = "validation"
         session = self.run_context.session
-        check = self._render_check_sql() if self._shares_transaction else "SET CONSTRAINTS ALL IMMEDIATE;"
+        check = "SET CONSTRAINTS ALL IMMEDIATE;"
+        if self._shares_transaction:
+            check = "" if self.observer.saw_no_events else self._render_check_sql()
         keeper = self.run_context.migration_lock.render_condition()
         first = f"{check} RELEASE {self._sentinel}; {self.observer.closing_sql(keeper)};"
         last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()

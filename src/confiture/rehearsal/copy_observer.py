@@ -57,7 +57,8 @@ class CopyObserver:
     def watch_transaction(self, number: int) -> Iterator[Observer]:
         """Trace the statement with that number in its transaction."""
         self.tracer.reset()
-        self.tracer.begin((), shared=False, hooks=False, sql_only=False)
+        state = send(self.conn, self.tracer.opening_sql(shared=False))
+        self.tracer.begin(state, shared=False, hooks=False, sql_only=False)
         yield self.tracer
         self.tracer.leave()
         self.tracer.end(fetch_rows(self.conn, HELD_SQL))

@@ -38,15 +38,35 @@ class Reach:
 
 # They run no function of the user's: PostgreSQL evaluates a call with constants when it plans a predicate.
 KNOWN_FUNCTIONS = frozenset(
-    "abs btrim char_length clock_timestamp current_setting date_trunc gen_random_uuid jsonb_typeof length lower"
-    " md5 nextval now num_nonnulls octet_length random statement_timestamp timezone upper uuid_generate_v4"
-    " uuidv7".split()
+    (
+        *(
+            "abs",
+            "btrim",
+            "char_length",
+            "clock_timestamp",
+            "current_setting",
+            "date_trunc",
+            "gen_random_uuid",
+        ),
+        *(
+            "jsonb_typeof",
+            "length",
+            "lower",
+            "md5",
+            "nextval",
+            "now",
+            "num_nonnulls",
+            "octet_length",
+            "random",
+        ),
+        *("statement_timestamp", "timezone", "upper", "uuid_generate_v4", "uuidv7"),
+    )
 )
 # Their validators look at a body's syntax and names only, and take weaker locks than Share.
 _VALIDATED_LANGUAGES = ("plpgsql", "sql")
 # Without ADD COLUMN and ADD CONSTRAINT, of which some forms are proven.
 _OF_THE_TABLE_ONLY = frozenset(
-    "AT_ColumnDefault AT_DropNotNull AT_EnableRowSecurity AT_SetNotNull AT_SetStatistics".split()
+    ["AT_ColumnDefault", "AT_DropNotNull", "AT_EnableRowSecurity", "AT_SetNotNull", "AT_SetStatistics"]
 )
 _IN_A_NEW_TABLE = frozenset({"column_def", "constraint"})
 # PostgreSQL adds or drops nothing else of the table for these.
@@ -91,11 +111,11 @@ def _is_proven(command: Any) -> bool:
     if command.missing_ok:
         return False
     if subtype == "AT_AddConstraint":
-        return read_enum_name(definition.constraint, "contype") == "CONSTR_FOREIGN"
+        return bool(read_enum_name(definition.constraint, "contype") == "CONSTR_FOREIGN")
     if subtype == "AT_AddColumn":
         column = definition.column_def
         kinds = {read_enum_name(node.constraint, "contype") for node in column.constraints}
-        return kinds <= _IN_A_NEW_COLUMN and rebuilds_for_new_column(column) is False
+        return bool(kinds <= _IN_A_NEW_COLUMN) and rebuilds_for_new_column(column) is False
     return subtype in _OF_THE_TABLE_ONLY
 
 
@@ -145,7 +165,7 @@ def _read_name(relation: Any) -> RelationRef:
 
 def _may_create(relation: Any) -> bool:
     # A temporary table takes precedence over another of its name.
-    return relation.relpersistence != "t" and relation.schemaname != "pg_temp"
+    return bool(relation.relpersistence != "t" and relation.schemaname != "pg_temp")
 
 
 def _find_referenced(statement: Any) -> Iterator[RelationRef]:

@@ -6,8 +6,7 @@ So oids are resolved with this catalog.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import Factory, define, field, frozen
@@ -33,14 +32,27 @@ _RELATIONS_SQL = f"""
 """
 _INHERITED_SQL = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits"
 RELATIONS_SQL = f"{_RELATIONS_SQL}; {_INHERITED_SQL}"
-# Numbers only, which tell what to read again: an update gives a row another place (ctid) or transaction
-# (xmin), but VACUUM, ANALYZE and CREATE INDEX write pages and rows into the row that is there.
-VERSIONS_SQL = f"""
-    SELECT
-        (SELECT string_agg(c.oid::bigint || ',' || c.xmin || c.ctid || c.relpages || ',' || c.reltuples, ';')
-            FROM pg_class c WHERE {_LISTED}),
+# One number that tells if a row has changed: an update gives it another place (ctid) and transaction (xmin),
+# but VACUUM, ANALYZE and CREATE INDEX write pages and rows into the row that is there.
+_VERSION = """
+    (c.oid::bigint * 31 + ((age(c.xmin)::bigint - age('3'::xid)) & 4294967295) * 1000003
+        + c.relpages::bigint * 10007 + hashfloat4(c.reltuples) + hashtid(c.ctid))
+"""
+_HORIZON = "age(pg_snapshot_xmax(pg_current_snapshot())::xid)"
+# It also lists what the session has scanned. A session does not send its counters to the shared statistics
+# after every transaction: scans of earlier ones may be counted still, also of relations that are not locked
+# any more.
+_VERSIONS_SQL = f"""
+    SELECT string_agg(c.oid::bigint || ',' || {_VERSION}, ';') FILTER (WHERE {{recent}}),
+        coalesce(sum({_VERSION}) FILTER (WHERE NOT ({{recent}})), 0)::text,
+        string_agg(c.oid::bigint || ',' || pg_stat_get_xact_numscans(c.oid)
+            || ',' || pg_stat_get_xact_tuples_returned(c.oid), ';')
+            FILTER (WHERE c.relkind IN ('r', 'm', 'i') AND pg_stat_get_xact_numscans(c.oid) > 0),
+        {_HORIZON},
         (SELECT string_agg(oid::bigint || ',' || xmin || ctid, ';' ORDER BY oid) FROM pg_namespace),
-        (SELECT string_agg(xmin || ',' || ctid, ';') FROM pg_inherits)
+        (SELECT count(*) || ',' || coalesce(sum(age(xmin)::bigint), 0) || ','
+            || coalesce(sum(hashtid(ctid)::bigint), 0) FROM pg_inherits)
+    FROM pg_class c WHERE {_LISTED}
 """
 # min_parallel_table_scan_size's default: 8 MB.
 _PARALLEL_PAGES = 1024
@@ -95,10 +107,9 @@ class Catalog:
 
     relations: dict[int, KnownRelation] = Factory(dict)
     parents: dict[int, tuple[int, ...]] = Factory(dict)
-
-    @cached_property
-    def _oids_by_name(self) -> dict[tuple[str, str], int]:
-        return {(relation.schema, relation.bare_name): oid for oid, relation in self.relations.items()}
+    _oids_by_name: dict[tuple[str, str], int] = Factory(
+        lambda catalog: _index_names(catalog.relations), takes_self=True
+    )
 
     @classmethod
     def from_rows(cls, relations: Iterable[tuple[Any, ...]], inherited: Iterable[tuple[int, int]]) -> Catalog:
@@ -110,11 +121,12 @@ class Catalog:
         self, gone: Iterable[int], changed: Iterable[tuple[Any, ...]], parents: dict[int, tuple[int, ...]]
     ) -> Catalog:
         """Return a catalog without the relations that are gone, and with these rows of ``_RELATIONS_SQL``."""
-        relations = dict(self.relations)
-        for oid in gone:
-            relations.pop(oid, None)
-        relations |= {row[0]: _build_relation(row) for row in changed}
-        return Catalog(relations, parents)
+        relations, names = dict(self.relations), dict(self._oids_by_name)
+        new = {row[0]: _build_relation(row) for row in changed}
+        for oid in (*gone, *new):
+            if old := relations.pop(oid, None):
+                names.pop((old.schema, old.bare_name), None)
+        return Catalog(relations | new, parents, names | _index_names(new))
 
     def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
         """Return the relation that a name in SQL text refers to, or ``None``."""
@@ -161,26 +173,55 @@ class CatalogReader:
     """
 
     catalog: Catalog = field(factory=Catalog)
-    _versions: frozenset[str] = frozenset()
+    _versions: dict[int, int] = field(factory=dict)
+    _total: int = 0
+    _horizon: int | None = None
     _namespaces: str | None = None
     _inherited: str | None = None
 
-    def read(
-        self, conn: Connection[Any], listed: str | None, namespaces: str | None, inherited: str | None
-    ) -> Catalog:
-        """Return the catalog as it is now; the texts are the answer to ``VERSIONS_SQL``."""
-        versions = frozenset(listed.split(";") if listed else ())
+    def render_sql(self, *, same_transaction: bool) -> str:
+        """Return the query whose row ``read`` takes.
+
+        In the transaction of the last reading, it lists only the versions of rows that were written since;
+        the sum of the others tells if they are what they were.
+        """
+        known = same_transaction and self._horizon is not None
+        recent = f"age(c.xmin) <= {self._horizon}" if known else "true"
+        return _VERSIONS_SQL.format(recent=recent)
+
+    def read(self, conn: Connection[Any], row: tuple[Any, ...]) -> str | None:
+        """Bring the catalog up to date, and return the scan counters as text."""
+        scanned: str | None
+        listed, rest, scanned, horizon, namespaces, inherited = row
+        written = _parse_versions(listed)
+        unread = self._total - sum(self._versions.get(oid, 0) for oid in written)
+        if rest == "0":
+            versions = written
+        elif int(rest) == unread and namespaces == self._namespaces:
+            versions = self._versions | written
+        else:
+            # A relation was dropped, a schema renamed, or another transaction has changed something.
+            listed, *_ = fetch_rows(conn, _VERSIONS_SQL.format(recent="true"))[0]
+            versions = written = _parse_versions(listed)
         # A schema's new name is in the name of each of its relations.
-        known = self._versions if namespaces == self._namespaces else frozenset()
-        gone, changed = _parse_oids(self._versions - versions), _parse_oids(versions - known)
-        if gone or changed or inherited != self._inherited:
-            parents = self.catalog.parents
-            if inherited != self._inherited:
-                parents = _collect_parents(fetch_rows(conn, _INHERITED_SQL))
-            rows = fetch_rows(conn, _render_relations_sql(changed)) if changed else []
-            self.catalog = self.catalog.update(gone, rows, parents)
-        self._versions, self._namespaces, self._inherited = versions, namespaces, inherited
-        return self.catalog
+        known = self._versions if namespaces == self._namespaces else {}
+        changed = {oid for oid, version in written.items() if known.get(oid) != version}
+        self._update(conn, self._versions.keys() - versions.keys(), changed, inherited)
+        self._versions, self._total = versions, sum(versions.values())
+        self._namespaces, self._horizon = namespaces, horizon
+        return scanned
+
+    def _update(
+        self, conn: Connection[Any], gone: Collection[int], changed: set[int], inherited: str | None
+    ) -> None:
+        if not gone and not changed and inherited == self._inherited:
+            return
+        parents = self.catalog.parents
+        if inherited != self._inherited:
+            parents = _collect_parents(fetch_rows(conn, _INHERITED_SQL))
+        rows = fetch_rows(conn, _render_relations_sql(changed)) if changed else []
+        self.catalog = self.catalog.update(gone, rows, parents)
+        self._inherited = inherited
 
 
 # A list of this many oids is slower to look up than reading all relations.
@@ -193,8 +234,13 @@ def _render_relations_sql(oids: set[int]) -> str:
     return f"{_RELATIONS_SQL} AND c.oid IN ({', '.join(map(str, sorted(oids)))})"
 
 
-def _parse_oids(versions: Iterable[str]) -> set[int]:
-    return {int(version.partition(",")[0]) for version in versions}
+def _parse_versions(listed: str | None) -> dict[int, int]:
+    pairs = (text.split(",") for text in listed.split(";")) if listed else ()
+    return {int(oid): int(version) for oid, version in pairs}
+
+
+def _index_names(relations: Mapping[int, KnownRelation]) -> dict[tuple[str, str], int]:
+    return {(relation.schema, relation.bare_name): oid for oid, relation in relations.items()}
 
 
 def _collect_parents(inherited: Iterable[tuple[Any, ...]]) -> dict[int, tuple[int, ...]]:

@@ -88,7 +88,8 @@ class MigrationTrace:
         change = self.state.take(snapshot)
         self._asked_about.update(fact.oid for fact in change.new)
         self.state.scans |= {fact.oid: fact.scans for fact in change.new}
-        self.held_before = self.state.held
+        # Not what the migration holds on relations that it has created itself.
+        self.held_before |= {lock for lock in self.state.held if lock[0] in self.catalog.relations}
 
     def note_facts(self, step: StatementTrace, facts: Sequence[Fact], sql: str | None) -> None:
         """Add to a step the scans and new files in these facts, which are new since the last snapshot."""

@@ -105,7 +105,7 @@ class ProvenStatements:
     def _resolve(
         self, name: RelationRef, catalog: Catalog, held: Collection[HeldLock], search_path: Sequence[str]
     ) -> int | None:
-        """Return the oid of a table on which a snapshot would show no new lock, 0 if it is new, else ``None``."""
+        """Return the oid of a table that hides every new lock, 0 if it is new; else ``None``."""
         # Of several schemas only the first: a relation there would take precedence, and may be of any kind.
         schema, bare_name = name[0] or next(iter(search_path), ""), name[1]
         if (schema, bare_name) in self.created:

@@ -14,7 +14,7 @@ from psycopg import Connection
 
 from confiture.models.lock_mode import STRONG_MODES
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.catalog import FIRST_OID, VERSIONS_SQL, Catalog, CatalogReader
+from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog, CatalogReader
 
 # For every relation that is locked in any mode: a scan holds at least AccessShare until the transaction
 # ends. No join with pg_class: it would lose dropped relations, whose scans are still counted and whose
@@ -177,28 +177,30 @@ class SessionState:
         """The relations that existed when the current migration began."""
         return self._catalogs.catalog
 
-    def begin(self, conn: Connection[Any], *, keeps_facts: bool = False) -> None:
-        """Read the state before a migration.
+    def render_begin_sql(self, *, keeps_facts: bool) -> str:
+        """Return the queries whose answers ``begin`` takes.
 
         Args:
-            conn: The migration's connection.
             keeps_facts: True if the last snapshot was taken when the migration before ended, in the same
                 transaction: its locks are held still, and are not read again.
         """
         first = _POSITION_SQL if keeps_facts else SNAPSHOT_SQL
-        *facts, ((scanned,),), (versions,) = send(conn, f"{first}; {_SCANNED_SQL}; {VERSIONS_SQL}")
+        return f"{first}; {self._catalogs.render_sql(same_transaction=keeps_facts)}"
+
+    def begin(self, conn: Connection[Any], answers: Sequence[Sequence[Any]], *, keeps_facts: bool) -> None:
+        """Note the state before a migration, from the answers to these queries."""
+        *facts, (versions,) = answers
         if keeps_facts:
             # The session was reset, and its ledger row written, after that snapshot.
             (((wal, search_path),),) = facts
             self.snapshot = evolve(self.snapshot, wal_bytes=wal, search_path=tuple(search_path))
         else:
-            self.take(parse_snapshot(facts))
-        now = split_facts(scanned)
+            self.take(parse_snapshot([list(rows) for rows in facts]))
+        now = split_facts(self._catalogs.read(conn, versions))
         for text in now - self._scanned:
             oid, times, tuples = map(int, text.split(","))
             self.scans[oid] = ScanCounts(times, tuples)
         self._scanned = now
-        self._catalogs.read(conn, *versions)
 
     def take(self, snapshot: Snapshot) -> SnapshotChange:
         """Make this the last snapshot, and return how it differs from the one before."""
@@ -213,15 +215,6 @@ class SessionState:
 
 def _select_strong(facts: Iterable[Fact]) -> frozenset[HeldLock]:
     return frozenset((fact.oid, fact.mode) for fact in facts if fact.mode in STRONG_MODES)
-
-
-# A session does not send its counters to the shared statistics after every transaction. So scans of its
-# earlier transactions may still be counted, also of relations that are not locked any more.
-_SCANNED_SQL = f"""
-    SELECT string_agg(oid::bigint || ',' || pg_stat_get_xact_numscans(oid)
-        || ',' || pg_stat_get_xact_tuples_returned(oid), ';') FROM pg_class
-    WHERE oid >= {FIRST_OID} AND relkind IN ('r', 'm', 'i') AND pg_stat_get_xact_numscans(oid) > 0
-"""
 
 
 @frozen

@@ -53,8 +53,8 @@ from confiture.sql.statement_kind import classify_statement
 
 # A longer text is most likely a load of data: it is not parsed for the functions that it calls.
 _MOST_READ_CHARS = 100_000
-# How old the last sign of the migration lock may be when a migration ends, in milliseconds. To look for it is to
-# read all locks; a rehearsal commits nothing, so it may notice late that the lock is lost.
+# How old the last sign of the migration lock may be when a migration ends. To look for it is to read all
+# locks; a rehearsal commits nothing, so it may notice late that the lock is lost.
 _LOCK_CHECK_MS = 1000.0
 
 
@@ -135,13 +135,13 @@ class Tracer:
         self.migration_trace = MigrationTrace()
         self._statement_steps, self._hook_steps, self._hook_snapshots = [], [], []
 
-    def opening_sql(self, *, shared: bool) -> str:  # noqa: ARG002 - the protocol's
-        """Send nothing with the first message: the first snapshot is several queries."""
-        return ""
+    def opening_sql(self, *, shared: bool) -> str:
+        """Return the queries that read the state before the migration."""
+        return self._state.render_begin_sql(keeps_facts=shared and self._closed)
 
     def begin(
         self,
-        answers: Sequence[Any],  # noqa: ARG002 - the protocol's
+        answers: Sequence[Any],
         *,
         shared: bool,
         hooks: bool,
@@ -153,7 +153,7 @@ class Tracer:
             self._event_triggers.mark_removed()
             self._function_names = None
             keeps_facts = shared and self._closed
-            self._state.begin(self.conn, keeps_facts=keeps_facts)
+            self._state.begin(self.conn, answers, keeps_facts=keeps_facts)
             if keeps_facts:
                 self._state.held |= self._proven.find_held(self._state.catalog)
             else:
@@ -343,31 +343,34 @@ class Tracer:
                 if text or self._may_have_run_ddl():
                     trace.note_unseen(find_hidden(text))
 
+    @property
+    def saw_no_events(self) -> bool:
+        """True if each statement is proven to change no rows: nothing is left to be checked."""
+        return self._proven.active
+
     def closing_sql(self, keeper: str) -> str:
         """Return SQL that takes a snapshot, and tells if the migration lock is held.
 
-        Return nothing if all statements were proven and the lock was held a moment ago: nothing that is checked
-        at the end of such a migration can have taken another lock.
+        Return nothing if all statements were proven and the migration lock was held a moment ago: nothing
+        that is checked at the end of such a migration takes another lock.
         """
         recent = time.perf_counter() * 1000 - self._lock_seen_ms < _LOCK_CHECK_MS
         return "" if self._proven.active and recent else render_closing_sql(keeper)
 
     def close(self, answers: Results) -> bool:
         """Note the last snapshot, which the next migration of the transaction begins with."""
-        at_ms = self.now_ms()
+        at_ms, before = self.now_ms(), self._state.held
         with self._pause_clock():
             if answers:
                 ((facts, kept),), ((wal, search_path),) = answers
                 if not kept:
                     return False
                 self._lock_seen_ms = time.perf_counter() * 1000
-                before = self._state.held
                 self._state.take(Snapshot.parse(facts, wal, search_path))
                 self._unread = False
-            # After proven statements no trigger of a deferred constraint runs, and takes locks.
-            if not answers or self._proven.active:
-                before = self._state.held
-            self.migration_trace.end(before, self._state.held, at_ms)
+            # After proven statements no trigger of a deferred constraint runs, which would take locks.
+            held = before if self._proven.active else self._state.held
+            self.migration_trace.end(before, held, at_ms)
         self._closed = True
         return True
 
