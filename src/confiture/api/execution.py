@@ -190,6 +190,7 @@ class Executor:
                 works = self._skip_finished(run_conn, works)
             before = self._take_snapshot(run_conn, works)
             report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))
+            report = kept.keep(_add_warnings(report, runner))
             report = kept.keep(self._add_residue(run_conn, before, report))
             return self.judge(run_conn, report, works) if self.judge else report
 
@@ -336,12 +337,17 @@ class Executor:
         works: tuple[PreparedMigration, ...],
         report_result: Callable[[MigrationResult], None],
     ) -> None:
+        events = runner.run_context.events
+        if events and works:
+            events.begin()
         with runner.run_context.observer.listen():
             for work in works:
                 result = runner.run(work)
                 report_result(result)
                 if result.stopped_by:
                     break
+        if events:
+            events.observe_schema()
 
     def _refuse_pooler(self, runner: Runner, works: tuple[PreparedMigration, ...]) -> None:
         """Raise a fault if a no-transaction migration would run through a transaction pooler.
@@ -395,6 +401,12 @@ class Executor:
             ),
             notes=note_files(work.script for work in works if work.script),
         )
+
+
+def _add_warnings(report: Report, runner: Runner) -> Report:
+    """Return the report with what could not be recorded as an event."""
+    events = runner.run_context.events
+    return evolve(report, notes=(*report.notes, *events.warnings)) if events else report
 
 
 def _build_fault_between(stopped: BaseException, more: bool) -> Fault:

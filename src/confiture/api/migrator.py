@@ -108,13 +108,17 @@ class Migrator:
         with self._open_runner(work) as runner:
             ledger = runner.run_context.ledger
             ledger.create(self.connection)
+            events = runner.run_context.events
+            assert events is not None
             entries = self._read_entries(ledger)
             if _is_done(work, entries):
                 outcome: MigrationOutcome = "applied" if direction == "forward" else "reverted"
                 return MigrationResult(
                     MigrationReport(work.version, work.name, outcome, "there was nothing to do")
                 )
+            events.begin()
             result = runner.run(*add_records((work,), entries))
+            events.observe_schema()
         if result.stopped_by:
             if result.report.reason:
                 result.stopped_by.add_note(f"of {work.label}, {result.report.reason}")

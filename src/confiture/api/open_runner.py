@@ -14,10 +14,14 @@ from confiture.engine.observer import LocksAtEnd, LocksOfSteps, Observer, StepOb
 from confiture.engine.runner import Runner
 from confiture.engine.transactional import ExecutionMode, RunContext
 from confiture.hooks.plugin_manager import GuardedPluginManager
+from confiture.ledger.event_recorder import EventRecorder
+from confiture.ledger.event_table import EventTable
+from confiture.ledger.git_revision import read_git_revision
 from confiture.ledger.migration_lock import MigrationLock, take_migration_lock
 from confiture.ledger.table import Ledger
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import PluginUse
+from confiture.postgres.connect import read_server_version
 from confiture.postgres.session import Session
 from confiture.rehearsal.copies import DatabaseCopy
 
@@ -85,8 +89,25 @@ def open_runner(
             wait_concurrently=settings.wait_concurrently,
             mode=mode,
             refuse_call=copy.refuse_call if copy else None,
+            events=None if rehearses else _create_recorder(settings, session, plugins, connect),
         )
         yield Runner(run_context, settings.lock_retries, connect, blockers)
+
+
+def _create_recorder(
+    settings: Settings,
+    session: Session,
+    plugins: tuple[PluginUse, ...],
+    connect: Callable[[], Connection[Any]],
+) -> EventRecorder:
+    table = EventTable(
+        settings.schema,
+        plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in plugins),
+        git_revision=read_git_revision(settings.migrations),
+        server_version=read_server_version(session.conn),
+        channel=settings.notify,
+    )
+    return EventRecorder(session, table, connect)
 
 
 def _make_observers(

@@ -40,6 +40,7 @@ CORE_KEYS = {
     "wait_concurrently": "The lock_timeout of CONCURRENTLY.",
     "allow_out_of_order": "Whether a pending version may be lower than an applied one.",
     "direct_url": "The same database without a transaction pooler.",
+    "notify": "The channel on which every event is announced with NOTIFY.",
     "stats": "Production's statistics, in [env.production]: a file of `confiture stats export`, or a URL.",
     "gate": "What a rehearsal is judged by.",
     "plugin": "The plugins' own tables: [plugin.NAME].",
@@ -63,20 +64,22 @@ class FileSettings:
     lock_retries: int
     wait_concurrently: str
     allow_out_of_order: bool
+    notify: str | None
     stats: str | None
     gate: Policy
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
     variables: Mapping[str, str] = field(default=Factory(dict), repr=False)
 
 
-def _read_schema(value: object) -> str:
+def _read_name(value: object) -> str:
     name = read_text(value)
     if len(name.encode()) > _LONGEST_NAME_BYTES:
         raise ValueError(f"PostgreSQL's names have at most {_LONGEST_NAME_BYTES} bytes")
     return name
 
 
-SCHEMA = Kind("the name of a schema", '"confiture"', _read_schema)
+SCHEMA = Kind("the name of a schema", '"confiture"', _read_name)
+CHANNEL = Kind("the name of a channel", '"confiture"', _read_name)
 
 
 def read_file_settings(table: TableReader) -> FileSettings:
@@ -99,6 +102,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         lock_retries=table.get("lock_retries", COUNT, 3),
         wait_concurrently=table.get("wait_concurrently", TIMEOUT, "0"),
         allow_out_of_order=table.get("allow_out_of_order", FLAG, False),
+        notify=table.get("notify", CHANNEL, None),
         stats=table.get("stats", TEXT, None),
         gate=read_policy(table.get_table("gate", GATE_KEYS)),
         plugin_tables=_read_plugin_tables(table),

@@ -47,6 +47,7 @@ class Settings:
         wait_s: How long to wait for a server that is starting, in seconds.
         allow_out_of_order: Whether a pending version may be lower than an applied one.
         direct_url: Used for what needs a session, if ``url`` is a transaction pooler.
+        notify: The channel on which every event is announced; ``None``: none.
         gate: What a rehearsal is judged by.
         production_stats: ``stats`` of ``[env.production]`` as written: a URL, or a file relative to ``root``.
             Its variables are expanded when it is used: other commands do not need them.
@@ -70,6 +71,7 @@ class Settings:
     wait_s: float = 0.0
     allow_out_of_order: bool = False
     direct_url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
+    notify: str | None = None
     gate: Policy = field(default=Policy())
     production_stats: str | None = field(
         default=None, repr=lambda stats: repr(stats and mask_password(stats))
@@ -139,6 +141,7 @@ def load_settings(
         wait_concurrently=_prefer(given.wait_concurrently, read.wait_concurrently),
         wait_s=_prefer(given.wait_s, 0.0),
         allow_out_of_order=_prefer(given.allow_out_of_order, read.allow_out_of_order),
+        notify=read.notify,
         gate=read.gate,
         # Whatever --env is: rehearsals run elsewhere than in production.
         production_stats=(file.table if file else {}).get("env", {}).get("production", {}).get("stats"),

@@ -27,7 +27,8 @@ from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
 from confiture.migrations.planner import find_unfinished
 from confiture.migrations.prepare import PreparedMigration
-from confiture.models.report import MigrationOutcome, MigrationReport
+from confiture.models.event import EventError
+from confiture.models.report import Fault, MigrationOutcome, MigrationReport
 from confiture.postgres.session import Session
 from confiture.postgres.wait_notice import announce_wait
 
@@ -163,6 +164,7 @@ class Runner:
         )
 
     def _finish(self, attempt: TransactionalAttempt, *warnings: str) -> MigrationResult:
+        signal = self._end_event()
         callbacks = tuple(attempt.hook_runner.context.callbacks)
         # Nothing is committed yet: the caller gets the callbacks to run after the commit.
         kept = self.run_context.dry_run or self.run_context.session.nested
@@ -177,8 +179,17 @@ class Runner:
             evolve(report, on_commit=tuple(map(get_callback_name, callbacks)) if kept else ()),
             on_commit=callbacks if kept else (),
             stats=attempt.hook_runner.context.stats,
-            interrupted=interrupted,
+            interrupted=signal or interrupted,
         )
+
+    def _end_event(self) -> KeyboardInterrupt | None:
+        """Read the schema after a migration; return a signal that came meanwhile: the report is kept."""
+        try:
+            if self.run_context.events:
+                self.run_context.events.end_migration()
+        except KeyboardInterrupt as signal:
+            return signal
+        return None
 
     def _fail(
         self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int
@@ -201,18 +212,24 @@ class Runner:
         if self.run_context.rolls_back and fault.sqlstate == "53200":
             fault = evolve(fault, hint=_OUT_OF_LOCKS_HINT)
         warnings = [] if isinstance(error, KeyboardInterrupt) else self._try_on_error_hooks(attempt, error)
-        report = self._build_report(attempt, "failed", warnings)
+        report = evolve(
+            self._build_report(attempt, "failed", warnings),
+            reason=attempt.describe_remains(),
+            error=fault,
+            source_line=line,
+            hooks=attempt.undo_hooks(),
+        )
+        self._record_failure(attempt, fault)
         return MigrationResult(
-            evolve(
-                report,
-                reason=attempt.describe_remains(),
-                error=fault,
-                source_line=line,
-                hooks=attempt.undo_hooks(),
-            ),
+            report,
             error=error,
             stats=attempt.hook_runner.context.stats,
         )
+
+    def _record_failure(self, attempt: TransactionalAttempt, fault: Fault) -> None:
+        if self.run_context.events:
+            error = EventError(fault.message, fault.sqlstate, fault.phase, fault.hook, fault.line)
+            self.run_context.events.record_failure(attempt.build_event("FAILED", error))
 
     def _settle(
         self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int

@@ -22,10 +22,12 @@ from confiture.exceptions import MigrationFault
 from confiture.hooks.api import HookContext, HookPhase
 from confiture.hooks.hook_runner import HookRunner, register_own_hooks
 from confiture.hooks.plugin_manager import GuardedPluginManager
+from confiture.ledger.event_recorder import EventRecorder
 from confiture.ledger.migration_lock import MigrationLock, build_lock_lost_fault
 from confiture.ledger.table import Ledger
 from confiture.migrations.prepare import PreparedMigration, check_timeouts
 from confiture.migrations.sql_migration import SqlMigration
+from confiture.models.event import EventError, EventHook, EventKind, EventLock, NewEvent
 from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
 from confiture.models.report import HookReport, MigrationReport, PluginUse
@@ -94,6 +96,7 @@ class RunContext:
         observer: Observes a migration in its transaction.
         step_observer: Observes the statements of a no-transaction migration.
         refuse_call: Refuses a Python migration's statement, before it is sent, if a copy does not isolate it.
+        events: Records what happens; ``None`` in a rehearsal.
     """
 
     session: Session
@@ -108,6 +111,7 @@ class RunContext:
     wait_concurrently: str = "0"
     mode: ExecutionMode = ExecutionMode.RUN
     refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
+    events: EventRecorder | None = None
 
     @property
     def dry_run(self) -> bool:
@@ -416,6 +420,10 @@ class TransactionalAttempt:
         # Without the migration lock another run may be at work, and this one must not commit.
         if not self.observer.close(answers):
             raise build_lock_lost_fault()
+        # The names of the locked relations are known only now. A migration that locks nothing that existed
+        # before costs no round trip more.
+        if self.run_context.events and (locks := self._list_locks()):
+            send(session.conn, self.run_context.events.render_locks_sql(locks))
 
     def _try_ledger_sql(self) -> str:
         """Return SQL that writes the ledger row and takes it back: what a run may not do fails here too."""
@@ -423,11 +431,13 @@ class TransactionalAttempt:
         return f"SAVEPOINT {point}; {self.ledger_sql()} ROLLBACK TO {point}; RELEASE {point};"
 
     def ledger_sql(self) -> str:
-        """Return SQL that inserts the migration's ledger row, or deletes it after ``down``."""
-        work = self.work
+        """Return SQL that inserts the migration's ledger row, or deletes it after ``down``, and its event."""
+        work, events = self.work, self.run_context.events
         if work.direction == "backward":
-            return self.run_context.ledger.render_delete_sql(work.version)
-        return self.run_context.ledger.render_insert_sql(
+            event = events.render_success_sql(self.build_event("REVERTED")) if events else ""
+            return self.run_context.ledger.render_delete_sql(work.version) + event
+        event = events.render_success_sql(self.build_event("APPLIED")) if events else ""
+        row = self.run_context.ledger.render_insert_sql(
             LedgerRow(
                 version=work.version,
                 name=work.name,
@@ -439,6 +449,28 @@ class TransactionalAttempt:
                 repeated=work.repeatable,
             )
         )
+        return f"{row} {event}"
+
+    def build_event(self, kind: EventKind, error: EventError | None = None) -> NewEvent:
+        """Return the event of this attempt, with what is known of it by now."""
+        return NewEvent(
+            kind=kind,
+            version=self.work.version,
+            name=self.work.name,
+            direction=self.work.direction,
+            duration_ms=self.measure_elapsed_ms() if error is None else self.duration_ms,
+            transactional=self.migration.transactional,
+            hooks=tuple(
+                EventHook(report.phase, report.hook, report.outcome, report.duration_ms)
+                for report in (self.hook_runner.reports if error is None else self.undo_hooks())
+            ),
+            locks=self._list_locks(),
+            error=error,
+        )
+
+    def _list_locks(self) -> tuple[EventLock, ...]:
+        report = self.measure(MigrationReport(self.work.version, self.work.name, "applied"))
+        return tuple(EventLock(lock.relation, lock.mode, lock.blocks) for lock in report.locks)
 
     # The report.
 

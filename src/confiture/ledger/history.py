@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
+
 from confiture.config.settings import Settings
+from confiture.ledger.event_table import read_events
 from confiture.ledger.table import Ledger
 from confiture.migrations.version import parse_version
+from confiture.models.event import Event, History
 from confiture.models.ledger import HistoryRecord, HookRecord, PluginRecord
 from confiture.postgres.connect import open_connection
 from confiture.sql.quote import quote_ident
 
 
-def read_history(settings: Settings) -> tuple[HistoryRecord, ...]:
-    """Return the applied migrations, newest last. Needs only read rights and takes no lock.
+def read_history(settings: Settings) -> History:
+    """Return the applied migrations, newest last, and all events. Needs only read rights and takes no lock.
 
     Raises:
         ConfitureError: The server cannot be reached, or the role may not read the ledger.
     """
     ledger = Ledger(settings.schema)
     with open_connection(settings) as conn:
-        return parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
+        records = parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
+        events = read_events(conn, ledger)
+    return History(tuple(_add_event(record, events) for record in records), events)
+
+
+def _add_event(record: HistoryRecord, events: Sequence[Event]) -> HistoryRecord:
+    """Return the record with what the event of its migration knows; one of an older ledger has none."""
+    found = [event for event in events if event.kind == "APPLIED" and event.version == record.version]
+    if record.baseline or not found:
+        return record
+    last = found[-1]
+    return evolve(
+        record,
+        git_revision=last.git_revision,
+        schema_before=last.schema_before,
+        schema_after=last.schema_after,
+    )
 
 
 def render_history_sql(schema: str) -> str:

@@ -1,8 +1,9 @@
-"""The ledger of applied migrations: three tables in a separate schema of the target database.
+"""The ledger of applied migrations: tables in a separate schema of the target database.
 
 ``ledger`` has one row per migration, written in the transaction that applies it. For an unfinished
 no-transaction migration, ``progress`` has one row per statement, and ``hook_progress`` the last value that
-each generator hook yielded; both are deleted when the ledger row is written.
+each generator hook yielded; both are deleted when the ledger row is written. ``event`` and ``schema_object``
+are written by :mod:`confiture.ledger.event_table`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from attrs import frozen
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
+from confiture.catalog.object_query import OWN_TABLES
 from confiture.exceptions import RightsFault
 from confiture.migrations.folder import hash_text
 from confiture.models.ledger import LedgerEntry, LedgerRow
@@ -131,9 +133,7 @@ class Ledger:
                     schema = "" if has_schema else f"CREATE SCHEMA IF NOT EXISTS {quote_ident(self.schema)};"
                     send(conn, schema + self._render_create_sql())
         except psycopg.errors.InsufficientPrivilege as error:
-            raise self._build_rights_fault(
-                conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE"
-            ) from error
+            raise self._build_create_fault(conn) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise build_read_only_fault(error) from error
         except psycopg.errors.RaiseException as error:
@@ -149,11 +149,26 @@ class Ledger:
             )
         return writable is None
 
+    def _build_create_fault(self, conn: Connection[Any]) -> RightsFault:
+        schema = quote_ident(self.schema)
+        ((has_schema,),) = fetch_rows(conn, f"SELECT to_regnamespace({quote_literal(schema)}) IS NOT NULL")
+        if not has_schema:
+            return self._build_rights_fault(
+                conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE"
+            )
+        # The tables there are an older version's, or there are none yet.
+        return self._build_rights_fault(
+            conn,
+            f"create the missing tables of the ledger in schema {self.schema!r}",
+            f"GRANT CREATE ON SCHEMA {schema}",
+        )
+
     def drop(self, conn: Connection[Any]) -> None:
         """Drop the tables, and the schema if nothing else is in it: ``create`` made them for a rehearsal."""
         q = quote_ident(self.schema)
         with contextlib.suppress(psycopg.DatabaseError):
-            send(conn, f"DROP TABLE IF EXISTS {q}.ledger, {q}.progress, {q}.hook_progress")
+            tables = ", ".join(f"{q}.{table}" for table in OWN_TABLES)
+            send(conn, f"DROP TABLE IF EXISTS {tables}")
             send(conn, f"DROP SCHEMA IF EXISTS {q}")
 
     def _render_writable_sql(self) -> str:
@@ -161,14 +176,20 @@ class Ledger:
 
         The first is NULL if the tables do not all exist yet.
         """
-        needs = {"ledger": "INSERT, DELETE", "progress": _WRITE_RIGHTS, "hook_progress": _WRITE_RIGHTS}
+        needs = {
+            "ledger": "INSERT, DELETE",
+            "progress": _WRITE_RIGHTS,
+            "hook_progress": _WRITE_RIGHTS,
+            "event": "SELECT, INSERT, UPDATE",
+            "schema_object": "SELECT, INSERT",
+        }
         rights = [
             f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
             for table, need in needs.items()
             for right in need.split(", ")
         ]
-        # hook_progress is created last: if it exists, the others do.
-        newest = self._quote_table("hook_progress")
+        # It is created last: if it exists, the others do. An older ledger lacks it, and is upgraded.
+        newest = self._quote_table(OWN_TABLES[-1])
         schema = quote_literal(quote_ident(self.schema))
         return (
             f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END,"
@@ -212,6 +233,32 @@ class Ledger:
                 progress jsonb NOT NULL,
                 at timestamptz NOT NULL,
                 PRIMARY KEY (version, direction, phase, plugin, hook)
+            );
+            CREATE TABLE IF NOT EXISTS {q}.event (
+                number bigint NOT NULL,
+                kind text NOT NULL,
+                version text NOT NULL,
+                name text NOT NULL,
+                direction text NOT NULL,
+                at timestamptz NOT NULL,
+                by text NOT NULL,
+                duration_ms double precision NOT NULL,
+                transactional boolean NOT NULL,
+                plugins jsonb NOT NULL,
+                hooks jsonb NOT NULL,
+                locks jsonb NOT NULL,
+                git_revision text,
+                server_version text NOT NULL,
+                schema_before text,
+                schema_after text,
+                error jsonb
+            );
+            CREATE INDEX IF NOT EXISTS event_number ON {q}.event (number);
+            CREATE TABLE IF NOT EXISTS {q}.schema_object (
+                kind text NOT NULL,
+                identity text NOT NULL,
+                number bigint NOT NULL,
+                ddl text
             )
         """
 

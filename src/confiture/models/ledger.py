@@ -44,6 +44,9 @@ class HistoryRecord:
         baseline: True if it was recorded as applied without running.
         plugins: The plugins that took part.
         hooks: The hooks that ran, in order.
+        git_revision: The commit that was checked out; ``None`` if that is not known.
+        schema_before: The fingerprint of the schema before it; ``None`` if it was not read.
+        schema_after: The fingerprint after it; ``None`` likewise.
     """
 
     version: str
@@ -55,6 +58,9 @@ class HistoryRecord:
     baseline: bool
     plugins: tuple[PluginRecord, ...] = ()
     hooks: tuple[HookRecord, ...] = ()
+    git_revision: str | None = None
+    schema_before: str | None = None
+    schema_after: str | None = None
 
 
 @frozen

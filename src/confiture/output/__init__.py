@@ -23,6 +23,9 @@ OutputKind = Literal[
     "statistics",
     "rules",
     "calibration",
+    "schema_version",
+    "drift",
+    "version_diff",
 ]
 
 # Names, not functions: a command imports only the one renderer that it needs.
@@ -33,7 +36,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "plan": "listings.render_plan",
         "plugins": "listings.render_plugins",
         "order": "listings.render_order",
-        "history": "listings.render_history",
+        "history": "history_text.render_history",
         "verification": "listings.render_verification",
         "repair": "listings.render_repair",
         "baseline": "listings.render_baseline",
@@ -42,6 +45,9 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "statistics": "statistics_document.render",
         "rules": "rules_text.render",
         "calibration": "calibration.render",
+        "schema_version": "schema_text.render_schema_version",
+        "drift": "schema_text.render_drift",
+        "version_diff": "schema_text.render_version_diff",
     },
     "json": {
         "report": "json.render",
@@ -58,6 +64,9 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "statistics": "statistics_document.render",
         "rules": "rules_text.render_json",
         "calibration": "calibration.render_json",
+        "schema_version": "json.render_schema_version",
+        "drift": "json.render_drift",
+        "version_diff": "json.render_version_diff",
     },
     "html": {"report": "html.render"},
 }

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from confiture.models import event, schema
 from confiture.models import ledger as read
 from confiture.models import report as model
 from confiture.models.plan import MigrationStatus, Plan, PluginStatus
@@ -47,8 +48,16 @@ _KEYS: Mapping[type, str] = {
     MigrationStatus: "version name state applied_at",
     PluginStatus: "name distribution version state phases faults",
     read.HistoryRecord: (
-        "version name applied_at applied_by duration_ms transactional baseline plugins hooks"
+        "version name applied_at applied_by duration_ms transactional baseline plugins hooks git_revision"
+        " schema_before schema_after"
     ),
+    event.Event: (
+        "number kind version name direction at by duration_ms transactional plugins hooks locks git_revision"
+        " server_version schema_before schema_after error"
+    ),
+    event.EventHook: "phase hook outcome duration_ms",
+    event.EventLock: "relation mode blocks",
+    event.EventError: "message sqlstate phase hook line",
     read.PluginRecord: "name version",
     read.HookRecord: "phase hook",
     read.Disagreement: "what version name plugin recorded found message hint",
@@ -58,6 +67,7 @@ _KEYS: Mapping[type, str] = {
     read.UnfinishedMigration: ("version name direction file statements hooks invalid_indexes notes commands"),
     read.BaselineStep: "version name outcome",
     read.AdoptionStep: "version name outcome",
+    schema.ObjectDifference: "kind identity change diff",
 }
 # Left out if empty, because they need a flag or are rarely known.
 _OPTIONAL: Mapping[type, str] = {
@@ -111,9 +121,9 @@ def render_plan(plan: Plan) -> str:
     )
 
 
-def render_history(history: Sequence[read.HistoryRecord]) -> str:
-    """Return the applied migrations as JSON, newest last."""
-    return _dump_document({"schema_version": 1, "migrations": history})
+def render_history(history: event.History) -> str:
+    """Return the applied migrations and all events as JSON, newest last."""
+    return _dump_document({"schema_version": 1, "migrations": history.migrations, "events": history.events})
 
 
 def render_verification(verification: read.Verification) -> str:
@@ -172,6 +182,43 @@ def render_dump(dump: read.Dump) -> str:
             "changed": dump.changed,
             "server_version": dump.server_version,
             "pg_dump_version": dump.pg_dump_version,
+        }
+    )
+
+
+def render_schema_version(version: schema.SchemaVersion) -> str:
+    """Return the result of ``schema-version`` as JSON."""
+    return _dump_document(
+        {
+            "schema_version": 1,
+            "fingerprint": version.fingerprint,
+            "server_version": version.server_version,
+            "recorded_at": version.recorded_at,
+            "migration": version.migration,
+        }
+    )
+
+
+def render_drift(drift: schema.Drift) -> str:
+    """Return the result of ``drift`` as JSON."""
+    return _dump_document(
+        {
+            "schema_version": 1,
+            "against": drift.against,
+            "compared": drift.compared,
+            "differences": drift.differences,
+        }
+    )
+
+
+def render_version_diff(diff: schema.VersionDiff) -> str:
+    """Return the result of ``diff`` as JSON."""
+    return _dump_document(
+        {
+            "schema_version": 1,
+            "before": diff.before,
+            "after": diff.after,
+            "differences": diff.differences,
         }
     )
 

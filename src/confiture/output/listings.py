@@ -15,7 +15,6 @@ from confiture.models.ledger import (
     BaselineStep,
     Disagreement,
     Dump,
-    HistoryRecord,
     Repair,
     StatementProgress,
     UnfinishedMigration,
@@ -25,7 +24,6 @@ from confiture.models.plan import MigrationStatus, Plan, PlannedStep, PluginStat
 from confiture.output.format import (
     align_columns,
     format_count,
-    format_duration,
     indent_lines,
     style_bad,
     style_good,
@@ -154,37 +152,6 @@ _BASELINE_LABELS = {
     "would-record": style_notable("· would be recorded"),
     "applied": style_quiet("· applied already"),
 }
-
-
-def render_history(history: Sequence[HistoryRecord], *, colour: bool = False) -> str:
-    """Return one line per migration, newest last, followed by its plugins and hooks."""
-    if not history:
-        return join_lines(["no migration has been applied yet"], colour)
-    lines: list[str] = []
-    for title, record in zip(
-        align_columns([_build_history_row(record) for record in history]), history, strict=True
-    ):
-        lines += [title, *indent_lines(_render_participants(record), 4)]
-    return join_lines([*lines, "", format_count(len(history), "migration")], colour)
-
-
-def _build_history_row(record: HistoryRecord) -> tuple[str, ...]:
-    took = format_duration(record.duration_ms)
-    how = "baseline, not run" if record.baseline else "" if record.transactional else "no-transaction"
-    return (
-        style_quiet(format_timestamp(record.applied_at)),
-        escape_control(record.version),
-        click.style(escape_control(record.name), bold=True),
-        f"by {escape_control(record.applied_by)}",
-        " " * (9 - len(took)) + took,
-        style_quiet(how),
-    )
-
-
-def _render_participants(record: HistoryRecord) -> list[str]:
-    plugins = ", ".join(escape_control(f"{plugin.name} {plugin.version}") for plugin in record.plugins)
-    hooks = ", ".join(escape_control(f"{hook.phase} {hook.hook}") for hook in record.hooks)
-    return [style_quiet(f"{what}: {text}") for what, text in (("plugins", plugins), ("hooks", hooks)) if text]
 
 
 def render_verification(verification: Verification, *, colour: bool = False) -> str:

@@ -90,6 +90,33 @@ def clone_database(settings: Settings, source: str) -> Iterator[Clone]:
         keeper.close()
 
 
+@contextmanager
+def open_empty_database(settings: Settings, source: str) -> Iterator[Settings]:
+    """Create an empty database beside ``source`` for the block; yield settings that connect to it.
+
+    It is marked as a clone is, so that the next rehearsal drops what a killed command has left.
+
+    Raises:
+        RightsFault: The role may not create a database.
+        CloneFault: The server cannot create it.
+    """
+    keeper = connect_for_maintenance(settings, source)
+    try:
+        sweep(keeper)
+        name = _make_name(keeper)
+        try:
+            with _explain_refusals(keeper, source):
+                send(keeper, f"CREATE DATABASE {quote_ident(name)} TEMPLATE template0{_render_limit(name)}")
+                copy_settings(keeper, read_settings(keeper, source), name)
+                _mark(keeper, name)
+            yield _select_database(settings, name)
+        finally:
+            with hold_signals():
+                _drop(settings, keeper, source, name)
+    finally:
+        keeper.close()
+
+
 def connect_for_maintenance(settings: Settings, source: str) -> Connection[Any]:
     """Connect to another database of the same server: postgres, else template1.
 
@@ -191,18 +218,28 @@ def _create(conn: Connection[Any], source: str, name: str) -> tuple[str, ...]:
     # Since PostgreSQL 15 the default is wal_log, which writes every page to the WAL. Copying files is three
     # times faster for a gigabyte. Older versions always copy files.
     how = " STRATEGY file_copy" if conn.info.server_version >= 150000 else ""
-    try:
+    with _explain_refusals(conn, source):
         send(
             conn,
             f"CREATE DATABASE {quote_ident(name)} TEMPLATE {quote_ident(source)}{how} OWNER {owner}"
-            f" CONNECTION LIMIT {_derive_limit(name)}",
+            f"{_render_limit(name)}",
         )
         copy_rights(conn, source, name)
         refused = copy_settings(conn, settings, name)
         _mark(conn, name)
+    return refused
+
+
+def _render_limit(name: str) -> str:
+    return f" CONNECTION LIMIT {_derive_limit(name)}"
+
+
+@contextmanager
+def _explain_refusals(conn: Connection[Any], source: str) -> Iterator[None]:
+    try:
+        yield
     except psycopg.DatabaseError as error:
         raise _explain_refusal(conn, source, error) from error
-    return refused
 
 
 def _mark(conn: Connection[Any], name: str) -> None:

@@ -1,0 +1,147 @@
+"""Read the schema's fingerprint, find drift, and compare the schemas of two versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from psycopg import Connection
+
+from confiture.catalog.compare_schemas import compare_schemas
+from confiture.catalog.read_schema import read_fingerprint, read_objects
+from confiture.config.settings import Settings
+from confiture.exceptions import UsageFault
+from confiture.ledger.event_table import read_events, read_recorded_objects
+from confiture.ledger.table import Ledger
+from confiture.migrations.folder import read_folder
+from confiture.migrations.planner import find_script
+from confiture.migrations.version import parse_version
+from confiture.models.event import Event
+from confiture.models.migration import MigrationFile
+from confiture.models.schema import Drift, DriftBasis, SchemaVersion, VersionDiff
+from confiture.postgres.connect import open_connection, read_server_version
+
+if TYPE_CHECKING:
+    from confiture.api.built_schema import BuildPlace
+
+_LABELS = {"recorded": "as recorded", "migrations": "as the migrations make it"}
+
+
+def read_schema_version(settings: Settings, at: str | None = None) -> SchemaVersion:
+    """Return the fingerprint of the live schema, or what was recorded ``at`` a time or after a version.
+
+    Needs read rights only, and takes no lock.
+
+    Raises:
+        UsageFault: Nothing was recorded then, or ``at`` is neither a time nor a version.
+        LockFault: A table that a view reads is locked.
+    """
+    with open_connection(settings) as conn:
+        if at is None:
+            return SchemaVersion(read_fingerprint(conn, settings.schema), read_server_version(conn))
+        return find_recorded(read_events(conn, Ledger(settings.schema)), at)
+
+
+def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
+    """Return the fingerprint after the last event of a version, or after the last one until a time.
+
+    Raises:
+        UsageFault: Nothing was recorded then, or ``at`` is neither a time nor a version.
+    """
+    found = [event for event in events if event.kind != "FAILED" and _is_version(event.version, at)]
+    if not found:
+        moment = _parse_time(at)
+        found = [event for event in events if datetime.fromisoformat(event.at) <= moment]
+    if not found:
+        raise UsageFault(
+            f"nothing was recorded until {at}", hint="see what was recorded when: confiture history"
+        )
+    last = found[-1]
+    if last.schema_after is None:
+        raise UsageFault(
+            f"the schema was not read after {last.version} {last.name}".rstrip()
+            + ", which other migrations of its run followed at once",
+            hint=f"build it from the migrations: confiture diff {last.version} OTHER-VERSION",
+        )
+    return SchemaVersion(last.schema_after, last.server_version or "", last.at, last.version)
+
+
+def _is_version(version: str, wanted: str) -> bool:
+    try:
+        return parse_version(version) == parse_version(wanted)
+    except UsageFault:
+        return False
+
+
+def _parse_time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageFault(
+            f"--at {text}: no migration of this version was recorded, and it is no time",
+            hint="write a version of confiture history, or a time as in 2026-01-31T12:00 (UTC)",
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def find_drift(
+    settings: Settings, against: DriftBasis | None = None, place: BuildPlace = "embedded"
+) -> Drift:
+    """Compare the live schema with what the runs recorded, or with what the applied migrations make.
+
+    Without ``against``, it is compared with what is recorded, and with the migrations if nothing is.
+
+    Raises:
+        UsageFault: It is to be compared with what is recorded, and nothing is.
+        MigrationFault: An applied migration fails on an empty database.
+        ConfitureError: The schema cannot be read or built.
+    """
+    ledger = Ledger(settings.schema)
+    with open_connection(settings, direct=True) as conn:
+        live = read_objects(conn, settings.schema)
+        expected = () if against == "migrations" else read_recorded_objects(conn, ledger)
+        if not expected and against == "recorded":
+            raise UsageFault(
+                "no run has recorded the schema of this database yet",
+                hint="compare it with what the migrations make: confiture drift --against migrations",
+            )
+        basis: DriftBasis = "recorded" if expected else "migrations"
+        if not expected:
+            expected = _build_applied(settings, conn, ledger, place)
+    differences = compare_schemas(expected, live, before_label=_LABELS[basis], after_label="live")
+    count = len({(item.kind, item.identity) for item in (*live, *expected)})
+    return Drift(basis, count, differences)
+
+
+def _build_applied(settings: Settings, conn: Connection[Any], ledger: Ledger, place: BuildPlace) -> Any:
+    from confiture.api.built_schema import open_builder
+
+    applied = {parse_version(entry.version) for entry in ledger.read(conn) if entry.finished}
+    with open_builder(settings, conn, place) as builder:
+        return builder.build(lambda script: parse_version(script.version) in applied)
+
+
+def diff_versions(settings: Settings, before: str, after: str) -> VersionDiff:
+    """Return how the schema differs between two versions, built from the migrations on an embedded server.
+
+    Raises:
+        UsageFault: There is no migration of a version.
+        MigrationFault: A migration fails on an empty database.
+        ServerFault: The embedded server cannot be started.
+    """
+    from confiture.api.built_schema import open_builder
+
+    scripts = read_folder(settings.migrations)
+    first, second = (find_script(scripts, version).version for version in (before, after))
+    built = {}
+    with open_builder(settings) as builder:
+        # The lower first: the other one needs its migrations too.
+        for version in sorted((first, second), key=parse_version):
+            built[version] = builder.build(_accept_until(version))
+    differences = compare_schemas(built[first], built[second], before_label=first, after_label=second)
+    return VersionDiff(first, second, differences)
+
+
+def _accept_until(version: str) -> Callable[[MigrationFile], bool]:
+    return lambda script: parse_version(script.version) <= parse_version(version)

@@ -1,0 +1,142 @@
+"""Record during a run what happens to each migration, and the schema before and after it.
+
+An event is written in the migration's own transaction. The schema is read after the commit, because it takes
+longer than a small migration, which would hold its locks meanwhile. A run of many small migrations does not
+read it after each: reading may cost a twentieth of the time that the migrations take, and ``_FREE_MS`` more,
+so that a short run reads it every time. It is always read before the first migration and after the last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import psycopg
+from attrs import define, field
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+
+from confiture.exceptions import UserFault, describe_error
+from confiture.ledger.event_table import EventTable
+from confiture.models.event import EventLock, NewEvent
+from confiture.postgres.session import Session, fetch_rows, send
+from confiture.postgres.signals import hold_signals
+
+_FREE_MS = 500.0
+_SHARE = 0.05
+
+
+@define
+class EventRecorder:
+    """Writes the events of one run.
+
+    Attributes:
+        session: The session in which the migrations run.
+        table: The events.
+        reconnect: Opens a new connection if the session's is lost.
+        warnings: What could not be recorded.
+    """
+
+    session: Session
+    table: EventTable
+    reconnect: Callable[[], Connection[Any]]
+    warnings: list[str] = field(factory=list)
+    _number: int = 0
+    _fingerprint: str | None = None
+    _outside: list[list[str | None]] = field(factory=list)
+    _unread: list[int] = field(factory=list)
+    _began_s: float = field(factory=time.perf_counter)
+    _cost_ms: float = 0.0
+    _spent_ms: float = 0.0
+
+    def begin(self) -> None:
+        """Read the schema and the number of the last event, before the first migration."""
+        if not self.session.nested:
+            answers = self._read_schema(self.table.render_begin_sql(self._version))
+            if answers:
+                ((self._number, self._fingerprint, outside),) = answers
+                self._outside = outside or []
+        if not self._number:
+            self._number = self._read_last_number()
+        self._began_s = time.perf_counter()
+
+    @property
+    def _version(self) -> int:
+        return self.session.conn.info.server_version
+
+    def _read_last_number(self) -> int:
+        with self.session.transaction():
+            return int(fetch_rows(self.session.conn, self.table.render_last_sql())[0][0])
+
+    def render_success_sql(self, event: NewEvent) -> str:
+        """Return SQL that records a migration in its transaction."""
+        return self.table.render_insert_sql(self._number + 1, event, self._fingerprint)
+
+    def render_locks_sql(self, locks: tuple[EventLock, ...]) -> str:
+        """Return SQL that adds the locks, which are known only after the event was sent."""
+        return self.table.render_locks_sql(self._number + 1, locks)
+
+    def end_migration(self) -> None:
+        """Note that the migration is committed, and read the schema after it if that is cheap enough."""
+        self._number += 1
+        self._fingerprint, self._unread = None, [self._number]
+        elapsed_ms = (time.perf_counter() - self._began_s) * 1000
+        if self._spent_ms + self._cost_ms <= _FREE_MS + _SHARE * elapsed_ms:
+            self.observe_schema()
+
+    def record_failure(self, event: NewEvent) -> None:
+        """Record a failed migration, after its rollback and in a new transaction."""
+        sql = self.table.render_insert_sql(self._number + 1, event, self._fingerprint)
+        try:
+            with hold_signals():
+                self._write(sql if self.session.nested else f"SET LOCAL lock_timeout = '5s'; {sql}")
+        except (psycopg.Error, UserFault, UnicodeError) as error:
+            self._warn("the failure could not be recorded as an event", error)
+            return
+        except KeyboardInterrupt:
+            pass  # the run ends with the failure anyway
+        self._number += 1
+        # It changed nothing, so the schema after it is also the one after the event before.
+        self._unread = [*(self._unread if event.transactional else ()), self._number]
+
+    def _write(self, sql: str) -> None:
+        if not self.session.lost:
+            with self.session.transaction():
+                send(self.session.conn, sql)
+            return
+        with closing(self.reconnect()) as conn, Session(conn, owned=True).transaction():
+            send(conn, sql)
+
+    def observe_schema(self) -> None:
+        """Read the schema after the last event, if that was not done yet."""
+        if not self._unread or self.session.nested or self.session.lost:
+            return
+        began_s = time.perf_counter()
+        with hold_signals():
+            answers = self._read_schema(
+                self.table.render_observe_sql(self._version, self._unread, self._outside)
+            )
+        self._spent_ms += (time.perf_counter() - began_s) * 1000
+        if answers:
+            self._unread = []
+            self._fingerprint = answers[0][0]
+
+    def _read_schema(self, message: str) -> list[tuple[Any, ...]]:
+        """Return the rows; none, and a warning, if the schema cannot be read."""
+        conn, began_s = self.session.conn, time.perf_counter()
+        try:
+            return fetch_rows(conn, message)
+        except psycopg.Error as error:
+            if not self.session.lost and conn.info.transaction_status != TransactionStatus.IDLE:
+                send(conn, "ROLLBACK")
+            self._warn("the schema's fingerprint could not be read", error)
+            return []
+        finally:
+            self._cost_ms = (time.perf_counter() - began_s) * 1000
+
+    def _warn(self, what: str, error: Exception) -> None:
+        text = f"warning: {what}: {describe_error(error)}"
+        if text not in self.warnings:
+            self.warnings.append(text)

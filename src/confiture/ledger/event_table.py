@@ -1,0 +1,216 @@
+"""The tables of events and of the schema's recorded objects, and the SQL that writes and reads them.
+
+``event`` has one row per migration that was applied, was reverted or failed. ``schema_object`` has the
+canonical DDL of each object from the event that changed it; its last row is what the runs left, and a row
+without DDL says that the object was dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import asdict, frozen
+from psycopg import Connection
+
+from confiture.catalog.object_query import CANONICAL_SETTINGS, FINGERPRINT, render_object_query
+from confiture.ledger.table import Ledger
+from confiture.models.event import Event, EventError, EventHook, EventLock, NewEvent
+from confiture.models.ledger import PluginRecord
+from confiture.models.schema import SchemaObject
+from confiture.postgres.session import quote_literal
+from confiture.sql.quote import quote_ident
+
+# Under it, reading the schema waits only briefly for a lock, and never for ever.
+_PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '60s';"
+_HASH = f"SELECT {FINGERPRINT} FROM live"
+
+
+@frozen
+class EventTable:
+    """The events in one schema; the ``render`` methods return SQL that callers send with other statements.
+
+    Attributes:
+        schema: The schema of the ledger.
+        plugins: The plugins in use, as ``name==version``.
+        git_revision: The commit that is checked out.
+        server_version: The version of the server, ``"18.1"``.
+        channel: The channel on which each event is announced; ``None`` for none.
+    """
+
+    schema: str
+    plugins: tuple[str, ...] = ()
+    git_revision: str | None = None
+    server_version: str = ""
+    channel: str | None = None
+
+    def render_insert_sql(self, number: int, event: NewEvent, schema_before: str | None) -> str:
+        """Return SQL that records an event, and announces it when its transaction commits."""
+        values = ", ".join(
+            (
+                str(number),
+                quote_literal(event.kind),
+                quote_literal(event.version),
+                quote_literal(event.name),
+                quote_literal(event.direction),
+                "clock_timestamp()",
+                "session_user",
+                f"{event.duration_ms:.3f}",
+                str(event.transactional).lower(),
+                *map(_quote_json, (self.plugins, event.hooks, event.locks)),
+                _quote_or_null(self.git_revision),
+                quote_literal(self.server_version),
+                _quote_or_null(schema_before),
+                "NULL",
+                "NULL" if event.error is None else _quote_json(event.error),
+            )
+        )
+        announce = self._render_notify(number, event)
+        return f"INSERT INTO {quote_ident(self.schema)}.event VALUES ({values}); {announce}"
+
+    def _render_notify(self, number: int, event: NewEvent) -> str:
+        if self.channel is None:
+            return ""
+        payload = json.dumps(
+            {"event": event.kind, "number": number, "version": event.version, "name": event.name}
+        )
+        return f"NOTIFY {quote_ident(self.channel)}, {quote_literal(payload)};"
+
+    def render_locks_sql(self, number: int, locks: tuple[EventLock, ...]) -> str:
+        """Return SQL that adds the locks to an event of the same transaction."""
+        return (
+            f"UPDATE {quote_ident(self.schema)}.event SET locks = {_quote_json(locks)}"
+            f" WHERE number = {number};"
+        )
+
+    def render_last_sql(self) -> str:
+        """Return a query for the number of the last event, 0 if there is none."""
+        return f"SELECT coalesce(max(number), 0) FROM {quote_ident(self.schema)}.event"
+
+    def render_begin_sql(self, version: int) -> str:
+        """Return a transaction that reads the schema before a run; the first run records all of it.
+
+        Its row: the number of the last event, the fingerprint, and the kind, name and MD5 of each object
+        that differs from what was recorded.
+        """
+        q = quote_ident(self.schema)
+        return self._wrap(
+            version,
+            f""",
+            first AS (
+                INSERT INTO {q}.schema_object SELECT kind, identity, 0, ddl FROM live
+                WHERE NOT EXISTS (SELECT FROM {q}.schema_object)
+            )
+            SELECT (SELECT coalesce(max(number), 0) FROM {q}.event), ({_HASH}),
+                (SELECT jsonb_agg(jsonb_build_array(kind, identity, md5(ddl))) FROM changed
+                    WHERE EXISTS (SELECT FROM {q}.schema_object))""",
+        )
+
+    def render_observe_sql(
+        self, version: int, numbers: Sequence[int], outside: list[list[str | None]]
+    ) -> str:
+        """Return a transaction that records the schema after events, and returns its fingerprint.
+
+        Args:
+            version: The server's, as libpq gives it.
+            numbers: The events after which the schema is as it is now, the first of which changed it.
+            outside: What had changed before the run, outside of it; that stays unrecorded.
+        """
+        q = quote_ident(self.schema)
+        return self._wrap(
+            version,
+            f""",
+            new AS (
+                INSERT INTO {q}.schema_object SELECT kind, identity, {numbers[0]}, ddl FROM changed
+                WHERE jsonb_build_array(kind, identity, md5(ddl)) NOT IN (
+                    SELECT value FROM jsonb_array_elements({quote_literal(json.dumps(outside))}::jsonb))
+            )
+            UPDATE {q}.event SET schema_after = ({_HASH}), schema_before = CASE
+                WHEN kind = 'FAILED' AND transactional THEN coalesce(schema_before, ({_HASH}))
+                ELSE schema_before END
+            WHERE number IN ({", ".join(map(str, numbers))}) RETURNING schema_after""",
+        )
+
+    def _wrap(self, version: int, query: str) -> str:
+        q = quote_ident(self.schema)
+        return f"""BEGIN; {_PATIENCE} {CANONICAL_SETTINGS}
+            WITH live AS MATERIALIZED ({render_object_query(self.schema, version)}),
+            changed AS MATERIALIZED (
+                SELECT coalesce(l.kind, k.kind) AS kind, coalesce(l.identity, k.identity) AS identity, l.ddl
+                FROM live l FULL JOIN ({_render_recorded(q)}) k ON k.kind = l.kind AND k.identity = l.identity
+                WHERE l.ddl IS DISTINCT FROM k.ddl
+            ){query}; COMMIT"""
+
+
+def _quote_json(value: object) -> str:
+    return quote_literal(json.dumps(value, default=_to_json))
+
+
+def _to_json(value: Any) -> dict[str, Any]:
+    # jsonb accepts neither a NUL nor a lone surrogate, and a Python error's message may contain both.
+    return {
+        name: item.encode(errors="replace").decode().replace("\0", "") if isinstance(item, str) else item
+        for name, item in asdict(value, recurse=False).items()
+    }
+
+
+def _quote_or_null(value: str | None) -> str:
+    return "NULL" if value is None else quote_literal(value)
+
+
+def _render_recorded(q: str) -> str:
+    """Return a query for the last recorded DDL of each object, without those that were dropped."""
+    return f"""SELECT kind, identity, ddl FROM (
+        SELECT DISTINCT ON (kind, identity) kind, identity, ddl FROM {q}.schema_object
+        ORDER BY kind, identity, number DESC) last WHERE ddl IS NOT NULL"""
+
+
+def read_recorded_objects(conn: Connection[Any], ledger: Ledger) -> tuple[SchemaObject, ...]:
+    """Return the objects as the last run left them; none if no run has recorded any.
+
+    Raises:
+        RightsFault: The role may not read them.
+    """
+    found = ledger.select(conn, _render_recorded(quote_ident(ledger.schema)))
+    return tuple(sorted(SchemaObject(*row) for row in found))
+
+
+def read_events(conn: Connection[Any], ledger: Ledger) -> tuple[Event, ...]:
+    """Return all events, oldest first; none if no run has recorded any. Needs read rights only.
+
+    Raises:
+        RightsFault: The role may not read them.
+    """
+    query = f"""
+        SELECT number, kind, version, name, direction,
+            to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), by, duration_ms,
+            transactional, plugins, hooks, locks, git_revision, server_version, schema_before, schema_after,
+            error
+        FROM {quote_ident(ledger.schema)}.event ORDER BY number, at
+    """
+    return tuple(_parse_event(row) for row in ledger.select(conn, query))
+
+
+def _parse_event(row: tuple[Any, ...]) -> Event:
+    *facts, plugins, hooks, locks, revision, server, before, after, error = row
+    number, kind, version, name, direction, at, by, duration_ms, transactional = facts
+    return Event(
+        number=number,
+        kind=kind,
+        version=version,
+        name=name,
+        direction=direction,
+        at=at,
+        by=by,
+        duration_ms=duration_ms,
+        transactional=transactional,
+        plugins=tuple(PluginRecord(*plugin.partition("==")[::2]) for plugin in plugins),
+        hooks=tuple(EventHook(**hook) for hook in hooks),
+        locks=tuple(EventLock(lock["relation"], lock["mode"], tuple(lock["blocks"])) for lock in locks),
+        git_revision=revision,
+        server_version=server,
+        schema_before=before,
+        schema_after=after,
+        error=EventError(**error) if error else None,
+    )

@@ -1,0 +1,60 @@
+"""Renders fingerprints, drift and the differences of two versions for a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from confiture.escape import escape_code_lines, escape_control
+from confiture.models.schema import Drift, ObjectDifference, SchemaVersion, VersionDiff
+from confiture.output.format import format_count, style_bad, style_good, style_quiet
+from confiture.output.listings import join_lines
+
+_BASES = {"recorded": "the runs recorded", "migrations": "the applied migrations make"}
+
+
+def render_schema_version(version: SchemaVersion, *, colour: bool = False) -> str:
+    """Return the fingerprint alone, so that a script can use it."""
+    return join_lines([escape_control(version.fingerprint)], colour)
+
+
+def render_drift(drift: Drift, *, colour: bool = False) -> str:
+    """Return a unified diff for each object that drifted, or that there is none."""
+    basis = _BASES[drift.against]
+    if not drift.differences:
+        compared = format_count(drift.compared, "object")
+        return join_lines([style_good(f"no drift: {compared} compared with what {basis}")], colour)
+    summary = f"{_count(drift.differences)}; compared with what {basis}"
+    return join_lines([*_render_diffs(drift.differences), style_bad(summary)], colour)
+
+
+def render_version_diff(diff: VersionDiff, *, colour: bool = False) -> str:
+    """Return a unified diff for each object that is not the same in both versions."""
+    versions = f"between {diff.before} and {diff.after}"
+    if not diff.differences:
+        return join_lines([f"the schema does not differ {escape_control(versions)}"], colour)
+    summary = escape_control(f"{_count(diff.differences)} {versions}")
+    return join_lines([*_render_diffs(diff.differences), summary], colour)
+
+
+def _count(differences: Sequence[ObjectDifference]) -> str:
+    counts = Counter(difference.change for difference in differences)
+    parts = ", ".join(
+        f"{counts[change]} {change}" for change in ("added", "removed", "changed") if counts[change]
+    )
+    verb = "differs" if len(differences) == 1 else "differ"
+    return f"{format_count(len(differences), 'object')} {verb} ({parts})"
+
+
+def _render_diffs(differences: Sequence[ObjectDifference]) -> list[str]:
+    return [
+        line
+        for difference in differences
+        for line in (*map(_style_line, escape_code_lines(difference.diff)), "")
+    ]
+
+
+def _style_line(line: str) -> str:
+    if line.startswith(("---", "+++", "@@")):
+        return style_quiet(line)
+    return style_good(line) if line.startswith("+") else style_bad(line) if line.startswith("-") else line
