@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-
-from psycopg import Connection
+from typing import TYPE_CHECKING
 
 from confiture.catalog.compare_schemas import compare_schemas
 from confiture.catalog.read_schema import read_fingerprint, read_objects
@@ -14,13 +12,13 @@ from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 from confiture.ledger.event_table import read_events, read_recorded_objects
 from confiture.ledger.table import Ledger
-from confiture.migrations.folder import read_folder
 from confiture.migrations.planner import find_script
 from confiture.migrations.version import parse_version
 from confiture.models.event import Event
 from confiture.models.migration import MigrationFile
-from confiture.models.schema import Drift, DriftBasis, SchemaVersion, VersionDiff
+from confiture.models.schema import Drift, DriftBasis, SchemaObject, SchemaVersion, VersionDiff
 from confiture.postgres.connect import open_connection, read_server_version
+from confiture.sources.read_migrations import OpenedMigrations, read_first, read_migrations
 
 if TYPE_CHECKING:
     from confiture.api.built_schema import BuildPlace
@@ -108,18 +106,33 @@ def find_drift(
             )
         basis: DriftBasis = "recorded" if expected else "migrations"
         if not expected:
-            expected = _build_applied(settings, conn, ledger, place)
+            opened = read_first(settings).settle(conn)
+            expected = _build_applied(opened, ledger, place)
+            live = _leave_out_tool(live, opened)
     differences = compare_schemas(expected, live, before_label=_LABELS[basis], after_label="live")
     count = len({(item.kind, item.identity) for item in (*live, *expected)})
     return Drift(basis, count, differences)
 
 
-def _build_applied(settings: Settings, conn: Connection[Any], ledger: Ledger, place: BuildPlace) -> Any:
+def _build_applied(opened: OpenedMigrations, ledger: Ledger, place: BuildPlace) -> tuple[SchemaObject, ...]:
     from confiture.api.built_schema import open_builder
 
-    applied = {parse_version(entry.version) for entry in ledger.read(conn) if entry.finished}
-    with open_builder(settings, conn, place) as builder:
+    applied = {parse_version(entry.version) for entry in ledger.read(opened.conn) if entry.finished}
+    with open_builder(opened.settings, opened.conn, place) as builder:
         return builder.build(lambda script: parse_version(script.version) in applied)
+
+
+def _leave_out_tool(live: tuple[SchemaObject, ...], opened: OpenedMigrations) -> tuple[SchemaObject, ...]:
+    """Return the objects without the ledger of an adopted tool, which no migration makes."""
+    if opened.tool is None:
+        return live
+    table = opened.tool[1]
+    mentions = (f" ON {table} ", f" OWNED BY {table}.", f" ON TABLE {table} ", f" ON COLUMN {table}.")
+    return tuple(
+        item
+        for item in live
+        if (item.kind, item.identity) != ("table", table) and not any(text in item.ddl for text in mentions)
+    )
 
 
 def diff_versions(settings: Settings, before: str, after: str) -> VersionDiff:
@@ -132,7 +145,7 @@ def diff_versions(settings: Settings, before: str, after: str) -> VersionDiff:
     """
     from confiture.api.built_schema import open_builder
 
-    scripts = read_folder(settings.migrations)
+    scripts = read_migrations(settings)
     first, second = (find_script(scripts, version).version for version in (before, after))
     built = {}
     with open_builder(settings) as builder:

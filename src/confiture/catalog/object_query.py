@@ -10,7 +10,7 @@ from confiture.catalog import code_objects, table_objects, type_objects
 from confiture.catalog.table_objects import render_options, skip_members
 from confiture.postgres.session import quote_literal
 
-OWN_TABLES = ("ledger", "progress", "hook_progress", "event", "schema_object")
+OWN_TABLES = ("ledger", "progress", "hook_progress", "event", "schema_object", "source")
 """The tables that confiture keeps in its schema."""
 
 # The catalog's functions print names and constants as these settings say.

@@ -17,7 +17,6 @@ from attrs import frozen
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from confiture.catalog.object_query import OWN_TABLES
 from confiture.exceptions import RightsFault
 from confiture.migrations.folder import hash_text
 from confiture.models.ledger import LedgerEntry, LedgerRow
@@ -25,7 +24,14 @@ from confiture.models.migration import Direction
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.sql.quote import quote_ident
 
-_WRITE_RIGHTS = "INSERT, UPDATE, DELETE"
+# The tables in the order of their creation, and the rights that a run needs on them.
+_RIGHTS = {
+    "ledger": "INSERT, DELETE",
+    "progress": "INSERT, UPDATE, DELETE",
+    "hook_progress": "INSERT, UPDATE, DELETE",
+    "event": "SELECT, INSERT, UPDATE",
+    "schema_object": "SELECT, INSERT",
+}
 
 
 class Versioned(Protocol):
@@ -167,7 +173,7 @@ class Ledger:
         """Drop the tables, and the schema if nothing else is in it: ``create`` made them for a rehearsal."""
         q = quote_ident(self.schema)
         with contextlib.suppress(psycopg.DatabaseError):
-            tables = ", ".join(f"{q}.{table}" for table in OWN_TABLES)
+            tables = ", ".join(f"{q}.{table}" for table in _RIGHTS)
             send(conn, f"DROP TABLE IF EXISTS {tables}")
             send(conn, f"DROP SCHEMA IF EXISTS {q}")
 
@@ -176,20 +182,13 @@ class Ledger:
 
         The first is NULL if the tables do not all exist yet.
         """
-        needs = {
-            "ledger": "INSERT, DELETE",
-            "progress": _WRITE_RIGHTS,
-            "hook_progress": _WRITE_RIGHTS,
-            "event": "SELECT, INSERT, UPDATE",
-            "schema_object": "SELECT, INSERT",
-        }
         rights = [
             f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
-            for table, need in needs.items()
+            for table, need in _RIGHTS.items()
             for right in need.split(", ")
         ]
-        # It is created last: if it exists, the others do. An older ledger lacks it, and is upgraded.
-        newest = self._quote_table(OWN_TABLES[-1])
+        # If the last one exists, the others do. An older ledger lacks it, and is upgraded.
+        newest = self._quote_table(list(_RIGHTS)[-1])
         schema = quote_literal(quote_ident(self.schema))
         return (
             f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END,"
