@@ -25,6 +25,8 @@ MODULES = {
     "confiture.models.report": "What a run, a rehearsal or `lint` reports; a reporter gets a `Report`.",
     "confiture.rules.rule": "What the hook `rules` returns.",
     "confiture.rules.parsed_migration": "What a rule gets.",
+    "confiture.schema.judged_schema": "What a rule about schemas gets.",
+    "confiture.schema.schema_catalog": "The schema in it.",
     "confiture.output.reporters": "What the hook `reporters` returns, and what a reporter gets.",
     "confiture.plugins.kit": "What a plugin imports for its settings, its files and its SQL.",
     "confiture.exceptions": "What Confiture raises; each error has a `hint` and an `exit_code`.",

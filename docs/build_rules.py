@@ -16,6 +16,7 @@ _BY = {
     "S": "Decided from the SQL text.",
     "D": "Decided by a rehearsal only.",
     "S+D": "Decided from the SQL text; a rehearsal confirms or withdraws the finding.",
+    "C": "Decided from the catalog, by `confiture lint --schema`.",
 }
 
 
@@ -28,7 +29,7 @@ def page() -> str:
 def _table(rules: list[RuleExplanation]) -> Iterator[str]:
     yield "| rule | by default | decided from | finds |\n|---|---|---|---|"
     for rule in rules:
-        basis = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}[rule.by]
+        basis = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal", "C": "schema"}[rule.by]
         yield f"| [`{rule.rule}`](#{rule.rule}) | {rule.severity} | {basis} | {rule.summary} |"
     yield ""
 
@@ -37,6 +38,9 @@ def _rule(rule: RuleExplanation) -> Iterator[str]:
     yield f"## {rule.rule}\n\n{rule.summary[:1].upper()}{rule.summary[1:]}. By default: {rule.severity}."
     yield f"{_BY[rule.by]}\n"
     yield f"PostgreSQL {rule.does}. Why it hurts: {rule.hurts}.\n"
+    if rule.needs:
+        keys = " and ".join(f"`{key}`" for key in rule.needs)
+        yield f"Off without {keys} in [`[tool.confiture.schema]`](schema-lint.md).\n"
     if rule.example:
         yield f"```sql\n{rule.example}\n```\n"
     if rule.recipe:

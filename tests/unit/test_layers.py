@@ -15,7 +15,9 @@ ARROWS = {
     " output plugins postgres rehearsal rules server sources units",
     "core": "api hooks",
     "gate": "config exceptions migrations models rules units",
-    "rules": "api config did_you_mean exceptions hooks migrations models plugins postgres sources sql units",
+    "rules": "api config did_you_mean exceptions hooks migrations models plugins postgres schema sources sql"
+    " units",
+    "schema": "api config models postgres server sql",
     "output": "confiture escape estimate exceptions hooks models plugins units",
     "api": "catalog config engine estimate exceptions hooks ledger migrations models plugins postgres rehearsal"
     " server sources sql",

@@ -17,6 +17,7 @@ from confiture.cli.execute import write_refusal, write_report
 from confiture.cli.flags import Flags, lint_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
 from confiture.cli.outputs import open_outputs
+from confiture.cli.schema_flags import check_schema_flags, judge_schema
 from confiture.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,18 +27,25 @@ if TYPE_CHECKING:
 @click.command("lint", cls=ReportCommand, mode="dry-run")
 @lint_options
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--schema",
+    is_flag=True,
+    help="Check the schema that the migrations lead to, or with --url the one of a database.",
+)
 @add_gate_flags
-def command(flags: Flags, files: tuple[Path, ...], gate_options: GateOptions) -> int:
-    """Check migration files without a server."""
+def command(flags: Flags, files: tuple[Path, ...], schema: bool, gate_options: GateOptions) -> int:
+    """Check migration files without a server, or the schema that they lead to."""
     # Lint ends soon and exits, so collecting its parse trees would only cost time.
     gc.disable()
     refuse = partial(write_refusal, "dry-run")
     with open_outputs(flags, refuse) as out:
         try:
+            check_schema_flags(flags, files, schema=schema)
             settings = read_settings(flags)
             # Rules of plugins may print; stdout carries only the report, which a machine may parse.
             with redirect_stdout(sys.stderr), _load_chosen_plugins(settings, flags) as plugins:
-                report = lint_files(settings, plugins, gate_options, files)
+                judge = partial(judge_schema, flags=flags) if schema else partial(lint_files, files=files)
+                report = judge(settings, plugins, gate_options)
         except Exception as error:
             refuse(out, error)
             raise

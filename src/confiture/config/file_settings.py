@@ -9,6 +9,7 @@ from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, name_table
 from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
+from confiture.config.schema_policy import SCHEMA_KEYS, SchemaPolicy, read_schema_policy
 from confiture.config.table_reader import (
     COUNT,
     DURATION_S,
@@ -31,7 +32,7 @@ CORE_KEYS = {
     "migrations": "The migrations folder.",
     "source": "The convention of the migrations folder: goose, diesel, … as `adopt --from` writes it.",
     "variables": 'What placeholders in migration files stand for: name = "value".',
-    "schema": "The schema of the target in which confiture keeps its ledger.",
+    "schema": "The schema of confiture's ledger, or the table of what `lint --schema` expects.",
     "plugins": 'The plugins to use: "name" or "name==1.2".',
     "lock_timeout": "How long a statement may wait for a lock.",
     "statement_timeout": "How long a statement may run.",
@@ -67,6 +68,7 @@ class FileSettings:
     notify: str | None
     stats: str | None
     gate: Policy
+    schema_policy: SchemaPolicy
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
     variables: Mapping[str, str] = field(default=Factory(dict), repr=False)
 
@@ -89,12 +91,15 @@ def read_file_settings(table: TableReader) -> FileSettings:
         ConfigurationFault: A key is unknown or a value cannot be used; it names file, line and key.
     """
     table.check_keys()
+    expected = _open_schema_table(table)
     return FileSettings(
         url=table.get("url", TEXT, None),
         direct_url=table.get("direct_url", TEXT, None),
         migrations=table.get("migrations", TEXT, "migrations"),
         source=table.get("source", TEXT, None),
-        schema=table.get("schema", SCHEMA, "confiture"),
+        schema=expected.get("ledger", SCHEMA, "confiture")
+        if expected
+        else table.get("schema", SCHEMA, "confiture"),
         plugins=table.get("plugins", TEXTS, None),
         lock_timeout=table.get("lock_timeout", TIMEOUT, "5s"),
         statement_timeout=table.get("statement_timeout", TIMEOUT, None),
@@ -105,9 +110,17 @@ def read_file_settings(table: TableReader) -> FileSettings:
         notify=table.get("notify", CHANNEL, None),
         stats=table.get("stats", TEXT, None),
         gate=read_policy(table.get_table("gate", GATE_KEYS)),
+        schema_policy=read_schema_policy(expected) if expected else SchemaPolicy(),
         plugin_tables=_read_plugin_tables(table),
         variables=table.get_mapping("variables", TEXT),
     )
+
+
+def _open_schema_table(table: TableReader) -> TableReader | None:
+    """Return the reader of ``[schema]``; ``None`` where ``schema`` is the name of the ledger's schema."""
+    if isinstance(table.values.get("schema"), Mapping):
+        return table.get_table("schema", SCHEMA_KEYS)
+    return None
 
 
 def _read_plugin_tables(table: TableReader) -> dict[str, Mapping[str, Any]]:

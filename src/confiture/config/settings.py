@@ -13,6 +13,7 @@ from attrs import Factory, field, frozen
 from confiture.config.config_file import ConfigFile, Table, find_file, name_table
 from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
 from confiture.config.gate_policy import Policy, merge_gate
+from confiture.config.schema_policy import SchemaPolicy, merge_schema
 from confiture.config.table_reader import TableReader
 from confiture.config.urls import expand_variables
 from confiture.config.urls import mask_password as mask_password
@@ -49,6 +50,7 @@ class Settings:
         direct_url: Used for what needs a session, if ``url`` is a transaction pooler.
         notify: The channel on which every event is announced; ``None``: none.
         gate: What a rehearsal is judged by.
+        schema_policy: What ``lint --schema`` expects.
         production_stats: ``stats`` of ``[env.production]`` as written: a URL, or a file relative to ``root``.
             Its variables are expanded when it is used: other commands do not need them.
     """
@@ -73,6 +75,7 @@ class Settings:
     direct_url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     notify: str | None = None
     gate: Policy = field(default=Policy())
+    schema_policy: SchemaPolicy = field(default=SchemaPolicy())
     production_stats: str | None = field(
         default=None, repr=lambda stats: repr(stats and mask_password(stats))
     )
@@ -143,6 +146,7 @@ def load_settings(
         allow_out_of_order=_prefer(given.allow_out_of_order, read.allow_out_of_order),
         notify=read.notify,
         gate=read.gate,
+        schema_policy=read.schema_policy,
         # Whatever --env is: rehearsals run elsewhere than in production.
         production_stats=(file.table if file else {}).get("env", {}).get("production", {}).get("stats"),
     )
@@ -179,6 +183,8 @@ def _override(table: Table, env: Table) -> Table:
         plugin[name] = {**plugin.get(name, {}), **overrides}
     gate = merge_gate(table.get("gate", {}), env.get("gate", {}))
     merged = {**table, **env, "plugin": plugin, "gate": gate}
+    if "schema" in merged:
+        merged["schema"] = merge_schema(table.get("schema"), env.get("schema"))
     # A direct_url belongs to the url it is written with. Kept beside an environment's own url, it would
     # lead to another environment's database.
     if "url" in env and "direct_url" not in env:

@@ -61,6 +61,7 @@ def judge_report(
             policy,
             only_report=only_report,
             table=table,
+            suppressions={text.rule: text.suppression for text in report.rules if text.suppression},
             unrehearsed=_has_unrehearsed(report),
         ),
     )
@@ -124,6 +125,7 @@ def build_verdict(
     *,
     only_report: bool = False,
     table: str = "[gate] in confiture.toml",
+    suppressions: Mapping[str, str] = NO_FILES,
     unrehearsed: bool = False,
 ) -> Verdict:
     """Return the gate's verdict and the user's next step."""
@@ -132,7 +134,7 @@ def build_verdict(
         return Verdict(
             False,
             f"gate: {result} ({_count_by_severity(failing)}): {_list_places(failing)}",
-            _suggest_next_step(failing, table, unrehearsed=unrehearsed),
+            _suggest_next_step(failing, table, suppressions, unrehearsed=unrehearsed),
         )
     if policy.fail_on == "never":
         return Verdict(True, 'gate: passed (fail_on = "never")')
@@ -156,20 +158,22 @@ def _list_places(failing: Sequence[Finding]) -> str:
 
 
 def _format_place(finding: Finding) -> str:
-    where = finding.file or finding.migration
+    where = finding.file or finding.migration or finding.relation or ""
     return where if finding.line is None else f"{where}:{finding.line}"
 
 
-def _suggest_next_step(failing: Sequence[Finding], table: str, *, unrehearsed: bool) -> str:
+def _suggest_next_step(
+    failing: Sequence[Finding], table: str, suppressions: Mapping[str, str], *, unrehearsed: bool
+) -> str:
     limits = [finding for finding in failing if finding.rule.startswith("limit-")]
     others = [finding for finding in failing if finding not in limits]
     steps = []
     if any(other.recipe for other in others):
         steps.append('use the SQL under "instead"')
     if others:
-        steps.append(
-            f'suppress the finding above the statement: -- confiture: ignore {others[0].rule} reason="…"'
-        )
+        rule = others[0].rule
+        above = f'suppress the finding above the statement: -- confiture: ignore {rule} reason="…"'
+        steps.append(suppressions.get(rule, above))
     if unrehearsed and any(finding.basis == "static" for finding in limits):
         steps.append("rehearse in a copy, which can measure it: --in clone, or --in embedded")
     if limits:

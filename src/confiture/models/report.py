@@ -323,12 +323,14 @@ class RuleText:
         summary: One sentence.
         description: What PostgreSQL does, why that hurts, and what to do instead.
         help_uri: PostgreSQL's page about it.
+        suppression: How to suppress a finding, as an imperative.
     """
 
     rule: str
     summary: str
     description: str
     help_uri: str
+    suppression: str = ""
 
 
 @frozen
@@ -370,6 +372,7 @@ class Report:
         rules: The rules that have findings.
         elapsed_ms: The time that passed for the whole command, its looking included; ``None`` if unknown.
         in_transaction: True if it was rehearsed in one transaction, so that a clone could rehearse more.
+        judged: What ``lint --schema`` judged, such as "150 tables"; ``None`` for any other report.
     """
 
     mode: Mode
@@ -388,6 +391,7 @@ class Report:
     rules: tuple[RuleText, ...] = ()
     elapsed_ms: float | None = None
     in_transaction: bool = False
+    judged: str | None = None
 
 
 @frozen
@@ -397,7 +401,8 @@ class RuleExplanation:
     Attributes:
         rule: Its id.
         severity: The default severity, or the configured one.
-        by: How it decides: ``"S"`` from the text, ``"D"`` by a rehearsal, ``"S+D"`` both.
+        by: How it decides: ``"S"`` from the text, ``"D"`` by a rehearsal, ``"S+D"`` both, ``"C"`` from the
+            catalog of a database.
         summary: One line.
         does: What PostgreSQL does.
         hurts: Why that hurts.
@@ -407,6 +412,7 @@ class RuleExplanation:
         way: What to do instead, if that is not SQL.
         differs: How the schema differs after the recipe, if it does.
         files: The recipe as files.
+        needs: The keys of ``[tool.confiture.schema]`` without which the rule is off.
     """
 
     rule: str
@@ -421,3 +427,4 @@ class RuleExplanation:
     way: str | None = None
     differs: str | None = None
     files: tuple[RecipeFile, ...] = ()
+    needs: tuple[str, ...] = ()

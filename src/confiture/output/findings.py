@@ -68,7 +68,8 @@ def render_verdict(report: Report, max_width: int | None = None) -> list[str]:
 
 def _render_finding(finding: Finding) -> list[str]:
     severity = _SEVERITY_STYLES[finding.severity](f"{finding.severity}:")
-    where = format_place(finding.file, finding.line, None)
+    # An object of a schema that no migration creates has no file.
+    where = format_place(finding.file or finding.relation, finding.line, None)
     measured = style_quiet(" (measured)") if finding.basis == "measured" else ""
     lines = [
         f"{where}: {severity} {escape_control(finding.message)}  "
@@ -82,9 +83,9 @@ def _render_finding(finding: Finding) -> list[str]:
 def render_counts(report: Report) -> str:
     """Return the number of files and of findings by severity, on one line."""
     counted = Counter(finding.severity for finding in report.findings if not finding.ignored)
-    files = format_count(len(report.migrations), "file")
+    files = report.judged or f"{format_count(len(report.migrations), 'file')} read"
     if not counted:
-        return style_good(f"{files} read, nothing found")
+        return style_good(f"{files}, nothing found")
     counts = [format_count(counted[name], name) for name in ("error", "warning") if counted[name]]
     counts += [f"{counted['info']} info"] if counted["info"] else []
-    return (style_bad if counted["error"] else style_notable)(f"{files} read: {', '.join(counts)}")
+    return (style_bad if counted["error"] else style_notable)(f"{files}: {', '.join(counts)}")

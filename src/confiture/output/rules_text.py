@@ -20,7 +20,7 @@ _SEVERITY_STYLES: dict[str, Callable[[str], str]] = {
     "info": escape_control,
     "off": style_quiet,
 }
-_BASIS_LABELS = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal"}
+_BASIS_LABELS = {"S": "text", "D": "rehearsal", "S+D": "text, rehearsal", "C": "schema"}
 
 
 def render(rules: Sequence[RuleExplanation], *, colour: bool = False) -> str:
@@ -37,7 +37,9 @@ def render_json(rules: Sequence[RuleExplanation]) -> str:
 
 def _build_rule(rule: RuleExplanation) -> dict[str, Any]:
     keys = ("name", "directives", "sql")
-    return {**asdict(rule), "files": [{key: getattr(file, key) for key in keys} for file in rule.files]}
+    built = {**asdict(rule), "files": [{key: getattr(file, key) for key in keys} for file in rule.files]}
+    # Left out if empty: only rules about schemas have it.
+    return built if rule.needs else {key: value for key, value in built.items() if key != "needs"}
 
 
 def _render_list(rules: Sequence[RuleExplanation]) -> list[str]:
@@ -78,6 +80,9 @@ def _render_rule(rule: RuleExplanation) -> list[str]:
     ):
         if text:
             lines += ["", f"{title}:", *indent_lines(escape_code_lines(text), 4)]
+    if rule.needs:
+        keys = " and ".join(escape_control(key) for key in rule.needs)
+        lines += ["", f"off without {keys} in [tool.confiture.schema]"]
     if rule.way:
         lines += ["", f"instead: {escape_control(rule.way)}"]
     if rule.differs:

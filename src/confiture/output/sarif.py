@@ -51,8 +51,9 @@ def _build_rule(name: str, text: RuleText | None) -> dict[str, Any]:
     if text is None:
         return {"id": name, "shortDescription": {"text": name.replace("-", " ")}}
     summary, description = escape_control(text.summary), escape_control(text.description)
-    ignore = f'To suppress a finding, write above the statement: -- confiture: ignore {name} reason="…"'
-    help_text = description if find_text(name) else f"{description} {ignore}"
+    above = f'suppress the finding above the statement: -- confiture: ignore {name} reason="…"'
+    suppression = escape_control(text.suppression) or above
+    help_text = description if find_text(name) else f"{description} Or {suppression}"
     return {
         "id": name,
         "shortDescription": {"text": summary},

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from confiture.exceptions import PluginFault, describe_error
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Hit, Rule
 
-Asked = TypeVar("Asked", ParsedStatement, ParsedMigration)
+if TYPE_CHECKING:
+    from confiture.schema.judged_schema import JudgedSchema
+
+Asked = TypeVar("Asked", ParsedStatement, ParsedMigration, "JudgedSchema")
 
 
 def find_hits(
     rule: Rule, check: Callable[[Asked], Iterable[Hit]] | None, asked: Asked, place: str
 ) -> list[Hit]:
-    """Return the hits of a rule in the statement or migration at ``place``.
+    """Return the hits of a rule in the statement, migration or schema at ``place``.
 
     Raises:
         PluginFault: The function raises an error, or gives something other than hits.

@@ -11,6 +11,10 @@ from confiture.rules import (
     lock_duration,
     objects,
     partitions,
+    schema_cqrs,
+    schema_names,
+    schema_structure,
+    schema_tenancy,
     style,
     suppressions,
     types,
@@ -29,6 +33,10 @@ _MODULES = (
     compatibility,
     style,
     suppressions,
+    schema_structure,
+    schema_names,
+    schema_tenancy,
+    schema_cqrs,
 )
 
 

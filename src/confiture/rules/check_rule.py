@@ -19,7 +19,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _OPTIONAL_TEXTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"Rule": ("remedy", "plugin"), "Example": ("differs",), "Hit": ("relation",)}
+    {"Rule": ("remedy", "plugin"), "Example": ("differs",), "Hit": ("relation", "part")}
 )
 _FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"Rule": ("rehearsed_only",), "Example": ("transactional",), "Hit": ("sure",)}
@@ -59,15 +59,15 @@ def check_rule(rule: Any) -> None:
     if rule.example is not None and type(rule.example).__name__ != "Example":
         kind = type(rule.example).__name__
         raise TypeError(f"{_name(rule)}example must be a Example or None, not a {kind}")
-    for name in ("check", "check_migration", "confirmed_by"):
+    for name in ("check", "check_migration", "check_schema", "confirmed_by"):
         given = getattr(rule, name)
         if given is not None and not callable(given):
             raise TypeError(f"{_name(rule)}{name} must be a function, not a {type(given).__name__}")
-    for name in ("kinds", "subcommands"):
+    for name, such_as in (("kinds", "index_stmt"), ("subcommands", "AT_AddColumn"), ("needs", "cqrs.write")):
         given = getattr(rule, name)
         # A text is a sequence of texts too: its characters.
         if not isinstance(given, (tuple, list)) or not all(isinstance(item, str) for item in given):
-            raise TypeError(f'{_name(rule)}{name} must be a tuple of names, such as ("index_stmt",)')
+            raise TypeError(f'{_name(rule)}{name} must be a tuple of names, such as ("{such_as}",)')
 
 
 def check_hit(hit: Any) -> None:

@@ -30,6 +30,7 @@ _PAGES: Mapping[str, str] = MappingProxyType(
     }
 )
 _LOCKS = "explicit-locking.html"
+_SCHEMAS = "ddl.html"
 
 
 def describe_rules(rules: Iterable[Rule], findings: Iterable[Finding]) -> tuple[RuleText, ...]:
@@ -41,9 +42,18 @@ def describe_rules(rules: Iterable[Rule], findings: Iterable[Finding]) -> tuple[
 def _describe_rule(rule: Rule) -> RuleText:
     remedy = f" Instead: {rule.remedy}." if rule.remedy else ""
     page = _PAGES.get(rule.kinds[0], _LOCKS) if rule.kinds else _LOCKS
+    if rule.check_schema:
+        page = _SCHEMAS
     return RuleText(
         rule.id,
         f"{rule.summary[:1].upper()}{rule.summary[1:]}.",
         f"PostgreSQL {rule.effect}. Why it hurts: {rule.risk}.{remedy}",
         f"{_MANUAL}{page}",
+        _suggest_suppression(rule),
     )
+
+
+def _suggest_suppression(rule: Rule) -> str:
+    if rule.check_schema:
+        return f'add to ignore in [schema]: {{ rule = "{rule.id}", object = "…", reason = "…" }}'
+    return f'suppress the finding above the statement: -- confiture: ignore {rule.id} reason="…"'

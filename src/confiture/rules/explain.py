@@ -27,7 +27,7 @@ def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanatio
     return RuleExplanation(
         rule=rule.id,
         severity=severity or rule.severity,
-        by=_BASIS[rule.basis],
+        by="C" if rule.check_schema else _BASIS[rule.basis],
         summary=rule.summary,
         does=rule.effect,
         hurts=rule.risk,
@@ -37,6 +37,7 @@ def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanatio
         way=rule.remedy,
         differs=example.differs if example else None,
         files=_write_example_files(rule, example) if example else (),
+        needs=rule.needs,
     )
 
 

@@ -15,6 +15,7 @@ from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
     from confiture.rules.schema_model import SchemaModel
+    from confiture.schema.judged_schema import JudgedSchema
 
 Ignores = tuple[tuple[str, str | None], ...]
 
@@ -118,6 +119,7 @@ class ParsedMigration:
             new.
         empty_in_production: Relations that hold no rows in production, by its statistics.
         rehearsal: True if it is judged after a rehearsal, even if it could not be rehearsed itself.
+        judged_schema: What ``lint --schema`` judges; ``None`` elsewhere.
         plan: The migrations that are judged together with this one.
         text: The file's text; empty for a migration in Python.
     """
@@ -137,6 +139,7 @@ class ParsedMigration:
     there_before: frozenset[QualifiedName] = frozenset()
     empty_in_production: frozenset[str] = frozenset()
     rehearsal: bool = False
+    judged_schema: JudgedSchema | None = field(default=None, repr=False)
 
     def add_statement(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 from attrs import evolve
 
+from confiture.config.schema_policy import POLICY_KEYS
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault, PluginFault, describe_error
 from confiture.rules import builtin_rules as builtin
@@ -73,12 +74,17 @@ def _find_rule_faults(rule: Any, found: Mapping[str, Rule]) -> Iterator[str]:
         return
     from confiture.plugins.check import locate_function
 
-    where = locate_function(rule.check or rule.check_migration or (lambda: None))
+    where = locate_function(rule.check or rule.check_migration or rule.check_schema or (lambda: None))
     if rule.id in found:
         owner = found[rule.id].plugin or "confiture"
         yield f"the rule id {rule.id!r} is already used by {owner!r}"
     yield from _find_unknown_names(rule, "kinds", rule.kinds, list_statement_kinds(), where)
     yield from _find_unknown_names(rule, "subcommands", rule.subcommands, list_alter_commands(), where)
+    for key in rule.needs:
+        if key not in POLICY_KEYS:
+            fault = f"rule {rule.id!r}: needs has {key!r}, which [tool.confiture.schema] has not{where}"
+            near = did_you_mean(key, POLICY_KEYS)
+            yield f"{fault}; {near}" if near else fault
 
 
 def _find_unknown_names(

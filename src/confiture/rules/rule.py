@@ -12,6 +12,7 @@ from confiture.rules.check_rule import check_fields, check_hit, check_rule
 if TYPE_CHECKING:
     from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
     from confiture.rules.recipes import Recipe
+    from confiture.schema.judged_schema import JudgedSchema
 
 Severity = Literal["error", "warning", "info", "off"]
 Basis = Literal["static", "measured", "either"]
@@ -32,6 +33,7 @@ class Hit:
         sure: False if only a rehearsal can tell whether this statement does it.
         adds_to: The lines whose errors make this hit a repetition: if one of them has an error of another
             rule, the hit is dropped.
+        part: In a schema, the column, constraint or index of the relation that it is about.
     """
 
     message: str
@@ -41,6 +43,7 @@ class Hit:
     line: int | None = None
     sure: bool = True
     adds_to: tuple[int, ...] = ()
+    part: str | None = None
 
     def __attrs_post_init__(self) -> None:
         check_hit(self)
@@ -82,6 +85,10 @@ class Rule:
         risk: What that costs the users of the database, as a clause.
         check: Yields a hit for each thing it finds in one statement.
         check_migration: Yields a hit for each thing it finds in a whole migration.
+        check_schema: Yields a hit for each thing it finds in the schema of a database. Only
+            ``lint --schema`` calls it.
+        needs: The keys of ``[tool.confiture.schema]``, such as ``"cqrs.write"``, without which a rule about
+            schemas is off.
         confirmed_by: Returns True if the rehearsal of the statement shows what the hit says.
         likely_by_text: Returns True if the text makes the hit likely. It decides where a dry-run could not
             rehearse a statement, for a rule whose ``basis`` is ``"measured"``.
@@ -101,6 +108,8 @@ class Rule:
     risk: str
     check: Callable[[ParsedStatement], Iterable[Hit]] | None = field(default=None, repr=False)
     check_migration: Callable[[ParsedMigration], Iterable[Hit]] | None = field(default=None, repr=False)
+    check_schema: Callable[[JudgedSchema], Iterable[Hit]] | None = field(default=None, repr=False)
+    needs: tuple[str, ...] = ()
     confirmed_by: Callable[[Hit, ParsedStatement], bool] | None = field(default=None, repr=False)
     likely_by_text: Callable[[Hit, ParsedStatement], bool] | None = field(default=None, repr=False)
     kinds: tuple[str, ...] = ()
@@ -112,3 +121,8 @@ class Rule:
 
     def __attrs_post_init__(self) -> None:
         check_rule(self)
+
+    @property
+    def judges_schema(self) -> bool:
+        """True if only ``lint --schema`` applies the rule."""
+        return self.check_schema is not None or bool(self.needs)

@@ -73,6 +73,9 @@ class Suppressions:
         # Without a rehearsal such a rule finds nothing, so its silence says nothing about the ignore.
         if rule.basis == "measured" and not _is_all_rehearsed(self.migration):
             return False
+        # Only `lint --schema` asks such a rule.
+        if rule.judges_schema and self.migration.judged_schema is None:
+            return False
         covered = [statement] if statement else self.migration.statements
         return not any((rule.id, inner.index) in self.used for inner in covered)
 

@@ -96,12 +96,14 @@ class ProceduralBody:
         calls: The functions called.
         commits_in_exception: True if COMMIT or ROLLBACK is in a block with EXCEPTION, where it fails.
         transaction_ends: Each COMMIT and ROLLBACK elsewhere.
+        expressions: The trees of PL/pgSQL's expressions and of a BEGIN ATOMIC body.
     """
 
     statements: tuple[InnerStatement, ...] = ()
     calls: tuple[FunctionCall, ...] = ()
     commits_in_exception: bool = False
     transaction_ends: tuple[TransactionEnd, ...] = ()
+    expressions: tuple[Any, ...] = field(default=(), eq=False, repr=False)
 
     @property
     def unknown(self) -> tuple[InnerStatement, ...]:
@@ -124,6 +126,7 @@ def parse_body(sql: str, *, in_exception: bool = False, lines_from_body: bool = 
         tuple(dict.fromkeys(reader.calls)),
         reader.commits_in_exception,
         tuple(reader.transaction_ends),
+        tuple(reader.expressions),
     )
 
 
@@ -183,6 +186,7 @@ class _ProceduralReader:
     calls: list[FunctionCall] = field(factory=list)
     commits_in_exception: bool = False
     transaction_ends: list[TransactionEnd] = field(factory=list)
+    expressions: list[Any] = field(factory=list)
 
     def read(self, text: str, place: _TextPosition, *, top: bool = False) -> None:
         """Read statements; those at the ``top`` are not collected, only what is inside them."""
@@ -226,6 +230,7 @@ class _ProceduralReader:
         if "as" not in options:
             # A BEGIN ATOMIC body is part of the tree, and contains only queries.
             self._collect_calls(stmt, place.line, place)
+            self.expressions.append(stmt)
             return
         from_body = self.lines_from_body and alone.kind == "create_function_stmt"
         first = 0 if from_body else _count_lines_above(sql, options["as"].location)
@@ -294,6 +299,7 @@ class _ProceduralReader:
             return
         for parsed in found:
             self._collect_calls(parsed.node, here.line, here)
+            self.expressions.append(parsed.node)
 
     def _read_execute(self, query: str, line: int, place: _TextPosition) -> None:
         """Read the statements that EXECUTE runs, if its string is a constant."""
