@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from attrs import evolve, frozen
 
 from confiture.config.settings import Settings
-from confiture.exceptions import MigrationFault, SourceFault
-from confiture.migrations.folder import read_folder
+from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.models.report import Finding, Report
 from confiture.postgres.connect import open_connection
 from confiture.rules.ask_rule import find_hits
@@ -29,6 +28,7 @@ from confiture.rules.suppressions import UNUSED, WITHOUT_REASON
 from confiture.schema.build_schema import build_schema
 from confiture.schema.judged_schema import JudgedSchema
 from confiture.schema.read_catalog import read_catalog
+from confiture.sources.read_migrations import read_migrations
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -177,12 +177,12 @@ def _judge_migrations(
 def _read_migrations(settings: Settings) -> tuple[ParsedMigration, ...]:
     """Parse the migrations as far as they can be parsed; a live schema may have none."""
     try:
-        scripts = read_folder(settings.migrations)
-    except SourceFault:
+        scripts = read_migrations(settings)
+    except (SourceFault, MigrationFault, MigrationFaults):
+        # `lint` reports the faults; here the files only tell where objects are written.
         return ()
     migrations: list[ParsedMigration] = []
     for script in scripts:
-        # `lint` reports the fault; here the file only tells where objects are written.
         with suppress(MigrationFault):
             migrations.append(read_script(script, settings.root))
     link_plan(migrations)
