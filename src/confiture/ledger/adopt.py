@@ -101,7 +101,7 @@ def _map_history(
         if (key := parse_version(record.version)) not in known
     )
     _check_outcome(migrations, entries, new)
-    return Mapping(adoption, migrations, new, ordered.notes)
+    return Mapping(adoption, migrations, new, (*ordered.notes, *history.notes))
 
 
 def _refuse_faults(choice: Choice, history: ToolHistory, files: dict[VersionKey, MigrationFile]) -> None:

@@ -47,6 +47,7 @@ _WAYS = {
 _SOURCES = {
     "Alembic": "alembic",
     "Diesel": "diesel",
+    "Drizzle": "drizzle",
     "Flyway": "flyway",
     "Prisma": "prisma",
     "golang-migrate": "golang-migrate",

@@ -19,6 +19,7 @@ _BUILTIN = {
     "plain": "plain",
     "alembic": "alembic",
     "dbmate": "dbmate",
+    "drizzle": "drizzle",
     "flyway": "flyway",
     "golang-migrate": "golang_migrate",
     "diesel": "diesel",

@@ -22,6 +22,7 @@ from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.sql_files import (
     build_migration,
+    hash_line_ends,
     list_subfolders,
     refuse_nothing,
     render_utc,
@@ -92,7 +93,8 @@ def _recognize(folder: Path) -> Evidence | None:
         return Evidence(_LOCK)
     scripts = (path / _SCRIPT for path in list_subfolders(folder))
     found = next((script for script in scripts if script.is_file()), None)
-    return Evidence(f"{found.parent.name}/{_SCRIPT}") if found else None
+    # Later releases of Drizzle lay their files out in the same way.
+    return Evidence(f"{found.parent.name}/{_SCRIPT}", certain=False) if found else None
 
 
 def _read_history(conn: Connection[Any], table: str, migrations: Sequence[MigrationFile]) -> ToolHistory:
@@ -119,11 +121,11 @@ def _describe_failure(name: str) -> str:
 
 def _has_checksum(script: Path, checksum: str) -> bool:
     """Return True if a script has this checksum, with whatever line ends Git gave it."""
-    data = script.read_bytes()
-    unix = data.replace(b"\r\n", b"\n")
-    digests = [hashlib.sha256(variant).digest() for variant in (data, unix, unix.replace(b"\n", b"\r\n"))]
     # Until 2021 Prisma wrote a byte below 16 with one digit: github.com/prisma/prisma-engines/issues/1887.
-    return any(checksum in (digest.hex(), "".join(f"{byte:x}" for byte in digest)) for digest in digests)
+    return any(
+        checksum in (digest.hex(), "".join(f"{byte:x}" for byte in digest))
+        for digest in hash_line_ends(script)
+    )
 
 
 def _render_applied(table: str, migration: MigrationFile, _all: Sequence[MigrationFile]) -> str:

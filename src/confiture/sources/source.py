@@ -63,12 +63,14 @@ class ToolHistory:
         applied: What is applied, in the order in which it was applied.
         faults: Why it cannot be taken over, as sentences: a migration that failed half-way, for example.
         ordered: False if the ledger does not record in which order it was applied.
+        notes: What the user must know before it is taken over, as sentences.
         last_only: True if the ledger records only the last migration, and the others before it are inferred.
     """
 
     applied: tuple[ToolRecord, ...] = ()
     faults: tuple[str, ...] = ()
     ordered: bool = True
+    notes: tuple[str, ...] = ()
     last_only: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -117,6 +118,19 @@ def sort_migrations(migrations: Iterable[MigrationFile], sorting: str) -> tuple[
 def render_utc(timestamp: str) -> str:
     """Return SQL that writes a ``timestamptz`` as :class:`~confiture.sources.source.ToolRecord` has it."""
     return f"""to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
+
+
+def has_sha256(path: Path, checksum: str) -> bool:
+    """Return True if a file has this SHA-256, in hexadecimal, with whatever line ends Git gave it."""
+    return checksum in {digest.hex() for digest in hash_line_ends(path)}
+
+
+def hash_line_ends(path: Path) -> tuple[bytes, ...]:
+    """Return the SHA-256 of a file as it is, with LF, and with CRLF."""
+    data = path.read_bytes()
+    unix = data.replace(b"\r\n", b"\n")
+    variants = (data, unix, unix.replace(b"\n", b"\r\n"))
+    return tuple(hashlib.sha256(variant).digest() for variant in variants)
 
 
 def refuse_nothing(folder: Path, migrations: Sequence[MigrationFile], title: str, names: str) -> None:
