@@ -53,13 +53,11 @@ def test_an_empty_migrations_folder_is_two_and_names_the_next_step(project, data
         (
             ("20260101120000_init/migration.sql", "migration_lock.toml"),
             "Prisma",
-            "VERSION_name/migration.sql",
+            "confiture adopt --from prisma",
         ),
-        (("2026-01-01-000000_a/up.sql", "2026-01-01-000000_a/down.sql"), "Diesel", "VERSION_name.up.sql"),
+        (("2026-01-01-000000_a/up.sql", "2026-01-01-000000_a/down.sql"), "Diesel", "adopt --from diesel"),
         (("V1__a.sql", "R__views.sql"), "Flyway", "confiture adopt --from flyway"),
         (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "adopt --from alembic"),
-        (("00001_a.go",), "goose", "VERSION_name.up.sql"),
-        (("env.py", "script.py.mako", "versions/ae1027a6acf3_a.py"), "Alembic", "alembic upgrade --sql"),
         (("00001_a.go",), "goose", "confiture adopt --from goose"),
     ],
 )
@@ -375,7 +373,7 @@ def test_a_python_file_with_two_migrations_names_both(refused):
             "import sys, types\nsys.modules['yoyo'] = types.ModuleType('yoyo')\nimport yoyo\n",
             "confiture adopt --from yoyo",
         ),
-        ("import nosuch\nfrom alembic import op\n", "alembic upgrade --sql"),
+        ("import nosuch\nfrom alembic import op\n", "confiture adopt --from alembic"),
     ],
 )
 def test_a_python_migration_of_another_tool_is_told_its_way(refused, text, way):

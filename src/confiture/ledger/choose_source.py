@@ -81,9 +81,9 @@ def _narrow(
 ) -> list[tuple[Source, Evidence]]:
     """Return what fits best: what the files show for certain, and what the database has a ledger of."""
     certain = [(source, evidence) for source, evidence in seen if evidence.certain]
-    likely = certain or list(seen)
     kept = {table.source.name for table in tables}
-    return [pair for pair in likely if pair[0].name in kept] or likely
+    # Without a ledger, names that several conventions use show nothing.
+    return [pair for pair in certain or seen if pair[0].name in kept] or certain
 
 
 def _get_only(source: Source, found: Sequence[ToolTable]) -> str | None:

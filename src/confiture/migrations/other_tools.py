@@ -53,6 +53,7 @@ _SOURCES = {
     "golang-migrate": "golang-migrate",
     "yoyo": "yoyo",
     "goose": "goose",
+    "node-pg-migrate": "node-pg-migrate",
 }
 _PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
 _IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)

@@ -26,6 +26,9 @@ _BUILTIN = {
     "yoyo": "yoyo",
     "prisma": "prisma",
     "goose": "goose",
+    "node-pg-migrate": "node_pg_migrate",
+    "sqlx": "sqlx",
+    "supabase": "supabase",
 }
 
 
