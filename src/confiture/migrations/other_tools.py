@@ -54,6 +54,7 @@ _SOURCES = {
     "yoyo": "yoyo",
     "goose": "goose",
     "node-pg-migrate": "node-pg-migrate",
+    "Liquibase": "liquibase",
 }
 _PYTHON_TOOLS = {"alembic": "Alembic", "yoyo": "yoyo", "django": "Django"}
 _IMPORT = re.compile(rf"^(?:from|import) (?P<module>{'|'.join(_PYTHON_TOOLS)})\b", re.MULTILINE)

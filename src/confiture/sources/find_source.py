@@ -29,6 +29,7 @@ _BUILTIN = {
     "node-pg-migrate": "node_pg_migrate",
     "sqlx": "sqlx",
     "supabase": "supabase",
+    "liquibase": "liquibase",
 }
 
 
