@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -89,11 +89,12 @@ def run(
     repeat: int = 1,
     judge: Judge | None = None,
     production: Production | None = None,
+    only: Collection[str] | None = None,
 ) -> Report:
     """Apply the pending migrations, or rehearse them in ``place``; stop at the first failure.
 
     A rehearsal can ``explain`` its DML, ``repeat`` to measure how times vary, pass its report to ``judge``,
-    and estimate the times in ``production``.
+    and estimate the times in ``production``. With ``only``, other versions than these stay pending.
 
     Raises:
         ConfitureError: Nothing was started.
@@ -102,7 +103,8 @@ def run(
     def choose(
         scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
     ) -> tuple[MigrationFile, ...]:
-        return select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+        pending = select_pending(scripts, entries, to=to, out_of_order=settings.allow_out_of_order)
+        return tuple(script for script in pending if only is None or script.version in only)
 
     executor = Executor(
         settings,

@@ -15,6 +15,7 @@ COMMANDS = {
     "status": "Show which migrations are applied and which are pending.",
     "plan": "Show what would run, in order, with its hooks; with -v, its SQL too.",
     "run": "Apply the pending migrations.",
+    "wizard": "Rehearse, decide about each migration, and run what was approved.",
     "dry-run": "Rehearse the pending migrations: run them, then roll back.",
     "down": "Undo the last migration, or several.",
     "redo": "Undo the last migration and apply it again.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ from confiture.cli.flags import Flags, run_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
+from confiture.cli.wizard_command import WizardOptions, add_wizard_flags, run_approved, walk_through
 from confiture.config.settings import Settings
 from confiture.exceptions import SourceFault, UsageFault
 from confiture.models.report import Report
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 @run_options
 @click.option("--dry-run", is_flag=True, help="Rehearse: run everything, then roll back.")
 @add_rehearsal_flags
+@click.option("--interactive", is_flag=True, help="Decide about each migration first: confiture wizard.")
+@add_wizard_flags
+@click.option("--plan", "plan_file", metavar="FILE", help="Run the plan that the wizard wrote.")
 @click.option("--gate", is_flag=True, help="Rehearse first, and apply only if the gate passes.")
 @add_gate_flags
 @click.option("--dump", is_flag=True, help="Afterwards, write schema.sql, as confiture dump does.")
@@ -35,6 +40,9 @@ def command(
     flags: Flags,
     dry_run: bool,
     rehearsal_options: RehearsalOptions,
+    interactive: bool,
+    wizard_options: WizardOptions,
+    plan_file: str | None,
     gate: bool,
     gate_options: GateOptions,
     dump: bool,
@@ -46,9 +54,18 @@ def command(
             raise click.UsageError("--dump and --dry-run cannot both be given: a rehearsal keeps nothing")
         if gate and gate_options.no_gate:
             raise click.UsageError("--gate and --no-gate cannot both be given")
-        rehearsal_options.check(rehearses=dry_run or gate)
-        gate_options.check(judges=dry_run or gate)
+        given = {"--interactive": interactive, "--plan": plan_file, "--dry-run": dry_run, "--gate": gate}
+        ways = [flag for flag, value in given.items() if value]
+        if len(ways) > 1:
+            raise click.UsageError(f"{ways[0]} and {ways[1]} cannot both be given")
+        rehearsal_options.check(rehearses=dry_run or gate or interactive)
+        gate_options.check(judges=dry_run or gate or interactive)
+        wizard_options.check(interactive=interactive)
 
+    if interactive:
+        return walk_through(flags, rehearsal_options, gate_options, wizard_options, check=check)
+    if plan_file:
+        return execute(flags, "run", partial(_run_plan, file=plan_file, to=flags.to), check=check)
     if dry_run:
         return rehearse(flags, rehearsal_options, gate_options, check=check)
     first = (
@@ -71,6 +88,20 @@ def rehearse(
         rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
     )
     return execute(flags, "dry-run", work, check=check)
+
+
+def _run_plan(
+    settings: Settings,
+    plugins: tuple[LoadedPlugin, ...],
+    progress: ProgressDisplay | None,
+    *,
+    file: str,
+    to: str | None,
+) -> Report:
+    from confiture.wizard.plan_file import read_plan_file
+
+    path = Path(file)
+    return run_approved(settings, plugins, progress, read_plan_file(path), path, to)
 
 
 def _run(

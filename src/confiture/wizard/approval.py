@@ -1,0 +1,66 @@
+"""Describe what would run now, and turn an operator's decisions into an approved plan."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from confiture.catalog.read_schema import read_fingerprint
+from confiture.config.settings import Settings
+from confiture.ledger.table import Ledger
+from confiture.migrations.planner import select_pending
+from confiture.postgres.connect import read_server_version
+from confiture.sources.read_migrations import open_migrations
+from confiture.wizard.card import Card
+from confiture.wizard.choices import Session
+from confiture.wizard.plan_file import ApprovedMigration, ApprovedPlan
+
+if TYPE_CHECKING:
+    from confiture.plugins.load import LoadedPlugin
+
+
+def describe_pending(
+    settings: Settings, plugins: Iterable[LoadedPlugin], to: str | None = None
+) -> ApprovedPlan:
+    """Return what a run would do now, as a plan that nobody has approved yet.
+
+    Raises:
+        ConfitureError: The files, the server or the ledger cannot be read.
+    """
+    with open_migrations(settings) as opened:
+        entries = Ledger(settings.schema).read(opened.conn)
+        pending = select_pending(opened.migrations, entries, to=to, out_of_order=settings.allow_out_of_order)
+        return ApprovedPlan(
+            database=opened.conn.info.dbname,
+            server_version=read_server_version(opened.conn),
+            fingerprint=read_fingerprint(opened.conn, settings.schema),
+            plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in plugins),
+            migrations=tuple(ApprovedMigration(file.version, file.name, file.checksum) for file in pending),
+        )
+
+
+def approve(session: Session, current: ApprovedPlan) -> ApprovedPlan:
+    """Return the plan of what was chosen; all that was not is skipped."""
+    levels = {card.migration.version: card.level for card in session.chosen}
+    return evolve(
+        current,
+        migrations=tuple(
+            evolve(migration, level=levels[migration.version])
+            for migration in current.migrations
+            if migration.version in levels
+        ),
+        skipped=tuple(
+            migration.version for migration in current.migrations if migration.version not in levels
+        ),
+        findings=_list_fingerprints(session.chosen),
+        approved_by=getpass.getuser(),
+        approved_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _list_fingerprints(cards: Iterable[Card]) -> tuple[str, ...]:
+    return tuple(finding.fingerprint for card in cards for finding in card.findings)

@@ -1,0 +1,55 @@
+"""Recommend how to run a migration, from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confiture.models.report import Finding, MigrationReport, RecipeFile
+from confiture.output.format import join_names
+from confiture.wizard.card import Strategy
+
+_NO_TRANSACTION = "-- confiture: no-transaction"
+
+
+def recommend_strategy(
+    migration: MigrationReport,
+    findings: Sequence[Finding],
+    sessions: Sequence[str],
+    lock_timeout: str,
+    retries: int,
+) -> Strategy:
+    """Return the recommended way to run a migration.
+
+    Args:
+        migration: What the rehearsal reported.
+        findings: What the gate found, ignored findings left out.
+        sessions: The sessions that now hold what the migration needs.
+        lock_timeout: How long a statement waits for a lock, as configured.
+        retries: How often a migration is tried again after that.
+    """
+    with_files = [finding for finding in findings if finding.files and finding.severity == "error"]
+    if with_files:
+        return _recommend_files(with_files[0].files)
+    if migration.long_blocks:
+        names = join_names(migration.long_blocks)
+        return Strategy(
+            "quiet-window",
+            f"wait for a quiet window: {names} stays blocked while the work lasts, and there is no other way",
+            sessions=tuple(sessions),
+        )
+    rename = next((finding for finding in findings if finding.files), None)
+    if rename:
+        return _recommend_files(rename.files)
+    if migration.blocks.reads or migration.blocks.writes:
+        wait = f"run now, with a lock_timeout of {lock_timeout} and {retries} retries"
+        if sessions:
+            return Strategy("run-with-timeout", f"{wait}; in the way now:", sessions=tuple(sessions))
+        return Strategy("run-with-timeout", f"{wait}: the locks are brief once they are granted")
+    return Strategy("run", "run now: it blocks nobody")
+
+
+def _recommend_files(files: tuple[RecipeFile, ...]) -> Strategy:
+    outside = [file for file in files if _NO_TRANSACTION in file.directives]
+    if len(files) == 1 and outside:
+        return Strategy("build-concurrently", "mark it no-transaction and build concurrently", files)
+    return Strategy("split", f"split it into {len(files)} migrations", files)

@@ -1,0 +1,14 @@
+"""A user's project for each test, on a database of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.project import Project
+
+
+@pytest.fixture
+def project(tmp_path, database_url) -> Project:
+    """A project with an empty database; no configuration of a folder above is found."""
+    (tmp_path / "project" / ".git").mkdir(parents=True)
+    return Project(tmp_path / "project", database_url)

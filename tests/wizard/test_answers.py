@@ -1,0 +1,115 @@
+"""The wizard without a terminal: flags answer, and an approved plan is run or refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.project import applied, tables
+
+ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);\n"
+INDEX = "CREATE INDEX orders_qty ON orders (qty);\n"
+
+
+@pytest.fixture
+def shop(project, database):
+    """A project with a filled table, and three pending migrations."""
+    project.write("1_orders.sql", ORDERS)
+    assert project("run").code == 0
+    database.execute("INSERT INTO orders SELECT g, 'x', g FROM generate_series(1, 1000) g")
+    database.execute("ANALYZE orders")
+    project.write("2_index.sql", INDEX)
+    project.write("3_notes.sql", "CREATE TABLE notes (id int);\n")
+    project.write("4_note_index.sql", "CREATE INDEX notes_id ON notes (id);\n")
+    return project
+
+
+def test_without_a_terminal_it_names_the_flags_before_any_work(shop, database):
+    answer = shop("wizard")
+
+    assert answer.code == 2
+    assert "--choose all=run" in answer.err
+    assert "--apply or --no-apply" in answer.err
+    assert applied(database) == ["1"]
+
+
+def test_a_split_is_written_rehearsed_again_and_run(shop, database):
+    answer = shop("wizard", "--choose", "all=run", "--choose", "2=split", "--apply")
+
+    assert answer.code == 0, answer.err
+    assert "mark it no-transaction and build concurrently" in answer.err
+    assert (shop.migrations / "2_index.sql").read_text().startswith("-- confiture: no-transaction\n")
+    assert applied(database) == ["1", "2", "3", "4"]
+
+
+def test_what_depends_on_a_skipped_migration_is_skipped_with_it(shop, database):
+    answer = shop("wizard", "--choose", "all=run", "--choose", "3=skip", "--choose", "2=split", "--apply")
+
+    assert "skipped with it, because they use what it creates: 4" in answer.err
+    assert applied(database) == ["1", "2"]
+    assert "public.notes" not in tables(database)
+
+
+def test_a_high_risk_wants_the_name_of_the_database(shop, database):
+    name = database.info.dbname
+    refused = shop("wizard", "--choose", "all=run", "--apply", "--database", "other")
+    accepted = shop("wizard", "--choose", "all=run", "--apply", "--database", name)
+
+    assert refused.code == 2
+    assert f"--database other: this is {name}" in refused.err
+    assert accepted.code == 0, accepted.err
+    assert applied(database) == ["1", "2", "3", "4"]
+
+
+def test_a_plan_is_saved_and_run_later(shop, database):
+    saved = shop("wizard", "--choose", "all=skip", "--choose", "3=run", "--no-apply")
+    plan = json.loads((shop.folder / "confiture-plan.json").read_text())
+
+    ran = shop("run", "--plan", "confiture-plan.json")
+
+    assert "run it: confiture run --plan confiture-plan.json" in saved.out
+    assert [migration["version"] for migration in plan["migrations"]] == ["3"]
+    assert plan["skipped"] == ["2", "4"]
+    assert ran.code == 0, ran.err
+    assert applied(database) == ["1", "3"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("file", "3 notes has changed"),
+        ("new", "5 more is new"),
+        ("schema", "the schema has changed"),
+        ("applied", "3 notes is not pending any more"),
+    ],
+)
+def test_a_stale_plan_is_refused_and_says_why(shop, database, change, words):
+    shop("wizard", "--choose", "all=skip", "--choose", "3=run", "--no-apply")
+    if change == "file":
+        shop.write("3_notes.sql", "CREATE TABLE notes (id bigint);\n")
+    elif change == "new":
+        shop.write("5_more.sql", "CREATE TABLE more (id int);\n")
+    elif change == "schema":
+        database.execute("ALTER TABLE orders ADD COLUMN sneaked int")
+    else:
+        shop("baseline", "3")
+
+    answer = shop("run", "--plan", "confiture-plan.json")
+
+    assert answer.code == 7
+    assert words in answer.err
+    assert "nothing was applied" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("{", "is not JSON"), ("{}", "is not a plan of confiture"), (None, "No such file")]
+)
+def test_a_file_that_is_no_plan_is_a_usage_error(shop, text, words):
+    if text is not None:
+        (shop.folder / "plan.json").write_text(text)
+
+    answer = shop("run", "--plan", "plan.json")
+
+    assert answer.code == 2
+    assert words in answer.err
