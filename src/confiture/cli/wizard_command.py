@@ -23,9 +23,14 @@ from confiture.wizard.plan_file import PLAN_FILE
 if TYPE_CHECKING:
     from confiture.cli.progress import ProgressDisplay
     from confiture.plugins.load import LoadedPlugin
+    from confiture.rehearsal.copies import RehearsalTarget
     from confiture.wizard.card import Card
     from confiture.wizard.choices import Session
     from confiture.wizard.plan_file import ApprovedPlan
+
+
+# Enough to see whether a split leaves other rows than the migration that it replaces.
+_SAMPLE_ROWS = 100
 
 
 @frozen
@@ -125,7 +130,13 @@ def walk_through(
     rehearse = partial(
         rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
     )
-    work = partial(_walk, to=flags.to, rehearse=rehearse, wizard_options=wizard_options)
+    work = partial(
+        _walk,
+        to=flags.to,
+        rehearse=rehearse,
+        rehearsal_options=rehearsal_options,
+        wizard_options=wizard_options,
+    )
     return execute(flags, "run", work, check=refuse_early)
 
 
@@ -136,6 +147,7 @@ def _walk(
     *,
     to: str | None,
     rehearse: Callable[..., Report],
+    rehearsal_options: RehearsalOptions,
     wizard_options: WizardOptions,
 ) -> Report:
     from confiture.wizard.approval import approve, describe_pending
@@ -155,7 +167,8 @@ def _walk(
         known = {card.migration.version for card in cards}
         session = Session(cards, {key: value for key, value in decisions.items() if key in known})
         dialog.database = current.database
-        session, ending = _decide_all(dialog, session, settings)
+        check = partial(_check_split, settings, plugins, rehearsal_options)
+        session, ending = _decide_all(dialog, session, settings, check)
         if ending != "split":
             break
         decisions = dict(session.decisions)
@@ -181,9 +194,24 @@ def _deal(settings: Settings, rehearsal: Report) -> tuple[Card, ...]:
         return deal_cards(opened.settings, rehearsal, opened.migrations, facts)
 
 
-def _decide_all(dialog: Dialog, session: Session, settings: Settings) -> tuple[Session, str]:
+def _check_split(
+    settings: Settings, plugins: tuple[LoadedPlugin, ...], options: RehearsalOptions, card: Card
+) -> Card:
+    """Return the card with its split rehearsed, in a clone if asked for, else on the embedded server."""
+    from confiture.wizard.split_check import check_card
+
+    place: RehearsalTarget = "clone" if options.place == "clone" else "embedded"
+    return check_card(settings, plugins, card, place, options.sample_rows or _SAMPLE_ROWS)
+
+
+def _decide_all(
+    dialog: Dialog, session: Session, settings: Settings, check: Callable[[Card], Card]
+) -> tuple[Session, str]:
     """Return the session with its decisions, and how it ended: ``done``, ``split``, ``save`` or ``stop``."""
-    while card := session.undecided:
+    while undecided := session.undecided:
+        # Rehearsing a split takes seconds: it is done when its card is next, and somebody may choose it.
+        card = check(undecided) if dialog.may_split(undecided) else undecided
+        session = session.replace(undecided, card)
         choice = dialog.decide(session, card)
         if choice in ("save", "stop"):
             return session, choice

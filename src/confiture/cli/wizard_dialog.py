@@ -75,6 +75,10 @@ class Dialog:
     database: str = ""
     split: set[str] = Factory(set)
 
+    def may_split(self, card: Card) -> bool:
+        """Return False if a flag has chosen something else."""
+        return self.answers.find(card.migration.version) in (None, "split")
+
     def forget(self, version: str) -> None:
         """Remember that a migration was split, so that a flag does not split it again."""
         self.split.add(version)

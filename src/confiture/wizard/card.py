@@ -38,12 +38,16 @@ class Strategy:
         advice: What to do, in one sentence.
         files: The migrations to write in place of the file, for ``build-concurrently`` and ``split``.
         sessions: The sessions that are in the way now, for ``quiet-window``.
+        checked: What the rehearsal of the files showed, in a sentence; ``None`` without files.
+        differences: What is otherwise at the end of the files.
     """
 
     kind: StrategyKind
     advice: str
     files: tuple[RecipeFile, ...] = ()
     sessions: tuple[str, ...] = ()
+    checked: str | None = None
+    differences: tuple[str, ...] = ()
 
 
 @frozen

@@ -38,6 +38,9 @@ def draw_card(card: Card, place: int, count: int) -> RenderableType:
         facts.add_row("", escape_control(session))
     for file in card.strategy.files:
         facts.add_row("", escape_control(f"{file.name}{''.join(f'  {line}' for line in file.directives)}"))
+    for line in (card.strategy.checked, *card.strategy.differences):
+        if line:
+            facts.add_row("", escape_control(line))
     label = f"{card.migration.version} {card.migration.name}".rstrip()
     title = f"{place} of {count}: {escape_control(label)}"
     return Panel(
