@@ -166,7 +166,7 @@ def _walk(
         cards = _deal(settings, rehearsal)
         known = {card.migration.version for card in cards}
         session = Session(cards, {key: value for key, value in decisions.items() if key in known})
-        dialog.database = current.database
+        dialog.database, dialog.rehearsal = current.database, rehearsal
         check = partial(_check_split, settings, plugins, rehearsal_options)
         session, ending = _decide_all(dialog, session, settings, check)
         if ending != "split":

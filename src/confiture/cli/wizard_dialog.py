@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Literal
 
 import click
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from confiture.exceptions import UsageFault
+from confiture.models.report import Report
 from confiture.wizard.card import Card
 from confiture.wizard.choices import Session
 
@@ -68,11 +69,13 @@ class Dialog:
     Attributes:
         answers: What flags answer.
         database: The name that a high risk asks for.
+        rehearsal: The report of the rehearsal that the cards are from.
         split: The versions that were split: a flag's answer does not split them again.
     """
 
     answers: Answers
     database: str = ""
+    rehearsal: Report = field(factory=lambda: Report("dry-run", "ok", 0))
     split: set[str] = Factory(set)
 
     def may_split(self, card: Card) -> bool:
@@ -99,7 +102,7 @@ class Dialog:
             if choice == "preview":
                 show_sql(card)
             elif choice == "details":
-                show_details(card)
+                show_details(card, self.rehearsal)
             elif choice == "run" and not self._confirm(card):
                 click.echo("not confirmed: it does not run", err=True)
             else:
@@ -166,11 +169,12 @@ def show_sql(card: Card) -> None:
             click.echo(f"    {line}", err=True)
 
 
-def show_details(card: Card) -> None:
-    """Print all that the rehearsal measured, and the findings with their recipes."""
+def show_details(card: Card, rehearsal: Report) -> None:
+    """Print all that the rehearsal measured of a migration, and the findings with their recipes."""
     from confiture.cli.error_messages import wants_colour
-    from confiture.models.report import Report
     from confiture.output.text import render
 
-    report = Report("dry-run", "ok", 0, migrations=(card.migration,), findings=card.findings)
+    report = evolve(
+        rehearsal, migrations=(card.migration,), findings=card.findings, verdict=None, notes=(), residue=()
+    )
     click.echo(render(report, colour=wants_colour(sys.stderr), verbose=True), err=True)

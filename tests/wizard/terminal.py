@@ -1,0 +1,99 @@
+"""A real terminal for a command: type keys, read the screen."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from types import TracebackType
+
+from attrs import define, field
+
+from tests.project import Project
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
+_PATIENCE_S = 90.0
+
+
+@define
+class Terminal:
+    """A command of confiture on a pseudo-terminal.
+
+    Attributes:
+        columns: The width.
+        text: All that was shown, without escape sequences.
+    """
+
+    project: Project
+    arguments: tuple[str, ...]
+    columns: int = 80
+    text: str = ""
+    _master: int = field(default=-1, repr=False)
+    _seen: int = 0
+    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def __enter__(self) -> Terminal:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self.columns, 0, 0))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "confiture", *self.arguments],
+            cwd=self.project.folder,
+            env=self.project.environment(TERM="xterm-256color"),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            # Ctrl-C reaches the command only if the terminal is its controlling one.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def read_until(self, words: str) -> str:
+        """Read until the words appear after what was read before; return what came since then."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while words not in self.text[self._seen :]:
+            assert time.monotonic() < deadline, f"{words!r} never came:\n{self.text[self._seen :]}"
+            assert self._read_more(), f"ended without {words!r}:\n{self.text[self._seen :]}"
+        end = self.text.index(words, self._seen) + len(words)
+        came, self._seen = self.text[self._seen : end], end
+        return came
+
+    def type(self, keys: str) -> None:
+        """Type keys; ``\\n`` is Enter, ``\\x03`` Ctrl-C."""
+        os.write(self._master, keys.encode())
+
+    def wait(self) -> int:
+        """Read to the end, and return the exit code."""
+        while self._read_more():
+            pass
+        assert self._process is not None
+        return self._process.wait(_PATIENCE_S)
+
+    def _read_more(self) -> bool:
+        ready, _, _ = select.select([self._master], [], [], _PATIENCE_S)
+        if not ready:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:
+            # Linux answers EIO once the other side is closed.
+            return False
+        self.text += _ESCAPES.sub("", data.decode(errors="replace")).replace("\r", "")
+        return bool(data)
