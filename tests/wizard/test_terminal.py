@@ -60,8 +60,8 @@ def test_preview_and_details_show_and_ask_again(shop):
         terminal.wait()
 
     assert "CREATE TABLE notes (id int);" in preview
-    assert "2 notes" in details
-    assert "rehearsed in" in details
+    assert "✓ rehearsed  2  notes" in details
+    assert "1 migration rehearsed in" in details
 
 
 def test_enter_runs_nothing_and_a_high_risk_wants_the_name(shop, database):
