@@ -13,8 +13,8 @@ ARROWS = {
     "__main__": "cli",
     "cli": "api config confiture did_you_mean engine escape estimate exceptions gate ledger logs migrations models"
     " output plugins postgres rehearsal rules server sources units wizard",
-    "wizard": "catalog config escape exceptions ledger migrations models output plugins postgres rules sources sql"
-    " units",
+    "wizard": "api catalog config escape exceptions ledger migrations models output plugins postgres rehearsal rules sources"
+    " sql units",
     "core": "api hooks",
     "gate": "config exceptions migrations models rules units",
     "rules": "api config did_you_mean exceptions hooks migrations models plugins postgres schema sources sql"
