@@ -152,6 +152,21 @@ def test_annotations_may_be_in_any_case_and_have_any_blanks(own, database):
     assert exists(database, "b")
 
 
+def test_a_statement_needs_no_semicolon_where_it_ends(own, database):
+    own.write(
+        "1_a.sql",
+        "-- +goose Up\n-- +goose StatementBegin\nCREATE TABLE a ()\n-- no more\n-- +goose StatementEnd\n"
+        "-- +goose StatementBegin\nCREATE TABLE b ();\n-- +goose StatementEnd\nCREATE TABLE c ();\n SELEC;\n",
+    )
+
+    faulty = own("run")
+    own.write("1_a.sql", (own.migrations / "1_a.sql").read_text().replace(" SELEC;", ""))
+
+    assert "1_a.sql:10:2" in faulty.err
+    assert own("run").code == 0
+    assert exists(database, "b")
+
+
 def test_a_migration_is_one_transaction_unless_it_says_otherwise(own, database):
     own.write("1_a.sql", "-- +goose Up\nCREATE TABLE a ();\nSELECT 1 / 0;\n")
 

@@ -106,9 +106,14 @@ def test_only_the_first_bytes_of_a_file_say_so(own, above):
     assert "cannot run inside a transaction" in answer.err
 
 
-def test_a_file_that_changed_since_is_refused(adopted, database):
-    """Even if only its line ends did: sqlx would refuse it, too."""
+def test_the_line_ends_that_git_gave_a_file_are_no_change(adopted):
     adopted.write("1_orders.sql", ORDERS.replace(b"\r", b""))
+
+    assert adopted("adopt").code == 0
+
+
+def test_a_file_that_changed_since_is_refused(adopted, database):
+    adopted.write("1_orders.sql", ORDERS + b"-- a remark\n")
 
     answer = adopted("adopt")
 

@@ -21,7 +21,13 @@ from confiture.migrations.folder import combine_faults, hash_text
 from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
-from confiture.sources.sql_files import build_migration, match_files, refuse_nothing, sort_migrations
+from confiture.sources.sql_files import (
+    build_migration,
+    choose_half,
+    match_files,
+    refuse_nothing,
+    sort_migrations,
+)
 
 _NAME = r"(?P<version>[0-9]+)_(?P<name>.*)\.(?P<part>up|down)\.(?P<extension>.*)"
 # The tool passes over a number that its unsigned integer cannot hold.
@@ -78,12 +84,9 @@ def _build_pair(halves: Halves) -> MigrationFile:
 
 
 def _divide(migration: MigrationFile, direction: Direction) -> SqlSection | None:
-    if direction == "forward":
-        return SqlSection(migration.path, migration.text, lone_outside=True)
-    if migration.down_path is None:
-        # The tool takes a missing down file for an empty one: it forgets the migration and undoes nothing.
-        return None
-    return SqlSection(migration.down_path, migration.down_text or "", lone_outside=True)
+    # The tool takes a missing down file for an empty one: it forgets the migration and undoes nothing.
+    half = choose_half(migration, direction)
+    return SqlSection(*half, lone_outside=True) if half else None
 
 
 def _recognize(folder: Path) -> Evidence | None:

@@ -19,13 +19,13 @@ from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows
 from confiture.sources.goose_annotations import UP_ANNOTATION, GoosePart, read_annotations
 from confiture.sources.goose_envsub import substitute_variables
-from confiture.sources.ledger_time import render_time_sql
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.sql_files import (
     build_migration,
     match_files,
     refuse_duplicates,
     refuse_nothing,
+    render_utc,
     sort_migrations,
 )
 from confiture.sql.lexer import blank_out
@@ -92,13 +92,15 @@ def _divide(options: SourceOptions, path: Path, text: str, direction: Direction)
 
 def _join_parts(source: SourceFile, parts: Sequence[GoosePart], options: SourceOptions) -> str:
     """Return the parts where they are in the file, with blanks between them."""
-    pieces, done = list[str](), 0
+    pieces, done, whole = list[str](), 0, False
     for part in parts:
+        blanks = blank_out(source.text[done : part.start])
         sql = source.text[part.start : part.end]
         if part.envsub:
             sql = substitute_variables(source, part.start, part.end, options.variables)
-        pieces += [blank_out(source.text[done : part.start]), sql]
-        done = part.end
+        # The line of a StatementEnd takes the semicolon that the statement above may lack.
+        pieces += [f";{blanks[1:]}" if whole else blanks, sql]
+        done, whole = part.end, part.whole
     return "".join([*pieces, blank_out(source.text[done:])])
 
 
@@ -115,7 +117,7 @@ def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[Migra
     rows = fetch_rows(
         conn,
         f"""
-        SELECT version_id::text, {render_time_sql("tstamp")}
+        SELECT version_id::text, {render_utc("tstamp::timestamptz")}
         FROM (SELECT DISTINCT ON (version_id) * FROM {table} ORDER BY version_id, id DESC) AS last
         WHERE is_applied AND version_id <> 0
         ORDER BY id

@@ -29,12 +29,14 @@ class GoosePart:
         start: Where they begin, in characters from 0.
         end: Where they end.
         envsub: True if variables are substituted in them.
+        whole: True if they are one statement, which needs no semicolon: ``StatementEnd`` follows.
     """
 
     direction: Direction
     start: int
     end: int
     envsub: bool = False
+    whole: bool = False
 
 
 @frozen
@@ -126,7 +128,8 @@ def read_annotations(source: SourceFile) -> GooseFile:
     found = [*_find_annotations(source), ("end", len(source.text), len(source.text))]
     for annotation, start, end in found:
         if reader.direction is not None:
-            parts.append(GoosePart(reader.direction, done, start, reader.envsub))
+            whole = annotation == "statementend"
+            parts.append(GoosePart(reader.direction, done, start, reader.envsub, whole))
         elif stray := re.search(r"^(?![ \t]*--)[ \t]*\S", source.text[done:start], re.MULTILINE):
             raise source.build_fault(
                 "there is text above -- +goose Up", done + stray.end() - 1, hint="move it below -- +goose Up"

@@ -20,14 +20,15 @@ from confiture.exceptions import MigrationFault
 from confiture.migrations.folder import combine_faults
 from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows, quote_literal
-from confiture.sources.ledger_time import render_time_sql
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.sql_files import (
     build_migration,
+    choose_half,
     keep_spans,
     match_files,
     refuse_duplicates,
     refuse_nothing,
+    render_utc,
 )
 from confiture.sql.lexer import find_statement_start
 from confiture.sql.position import SourceFile
@@ -78,7 +79,7 @@ def _build(path: Path, found: re.Match[str], down: Path | None) -> MigrationFile
     if found["part"] == "":
         return build_migration(found["key"], "", path, _divide)
     migration = build_migration(found["key"], "", path, down=down)
-    return evolve(migration, divide=partial(_choose_file, migration))
+    return evolve(migration, divide=partial(_divide_pair, migration))
 
 
 def _build_sort_key(migration: MigrationFile) -> tuple[Any, ...]:
@@ -114,12 +115,9 @@ def _refuse_program(path: Path, _text: str, _direction: Direction) -> SqlSection
     )
 
 
-def _choose_file(migration: MigrationFile, direction: Direction) -> SqlSection | None:
-    if direction == "forward":
-        return SqlSection(migration.path, migration.text)
-    if migration.down_path is None:
-        return None
-    return SqlSection(migration.down_path, migration.down_text or "")
+def _divide_pair(migration: MigrationFile, direction: Direction) -> SqlSection | None:
+    half = choose_half(migration, direction)
+    return SqlSection(*half) if half else None
 
 
 def _divide(path: Path, text: str, direction: Direction) -> SqlSection | None:
@@ -155,7 +153,9 @@ def _recognize(folder: Path) -> Evidence | None:
 
 
 def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:
-    rows = fetch_rows(conn, f"SELECT name, {render_time_sql('run_on')} FROM {table} ORDER BY run_on, id")
+    rows = fetch_rows(
+        conn, f"SELECT name, {render_utc('run_on::timestamptz')} FROM {table} ORDER BY run_on, id"
+    )
     return ToolHistory(tuple(ToolRecord(name, applied_at) for name, applied_at in rows))
 
 

@@ -81,6 +81,15 @@ def _bind(
     return divide_file
 
 
+def choose_half(migration: MigrationFile, direction: Direction) -> tuple[Path, str] | None:
+    """Return the file of a direction of a pair of files, and its text; ``None`` if there is no such file."""
+    if direction == "forward":
+        return migration.path, migration.text
+    if migration.down_path is None:
+        return None
+    return migration.down_path, migration.down_text or ""
+
+
 def refuse_duplicates(migrations: Sequence[MigrationFile]) -> tuple[MigrationFile, ...]:
     """Return the migrations unchanged.
 
@@ -125,12 +134,12 @@ def has_sha256(path: Path, checksum: str) -> bool:
     return checksum in {digest.hex() for digest in hash_line_ends(path)}
 
 
-def hash_line_ends(path: Path) -> tuple[bytes, ...]:
-    """Return the SHA-256 of a file as it is, with LF, and with CRLF."""
+def hash_line_ends(path: Path, algorithm: str = "sha256") -> tuple[bytes, ...]:
+    """Return the hash of a file as it is, with LF, and with CRLF."""
     data = path.read_bytes()
     unix = data.replace(b"\r\n", b"\n")
     variants = (data, unix, unix.replace(b"\n", b"\r\n"))
-    return tuple(hashlib.sha256(variant).digest() for variant in variants)
+    return tuple(hashlib.new(algorithm, variant).digest() for variant in variants)
 
 
 def refuse_nothing(folder: Path, migrations: Sequence[MigrationFile], title: str, names: str) -> None:

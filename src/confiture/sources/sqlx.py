@@ -6,7 +6,6 @@ is that of sqlx-postgres/src/migrate.rs.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -20,19 +19,22 @@ from confiture.exceptions import MigrationFault
 from confiture.migrations.folder import combine_faults
 from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows, quote_literal
-from confiture.sources.ledger_time import render_time_sql
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.sql_files import (
     build_migration,
+    choose_half,
+    hash_line_ends,
     match_files,
     refuse_duplicates,
     refuse_nothing,
+    render_utc,
     sort_migrations,
 )
 
 _NAME = r"(?P<version>[^_]*)_(?P<name>.*?)(?P<part>(?:\.up|\.down)?)\.sql"
 _MOST = 2**63 - 1
 _OUTSIDE = "-- no-transaction"
+_ALGORITHM = "sha384"
 
 
 def build_source() -> Source:
@@ -79,15 +81,8 @@ def _build(path: Path, found: re.Match[str], down: Path | None) -> MigrationFile
 
 
 def _divide(migration: MigrationFile, direction: Direction) -> SqlSection | None:
-    if direction == "forward":
-        return _build_section(migration.path, migration.text)
-    if migration.down_path is None:
-        return None
-    return _build_section(migration.down_path, migration.down_text or "")
-
-
-def _build_section(path: Path, text: str) -> SqlSection:
-    return SqlSection(path, text, not text.startswith(_OUTSIDE))
+    half = choose_half(migration, direction)
+    return SqlSection(*half, transactional=not half[1].startswith(_OUTSIDE)) if half else None
 
 
 def _recognize(folder: Path) -> Evidence | None:
@@ -105,7 +100,7 @@ def _read_history(conn: Connection[Any], table: str, migrations: Sequence[Migrat
     files = {int(migration.version): migration for migration in migrations}
     rows = fetch_rows(
         conn,
-        f"SELECT version, success, encode(checksum, 'hex'), {render_time_sql('installed_on')}"
+        f"SELECT version, success, checksum, {render_utc('installed_on')}"
         f" FROM {table} ORDER BY installed_on, version",
     )
     applied, faults = list[ToolRecord](), list[str]()
@@ -115,23 +110,19 @@ def _read_history(conn: Connection[Any], table: str, migrations: Sequence[Migrat
                 f"version {version} failed half-way; correct the schema, then delete its row from {table}"
             )
         migration = files.get(int(version))
-        changed = migration is not None and compute_checksum(migration.path) != checksum
+        changed = migration is not None and checksum not in hash_line_ends(migration.path, _ALGORITHM)
         applied.append(ToolRecord(str(version), applied_at, changed))
     return ToolHistory(tuple(applied), tuple(faults))
 
 
-def compute_checksum(path: Path) -> str:
-    """Return the SHA-384 of a file's bytes, in hexadecimal."""
-    return hashlib.sha384(path.read_bytes()).hexdigest()
-
-
 def _render_applied(table: str, migration: MigrationFile, _all: Sequence[MigrationFile]) -> str:
+    checksum, *_ = hash_line_ends(migration.path, _ALGORITHM)
     description = quote_literal(migration.name.replace("_", " "))
     # -1 is what sqlx writes before it knows the time; nothing reads it.
     return (
         f"INSERT INTO {table} (version, description, success, checksum, execution_time) VALUES"
         f" ({int(migration.version)}, {description}, true,"
-        f" decode('{compute_checksum(migration.path)}', 'hex'), -1);"
+        f" decode('{checksum.hex()}', 'hex'), -1);"
     )
 
 
