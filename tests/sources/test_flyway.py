@@ -176,7 +176,8 @@ def test_a_repeatable_migration_runs_again_when_its_file_changes(adopted, databa
     before = adopted("status")
     again = adopted("run", "--output", "json")
 
-    assert "pending" in before.out
+    assert "pending  R__order_ids" in before.out
+    assert "not read" not in before.err
     assert [migration["version"] for migration in again.json["migrations"]] == ["R__order_ids"]
     assert [row[4] for row in rows(database)] == [
         "V1__orders.sql",

@@ -102,8 +102,11 @@ def load_plugins(settings: Settings, flags: Flags) -> Iterator[tuple[LoadedPlugi
 def note_unversioned(settings: Settings, flags: Flags) -> None:
     """Name the ``.sql`` files that no run reads, because no version begins their names."""
     from confiture.migrations.file_notes import format_names
-    from confiture.migrations.folder import find_unversioned
+    from confiture.migrations.folder import find_unversioned, has_migrations
 
+    # The other conventions, named or adopted, have names of another kind.
+    if settings.source not in (None, "plain") or not has_migrations(settings.migrations):
+        return
     names = find_unversioned(settings.migrations)
     if names and not flags.quiet:
         listed = escape_control(format_names(names))

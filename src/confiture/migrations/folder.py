@@ -149,6 +149,14 @@ def find_unversioned(folder: Path) -> tuple[str, ...]:
     return tuple(name for name in found if re.fullmatch(r"[^.0-9].*\.sql", name, re.IGNORECASE | re.DOTALL))
 
 
+def has_migrations(folder: Path) -> bool:
+    """Return True if a file's name is that of a migration of the plain convention."""
+    try:
+        return any(parse_filename(path.name) for path in folder.iterdir())
+    except OSError:
+        return False
+
+
 def _build_nothing_fault(folder: Path) -> SourceFault:
     if tool := find_tool(folder):
         return SourceFault(
