@@ -30,6 +30,7 @@ COMMANDS = {
     "dump": "Write the schema as SQL to commit and review.",
     "stats": "Export the statistics that estimates need from production; no row data.",
     "estimates": "Show how accurate predictions have been.",
+    "fleet": "Run the migrations on many databases, or on the schemas of one.",
     "completion": "Print the completion script for a shell.",
     "lint": "Check migration files without a server.",
     "accept": "Accept current findings so that they no longer fail the gate.",

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, name_table
+from confiture.config.fleet_settings import FLEET_KEYS, FleetSettings, read_fleet
 from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
 from confiture.config.schema_policy import SCHEMA_KEYS, SchemaPolicy, read_schema_policy
 from confiture.config.table_reader import (
@@ -44,6 +45,7 @@ CORE_KEYS = {
     "notify": "The channel on which every event is announced with NOTIFY.",
     "stats": "Production's statistics, in [env.production]: a file of `confiture stats export`, or a URL.",
     "gate": "What a rehearsal is judged by.",
+    "fleet": "Which targets a fleet has, and how they are migrated.",
     "plugin": "The plugins' own tables: [plugin.NAME].",
     "env": "Settings of one environment: [env.NAME], used by --env NAME.",
 }
@@ -69,6 +71,7 @@ class FileSettings:
     stats: str | None
     gate: Policy
     schema_policy: SchemaPolicy
+    fleet: FleetSettings
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
     variables: Mapping[str, str] = field(default=Factory(dict), repr=False)
 
@@ -111,6 +114,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         stats=table.get("stats", TEXT, None),
         gate=read_policy(table.get_table("gate", GATE_KEYS)),
         schema_policy=read_schema_policy(expected) if expected else SchemaPolicy(),
+        fleet=read_fleet(table.get_table("fleet", FLEET_KEYS)),
         plugin_tables=_read_plugin_tables(table),
         variables=table.get_mapping("variables", TEXT),
     )

@@ -12,6 +12,7 @@ from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, find_file, name_table
 from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
+from confiture.config.fleet_settings import FleetSettings
 from confiture.config.gate_policy import Policy, merge_gate
 from confiture.config.schema_policy import SchemaPolicy, merge_schema
 from confiture.config.table_reader import TableReader
@@ -51,6 +52,7 @@ class Settings:
         notify: The channel on which every event is announced; ``None``: none.
         gate: What a rehearsal is judged by.
         schema_policy: What ``lint --schema`` expects.
+        fleet: Which targets a fleet has, and how they are migrated.
         production_stats: ``stats`` of ``[env.production]`` as written: a URL, or a file relative to ``root``.
             Its variables are expanded when it is used: other commands do not need them.
     """
@@ -76,6 +78,7 @@ class Settings:
     notify: str | None = None
     gate: Policy = field(default=Policy())
     schema_policy: SchemaPolicy = field(default=SchemaPolicy())
+    fleet: FleetSettings = field(default=FleetSettings())
     production_stats: str | None = field(
         default=None, repr=lambda stats: repr(stats and mask_password(stats))
     )
@@ -147,6 +150,7 @@ def load_settings(
         notify=read.notify,
         gate=read.gate,
         schema_policy=read.schema_policy,
+        fleet=read.fleet,
         # Whatever --env is: rehearsals run elsewhere than in production.
         production_stats=(file.table if file else {}).get("env", {}).get("production", {}).get("stats"),
     )

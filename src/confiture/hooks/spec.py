@@ -1,10 +1,11 @@
-"""The hookspecs: one per phase of a migration, plus the reporters, rules and sources that a plugin may add.
+"""The hookspecs: one per phase of a migration, and those of what else a plugin may add.
 
 ``make docs`` builds ``docs/hooks.md`` from the docstrings in this file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
     from confiture.hooks.api import HookContext, HookResult
 
-# The values of ``reporters``, ``rules`` and ``sources`` are not annotated here: their packages use these
-# hookspecs, and no two packages import each other.
+# What a plugin adds (reporters, rules, sources, executors) is not annotated here: the packages of these
+# values use these hookspecs, and no two packages import each other.
 hookspec = pluggy.HookspecMarker("confiture")
 hookimpl = pluggy.HookimplMarker("confiture")
 
@@ -185,4 +186,34 @@ def sources() -> list[Any] | None:
 
     Raises:
         Exception: The command is refused before anything runs, exit 2.
+    """
+
+
+@hookspec
+def executors() -> list[Any] | None:
+    """Return ways to run the work on a fleet's targets, besides ``serial``, ``threads`` and ``dask``.
+
+    Called once, before a fleet is begun.
+
+    Returns:
+        A list of ``confiture.fleet.executors.FleetExecutor``; or ``None``.
+
+    Raises:
+        Exception: The command is refused before anything runs, exit 2.
+    """
+
+
+@hookspec
+def check_fleet(run: int, wave: int, outcomes: Sequence[Any]) -> None:
+    """Check the health of what a fleet run has migrated, before the next wave begins.
+
+    Called between two waves, after the soak time, in the coordinator's process.
+
+    Args:
+        run: The number of the run.
+        wave: The number of the wave that has ended, counted from 1.
+        outcomes: The ``confiture.fleet.target.TargetOutcome`` of each of its targets.
+
+    Raises:
+        Exception: The run stops; what is not begun waits for ``--resume``.
     """

@@ -22,7 +22,7 @@ from confiture.plugins.plugin_settings import RUNNERS_KEYS, locate_settings
 
 PHASES = tuple(phase.spec for phase in HookPhase)
 HOOKS = tuple(name for name, value in vars(spec).items() if hasattr(value, "confiture_spec"))
-"""The phases, then the other hooks: ``reporters``, ``rules`` and ``sources``."""
+"""The phases, then the other hooks, such as ``reporters`` and ``rules``."""
 
 
 @frozen

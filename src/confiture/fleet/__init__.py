@@ -1,0 +1,1 @@
+"""Run one plan on many targets, in waves: databases, or schemas of one database."""

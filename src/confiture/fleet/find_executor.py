@@ -1,0 +1,55 @@
+"""Find an executor by its name: a built-in one, or one of a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pluggy
+
+from confiture.did_you_mean import did_you_mean
+from confiture.exceptions import PluginFault, UsageFault, describe_error
+from confiture.fleet.executors import BUILTIN, FleetExecutor
+from confiture.plugins.load import LoadedPlugin
+
+
+def find_executor(name: str, plugins: Iterable[LoadedPlugin]) -> FleetExecutor:
+    """Return the executor of this name.
+
+    Raises:
+        UsageFault: There is none.
+        PluginFault: A plugin's executors cannot be used.
+    """
+    known = {executor.name: executor for executor in (*BUILTIN, *_ask_plugins(plugins))}
+    if name not in known:
+        raise UsageFault(
+            f"there is no executor {name!r}",
+            hint=did_you_mean(name, known) or f"the executors are {', '.join(known)}",
+        )
+    return known[name]
+
+
+def _ask_plugins(plugins: Iterable[LoadedPlugin]) -> Iterator[FleetExecutor]:
+    for plugin in plugins:
+        if "executors" in plugin.phases:
+            for executor in _ask_plugin(plugin):
+                if not isinstance(executor, FleetExecutor):
+                    raise PluginFault(
+                        f"plugin {plugin.name!r}: executors() returns a {type(executor).__name__}",
+                        hint="return confiture.fleet.executors.FleetExecutor values",
+                    )
+                yield executor
+
+
+def _ask_plugin(plugin: LoadedPlugin) -> list[Any]:
+    from confiture.hooks import spec
+
+    manager = pluggy.PluginManager("confiture")
+    manager.add_hookspecs(spec)
+    manager.register(plugin.plugin, plugin.name)
+    try:
+        return [executor for given in manager.hook.executors() for executor in given]
+    except (Exception, SystemExit) as error:
+        raise PluginFault(
+            f"plugin {plugin.name!r}: executors() failed with {describe_error(error)}"
+        ) from None

@@ -1,0 +1,102 @@
+"""Define how a fleet is migrated: in which waves, how many at a time, and when to stop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from confiture.exceptions import UsageFault
+from confiture.fleet.target import Target
+
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
+
+
+@frozen
+class Policy:
+    """How a fleet is migrated.
+
+    Attributes:
+        waves: The size of each wave, as a count (``"5"``) or a share of all targets (``"10%"``); what is left
+            is the last wave.
+        canary: ``tag=value`` of the targets that go first, before the waves; ``None`` for none.
+        order_by: The tag that targets are ordered by; ``None`` for the order in which they are listed.
+        soak_s: How long to wait after each wave but the last, in seconds.
+        stop_after: Stop if more targets than this fail, as a count or a share; ``"0"``: at the first.
+        connections_per_host: How many targets of one host are migrated at the same time.
+        workers: How many targets are migrated at the same time.
+    """
+
+    waves: tuple[str, ...] = ("1", "10%")
+    canary: str | None = None
+    order_by: str | None = None
+    soak_s: float = 0.0
+    stop_after: str = "0"
+    connections_per_host: int = 20
+    workers: int = 8
+
+    def count_allowed_failures(self, total: int) -> int:
+        """Return how many targets may fail before the run stops."""
+        return read_amount(self.stop_after, total)
+
+
+def read_amount(text: str, total: int) -> int:
+    """Return a count, or the count of a share of ``total``, rounded up.
+
+    Raises:
+        UsageFault: It is neither.
+    """
+    if text.isdecimal():
+        return int(text)
+    share = _SHARE.fullmatch(text)
+    if share is None or float(share[1]) > 100:
+        raise UsageFault(f"{text!r} is neither a count nor a share", hint="write 5, or 10%")
+    return -int(-total * float(share[1]) // 100)
+
+
+def assign_waves(targets: Sequence[Target], policy: Policy) -> tuple[tuple[Target, ...], ...]:
+    """Return the targets of each wave, in order; the canary is the first wave if there is one.
+
+    Raises:
+        UsageFault: No target is a canary, a tag does not exist, or a wave can never be filled.
+    """
+    ordered = _order(targets, policy.order_by)
+    waves: list[tuple[Target, ...]] = []
+    if policy.canary is not None:
+        canaries = _find_canaries(ordered, policy.canary)
+        waves.append(canaries)
+        ordered = [target for target in ordered if target not in canaries]
+    for size in policy.waves:
+        count = read_amount(size, len(targets))
+        if count == 0:
+            raise UsageFault(f"a wave of {size} has no target", hint="write a count of 1 or more, or a share")
+        waves.append(tuple(ordered[:count]))
+        ordered = ordered[count:]
+    return tuple(wave for wave in (*waves, tuple(ordered)) if wave)
+
+
+def _order(targets: Sequence[Target], tag: str | None) -> list[Target]:
+    if tag is None:
+        return list(targets)
+    missing = [target.name for target in targets if tag not in target.tags]
+    if missing:
+        raise UsageFault(
+            f"order_by: {missing[0]} has no tag {tag!r}",
+            hint="add the column to the targets, or leave it out",
+        )
+    return sorted(targets, key=lambda target: (_to_number(target.tags[tag]), target.tags[tag]))
+
+
+def _to_number(text: str) -> float:
+    return float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else float("inf")
+
+
+def _find_canaries(targets: Sequence[Target], canary: str) -> tuple[Target, ...]:
+    tag, sep, value = canary.partition("=")
+    found = tuple(target for target in targets if sep and target.tags.get(tag) == value)
+    if not found:
+        raise UsageFault(
+            f"canary: no target has {canary}", hint='write tag=value, as in canary = "tier=test"'
+        )
+    return found

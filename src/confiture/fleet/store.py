@@ -1,0 +1,227 @@
+"""Keep the truth about a fleet run in PostgreSQL: a killed coordinator or worker loses nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import psycopg
+from attrs import asdict, frozen
+from psycopg import Connection
+
+from confiture.exceptions import LedgerFault, LockFault, UsageFault
+from confiture.fleet.policy import Policy
+from confiture.fleet.target import Target, TargetOutcome, TargetState
+from confiture.postgres.session import fetch_rows, quote_literal, send
+from confiture.sql.quote import quote_ident
+
+_CREATE = """
+    CREATE SCHEMA IF NOT EXISTS {q};
+    CREATE TABLE IF NOT EXISTS {q}.fleet_run (
+        run bigint PRIMARY KEY,
+        plan text NOT NULL,
+        policy jsonb NOT NULL,
+        state text NOT NULL,
+        reason text,
+        started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        started_by text NOT NULL DEFAULT session_user,
+        ended_at timestamptz
+    );
+    CREATE TABLE IF NOT EXISTS {q}.fleet_target (
+        run bigint NOT NULL REFERENCES {q}.fleet_run,
+        place integer NOT NULL,
+        wave integer NOT NULL,
+        name text NOT NULL,
+        state text NOT NULL DEFAULT 'waiting',
+        attempts integer NOT NULL DEFAULT 0,
+        applied text[] NOT NULL DEFAULT '{{}}',
+        error text,
+        exit_code integer,
+        duration_ms double precision,
+        changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+        PRIMARY KEY (run, name)
+    );
+"""
+# The key of the lock that a coordinator holds for as long as it works on a run.
+_LOCK_KEY = 7_102_003_001
+
+
+@frozen
+class TargetRecord:
+    """A target of a run, as it is recorded.
+
+    Attributes:
+        name: The target's name.
+        wave: The wave it is in, counted from 0.
+        state: What became of it.
+        attempts: How often it was begun.
+        error: Why it failed last.
+        duration_ms: How long the last attempt took.
+    """
+
+    name: str
+    wave: int
+    state: TargetState
+    attempts: int
+    error: str | None = None
+    duration_ms: float | None = None
+
+
+@frozen
+class RunRecord:
+    """A run of a fleet, as it is recorded.
+
+    Attributes:
+        run: Its number.
+        plan: The checksum of its migrations.
+        state: ``running``, ``paused``, ``stopped`` or ``done``.
+        reason: Why it stopped.
+        started_at: In ISO 8601.
+        targets: Its targets, in order.
+    """
+
+    run: int
+    plan: str
+    state: str
+    reason: str | None
+    started_at: str
+    targets: tuple[TargetRecord, ...] = ()
+
+
+@frozen
+class FleetStore:
+    """The tables ``fleet_run`` and ``fleet_target`` in the control database.
+
+    Attributes:
+        conn: A connection to it, in autocommit mode.
+        schema: The schema of the tables.
+    """
+
+    conn: Connection[Any]
+    schema: str
+
+    def create_run(self, plan: str, policy: Policy, waves: Sequence[Sequence[Target]]) -> int:
+        """Record a new run with all its targets, and return its number."""
+        q = quote_ident(self.schema)
+        places = [(wave, target.name) for wave, targets in enumerate(waves) for target in targets]
+        with self.conn.transaction():
+            send(self.conn, _CREATE.format(q=q))
+            # Under the lock of a new row two coordinators never choose one number.
+            send(self.conn, f"LOCK TABLE {q}.fleet_run IN SHARE ROW EXCLUSIVE MODE")
+            ((run,),) = fetch_rows(self.conn, f"SELECT coalesce(max(run), 0) + 1 FROM {q}.fleet_run")
+            self.conn.execute(
+                f"INSERT INTO {q}.fleet_run (run, plan, policy, state)"
+                " VALUES (%s, %s, %s, 'running')".encode(),
+                (run, plan, json.dumps(asdict(policy))),
+            )
+            self.conn.execute(
+                f"INSERT INTO {q}.fleet_target (run, place, wave, name) SELECT %s, * FROM"
+                " unnest(%s::int[], %s::int[], %s::text[])".encode(),
+                (
+                    run,
+                    list(range(len(places))),
+                    [wave for wave, _ in places],
+                    [name for _, name in places],
+                ),
+            )
+        return int(run)
+
+    def read_run(self, run: int | None = None) -> RunRecord:
+        """Return a run with its targets; the last one if no number is given.
+
+        Raises:
+            UsageFault: There is no such run.
+        """
+        q = quote_ident(self.schema)
+        which = f"run = {run}" if run is not None else f"run = (SELECT max(run) FROM {q}.fleet_run)"
+        try:
+            rows = fetch_rows(
+                self.conn,
+                f"SELECT run, plan, state, reason, to_char(started_at AT TIME ZONE 'UTC',"
+                f' \'YYYY-MM-DD"T"HH24:MI:SS"+00:00"\') FROM {q}.fleet_run WHERE {which}',
+            )
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            rows = []
+        if not rows:
+            what = f"there is no fleet run {run}" if run is not None else "no fleet run is recorded here"
+            raise UsageFault(
+                what, hint="begin one: confiture fleet run; another control database: --control URL"
+            )
+        targets = fetch_rows(
+            self.conn,
+            f"SELECT name, wave, state, attempts, error, duration_ms FROM {q}.fleet_target"
+            f" WHERE run = {rows[0][0]} ORDER BY place",
+        )
+        number, plan, state, reason, started_at = rows[0]
+        records = tuple(TargetRecord(*row) for row in targets)
+        return RunRecord(number, plan, state, reason, started_at, records)
+
+    def lock_run(self, run: int) -> None:
+        """Hold a run for as long as the connection lives, so that two coordinators never share it.
+
+        Raises:
+            LockFault: Another coordinator works on it.
+        """
+        ((taken,),) = fetch_rows(self.conn, f"SELECT pg_try_advisory_lock({_LOCK_KEY} + {run})")
+        if not taken:
+            raise LockFault(
+                f"another process works on fleet run {run}", hint=f"watch it: confiture fleet status {run}"
+            )
+
+    def begin_target(self, run: int, names: Iterable[str]) -> None:
+        """Record that targets are begun."""
+        self._update(run, names, "state = 'running', attempts = attempts + 1, error = NULL")
+
+    def reset_targets(self, run: int, names: Iterable[str]) -> None:
+        """Record that targets wait again: their worker is gone, or they are to be tried again."""
+        self._update(run, names, "state = 'waiting'")
+
+    def _update(self, run: int, names: Iterable[str], assignment: str) -> None:
+        listed = list(names)
+        if listed:
+            self.conn.execute(
+                f"UPDATE {quote_ident(self.schema)}.fleet_target SET {assignment},"
+                " changed_at = clock_timestamp() WHERE run = %s AND name = ANY (%s)".encode(),
+                (run, listed),
+            )
+
+    def end_target(self, run: int, outcome: TargetOutcome) -> None:
+        """Record what became of a target."""
+        self.conn.execute(
+            f"UPDATE {quote_ident(self.schema)}.fleet_target SET state = %s, applied = applied || %s::text[],"
+            " error = %s, exit_code = %s, duration_ms = %s, changed_at = clock_timestamp()"
+            " WHERE run = %s AND name = %s".encode(),
+            (
+                outcome.state,
+                list(outcome.applied),
+                outcome.error,
+                outcome.exit_code,
+                outcome.duration_ms,
+                run,
+                outcome.name,
+            ),
+        )
+
+    def end_run(self, run: int, state: str, reason: str | None = None) -> None:
+        """Record how a run ended."""
+        text = "NULL" if reason is None else quote_literal(reason)
+        send(
+            self.conn,
+            f"UPDATE {quote_ident(self.schema)}.fleet_run"
+            f" SET state = {quote_literal(state)}, reason = {text}, ended_at = clock_timestamp()"
+            f" WHERE run = {run}",
+        )
+
+
+def refuse_other_plan(record: RunRecord, plan: str) -> None:
+    """Refuse to go on with other migrations than those that a run began with.
+
+    Raises:
+        LedgerFault: They are other ones.
+    """
+    if record.plan != plan:
+        raise LedgerFault(
+            f"the migrations have changed since fleet run {record.run} began",
+            hint="restore them, or begin a new run: confiture fleet run",
+        )

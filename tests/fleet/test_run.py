@@ -1,0 +1,116 @@
+"""A fleet of tenant schemas is migrated in waves, and a run can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.project import tables
+
+ORDERS = "CREATE TABLE orders (id int);\n"
+
+
+@pytest.fixture
+def fleet(project, database):
+    """A project with six tenant schemas, whose record is kept in the same database."""
+    for number in range(6):
+        database.execute(f"CREATE SCHEMA tenant_{number}")
+    project.write("1_orders.sql", ORDERS)
+    project.configure(f'[fleet]\nschemas = "tenant_*"\ncontrol = "{project.url}"\n')
+    return project
+
+
+def states(answer) -> list[str]:
+    """Return the state of each target of a run, in order."""
+    return [target["state"] for target in answer.json["targets"]]
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads"])
+def test_every_tenant_gets_the_same_and_its_own_ledger(fleet, database, executor):
+    answer = fleet("fleet", "run", "--executor", executor, "--output", "json")
+
+    assert answer.code == 0, answer.err
+    assert states(answer) == ["done"] * 6
+    assert {f"tenant_{number}.orders" for number in range(6)} <= set(tables(database))
+    assert {f"confiture_tenant_{number}.ledger" for number in range(6)} <= set(tables(database))
+
+
+def test_a_second_run_has_nothing_to_do(fleet):
+    fleet("fleet", "run")
+
+    answer = fleet("fleet", "run", "--output", "json")
+
+    assert states(answer) == ["unchanged"] * 6
+
+
+def test_the_first_failure_stops_the_run_and_resume_goes_on(fleet, database):
+    database.execute("CREATE TABLE tenant_0.orders (id text)")
+    stopped = fleet("fleet", "run", "--output", "json")
+    database.execute("DROP TABLE tenant_0.orders")
+
+    resumed = fleet("fleet", "run", "--resume", "1", "--retry-failed", "--output", "json")
+
+    assert stopped.code == 4
+    assert stopped.json["state"] == "stopped"
+    assert states(stopped) == ["failed", *["waiting"] * 5]
+    assert 'relation "orders" already exists' in stopped.json["targets"][0]["error"]
+    assert resumed.code == 0, resumed.err
+    assert states(resumed) == ["done"] * 6
+    assert [target["attempts"] for target in resumed.json["targets"]] == [2, 1, 1, 1, 1, 1]
+
+
+def test_failures_below_the_limit_do_not_stop_the_others(fleet, database):
+    database.execute("CREATE TABLE tenant_3.orders (id text)")
+
+    answer = fleet("fleet", "run", "--stop-after", "20%", "--output", "json")
+
+    assert answer.code == 4
+    assert answer.json["state"] == "done"
+    assert states(answer).count("done") == 5
+    assert "public.orders" not in tables(database)
+
+
+def test_files_that_changed_since_the_run_began_are_refused(fleet, database):
+    database.execute("CREATE TABLE tenant_0.orders (id text)")
+    fleet("fleet", "run")
+    fleet.write("1_orders.sql", "CREATE TABLE orders (id bigint);\n")
+
+    answer = fleet("fleet", "run", "--resume", "1", "--retry-failed")
+
+    assert answer.code == 7
+    assert "the migrations have changed since fleet run 1 began" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,url\na,postgresql://h/x\na,postgresql://h/y\n", "the target a is listed twice"),
+        ("name,url\na,postgresql://h/x\nb,host=h dbname=x\n", "a and b are two names for one database"),
+        ("name\na\n", "no columns name and url"),
+        ("name,url\n", "lists no target"),
+    ],
+)
+def test_a_list_of_targets_that_cannot_be_used_is_refused_before_the_first(project, text, words):
+    project.write("1_orders.sql", ORDERS)
+    (project.folder / "targets.csv").write_text(text)
+
+    answer = project("fleet", "run", "--targets", "targets.csv", "--control", project.url)
+
+    assert answer.code == 2
+    assert words in answer.err
+
+
+def test_status_shows_the_last_run(fleet):
+    fleet("fleet", "run")
+
+    answer = fleet("fleet", "status")
+
+    assert answer.code == 0
+    assert "fleet run 1 is done; 6 targets: 6 done" in answer.out
+
+
+def test_an_unknown_executor_is_refused_with_the_nearest_name(fleet):
+    answer = fleet("fleet", "run", "--executor", "thread")
+
+    assert answer.code == 2
+    assert "there is no executor 'thread'" in answer.err
+    assert "did you mean 'threads'?" in answer.err
