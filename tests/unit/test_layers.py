@@ -11,16 +11,11 @@ ROOT = Path(confiture.__file__).parent
 # From top to bottom. A package may import only what its line names, all of it further down.
 ARROWS = {
     "__main__": "cli",
-<<<<<<< HEAD
-    "cli": "api config confiture did_you_mean engine escape estimate exceptions gate ledger logs migrations models"
+    "cli": "api config confiture did_you_mean engine escape estimate exceptions fleet gate ledger logs migrations models"
     " output plugins postgres rehearsal rules server sources units wizard",
     "wizard": "api catalog config escape exceptions ledger migrations models output plugins postgres rehearsal rules sources"
     " sql units",
-=======
-    "cli": "api config confiture did_you_mean engine escape estimate exceptions fleet gate ledger logs migrations models"
-    " output plugins postgres rehearsal rules server sources units",
     "fleet": "api config did_you_mean exceptions hooks ledger migrations models plugins postgres sources sql",
->>>>>>> 71e59f2 (Run one plan on a fleet of databases or tenant schemas)
     "core": "api hooks",
     "gate": "config exceptions migrations models rules units",
     "rules": "api config did_you_mean exceptions hooks migrations models plugins postgres schema sources sql"

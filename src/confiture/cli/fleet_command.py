@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from attrs import evolve, fields, frozen
@@ -93,6 +93,7 @@ def command(ctx: click.Context) -> None:
 @click.option("--retry-failed", is_flag=True, help="With --resume, also try the failed targets again.")
 def run(flags: Flags, fleet_flags: FleetFlags, resume: int | None, retry_failed: bool) -> int:
     """Migrate the targets in waves; --resume goes on where a run ended."""
+    from confiture.fleet.health_check import build_health_check
     from confiture.fleet.run_fleet import run_fleet
     from confiture.postgres.signals import raise_on_signals
 
@@ -109,7 +110,7 @@ def run(flags: Flags, fleet_flags: FleetFlags, resume: int | None, retry_failed:
         ):
             request = _build_request(opened, control, fleet, plugins, resume, retry_failed)
             record = run_fleet(
-                opened, control, request, plugins, _Watch(flags.quiet), _build_health_check(plugins)
+                opened, control, request, plugins, _Watch(flags.quiet), build_health_check(plugins)
             )
         out.write("fleet", record)
     return 0 if record.state == "done" and not any(one.state == "failed" for one in record.targets) else 4
@@ -197,21 +198,6 @@ def _build_policy(fleet: FleetSettings) -> Policy:
         connections_per_host=fleet.connections_per_host,
         workers=fleet.workers,
     )
-
-
-def _build_health_check(plugins: tuple[LoadedPlugin, ...]) -> Any:
-    from confiture.hooks import spec
-
-    checks = [plugin for plugin in plugins if "check_fleet" in plugin.phases]
-    if not checks:
-        return lambda _wave, _outcomes: None
-    import pluggy
-
-    manager = pluggy.PluginManager("confiture")
-    manager.add_hookspecs(spec)
-    for plugin in checks:
-        manager.register(plugin.plugin, plugin.name)
-    return lambda wave, outcomes: manager.hook.check_fleet(run=0, wave=wave + 1, outcomes=outcomes)
 
 
 class _Watch:

@@ -10,14 +10,15 @@ from typing import Any
 
 from attrs import define, field
 
+from confiture.fleet.health_check import CheckHealth
 from confiture.fleet.policy import Policy
 from confiture.fleet.read_targets import identify
 from confiture.fleet.store import FleetStore
-from confiture.fleet.target import Target, TargetOutcome
+from confiture.fleet.target import Target
 from confiture.fleet.work import TargetTask, migrate_target
+from confiture.models.fleet import TargetOutcome
 
 Watch = Callable[["Coordinator"], None]
-CheckHealth = Callable[[int, Sequence[TargetOutcome]], None]
 _PATIENCE_S = 0.2
 
 
@@ -34,7 +35,7 @@ class Coordinator:
         total: How many targets the run has.
         failed_before: How many of them had failed before this process began.
         watch: Called after each change, to show progress.
-        check_health: Called between waves with the wave's number and outcomes; raises to stop.
+        check_health: Called between waves; raises to stop.
         outcomes: What became of the targets of this process, in the order in which they ended.
         wave: The wave that is running.
         in_flight: The targets that are running.
@@ -48,7 +49,7 @@ class Coordinator:
     total: int
     failed_before: int = 0
     watch: Watch = lambda _: None
-    check_health: CheckHealth = lambda _wave, _outcomes: None
+    check_health: CheckHealth = lambda _run, _wave, _outcomes: None
     outcomes: list[TargetOutcome] = field(factory=list)
     wave: int = 0
     in_flight: dict[Future[Any], Target] = field(factory=dict)
@@ -78,7 +79,7 @@ class Coordinator:
             return None
         time.sleep(self.policy.soak_s)
         try:
-            self.check_health(number, outcomes)
+            self.check_health(self.run, number + 1, outcomes)
         except Exception as error:
             return f"the health check after wave {number + 1} failed: {error}"
         return None

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 from psycopg.conninfo import conninfo_to_dict
 
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
-from confiture.fleet.coordinator import CheckHealth, Coordinator, Watch
+from confiture.fleet.coordinator import Coordinator, Watch
 from confiture.fleet.executors import FleetExecutor
+from confiture.fleet.health_check import CheckHealth
 from confiture.fleet.policy import Policy, assign_waves
-from confiture.fleet.store import FleetStore, RunRecord, refuse_other_plan
+from confiture.fleet.store import FleetStore, refuse_other_plan
 from confiture.fleet.target import Target
 from confiture.fleet.work import TargetTask, close_connections, hash_plan
+from confiture.models.fleet import RunRecord
 from confiture.postgres.connect import open_connection
 from confiture.sources.read_migrations import read_migrations
 
@@ -51,7 +52,7 @@ def run_fleet(
     request: FleetRequest,
     plugins: Sequence[LoadedPlugin] = (),
     watch: Watch = lambda _: None,
-    check_health: CheckHealth = lambda _wave, _outcomes: None,
+    check_health: CheckHealth = lambda _run, _wave, _outcomes: None,
 ) -> RunRecord:
     """Migrate the targets in waves, and return the record of the run.
 
@@ -70,7 +71,7 @@ def run_fleet(
         record = _open_run(store, request, plan, waves)
         names = tuple(f"{plugin.name}" for plugin in plugins)
         shared = evolve(settings, url=None, direct_url=None)
-        with _open_executor(request) as executor:
+        with request.executor.open(request.policy.workers, request.scheduler) as executor:
             coordinator = Coordinator(
                 store,
                 record.run,
@@ -123,12 +124,6 @@ def _select_waves(record: RunRecord, targets: Sequence[Target]) -> dict[int, lis
         if target.state == "waiting":
             waves.setdefault(target.wave, []).append(by_name[target.name])
     return waves
-
-
-@contextmanager
-def _open_executor(request: FleetRequest) -> Iterator[Any]:
-    with request.executor.open(request.policy.workers, request.scheduler) as executor:
-        yield executor
 
 
 def _refuse_other_targets(record: RunRecord, targets: Sequence[Target]) -> None:

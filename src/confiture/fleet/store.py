@@ -12,7 +12,8 @@ from psycopg import Connection
 
 from confiture.exceptions import LedgerFault, LockFault, UsageFault
 from confiture.fleet.policy import Policy
-from confiture.fleet.target import Target, TargetOutcome, TargetState
+from confiture.fleet.target import Target
+from confiture.models.fleet import RunRecord, TargetOutcome, TargetRecord
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.sql.quote import quote_ident
 
@@ -45,48 +46,6 @@ _CREATE = """
 """
 # The key of the lock that a coordinator holds for as long as it works on a run.
 _LOCK_KEY = 7_102_003_001
-
-
-@frozen
-class TargetRecord:
-    """A target of a run, as it is recorded.
-
-    Attributes:
-        name: The target's name.
-        wave: The wave it is in, counted from 0.
-        state: What became of it.
-        attempts: How often it was begun.
-        error: Why it failed last.
-        duration_ms: How long the last attempt took.
-    """
-
-    name: str
-    wave: int
-    state: TargetState
-    attempts: int
-    error: str | None = None
-    duration_ms: float | None = None
-
-
-@frozen
-class RunRecord:
-    """A run of a fleet, as it is recorded.
-
-    Attributes:
-        run: Its number.
-        plan: The checksum of its migrations.
-        state: ``running``, ``paused``, ``stopped`` or ``done``.
-        reason: Why it stopped.
-        started_at: In ISO 8601.
-        targets: Its targets, in order.
-    """
-
-    run: int
-    plan: str
-    state: str
-    reason: str | None
-    started_at: str
-    targets: tuple[TargetRecord, ...] = ()
 
 
 @frozen

@@ -15,10 +15,11 @@ from psycopg.conninfo import make_conninfo
 from confiture.config.settings import Settings, mask_password
 from confiture.config.urls import expand_variables
 from confiture.exceptions import LedgerFault, UserFault
-from confiture.fleet.target import Target, TargetOutcome
+from confiture.fleet.target import Target
 from confiture.ledger.table import Ledger
 from confiture.migrations.folder import hash_text
 from confiture.migrations.planner import select_pending
+from confiture.models.fleet import TargetOutcome
 from confiture.models.migration import MigrationFile
 from confiture.postgres.connect import connect
 from confiture.sources.read_migrations import read_migrations

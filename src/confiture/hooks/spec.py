@@ -212,7 +212,10 @@ def check_fleet(run: int, wave: int, outcomes: Sequence[Any]) -> None:
     Args:
         run: The number of the run.
         wave: The number of the wave that has ended, counted from 1.
-        outcomes: The ``confiture.fleet.target.TargetOutcome`` of each of its targets.
+        outcomes: The ``confiture.models.fleet.TargetOutcome`` of each of its targets.
+
+    Returns:
+        Nothing.
 
     Raises:
         Exception: The run stops; what is not begun waits for ``--resume``.

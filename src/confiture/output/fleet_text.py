@@ -19,7 +19,7 @@ from confiture.output.listings import join_lines
 from confiture.units import format_duration
 
 if TYPE_CHECKING:
-    from confiture.fleet.store import RunRecord, TargetRecord
+    from confiture.models.fleet import RunRecord, TargetRecord
 
 _STYLES = {
     "failed": style_bad,
