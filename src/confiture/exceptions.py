@@ -127,6 +127,10 @@ class MigrationFault(UserFault):
         self.source_line = source_line
 
 
+class RenderFault(MigrationFault):
+    """A migration of another tool cannot be written as SQL, so that tool must apply it."""
+
+
 class MigrationFaults(UserFault):
     """Several migration files are faulty; all are named at once."""
 

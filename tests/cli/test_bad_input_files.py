@@ -368,7 +368,7 @@ def test_a_python_file_with_two_migrations_names_both(refused):
 @pytest.mark.parametrize(
     "text, way",
     [
-        ("from django.db import migrations\n", "manage.py sqlmigrate"),
+        ("from django.db import migrations\n", "confiture adopt --from django --migrations ."),
         (
             "import sys, types\nsys.modules['yoyo'] = types.ModuleType('yoyo')\nimport yoyo\n",
             "confiture adopt --from yoyo",

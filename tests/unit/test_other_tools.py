@@ -7,6 +7,7 @@ from confiture.migrations.other_tools import recognize_tool
 FOLDERS = {
     "Prisma": ["migration_lock.toml", "20260101120000_init/migration.sql"],
     "Alembic": ["env.py", "script.py.mako", "versions/ae1027a6acf3_users.py"],
+    "Django": ["manage.py", "orders/models.py"],
     "sqitch": ["sqitch.plan", "deploy/users.sql", "revert/users.sql"],
     "Drizzle": ["meta/_journal.json", "0000_init.sql"],
     "Atlas": ["atlas.sum", "20260101_init.sql"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from attrs import evolve, frozen
@@ -83,6 +84,8 @@ def _map_history(
             hint="leave out --mirror",
         )
 
+    # Some sources start a process of the tool's to read.
+    @cache
     def read_sorted(sorting: str | None) -> tuple[MigrationFile, ...]:
         return read_migrations(evolve(settings, source=source.name, sorting=sorting))
 

@@ -14,6 +14,7 @@ _MOST_FILES = 5000
 _NAMES: tuple[tuple[str, str], ...] = (
     ("Prisma", r"migration_lock\.toml|\d{14}_[^/]+/migration\.sql"),
     ("Alembic", r"(?:[^/]+/)?script\.py\.mako|(?:versions/)?[0-9a-f]{12}_[^/]+\.py"),
+    ("Django", r"manage\.py"),
     ("sqitch", r"(?:[^/]+/)?sqitch\.plan"),
     ("Drizzle", r"meta/_journal\.json"),
     ("Atlas", r"atlas\.sum"),
@@ -41,12 +42,12 @@ _NAMES: tuple[tuple[str, str], ...] = (
 _WAYS = {
     "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
     "VERSION_name.down.sql",
-    "Django": "let it write its SQL, manage.py sqlmigrate APP NAME, to VERSION_name.sql",
 }
 # Confiture reads the files of these as they are, by the name of a source.
 _SOURCES = {
     "Alembic": "alembic",
     "Diesel": "diesel",
+    "Django": "django --migrations .",
     "Drizzle": "drizzle",
     "Flyway": "flyway",
     "Prisma": "prisma",

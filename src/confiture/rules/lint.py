@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from confiture.config.settings import Settings
-from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
+from confiture.exceptions import MigrationFault, MigrationFaults, RenderFault, SourceFault
 from confiture.migrations.file_notes import format_names
 from confiture.migrations.folder import check_text, read_text
 from confiture.migrations.version import parse_filename
@@ -113,6 +113,9 @@ def read_all(
     for script in scripts:
         try:
             migrations.append(read_script(script, root))
+        except RenderFault:
+            # It is no fault of the file: it does what only its tool can.
+            continue
         except MigrationFault as fault:
             if checked is None or checked.includes(script.version, show_path(script.path, root)):
                 faults.append(fault)
@@ -170,7 +173,7 @@ def lint(
         findings=findings,
         rules=describe_rules(rules, findings),
         plugins=tuple(plugin.use for plugin in plugins),
-        notes=_make_notes(sorted(undecided), unread),
+        notes=_make_notes(sorted(undecided), unread, _find_generated(scripts, settings.root)),
     )
 
 
@@ -215,8 +218,20 @@ def _judge_scripts(
     return findings, frozenset(rule_set.undecided), frozenset(unread)
 
 
-def _make_notes(rules: Sequence[str], unread: frozenset[str]) -> tuple[str, ...]:
-    notes = [f"faulty, but not among the files to check: {format_names(sorted(unread))}"] if unread else []
+def _find_generated(scripts: Iterable[MigrationFile], root: Path) -> frozenset[str]:
+    """Return the files that another tool makes SQL of."""
+    return frozenset(
+        show_path(script.path, root)
+        for script in scripts
+        if script.kind == "sql" and script.path.suffix == ".py"
+    )
+
+
+def _make_notes(rules: Sequence[str], unread: frozenset[str], generated: frozenset[str]) -> tuple[str, ...]:
+    faulty, unwritten = sorted(unread - generated), sorted(unread & generated)
+    notes = [f"faulty, but not among the files to check: {format_names(faulty)}"] if faulty else []
+    if unwritten:
+        notes.append(f"not checked, as no SQL can be made of it: {format_names(unwritten)}")
     return (*notes, *([f"only a dry-run can check: {', '.join(rules)}"] if rules else ()))
 
 

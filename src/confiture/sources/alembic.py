@@ -8,25 +8,23 @@ there: https://alembic.sqlalchemy.org/en/latest/offline.html.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field
 from psycopg import Connection
 
-from confiture.exceptions import MigrationFault, UsageFault
+from confiture.exceptions import MigrationFault, RenderFault, UsageFault
 from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows, quote_literal
-from confiture.sources.alembic_revisions import AlembicProject, find_project, read_revisions
-from confiture.sources.generated_sql import lay_out
+from confiture.sources.alembic_revisions import AlembicProject, Revision, find_project, read_revisions
+from confiture.sources.generated_sql import GeneratedSql, lay_out
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.user_python import ask_python
 from confiture.sql.position import extract_line
 
 _SCRIPT = Path(__file__).with_name("render_alembic.py")
 _FUNCTIONS: Mapping[Direction, str] = {"forward": "upgrade", "backward": "downgrade"}
-# A down undoes few of many.
-_MOST_BACKWARD = 20
 
 
 def build_source() -> Source:
@@ -51,7 +49,7 @@ def _recognize(folder: Path) -> Evidence | None:
 def _read_folder(folder: Path, options: SourceOptions) -> tuple[MigrationFile, ...]:
     project = find_project(folder, options.root)
     revisions = read_revisions(project)
-    renderer = _Renderer(project, tuple(revision.id for revision in revisions))
+    generated = GeneratedSql(tuple(revision.id for revision in revisions), partial(_ask, project))
     return tuple(
         MigrationFile(
             version=revision.id,
@@ -60,80 +58,57 @@ def _read_folder(folder: Path, options: SourceOptions) -> tuple[MigrationFile, .
             path=revision.path,
             text=revision.text,
             checksum=revision.checksum,
-            divide=renderer.bind(revision.id, revision.path, revision.text),
+            divide=partial(_divide, generated, revision),
             requires=revision.requires,
         )
         for revision in revisions
     )
 
 
-@define
-class _Renderer:
-    """Asks Alembic for the SQL of revisions, of many at once, when the first is needed."""
-
-    project: AlembicProject
-    order: Sequence[str]
-    answers: dict[tuple[str, Direction], Any] = field(factory=dict)
-
-    def bind(self, revision: str, path: Path, text: str) -> Any:
-        """Return the function that divides the file of a revision."""
-        return lambda direction: self._divide(revision, path, text, direction)
-
-    def _divide(self, revision: str, path: Path, text: str, direction: Direction) -> SqlSection:
-        if (revision, direction) not in self.answers:
-            self._ask(revision, direction)
-        answer = self.answers[revision, direction]
-        if "statements" not in answer:
-            raise _build_fault(revision, path, text, _FUNCTIONS[direction], answer)
-        return SqlSection(path, lay_out(answer["statements"]), transactional=not answer["outside"])
-
-    def _ask(self, revision: str, direction: Direction) -> None:
-        # What is pending comes after the first that is, and what is undone before it.
-        place = self.order.index(revision)
-        wanted = (
-            self.order[place:]
-            if direction == "forward"
-            else self.order[max(0, place + 1 - _MOST_BACKWARD) : place + 1]
+def _ask(project: AlembicProject, revisions: Sequence[str], direction: Direction) -> Mapping[str, Any]:
+    request = {
+        "ini": str(project.ini) if project.ini else None,
+        "toml": str(project.toml) if project.toml else None,
+        "folder": str(project.folder),
+        "revisions": revisions,
+        "function": _FUNCTIONS[direction],
+    }
+    answer: dict[str, Any] = ask_python("alembic", _SCRIPT, request, project.root)
+    if "error" in answer:
+        raise UsageFault(
+            f"alembic cannot render SQL: {answer['error']}",
+            hint=f"try it in {project.root}: alembic upgrade --sql {revisions[-1]}",
         )
-        project = self.project
-        request = {
-            "ini": str(project.ini) if project.ini else None,
-            "toml": str(project.toml) if project.toml else None,
-            "folder": str(project.folder),
-            "revisions": wanted,
-            "function": _FUNCTIONS[direction],
-        }
-        answer = ask_python("alembic", _SCRIPT, request, project.root)
-        if "error" in answer:
-            raise UsageFault(
-                f"alembic cannot render {revision}: {answer['error']}",
-                hint=f"try it in {project.root}: alembic upgrade --sql {revision}",
-            )
-        if answer.get("dialect") != "postgresql":
-            raise UsageFault(
-                f"alembic renders SQL for {answer.get('dialect', 'no database')}, not for PostgreSQL",
-                hint="let run_migrations_offline() in env.py take sqlalchemy.url, or a URL of PostgreSQL",
-            )
-        self.answers.update({(name, direction): answer[name] for name in wanted})
+    if answer["dialect"] != "postgresql":
+        raise UsageFault(
+            f"alembic renders SQL for {answer['dialect']}, not for PostgreSQL",
+            hint="let run_migrations_offline() in env.py take sqlalchemy.url, or a URL of PostgreSQL",
+        )
+    return {revision: answer[revision] for revision in revisions}
 
 
-def _build_fault(
-    revision: str, path: Path, text: str, function: str, answer: Mapping[str, Any]
-) -> MigrationFault:
+def _divide(generated: GeneratedSql, revision: Revision, direction: Direction) -> SqlSection:
+    answer = generated.get(revision.id, direction)
+    if "statements" not in answer:
+        raise _build_fault(revision, _FUNCTIONS[direction], answer)
+    return SqlSection(revision.path, lay_out(answer["statements"]), transactional=not answer["outside"])
+
+
+def _build_fault(revision: Revision, function: str, answer: Mapping[str, Any]) -> MigrationFault:
     if answer.get("missing"):
         return MigrationFault(
-            f"revision {revision} has no {function}()",
+            f"revision {revision.id} has no {function}()",
             hint=f"write {function}(), if only with pass",
-            file=path,
+            file=revision.path,
         )
     line = answer.get("line")
-    return MigrationFault(
-        f"{function}() of revision {revision} cannot be rendered as SQL: {answer['error']}",
+    return RenderFault(
+        f"{function}() of revision {revision.id} cannot be rendered as SQL: {answer['error']}",
         hint="nothing can be read from the database there; apply it with alembic upgrade, and then: "
         "confiture adopt --from alembic",
-        file=path,
+        file=revision.path,
         line=line,
-        source_line=extract_line(text, line) if line else None,
+        source_line=extract_line(revision.text, line) if line else None,
     )
 
 

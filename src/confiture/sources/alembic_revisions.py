@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from configparser import ConfigParser, Error
-from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from attrs import evolve, frozen
 
 from confiture.exceptions import MigrationFault, SourceFault
 from confiture.migrations.folder import hash_text, list_folder, read_file
+from confiture.sources.requirements import sort_by_requirements
 
 _LEGACY = re.compile(r"([a-f0-9]+)\.py")
 _CREATED = re.compile(r"^Create Date: *(.+)$", re.MULTILINE)
@@ -249,31 +249,15 @@ def _resolve(
 
 def _sort_revisions(revisions: Mapping[str, Revision]) -> tuple[Revision, ...]:
     """Return the revisions after what they require, and by date where the graph leaves it open."""
-    waiting = {revision.id: set(revision.requires) for revision in revisions.values()}
-    dependents: dict[str, list[str]] = {}
-    for revision in revisions.values():
-        for name in revision.requires:
-            dependents.setdefault(name, []).append(revision.id)
-    ready: list[tuple[str, str]] = []
-    _push(ready, (revision for revision in revisions.values() if not revision.requires))
-    found: list[Revision] = []
-    while ready:
-        revision = revisions[heappop(ready)[1]]
-        found.append(revision)
-        for name in dependents.get(revision.id, ()):
-            waiting[name].discard(revision.id)
-            if not waiting[name]:
-                _push(ready, [revisions[name]])
-    if len(found) < len(revisions):
-        left = next(revision for revision in revisions.values() if waiting[revision.id])
+    names = sort_by_requirements(
+        {name: revision.requires for name, revision in revisions.items()},
+        {name: revision.created for name, revision in revisions.items()},
+    )
+    if len(names) < len(revisions):
+        left = next(revision for name, revision in revisions.items() if name not in names)
         raise MigrationFault(
             f"revision {left.id} requires itself, over other revisions",
             hint="correct down_revision or depends_on",
             file=left.path,
         )
-    return tuple(found)
-
-
-def _push(ready: list[tuple[str, str]], revisions: Iterable[Revision]) -> None:
-    for revision in revisions:
-        heappush(ready, (revision.created, revision.id))
+    return tuple(revisions[name] for name in names)

@@ -23,6 +23,7 @@ _BUILTIN = {
     "flyway": "flyway",
     "golang-migrate": "golang_migrate",
     "diesel": "diesel",
+    "django": "django",
     "yoyo": "yoyo",
     "prisma": "prisma",
     "goose": "goose",

@@ -1,10 +1,45 @@
-"""Lay out SQL that another tool generates, so that each statement is on the line that generated it."""
+"""Get SQL from the tool that generates it, each statement on the line of the file that makes it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
+from attrs import define, field
+
+from confiture.models.migration import Direction
 from confiture.sql.lexer import tokenize
+
+# A down undoes few of many.
+_MOST_BACKWARD = 20
+Ask = Callable[[Sequence[str], Direction], Mapping[str, Any]]
+"""Returns the tool's answer for each version; called with the versions and the direction."""
+
+
+@define
+class GeneratedSql:
+    """Asks a tool for the SQL of its migrations, for many at once, when that of one is needed.
+
+    Attributes:
+        order: The versions, in order.
+        ask: Asks the tool.
+        answers: What it has answered.
+    """
+
+    order: Sequence[str]
+    ask: Ask
+    answers: dict[tuple[str, Direction], Any] = field(factory=dict)
+
+    def get(self, version: str, direction: Direction) -> Any:
+        """Return the tool's answer for a migration."""
+        if (version, direction) not in self.answers:
+            # What is pending comes after the first that is, and what is undone before it.
+            place = self.order.index(version)
+            first = place if direction == "forward" else max(0, place + 1 - _MOST_BACKWARD)
+            end = len(self.order) if direction == "forward" else place + 1
+            answers = self.ask(self.order[first:end], direction)
+            self.answers.update({(name, direction): answer for name, answer in answers.items()})
+        return self.answers[version, direction]
 
 
 def lay_out(statements: Iterable[tuple[int, str]]) -> str:
