@@ -66,6 +66,13 @@ class Observer(HookObserver, Protocol):
     def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:
         """Return the plan from such an EXPLAIN's result, and the number of rows that it changed."""
 
+    @property
+    def follow_up_sql(self) -> str:
+        """Queries to send in the message of the statement that is about to run, behind it; may be empty."""
+
+    def take_follow_up(self, answers: Results) -> float:
+        """Note the answers to these queries, and return how long they took, in milliseconds."""
+
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note what a statement did, which took ``duration_ms``."""
 
@@ -119,6 +126,7 @@ class NoObserver(NoHookObserver):
     """Observes nothing."""
 
     saw_no_events = False
+    follow_up_sql = ""
 
     def listen(self) -> AbstractContextManager[None]:
         """Listen to nothing."""
@@ -147,6 +155,10 @@ class NoObserver(NoHookObserver):
     def read_plan(self, cursor: Cursor[Any]) -> tuple[Any, int | None]:  # noqa: ARG002 - the protocol's
         """Return no plan."""
         return None, None
+
+    def take_follow_up(self, answers: Results) -> float:  # noqa: ARG002 - the protocol's
+        """Note nothing."""
+        return 0.0
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note nothing."""

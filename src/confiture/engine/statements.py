@@ -89,20 +89,31 @@ class StatementRunner:
         cursor: Cursor[Any] = Cursor(self.conn)
         began = self._begin(statement.line, statement.sql)
         explain = self.observer.explain_sql(statement.sql)
+        follow_up = "" if statement.copy_data or explain else self.observer.follow_up_sql
         try:
             # As bytes: for a str psycopg's types ask for a literal, which the text of a file is not. Never
             # prepared: a transaction pooler may run the next statement on another server connection.
             if explain is not None:
                 cursor.execute(explain.encode(), prepare=False)
             elif statement.copy_data is None:
-                cursor.execute(statement.sql.encode(), prepare=False)
+                # Behind the statement, so that the position in an error's message stays. On a new line, because
+                # the text may end in a comment.
+                text = f"{statement.sql}\n;{follow_up}" if follow_up else statement.sql
+                cursor.execute(text.encode(), prepare=False)
             else:
                 with cursor.copy(statement.sql.encode()) as copy:
                     copy.write(statement.copy_data.encode())
         except BaseException:
             self.failed = statement
             raise
-        self._note(statement.line, statement.sql, cursor, began, explained=explain is not None)
+        self._note(
+            statement.line,
+            statement.sql,
+            cursor,
+            began,
+            explained=explain is not None,
+            followed=bool(follow_up),
+        )
 
     def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
         """Run the SQL of a Python migration's ``execute``; several statements run one at a time.
@@ -136,13 +147,23 @@ class StatementRunner:
         return time.perf_counter()
 
     def _note(
-        self, line: int | None, sql: str, cursor: Cursor[Any], began: float, *, explained: bool = False
+        self,
+        line: int | None,
+        sql: str,
+        cursor: Cursor[Any],
+        began: float,
+        *,
+        explained: bool = False,
+        followed: bool = False,
     ) -> None:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
         messages = self._messages.take()
         waited_ms = _compute_wait_ms(self._cpu_wait_ms, self._cpu_wait.read_ms(), duration_ms)
         plan, rows = self.observer.read_plan(cursor) if explained else (None, _read_row_count(cursor))
+        if followed:
+            found = [result.fetchall() for result in cursor.results() if result.description]
+            duration_ms -= self.observer.take_follow_up(found)
         self.reports.append(
             StatementReport(
                 line=line,

@@ -35,7 +35,8 @@ FACTS_SQL = f"""
     SELECT string_agg({_FACT}, ';')
     FROM pg_locks WHERE {_OF_RELATIONS}
 """
-_POSITION_SQL = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, current_schemas(false)"
+_POSITION = "pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint, current_schemas(false)"
+_POSITION_SQL = f"SELECT {_POSITION}"
 SNAPSHOT_SQL = f"""
     {FACTS_SQL};
     {_POSITION_SQL}
@@ -48,6 +49,7 @@ _REACHED_SQL = f"""
         UNION ALL SELECT indexrelid, 'AccessShareLock' FROM pg_index WHERE indrelid IN ({{oids}})
     ) AS reached
 """
+_CLOCK_SQL = "extract(epoch FROM clock_timestamp())::float8"
 
 
 HeldLock = tuple[int, str]
@@ -129,9 +131,13 @@ def render_closing_sql(keeper: str) -> str:
 
 
 def render_reached_sql(oids: Iterable[int]) -> str:
-    """Return SQL that takes a snapshot of these tables and their indexes only, without reading any lock."""
+    """Return SQL that takes a snapshot of these tables and their indexes only, without reading any lock.
+
+    It also returns the server's clock before and after, in seconds.
+    """
     named = ", ".join(map(str, sorted(oids)))
-    return f"{_REACHED_SQL.format(oids=named) if named else 'SELECT NULL'}; {_POSITION_SQL}"
+    facts = f"({_REACHED_SQL.format(oids=named)})" if named else "NULL"
+    return f"SELECT {_CLOCK_SQL}, {facts}, {_POSITION}, {_CLOCK_SQL}"
 
 
 def parse_snapshot(results: Sequence[list[tuple[Any, ...]]]) -> Snapshot:

@@ -90,6 +90,7 @@ class Tracer:
     _closed: bool = False
     _proven: ProvenStatements = field(init=False)
     _reached: tuple[int, ...] | None = None
+    _followed: Snapshot | None = None
     _unread: bool = False
     _lock_seen_ms: float = -_LOCK_CHECK_MS
 
@@ -177,7 +178,7 @@ class Tracer:
             may_run_functions = classify_statement(sql).may_run_functions
             self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
             trace = self.migration_trace
-            self._reached = self._find_reached(sql)
+            self._reached, self._followed = self._find_reached(sql), None
             bodies = self._inner_bodies or self._read_expressions(sql)
             self.outward.check(sql, bodies, trace.catalog, trace.state.snapshot.search_path)
             if may_run_functions:
@@ -229,6 +230,19 @@ class Tracer:
         if find_all_not_seen(inner):
             self.lock_monitor.start_sampling()
 
+    @property
+    def follow_up_sql(self) -> str:
+        """The snapshot of a proven statement: it takes no lock that could make it wait."""
+        return "" if self._reached is None else render_reached_sql(self._reached)
+
+    def take_follow_up(self, answers: Results) -> float:
+        """Keep that snapshot, and return how long it took, in milliseconds."""
+        (((began_s, facts, wal, search_path, ended_s),),) = answers
+        self._followed = Snapshot.parse(facts, wal, search_path)
+        took_ms = 1000 * (ended_s - began_s)
+        self._paused_ms += took_ms
+        return float(took_ms)
+
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Compare snapshots after a statement that took ``duration_ms``."""
         ended_ms = self.now_ms()
@@ -239,9 +253,8 @@ class Tracer:
                 if self.auto_explain and classify_statement(sql).changes_rows
                 else None
             )
-            proven = self._reached is not None
-            looks = SNAPSHOT_SQL if self._reached is None else render_reached_sql(self._reached)
-            now = parse_snapshot(send(self.conn, looks))
+            proven = self._followed is not None
+            now = self._followed or parse_snapshot(send(self.conn, SNAPSHOT_SQL))
         if not classify_statement(sql).is_query:
             self._function_names = None  # the statement may have created a function
             self.outward.note_ran(sql)
