@@ -164,6 +164,13 @@ _TRAPS = {
         + "CREATE OPERATOR <~> (FUNCTION = sticky, LEFTARG = bigint, RIGHTARG = bigint);",
         "CREATE INDEX ON jars (note) WHERE id <~> shop;",
     ),
+    "domain": (
+        _SHOP
+        + _write_function("sticky(text) RETURNS boolean", "true", "IMMUTABLE")
+        + "CREATE DOMAIN label AS text CHECK (sticky(VALUE));",
+        "CREATE INDEX ON jars (note) WHERE note::label IS NOT NULL;",
+        "ALTER TABLE jars ADD COLUMN l text DEFAULT 'fig'::label; ALTER TABLE shops ADD COLUMN l label;",
+    ),
     "partitions": (
         _SHOP + "CREATE TABLE p (d int) PARTITION BY RANGE (d);"
         " CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (9); INSERT INTO p VALUES (3);",

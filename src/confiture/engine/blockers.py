@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
@@ -24,6 +25,8 @@ from confiture.postgres.session import fetch_rows
 _POLL_S = 0.05
 _FREQUENT_POLL_S = 0.01
 _FREQUENT_POLLS = 100
+# In a rehearsal nobody asks about a statement that has just begun: most end within a millisecond.
+_YOUNG_S = 0.005
 # Locks taken inside an EXCEPTION block may last a fraction of a millisecond.
 _SAMPLE_POLL_S = 0.0005
 
@@ -78,6 +81,7 @@ class LockWaitMonitor:
     measures_waits: bool = False
     _sampling: bool = False
     _sampled: set[tuple[int, str]] = field(factory=set)
+    _began_s: float = 0.0
     _waiting_ms: float = 0.0
     _waited_ms: float = 0.0
     _last_blocker: str | None = None
@@ -110,6 +114,10 @@ class LockWaitMonitor:
         self._waited_ms = self._waiting_ms = 0.0
         return waited_ms
 
+    def note_statement(self) -> None:
+        """Note that a statement is about to be sent."""
+        self._began_s = time.monotonic()
+
     def start_sampling(self) -> None:
         """Read the migration's locks from now on, as often as possible."""
         self._sampling = True
@@ -131,11 +139,14 @@ class LockWaitMonitor:
             )
             waits = waits + 1 if busy else 0
             self.blocked_by = self.blocked_by if busy else None
-            if busy:
+            if busy and (self._sampling or not self._is_young()):
                 try:
                     self._sample_locks() if self._sampling else self._read_blockers()
                 except psycopg.Error:
                     return  # the connection is lost; the run notices it before its commit
+
+    def _is_young(self) -> bool:
+        return time.monotonic() - self._began_s < _YOUNG_S
 
     def _wait_for_stop(self, after_s: float) -> bool:
         """Wait for the interval or until woken; return True if the monitor was stopped."""
@@ -153,7 +164,7 @@ class LockWaitMonitor:
         if self._sampling:
             return _SAMPLE_POLL_S
         if self.measures_waits and waits < _FREQUENT_POLLS:
-            return _FREQUENT_POLL_S
+            return _YOUNG_S if self._is_young() else _FREQUENT_POLL_S
         return _POLL_S if self.measures_waits else _POLL_S * min(4, 1 + waits // 4)
 
     def _read_blockers(self) -> None:

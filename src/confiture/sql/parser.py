@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +64,16 @@ def parse(text: str) -> list[RawStatement]:
     return _locate_statements(bare, _parse_tree(bare))
 
 
+@lru_cache(maxsize=4)
+def parse_once(text: str) -> tuple[RawStatement, ...]:
+    """Return the statements of a text, which several readers look at in turn and none may change.
+
+    Raises:
+        ParseError: The parser rejects the text.
+    """
+    return tuple(parse(text))
+
+
 def _parse_tree(text: str) -> ParseResult:
     import postgast
     from google.protobuf.message import DecodeError
@@ -110,13 +120,13 @@ def _look_up_enum_name(descriptor: Any, name: str, number: int) -> str:
     return str(descriptor.fields_by_name[name].enum_type.values_by_number[number].name)
 
 
-def find_nodes(message: Any, kind: str) -> Iterator[Any]:
-    """Yield the nodes of a kind, ``"FuncCall"``, in a tree, the root included; outer nodes first."""
+def find_nodes(message: Any, *kinds: str) -> Iterator[Any]:
+    """Yield the nodes of these kinds, ``"FuncCall"``, in a tree, the root included; outer nodes first."""
     # A stack, because a long chain of || would exceed Python's recursion limit.
     stack = [message]
     while stack:
         node = stack.pop()
-        if node.DESCRIPTOR.name == kind:
+        if node.DESCRIPTOR.name in kinds:
             yield node
         for descriptor, value in reversed(node.ListFields()):
             if descriptor.message_type is not None:

@@ -7,12 +7,12 @@ and operators of the user's that have the names of PostgreSQL's, partitions and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
 
-from confiture.sql.lock_modes.alter_table import rebuilds_for_new_column
+from confiture.sql.lock_modes.alter_table import is_plain_type, rebuilds_for_new_column
 from confiture.sql.parser import find_nodes, read_enum_name
 
 RelationRef = tuple[str, str]
@@ -84,15 +84,16 @@ def _prove_create_table(stmt: Any) -> Reach | None:
     elements = {element.WhichOneof("node") for element in stmt.table_elts}
     if inherits or stmt.if_not_exists or elements - _IN_A_NEW_TABLE or not _may_create(stmt.relation):
         return None
-    if not _calls_known_only(stmt):
+    # A new table has no rows: no default and no check is evaluated.
+    referenced = _find_referenced(stmt, evaluated=False)
+    if referenced is None:
         return None
     new = _read_name(stmt.relation)
-    referenced = (table for table in _find_referenced(stmt) if table != new)
-    return Reach(tuple(dict.fromkeys(referenced)), creates=new, creates_table=True)
+    return Reach(tuple(table for table in referenced if table != new), creates=new, creates_table=True)
 
 
 def _prove_index(stmt: Any) -> Reach | None:
-    if stmt.concurrent or stmt.if_not_exists or not stmt.relation.inh or not _calls_known_only(stmt):
+    if stmt.concurrent or stmt.if_not_exists or not stmt.relation.inh or _find_referenced(stmt) is None:
         return None
     return Reach((_read_name(stmt.relation),), reads=True)
 
@@ -101,9 +102,10 @@ def _prove_alter_table(stmt: Any) -> Reach | None:
     commands = [node.alter_table_cmd for node in stmt.cmds]
     if read_enum_name(stmt, "objtype") != "OBJECT_TABLE" or stmt.missing_ok or not stmt.relation.inh:
         return None
-    if not all(map(_is_proven, commands)) or not _calls_known_only(stmt):
+    referenced = _find_referenced(stmt) if all(map(_is_proven, commands)) else None
+    if referenced is None:
         return None
-    return Reach(tuple(dict.fromkeys((_read_name(stmt.relation), *_find_referenced(stmt)))), reads=True)
+    return Reach(tuple(dict.fromkeys((_read_name(stmt.relation), *referenced))), reads=True)
 
 
 def _is_proven(command: Any) -> bool:
@@ -168,15 +170,21 @@ def _may_create(relation: Any) -> bool:
     return bool(relation.relpersistence != "t" and relation.schemaname != "pg_temp")
 
 
-def _find_referenced(statement: Any) -> Iterator[RelationRef]:
-    for constraint in find_nodes(statement, "Constraint"):
-        if read_enum_name(constraint, "contype") == "CONSTR_FOREIGN":
-            yield _read_name(constraint.pktable)
+def _find_referenced(statement: Any, *, evaluated: bool = True) -> tuple[RelationRef, ...] | None:
+    """Return the tables that foreign keys reference; ``None`` if a function of the user's may be called.
 
-
-def _calls_known_only(statement: Any) -> bool:
-    calls = find_nodes(statement, "FuncCall")
-    return all(_is_known([part.string.sval for part in call.funcname]) for call in calls)
+    Of a domain's, too: a cast to it checks it, where expressions are ``evaluated``.
+    """
+    referenced: dict[RelationRef, None] = {}
+    for node in find_nodes(statement, "Constraint", "FuncCall", "TypeCast"):
+        kind = node.DESCRIPTOR.name
+        if kind == "FuncCall" and not _is_known([part.string.sval for part in node.funcname]):
+            return None
+        if kind == "TypeCast" and evaluated and not is_plain_type(node.type_name):
+            return None
+        if kind == "Constraint" and read_enum_name(node, "contype") == "CONSTR_FOREIGN":
+            referenced[_read_name(node.pktable)] = None
+    return tuple(referenced)
 
 
 def _is_known(names: list[str]) -> bool:

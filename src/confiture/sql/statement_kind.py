@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.sql.parser import ParseError, RawStatement, find_nodes, parse, read_enum_name
+from confiture.sql.parser import ParseError, RawStatement, find_nodes, parse, parse_once, read_enum_name
 from confiture.sql.reach import Reach, find_reach
 
 # Prefixes of utility statements that run no user-defined function; any other statement may run one.
@@ -115,7 +115,7 @@ def classify_statement(sql: str) -> StatementKind:
 def parse_leniently(sql: str) -> list[RawStatement]:
     """Return the statements of a text that may contain psycopg's placeholders; none if it does not parse."""
     try:
-        return parse(sql)
+        return list(parse_once(sql))
     except ParseError:
         pass
     try:
@@ -173,12 +173,16 @@ def _classify(parsed: RawStatement) -> StatementKind:
         concurrent=_is_concurrent(statement),
         reads_rows=_reads_rows(node, statement),
         checks_foreign_key=node == "alter_table_stmt" and _checks_foreign_key(statement),
-        validates=any(
-            read_enum_name(command, "subtype") == "AT_ValidateConstraint"
-            for command in find_nodes(statement, "AlterTableCmd")
-        ),
+        validates=node == "alter_table_stmt" and _validates(statement),
         index_keys=tuple(_list_index_keys(node, statement)),
         reach=find_reach(node, statement),
+    )
+
+
+def _validates(statement: Any) -> bool:
+    return any(
+        read_enum_name(command.alter_table_cmd, "subtype") == "AT_ValidateConstraint"
+        for command in statement.cmds
     )
 
 
@@ -215,10 +219,11 @@ def _has_writing_clause(select: Any) -> bool:
 def _is_concurrent(statement: Any) -> bool:
     if getattr(statement, "concurrent", False):
         return True
-    if any(getattr(command, "concurrent", False) for command in find_nodes(statement, "PartitionCmd")):
-        return True
+    name = statement.DESCRIPTOR.name
+    if name == "AlterTableStmt":
+        return any(command.concurrent for command in find_nodes(statement, "PartitionCmd"))
     # REINDEX has no field for it: CONCURRENTLY is one of its options.
-    return statement.DESCRIPTOR.name == "ReindexStmt" and any(
+    return name == "ReindexStmt" and any(
         option.def_elem.defname == "concurrently" for option in statement.params
     )
 

@@ -186,6 +186,7 @@ class Tracer:
             self._plans = self._compare_plans(sql)
             if self.auto_explain and classify_statement(sql).changes_rows:
                 self.auto_explain.begin()
+            self.lock_monitor.note_statement()
 
     def _find_reached(self, sql: str) -> tuple[int, ...] | None:
         """Return what to ask about after a statement; ``None`` if its locks must be read, as before it."""

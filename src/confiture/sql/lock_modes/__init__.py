@@ -23,7 +23,7 @@ from confiture.sql.lock_modes.expected_lock import (
     expect_unnamed_lock,
     merge_expected_locks,
 )
-from confiture.sql.parser import ParseError, parse, read_enum_name
+from confiture.sql.parser import ParseError, parse_once, read_enum_name
 from confiture.sql.transaction_block import is_option_on
 
 __all__ = ["ExpectedLock", "find_expected_locks"]
@@ -42,7 +42,7 @@ def find_expected_locks(sql: str) -> tuple[ExpectedLock, ...]:
     Returns nothing if the text does not parse, or if all its locks are weaker than Share.
     """
     try:
-        found = parse(sql)
+        found = parse_once(sql)
     except ParseError:
         return ()
     return merge_expected_locks(lock for parsed in found for lock in _expect_statement(parsed.node))

@@ -166,7 +166,7 @@ def rebuilds_for_new_column(column: Any) -> bool | None:
     stored = any(constraint.generated_kind == "s" for constraint in constraints)
     if names[-1] in _SERIAL_TYPES or "CONSTR_IDENTITY" in kinds or stored:
         return True
-    if names[0] != "pg_catalog" and not (len(names) == 1 and names[0] in _PLAIN_TYPES):
+    if not is_plain_type(column.type_name):
         return None
     defaults = [
         constraint.raw_expr
@@ -174,6 +174,12 @@ def rebuilds_for_new_column(column: Any) -> bool | None:
         if read_enum_name(constraint, "contype") == "CONSTR_DEFAULT"
     ]
     return False if all(_is_constant(default) for default in defaults) else None
+
+
+def is_plain_type(type_name: Any) -> bool:
+    """Return True for a type of PostgreSQL's, which is no domain."""
+    names = [name.string.sval for name in type_name.names]
+    return names[0] == "pg_catalog" or (len(names) == 1 and names[0] in _PLAIN_TYPES)
 
 
 def _is_constant(expression: Any) -> bool:
