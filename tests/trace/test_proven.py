@@ -232,6 +232,12 @@ _TRAPS = {
         " ALTER TABLE jars ADD COLUMN y int;",
         "ALTER TABLE shops ADD COLUMN y int;",
     ),
+    "rewritten by a default": (
+        _SHOP + "CREATE INDEX ON jars (note);",
+        "ALTER TABLE jars ADD COLUMN at timestamptz DEFAULT now(); ALTER TABLE jars ADD COLUMN r float8 DEFAULT random();"
+        " ALTER TABLE jars ADD COLUMN u uuid NOT NULL DEFAULT gen_random_uuid(); COMMENT ON TABLE jars IS 'x';",
+        "ALTER TABLE jars ALTER COLUMN u SET DEFAULT NULL; CREATE INDEX ON jars (u);",
+    ),
     "rewritten and read in one plan": (
         _SHOP,
         "ALTER TABLE jars ADD COLUMN x int; UPDATE jars SET x = 1; ALTER TABLE jars ALTER COLUMN x TYPE bigint;"
@@ -301,3 +307,17 @@ def test_the_locks_of_a_python_migration_are_read(project: Project, monkeypatch:
     report = project.rehearse()
 
     assert modes(report.migrations[1].locks)["public.orders"] == "AccessExclusiveLock"
+
+
+def test_an_error_in_a_proven_statement_is_shown_where_it_is(project: Project) -> None:
+    """Its snapshot is in the same message, behind it."""
+    project.write(
+        "1_shop.sql",
+        "CREATE TABLE jars (id int) -- of jam\n;\nCREATE TABLE lids (\n    id int,\n    x jam\n);\n",
+    )
+
+    (migration,) = project.rehearse().migrations
+
+    assert [statement.sql for statement in migration.statements] == ["CREATE TABLE jars (id int)"]
+    assert migration.error is not None
+    assert (migration.error.sqlstate, migration.error.line, migration.error.column) == ("42704", 5, 7)

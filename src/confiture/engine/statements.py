@@ -96,8 +96,8 @@ class StatementRunner:
             if explain is not None:
                 cursor.execute(explain.encode(), prepare=False)
             elif statement.copy_data is None:
-                # Behind the statement, so that the position in an error's message stays. On a new line, because
-                # the text may end in a comment.
+                # Behind the statement, so that positions in an error's message stay. On a new line: the text
+                # may end in a comment.
                 text = f"{statement.sql}\n;{follow_up}" if follow_up else statement.sql
                 cursor.execute(text.encode(), prepare=False)
             else:

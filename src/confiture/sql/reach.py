@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 
-from confiture.sql.lock_modes.alter_table import is_plain_type, rebuilds_for_new_column
+from confiture.sql.lock_modes.alter_table import is_plain_type
 from confiture.sql.parser import find_nodes, read_enum_name
 
 RelationRef = tuple[str, str]
@@ -27,7 +27,7 @@ class Reach:
         relations: The tables that it names and that must exist; it reaches nothing else that existed before.
         creates: The relation that it creates, ``None`` if none.
         creates_table: True if that relation is a table.
-        reads: True if it may scan one of the relations, or build an index on it.
+        reads: True if it may scan or rewrite one of the relations, or build an index on it.
     """
 
     relations: tuple[RelationRef, ...] = ()
@@ -117,7 +117,7 @@ def _is_proven(command: Any) -> bool:
     if subtype == "AT_AddColumn":
         column = definition.column_def
         kinds = {read_enum_name(node.constraint, "contype") for node in column.constraints}
-        return bool(kinds <= _IN_A_NEW_COLUMN) and rebuilds_for_new_column(column) is False
+        return bool(kinds <= _IN_A_NEW_COLUMN) and is_plain_type(column.type_name)
     return subtype in _OF_THE_TABLE_ONLY
 
 

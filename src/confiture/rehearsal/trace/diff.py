@@ -262,7 +262,7 @@ class MigrationTrace:
     def _note_rebuilt(self, step: StatementTrace, files: Iterable[int]) -> set[int]:
         """Add the indexes that have a new file; return their tables."""
         tables = set()
-        for oid in files:
+        for oid in sorted(files):
             index = self.catalog.relations[oid]
             if index.kind == "index":
                 table = self.catalog.find_table(oid)

@@ -154,11 +154,11 @@ def _constraint_reaches(constraint: Any) -> bool | None:
 
 def _rebuilds(command: Any, subtype: str) -> bool | None:
     if subtype == "AT_AddColumn":
-        return rebuilds_for_new_column(getattr(command, "def").column_def)
+        return _new_column_rebuilds(getattr(command, "def").column_def)
     return True if subtype in _REBUILDS else None if subtype in _MAY_REBUILD else False
 
 
-def rebuilds_for_new_column(column: Any) -> bool | None:
+def _new_column_rebuilds(column: Any) -> bool | None:
     """Return True if a new column rewrites the table and every index; ``None`` if only the server knows."""
     names = [name.string.sval for name in column.type_name.names]
     constraints = [constraint.constraint for constraint in column.constraints]
