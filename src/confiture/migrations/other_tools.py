@@ -51,6 +51,7 @@ _SOURCES = {
     "Drizzle": "drizzle",
     "Flyway": "flyway",
     "Prisma": "prisma",
+    "sqitch": "sqitch",
     "golang-migrate": "golang-migrate",
     "yoyo": "yoyo",
     "goose": "goose",

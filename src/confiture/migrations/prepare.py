@@ -14,7 +14,7 @@ from psycopg import Connection
 from confiture.exceptions import MigrationFault, MigrationFaults
 from confiture.migrations.folder import check_text, hash_text, read_text
 from confiture.migrations.planner import find_unfinished
-from confiture.migrations.sql_migration import SqlMigration
+from confiture.migrations.sql_migration import CheckedSqlMigration, SqlMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.ledger import LedgerEntry
 from confiture.models.migration import Direction, Migration, MigrationFile, SqlScript, Statement
@@ -127,11 +127,14 @@ def _find_script(migration: type[Migration]) -> MigrationFile | None:
 
 
 def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigration:
-    from confiture.sql.script import read_sql
+    from confiture.sql.script import read_check_sql, read_sql
 
     parsed = read_sql(script, direction)
     if parsed is None:
         raise build_no_down_fault(script)
+    if script.check is not None and direction == "forward":
+        check_text(script.check.path, script.check.text)
+        parsed = evolve(parsed, check=read_check_sql(script.check))
 
     return PreparedMigration(
         script.version,
@@ -147,7 +150,7 @@ def _prepare_sql(script: MigrationFile, direction: Direction) -> PreparedMigrati
 
 
 def _make_sql_migration(script: SqlScript, conn: Connection[Any]) -> Migration:
-    migration = SqlMigration(conn, script)
+    migration = CheckedSqlMigration(conn, script) if script.check else SqlMigration(conn, script)
     migration.transactional = script.transactional
     migration.lock_timeout = script.lock_timeout
     migration.statement_timeout = script.statement_timeout

@@ -82,12 +82,15 @@ class SqlSection:
         transactional: False if the file says that it runs outside a transaction.
         lone_outside: True if the tool runs a file of one statement outside a transaction, as PostgreSQL does
             with a simple query. It counts only for a statement that PostgreSQL refuses inside one.
+        outside_if_needed: True if the tool leaves transactions to the file: one with a statement that
+            PostgreSQL refuses inside a transaction runs outside.
     """
 
     path: Path
     text: str = field(repr=False)
     transactional: bool = True
     lone_outside: bool = False
+    outside_if_needed: bool = False
 
 
 @frozen
@@ -107,6 +110,7 @@ class MigrationFile:
             files ``sql.script`` divides.
         repeatable: True if it is applied again whenever its file changes, and after all others.
         variables: What placeholders in its SQL stand for; ``None`` if they are replaced already.
+        check: SQL that checks the outcome after it was applied, and is rolled back; else ``None``.
         details: What its source needs to know to record it in the tool's own ledger.
         requires: The versions that it needs, if its tool keeps a graph of them and no line; else ``None``.
     """
@@ -122,6 +126,7 @@ class MigrationFile:
     divide: Callable[[Direction], SqlSection | None] | None = field(default=None, eq=False, repr=False)
     repeatable: bool = False
     variables: Mapping[str, str] | None = field(default=None, eq=False, repr=False)
+    check: SqlSection | None = field(default=None, eq=False, repr=False)
     details: Any = field(default=None, eq=False, repr=False)
     requires: tuple[str, ...] | None = None
 
@@ -173,6 +178,7 @@ class SqlScript:
         ignores: The rules that are ignored in the whole file.
         passed_over: The BEGIN and COMMIT around the statements that are not sent, with their lines.
         text: The file's text, both directions of it.
+        check: Another script, which checks the outcome and is rolled back; ``None`` if there is none.
     """
 
     file: Path
@@ -183,3 +189,4 @@ class SqlScript:
     ignores: tuple[tuple[str, str | None], ...] = ()
     passed_over: str = ""
     text: str = field(default="", repr=False)
+    check: SqlScript | None = field(default=None, repr=False)

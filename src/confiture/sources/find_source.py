@@ -26,6 +26,7 @@ _BUILTIN = {
     "django": "django",
     "yoyo": "yoyo",
     "prisma": "prisma",
+    "sqitch": "sqitch",
     "goose": "goose",
     "node-pg-migrate": "node_pg_migrate",
     "sqlx": "sqlx",

@@ -84,7 +84,11 @@ def read_section_sql(section: SqlSection, direction: Direction, *, keep_refused:
     plain = strip_psql(source)
     refuse_dividers(source, plain.text, "up" if direction == "forward" else "down")
     found = _parse_file(source, plain.text)
-    outside = not section.transactional or (section.lone_outside and _is_lone_outside(found))
+    outside = (
+        not section.transactional
+        or (section.lone_outside and _is_lone_outside(found))
+        or (section.outside_if_needed and any(map(_is_always_outside, found)))
+    )
     # What a transaction of its own wraps as a whole runs in a transaction.
     outside = outside and _drop_plain_pair(found) is found
     return _build_without_pair(source, plain, found, None, keep_refused, theirs=True, outside=outside)
@@ -92,6 +96,25 @@ def read_section_sql(section: SqlSection, direction: Direction, *, keep_refused:
 
 def _is_lone_outside(found: list[RawStatement]) -> bool:
     return len(found) == 1 and find_transaction_refusal(found[0].kind, found[0].node) is not None
+
+
+def _is_always_outside(parsed: RawStatement) -> bool:
+    refusal = find_transaction_refusal(parsed.kind, parsed.node)
+    return refusal is not None and refusal.always
+
+
+def read_check_sql(section: SqlSection) -> SqlScript:
+    """Return the statements of SQL that is rolled back, without a transaction around them.
+
+    Raises:
+        MigrationFault: It does not parse, or a statement cannot be rolled back.
+    """
+    source = SourceFile(section.path, section.text)
+    plain = strip_psql(source)
+    found = _parse_file(source, plain.text)
+    if len(found) > 1 and found[0].kind == found[-1].kind == "transaction_stmt":
+        found = found[1:-1]
+    return _build_script(source, plain, found, Directives(), keep_refused=False)
 
 
 def read_sql_text(
