@@ -71,6 +71,50 @@ MASTER = """\
   <includeAll path="later" relativeToChangelogFile="true"/>
 </databaseChangeLog>
 """
+EVERYTHING = """\
+
+-- LIQUIBASE  formatted   sql
+-- before any changeset
+
+-- changeset a.b@c:one-1   contextFilter:"x or test"  labels:l2,l1
+-- comment with a colon: yes
+CREATE TABLE ${TBL} (id int, "a;b" text DEFAULT 'x;y');
+--    rollback DROP TABLE ${tbl};
+  --changeset a b:2 splitStatements:false stripComments:false
+CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+  -- remark
+  RETURN 1; -- ${unknown}
+END $$;
+--rollback DROP FUNCTION f();
+--changeset d:3 endDelimiter:@@
+CREATE TABLE u (a text DEFAULT '@@') @@ CREATE TABLE w (b text)
+@@
+--rollback not required
+--changeset d:4 dbms:!oracle,!h2
+--validCheckSum 8:abc
+CREATE TABLE ${other} (i int);
+GO
+CREATE TABLE x2 (i int);
+--changeset d:5 runOnChange:true
+CREATE OR REPLACE VIEW things_seen AS SELECT id FROM things;
+"""
+EVERYTHING_ROOT = """\
+databaseChangeLog:
+  - property:
+      name: tbl
+      value: things
+  - property: {name: other, value: "stuff", dbms: postgresql}
+  - include:
+      file: everything.sql
+      relativeToChangelogFile: true
+      contextFilter: test
+      labels: outer
+  - includeAll:
+      path: inc/
+      relativeToChangelogFile: true
+      endsWithFilter: .sql
+"""
 CONFIG = 'source = "liquibase"\n[variables]\n"liquibase.contexts" = "test"\n"liquibase.labelFilter" = "*"\n'
 
 
@@ -111,7 +155,7 @@ def history(database):
     return add
 
 
-def call_liquibase(url: str, project: Project, *arguments: str) -> str:
+def call_liquibase(url: str, project: Project, *arguments: str, changelog: str = "master.xml") -> str:
     """Run the real Liquibase on a database, and return what it wrote."""
     find_tool("java")
     script = find_node_packages() / "liquibase" / "dist" / "liquibase" / "liquibase"
@@ -123,7 +167,7 @@ def call_liquibase(url: str, project: Project, *arguments: str) -> str:
                 "bash",
                 str(script),
                 f"--search-path={project.folder}",
-                "--changelog-file=migrations/master.xml",
+                f"--changelog-file=migrations/{changelog}",
                 f"--url=jdbc:postgresql://{host}:{port}/{conninfo_to_dict(url)['dbname']}",
                 f"--username={conninfo_to_dict(url)['user']}",
                 "--password=unused",
@@ -183,6 +227,36 @@ def test_half_with_liquibase_and_half_with_confiture_make_what_liquibase_makes(s
     with database.__class__.connect(alone) as conn:
         assert list_rows(database) == list_rows(conn)
     assert "Database is up to date" in call_liquibase(shop.url, shop, "update")
+
+
+@pytest.mark.slow
+def test_with_mirror_the_rows_are_those_of_liquibase_whatever_a_changeset_says(project, database, alone):
+    project.configure(CONFIG)
+    (project.migrations / "inc" / "Sub").mkdir(parents=True)
+    view = HEAD + "--changeset x:1\nCREATE VIEW {} AS SELECT id FROM things;\n"
+    for name, text in {
+        "root.yaml": EVERYTHING_ROOT,
+        "everything.sql": EVERYTHING,
+        "inc/Sub/x.sql": view.format("one"),
+        "inc/abc.sql": view.format("two"),
+        "inc/Zed.sql": view.format("three"),
+        "inc/raw.sql": "INSERT INTO things VALUES (1, '${tbl}');\n",
+    }.items():
+        project.write(name, text.encode())
+    call_liquibase(project.url, project, "update-count", "--count=1", changelog="root.yaml")
+    project("adopt", "--mirror")
+
+    ran = project("run")
+    call_liquibase(alone, project, "update", changelog="root.yaml")
+    changed = EVERYTHING.replace("AS SELECT id", "AS SELECT id, 2 AS two")
+    project.write("everything.sql", changed.encode())
+    again = project("run")
+    call_liquibase(alone, project, "update", changelog="root.yaml")
+
+    assert ran.code == 0, ran.err
+    assert again.code == 0, again.err
+    with database.__class__.connect(alone) as conn:
+        assert list_rows(database) == list_rows(conn)
 
 
 @pytest.mark.slow

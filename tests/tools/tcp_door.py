@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -18,13 +19,16 @@ def open_tcp_door(url: str) -> Iterator[tuple[str, int]]:
     if not host.startswith("/"):
         yield host, port
         return
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        target = f"{host}/.s.PGSQL.{port}"
-        threading.Thread(target=_accept, args=(listening, target), daemon=True).start()
-        yield "127.0.0.1", listening.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(16) as pool:
+        pool.submit(_accept, pool, listening, f"{host}/.s.PGSQL.{port}")
+        try:
+            yield "127.0.0.1", listening.getsockname()[1]
+        finally:
+            # To close it would not wake the thread that accepts.
+            listening.shutdown(socket.SHUT_RDWR)
 
 
-def _accept(listening: socket.socket, target: str) -> None:
+def _accept(pool: ThreadPoolExecutor, listening: socket.socket, target: str) -> None:
     while True:
         try:
             client, _ = listening.accept()
@@ -32,14 +36,24 @@ def _accept(listening: socket.socket, target: str) -> None:
             return
         server = socket.socket(socket.AF_UNIX)
         server.connect(target)
-        for source, sink in ((client, server), (server, client)):
-            threading.Thread(target=_pass_on, args=(source, sink), daemon=True).start()
+        for source, sink in ((server, client), (client, server)):
+            pool.submit(_pass_on, source, sink).add_done_callback(partial(_close, client, server))
 
 
 def _pass_on(source: socket.socket, sink: socket.socket) -> None:
     try:
         while data := source.recv(65536):
             sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
     except OSError:
         return
+
+
+def _close(client: socket.socket, server: socket.socket, _: Future[None]) -> None:
+    """Close both ends once one direction has ended, which ends the other one."""
+    for end in (client, server):
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            continue
+        finally:
+            end.close()

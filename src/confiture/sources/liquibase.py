@@ -126,7 +126,7 @@ class _Reader:
             if is_formatted(text):
                 found = read_formatted_sql(path, text, self.properties)
             else:
-                found = [read_raw_sql(path, text, self.properties)] if text.strip() else []
+                found = [read_raw_sql(path, text)] if text.strip() else []
             self._add(found, contexts, labels)
         else:
             self._read_entries(path, text, contexts, labels)

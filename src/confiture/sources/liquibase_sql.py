@@ -51,12 +51,9 @@ def expand_properties(text: str, properties: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(replace, text)
 
 
-def read_raw_sql(path: Path, text: str, properties: Mapping[str, str]) -> ChangeSet:
-    """Return the changeset that Liquibase makes of a file that is not formatted."""
-    lines = tuple(
-        SqlLine(number, line)
-        for number, line in enumerate(expand_properties(text, properties).split("\n"), 1)
-    )
+def read_raw_sql(path: Path, text: str) -> ChangeSet:
+    """Return the changeset that Liquibase makes of a file that is not formatted; it expands no properties."""
+    lines = tuple(SqlLine(number, line) for number, line in enumerate(text.split("\n"), 1))
     return _finish(ChangeSet("includeAll", "raw", path, None, 1), lines, None)
 
 
