@@ -80,11 +80,12 @@ class Observer(HookObserver, Protocol):
     def saw_no_events(self) -> bool:
         """True if nothing in the migration can have queued a trigger event for its end."""
 
-    def closing_sql(self, keeper: str) -> str:
+    def closing_sql(self, keeper: str, *, checks: bool) -> str:
         """Return queries for the last message: what it holds, and if the migration lock is held.
 
         Args:
             keeper: A condition on ``pg_locks`` that is true for the migration lock.
+            checks: True if deferred constraints are checked before them, whose triggers may take locks.
         """
 
     def close(self, answers: Results) -> bool:
@@ -163,7 +164,7 @@ class NoObserver(NoHookObserver):
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note nothing."""
 
-    def closing_sql(self, keeper: str) -> str:
+    def closing_sql(self, keeper: str, *, checks: bool) -> str:  # noqa: ARG002 - the protocol's
         """Return one query for our locks and the keeper's, whose row has a NULL oid."""
         return f"{HELD_SQL} OR {keeper}"
 

@@ -406,7 +406,8 @@ class TransactionalAttempt:
         if self._shares_transaction:
             check = "" if self.observer.saw_no_events else self._render_check_sql()
         keeper = self.run_context.migration_lock.render_condition()
-        first = f"{check} RELEASE {self._sentinel}; {self.observer.closing_sql(keeper)};"
+        closing = self.observer.closing_sql(keeper, checks=bool(check))
+        first = f"{check} RELEASE {self._sentinel}; {closing};"
         last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
         try:
             if session.owned:

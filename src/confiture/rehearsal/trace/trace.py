@@ -92,6 +92,7 @@ class Tracer:
     _reached: tuple[int, ...] | None = None
     _followed: Snapshot | None = None
     _unread: bool = False
+    _sql_only: bool = False
     _lock_seen_ms: float = -_LOCK_CHECK_MS
 
     @outward.default
@@ -159,7 +160,8 @@ class Tracer:
                 self._state.held |= self._proven.find_held(self._state.catalog)
             else:
                 self._unread = False
-            self._proven.begin(sql_only=sql_only and not hooks)
+            self._sql_only = sql_only and not hooks
+            self._proven.begin(sql_only=self._sql_only)
             self._closed = False
             self.migration_trace = trace = MigrationTrace(self._state)
             if self._ignored:
@@ -362,14 +364,14 @@ class Tracer:
         """True if each statement is proven to change no rows: nothing is left to be checked."""
         return self._proven.active
 
-    def closing_sql(self, keeper: str) -> str:
+    def closing_sql(self, keeper: str, *, checks: bool) -> str:
         """Return SQL that takes a snapshot, and tells if the migration lock is held.
 
-        Return nothing if all statements were proven and the migration lock was held a moment ago: nothing
-        that is checked at the end of such a migration takes another lock.
+        Return nothing if no hook and no deferred trigger runs after the last statement's snapshot, and the
+        migration lock was held a moment ago.
         """
         recent = time.perf_counter() * 1000 - self._lock_seen_ms < _LOCK_CHECK_MS
-        return "" if self._proven.active and recent else render_closing_sql(keeper)
+        return "" if self._sql_only and recent and not checks else render_closing_sql(keeper)
 
     def close(self, answers: Results) -> bool:
         """Note the last snapshot, which the next migration of the transaction begins with."""
