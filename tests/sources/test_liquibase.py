@@ -418,6 +418,30 @@ def test_a_changelog_that_cannot_be_followed_is_refused_with_its_line(chosen, te
     assert f"root.yaml:{line}: {message}" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "root.xml",
+            XML.replace(
+                "<include ", '<preConditions onFail="HALT"><dbms type="postgresql"/></preConditions><include '
+            ),
+        ),
+        (
+            "root.yaml",
+            YAML.replace("  # The", "  - preConditions:\n      - dbms:\n          type: postgresql\n  # The"),
+        ),
+    ],
+)
+def test_a_changelog_may_ask_for_postgresql(chosen, name, text):
+    (chosen.migrations / "more").mkdir(parents=True)
+    chosen.write(name, text.encode())
+    chosen.write("b.sql", f"{HEAD}--changeset x:1\nSELECT 1;\n".encode())
+    chosen.write("more/a.sql", f"{HEAD}--changeset x:1\nSELECT 1;\n".encode())
+
+    assert list_versions(chosen) == ["b.sql::1::x", "more/a.sql::1::x"]
+
+
 def test_a_file_that_says_so_is_recorded_under_another_path(chosen):
     chosen.write(
         "a.sql", b"--liquibase formatted sql logicalFilePath:old/name.sql\n--changeset x:1\nSELECT 1;\n"

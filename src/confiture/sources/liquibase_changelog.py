@@ -16,12 +16,16 @@ from attrs import define, field, frozen
 
 from confiture.exceptions import MigrationFault
 from confiture.sources.liquibase_changeset import ChangeSet, Refusal
+from confiture.sources.liquibase_filter import matches_database
 
 SUFFIXES = (".xml", ".yaml", ".yml", ".json")
 _ROOT = "databaseChangeLog"
 _HINT = "write it to a file of formatted SQL, and include that"
 _YAML_ITEM = re.compile(r"(?P<indent>\s*)-\s+(?P<key>\w+):\s*(?P<rest>.*)")
 _YAML_PAIR = re.compile(r"\s*-?\s*(?P<key>[\w.-]+):(?:\s+(?P<value>.*))?")
+_DBMS = re.compile(
+    r"""<[\w:]*dbms\s+type="([^"]*)"\s*/>|-\s*dbms:\s*\{?\s*type:\s*["']?([\w,!]+)["']?\s*\}?"""
+)
 _FLOW_PAIR = re.compile(r"""(?P<key>\w+):\s*(?P<value>"[^"]*"|'[^']*'|[^,}]*)""")
 
 
@@ -59,9 +63,17 @@ def read_entries(path: Path, text: str) -> list[Entry]:
         entries = _read_json(path, text)
     else:
         entries = list(_read_yaml(path, text))
-    for entry in entries:
+    kept = [entry for entry in entries if not (entry.kind == "preConditions" and _asks_for_us(entry.content))]
+    for entry in kept:
         _refuse_entry(path, entry)
-    return entries
+    return kept
+
+
+def _asks_for_us(preconditions: str) -> bool:
+    """Return True if preconditions ask only for PostgreSQL."""
+    inner = re.sub(r"<[\w:]*preConditions[^>]*>", "", preconditions)
+    types = [in_xml or in_yaml for in_xml, in_yaml in _DBMS.findall(inner)]
+    return bool(types) and not _DBMS.sub("", inner).strip() and all(map(matches_database, types))
 
 
 def build_refused_changeset(path: Path, entry: Entry) -> ChangeSet:
