@@ -262,7 +262,7 @@ def test_drizzle_knows_no_way_back(half_applied):
     half_applied("adopt")
     half_applied("run")
 
-    answer = half_applied("down")
+    answer = half_applied("down", "--steps", "2")
 
     assert answer.code == 4
     assert "hint: write a new migration that undoes it" in answer.err

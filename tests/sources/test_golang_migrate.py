@@ -205,6 +205,15 @@ def test_two_up_files_of_one_number_are_refused(project):
     assert "version 1 has two up files: 001_figs.up.sql and 1_jam.up.sql" in answer.err
 
 
+def test_where_nothing_is_done_there_is_nothing_to_undo(project, database):
+    project.configure('source = "golang-migrate"\n')
+    project.write("1_nothing.up.sql", "-- nothing\n")
+    project("run")
+
+    assert project("down").code == 0
+    assert applied(database) == []
+
+
 def test_other_files_are_ignored_and_any_extension_is_read(project, database):
     """As the tool reads names: a dot in the title, another extension, a number beyond its integer."""
     project.configure('source = "golang-migrate"\n')

@@ -262,6 +262,14 @@ def test_a_name_that_goose_cannot_read_is_refused(own, name):
     assert f"{name} is no name of goose's" in answer.err
 
 
+def test_where_nothing_is_done_there_is_nothing_to_undo(own, database):
+    own.write("1_nothing.sql", "-- +goose Up\n-- up to nobody\n")
+    own("run")
+
+    assert own("down").code == 0
+    assert applied(database) == []
+
+
 def test_other_files_are_ignored(own, database):
     own.write("1_orders.sql", ORDERS)
     for name in ("README.md", "helpers.go", "seed.sql", "2_notes.txt"):

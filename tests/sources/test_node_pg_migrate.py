@@ -201,6 +201,14 @@ def test_a_lone_down_file_is_refused(own):
     assert "2_items.down.sql undoes nothing: there is no 2_items.up.sql" in answer.err
 
 
+def test_where_nothing_is_done_there_is_nothing_to_undo(own, database):
+    own.write("1_nothing.sql", "-- Up Migration\n")
+    own("run")
+
+    assert own("down").code == 0
+    assert applied(database) == []
+
+
 def test_other_files_are_ignored(own, database):
     own.write("1_orders.sql", ORDERS)
     for name in ("README.md", ".hidden.sql", "seed.sql", "2_notes.txt", "3_types.d.ts"):

@@ -159,6 +159,14 @@ def test_the_first_file_of_early_versions_is_passed_over(own, database):
     assert applied(database) == ["20240101000000"]
 
 
+def test_where_nothing_is_done_there_is_nothing_to_undo(own, database):
+    own.write("1_nothing.sql", "")
+    own("run")
+
+    assert own("down").code == 0
+    assert applied(database) == []
+
+
 def test_other_files_are_ignored(own, database):
     own.write("1_a.sql", "create table a ();\n")
     for name in ("README.md", "seed.sql", "2.sql", ".gitkeep"):

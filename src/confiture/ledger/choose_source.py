@@ -63,7 +63,7 @@ def choose_source(conn: Connection[Any], settings: Settings, name: str | None) -
         listed = ", ".join(source.name for source, _ in fitting)
         raise UsageFault(
             f"{settings.migrations} could be of several tools: {listed}",
-            hint=f"name it: confiture adopt --from {fitting[0][0].name}",
+            hint="name it: confiture adopt --from NAME",
         )
     source, evidence = fitting[0]
     own = [table for table in tables if table.source.name == source.name]
@@ -81,9 +81,9 @@ def _narrow(
 ) -> list[tuple[Source, Evidence]]:
     """Return what fits best: what the files show for certain, and what the database has a ledger of."""
     certain = [(source, evidence) for source, evidence in seen if evidence.certain]
+    likely = certain or list(seen)
     kept = {table.source.name for table in tables}
-    # Without a ledger, names that several conventions use show nothing.
-    return [pair for pair in certain or seen if pair[0].name in kept] or certain
+    return [pair for pair in likely if pair[0].name in kept] or likely
 
 
 def _get_only(source: Source, found: Sequence[ToolTable]) -> str | None:

@@ -231,7 +231,7 @@ def build_no_down_fault(script: MigrationFile) -> MigrationFault:
     elif name == "up.sql":
         way = f"write {script.path.parent.name}/down.sql; an empty one undoes nothing"
     elif script.divide is not None:
-        way = "write its down part as its tool reads it, or else a new migration that undoes it"
+        way = "write a new migration that undoes it, or its down part if its tool reads one"
     else:
         way = "write what undoes it below a line `-- migrate:down`; a comment there says that nothing does"
     return MigrationFault(f"migration {script.label} has no down part", hint=way, file=script.path)

@@ -6,7 +6,7 @@ Reports every mistake in a file with its line and column, before anything is app
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from attrs import evolve
 from confiture.models.migration import Direction, MigrationFile, SqlScript, SqlSection, Statement
 from confiture.sql.directives import DirectionSection, Directives, read_directives, read_section
 from confiture.sql.dividers import refuse_dividers
-from confiture.sql.lexer import find_statement_start, strip_trailing_comments
+from confiture.sql.lexer import blank_out, find_statement_start, strip_trailing_comments
 from confiture.sql.parser import ParseError, RawStatement, parse
 from confiture.sql.placeholders import replace_placeholders
 from confiture.sql.position import SourceFile, extract_line, locate_offset, locate_server_position
@@ -51,7 +51,7 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
             migration.
     """
     if script.divide is not None:
-        section = script.divide(direction)
+        section = _divide(script.divide, direction)
         if section is None:
             return None
         section = evolve(section, text=_fill_in(script, section.path, section.text))
@@ -65,6 +65,16 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
         return None
     text = _fill_in(script, script.path, script.text)
     return read_sql_text(text, script.path, direction, divided=not paired, keep_refused=keep_refused)
+
+
+def _divide(divide: Callable[[Direction], SqlSection | None], direction: Direction) -> SqlSection | None:
+    section = divide(direction)
+    if section is None and direction == "backward":
+        up = divide("forward")
+        # Where nothing is done there is nothing to undo.
+        if up is not None and find_statement_start(up.text) is None:
+            return evolve(up, text=blank_out(up.text))
+    return section
 
 
 def _fill_in(script: MigrationFile, file: Path, text: str) -> str:
