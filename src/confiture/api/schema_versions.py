@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from psycopg import Connection
 
 from confiture.catalog.compare_schemas import compare_schemas
 from confiture.catalog.read_schema import read_fingerprint, read_objects
@@ -16,7 +18,14 @@ from confiture.migrations.planner import find_script
 from confiture.migrations.version import parse_version
 from confiture.models.event import Event
 from confiture.models.migration import MigrationFile
-from confiture.models.schema import Drift, DriftBasis, SchemaObject, SchemaVersion, VersionDiff
+from confiture.models.schema import (
+    Drift,
+    DriftBasis,
+    ObjectDifference,
+    SchemaObject,
+    SchemaVersion,
+    VersionDiff,
+)
 from confiture.postgres.connect import open_connection, read_server_version
 from confiture.sources.read_migrations import OpenedMigrations, read_first, read_migrations
 
@@ -112,6 +121,15 @@ def find_drift(
     differences = compare_schemas(expected, live, before_label=_LABELS[basis], after_label="live")
     count = len({(item.kind, item.identity) for item in (*live, *expected)})
     return Drift(basis, count, differences)
+
+
+def find_recorded_drift(conn: Connection[Any], settings: Settings) -> tuple[ObjectDifference, ...] | None:
+    """Return the objects that differ from what the runs recorded; ``None`` if nothing is recorded."""
+    expected = read_recorded_objects(conn, Ledger(settings.schema))
+    if not expected:
+        return None
+    live = read_objects(conn, settings.schema)
+    return compare_schemas(expected, live, before_label=_LABELS["recorded"], after_label="live")
 
 
 def _build_applied(opened: OpenedMigrations, ledger: Ledger, place: BuildPlace) -> tuple[SchemaObject, ...]:

@@ -27,6 +27,7 @@ COMMANDS = {
     "schema-version": "Print the fingerprint of the schema, now or as it was recorded.",
     "drift": "Compare the live schema with what the last run recorded or the migrations make.",
     "diff": "Show how the schema differs between two versions.",
+    "dashboard": "Write the history as a page to look at: failures, durations, drift.",
     "dump": "Write the schema as SQL to commit and review.",
     "stats": "Export the statistics that estimates need from production; no row data.",
     "estimates": "Show how accurate predictions have been.",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
+from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.ledger.event_table import read_events
@@ -23,10 +24,14 @@ def read_history(settings: Settings) -> History:
     Raises:
         ConfitureError: The server cannot be reached, or the role may not read the ledger.
     """
-    ledger = Ledger(settings.schema)
     with open_connection(settings) as conn:
-        records = parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
-        events = read_events(conn, ledger)
+        return read_history_of(conn, Ledger(settings.schema))
+
+
+def read_history_of(conn: Connection[Any], ledger: Ledger) -> History:
+    """Return the history of a database, on a connection to it. Raises like ``read_history``."""
+    records = parse_records(ledger.select(conn, render_history_sql(ledger.schema)))
+    events = read_events(conn, ledger)
     return History(tuple(_add_event(record, events) for record in records), events)
 
 

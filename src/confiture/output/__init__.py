@@ -20,6 +20,7 @@ OutputKind = Literal[
     "baseline",
     "adoption",
     "fleet",
+    "dashboard",
     "dump",
     "statistics",
     "rules",
@@ -43,6 +44,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "baseline": "listings.render_baseline",
         "adoption": "adoption_text.render",
         "fleet": "fleet_text.render",
+        "dashboard": "dashboard_page.render_text",
         "dump": "listings.render_dump",
         "statistics": "statistics_document.render",
         "rules": "rules_text.render",
@@ -63,6 +65,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "baseline": "json.render_baseline",
         "adoption": "json.render_adoption",
         "fleet": "fleet_text.render_json",
+        "dashboard": "dashboard_page.render_json",
         "dump": "json.render_dump",
         "statistics": "statistics_document.render",
         "rules": "rules_text.render_json",
@@ -71,7 +74,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "drift": "json.render_drift",
         "version_diff": "json.render_version_diff",
     },
-    "html": {"report": "html.render"},
+    "html": {"report": "html.render", "dashboard": "dashboard_page.render"},
 }
 LISTING_FORMATS = tuple(_RENDERERS)
 """The formats of listings: every document that is not a run's report."""

@@ -85,7 +85,7 @@ def render(report: Report) -> str:
     parts = fold_migrations(report.migrations)
     numbers = {id(migration): number for number, migration in enumerate(report.migrations, 1)}
     return (
-        _load_templates()
+        load_templates()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -114,7 +114,7 @@ def _build_title(report: Report) -> str:
 
 def render_text(title: str, text: str) -> str:
     """Return a page that shows the text of another reporter."""
-    return _load_templates().get_template("text.html.j2").render(title=title, text=text)
+    return load_templates().get_template("text.html.j2").render(title=title, text=text)
 
 
 def _build_section(number: int, migration: MigrationReport) -> MigrationSection:
@@ -129,7 +129,8 @@ def _sort_findings(findings: Sequence[Finding]) -> list[Finding]:
 
 
 @cache
-def _load_templates() -> Environment:
+def load_templates() -> Environment:
+    """Return the templates of all pages; they escape every value."""
     # Imported here: jinja2 is slow to import, and only this format needs it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

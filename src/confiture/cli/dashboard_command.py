@@ -1,0 +1,54 @@
+"""``confiture dashboard``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from attrs import evolve
+
+from confiture.cli.context import open_server, read_settings
+from confiture.cli.flags import Flags, database_options
+from confiture.cli.outputs import open_outputs
+from confiture.config.settings import Settings
+
+
+@click.command("dashboard")
+@database_options
+@click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--targets", metavar="FILE", help="A CSV file of databases to show side by side: name,url.")
+def command(flags: Flags, file: Path | None, targets: str | None) -> int:
+    """Write the history of one or more databases as one HTML page, to FILE or stdout.
+
+    With --output json, writes the same as JSON.
+    """
+    from confiture.api.read_dashboard import read_dashboard
+
+    if not flags.output:
+        flags = evolve(flags, output=(f"html={file}" if file else "html",))
+    elif file:
+        raise click.UsageError("FILE and --output cannot both be given: write --output html=FILE")
+    with open_outputs(flags) as out:
+        with _open_databases(read_settings(flags), targets) as databases:
+            dashboard = read_dashboard(databases)
+        out.write("dashboard", dashboard)
+    return 0
+
+
+@contextmanager
+def _open_databases(settings: Settings, targets: str | None) -> Iterator[list[tuple[str, Settings]]]:
+    if targets is None:
+        with open_server(settings) as opened:
+            yield [("", opened)]
+        return
+    import os
+
+    from confiture.fleet.read_targets import read_file
+    from confiture.fleet.work import build_settings
+
+    yield [
+        (target.name, build_settings(settings, target, os.environ))
+        for target in read_file(settings.root / targets)
+    ]

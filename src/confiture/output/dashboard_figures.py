@@ -1,0 +1,141 @@
+"""Compute the figures of the dashboard from the history of a database."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from confiture.models.dashboard import DatabaseView
+from confiture.models.event import Event
+from confiture.output.format import format_count
+from confiture.units import format_duration
+
+_SLOWEST = 5
+
+
+@frozen
+class BlockUse:
+    """How much of the limit on blocking a migration may have used.
+
+    Attributes:
+        event: The migration.
+        relations: The relations whose reads or writes it blocked.
+        share: Its duration, which is the most that they were blocked, as a share of the limit; ``None``
+            without a limit.
+    """
+
+    event: Event
+    relations: tuple[str, ...]
+    share: float | None
+
+
+@frozen
+class Figures:
+    """The figures of one database.
+
+    Attributes:
+        in_step: Whether the schema is as the ledger says, in a sentence.
+        good: True if it is, False if it is not, ``None`` if that is not known.
+        last_failure: The last failure; ``None`` if there was none.
+        repaired: True if the same version was applied after it.
+        slowest: The slowest migrations, the slowest first.
+        p50_ms: The median duration of what was applied; ``None`` without any.
+        p95_ms: The duration that 95 % stayed below.
+        hook_share: The share of hooks in the time of all migrations; ``None`` if it is not known.
+        blocks: The migrations that blocked reads or writes, by how much of the limit they may have used.
+        people: How many events each role has.
+        revisions: How many events each commit has.
+    """
+
+    in_step: str
+    good: bool | None
+    last_failure: Event | None
+    repaired: bool
+    slowest: tuple[Event, ...]
+    p50_ms: float | None
+    p95_ms: float | None
+    hook_share: float | None
+    blocks: tuple[BlockUse, ...]
+    people: tuple[tuple[str, int], ...]
+    revisions: tuple[tuple[str, int], ...]
+
+
+def compute_figures(view: DatabaseView) -> Figures:
+    """Return the figures of a database that could be read."""
+    done = [event for event in view.events if event.kind != "FAILED"]
+    durations = sorted(event.duration_ms for event in done if event.kind == "APPLIED")
+    failures = [event for event in view.events if event.kind == "FAILED"]
+    last = failures[-1] if failures else None
+    good, sentence = describe_step(view)
+    return Figures(
+        in_step=sentence,
+        good=good,
+        last_failure=last,
+        repaired=last is not None and any(_repairs(event, last) for event in done),
+        slowest=tuple(sorted(done, key=lambda event: -event.duration_ms)[:_SLOWEST]),
+        p50_ms=compute_quantile(durations, 0.5),
+        p95_ms=compute_quantile(durations, 0.95),
+        hook_share=_compute_hook_share(done),
+        blocks=_list_blocks(view, done),
+        people=tuple(Counter(event.by for event in view.events).most_common()),
+        revisions=tuple(
+            Counter(event.git_revision for event in view.events if event.git_revision).most_common()
+        ),
+    )
+
+
+def describe_step(view: DatabaseView) -> tuple[bool | None, str]:
+    """Return whether the schema is as the ledger says, and that in a sentence."""
+    if view.fault is not None:
+        return None, f"it could not be read: {view.fault}"
+    if view.changed:
+        return False, f"{format_count(len(view.changed), 'migration')} changed, missing or unfinished"
+    if view.drift is None:
+        return None, "no run has recorded the schema yet"
+    if view.drift:
+        return False, f"{format_count(len(view.drift), 'object')} changed outside of migrations"
+    waiting = f"; {format_count(len(view.pending), 'migration')} pending" if view.pending else ""
+    return True, f"the schema is as the last run left it{waiting}"
+
+
+def compute_quantile(ordered: Sequence[float], share: float) -> float | None:
+    """Return the smallest value that at least this share of the ordered values does not exceed."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
+
+
+def _repairs(event: Event, failure: Event) -> bool:
+    return event.version == failure.version and event.number > failure.number
+
+
+def _compute_hook_share(events: Sequence[Event]) -> float | None:
+    total = sum(event.duration_ms for event in events)
+    spent = sum(hook.duration_ms or 0.0 for event in events for hook in event.hooks)
+    return spent / total if total else None
+
+
+def _list_blocks(view: DatabaseView, events: Sequence[Event]) -> tuple[BlockUse, ...]:
+    uses = []
+    for event in events:
+        relations = tuple(lock.relation for lock in event.locks if lock.blocks)
+        if relations:
+            share = event.duration_ms / view.block_limit_ms if view.block_limit_ms else None
+            uses.append(BlockUse(event, relations, share))
+    return tuple(sorted(uses, key=lambda use: -use.event.duration_ms))
+
+
+def format_share(share: float | None) -> str:
+    """Return a share as per cent."""
+    return "unknown" if share is None else f"{share * 100:.0f} %"
+
+
+def describe_durations(figures: Figures) -> str:
+    """Return what the two quantiles say, in words."""
+    if figures.p50_ms is None or figures.p95_ms is None:
+        return "no migration has been applied yet"
+    return (
+        f"half of the applied migrations took at most {format_duration(figures.p50_ms)}, "
+        f"and 95 % at most {format_duration(figures.p95_ms)}"
+    )

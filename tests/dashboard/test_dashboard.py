@@ -1,0 +1,85 @@
+"""The dashboard shows what happened to one or more databases."""
+
+from __future__ import annotations
+
+import pytest
+
+NAME = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def lived(project, database):
+    """A project in which a migration was applied, one failed and was applied later, and one was undone."""
+    project.write("1_jam.sql", "CREATE TABLE jam (fruit text);\n")
+    project.write("2_sugar.sql", "ALTER TABLE jam ADD COLUMN sugar int NOT NULL;\n")
+    database.execute("CREATE EXTENSION IF NOT EXISTS plpgsql")
+    assert project("run", "--to", "1").code == 0
+    database.execute("INSERT INTO jam VALUES ('plum')")
+    assert project("run").code == 4
+    project.write("2_sugar.sql", "ALTER TABLE jam ADD COLUMN sugar int;\n")
+    assert project("run").code == 0
+    return project
+
+
+def test_the_first_screen_answers_the_three_questions(lived):
+    answer = lived("dashboard")
+
+    assert answer.code == 0, answer.err
+    page = answer.out
+    assert "the schema is as the last run left it" in page
+    assert "2 sugar" in page
+    assert "contains null values" in page
+    assert "(applied since)" in page
+    assert "half of the applied migrations took at most" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_drift_is_shown_object_by_object(lived, database):
+    database.execute("ALTER TABLE jam ADD COLUMN by_hand int")
+
+    page = lived("dashboard").out
+
+    assert "1 object changed outside of migrations" in page
+    assert "by_hand integer" in page
+
+
+def test_the_same_as_json_and_into_a_file(lived):
+    document = lived("dashboard", "--output", "json").json
+    written = lived("dashboard", "history.html")
+
+    (view,) = document["databases"]
+    assert [event["kind"] for event in view["events"]] == ["APPLIED", "FAILED", "APPLIED"]
+    assert view["as_recorded"] is True
+    assert written.code == 0
+    assert (lived.folder / "history.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_several_databases_stand_side_by_side_and_one_that_cannot_be_read_stops_nothing(lived):
+    targets = f"name,url\nshop,{lived.url}\ngone,postgresql://nobody:s3cret@127.0.0.1:1/gone\n"
+    (lived.folder / "targets.csv").write_text(targets)
+
+    answer = lived("dashboard", "--targets", "targets.csv")
+
+    assert answer.code == 0, answer.err
+    assert "1 of 2 databases need a look" in answer.out
+    assert "it could not be read" in answer.out
+    assert "s3cret" not in answer.out
+
+
+def test_a_database_without_a_history_says_so(project):
+    project.write("1_jam.sql", "CREATE TABLE jam (fruit text);\n")
+
+    page = project("dashboard").out
+
+    assert "no run has recorded the schema yet" in page
+    assert "nothing that is recorded" in page
+
+
+def test_a_hostile_name_stays_text(project):
+    project.write(f"1_{NAME.replace('/', '-')}.sql", "SELECT 1;\n")
+    assert project("run").code == 0
+
+    page = project("dashboard").out
+
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
