@@ -104,6 +104,27 @@ def test_versions_sort_as_text_without_their_dashes(project, database):
     assert exists(database, "c")
 
 
+def test_versions_that_differ_in_zeros_only_are_two_versions(project, database):
+    """A server with migrations of its own keeps the command line out with one zero more than diesel's setup."""
+    write(project, "00000000000000_diesel_initial_setup", "CREATE SCHEMA setup;", "DROP SCHEMA setup;")
+    write(project, "000000000000000_forbid_diesel_cli", "SELECT 1;", "SELECT 1;")
+    database.execute("CREATE SCHEMA setup")
+    database.execute(LEDGER)
+    database.execute("INSERT INTO __diesel_schema_migrations VALUES ('00000000000000')")
+
+    adopted = project("adopt", "--mirror", "--output", "json")
+    run = project("run")
+    after_run = read_ledger(database)
+    down = project("down")
+
+    assert [step["outcome"] for step in adopted.json["migrations"]] == ["recorded", "pending"]
+    assert run.code == 0, run.err
+    assert applied(database) == ["00000000000000"]
+    assert after_run == ["00000000000000", "000000000000000"]
+    assert down.code == 0
+    assert read_ledger(database) == ["00000000000000"]
+
+
 def test_a_folder_without_an_underscore_is_all_version(project, database):
     write(project, "2026-01-01-000000", "CREATE TABLE jams (id int);")
     write(project, "initial", "CREATE TABLE fruits (id int);", "DROP TABLE fruits;")

@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from psycopg import Connection
 
 from confiture.exceptions import MigrationFault
 from confiture.migrations.folder import combine_faults, list_folder, read_file
+from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
@@ -57,7 +59,21 @@ def _read_folder(folder: Path, options: SourceOptions) -> tuple[MigrationFile, .
     if faults:
         raise combine_faults(faults)
     refuse_nothing(folder, migrations, "diesel", "VERSION_name/up.sql")
-    return sort_migrations(refuse_duplicates(migrations), options.sorting or "text")
+    return refuse_duplicates(_tell_apart(sort_migrations(migrations, options.sorting or "text")))
+
+
+def _tell_apart(migrations: Sequence[MigrationFile]) -> list[MigrationFile]:
+    """Return the migrations; of those with versions that differ in zeros only, the later ones by whole name.
+
+    To diesel ``00000000000000`` and ``000000000000000`` are two versions, and some projects have both.
+    """
+    first: dict[VersionKey, str] = {}
+    return [
+        migration
+        if first.setdefault(parse_version(migration.version), migration.version) == migration.version
+        else evolve(migration, version=migration.path.parent.name, name="")
+        for migration in migrations
+    ]
 
 
 def _list_migrations(folder: Path) -> Iterator[tuple[Path, frozenset[str]]]:
@@ -85,7 +101,8 @@ def _read_migration(subfolder: Path, files: frozenset[str]) -> MigrationFile:
         )
     transactional = _read_metadata(subfolder / _METADATA) if _METADATA in files else True
     down = subfolder / _DOWN if _DOWN in files else None
-    return build_migration(version, name, subfolder / _UP, partial(_divide, transactional), down=down)
+    built = build_migration(version, name, subfolder / _UP, partial(_divide, transactional), down=down)
+    return evolve(built, details=version)
 
 
 def _divide(transactional: bool, path: Path, text: str, direction: Direction) -> SqlSection | None:
@@ -123,19 +140,22 @@ def _recognize(folder: Path) -> Evidence | None:
     return None
 
 
-def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:
+def _read_history(conn: Connection[Any], table: str, migrations: Sequence[MigrationFile]) -> ToolHistory:
     # Migrations of one transaction have one time.
     rows = fetch_rows(
         conn,
         f"SELECT version::text, {render_utc('run_on::timestamptz')} FROM {table}"
         ' ORDER BY run_on, version COLLATE "C"',
     )
-    return ToolHistory(tuple(ToolRecord(version, applied_at) for version, applied_at in rows))
+    ours: dict[str, str] = {migration.details: migration.version for migration in migrations}
+    return ToolHistory(
+        tuple(ToolRecord(ours.get(f"{version}", f"{version}"), applied_at) for version, applied_at in rows)
+    )
 
 
 def _render_applied(table: str, migration: MigrationFile, _all: Sequence[MigrationFile]) -> str:
-    return f"INSERT INTO {table} (version) VALUES ({quote_literal(migration.version)});"
+    return f"INSERT INTO {table} (version) VALUES ({quote_literal(migration.details)});"
 
 
 def _render_reverted(table: str, migration: MigrationFile, _all: Sequence[MigrationFile]) -> str:
-    return f"DELETE FROM {table} WHERE version = {quote_literal(migration.version)};"
+    return f"DELETE FROM {table} WHERE version = {quote_literal(migration.details)};"

@@ -93,8 +93,10 @@ def _recognize(folder: Path) -> Evidence | None:
         return Evidence(_LOCK)
     scripts = (path / _SCRIPT for path in list_subfolders(folder))
     found = next((script for script in scripts if script.is_file()), None)
-    # Later releases of Drizzle lay their files out in the same way.
-    return Evidence(f"{found.parent.name}/{_SCRIPT}", certain=False) if found else None
+    if found is None:
+        return None
+    # Later releases of Drizzle lay their scripts out in the same way, each beside a snapshot.
+    return Evidence(f"{found.parent.name}/{_SCRIPT}", certain=not (found.parent / "snapshot.json").exists())
 
 
 def _read_history(conn: Connection[Any], table: str, migrations: Sequence[MigrationFile]) -> ToolHistory:

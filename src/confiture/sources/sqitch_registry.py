@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from confiture.models.migration import MigrationFile
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import ToolHistory, ToolRecord
 from confiture.sources.sqitch_plan import PlanChange, PlanDependency, PlanEntry, SqitchPlan
-from confiture.sources.sql_files import render_utc
+from confiture.sources.sql_files import hash_line_ends, render_utc
 
 # Who deploys: sqitch asks its configuration, which a migration has no part in.
 _NAME, _EMAIL = "session_user", "session_user || '@localhost'"
@@ -67,21 +66,15 @@ def read_history(conn: Connection[Any], table: str, migrations: Sequence[Migrati
             continue
         if get_details(found).change.id != change_id:
             renamed.append(name)
-        changed = script_hash not in (None, change_id) and not _has_sha1(found.path, script_hash)
+        changed = script_hash not in (None, change_id, *_hash_script(found.path))
         records.append(ToolRecord(found.version, committed_at, changed))
     notes = (f"deployed from another plan, as the ids differ: {format_names(renamed)}",) if renamed else ()
     return ToolHistory(tuple(records), notes=notes)
 
 
-def _has_sha1(path: Path, checksum: str) -> bool:
-    data = path.read_bytes()
-    unix = data.replace(b"\r\n", b"\n")
-    variants = (data, unix, unix.replace(b"\n", b"\r\n"))
-    return checksum in {_hash_bytes(variant) for variant in variants}
-
-
-def _hash_bytes(data: bytes) -> str:
-    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
+def _hash_script(path: Path) -> list[str]:
+    """Return the hash of a script as it is, then those with other line ends."""
+    return [digest.hex() for digest in hash_line_ends(path, "sha1")]
 
 
 def render_applied(table: str, migration: MigrationFile, _all: Sequence[MigrationFile]) -> str:
@@ -100,7 +93,7 @@ def _render_deployed(schema: str, script: Path, details: ChangeDetails) -> Itera
     }
     yield _render_insert(f"{schema}projects", registered).removesuffix(";") + " ON CONFLICT DO NOTHING;"
     what = {"change_id": _quote(change.id), **project}
-    script_hash = _quote(_hash_bytes(script.read_bytes()))
+    script_hash = _quote(_hash_script(script)[0])
     deployed = {**what, "change": _quote(change.name), "script_hash": script_hash, **_render_entry(change)}
     yield _render_insert(f"{schema}changes", deployed)
     for dependency in change.dependencies:
