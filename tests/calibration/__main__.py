@@ -32,6 +32,8 @@ from tests.calibration.timings import (
 )
 
 SETTINGS = {False: "same host, within memory", True: "crossing a memory threshold"}
+OWN_RUNS = 20
+"""After so many runs of one's own, estimates are judged as those of one's own server."""
 JUDGED_DESIGNS = ((3, 2), (1, 2), (1, 1))
 ANSWERED = 0.9
 COVERED = (0.87, 0.93)
@@ -46,29 +48,33 @@ def main() -> None:
     if file := os.environ.get("TIMINGS"):
         _print_by_prior(read_cases(Path(file)))
         return
-    cases = read_all()
+    cases, spread = read_all(), load_shipped().machine_spread
     print(
-        f"# Calibration on {len(cases)} cases of {len(MACHINES)} machines, a tenth judged by what nine tenths teach"
+        f"# Calibration on {len(cases)} cases of {len(MACHINES)} machines, a tenth judged by what nine tenths teach\n"
+    )
+    print(
+        f"As after {OWN_RUNS} runs on one's own server; the spread between machines is {spread:.2f} before."
     )
     for design in JUDGED_DESIGNS:
-        judged = _select_nominal(judge_by_folds(cases, design))
-        _print_design(design, judged, aims=design == DESIGNS[0])
+        judged = _select_nominal(judge_by_folds(cases, design, spread, OWN_RUNS))
+        first = _select_nominal(judge_by_folds(cases, design, spread)) if design == DESIGNS[0] else []
+        _print_design(design, judged, aims=design == DESIGNS[0], first=first)
     _print_catalog(cases)
-    _print_machines()
+    _print_machines(spread)
 
 
 def _select_nominal(judged: Sequence[Judged]) -> list[Judged]:
     return [judgement for judgement in judged if judgement.prediction.nominal]
 
 
-def _print_machines() -> None:
-    """Print how good estimates are on a machine of which no timing was learned from."""
+def _print_machines(spread: float) -> None:
+    """Print how good first estimates are on a machine of which no timing was learned from."""
     print("\n# One machine left out: its cases judged by what the others teach")
     for design in JUDGED_DESIGNS:
         print(f"\n{_describe_design(design)}\n\n{_HEAD.replace('predicted at', 'machine')}\n{_RULE}")
         for name in MACHINES:
             others = [case for other in MACHINES if other != name for case in read_machine(other)]
-            judged = _select_nominal(judge_by_others(read_machine(name), others, design))
+            judged = _select_nominal(judge_by_others(read_machine(name), others, design, spread))
             for crosses, setting in SETTINGS.items():
                 _print_row(f"{name}, {setting}", _select_setting(judged, crosses=crosses))
 
@@ -89,12 +95,16 @@ def _describe_design(design: tuple[int, int]) -> str:
     return f"{_count(runs, 'run')} at each of {_count(sizes, 'size')}"
 
 
-def _print_design(design: tuple[int, int], judged: Sequence[Judged], *, aims: bool) -> None:
+def _print_design(
+    design: tuple[int, int], judged: Sequence[Judged], *, aims: bool, first: Sequence[Judged] = ()
+) -> None:
     print(f"\n## {_describe_design(design)}")
     for crosses, setting in SETTINGS.items():
         regime_judged = _select_setting(judged, crosses=crosses)
         print(f"\n{setting}\n\n{_HEAD}\n{_RULE}")
         _print_row("all", regime_judged)
+        if first:
+            _print_row("all, first estimates", _select_setting(first, crosses=crosses))
         for times in TIMES:
             _print_row(
                 f"{times} ×",

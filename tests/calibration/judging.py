@@ -11,7 +11,8 @@ from statistics import fmean, median
 from attrs import frozen
 
 from confiture.estimate.error_law import NEAR_FACTORS, ErrorLaw
-from confiture.estimate.prior import CatalogBound, Prior
+from confiture.estimate.prior import CatalogBound, OwnHistory, Prior
+from tests.calibration.curve_form import learn_form
 from tests.calibration.fit import fit
 from tests.calibration.timings import Cases, Prediction, predict_all
 
@@ -67,28 +68,39 @@ class Judged:
         return self.prediction.residual.value - self.sure.median
 
 
-def judge_by_folds(cases: Cases, design: tuple[int, int]) -> list[Judged]:
-    """Judge each tenth of the cases by what the other nine teach, of all machines."""
-    everything = predict_all(cases, design)
+def judge_by_folds(
+    cases: Cases, design: tuple[int, int], machine_spread: float = 0.0, own_runs: int = 0
+) -> list[Judged]:
+    """Judge each tenth of the cases by what the other nine teach, of all machines.
+
+    Args:
+        cases: The cases.
+        design: How they are rehearsed: runs, and sizes.
+        machine_spread: The spread between machines.
+        own_runs: So many runs of the user's own make it smaller.
+    """
     names = sorted({case.name for case in cases})
     judged = []
     for first in range(_FOLDS):
         fold = set(names[first::_FOLDS])
-        groups = fit(prediction.residual for prediction in everything if prediction.residual.case not in fold)
-        own = [prediction for prediction in everything if prediction.residual.case in fold]
-        judged += _judge(own, Prior(groups, _UNUSED_BOUND))
+        own, others = ([case for case in cases if (case.name in fold) == inside] for inside in (True, False))
+        judged += judge_by_others(own, others, design, machine_spread, own_runs)
     return judged
 
 
-def judge_by_others(cases: Cases, others: Cases, design: tuple[int, int]) -> list[Judged]:
+def judge_by_others(
+    cases: Cases, others: Cases, design: tuple[int, int], machine_spread: float, own_runs: int = 0
+) -> list[Judged]:
     """Judge cases by what others teach."""
-    groups = fit(prediction.residual for prediction in predict_all(others, design))
-    return _judge(predict_all(cases, design), Prior(groups, _UNUSED_BOUND))
+    form = learn_form(others)
+    groups = fit(prediction.residual for prediction in predict_all(others, design, form))
+    own = OwnHistory(cases=own_runs)
+    return judge_by_prior(cases, design, Prior(groups, _UNUSED_BOUND, own, form, machine_spread))
 
 
 def judge_by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
-    return _judge(predict_all(cases, design), prior)
+    return _judge(predict_all(cases, design, prior.form), prior)
 
 
 def _judge(predictions: Sequence[Prediction], prior: Prior) -> list[Judged]:

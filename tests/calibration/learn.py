@@ -8,8 +8,18 @@ from pathlib import Path
 from confiture import estimate
 from confiture.estimate.error_law import compute_weighted_quantiles
 from confiture.estimate.prior import CatalogBound, Prior, to_json
+from tests.calibration.curve_form import learn_form
 from tests.calibration.fit import fit
-from tests.calibration.timings import DESIGNS, Cases, pair_catalog_times, predict_all, read_all
+from tests.calibration.machine_spread import learn_machine_spread
+from tests.calibration.timings import (
+    DESIGNS,
+    MACHINES,
+    Cases,
+    pair_catalog_times,
+    predict_all,
+    read_all,
+    read_machine,
+)
 
 PRIOR = Path(estimate.__file__).with_name("prior.json")
 _SURE = 0.99
@@ -17,10 +27,16 @@ _SURE = 0.99
 _LEAST_MS = 5.0
 
 
-def learn(cases: Cases) -> Prior:
-    """Return all that these cases teach."""
-    residuals = [prediction.residual for design in DESIGNS for prediction in predict_all(cases, design)]
-    return Prior(fit(residuals), learn_catalog(cases))
+def learn_all() -> Prior:
+    """Return all that the recorded timings teach."""
+    return learn(read_all(), learn_machine_spread({name: read_machine(name) for name in MACHINES}))
+
+
+def learn(cases: Cases, machine_spread: float) -> Prior:
+    """Return all that these cases teach, with a spread between machines that they do not tell apart."""
+    form = learn_form(cases)
+    residuals = [prediction.residual for design in DESIGNS for prediction in predict_all(cases, design, form)]
+    return Prior(fit(residuals), learn_catalog(cases), form=form, machine_spread=machine_spread)
 
 
 def learn_catalog(cases: Cases) -> CatalogBound:
@@ -51,4 +67,4 @@ def _round(value: object) -> object:
 
 
 if __name__ == "__main__":
-    PRIOR.write_text(render_prior(learn(read_all())))
+    PRIOR.write_text(render_prior(learn_all()))

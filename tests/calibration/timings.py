@@ -12,10 +12,13 @@ from statistics import median
 
 from attrs import evolve, frozen
 
-from confiture.estimate.curve import Point, fit_curve
+from confiture.estimate.curve import CurveForm, Point, fit_curve
+from confiture.estimate.index_workers import FIRST_PARALLEL_VERSIONS, count_workers
 from confiture.estimate.prior import Regime
 from confiture.estimate.work_classes import LINEAR_CLASSES
+from confiture.sql.statement_kind import classify_statement
 from tests.calibration.fit import Residual
+from tests.calibration.subjects import SUBJECTS
 
 HERE = Path(__file__).parents[1] / "data" / "timings"
 FILE = HERE / "timings.csv"
@@ -25,6 +28,15 @@ SHARED_BUFFERS_PAGES = int(os.environ.get("SHARED_BUFFERS_PAGES", "16384"))
 TIMES = (10, 30, 100)
 DESIGNS = ((3, 2), (3, 3), (3, 1), (1, 2), (1, 3), (1, 1))
 """Ways to rehearse: runs at each size, and sizes; what a rehearsal that sees to it itself does comes first."""
+PARALLEL_FILES = ("embedded.csv", "wide.csv")
+"""Their server had parallel workers, by the default settings."""
+_METHODS = {
+    case.name: classify_statement(case.sql).index_method
+    for subject in SUBJECTS.values()
+    for case in subject.cases
+    if case.work_class == "index"
+}
+_BLOCK_BYTES = 8192
 FEWEST_ROWS = 10_000
 FEWEST_MS = 1.0
 FARTHEST = 101
@@ -41,7 +53,7 @@ PLAN_CHANGES = {("embedded.csv", "matview_days"), ("wide.csv", "wide_matview")}
 Cases = Sequence["Case"]
 
 
-@frozen
+@frozen(eq=False)
 class Case:
     """One migration on tables of several sizes.
 
@@ -50,12 +62,14 @@ class Case:
         kind: Its class.
         ms: Its runs, by rows.
         pages: Of the table, by rows.
+        workers: That helped to build an index, by rows.
     """
 
     name: str
     kind: str
     ms: Mapping[int, Sequence[float]]
     pages: Mapping[int, int]
+    workers: Mapping[int, int]
 
     @property
     def sizes(self) -> list[int]:
@@ -98,8 +112,15 @@ def _read_file(file: Path) -> Iterator[Case]:
             ms[case][rows].append(float(line["adj_s"]) * 1000)
             kinds[case], pages[case][rows] = KINDS.get(case, line["class"]), int(line["pages"])
     return (
-        Case(case, kinds[case], ms[case], pages[case]) for case in ms if (file.name, case) not in PLAN_CHANGES
+        Case(case, kinds[case], ms[case], pages[case], _count_workers(file.name, case, pages[case]))
+        for case in ms
+        if (file.name, case) not in PLAN_CHANGES
     )
+
+
+def _count_workers(file: str, case: str, pages: Mapping[int, int]) -> dict[int, int]:
+    parallel = file in PARALLEL_FILES and _METHODS.get(case) in FIRST_PARALLEL_VERSIONS
+    return {rows: count_workers(size * _BLOCK_BYTES, {}) if parallel else 0 for rows, size in pages.items()}
 
 
 def read_machine(name: str) -> list[Case]:
@@ -112,8 +133,8 @@ def read_all() -> list[Case]:
     return [case for name in MACHINES for case in read_machine(name)]
 
 
-def predict_all(cases: Cases, design: tuple[int, int]) -> list[Prediction]:
-    """Return all predictions that count as answerable, for one way to rehearse."""
+def predict_all(cases: Cases, design: tuple[int, int], form: CurveForm) -> list[Prediction]:
+    """Return all predictions that count as answerable, for one way to rehearse and one form of curves."""
     return [
         prediction
         for case in cases
@@ -121,21 +142,26 @@ def predict_all(cases: Cases, design: tuple[int, int]) -> list[Prediction]:
         for rows in case.sizes
         for target in case.sizes
         if 1 <= target / rows <= FARTHEST and rows >= FEWEST_ROWS
-        for prediction in _share_weight(list(_predict(case, design, rows, target)))
+        for prediction in _share_weight(list(_predict(case, design, rows, target, form)))
     ]
 
 
-def _predict(case: Case, design: tuple[int, int], rows: int, target: int) -> Iterator[Prediction]:
+def _predict(
+    case: Case, design: tuple[int, int], rows: int, target: int, form: CurveForm
+) -> Iterator[Prediction]:
     runs, sizes = design
     known = [size for size in case.sizes if size <= rows][-sizes:]
     if len(known) < sizes:
         return
     crosses = case.pages[rows] <= SHARED_BUFFERS_PAGES < case.pages[target]
     for first in range(len(case.ms[rows])):
-        points = [Point(size, _compute_median(case.ms[size], first, runs)) for size in known]
+        points = [
+            Point(size, _compute_median(case.ms[size], first, runs), case.workers[size]) for size in known
+        ]
         if points[-1].ms < FEWEST_MS:
             continue
-        expected = fit_curve(points, linear=case.kind in LINEAR_CLASSES).predict_ms(target)
+        curve = fit_curve(points, case.kind, linear=case.kind in LINEAR_CLASSES, form=form)
+        expected = curve.predict_ms(target, case.workers[target])
         for true in _select_other_runs(case.ms[target], first, runs if target == rows else 0):
             residual = Residual(
                 case.name,

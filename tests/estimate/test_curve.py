@@ -2,7 +2,7 @@
 
 import pytest
 
-from confiture.estimate.curve import Point, compute_work, fit_curve
+from confiture.estimate.curve import CurveForm, Point, compute_work, fit_curve
 
 
 def test_one_size_grows_with_n_log_n():
@@ -55,3 +55,31 @@ def test_a_linear_curve_through_two_sizes_finds_the_fixed_part():
 
     assert curve.fixed_ms == pytest.approx(7.0)
     assert curve.predict_ms(1_000_000) == pytest.approx(1007.0)
+
+
+def test_a_doubted_fixed_part_becomes_smaller_and_the_curve_steeper():
+    points = [Point(10_000, 17.0), Point(30_000, 37.0)]
+
+    believed, doubted = (
+        fit_curve(points, "scan", linear=True, form=CurveForm({"scan": doubt})) for doubt in (0.0, 1.0)
+    )
+
+    assert believed.fixed_ms == pytest.approx(7.0)
+    assert 0.0 < doubted.fixed_ms < believed.fixed_ms
+    assert doubted.predict_ms(1_000_000) > believed.predict_ms(1_000_000)
+
+
+def test_a_class_without_timings_is_doubted_as_all_are():
+    form = CurveForm({"scan": 2.0}, other_doubt=0.5)
+
+    assert (form.find_doubt("scan"), form.find_doubt("cluster")) == (2.0, 0.5)
+
+
+def test_workers_of_the_rehearsal_and_of_production_are_told_apart():
+    form = CurveForm(parallel_share=0.5)
+    points = [Point(10_000, 10.0), Point(30_000, 22.5, workers=1)]
+
+    curve = fit_curve(points, linear=True, form=form)
+
+    assert curve.predict_ms(100_000) == pytest.approx(100.0)
+    assert curve.predict_ms(100_000, 1) == pytest.approx(75.0)

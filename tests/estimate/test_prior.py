@@ -6,8 +6,8 @@ from confiture.estimate.error_law import SHARES, ErrorLaw
 from confiture.estimate.prior import CatalogBound, OwnHistory, Prior, Regime, load_shipped
 from tests.calibration.fit import FEWEST_CASES, Residual, fit
 from tests.calibration.judging import judge_by_folds
-from tests.calibration.learn import PRIOR, learn, render_prior
-from tests.calibration.timings import DESIGNS, FILE, read_all, read_cases
+from tests.calibration.learn import PRIOR, learn_all, render_prior
+from tests.calibration.timings import DESIGNS, FILE, read_cases
 
 WITHIN, CROSSING = Regime(3, 2, False), Regime(3, 2, True)
 KINDS = ("scan", "rewrite", "index", "dml", "matview")
@@ -21,7 +21,7 @@ def build_residuals(kind: str, values: list[float], regime: Regime = WITHIN) -> 
 
 
 def test_what_is_shipped_is_what_the_timings_teach():
-    assert PRIOR.read_text() == render_prior(learn(read_all()))
+    assert PRIOR.read_text() == render_prior(learn_all())
 
 
 def test_every_way_to_rehearse_is_known():
@@ -55,7 +55,7 @@ def test_the_shorter_a_rehearsal_took_the_wider_the_interval(kind):
 def test_the_spread_between_machines_shrinks_with_the_users_own_runs():
     law = ErrorLaw(tuple(0.0 for _ in SHARES))
 
-    none, some, many = (OwnHistory(cases=cases).correct(law).width for cases in (0, 10, 1000))
+    none, some, many = (OwnHistory(cases=cases).correct(law, 0.1).width for cases in (0, 10, 1000))
 
     assert none > some > many > 1.0
 
@@ -77,6 +77,15 @@ def test_at_the_same_size_the_class_does_not_matter():
 def test_too_few_cases_teach_nothing():
     assert fit(build_residuals("index", [0.1] * (FEWEST_CASES - 1))) == {}
     assert Prior({}, CatalogBound(2.0, 1.0)).find_law("index", WITHIN, 10, 50.0) is None
+
+
+def test_errors_of_one_sign_shift_no_estimate():
+    learned = fit(build_residuals("dml", [0.4, 0.3, 0.35, 0.2]))
+
+    law = learned[WITHIN].find_law("dml", 10, 100.0)
+
+    assert law.median == 0.0
+    assert law.find_quantile(0.05) == pytest.approx(-law.find_quantile(0.95))
 
 
 def test_a_class_with_larger_errors_has_a_larger_spread():

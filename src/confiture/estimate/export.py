@@ -61,6 +61,7 @@ _SETTINGS = (
     "max_parallel_workers",
     "max_parallel_workers_per_gather",
     "max_wal_size",
+    "min_parallel_table_scan_size",
     "random_page_cost",
     "seq_page_cost",
     "shared_buffers",

@@ -15,13 +15,12 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from confiture.estimate.curve import PLAIN_FORM, CurveForm
 from confiture.estimate.error_law import ErrorLaw
 
 FULL_DISTANCE = 10.0
 """From this many times the rehearsed rows on, the error of extrapolation counts in full."""
 
-MACHINE_SPREAD = 0.10
-"""The standard deviation of ``ln(true / predicted)`` between machines, judged by leaving one machine out."""
 PRIOR_CASES = 10.0
 """The shipped prior counts as this many of the user's migrations."""
 
@@ -155,13 +154,13 @@ class OwnHistory:
     spread: float = 1.0
     cases: int = 0
 
-    def correct(self, law: ErrorLaw) -> ErrorLaw:
+    def correct(self, law: ErrorLaw, machine_spread: float) -> ErrorLaw:
         """Return the law shifted and stretched by the user's real runs.
 
         Until there are any, it also carries the difference between machines: the shipped timings are of
         others than the user's.
         """
-        law = law.widen(MACHINE_SPREAD * math.sqrt(PRIOR_CASES / (PRIOR_CASES + self.cases)))
+        law = law.widen(machine_spread * math.sqrt(PRIOR_CASES / (PRIOR_CASES + self.cases)))
         middle = law.median
         return ErrorLaw(
             tuple(middle + self.shift + self.spread * (value - middle) for value in law.quantiles)
@@ -176,16 +175,20 @@ class Prior:
         groups: The shipped errors, by regime.
         catalog: The shipped bound for catalog changes.
         own: The correction by the user's real runs.
+        form: The form of the curves that the errors are of.
+        machine_spread: The standard deviation of ``ln(true / predicted)`` between machines.
     """
 
     groups: Mapping[Regime, RegimeGroup]
     catalog: CatalogBound
     own: OwnHistory = OwnHistory()
+    form: CurveForm = PLAIN_FORM
+    machine_spread: float = 0.0
 
     def find_law(self, kind: str, regime: Regime, times: float, ms: float) -> ErrorLaw | None:
         """Return the error law of such a prediction; ``None`` if its regime was never timed."""
         group = self.groups.get(regime)
-        return self.own.correct(group.find_law(kind, times, ms)) if group else None
+        return self.own.correct(group.find_law(kind, times, ms), self.machine_spread) if group else None
 
 
 def compute_distance(times: float) -> float:
@@ -199,7 +202,12 @@ def compute_distance(times: float) -> float:
 def to_json(prior: Prior) -> dict[str, Any]:
     """Return a prior as the document of ``prior.json``."""
     groups = [{**asdict(regime), **asdict(prior.groups[regime])} for regime in sorted(prior.groups)]
-    return {"catalog": asdict(prior.catalog), "groups": groups}
+    return {
+        "catalog": asdict(prior.catalog),
+        "form": asdict(prior.form),
+        "machine_spread": prior.machine_spread,
+        "groups": groups,
+    }
 
 
 def from_json(document: Mapping[str, Any]) -> Prior:
@@ -207,6 +215,8 @@ def from_json(document: Mapping[str, Any]) -> Prior:
     return Prior(
         {_build_regime(group): _build_group(group) for group in document["groups"]},
         CatalogBound(**document["catalog"]),
+        form=CurveForm(**document["form"]),
+        machine_spread=document["machine_spread"],
     )
 
 

@@ -20,10 +20,12 @@ from confiture.estimate.comparability import (
 )
 from confiture.estimate.curve import Point, fit_curve
 from confiture.estimate.error_law import SHARES, ErrorLaw
+from confiture.estimate.index_workers import count_index_workers
 from confiture.estimate.prior import Prior, Regime, load_shipped
 from confiture.estimate.statistics import Statistics
 from confiture.estimate.work_classes import LINEAR_CLASSES, StatementClass, classify
 from confiture.models.report import Estimate, HookReport, StatementReport
+from confiture.sql.statement_kind import classify_statement
 
 # Beyond these limits the answer is *unknown*.
 FEWEST_ROWS = 10_000
@@ -282,7 +284,7 @@ def _extrapolate(
     largest = ordered[-1]
     there, here = production.count_rows(name) or 0.0, largest.here.count_rows(name) or 0.0
     points = [
-        Point(rows, rehearsal.median_ms)
+        Point(rows, rehearsal.median_ms, _count_workers(statement_class, name, largest, rehearsal.here))
         for rehearsal in ordered[-_MOST_SIZES:]
         if (rows := rehearsal.here.count_rows(name))
     ]
@@ -293,11 +295,20 @@ def _extrapolate(
     law = _find_law(basis, largest, production, prior)
     if law is None or law.width > WIDEST_FACTOR:
         return _build_unknown(_explain_too_wide(name, law, here), largest, production)
-    curve = fit_curve(points, linear=basis.kind in LINEAR_CLASSES)
-    expected_ms = curve.predict_ms(there) * _compare_speed(largest.here, production)
+    curve = fit_curve(points, basis.kind, linear=basis.kind in LINEAR_CLASSES, form=prior.form)
+    workers = _count_workers(statement_class, name, largest, production)
+    expected_ms = curve.predict_ms(there, workers) * _compare_speed(largest.here, production)
     quantiles = tuple(expected_ms * math.exp(value) for value in law.quantiles)
     estimate = _build_estimate(quantiles, f"the rows of {name}", _estimate_lock_wait_ms(largest, production))
     return Prediction(estimate, quantiles, basis=basis)
+
+
+def _count_workers(
+    statement_class: StatementClass, name: str, rehearsal: RehearsedStatement, side: Statistics
+) -> int:
+    if statement_class.work_class not in ("index", "text index"):
+        return 0
+    return count_index_workers(name, side, classify_statement(rehearsal.runs[0].sql).index_method)
 
 
 def _build_basis(

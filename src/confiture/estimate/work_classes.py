@@ -17,7 +17,7 @@ from confiture.sql.statement_kind import StatementKind, classify_statement
 WorkClass = Literal[
     "catalog", "scan", "foreign key", "rewrite", "cluster", "index", "text index", "dml", "matview"
 ]
-LINEAR_CLASSES = ("scan", "rewrite", "matview")
+LINEAR_CLASSES = ("scan", "rewrite", "cluster", "index", "matview")
 """Classes whose work grows with the number of rows; that of the others with ``n·log2 n``."""
 
 # Comparing texts by the rules of a language takes longer than comparing numbers, the more so the more rows

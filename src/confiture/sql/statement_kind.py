@@ -81,6 +81,7 @@ class StatementKind:
         validates: True for VALIDATE CONSTRAINT, whatever the constraint is.
         index_keys: The columns of the B-tree index that it builds, an empty string for an expression; of
             several indexes, the columns of all.
+        index_method: The access method of the index that it builds; ``"btree"`` if it does not say.
         reach: The relations that it can reach; ``None`` if its text does not prove that there are no others.
     """
 
@@ -95,6 +96,7 @@ class StatementKind:
     checks_foreign_key: bool = False
     validates: bool = False
     index_keys: tuple[str, ...] = ()
+    index_method: str = "btree"
     reach: Reach | None = None
 
 
@@ -175,6 +177,7 @@ def _classify(parsed: RawStatement) -> StatementKind:
         checks_foreign_key=node == "alter_table_stmt" and _checks_foreign_key(statement),
         validates=node == "alter_table_stmt" and _validates(statement),
         index_keys=tuple(_list_index_keys(node, statement)),
+        index_method=(node == "index_stmt" and statement.access_method) or "btree",
         reach=find_reach(node, statement),
     )
 
