@@ -20,7 +20,7 @@ ARROWS = {
     "gate": "config exceptions migrations models rules units",
     "rules": "api config did_you_mean exceptions hooks migrations models plugins postgres schema sources sql"
     " units",
-    "schema": "api config models postgres server sql",
+    "schema": "api config migrations models postgres server sql",
     "output": "confiture escape estimate exceptions hooks models plugins units",
     "api": "catalog config engine estimate exceptions hooks ledger migrations models plugins postgres rehearsal"
     " server sources sql",

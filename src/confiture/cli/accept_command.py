@@ -17,6 +17,7 @@ from confiture.cli.gate_flags import STRICT, GateOptions, lint_files, read_accep
 from confiture.cli.outputs import open_outputs
 from confiture.cli.progress import ProgressDisplay
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
+from confiture.cli.schema_flags import judge_schema
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 from confiture.gate import ACCEPTED_FILE as FILE
@@ -38,28 +39,47 @@ if TYPE_CHECKING:
 @run_options
 @add_rehearsal_flags
 @click.option("--static", is_flag=True, help="Accept what lint finds; needs no server.")
+@click.option("--schema", is_flag=True, help="Accept what lint --schema finds, with --url in a live schema.")
 @click.option("--add", is_flag=True, help="Allow new findings in the file.")
 @click.option("--prune", is_flag=True, help="Remove findings that no longer occur.")
 @STRICT
 def command(
-    flags: Flags, rehearsal_options: RehearsalOptions, static: bool, add: bool, prune: bool, strict: bool
+    flags: Flags,
+    rehearsal_options: RehearsalOptions,
+    static: bool,
+    schema: bool,
+    add: bool,
+    prune: bool,
+    strict: bool,
 ) -> int:
     """Accept current findings so that they no longer fail the gate."""
-    wanted, gating = AcceptOptions(static, add, prune), GateOptions(strict=strict, ignores_accepted=True)
-    if static:
+    wanted = AcceptOptions(static, add, prune, schema)
+    gating = GateOptions(strict=strict, ignores_accepted=True)
+    if static and schema:
+        raise click.UsageError("--static and --schema accept different findings: give one of them")
+    if static or schema:
         rehearsal_options.check(rehearses=False)
-        return _accept_from_files(flags, wanted, gating)
+        return _accept_from_lint(flags, wanted, gating)
     work = partial(_rehearse_and_accept, flags, rehearsal_options, gating, wanted)
     return execute(flags, "dry-run", work, check=partial(rehearsal_options.check, rehearses=True))
 
 
-def _accept_from_files(flags: Flags, options: AcceptOptions, gate_options: GateOptions) -> int:
+def _accept_from_lint(flags: Flags, options: AcceptOptions, gate_options: GateOptions) -> int:
+    lint = partial(judge_schema, flags=flags) if options.schema else lint_files
     with open_outputs(flags) as out:
         settings = read_settings(flags)
         with load_plugins(settings, flags) as plugins:
-            report = accept_findings(settings, lint_files(settings, plugins, gate_options), options)
+            report = lint(settings, plugins, gate_options)
+            if report.outcome == "ok":
+                report = accept_findings(settings, report, options, schema_rules=_list_schema_rules(plugins))
         out.write("report", report)
     return report.exit_code
+
+
+def _list_schema_rules(plugins: tuple[LoadedPlugin, ...]) -> frozenset[str]:
+    from confiture.rules.registry import collect_rules
+
+    return frozenset(rule.id for rule in collect_rules(plugins) if rule.judges_schema)
 
 
 def _rehearse_and_accept(
@@ -82,7 +102,7 @@ def _rehearse_and_accept(
     if report.outcome != "ok":
         return report
     read = lint_files(settings, plugins, gate_options) if options.prune else None
-    return accept_findings(settings, report, options, read)
+    return accept_findings(settings, report, options, read, schema_rules=_list_schema_rules(plugins))
 
 
 @frozen
@@ -93,15 +113,22 @@ class AcceptOptions:
         static: True to accept the findings of lint, without a rehearsal.
         add: True if the file may grow.
         prune: True to remove findings that no longer occur.
+        schema: True to accept the findings of ``lint --schema``.
     """
 
     static: bool = False
     add: bool = False
     prune: bool = False
+    schema: bool = False
 
 
 def accept_findings(
-    settings: Settings, report: Report, options: AcceptOptions, lint_report: Report | None = None
+    settings: Settings,
+    report: Report,
+    options: AcceptOptions,
+    lint_report: Report | None = None,
+    *,
+    schema_rules: Collection[str] = (),
 ) -> Report:
     """Write the file of accepted findings; return the report with these marked as ignored, and a verdict.
 
@@ -110,6 +137,7 @@ def accept_findings(
         report: The report of a successful rehearsal or of lint, judged without the accepted findings.
         options: The options of ``accept``.
         lint_report: With a rehearsal, the report of lint: pruning keeps what lint still finds.
+        schema_rules: The rules that only ``lint --schema`` applies.
 
     Raises:
         UsageFault: The file cannot be written.
@@ -117,9 +145,10 @@ def accept_findings(
     path = settings.root / FILE
     before, grows = read_accepted(settings), options.add or not path.exists()
     still = {finding.fingerprint for finding in lint_report.findings} if lint_report else frozenset[str]()
-    examined = [
-        entry for entry in _list_examined(before, settings, report, options) if entry.fingerprint not in still
-    ]
+    # Only `lint --schema` can tell whether a finding about the schema is gone, and it can tell of no other.
+    candidates = [entry for entry in before if (entry.rule in schema_rules) == options.schema]
+    seen = candidates if options.schema else _list_examined(candidates, settings, report, options)
+    examined = [entry for entry in seen if entry.fingerprint not in still]
     change = compare_accepted(before, select_acceptable(report.findings), examined)
     after = {*(change.kept if options.prune else before), *(change.new if grows else ())}
     if after != {*before}:

@@ -13,6 +13,7 @@ from confiture.rules import (
     partitions,
     schema_cqrs,
     schema_names,
+    schema_refills,
     schema_structure,
     schema_tenancy,
     style,
@@ -37,6 +38,7 @@ _MODULES = (
     schema_names,
     schema_tenancy,
     schema_cqrs,
+    schema_refills,
 )
 
 

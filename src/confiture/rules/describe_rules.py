@@ -42,7 +42,7 @@ def describe_rules(rules: Iterable[Rule], findings: Iterable[Finding]) -> tuple[
 def _describe_rule(rule: Rule) -> RuleText:
     remedy = f" Instead: {rule.remedy}." if rule.remedy else ""
     page = _PAGES.get(rule.kinds[0], _LOCKS) if rule.kinds else _LOCKS
-    if rule.check_schema:
+    if rule.judges_schema:
         page = _SCHEMAS
     return RuleText(
         rule.id,

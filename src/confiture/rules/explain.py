@@ -27,7 +27,7 @@ def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanatio
     return RuleExplanation(
         rule=rule.id,
         severity=severity or rule.severity,
-        by="C" if rule.check_schema else _BASIS[rule.basis],
+        by="C" if rule.judges_schema else _BASIS[rule.basis],
         summary=rule.summary,
         does=rule.effect,
         hurts=rule.risk,

@@ -25,6 +25,7 @@ from confiture.rules.registry import collect_rules, read_severities
 from confiture.rules.rule import Hit, Rule, Severity
 from confiture.rules.schema_ignores import SchemaIgnores, collect_ignores
 from confiture.rules.suppressions import UNUSED, WITHOUT_REASON
+from confiture.schema.backfills import read_backfills
 from confiture.schema.build_schema import build_schema
 from confiture.schema.judged_schema import JudgedSchema
 from confiture.schema.read_catalog import read_catalog
@@ -78,7 +79,7 @@ def _judge_database(
     with open_connection(settings) as conn:
         catalog = read_catalog(conn, settings.schema)
     migrations = _read_migrations(settings)
-    schema = JudgedSchema(catalog, settings.schema_policy)
+    schema = JudgedSchema(catalog, settings.schema_policy, read_backfills(settings))
     findings = judge_schema(schema, rule_set, rules, migrations, strict=strict)
     return Report(
         mode="dry-run",

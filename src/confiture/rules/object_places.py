@@ -64,6 +64,8 @@ def _list_named(kind: str, node: Any, stmt: Any) -> Iterator[tuple[QualifiedName
     """Yield the objects that a statement creates or changes, each with the part of it."""
     if kind in ("create_stmt", "view_stmt", "create_table_as_stmt"):
         yield _read_created(kind, stmt), ""
+        for element in stmt.table_elts if kind == "create_stmt" else ():
+            yield read_name(stmt.relation), _read_element(element)
     elif kind == "index_stmt":
         yield read_name(stmt.relation), stmt.idxname
     elif kind == "alter_table_stmt":
@@ -84,8 +86,12 @@ def _read_created(kind: str, stmt: Any) -> QualifiedName:
 
 def _read_part(command: Any) -> str:
     """Return the column or constraint that a command of ALTER TABLE is about."""
-    definition = getattr(command, "def")
-    kind = definition.WhichOneof("node")
+    return str(command.name) or _read_element(getattr(command, "def"))
+
+
+def _read_element(element: Any) -> str:
+    """Return the name of a column or constraint; empty if it has none."""
+    kind = element.WhichOneof("node")
     if kind == "column_def":
-        return str(definition.column_def.colname or command.name)
-    return str(definition.constraint.conname if kind == "constraint" else command.name)
+        return str(element.column_def.colname)
+    return str(element.constraint.conname) if kind == "constraint" else ""

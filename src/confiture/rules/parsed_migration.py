@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +216,20 @@ class ParsedPlan:
 
     migrations: Sequence[ParsedMigration]
     read_catalog: Callable[[], SchemaModel] | None = None
+
+    @cached_property
+    def positions(self) -> Mapping[str, int]:
+        """The position of each migration, by its file."""
+        return {migration.file: position for position, migration in enumerate(self.migrations)}
+
+    @cached_property
+    def last_creations(self) -> Mapping[QualifiedName, int]:
+        """The position of the last migration that creates a relation, by its name."""
+        return {
+            name: position
+            for position, migration in enumerate(self.migrations)
+            for name in migration.created_relations - migration.created_before
+        }
 
     @cached_property
     def schema(self) -> SchemaModel:

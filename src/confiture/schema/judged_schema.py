@@ -7,7 +7,7 @@ from functools import cached_property
 from attrs import field, frozen
 
 from confiture.config.schema_policy import SchemaPolicy
-from confiture.schema.function_body import Name
+from confiture.schema.backfills import Backfill
 from confiture.schema.name_patterns import matches_any
 from confiture.schema.schema_catalog import CatalogFunction, CatalogRelation, SchemaCatalog
 from confiture.schema.sides import Sides
@@ -20,17 +20,18 @@ class JudgedSchema:
     Attributes:
         catalog: All relations and functions, those in schemas that are not judged included.
         policy: ``[tool.confiture.schema]``.
-        backfilled: The relations that backfill files write.
+        backfills: The read models that the backfill plugin fills.
     """
 
     catalog: SchemaCatalog
     policy: SchemaPolicy = field(default=SchemaPolicy())
-    backfilled: frozenset[Name] = field(default=frozenset(), repr=False)
+    backfills: tuple[Backfill, ...] = field(default=(), repr=False)
 
     @cached_property
     def sides(self) -> Sides:
         """The write side and the read side."""
-        return Sides(self.catalog, self.policy.cqrs, self.backfilled)
+        filled = frozenset(backfill.table for backfill in self.backfills)
+        return Sides(self.catalog, self.policy.cqrs, filled)
 
     @cached_property
     def relations(self) -> tuple[CatalogRelation, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from attrs import field, frozen
@@ -24,7 +24,7 @@ class Sides:
     Attributes:
         catalog: The schema.
         policy: The patterns.
-        backfilled: The relations that backfill files write.
+        backfilled: The relations that the backfill plugin fills.
     """
 
     catalog: SchemaCatalog
@@ -61,6 +61,26 @@ class Sides:
         declared = (self.catalog.resolve_written(name) for name in self.list_declared(relation) or ())
         yield from (source for source in declared if source)
         yield from self.catalog.select(relation.depends_on)
+
+    def list_models(self, source: CatalogRelation) -> tuple[CatalogRelation, ...]:
+        """Return the read models that store what they derive from the relation."""
+        return self._models_by_source.get(source.rel, ())
+
+    @cached_property
+    def _models_by_source(self) -> Mapping[str, tuple[CatalogRelation, ...]]:
+        models: dict[str, tuple[CatalogRelation, ...]] = {}
+        for model in self.catalog.relations:
+            if model.sort != "view" and not model.partition and self.is_read(model):
+                for source in {source.rel for source in self.list_sources(model)}:
+                    models[source] = (*models.get(source, ()), model)
+        return models
+
+    def list_written_by(self, calls: Iterable[Name]) -> Iterator[CatalogRelation]:
+        """Yield the relations that functions of these names write."""
+        for schema, name in calls:
+            for function in self._functions_by_name.get(name, ()):
+                if schema in (None, function.schema):
+                    yield from self.list_written(function)
 
     def list_written(self, function: CatalogFunction) -> Iterator[CatalogRelation]:
         """Yield the relations that a function writes."""
