@@ -35,11 +35,18 @@ def build_environment(folder: str) -> dict[str, str]:
     return {**kept, "PYTHONPYCACHEPREFIX": folder}
 
 
-def measure_seconds(command: Sequence[str], environment: Mapping[str, str]) -> float:
+def measure_seconds(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> float:
     """Return how long a command takes; that it finds something to say is no failure."""
     began = time.perf_counter()
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=False,
     )
     if done.returncode not in (0, 1):
         sys.exit(f"{command[0]} failed: {done.stderr.decode()[-500:]}")
