@@ -46,6 +46,7 @@ lint: $(VENV)/.dev
 # How accurate rehearsals are; exit code 1 if a figure is not reached. `make accuracy ONLY=C123` for one case.
 accuracy: $(VENV)/.dev
 	$(BIN)/python -m tests.accuracy.static
+	$(BIN)/python -m tests.accuracy.schema_lint
 	$(BIN)/python -m tests.accuracy $(addprefix --only ,$(ONLY))
 	$(MAKE) bench-lint
 
@@ -94,6 +95,7 @@ clean:
 
 bench: $(VENV)/.bench
 	BENCH_NODE=$(VENV)/node/node_modules $(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tests.benchmarks.schema
 
 # How good the estimates are; TIMINGS=FILE for another file with the columns of tests/data/timings.
 calibration: $(VENV)/.dev

@@ -17,6 +17,8 @@ PAGE = ROOT / "docs" / "measurements.md"
 MODULES = {
     "accuracy": "tests.accuracy",
     "static": "tests.accuracy.static",
+    "schema-accuracy": "tests.accuracy.schema_lint",
+    "schema": "tests.benchmarks.schema",
     "lint": "tests.benchmarks.lint",
     "matrix": "tests.matrix",
     "calibration": "tests.calibration",

@@ -58,7 +58,7 @@ def check_sources_exist(schema: JudgedSchema) -> Iterator[Hit]:
     """Report declared sources that do not exist."""
     for model in _list_read_models(schema):
         for written in schema.sides.list_declared(model) or ():
-            if schema.catalog.resolve_written(written) is None:
+            if schema.catalog.resolve_written(written, model.schema) is None:
                 yield Hit(
                     f"the source {written} of the read model {model.rel} does not exist",
                     model.rel,
@@ -70,7 +70,7 @@ def check_sources_side(schema: JudgedSchema) -> Iterator[Hit]:
     """Report declared sources that are not on the write side."""
     for model in _list_read_models(schema):
         for written in schema.sides.list_declared(model) or ():
-            source = schema.catalog.resolve_written(written)
+            source = schema.catalog.resolve_written(written, model.schema)
             if source and not schema.sides.is_write(source):
                 yield Hit(
                     f"the source {written} of the read model {model.rel} is not on the write side",
@@ -108,7 +108,10 @@ def _check_relations(schema: JudgedSchema) -> Iterator[Hit]:
 def _check_functions(schema: JudgedSchema) -> Iterator[Hit]:
     """Report functions that write the write side, or decide about its rows, and read the read side."""
     sides = schema.sides
-    for function in schema.functions:
+    judged = {function.rel for function in schema.functions}
+    for function in sides.writers:
+        if function.rel not in judged:
+            continue
         decides = function.rel in sides.before_functions
         written = next(filter(sides.is_write, sides.list_written(function)), None)
         if not (decides or written):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from confiture.rules.parse_tree import QualifiedName, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Hit, Rule
-from confiture.schema.function_body import read_tree_use
 from confiture.sql.outward import find_written_tables
 from confiture.sql.parser import read_enum_name
 
@@ -63,6 +62,9 @@ def _changes_columns(statement: ParsedStatement) -> bool:
 
 def _list_filled(migration: ParsedMigration, schema: JudgedSchema) -> Collection[str]:
     """Return the read models that the migration fills: itself, by a function, or by a backfill."""
+    # Imported here: every `lint` loads this module, and only `lint --schema` needs that one.
+    from confiture.schema.function_body import read_tree_use
+
     trees = [
         inner.node
         for statement in migration.statements
@@ -97,7 +99,7 @@ def _follows(schema: JudgedSchema, source: CatalogRelation, model: CatalogRelati
     functions = {trigger.function for trigger in source.triggers}
     return any(
         model in schema.sides.list_written(function)
-        for function in schema.catalog.functions
+        for function in schema.sides.writers
         if function.rel in functions
     )
 

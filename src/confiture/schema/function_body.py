@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from confiture.schema.schema_catalog import CatalogFunction
-from confiture.sql.outward import find_written_tables
-from confiture.sql.parser import find_nodes
 from confiture.sql.procedural import ProceduralBody, parse_body
 
 Name = tuple[str | None, str]
 """A schema, ``None`` if the text names none, and a name."""
+_WRITING = re.compile(r"\b(?:insert|update|delete|merge|truncate|copy|refresh|execute|into)\b", re.IGNORECASE)
+_WRITES = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "RefreshMatViewStmt")
 
 
 @frozen
@@ -31,6 +32,11 @@ class BodyUse:
     writes: frozenset[Name] = frozenset()
     calls: frozenset[Name] = frozenset()
     unknown: bool = False
+
+
+def may_write(function: CatalogFunction) -> bool:
+    """Return True unless the text shows that the function writes nothing: parsing is slow."""
+    return bool(_WRITING.search(function.definition or function.source)) or not function.definition
 
 
 def read_function_use(function: CatalogFunction) -> BodyUse:
@@ -55,30 +61,67 @@ def read_tree_use(trees: Iterable[Any], calls: Iterable[Name] = (), *, unknown: 
     writes: set[Name] = set()
     called = set(calls)
     for tree in trees:
-        targets = [*find_written_tables(tree), *_find_refreshed(tree)]
-        writes |= set(map(_name_relation, targets))
+        found = _TreeNames()
+        found.collect(tree)
+        writes |= set(map(_name_relation, found.targets))
         # The target of an INSERT is a node like any other relation; its place in the text tells them apart.
-        places = {target.location for target in targets}
-        with_names = {cte.ctename for cte in find_nodes(tree, "CommonTableExpr")}
+        places = {target.location for target in found.targets}
         reads |= {
             _name_relation(relation)
-            for relation in find_nodes(tree, "RangeVar")
-            if relation.location not in places and (relation.schemaname or relation.relname not in with_names)
+            for relation in found.relations
+            if relation.location not in places
+            and (relation.schemaname or relation.relname not in found.with_names)
         }
-        called |= set(_find_calls(tree))
+        called |= found.calls
     return BodyUse(frozenset(reads), frozenset(writes), frozenset(called), unknown)
 
 
-def _find_refreshed(tree: Any) -> Iterator[Any]:
-    yield from (refresh.relation for refresh in find_nodes(tree, "RefreshMatViewStmt"))
-    # CREATE TABLE … AS writes what it creates.
-    yield from (create.into.rel for create in find_nodes(tree, "CreateTableAsStmt"))
+@define
+class _TreeNames:
+    """The names in one tree, collected in one walk: a schema has thousands of functions.
+
+    Attributes:
+        relations: All relations, the targets included.
+        targets: The relations that are written or refreshed.
+        with_names: The names that WITH clauses give, which hide tables of these names.
+        calls: The functions.
+    """
+
+    relations: list[Any] = field(factory=list)
+    targets: list[Any] = field(factory=list)
+    with_names: set[str] = field(factory=set)
+    calls: set[Name] = field(factory=set)
+
+    def collect(self, tree: Any) -> None:
+        """Walk the tree, with a stack: a long chain of || would exceed Python's recursion limit."""
+        stack = [tree]
+        while stack:
+            node = stack.pop()
+            self._collect_node(node.DESCRIPTOR.name, node)
+            for descriptor, value in node.ListFields():
+                if descriptor.message_type is not None:
+                    stack += [value] if hasattr(value, "ListFields") else value
+
+    def _collect_node(self, kind: str, node: Any) -> None:
+        if kind == "RangeVar":
+            self.relations.append(node)
+        elif kind == "FuncCall":
+            words = [part.string.sval for part in node.funcname]
+            self.calls.add(((words[-2] if len(words) > 1 else None), words[-1]))
+        elif kind == "CommonTableExpr":
+            self.with_names.add(node.ctename)
+        else:
+            self.targets += _list_targets(kind, node)
 
 
-def _find_calls(tree: Any) -> Iterator[Name]:
-    for call in find_nodes(tree, "FuncCall"):
-        words = [part.string.sval for part in call.funcname]
-        yield (words[-2] if len(words) > 1 else None), words[-1]
+def _list_targets(kind: str, node: Any) -> Iterator[Any]:
+    if kind in _WRITES or (kind == "CopyStmt" and node.is_from):
+        yield node.relation
+    elif kind == "TruncateStmt":
+        yield from (relation.range_var for relation in node.relations)
+    elif kind == "CreateTableAsStmt":
+        # It writes what it creates.
+        yield node.into.rel
 
 
 def _name_relation(relation: Any) -> Name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -25,6 +26,7 @@ from confiture.schema.schema_catalog import (
 from confiture.sql.quote import quote_name
 
 T = TypeVar("T")
+_ColumnNames = Mapping[tuple[int, int], str]
 _SORTS: dict[str, RelationSort] = {"r": "table", "p": "table", "v": "view", "m": "matview", "f": "foreign"}
 # PostgreSQL 18 can leave a constraint NOT ENFORCED, which makes it NOT VALID on purpose. Earlier versions
 # have no such column, so it is looked up as JSON.
@@ -37,21 +39,22 @@ _QUERY = """
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {users} AND {own_relation} ORDER BY 2, 3;
     SELECT a.attrelid, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull,
-        pg_catalog.col_description(a.attrelid, a.attnum)
+        pg_catalog.col_description(a.attrelid, a.attnum), a.attnum
     FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {users}
     ORDER BY a.attrelid, a.attnum;
-    SELECT o.conrelid, o.conname, o.contype, {constrained}, o.convalidated
-        OR pg_catalog.to_jsonb(o) ->> 'conenforced' = 'false', tn.nspname, t.relname, {referenced}
+    SELECT o.conrelid, o.conname, o.contype, o.conkey, o.convalidated
+        OR pg_catalog.to_jsonb(o) ->> 'conenforced' = 'false', tn.nspname, t.relname, o.confkey, o.confrelid
     FROM pg_catalog.pg_constraint o JOIN pg_catalog.pg_class c ON c.oid = o.conrelid
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_class t ON t.oid = o.confrelid
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
-    WHERE o.contype IN ('p', 'u', 'f', 'c', 'x', 'n') AND {users} ORDER BY o.conrelid, o.conname;
-    SELECT x.indrelid, i.relname, {keys}, x.indnkeyatts, x.indisunique, x.indisprimary, x.indisvalid,
-        m.amname, pg_catalog.pg_get_expr(x.indpred, x.indrelid), x.indclass::text, x.indcollation::text,
-        x.indoption::text, pg_catalog.pg_get_expr(x.indexprs, x.indrelid),
+    WHERE (o.contype IN ('p', 'u', 'f', 'c', 'x') OR o.contype = 'n' AND NOT o.convalidated) AND {users}
+    ORDER BY o.conrelid, o.conname;
+    SELECT x.indrelid, i.relname, x.indkey::int2[], x.indnkeyatts, x.indisunique, x.indisprimary,
+        x.indisvalid, m.amname, pg_catalog.pg_get_expr(x.indpred, x.indrelid), x.indclass::text,
+        x.indcollation::text, x.indoption::text, pg_catalog.pg_get_expr(x.indexprs, x.indrelid),
         EXISTS (SELECT FROM pg_catalog.pg_constraint o
             WHERE o.conindid = i.oid AND o.contype IN ('p', 'u', 'x')),
         x.indisreplident, pg_catalog.to_jsonb(x) ->> 'indnullsnotdistinct' = 'true'
@@ -81,9 +84,6 @@ _QUERY = """
 _USERS = "n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', {ledger})"
 _NO_EXTENSION = """NOT EXISTS (SELECT FROM pg_catalog.pg_depend e
     WHERE e.classid = 'pg_catalog.{catalog}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"""
-_NAMES = """ARRAY(SELECT a.attname::text FROM pg_catalog.unnest({numbers}) WITH ORDINALITY AS k (num, place)
-    LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = {relation} AND a.attnum = k.num AND k.num <> 0
-    ORDER BY k.place)"""
 _POLICY_READS = """ARRAY(
     SELECT DISTINCT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
     FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
@@ -109,10 +109,11 @@ def read_catalog(conn: Connection[Any], ledger_schema: str) -> SchemaCatalog:
     rows = send(conn, _render_query(ledger_schema))
     relations, columns, constraints, indexes, policies, triggers, views, functions, words = rows
     built = {row[0]: _build_function(row) for row in functions}
+    names = {(row[0], row[5]): row[1] for row in columns}
     parts = _Parts(
         columns=_group(columns, _build_column),
-        constraints=_group(constraints, _build_constraint),
-        indexes=_group(indexes, _build_index),
+        constraints=_group(constraints, partial(_build_constraint, names)),
+        indexes=_group(indexes, partial(_build_index, names)),
         policies=_group(policies, lambda row: RowPolicy(row[1], row[2], row[3], tuple(row[4]))),
         triggers=_group(
             [row for row in triggers if row[2] in built],
@@ -133,9 +134,6 @@ def _render_query(ledger_schema: str) -> str:
         users=_USERS.format(ledger=quote_literal(ledger_schema)),
         own_relation=_NO_EXTENSION.format(catalog="pg_class", oid="c.oid"),
         own_function=_NO_EXTENSION.format(catalog="pg_proc", oid="f.oid"),
-        constrained=_NAMES.format(numbers="o.conkey", relation="o.conrelid"),
-        referenced=_NAMES.format(numbers="o.confkey", relation="o.confrelid"),
-        keys=_NAMES.format(numbers="x.indkey::int2[]", relation="x.indrelid"),
         policy_reads=_POLICY_READS,
     )
 
@@ -149,30 +147,32 @@ def _group(rows: Iterable[Row], build: Callable[[Row], T]) -> Mapping[int, tuple
 
 
 def _build_column(row: Row) -> CatalogColumn:
-    _, name, type_name, not_null, comment = row
+    _, name, type_name, not_null, comment, _ = row
     return CatalogColumn(name, type_name, not_null, comment)
 
 
-def _build_constraint(row: Row) -> CatalogConstraint:
-    _, name, sort, columns, valid, schema, target, target_columns = row
+def _build_constraint(names: _ColumnNames, row: Row) -> CatalogConstraint:
+    oid, name, sort, numbers, valid, schema, target, target_numbers, target_oid = row
     return CatalogConstraint(
         name,
         sort,
-        tuple(columns),
+        tuple(names[oid, number] for number in numbers or ()),
         valid,
         quote_name(schema, target) if target else None,
-        tuple(target_columns),
+        tuple(names[target_oid, number] for number in target_numbers or ()),
     )
 
 
-def _build_index(row: Row) -> CatalogIndex:
-    _, name, columns, keys, unique, primary, valid, method, predicate, *details = row
+def _build_index(names: _ColumnNames, row: Row) -> CatalogIndex:
+    oid, name, numbers, keys, unique, primary, valid, method, predicate, *details = row
     classes, collations, options, expressions, of_constraint, replica_identity, nulls = details
     words = zip(classes.split(), collations.split(), options.split(), strict=False)
+    # An expression has the number 0, which no column has.
+    columns = [names.get((oid, number)) for number in numbers]
     return CatalogIndex(
         name,
         tuple(columns[:keys]),
-        tuple(columns[keys:]),
+        tuple(column for column in columns[keys:] if column),
         unique,
         primary,
         valid,

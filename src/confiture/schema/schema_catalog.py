@@ -221,16 +221,16 @@ class SchemaCatalog:
         ordered = sorted(self.relations, key=lambda relation: relation.schema == "public")
         return {relation.name: relation for relation in ordered}
 
-    def resolve(self, schema: str | None, name: str) -> CatalogRelation | None:
-        """Return the relation that SQL text names; without a schema, the one in ``public`` first."""
+    def resolve(self, schema: str | None, name: str, home: str = "public") -> CatalogRelation | None:
+        """Return the relation that SQL text names; without a schema, the one in ``home`` first."""
         if schema:
             return self.by_rel.get(quote_name(schema, name))
-        return self._by_name.get(name)
+        return self.by_rel.get(quote_name(home, name)) or self._by_name.get(name)
 
-    def resolve_written(self, written: str) -> CatalogRelation | None:
+    def resolve_written(self, written: str, home: str) -> CatalogRelation | None:
         """Return the relation that a comment or the configuration names, with its schema or without it."""
         schema, _, name = written.rpartition(".")
-        return self.resolve(schema or None, name)
+        return self.resolve(schema or None, name, home)
 
     def select(self, rels: Iterable[str]) -> Collection[CatalogRelation]:
         """Return the relations of these names, as reports spell them."""
