@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.accuracy.laboratory import open_laboratory
 from tests.application.project import CONFIGURATION, list_files
@@ -47,7 +47,7 @@ def count_round_trips(url: str) -> int:
     socket = f"{options.pop('host')}/.s.PGSQL.{options.pop('port', 5432)}"
     with (
         CountingProxy(socket) as proxy,
-        psycopg.connect(**options, host=str(proxy.folder), port=5432, autocommit=True) as conn,
+        psycopg.connect(make_conninfo(**options, host=proxy.folder, port=5432), autocommit=True) as conn,
     ):
         proxy.messages = 0
         read_catalog(conn, "confiture")
