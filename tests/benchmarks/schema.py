@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.accuracy.laboratory import open_laboratory
 from tests.application.project import CONFIGURATION, list_files
@@ -44,10 +44,11 @@ def count_round_trips(url: str) -> int:
     from confiture.schema.read_catalog import read_catalog
 
     options = conninfo_to_dict(url)
-    socket = f"{options.pop('host')}/.s.PGSQL.{options.pop('port', 5432)}"
+    who = f"user={options['user']} dbname={options['dbname']}"
+    socket = f"{options['host']}/.s.PGSQL.{options.get('port', 5432)}"
     with (
         CountingProxy(socket) as proxy,
-        psycopg.connect(make_conninfo(**options, host=proxy.folder, port=5432), autocommit=True) as conn,
+        psycopg.connect(f"{who} host={proxy.folder} port=5432", autocommit=True) as conn,
     ):
         proxy.messages = 0
         read_catalog(conn, "confiture")
