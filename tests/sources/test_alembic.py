@@ -308,7 +308,51 @@ def test_an_env_that_fails_is_said_with_the_command_to_try(shop):
 
     assert answer.code == 2
     assert "env.py:2: RuntimeError: no settings" in answer.err
-    assert "alembic upgrade --sql aa01" in answer.err
+    assert "alembic upgrade --sql heads" in answer.err
+
+
+def test_no_message_shows_the_password_of_a_url(shop):
+    (shop.folder / "env.py").write_text(
+        "import alembic\nraise RuntimeError('bad: postgresql://u:secret@h/d')\n"
+    )
+    shop.project.configure('source = "alembic"\n')
+
+    answer = shop.project("run")
+
+    assert "postgresql://u:***@h/d" in answer.err
+    assert "secret" not in answer.err
+
+
+@pytest.mark.slow
+def test_a_commit_written_by_hand_ends_the_transaction(shop, database):
+    shop.write(
+        "dd07",
+        "cc06",
+        "op.execute('COMMIT')\nop.execute('CREATE INDEX CONCURRENTLY orders_note ON orders (note)')",
+    )
+    shop.project.configure('source = "alembic"\n')
+
+    answer = shop.project("run")
+
+    assert answer.code == 0, answer.err
+    assert exists(database, "public.orders_note")
+
+
+def test_pyproject_may_have_the_configuration(shop, database):
+    (shop.project.folder / "alembic.ini").unlink()
+    extra = shop.project.folder / "extra"
+    extra.mkdir()
+    (shop.folder / "versions" / "cc06_step.py").rename(extra / "cc06_step.py")
+    (shop.project.folder / "pyproject.toml").write_text(
+        '[tool.alembic]\nscript_location = "%(here)s/migrations"\n'
+        'version_locations = ["%(here)s/migrations/versions", "%(here)s/extra"]\n'
+    )
+    shop.project.configure('source = "alembic"\n')
+
+    answer = shop.project("run")
+
+    assert answer.code == 0, answer.err
+    assert applied(database)[-1] == "cc06"
 
 
 def test_revisions_may_be_in_several_folders(shop, database):

@@ -14,6 +14,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from confiture.config.urls import mask_password
 from confiture.exceptions import MigrationFault, RenderFault, UsageFault
 from confiture.models.migration import Direction, MigrationFile, SqlSection
 from confiture.postgres.session import fetch_rows, quote_literal
@@ -76,8 +77,8 @@ def _ask(project: AlembicProject, revisions: Sequence[str], direction: Direction
     answer: dict[str, Any] = ask_python("alembic", _SCRIPT, request, project.root)
     if "error" in answer:
         raise UsageFault(
-            f"alembic cannot render SQL: {answer['error']}",
-            hint=f"try it in {project.root}: alembic upgrade --sql {revisions[-1]}",
+            f"alembic cannot render SQL: {mask_password(answer['error'])}",
+            hint=f"try it in {project.root}: alembic upgrade --sql heads",
         )
     if answer["dialect"] != "postgresql":
         raise UsageFault(
@@ -103,7 +104,7 @@ def _build_fault(revision: Revision, function: str, answer: Mapping[str, Any]) -
         )
     line = answer.get("line")
     return RenderFault(
-        f"{function}() of revision {revision.id} cannot be rendered as SQL: {answer['error']}",
+        f"{function}() of revision {revision.id} cannot be rendered as SQL: {mask_password(answer['error'])}",
         hint="nothing can be read from the database there; apply it with alembic upgrade, and then: "
         "confiture adopt --from alembic",
         file=revision.path,

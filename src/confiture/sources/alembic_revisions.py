@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from configparser import ConfigParser, Error
 from pathlib import Path
@@ -85,7 +86,7 @@ def find_project(folder: Path, root: Path) -> AlembicProject:
             hint="name the folder that script_location in alembic.ini names: --migrations DIR",
         )
     ini, toml = _find_configuration(folder, root.resolve())
-    options = _read_options(ini) if ini else {}
+    options = _read_options(ini) if ini else _read_toml(toml) if toml else {}
     found = ini or toml
     base = found.parent if found else root.resolve()
     places = tuple(Path(os.path.normpath(base / place)) for place in _split_places(options))
@@ -114,6 +115,17 @@ def _read_options(ini: Path) -> Mapping[str, str]:
         message = " ".join(str(error).split())
         raise SourceFault(f"{ini} cannot be read: {message}", hint="correct the file") from None
     return {key: value.replace("%(here)s", str(ini.parent)) for key, value in found.items()}
+
+
+def _read_toml(toml: Path) -> Mapping[str, str]:
+    try:
+        table = tomllib.loads(toml.read_text(encoding="utf-8"))["tool"]["alembic"]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SourceFault(f"{toml} cannot be read: {error}", hint="correct the file") from None
+    places = [str(place) for place in table.get("version_locations", ())]
+    options = {"path_separator": "newline", "version_locations": "\n".join(places)}
+    options["recursive_version_locations"] = str(table.get("recursive_version_locations", ""))
+    return {key: value.replace("%(here)s", str(toml.parent)) for key, value in options.items()}
 
 
 def _split_places(options: Mapping[str, str]) -> list[str]:

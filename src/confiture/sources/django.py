@@ -16,6 +16,7 @@ from typing import Any
 from attrs import frozen
 from psycopg import Connection
 
+from confiture.config.urls import mask_password
 from confiture.exceptions import RenderFault, SourceFault, UsageFault
 from confiture.migrations.folder import hash_text, list_folder, read_file
 from confiture.models.migration import Direction, MigrationFile, SqlSection
@@ -102,7 +103,7 @@ def _ask(folder: Path, request: Mapping[str, Any]) -> Any:
     answer = ask_python("django", _SCRIPT, request, folder)
     if "error" in answer:
         raise UsageFault(
-            f"Django cannot say what its migrations are: {answer['error']}",
+            f"Django cannot say what its migrations are: {mask_password(answer['error'])}",
             hint=f"try it in {folder}: python {_MANAGE} showmigrations",
         )
     return answer["answer"]
@@ -221,7 +222,8 @@ def _build_fault(
         else f"undo it with {_MANAGE} migrate"
     )
     return RenderFault(
-        f"{version} cannot be {'run' if direction == 'forward' else 'undone'} as SQL: {answer['error']}",
+        f"{version} cannot be {'run' if direction == 'forward' else 'undone'} as SQL: "
+        + mask_password(answer["error"]),
         hint=way,
         file=path,
         line=line,

@@ -11,7 +11,7 @@ from confiture.models.migration import Direction
 from confiture.sql.lexer import tokenize
 
 # A down undoes few of many.
-_MOST_BACKWARD = 20
+_MOST_BACKWARD = 5
 Ask = Callable[[Sequence[str], Direction], Mapping[str, Any]]
 """Returns the tool's answer for each version; called with the versions and the direction."""
 

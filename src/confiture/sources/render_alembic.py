@@ -62,7 +62,16 @@ def _render(script: Any, name: str, context: Any) -> dict[str, Any]:
     statements: list[tuple[int, str]] = []
     # Without a transaction for all of DDL, Alembic commits after each statement.
     outside = [not impl.transactional_ddl]
-    impl.static_output = lambda text: statements.append((_find_line(path, name), text))
+
+    def take(text: str) -> None:
+        word = text.strip().rstrip(";").strip().upper()
+        # Written by hand for a statement that cannot run in a transaction, like an autocommit_block.
+        if word in ("COMMIT", "BEGIN"):
+            outside.append(True)
+        else:
+            statements.append((_find_line(path, name), text))
+
+    impl.static_output = take
     # An autocommit_block ends the transaction and begins the next.
     impl.emit_commit = lambda: outside.append(True)
     impl.emit_begin = lambda: None

@@ -128,9 +128,13 @@ def render_all(loader: MigrationLoader, connection: Any, request: dict[str, Any]
     answer: dict[str, Any] = {}
     for key in map(tuple, request["plan"]):
         migration = loader.graph.nodes[key]
+        before = state
         if key in wanted:
-            answer[".".join(key)] = _render(migration, connection, state.clone(), request["backwards"])
-        migration.mutate_state(state, preserve=False)
+            state = before.clone()
+            answer[".".join(key)] = _render(migration, connection, state, request["backwards"])
+        if "statements" not in answer.get(".".join(key), ()):
+            # Without its models rendered a state is cheap to change.
+            state = migration.mutate_state(before, preserve=False)
         if len(answer) == len(wanted):
             break
     return answer
@@ -167,25 +171,34 @@ def _render(migration: Any, connection: Any, state: Any, backwards: bool) -> dic
 
 
 def _execute(migration: Any, editor: Any, state: Any, place: list[int], backwards: bool) -> None:
-    steps = []
+    steps: list[tuple[int, Any, Any, Any]] = []
     for number, operation in enumerate(migration.operations):
+        place[0] = number
         before = state.clone()
         operation.state_forwards(migration.app_label, state)
-        steps.append((number, operation, before, state.clone()))
-    for number, operation, before, after in reversed(steps) if backwards else steps:
-        place[0] = number
-        if backwards and not operation.reversible:
-            raise Refused(number, f"{type(operation).__name__} is not reversible")
-        if _is_python(operation):
-            _refuse_python(number, operation, backwards)
-        elif hasattr(operation, "extension_exists"):
-            # CreateExtension asks the database whether there is one, and reads the numbers of its types.
-            words = "DROP EXTENSION IF EXISTS" if backwards else "CREATE EXTENSION IF NOT EXISTS"
-            editor.execute(f"{words} {editor.quote_name(operation.name)}", None)
-        elif backwards:
-            operation.database_backwards(migration.app_label, editor, after, before)
+        if backwards:
+            steps.insert(0, (number, operation, before, state.clone()))
         else:
-            operation.database_forwards(migration.app_label, editor, before, after)
+            _execute_operation(migration, editor, (number, operation, before, state), backwards)
+    for step in steps:
+        place[0] = step[0]
+        _execute_operation(migration, editor, step, backwards)
+
+
+def _execute_operation(migration: Any, editor: Any, step: tuple[int, Any, Any, Any], backwards: bool) -> None:
+    number, operation, before, after = step
+    if backwards and not operation.reversible:
+        raise Refused(number, f"{type(operation).__name__} is not reversible")
+    if _is_python(operation):
+        _refuse_python(number, operation, backwards)
+    elif hasattr(operation, "extension_exists"):
+        # CreateExtension asks the database whether there is one, and reads the numbers of its types.
+        words = "DROP EXTENSION IF EXISTS" if backwards else "CREATE EXTENSION IF NOT EXISTS"
+        editor.execute(f"{words} {editor.quote_name(operation.name)}", None)
+    elif backwards:
+        operation.database_backwards(migration.app_label, editor, after, before)
+    else:
+        operation.database_forwards(migration.app_label, editor, before, after)
 
 
 def _is_python(operation: Any) -> bool:

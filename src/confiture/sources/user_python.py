@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from confiture.config.urls import mask_password
 from confiture.exceptions import UsageFault
 
 _LAST_LINES = 3
@@ -60,7 +61,7 @@ def ask_python(module: str, script: Path, request: Mapping[str, Any], folder: Pa
             return json.loads(answer.read_text(encoding="utf-8"))
     lines = process.stderr.strip().splitlines()[-_LAST_LINES:]
     raise UsageFault(
-        f"{module} gave no answer: " + (" ".join(lines) or f"exit code {process.returncode}"),
+        f"{module} gave no answer: " + (mask_password(" ".join(lines)) or f"exit code {process.returncode}"),
         hint=f"call {module} by hand in {folder}, and solve what it says",
     )
 
