@@ -13,7 +13,10 @@ demo: install
 	@cd examples/shop && for command in status "dry-run --plugins --no-gate" "run --plugins" status; do \
 		echo; echo "$$ confiture $$command --url embedded:"; \
 		../../$(BIN)/confiture $$command --url embedded: || exit $$?; \
-	done
+	done; mkdir -p .confiture && \
+	echo && echo "$$ confiture dashboard .confiture/history.html --url embedded:" && \
+	../../$(BIN)/confiture dashboard .confiture/history.html --url embedded: && \
+	echo "the history as a page: examples/shop/.confiture/history.html"
 
 test: $(VENV)/.dev $(VENV)/.tools lint
 	$(BIN)/python -m pytest -n auto
