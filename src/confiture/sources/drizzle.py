@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from confiture.sources.sql_files import build_migration, has_sha256, refuse_dupl
 from confiture.sql.position import SourceFile
 
 _JOURNAL = "meta/_journal.json"
-_BREAKPOINT = "--> statement-breakpoint"
+_BREAKPOINT = re.compile(r"(?P<end>;\s*)?--> statement-breakpoint")
 _DIALECTS = ("postgresql", "pg")
 
 
@@ -82,8 +83,13 @@ def _build_missing_fault(folder: Path, entry: JournalEntry) -> MigrationFault:
 def _divide(path: Path, text: str, direction: Direction) -> SqlSection | None:
     if direction == "backward":
         return None
-    # A semicolon ends what has none; an empty statement does no harm.
-    return SqlSection(path, text.replace(_BREAKPOINT, ";".ljust(len(_BREAKPOINT))))
+    return SqlSection(path, _BREAKPOINT.sub(_end_statement, text))
+
+
+def _end_statement(found: re.Match[str]) -> str:
+    """Return a semicolon, or only blanks if there is one already, in as many characters."""
+    ended = found["end"] or ""
+    return ended + ("" if ended else ";").ljust(len(found[0]) - len(ended))
 
 
 def _read_journal(folder: Path) -> list[JournalEntry]:
