@@ -28,6 +28,7 @@ from tests.benchmarks.proxy import CountingProxy
 
 FEW, MANY, HISTORY = 100, 1000, 350
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+EVENT_ROUNDS = 2 * ROUNDS + 1
 CONFITURE = [sys.executable, "-m", "confiture"]
 PLAIN = """
 import pathlib, psycopg, sys
@@ -39,6 +40,13 @@ with psycopg.connect(url, autocommit=True) as conn:
             for statement in filter(str.strip, file.read_text().split(";")):
                 conn.execute(statement)
             conn.execute("INSERT INTO history (version) VALUES (%s)", (file.name,))
+"""
+WITHOUT_EVENTS = """
+import sys
+from confiture.api import open_runner
+from confiture.cli import main
+open_runner.create_recorder = lambda *_: None
+sys.exit(main(sys.argv[1:]))
 """
 PLAIN_FILES = """
 import pathlib, psycopg, sys
@@ -233,6 +241,33 @@ def _measure_apply(bench: Bench, contender: Contender, number: int) -> Cost:
         return measure_cost(contender(bench, url, number))
 
 
+def print_event_figure(bench: Bench) -> None:
+    """Print what the event of a migration costs: the same migrations with events and without."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for number in range(EVENT_ROUNDS):
+        # In turns first and second, so that a machine that gets slower favours neither.
+        sides = [(ours, CONFITURE), (theirs, [sys.executable, "-c", WITHOUT_EVENTS])]
+        for costs, command in sides if number % 2 else reversed(sides):
+            costs.append(_measure_per_migration_ms(bench, command))
+    differences = [with_ms - without_ms for with_ms, without_ms in zip(ours, theirs, strict=True)]
+    cost_ms, base_ms = statistics.median(differences), statistics.median(theirs)
+    print(
+        f"\nevents: {cost_ms:.3f} ms a migration ({MANY} less {FEW}), {100 * cost_ms / base_ms:.1f} % of"
+        f" {base_ms:.2f} ms without them (goal: 5 %), median of {EVENT_ROUNDS} pairs"
+    )
+
+
+def _measure_per_migration_ms(bench: Bench, command: list[str]) -> float:
+    taken_ms = []
+    for number in (FEW, MANY):
+        with bench.database() as url:
+            folder = str(bench.migrations(number))
+            spent = measure_cost([*command, "run", "-q", "--url", url, "--migrations", folder])
+        taken_ms.append(spent.wall_ms)
+    return (taken_ms[1] - taken_ms[0]) / (MANY - FEW)
+
+
 def print_status_figure(bench: Bench) -> None:
     """Print what ``status`` costs where there is nothing to do, against reading the ledger."""
     with bench.database() as url:
@@ -346,6 +381,7 @@ def main() -> None:
                 f"{version.stdout.strip()}, fsync on, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
             )
             print_apply_figures(bench)
+            print_event_figure(bench)
             print_status_figure(bench)
             print_help_figure()
             print_round_trip_figures(bench)

@@ -89,17 +89,18 @@ def open_runner(
             wait_concurrently=settings.wait_concurrently,
             mode=mode,
             refuse_call=copy.refuse_call if copy else None,
-            events=None if rehearses else _create_recorder(settings, session, plugins, connect),
+            events=None if rehearses else create_recorder(settings, session, plugins, connect),
         )
         yield Runner(run_context, settings.lock_retries, connect, blockers)
 
 
-def _create_recorder(
+def create_recorder(
     settings: Settings,
     session: Session,
     plugins: tuple[PluginUse, ...],
     connect: Callable[[], Connection[Any]],
-) -> EventRecorder:
+) -> EventRecorder | None:
+    """Return the recorder of a run's events."""
     table = EventTable(
         settings.schema,
         plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in plugins),

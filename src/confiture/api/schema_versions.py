@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from confiture.ledger.table import Ledger
 from confiture.migrations.planner import find_script
 from confiture.migrations.version import parse_version
 from confiture.models.event import Event
-from confiture.models.migration import MigrationFile
 from confiture.models.schema import (
     Drift,
     DriftBasis,
@@ -56,7 +55,11 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
     Raises:
         UsageFault: Nothing was recorded then, or ``at`` is neither a time nor a version.
     """
-    found = [event for event in events if event.kind != "FAILED" and _is_version(event.version, at)]
+    found = [
+        event
+        for event in events
+        if event.kind != "FAILED" and parse_version(event.version) == parse_version(at)
+    ]
     if not found:
         moment = _parse_time(at)
         found = [event for event in events if datetime.fromisoformat(event.at) <= moment]
@@ -72,13 +75,6 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
             hint=f"build it from the migrations: confiture diff {last.version} OTHER-VERSION",
         )
     return SchemaVersion(last.schema_after, last.server_version or "", last.at, last.version)
-
-
-def _is_version(version: str, wanted: str) -> bool:
-    try:
-        return parse_version(version) == parse_version(wanted)
-    except UsageFault:
-        return False
 
 
 def _parse_time(text: str) -> datetime:
@@ -165,14 +161,12 @@ def diff_versions(settings: Settings, before: str, after: str) -> VersionDiff:
 
     scripts = read_migrations(settings)
     first, second = (find_script(scripts, version).version for version in (before, after))
+    order = [script.version for script in scripts]
     built = {}
     with open_builder(settings) as builder:
         # The lower first: the other one needs its migrations too.
-        for version in sorted((first, second), key=parse_version):
-            built[version] = builder.build(_accept_until(version))
+        for version in sorted((first, second), key=order.index):
+            until = order[: order.index(version) + 1]
+            built[version] = builder.build(lambda script, until=until: script.version in until)
     differences = compare_schemas(built[first], built[second], before_label=first, after_label=second)
     return VersionDiff(first, second, differences)
-
-
-def _accept_until(version: str) -> Callable[[MigrationFile], bool]:
-    return lambda script: parse_version(script.version) <= parse_version(version)

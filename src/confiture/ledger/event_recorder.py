@@ -2,7 +2,7 @@
 
 An event is written in the migration's own transaction. The schema is read after the commit, because it takes
 longer than a small migration, which would hold its locks meanwhile. A run of many small migrations does not
-read it after each: reading may cost a twentieth of the time that the migrations take, and ``_FREE_MS`` more,
+read it after each: reading may cost a fiftieth of the time that the migrations take, and ``_FREE_MS`` more,
 so that a short run reads it every time. It is always read before the first migration and after the last.
 """
 
@@ -25,7 +25,7 @@ from confiture.postgres.session import Session, fetch_rows, send
 from confiture.postgres.signals import hold_signals
 
 _FREE_MS = 500.0
-_SHARE = 0.05
+_SHARE = 0.02
 
 
 @define
