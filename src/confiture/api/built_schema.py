@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -48,14 +48,14 @@ class SchemaBuilder:
     settings: Settings
     may_create_roles: bool
 
-    def build(self, wants: Callable[[MigrationFile], bool]) -> tuple[SchemaObject, ...]:
-        """Apply the migrations that ``wants`` accepts and that are not applied yet; return all objects.
+    def build(self, versions: Collection[str]) -> tuple[SchemaObject, ...]:
+        """Apply those of the migrations that are not applied yet; return all objects.
 
         Raises:
             MigrationFault: One of them fails.
         """
         created: set[str] = set()
-        while fault := self._apply(wants):
+        while fault := self._apply(versions):
             role = find_missing_role(fault)
             if role is None or role in created or not self.may_create_roles:
                 raise fault
@@ -65,13 +65,15 @@ class SchemaBuilder:
         with open_connection(self.settings) as conn:
             return read_objects(conn, self.settings.schema)
 
-    def _apply(self, wants: Callable[[MigrationFile], bool]) -> MigrationFault | None:
+    def _apply(self, versions: Collection[str]) -> MigrationFault | None:
         def choose(
             scripts: tuple[MigrationFile, ...], entries: tuple[LedgerEntry, ...]
         ) -> tuple[MigrationFile, ...]:
             done = {parse_version(entry.version) for entry in entries if entry.finished}
             return tuple(
-                script for script in scripts if wants(script) and parse_version(script.version) not in done
+                script
+                for script in scripts
+                if script.version in versions and parse_version(script.version) not in done
             )
 
         report = Executor(self.settings, "run", choose, (), lambda _: None).execute()

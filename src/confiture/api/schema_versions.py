@@ -50,16 +50,13 @@ def read_schema_version(settings: Settings, at: str | None = None) -> SchemaVers
 
 
 def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
-    """Return the fingerprint after the last event of a version, or after the last one until a time.
+    """Return the fingerprint after a version was last applied, or after the last event until a time.
 
     Raises:
         UsageFault: Nothing was recorded then, or ``at`` is neither a time nor a version.
     """
-    found = [
-        event
-        for event in events
-        if event.kind != "FAILED" and parse_version(event.version) == parse_version(at)
-    ]
+    version = parse_version(at)
+    found = [event for event in events if event.kind == "APPLIED" and parse_version(event.version) == version]
     if not found:
         moment = _parse_time(at)
         found = [event for event in events if datetime.fromisoformat(event.at) <= moment]
@@ -71,7 +68,7 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
     if last.schema_after is None:
         raise UsageFault(
             f"the schema was not read after {last.version} {last.name}".rstrip()
-            + ", which other migrations of its run followed at once",
+            + ": others of its run followed at once, or an application committed it",
             hint=f"build it from the migrations: confiture diff {last.version} OTHER-VERSION",
         )
     return SchemaVersion(last.schema_after, last.server_version or "", last.at, last.version)
@@ -132,8 +129,9 @@ def _build_applied(opened: OpenedMigrations, ledger: Ledger, place: BuildPlace) 
     from confiture.api.built_schema import open_builder
 
     applied = {parse_version(entry.version) for entry in ledger.read(opened.conn) if entry.finished}
+    versions = [script.version for script in opened.migrations if parse_version(script.version) in applied]
     with open_builder(opened.settings, opened.conn, place) as builder:
-        return builder.build(lambda script: parse_version(script.version) in applied)
+        return builder.build(versions)
 
 
 def _leave_out_tool(live: tuple[SchemaObject, ...], opened: OpenedMigrations) -> tuple[SchemaObject, ...]:
@@ -166,7 +164,6 @@ def diff_versions(settings: Settings, before: str, after: str) -> VersionDiff:
     with open_builder(settings) as builder:
         # The lower first: the other one needs its migrations too.
         for version in sorted((first, second), key=order.index):
-            until = order[: order.index(version) + 1]
-            built[version] = builder.build(lambda script, until=until: script.version in until)
+            built[version] = builder.build(order[: order.index(version) + 1])
     differences = compare_schemas(built[first], built[second], before_label=first, after_label=second)
     return VersionDiff(first, second, differences)
