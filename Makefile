@@ -67,6 +67,7 @@ docs: $(VENV)/.installed
 	$(BIN)/python docs/build_hooks.py
 	$(BIN)/python docs/build_rules.py
 	$(BIN)/python docs/build_api.py
+	$(BIN)/python docs/build_schema_lint.py
 
 # Pastes what the benchmarks print into docs/measurements.md. `make measurements ONLY="bench lint"` for some.
 measurements: $(VENV)/.bench

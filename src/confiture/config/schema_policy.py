@@ -115,7 +115,7 @@ class StructurePolicy:
     any_case: bool = False
     max_name_bytes: int = 62
     comments: tuple[str, ...] = ()
-    partition_above_bytes: float = 100 * 1024**3
+    partition_above_bytes: float = 100 * 1000**3
 
 
 @frozen

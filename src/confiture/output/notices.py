@@ -193,7 +193,8 @@ def _add_fingerprint(notice: Notice, times: Counter[str]) -> Notice:
 
 
 def _format_file(file: str | None, context: RenderContext) -> str | None:
-    return _escape_optional(context.path(file))
+    # An object of a schema that no migration creates has an empty name.
+    return _escape_optional(context.path(file)) if file else None
 
 
 def _escape_optional(text: str | None) -> str | None:

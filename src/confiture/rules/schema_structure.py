@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _NAMELESS = "timestamp without time zone"
 _OUTSIDE = "-- confiture: no-transaction\n"
-_BYTES_PER_GB = 1024**3
+_BYTES_PER_GB = 1000**3
 
 
 def check_primary_key(schema: JudgedSchema) -> Iterator[Hit]:

@@ -1,0 +1,1 @@
+ALTER TABLE w_customers ADD COLUMN name text;
