@@ -45,6 +45,7 @@ def test_the_configuration_on_the_page_can_be_used_and_has_every_key(tmp_path):
 
     keys = {*SCHEMA_KEYS, *CQRS_KEYS, *TENANCY_KEYS, *STRUCTURE_KEYS, *IGNORE_KEYS}
     assert {key for key in keys if not re.search(rf"\b{key}\b", found)} == set()
+    assert policy
     assert policy.cqrs.filled == {"r_rates": "the nightly import"}
     assert policy.structure.partition_above_bytes == 100 * 10**9
 

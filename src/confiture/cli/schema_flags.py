@@ -39,10 +39,15 @@ def judge_schema(
         ConfitureError: The schema cannot be read or built.
     """
     from confiture.cli.context import open_server
+    from confiture.cli.error_messages import say, say_line
+    from confiture.postgres.signals import raise_on_signals
     from confiture.rules.lint_schema import lint_schema
 
     scope = choose_scope(settings, gate_options)
-    with open_server(evolve(settings, url=flags.url)) as opened:
+    if flags.url is None and not flags.quiet:
+        say(["applying the migrations to an empty database on an embedded server, to judge its schema"])
+    # A signal must not leave the embedded server behind.
+    with raise_on_signals(say_line), open_server(evolve(settings, url=flags.url)) as opened:
         report = lint_schema(opened, plugins, live=flags.url is not None, strict=gate_options.strict)
     judged = apply_gate(settings, report, gate_options, scope)
     # If the gate passes, the line that counts the findings is enough.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, name_table
 from confiture.config.fleet_settings import FLEET_KEYS, FleetSettings, read_fleet
 from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
-from confiture.config.schema_policy import SCHEMA_KEYS, SchemaPolicy, read_schema_policy
 from confiture.config.table_reader import (
     COUNT,
     DURATION_S,
@@ -25,6 +24,9 @@ from confiture.config.table_reader import (
     describe,
     read_text,
 )
+
+if TYPE_CHECKING:
+    from confiture.config.schema_policy import SchemaPolicy
 
 _LONGEST_NAME_BYTES = 63
 
@@ -70,7 +72,7 @@ class FileSettings:
     notify: str | None
     stats: str | None
     gate: Policy
-    schema_policy: SchemaPolicy
+    schema_policy: SchemaPolicy | None
     fleet: FleetSettings
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)
     variables: Mapping[str, str] = field(default=Factory(dict), repr=False)
@@ -113,7 +115,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         notify=table.get("notify", CHANNEL, None),
         stats=table.get("stats", TEXT, None),
         gate=read_policy(table.get_table("gate", GATE_KEYS)),
-        schema_policy=read_schema_policy(expected) if expected else SchemaPolicy(),
+        schema_policy=_read_schema_policy(expected) if expected else None,
         fleet=read_fleet(table.get_table("fleet", FLEET_KEYS)),
         plugin_tables=_read_plugin_tables(table),
         variables=table.get_mapping("variables", TEXT),
@@ -123,8 +125,17 @@ def read_file_settings(table: TableReader) -> FileSettings:
 def _open_schema_table(table: TableReader) -> TableReader | None:
     """Return the reader of ``[schema]``; ``None`` where ``schema`` is the name of the ledger's schema."""
     if isinstance(table.values.get("schema"), Mapping):
+        from confiture.config.schema_policy import SCHEMA_KEYS
+
         return table.get_table("schema", SCHEMA_KEYS)
     return None
+
+
+def _read_schema_policy(table: TableReader) -> SchemaPolicy:
+    # Imported here, because few commands have such a table, and each class costs time.
+    from confiture.config.schema_policy import read_schema_policy
+
+    return read_schema_policy(table)
 
 
 def _read_plugin_tables(table: TableReader) -> dict[str, Mapping[str, Any]]:

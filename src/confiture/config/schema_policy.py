@@ -215,9 +215,7 @@ def _read_structure(table: TableReader) -> StructurePolicy:
 
 def merge_schema(schema: object, override: object) -> object:
     """Return the value of ``schema`` overridden by an environment's: each is a ledger's name or a table."""
-    if override is None:
-        return schema
-    if not (isinstance(schema, Mapping) or isinstance(override, Mapping)) or schema is None:
+    if not (isinstance(schema, Mapping) or isinstance(override, Mapping)):
         return override
     merged = {**_as_table(schema), **_as_table(override)}
     for group in ("cqrs", "tenancy", "structure"):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import Factory, field, frozen
 
@@ -14,11 +14,13 @@ from confiture.config.config_file import ConfigFile, Table, find_file, name_tabl
 from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
 from confiture.config.fleet_settings import FleetSettings
 from confiture.config.gate_policy import Policy, merge_gate
-from confiture.config.schema_policy import SchemaPolicy, merge_schema
 from confiture.config.table_reader import TableReader
 from confiture.config.urls import expand_variables
 from confiture.config.urls import mask_password as mask_password
 from confiture.exceptions import UsageFault
+
+if TYPE_CHECKING:
+    from confiture.config.schema_policy import SchemaPolicy
 
 T = TypeVar("T")
 URL_VARIABLES = ("CONFITURE_DATABASE_URL", "DATABASE_URL")
@@ -51,7 +53,7 @@ class Settings:
         direct_url: Used for what needs a session, if ``url`` is a transaction pooler.
         notify: The channel on which every event is announced; ``None``: none.
         gate: What a rehearsal is judged by.
-        schema_policy: What ``lint --schema`` expects.
+        schema_policy: What ``lint --schema`` expects; ``None`` if the file has no such table.
         fleet: Which targets a fleet has, and how they are migrated.
         production_stats: ``stats`` of ``[env.production]`` as written: a URL, or a file relative to ``root``.
             Its variables are expanded when it is used: other commands do not need them.
@@ -77,7 +79,7 @@ class Settings:
     direct_url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     notify: str | None = None
     gate: Policy = field(default=Policy())
-    schema_policy: SchemaPolicy = field(default=SchemaPolicy())
+    schema_policy: SchemaPolicy | None = None
     fleet: FleetSettings = field(default=FleetSettings())
     production_stats: str | None = field(
         default=None, repr=lambda stats: repr(stats and mask_password(stats))
@@ -187,8 +189,11 @@ def _override(table: Table, env: Table) -> Table:
         plugin[name] = {**plugin.get(name, {}), **overrides}
     gate = merge_gate(table.get("gate", {}), env.get("gate", {}))
     merged = {**table, **env, "plugin": plugin, "gate": gate}
-    if "schema" in merged:
-        merged["schema"] = merge_schema(table.get("schema"), env.get("schema"))
+    if "schema" in env and "schema" in table:
+        # Imported here and where the table is read: few commands need its classes.
+        from confiture.config.schema_policy import merge_schema
+
+        merged["schema"] = merge_schema(table["schema"], env["schema"])
     # A direct_url belongs to the url it is written with. Kept beside an environment's own url, it would
     # lead to another environment's database.
     if "url" in env and "direct_url" not in env:

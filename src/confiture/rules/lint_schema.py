@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import evolve, frozen
 
+from confiture.config.schema_policy import SchemaPolicy
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
 from confiture.models.report import Finding, Report
@@ -79,7 +80,7 @@ def _judge_database(
     with open_connection(settings) as conn:
         catalog = read_catalog(conn, settings.schema)
     migrations = _read_migrations(settings)
-    schema = JudgedSchema(catalog, settings.schema_policy, read_backfills(settings))
+    schema = JudgedSchema(catalog, settings.schema_policy or SchemaPolicy(), read_backfills(settings))
     findings = judge_schema(schema, rule_set, rules, migrations, strict=strict)
     return Report(
         mode="dry-run",

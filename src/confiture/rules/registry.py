@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pluggy
 from attrs import evolve
 
-from confiture.config.schema_policy import POLICY_KEYS
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault, PluginFault, describe_error
 from confiture.rules import builtin_rules as builtin
@@ -80,6 +79,12 @@ def _find_rule_faults(rule: Any, found: Mapping[str, Rule]) -> Iterator[str]:
         yield f"the rule id {rule.id!r} is already used by {owner!r}"
     yield from _find_unknown_names(rule, "kinds", rule.kinds, list_statement_kinds(), where)
     yield from _find_unknown_names(rule, "subcommands", rule.subcommands, list_alter_commands(), where)
+    yield from _find_unknown_keys(rule, where)
+
+
+def _find_unknown_keys(rule: Rule, where: str) -> Iterator[str]:
+    from confiture.config.schema_policy import POLICY_KEYS
+
     for key in rule.needs:
         if key not in POLICY_KEYS:
             fault = f"rule {rule.id!r}: needs has {key!r}, which [tool.confiture.schema] has not{where}"

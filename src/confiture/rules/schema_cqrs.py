@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from confiture.rules.rule import Hit, Rule
-from confiture.schema.name_patterns import matches_any
 from confiture.sql.quote import quote_ident
 
 if TYPE_CHECKING:
@@ -36,9 +35,8 @@ def check_view_name(schema: JudgedSchema) -> Iterator[Hit]:
 
 def check_function_name(schema: JudgedSchema) -> Iterator[Hit]:
     """Report functions whose name matches no pattern."""
-    cqrs = schema.policy.cqrs
     for function in schema.functions:
-        if not matches_any((*cqrs.functions, *cqrs.neutral), function.schema, function.name):
+        if not schema.sides.is_function_named(function):
             yield Hit(f"the name of {function.rel} matches no pattern of functions", function.rel)
 
 

@@ -45,6 +45,11 @@ class Sides:
         """Return True if the name is on neither side."""
         return matches_any(self.policy.neutral, relation.schema, relation.name)
 
+    def is_function_named(self, function: CatalogFunction) -> bool:
+        """Return True if the name of a function is one that functions have."""
+        patterns = (*self.policy.functions, *self.policy.neutral)
+        return matches_any(patterns, function.schema, function.name)
+
     def read_use(self, function: CatalogFunction) -> BodyUse:
         """Return what a function uses, parsed when somebody first asks."""
         if function.rel not in self._uses:
