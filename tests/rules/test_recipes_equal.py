@@ -334,6 +334,68 @@ CASES = {
         "INSERT INTO raw SELECT generate_series(1, 50);",
         "ALTER TABLE raw ALTER COLUMN code TYPE varchar(60)",
     ),
+    # Names.
+    "rename": Case(
+        "rename-column", ORDERS, "ALTER TABLE orders RENAME note TO remark", differs="the last column"
+    ),
+    "rename-of-a-serial-key": Case(
+        "rename-column",
+        "CREATE TABLE raw (id serial PRIMARY KEY, a int NOT NULL UNIQUE DEFERRABLE,"
+        " CONSTRAINT few CHECK (id < 100 AND a > 0));"
+        "CREATE INDEX ON raw (a, (id + 1)) WHERE id > 3; COMMENT ON COLUMN raw.id IS 'it''s the key';"
+        "INSERT INTO raw (a) SELECT generate_series(1, 50);",
+        "ALTER TABLE raw RENAME COLUMN id TO raw_id",
+        differs="the last column",
+    ),
+    "rename-odd": Case(
+        "rename-column",
+        f'{ODD} ALTER TABLE "Shop"."Odd Table" ALTER "Größe" TYPE varchar(20) COLLATE "C",'
+        ' ALTER "Größe" SET DEFAULT \'a\', ALTER "Größe" SET NOT NULL;',
+        'ALTER TABLE "Shop"."Odd Table" RENAME "Größe" TO "order"',
+        differs="the last column",
+    ),
+    "rename-without-equality": Case(
+        "rename-column",
+        "CREATE TABLE raw (doc json); INSERT INTO raw SELECT to_json(g) FROM generate_series(1, 50) g;",
+        "ALTER TABLE raw RENAME doc TO document",
+        differs="the last column",
+    ),
+    "rename-below-a-view": Case(
+        "rename-column",
+        f"{ORDERS} CREATE VIEW notes AS SELECT note FROM orders;",
+        "ALTER TABLE orders RENAME note TO remark",
+        none=True,
+    ),
+    "rename-of-a-referenced-key": Case(
+        "rename-column",
+        f"{ORDERS} CREATE TABLE bill (o bigint REFERENCES orders);",
+        "ALTER TABLE orders RENAME id TO number",
+        none=True,
+    ),
+    "rename-below-a-generated-column": Case(
+        "rename-column",
+        f"{ORDERS} ALTER TABLE orders ADD twice int GENERATED ALWAYS AS (qty * 2) STORED;",
+        "ALTER TABLE orders RENAME qty TO quantity",
+        none=True,
+    ),
+    "rename-of-a-commented-index": Case(
+        "rename-column",
+        f"{ORDERS} CREATE INDEX orders_qty ON orders (qty); COMMENT ON INDEX orders_qty IS 'fast';",
+        "ALTER TABLE orders RENAME qty TO quantity",
+        none=True,
+    ),
+    "rename-with-a-statistics-setting": Case(
+        "rename-column",
+        f"{ORDERS} ALTER TABLE orders ALTER qty SET STATISTICS 500;",
+        "ALTER TABLE orders RENAME qty TO quantity",
+        none=True,
+    ),
+    "rename-of-a-view": Case(
+        "rename-column",
+        f"{ORDERS} CREATE VIEW notes AS SELECT note FROM orders;",
+        "ALTER TABLE notes RENAME note TO remark",
+        none=True,
+    ),
     # Indexes.
     "index-expression": Case(
         "index-not-concurrent", ORDERS, "CREATE INDEX ON orders (lower(note) text_pattern_ops, qty DESC)"
@@ -451,7 +513,8 @@ def test_no_file_of_a_recipe_has_an_error(name, project, second_url):
 
 
 @pytest.mark.parametrize(
-    "name", ["check-taken", "index-taken", "primary-key-of-index", "index-of-partitions"]
+    "name",
+    ["check-taken", "index-taken", "primary-key-of-index", "index-of-partitions", "rename-of-a-serial-key"],
 )
 def test_a_rehearsal_in_a_clone_finds_the_same_recipe(name, project):
     case = CASES[name]

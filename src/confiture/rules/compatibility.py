@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from confiture.rules.column_rename import explain_lack, write_rename
 from confiture.rules.parse_tree import list_commands, read_name, read_name_list
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Example, Hit, Rule, Severity
@@ -60,12 +61,23 @@ def _make_rename_check(sort: str, words: str) -> Any:
         if stmt.HasField("relation"):
             table = read_name(stmt.relation)
             if not statement.is_new(table):
-                old = f"{table}.{quote_ident(stmt.subname)}" if sort == "OBJECT_COLUMN" else str(table)
-                yield Hit(f"renames the {words} {old} to {quote_ident(stmt.newname)}", str(table))
+                yield Hit(f"renames the {words} {table} to {quote_ident(stmt.newname)}", str(table))
         else:
             yield Hit(f"renames the {words} {quote_ident(stmt.subname)} to {quote_ident(stmt.newname)}")
 
     return check
+
+
+def _check_rename_column(statement: ParsedStatement) -> Iterator[Hit]:
+    stmt = statement.stmt
+    table = read_name(stmt.relation)
+    if read_enum_name(stmt, "rename_type") == "OBJECT_COLUMN" and not statement.is_new(table):
+        old = f"{table}.{quote_ident(stmt.subname)}"
+        yield Hit(
+            f"renames the column {old} to {quote_ident(stmt.newname)}{explain_lack(statement)}",
+            str(table),
+            write_rename(statement),
+        )
 
 
 def _check_move(statement: ParsedStatement) -> Iterator[Hit]:
@@ -223,9 +235,9 @@ RULES = (
         "warning",
         "RENAME COLUMN",
         _OLD,
-        _RENAME,
+        f"{_RENAME}; a rehearsal writes these migrations, with a trigger that keeps both in step",
         "ALTER TABLE orders RENAME COLUMN note TO remark;",
-        check=_make_rename_check("OBJECT_COLUMN", "column"),
+        check=_check_rename_column,
         kinds=("rename_stmt",),
     ),
     _make_rule(

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
 # What is not known to be carried over by a swap of columns is an obstacle, whatever it is.
 _QUERY = """
     SELECT attnotnull, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum),
+        format_type(atttypid, atttypmod) || CASE WHEN attcollation <> typcollation
+            THEN (SELECT format(' COLLATE %I.%I', nspname, collname) FROM pg_collation co
+                JOIN pg_namespace n ON n.oid = collnamespace WHERE co.oid = attcollation)
+            ELSE '' END,
         attidentity <> '', attgenerated <> '', attacl IS NOT NULL,
-        relkind = 'p' OR EXISTS (SELECT FROM pg_inherits WHERE attrelid IN (inhrelid, inhparent))
-    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+        relkind = 'p' OR EXISTS (SELECT FROM pg_inherits WHERE attrelid IN (inhrelid, inhparent)),
+        attstorage <> typstorage OR attcompression <> '' OR attoptions IS NOT NULL
+            OR coalesce(attstattarget, -1) >= 0
+    FROM pg_attribute JOIN pg_class c ON c.oid = attrelid AND relkind IN ('r', 'p')
+    JOIN pg_type t ON t.oid = atttypid
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
     WHERE attrelid = to_regclass({table}) AND attname = {column} AND NOT attisdropped
 """
@@ -26,7 +33,11 @@ _DEPENDENTS = """
         o.contype::text, o.conname::text, pg_get_constraintdef(o.oid), c.oid::regclass::text,
         i.relname::text, pg_get_indexdef(i.oid), ix.conname::text, pg_get_constraintdef(ix.oid),
         EXISTS (SELECT FROM pg_constraint f WHERE f.confrelid = o.conrelid AND f.conindid = o.conindid),
-        coalesce(o.convalidated AND NOT o.connoinherit, true)
+        coalesce(o.convalidated AND NOT o.connoinherit, true),
+        coalesce(i.oid IN (SELECT indexrelid FROM pg_index WHERE indisclustered OR indisreplident), false),
+        obj_description(d.objid, classid::regclass::text) IS NOT NULL
+            OR obj_description(i.oid, 'pg_class') IS NOT NULL
+            OR obj_description(ix.oid, 'pg_constraint') IS NOT NULL
     FROM pg_depend d JOIN pg_attribute a ON a.attrelid = refobjid AND attnum = refobjsubid
     LEFT JOIN pg_class c ON classid = 'pg_class'::regclass AND c.oid = objid
     LEFT JOIN pg_constraint o ON classid = 'pg_constraint'::regclass AND o.oid = objid
@@ -48,7 +59,7 @@ def read_column(conn: Connection[Any], table: QualifiedName, column: str) -> Col
     rows = fetch_rows(conn, _QUERY.format(**names))
     if not rows:
         return None
-    not_null, default, comment, identity, generated, granted, inherits = rows[0]
+    not_null, default, comment, type_name, identity, generated, granted, inherits, stored = rows[0]
     obstacles = [
         words
         for words, is_so in (
@@ -56,17 +67,21 @@ def read_column(conn: Connection[Any], table: QualifiedName, column: str) -> Col
             ("its generated value", generated),
             ("its privileges", granted),
             ("the partitions or the parent of the table", inherits),
+            ("its storage or statistics setting", stored),
         )
         if is_so
     ]
     indexes, checks, sequences = dict[str, tuple[str, str]](), dict[str, str](), list[str]()
+    not_null_name = None
     for row in fetch_rows(conn, _DEPENDENTS.format(**names)):
         _, _, description, relkind, contype, conname, condef, relation, *more = row
-        index, indexdef, index_constraint, index_condef, referenced, simple = more
-        if contype == "n":
-            continue
-        if relkind == "S":
+        index, indexdef, index_constraint, index_condef, referenced, simple, preferred, commented = more
+        if contype == "n" and simple and not commented:
+            not_null_name = conname
+        elif relkind == "S":
             sequences.append(relation)
+        elif preferred or commented:
+            obstacles.append(f"what CLUSTER, REPLICA IDENTITY or COMMENT says of {description}")
         elif index and not referenced and (contype in ("p", "u") or contype is None):
             indexes[index] = indexdef, _render_using(index_condef) if index_constraint else ""
         elif contype == "c" and simple and (found := _CHECK.fullmatch(condef)):
@@ -76,6 +91,8 @@ def read_column(conn: Connection[Any], table: QualifiedName, column: str) -> Col
     return ColumnFacts(
         not_null,
         default,
+        type_name,
+        not_null_name,
         comment,
         tuple((name, *rest) for name, rest in sorted(indexes.items())),
         tuple(sorted(checks.items())),

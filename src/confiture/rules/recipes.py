@@ -19,6 +19,7 @@ NO_TRANSACTION = "-- confiture: no-transaction"
 """The directive at the top of a migration that runs outside a transaction."""
 
 _LABELS = (
+    ("DROP FUNCTION", "contract"),
     ("REINDEX", "rebuild_index"),
     ("DROP INDEX", "drop_index"),
     ("INDEX CONCURRENTLY", "build_index"),
@@ -29,7 +30,6 @@ _LABELS = (
     ("VALIDATE CONSTRAINT", "validate"),
     ("USING INDEX", "add_constraint"),
     ("NOT VALID", "add_constraint"),
-    ("RENAME COLUMN", "swap"),
 )
 _DIRECTIVE = re.compile(r"[ \t]*--[ \t]*confiture[ \t]*:", re.IGNORECASE)
 

@@ -64,6 +64,8 @@ class ColumnFacts:
     Attributes:
         not_null: True if it refuses NULL.
         default: Its default as SQL.
+        type_name: Its type as SQL, with its collation if that is not the type's.
+        not_null_name: The name of its NOT NULL, which has one since version 18.
         comment: Its comment.
         indexes: Name and definition of each index on it; with ``PRIMARY KEY USING INDEX ?`` or the like if
             the index belongs to a constraint, else an empty text.
@@ -74,6 +76,8 @@ class ColumnFacts:
 
     not_null: bool = False
     default: str | None = None
+    type_name: str = ""
+    not_null_name: str | None = None
     comment: str | None = None
     indexes: tuple[tuple[str, str, str], ...] = ()
     checks: tuple[tuple[str, str], ...] = ()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from confiture.rules.column_swap import find_obstacle, write_swap
+from confiture.rules.column_copy import find_obstacle
+from confiture.rules.column_swap import write_swap
 from confiture.rules.likelihood import likely_changes_storage
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
 from confiture.rules.parse_tree import AlterCommand, QualifiedName, list_commands, read_name
