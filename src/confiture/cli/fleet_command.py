@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -109,11 +110,13 @@ def run(flags: Flags, fleet_flags: FleetFlags, resume: int | None, retry_failed:
             open_server(settings) as opened,
         ):
             request = _build_request(opened, control, fleet, plugins, resume, retry_failed)
-            record = run_fleet(
+            result = run_fleet(
                 opened, control, request, plugins, _Watch(flags.quiet), build_health_check(plugins)
             )
-        out.write("fleet", record)
-    return 0 if record.state == "done" and not any(one.state == "failed" for one in record.targets) else 4
+        out.write("fleet", result.record)
+        if result.record.state != "done":
+            say([f"go on with: confiture fleet run --resume {result.record.run}"])
+    return result.exit_code
 
 
 @command.command("status")
@@ -205,14 +208,26 @@ class _Watch:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.last = 0.0
+        self.last = self.began = time.monotonic()
 
     def __call__(self, coordinator: Coordinator) -> None:
-        import time
-
         if self.quiet or time.monotonic() - self.last < 1.0:
             return
         self.last = time.monotonic()
-        ended, failed = len(coordinator.outcomes), coordinator.failures
-        counts = f"{ended} of {coordinator.total} ended, {failed} failed"
-        say([f"wave {coordinator.wave + 1}: {counts}, {len(coordinator.in_flight)} running"])
+        say([describe_progress(coordinator, time.monotonic() - self.began)])
+
+
+def describe_progress(coordinator: Coordinator, elapsed_s: float) -> str:
+    """Return how far a run is, how fast, and how long the rest takes at this rate."""
+    from confiture.units import format_duration
+
+    ended = coordinator.ended_before + coordinator.ended
+    line = f"{ended} of {coordinator.total} ended, {coordinator.failures} failed"
+    line = f"wave {coordinator.wave + 1}: {line}, {len(coordinator.in_flight)} running"
+    if coordinator.draining:
+        return f"{line}; waiting for these, and then no further"
+    rate = coordinator.ended / elapsed_s if elapsed_s else 0.0
+    if not rate:
+        return line
+    left_ms = (coordinator.total - ended) / rate * 1000
+    return f"{line}; {rate:.3g}/s, {format_duration(left_ms).strip()} left"

@@ -20,7 +20,7 @@ FLEET_KEYS = {
     "order_by": "The tag that orders the targets.",
     "soak": "How long to wait after each wave.",
     "stop_after": "Stop if more targets than this fail: a count or a share.",
-    "connections_per_host": "How many targets of one host are migrated at the same time.",
+    "connections_per_host": "How many connections to one host are open at a time; a target takes three.",
 }
 
 
@@ -41,7 +41,7 @@ class FleetSettings:
     order_by: str | None = None
     soak_s: float = 0.0
     stop_after: str = "0"
-    connections_per_host: int = 20
+    connections_per_host: int = 24
 
 
 def read_fleet(table: TableReader) -> FleetSettings:
@@ -64,5 +64,5 @@ def read_fleet(table: TableReader) -> FleetSettings:
         order_by=table.get("order_by", TEXT, None),
         soak_s=table.get("soak", DURATION_S, 0.0),
         stop_after=table.get("stop_after", TEXT, "0"),
-        connections_per_host=table.get("connections_per_host", POSITIVE, 20),
+        connections_per_host=table.get("connections_per_host", POSITIVE, 24),
     )

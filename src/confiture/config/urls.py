@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
-_SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
-_KEYWORD = re.compile(rf"\b({'|'.join(_SECRETS)})(\s*=\s*)('(?:\\.|[^'\\])*'?|(?:\\.|[^\s\\])*)", re.I | re.S)
+SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
+_KEYWORD = re.compile(rf"\b({'|'.join(SECRETS)})(\s*=\s*)('(?:\\.|[^'\\])*'?|(?:\\.|[^\s\\])*)", re.I | re.S)
 _NOT_A_PORT = re.compile(r"^([^:/?\[]*):(?!\d*(?:[,/?]|$))[^/?]*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PAIR = re.compile(r"\s*\w+\s*=")
@@ -40,7 +40,7 @@ def _mask_userinfo(rest: str) -> str:
 
 def _mask_pair(pair: str) -> str:
     key, equals, _value = pair.partition("=")
-    return f"{key}={_MASK}" if equals and unquote(key).strip().lower() in _SECRETS else pair
+    return f"{key}={_MASK}" if equals and unquote(key).strip().lower() in SECRETS else pair
 
 
 def expand_variables(text: str, environ: Mapping[str, str]) -> str:

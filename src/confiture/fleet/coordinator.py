@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any
@@ -12,11 +11,13 @@ from attrs import define, field
 
 from confiture.fleet.health_check import CheckHealth
 from confiture.fleet.policy import Policy
-from confiture.fleet.read_targets import identify
 from confiture.fleet.store import FleetStore
+from confiture.fleet.survey import SurveyTask, survey_targets
 from confiture.fleet.target import Target
 from confiture.fleet.work import TargetTask, migrate_target
-from confiture.models.fleet import TargetOutcome
+from confiture.fleet.work_queue import Batch, WorkQueue, build_batches
+from confiture.models.fleet import Stop, TargetOutcome
+from confiture.postgres.signals import hold_signals
 
 Watch = Callable[["Coordinator"], None]
 _PATIENCE_S = 0.2
@@ -33,12 +34,15 @@ class Coordinator:
         executor: Does the work.
         make_task: Returns the task of a target.
         total: How many targets the run has.
-        failed_before: How many of them had failed before this process began.
+        ended_before: How many of them had ended before this process began.
+        failed_before: How many of those had failed.
         watch: Called after each change, to show progress.
         check_health: Called between waves; raises to stop.
-        outcomes: What became of the targets of this process, in the order in which they ended.
+        ended: How many targets this process has ended.
+        failed: How many of those failed.
         wave: The wave that is running.
-        in_flight: The targets that are running.
+        draining: True if nothing more is begun.
+        in_flight: What is running, and when it began.
     """
 
     store: FleetStore
@@ -47,98 +51,123 @@ class Coordinator:
     executor: Executor
     make_task: Callable[[Target], TargetTask]
     total: int
+    ended_before: int = 0
     failed_before: int = 0
     watch: Watch = lambda _: None
     check_health: CheckHealth = lambda _run, _wave, _outcomes: None
-    outcomes: list[TargetOutcome] = field(factory=list)
+    ended: int = 0
+    failed: int = 0
     wave: int = 0
-    in_flight: dict[Future[Any], Target] = field(factory=dict)
+    draining: bool = False
+    in_flight: dict[Future[Any], tuple[Batch, float]] = field(factory=dict)
+    _outcomes: list[TargetOutcome] = field(factory=list)
+    _queue: WorkQueue = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._queue = WorkQueue(self.policy.targets_per_host)
 
     @property
     def failures(self) -> int:
         """How many targets of the run have failed, those of earlier processes included."""
-        return self.failed_before + sum(outcome.state == "failed" for outcome in self.outcomes)
+        return self.failed_before + self.failed
 
-    def lead(self, waves: Mapping[int, Sequence[Target]]) -> str | None:
-        """Migrate the waves in order; return why the run stopped, ``None`` if it is done."""
+    def lead(self, waves: Mapping[int, Sequence[Target]]) -> Stop | None:
+        """Migrate the waves in order; return why the run stopped, ``None`` if it is done.
+
+        Raises:
+            KeyboardInterrupt: A signal arrived; what had begun has ended, and is recorded.
+        """
         try:
             for number, targets in waves.items():
                 self.wave = number
-                began = len(self.outcomes)
-                if reason := self._lead_wave(targets):
-                    return reason
-                if reason := self._check_between(number, self.outcomes[began:], last=number == max(waves)):
-                    return reason
-        except BaseException:
-            self._drain()
-            raise
-        return None
-
-    def _check_between(self, number: int, outcomes: Sequence[TargetOutcome], *, last: bool) -> str | None:
-        if last:
-            return None
-        time.sleep(self.policy.soak_s)
-        try:
-            self.check_health(self.run, number + 1, outcomes)
-        except Exception as error:
-            return f"the health check after wave {number + 1} failed: {error}"
-        return None
-
-    def _lead_wave(self, targets: Sequence[Target]) -> str | None:
-        waiting = deque(targets)
-        while waiting or self.in_flight:
-            reason = self._find_reason_to_stop()
-            if reason:
+                if stop := self._lead_wave(targets):
+                    return stop
+                if number != max(waves) and (stop := self._check_between(number)):
+                    return stop
+        except KeyboardInterrupt:
+            with hold_signals():
                 self._drain()
-                return reason
-            self._submit(waiting)
-            self._collect()
+            raise
         return self._find_reason_to_stop()
 
-    def _find_reason_to_stop(self) -> str | None:
-        allowed = self.policy.count_allowed_failures(self.total)
-        if self.failures > allowed:
-            return f"{self.failures} failed, and {allowed} may"
+    def _check_between(self, number: int) -> Stop | None:
+        time.sleep(self.policy.soak_s)
+        try:
+            self.check_health(self.run, number + 1, self._outcomes)
+        except Exception as error:
+            return Stop(f"the health check after wave {number + 1} failed: {error}", exit_code=5)
         return None
 
-    def _submit(self, waiting: deque[Target]) -> None:
-        busy = Counter(identify(target)[:3] for target in self.in_flight.values())
-        held: list[Target] = []
-        begun: list[Target] = []
-        while waiting and len(self.in_flight) + len(begun) < self.policy.workers:
-            target = waiting.popleft()
-            host = identify(target)[:3]
-            if busy[host] >= self.policy.connections_per_host:
-                held.append(target)
-                continue
-            busy[host] += 1
-            begun.append(target)
-        waiting.extendleft(reversed(held))
-        self.store.begin_target(self.run, [target.name for target in begun])
-        for target in begun:
-            self.in_flight[self.executor.submit(migrate_target, self.make_task(target))] = target
+    def _lead_wave(self, targets: Sequence[Target]) -> Stop | None:
+        self._outcomes.clear()
+        for batch in build_batches(targets):
+            self._queue.put(batch)
+        while self._queue or self.in_flight:
+            if stop := self._find_reason_to_stop():
+                self._drain()
+                return stop
+            # A signal between the end of a target and its record would lose that target's outcome.
+            with hold_signals():
+                self._submit()
+                self._collect()
+        return self._find_reason_to_stop()
+
+    def _find_reason_to_stop(self) -> Stop | None:
+        allowed = self.policy.count_allowed_failures(self.total)
+        if self.failures > allowed:
+            return Stop(f"{self.failures} failed, and {allowed} may")
+        return None
+
+    def _submit(self) -> None:
+        begun: list[Batch] = []
+        while len(self.in_flight) + len(begun) < self.policy.workers and (batch := self._queue.take()):
+            begun.append(batch)
+        migrated = [batch.targets[0].name for batch in begun if not batch.is_survey]
+        # Before the work: a target that a killed coordinator had begun is seen as begun.
+        self.store.begin_targets(self.run, migrated)
+        for batch in begun:
+            self.in_flight[self._start(batch)] = batch, time.monotonic()
+
+    def _start(self, batch: Batch) -> Future[Any]:
+        task = self.make_task(batch.targets[0])
+        if batch.is_survey:
+            return self.executor.submit(survey_targets, SurveyTask(batch.targets, task.settings, task.plan))
+        return self.executor.submit(migrate_target, task)
 
     def _collect(self) -> None:
         done, _ = wait(self.in_flight, timeout=_PATIENCE_S, return_when=FIRST_COMPLETED)
+        outcomes: list[TargetOutcome] = []
         for future in done:
-            target = self.in_flight.pop(future)
-            outcome = _read_outcome(future, target)
-            self.outcomes.append(outcome)
-            self.store.end_target(self.run, outcome)
+            batch, _began = self.in_flight.pop(future)
+            self._queue.end(batch)
+            outcomes += self._end_survey(future, batch) if batch.is_survey else [_read_outcome(future, batch)]
+        self.store.end_targets(self.run, outcomes)
+        self.ended += len(outcomes)
+        self.failed += sum(outcome.state == "failed" for outcome in outcomes)
+        self._outcomes += outcomes
         self.watch(self)
+
+    def _end_survey(self, future: Future[Any], batch: Batch) -> list[TargetOutcome]:
+        """Return the outcomes of the tenants with nothing to do; put the others into the queue."""
+        # A survey that failed has found none: each target then says itself what is wrong.
+        unchanged = set() if future.exception() else set(future.result())
+        for target in batch.targets:
+            if target.name not in unchanged:
+                self._queue.put(Batch(batch.host, (target,)))
+        return [TargetOutcome(name, "unchanged") for name in unchanged]
 
     def _drain(self) -> None:
         """Wait for what has begun: a target is never left half-way by our own hand."""
-        for future in [future for future in self.in_flight if future.cancel()]:
-            self.store.reset_targets(self.run, [self.in_flight.pop(future).name])
+        self.draining = True
         while self.in_flight:
             self._collect()
 
 
-def _read_outcome(future: Future[Any], target: Target) -> TargetOutcome:
+def _read_outcome(future: Future[Any], batch: Batch) -> TargetOutcome:
     try:
         outcome: TargetOutcome = future.result()
     except Exception as error:
         # The worker is gone, or could not read the task.
-        return TargetOutcome(target.name, "failed", error=f"{type(error).__name__}: {error}", exit_code=1)
+        what = f"{type(error).__name__}: {error}"
+        return TargetOutcome(batch.targets[0].name, "failed", error=what, exit_code=1)
     return outcome

@@ -10,6 +10,8 @@ from attrs import frozen
 from confiture.exceptions import UsageFault
 from confiture.fleet.target import Target
 
+# One reads the ledger, one holds the migration lock, one does the work.
+_CONNECTIONS_PER_TARGET = 3
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
@@ -24,7 +26,7 @@ class Policy:
         order_by: The tag that targets are ordered by; ``None`` for the order in which they are listed.
         soak_s: How long to wait after each wave but the last, in seconds.
         stop_after: Stop if more targets than this fail, as a count or a share; ``"0"``: at the first.
-        connections_per_host: How many targets of one host are migrated at the same time.
+        connections_per_host: How many connections to one host are open at the same time.
         workers: How many targets are migrated at the same time.
     """
 
@@ -33,8 +35,13 @@ class Policy:
     order_by: str | None = None
     soak_s: float = 0.0
     stop_after: str = "0"
-    connections_per_host: int = 20
+    connections_per_host: int = 24
     workers: int = 8
+
+    @property
+    def targets_per_host(self) -> int:
+        """How many targets of one host are migrated at the same time, one at least."""
+        return max(1, self.connections_per_host // _CONNECTIONS_PER_TARGET)
 
     def count_allowed_failures(self, total: int) -> int:
         """Return how many targets may fail before the run stops."""
@@ -66,7 +73,9 @@ def assign_waves(targets: Sequence[Target], policy: Policy) -> tuple[tuple[Targe
     if policy.canary is not None:
         canaries = _find_canaries(ordered, policy.canary)
         waves.append(canaries)
-        ordered = [target for target in ordered if target not in canaries]
+        first = {target.name for target in canaries}
+        ordered = [target for target in ordered if target.name not in first]
+    _check_limit(policy.stop_after, len(targets))
     for size in policy.waves:
         count = read_amount(size, len(targets))
         if count == 0:
@@ -76,25 +85,39 @@ def assign_waves(targets: Sequence[Target], policy: Policy) -> tuple[tuple[Targe
     return tuple(wave for wave in (*waves, tuple(ordered)) if wave)
 
 
+def _check_limit(stop_after: str, total: int) -> None:
+    if read_amount(stop_after, total) >= total and not stop_after.endswith("%"):
+        raise UsageFault(
+            f"stop_after {stop_after} can never be met: there are {total} targets",
+            hint="write a smaller count, or 100% never to stop",
+        )
+
+
 def _order(targets: Sequence[Target], tag: str | None) -> list[Target]:
     if tag is None:
         return list(targets)
-    missing = [target.name for target in targets if tag not in target.tags]
+    missing = [target.name for target in targets if get_tag(target, tag) is None]
     if missing:
         raise UsageFault(
             f"order_by: {missing[0]} has no tag {tag!r}",
             hint="add the column to the targets, or leave it out",
         )
-    return sorted(targets, key=lambda target: (_to_number(target.tags[tag]), target.tags[tag]))
+    return sorted(targets, key=lambda target: _build_key(get_tag(target, tag) or ""))
 
 
-def _to_number(text: str) -> float:
-    return float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else float("inf")
+def _build_key(text: str) -> tuple[float, str]:
+    return float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else float("inf"), text
+
+
+def get_tag(target: Target, tag: str) -> str | None:
+    """Return a tag of a target; its name and its schema are tags too."""
+    builtin = {"name": target.name, "schema": target.schema}
+    return target.tags.get(tag, builtin.get(tag))
 
 
 def _find_canaries(targets: Sequence[Target], canary: str) -> tuple[Target, ...]:
     tag, sep, value = canary.partition("=")
-    found = tuple(target for target in targets if sep and target.tags.get(tag) == value)
+    found = tuple(target for target in targets if sep and get_tag(target, tag) == value)
     if not found:
         raise UsageFault(
             f"canary: no target has {canary}", hint='write tag=value, as in canary = "tier=test"'

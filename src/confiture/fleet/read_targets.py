@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from psycopg.conninfo import conninfo_to_dict
-
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 from confiture.fleet.target import Target
@@ -117,15 +115,14 @@ def _check(targets: Sequence[Target], origin: str) -> tuple[Target, ...]:
     if not targets:
         raise UsageFault(f"{origin} lists no target", hint=_FORM)
     _refuse_twice((target.name for target in targets), "the target {} is listed twice")
-    places: dict[tuple[str, ...], str] = {}
+    places: dict[str, str] = {}
     for target in targets:
-        place = identify(target)
-        if place in places:
+        if target.place in places:
             raise UsageFault(
-                f"{places[place]} and {target.name} are two names for one database",
+                f"{places[target.place]} and {target.name} are two names for one database",
                 hint="remove one of the two: a target is migrated once",
             )
-        places[place] = target.name
+        places[target.place] = target.name
     return tuple(targets)
 
 
@@ -133,13 +130,3 @@ def _refuse_twice(values: Iterable[str], words: str) -> None:
     for value, count in Counter(values).items():
         if count > 1:
             raise UsageFault(words.format(value), hint="remove one of the two")
-
-
-def identify(target: Target) -> tuple[str, ...]:
-    """Return what tells a target's database and schema from others: host, port, name and schema."""
-    try:
-        parts = conninfo_to_dict(target.url)
-    except Exception:
-        return (target.url, target.schema or "")
-    keys = ("host", "hostaddr", "port", "dbname")
-    return (*(str(parts.get(key) or "") for key in keys), target.schema or "")

@@ -34,6 +34,8 @@ _CREATE = """
         place integer NOT NULL,
         wave integer NOT NULL,
         name text NOT NULL,
+        -- Its server, database and schema: another database under the same name is another target.
+        location text NOT NULL,
         state text NOT NULL DEFAULT 'waiting',
         attempts integer NOT NULL DEFAULT 0,
         applied text[] NOT NULL DEFAULT '{{}}',
@@ -44,8 +46,6 @@ _CREATE = """
         PRIMARY KEY (run, name)
     );
 """
-# The key of the lock that a coordinator holds for as long as it works on a run.
-_LOCK_KEY = 7_102_003_001
 
 
 @frozen
@@ -63,25 +63,28 @@ class FleetStore:
     def create_run(self, plan: str, policy: Policy, waves: Sequence[Sequence[Target]]) -> int:
         """Record a new run with all its targets, and return its number."""
         q = quote_ident(self.schema)
-        places = [(wave, target.name) for wave, targets in enumerate(waves) for target in targets]
+        listed = [(wave, target) for wave, targets in enumerate(waves) for target in targets]
         with self.conn.transaction():
             send(self.conn, _CREATE.format(q=q))
             # Under the lock of a new row two coordinators never choose one number.
             send(self.conn, f"LOCK TABLE {q}.fleet_run IN SHARE ROW EXCLUSIVE MODE")
             ((run,),) = fetch_rows(self.conn, f"SELECT coalesce(max(run), 0) + 1 FROM {q}.fleet_run")
+            # Before anybody else can see it.
+            self.lock_run(run)
             self.conn.execute(
                 f"INSERT INTO {q}.fleet_run (run, plan, policy, state)"
                 " VALUES (%s, %s, %s, 'running')".encode(),
                 (run, plan, json.dumps(asdict(policy))),
             )
             self.conn.execute(
-                f"INSERT INTO {q}.fleet_target (run, place, wave, name) SELECT %s, * FROM"
-                " unnest(%s::int[], %s::int[], %s::text[])".encode(),
+                f"INSERT INTO {q}.fleet_target (run, place, wave, name, location) SELECT %s, * FROM"
+                " unnest(%s::int[], %s::int[], %s::text[], %s::text[])".encode(),
                 (
                     run,
-                    list(range(len(places))),
-                    [wave for wave, _ in places],
-                    [name for _, name in places],
+                    list(range(len(listed))),
+                    [wave for wave, _ in listed],
+                    [target.name for _, target in listed],
+                    [target.place for _, target in listed],
                 ),
             )
         return int(run)
@@ -109,8 +112,8 @@ class FleetStore:
             )
         targets = fetch_rows(
             self.conn,
-            f"SELECT name, wave, state, attempts, error, duration_ms FROM {q}.fleet_target"
-            f" WHERE run = {rows[0][0]} ORDER BY place",
+            "SELECT name, wave, state, attempts, error, duration_ms, exit_code, location"
+            f" FROM {q}.fleet_target WHERE run = {rows[0][0]} ORDER BY place",
         )
         number, plan, state, reason, started_at = rows[0]
         records = tuple(TargetRecord(*row) for row in targets)
@@ -122,13 +125,14 @@ class FleetStore:
         Raises:
             LockFault: Another coordinator works on it.
         """
-        ((taken,),) = fetch_rows(self.conn, f"SELECT pg_try_advisory_lock({_LOCK_KEY} + {run})")
+        key = quote_literal(f"{self.schema}.fleet_run {run}")
+        ((taken,),) = fetch_rows(self.conn, f"SELECT pg_try_advisory_lock(hashtextextended({key}, 0))")
         if not taken:
             raise LockFault(
                 f"another process works on fleet run {run}", hint=f"watch it: confiture fleet status {run}"
             )
 
-    def begin_target(self, run: int, names: Iterable[str]) -> None:
+    def begin_targets(self, run: int, names: Iterable[str]) -> None:
         """Record that targets are begun."""
         self._update(run, names, "state = 'running', attempts = attempts + 1, error = NULL")
 
@@ -145,20 +149,27 @@ class FleetStore:
                 (run, listed),
             )
 
-    def end_target(self, run: int, outcome: TargetOutcome) -> None:
-        """Record what became of a target."""
+    def end_targets(self, run: int, outcomes: Sequence[TargetOutcome]) -> None:
+        """Record what became of targets."""
+        if not outcomes:
+            return
+        # A tenant that a survey found unchanged was never begun.
         self.conn.execute(
-            f"UPDATE {quote_ident(self.schema)}.fleet_target SET state = %s, applied = applied || %s::text[],"
-            " error = %s, exit_code = %s, duration_ms = %s, changed_at = clock_timestamp()"
-            " WHERE run = %s AND name = %s".encode(),
+            f"UPDATE {quote_ident(self.schema)}.fleet_target AS target SET state = ended.state,"
+            " attempts = greatest(attempts, 1), error = ended.error, exit_code = ended.exit_code,"
+            " applied = target.applied || string_to_array(ended.applied, ' '),"
+            " duration_ms = ended.duration_ms, changed_at = clock_timestamp()"
+            " FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::float8[])"
+            " AS ended (name, state, applied, error, exit_code, duration_ms)"
+            " WHERE target.run = %s AND target.name = ended.name".encode(),
             (
-                outcome.state,
-                list(outcome.applied),
-                outcome.error,
-                outcome.exit_code,
-                outcome.duration_ms,
+                [outcome.name for outcome in outcomes],
+                [outcome.state for outcome in outcomes],
+                [" ".join(outcome.applied) for outcome in outcomes],
+                [outcome.error for outcome in outcomes],
+                [outcome.exit_code for outcome in outcomes],
+                [outcome.duration_ms for outcome in outcomes],
                 run,
-                outcome.name,
             ),
         )
 
@@ -168,7 +179,8 @@ class FleetStore:
         send(
             self.conn,
             f"UPDATE {quote_ident(self.schema)}.fleet_run"
-            f" SET state = {quote_literal(state)}, reason = {text}, ended_at = clock_timestamp()"
+            f" SET state = {quote_literal(state)}, reason = {text},"
+            f" ended_at = {'NULL' if state == 'running' else 'clock_timestamp()'}"
             f" WHERE run = {run}",
         )
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import psycopg
 from attrs import evolve, field, frozen
 from psycopg import Connection
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from confiture.config.settings import Settings, mask_password
 from confiture.config.urls import expand_variables
-from confiture.exceptions import LedgerFault, UserFault
+from confiture.exceptions import ConnectionFault, LedgerFault, UsageFault, UserFault
 from confiture.fleet.target import Target
 from confiture.ledger.table import Ledger
 from confiture.migrations.folder import hash_text
@@ -22,12 +23,15 @@ from confiture.migrations.planner import select_pending
 from confiture.models.fleet import TargetOutcome
 from confiture.models.migration import MigrationFile
 from confiture.postgres.connect import connect
+from confiture.postgres.database_url import URL_HINT
 from confiture.sources.read_migrations import read_migrations
 from confiture.sql.quote import quote_ident
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
 
+Answer = TypeVar("Answer")
+_LONGEST_ERROR = 300
 # What a process keeps from one target to the next.
 _kept = threading.local()
 _opened: set[Connection[Any]] = set()
@@ -60,20 +64,27 @@ def migrate_target(task: TargetTask) -> TargetOutcome:
         outcome = _migrate(task)
     except UserFault as fault:
         outcome = _fail(task, str(fault), fault.exit_code)
+    except psycopg.OperationalError as error:
+        outcome = _fail(task, f"the connection was lost: {error}", ConnectionFault.exit_code)
     except Exception as error:
         outcome = _fail(task, f"{type(error).__name__}: {error}", 1)
     return evolve(outcome, duration_ms=(time.perf_counter() - began) * 1000)
 
 
 def _fail(task: TargetTask, message: str, code: int) -> TargetOutcome:
-    first = (message.strip().splitlines() or [""])[0]
-    return TargetOutcome(task.target.name, "failed", error=mask_password(first), exit_code=code)
+    return TargetOutcome(task.target.name, "failed", error=_shorten(message), exit_code=code)
+
+
+def _shorten(message: str) -> str:
+    """Return a message in one line, without passwords."""
+    line = "; ".join(part.strip() for part in message.splitlines() if part.strip())
+    return mask_password(line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…")
 
 
 def _migrate(task: TargetTask) -> TargetOutcome:
     settings = build_settings(task.settings, task.target, os.environ)
-    migrations = _read_plan(settings, task.plan)
-    if not _find_pending(settings, migrations):
+    migrations = read_plan(settings, task.plan)
+    if not _find_pending(settings, task.target, migrations):
         return TargetOutcome(task.target.name, "unchanged")
     from confiture.api.operations import run
 
@@ -82,7 +93,7 @@ def _migrate(task: TargetTask) -> TargetOutcome:
     if report.exit_code:
         fault = next((one.error for one in report.migrations if one.error), report.error)
         message = fault.message if fault else report.outcome
-        return TargetOutcome(task.target.name, "failed", applied, mask_password(message), report.exit_code)
+        return TargetOutcome(task.target.name, "failed", applied, _shorten(message), report.exit_code)
     return TargetOutcome(task.target.name, "done" if applied else "unchanged", applied)
 
 
@@ -90,41 +101,72 @@ def build_settings(settings: Settings, target: Target, environ: Mapping[str, str
     """Return the settings for one target, with the variables in its URL expanded.
 
     Raises:
-        LedgerFault: A variable is not set.
+        UsageFault: A variable is not set, or libpq does not understand the URL.
     """
-    try:
-        url = expand_variables(target.url, environ)
-    except ValueError as error:
-        raise LedgerFault(f"{target.name}: {error}", hint="set it where the worker runs") from None
+    url = expand_url(target, environ)
     if target.schema is None:
         return evolve(settings, url=url, direct_url=None)
-    path = f"-c search_path={quote_ident(target.schema)}"
     assert target.ledger_schema is not None
-    in_schema = make_conninfo(url, options=path)
+    try:
+        options = conninfo_to_dict(url).get("options") or ""
+        in_schema = make_conninfo(url, options=f"{options} {_render_search_path(target.schema)}".strip())
+    except psycopg.ProgrammingError:
+        # Not chained: the message may quote a part of the URL.
+        raise UsageFault(f"{target.name}: libpq does not understand its URL", hint=URL_HINT) from None
     return evolve(settings, url=in_schema, direct_url=None, schema=target.ledger_schema)
 
 
-def _find_pending(settings: Settings, migrations: tuple[MigrationFile, ...]) -> tuple[MigrationFile, ...]:
-    # On a connection that the thread keeps: most targets have nothing to do, and connecting takes longer than
-    # finding that out.
-    conn = _get_connection(settings)
-    entries = Ledger(settings.schema).read(conn)
+def _render_search_path(schema: str) -> str:
+    # In libpq's options a space ends an option, and a backslash escapes one.
+    escaped = quote_ident(schema).replace("\\", "\\\\").replace(" ", "\\ ")
+    return f"-c search_path={escaped}"
+
+
+def expand_url(target: Target, environ: Mapping[str, str]) -> str:
+    """Return a target's URL with the variables in it expanded.
+
+    Raises:
+        UsageFault: A variable is not set.
+    """
+    try:
+        return expand_variables(target.url, environ)
+    except ValueError as error:
+        raise UsageFault(f"{target.name}: {error}", hint="set it where the worker runs") from None
+
+
+def _find_pending(
+    settings: Settings, target: Target, migrations: tuple[MigrationFile, ...]
+) -> tuple[MigrationFile, ...]:
+    entries = ask_database(settings, target, Ledger(settings.schema).read)
     return select_pending(migrations, entries, out_of_order=settings.allow_out_of_order)
 
 
-def _get_connection(settings: Settings) -> Connection[Any]:
-    """Return the thread's connection to the database of a target, whatever the schema."""
-    url = make_conninfo(settings.url or "", options="")
+def ask_database(settings: Settings, target: Target, ask: Callable[[Connection[Any]], Answer]) -> Answer:
+    """Return what ``ask`` returns, which reads from a target's database in whatever schema.
+
+    The thread keeps the connection: most targets have nothing to do, and connecting takes longer than finding
+    that out.
+
+    Raises:
+        ConnectionFault: The server cannot be reached.
+        psycopg.Error: ``ask`` failed.
+    """
+    url = expand_url(target, os.environ)
     kept: tuple[str, Connection[Any]] | None = getattr(_kept, "connection", None)
     if kept is not None and kept[0] == url and not kept[1].closed:
-        return kept[1]
+        try:
+            return ask(kept[1])
+        except psycopg.OperationalError:
+            # The server may have ended it while it was idle. Asking again is safe: it only reads.
+            if not kept[1].closed:
+                raise
     if kept is not None:
         kept[1].close()
         _opened.discard(kept[1])
     conn = connect(evolve(settings, url=url))
     _kept.connection = (url, conn)
     _opened.add(conn)
-    return conn
+    return ask(conn)
 
 
 def close_connections() -> None:
@@ -133,7 +175,7 @@ def close_connections() -> None:
         _opened.pop().close()
 
 
-def _read_plan(settings: Settings, checksum: str) -> tuple[MigrationFile, ...]:
+def read_plan(settings: Settings, checksum: str) -> tuple[MigrationFile, ...]:
     """Return the migrations, which are read once for all targets.
 
     Raises:

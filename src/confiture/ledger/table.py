@@ -77,7 +77,7 @@ class Ledger:
         return tuple(
             LedgerEntry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
             for version, name, checksum, applied_at, done, direction, begun in self.select(
-                conn, self._render_read_sql()
+                conn, self.render_read_sql()
             )
         )
 
@@ -110,7 +110,8 @@ class Ledger:
                 conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
             ) from error
 
-    def _render_read_sql(self) -> str:
+    def render_read_sql(self) -> str:
+        """Return the query for the columns of a :class:`LedgerEntry`, one row a migration."""
         q = quote_ident(self.schema)
         return f"""
             SELECT version, name, checksum,

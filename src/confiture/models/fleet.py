@@ -31,6 +31,19 @@ class TargetOutcome:
 
 
 @frozen
+class Stop:
+    """Why a run goes no further.
+
+    Attributes:
+        reason: In words.
+        exit_code: What the command exits with, if the failed targets say nothing else.
+    """
+
+    reason: str
+    exit_code: int = 4
+
+
+@frozen
 class TargetRecord:
     """A target of a run, as it is recorded.
 
@@ -41,6 +54,8 @@ class TargetRecord:
         attempts: How often it was begun.
         error: Why it failed last.
         duration_ms: How long the last attempt took.
+        exit_code: What ``confiture run`` would have exited with.
+        place: Its server, database and schema.
     """
 
     name: str
@@ -49,6 +64,8 @@ class TargetRecord:
     attempts: int
     error: str | None = None
     duration_ms: float | None = None
+    exit_code: int | None = None
+    place: str = ""
 
 
 @frozen
@@ -70,3 +87,25 @@ class RunRecord:
     reason: str | None
     started_at: str
     targets: tuple[TargetRecord, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing failed; the code of the failures if it is one, else 4."""
+        codes = {target.exit_code for target in self.targets if target.state == "failed"}
+        if not codes:
+            return 0
+        # 1 is a worker that was lost: no check has said no.
+        return next(iter(codes)) or 4 if len(codes) == 1 and codes != {1} else 4
+
+
+@frozen
+class FleetResult:
+    """How a command on a fleet ended.
+
+    Attributes:
+        record: The run, as it is recorded.
+        exit_code: The command's exit code.
+    """
+
+    record: RunRecord
+    exit_code: int
