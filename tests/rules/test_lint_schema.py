@@ -314,6 +314,20 @@ def test_a_read_model_is_no_source_not_even_its_own(project, database):
     }
 
 
+def test_a_foreign_key_to_a_partitioned_table_is_judged_once(project, database):
+    # PostgreSQL keeps a constraint for each partition, with a name of its own.
+    database.execute(
+        "CREATE TABLE days (day date PRIMARY KEY) PARTITION BY RANGE (day);"
+        "CREATE TABLE days_2026 PARTITION OF days FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');"
+        "CREATE TABLE visits (id int PRIMARY KEY, day date REFERENCES days)"
+    )
+
+    (found,) = find(project)
+
+    assert found["rule"] == "schema-foreign-key-index"
+    assert "visits_day_fkey" in found["message"]
+
+
 def test_names_are_found_in_the_schema_of_the_function_first(project, database):
     project.configure(SIDES)
     for schema in ("a", "b"):
@@ -341,3 +355,41 @@ def test_a_role_without_any_right_can_judge_the_catalog(orders, database_url):
             conn.execute("DROP ROLE reader_of_nothing")
 
     assert answer.code == 1
+
+
+@pytest.mark.slow
+def test_every_finding_names_the_line_that_wrote_it(files):
+    files.configure('[schema.tenancy]\ntables = ["*"]\n')
+    files.write(
+        "1_orders.sql",
+        """\
+        CREATE TABLE orders (
+            tenant_id uuid NOT NULL,
+            id uuid PRIMARY KEY,
+            number text UNIQUE,
+            "At" timestamp
+        );
+        CREATE INDEX orders_tenant ON orders (tenant_id);
+        ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+        """,
+    )
+    files.write("2_up.sql", "SELECT 1;\nALTER TABLE orders\n    ADD up uuid REFERENCES orders;\n")
+
+    found = files("lint", "--schema", "--output", "json").json["findings"]
+
+    assert [(item["rule"], item["file"][11:], item["line"]) for item in found] == [
+        ("tenant-policy", "1_orders.sql", 1),
+        ("tenant-unique", "1_orders.sql", 4),
+        ("schema-timestamp", "1_orders.sql", 5),
+        ("schema-name-case", "1_orders.sql", 5),
+        ("schema-foreign-key-index", "2_up.sql", 3),
+        ("tenant-foreign-key", "2_up.sql", 3),
+    ]
+
+
+def test_what_older_migrations_created_does_not_count_after_judge_after(orders):
+    orders.configure('[gate]\njudge_after = "1"\n')
+    orders.write("1_orders.sql", POINTLESS)
+
+    assert judge(orders).code == 0
+    assert [item["ignored"] for item in find(orders)] == [True]

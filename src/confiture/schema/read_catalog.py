@@ -50,7 +50,8 @@ _QUERY = """
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_catalog.pg_class t ON t.oid = o.confrelid
     LEFT JOIN pg_catalog.pg_namespace tn ON tn.oid = t.relnamespace
-    WHERE (o.contype IN ('p', 'u', 'f', 'c', 'x') OR o.contype = 'n' AND NOT o.convalidated) AND {users}
+    WHERE (o.contype IN ('p', 'u', 'f', 'c', 'x') OR o.contype = 'n' AND NOT o.convalidated)
+        AND o.conparentid = 0 AND {users}
     ORDER BY o.conrelid, o.conname;
     SELECT x.indrelid, i.relname, x.indkey::int2[], x.indnkeyatts, x.indisunique, x.indisprimary,
         x.indisvalid, m.amname, pg_catalog.pg_get_expr(x.indpred, x.indrelid), x.indclass::text,
