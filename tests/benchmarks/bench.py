@@ -6,6 +6,7 @@ The server is the embedded one, with fsync on. Peers are measured where their pa
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import resource
 import shutil
@@ -17,18 +18,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 
+from confiture.ledger.event_recorder import FREE_MS
 from confiture.server import Server, open_temporary_server
 from tests.benchmarks.history import History
 from tests.benchmarks.proxy import CountingProxy
 
 FEW, MANY, HISTORY = 100, 1000, 350
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-EVENT_ROUNDS = 2 * ROUNDS + 1
 CONFITURE = [sys.executable, "-m", "confiture"]
 PLAIN = """
 import pathlib, psycopg, sys
@@ -40,13 +42,6 @@ with psycopg.connect(url, autocommit=True) as conn:
             for statement in filter(str.strip, file.read_text().split(";")):
                 conn.execute(statement)
             conn.execute("INSERT INTO history (version) VALUES (%s)", (file.name,))
-"""
-WITHOUT_EVENTS = """
-import sys
-from confiture.api import open_runner
-from confiture.cli import main
-open_runner.create_recorder = lambda *_: None
-sys.exit(main(sys.argv[1:]))
 """
 PLAIN_FILES = """
 import pathlib, psycopg, sys
@@ -242,30 +237,32 @@ def _measure_apply(bench: Bench, contender: Contender, number: int) -> Cost:
 
 
 def print_event_figure(bench: Bench) -> None:
-    """Print what the event of a migration costs: the same migrations with events and without."""
-    ours: list[float] = []
-    theirs: list[float] = []
-    for number in range(EVENT_ROUNDS):
-        # In turns first and second, so that a machine that gets slower favours neither.
-        sides = [(ours, CONFITURE), (theirs, [sys.executable, "-c", WITHOUT_EVENTS])]
-        for costs, command in sides if number % 2 else reversed(sides):
-            costs.append(_measure_per_migration_ms(bench, command))
-    differences = [with_ms - without_ms for with_ms, without_ms in zip(ours, theirs, strict=True)]
-    cost_ms, base_ms = statistics.median(differences), statistics.median(theirs)
+    """Print what an event costs a migration, and what reading the schema costs a run."""
+    costs = [_measure_events(bench) for _ in range(ROUNDS)]
+    without_ms = statistics.median(cost["without_ms"] for cost in costs)
+    event_ms = statistics.median(cost["with_ms"] - cost["without_ms"] for cost in costs)
+    # The first read, the last one and FREE_MS are a run's, however many migrations it has.
+    between_ms = [sum(cost["reads_ms"][1:-1]) for cost in costs]
+    more = [max(0.0, ms - FREE_MS) / cost["total_ms"] for ms, cost in zip(between_ms, costs, strict=True)]
+    event, read = 100 * event_ms / without_ms, 100 * statistics.median(more)
+    first_ms, last_ms = (statistics.median(cost["reads_ms"][place] for cost in costs) for place in (0, -1))
     print(
-        f"\nevents: {cost_ms:.3f} ms a migration ({MANY} less {FEW}), {100 * cost_ms / base_ms:.1f} % of"
-        f" {base_ms:.2f} ms without them (goal: 5 %), median of {EVENT_ROUNDS} pairs"
+        f"\nevents of {MANY} migrations, median of {ROUNDS} rounds: the event {event_ms:.2f} ms, {event:.1f} %"
+        f" of a migration's {without_ms:.2f} ms; reading the schema after it {read:.1f} %; together"
+        f" {event + read:.1f} % (goal: 5 %)\n"
+        f"a run's own: reading the schema before the first {first_ms:.0f} ms, after the last {last_ms:.0f} ms,"
+        f" between them at most {FREE_MS:.0f} ms more than that share"
     )
 
 
-def _measure_per_migration_ms(bench: Bench, command: list[str]) -> float:
-    taken_ms = []
-    for number in (FEW, MANY):
-        with bench.database() as url:
-            folder = str(bench.migrations(number))
-            spent = measure_cost([*command, "run", "-q", "--url", url, "--migrations", folder])
-        taken_ms.append(spent.wall_ms)
-    return (taken_ms[1] - taken_ms[0]) / (MANY - FEW)
+def _measure_events(bench: Bench) -> dict[str, Any]:
+    with bench.database() as url:
+        command = [sys.executable, "-m", "tests.benchmarks.event_cost", url, str(bench.migrations(MANY))]
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    cost: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return cost
 
 
 def print_status_figure(bench: Bench) -> None:
