@@ -60,7 +60,7 @@ def _open_threads(workers: int, _scheduler: str | None) -> Iterator[Executor]:
 @contextmanager
 def _open_dask(workers: int, scheduler: str | None) -> Iterator[Executor]:
     try:
-        import dask
+        import dask.config
         from distributed import Client
     except ImportError:
         raise UsageFault(
