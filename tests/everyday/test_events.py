@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from confiture.catalog.read_schema import read_fingerprint
 from confiture.core import Migrator
+from confiture.ledger import event_recorder
 from confiture.models.migration import Migration
 from tests.everyday.test_killed import waits_at
 from tests.project import ended, wait_until
@@ -344,6 +345,45 @@ def test_hostile_names_and_messages_are_stored_and_shown_inert(project):
     assert answer.code == 0
     assert "\x1b" not in answer.out
     assert "it's \\u0000" in answer.out.replace("\\\\", "\\")
+
+
+def test_in_a_run_that_may_not_spend_time_on_it_only_the_schema_at_its_ends_is_read(
+    project, database, monkeypatch
+):
+    monkeypatch.setattr(event_recorder, "FREE_MS", 0.0)
+    monkeypatch.setattr(event_recorder, "_SHARE", 0.0)
+    for number in (1, 2, 3):
+        project.write(f"{number}_t.sql", f"CREATE TABLE t{number} (i int);")
+    empty = read_fingerprint(database, "confiture")
+
+    assert project("run").code == 0
+
+    events = project("history", "--output", "json").json["events"]
+    live = read_fingerprint(database, "confiture")
+    assert [(event["schema_before"], event["schema_after"]) for event in events] == [
+        (empty, None),
+        (None, None),
+        (None, live),
+    ]
+    unread = project("schema-version", "--at", "2")
+    assert unread.code == 2
+    assert "the schema was not read after 2 t" in unread.err
+    assert project("drift", "--exit-code").code == 0
+
+
+def test_a_clock_that_is_set_back_leaves_the_events_in_their_order(project, database):
+    project.write("1_jam.sql", JAM)
+    assert project("run").code == 0
+    database.execute("UPDATE confiture.event SET at = at + interval '1 day'")
+    assert project("down").code == 0
+
+    out = project("history").out
+
+    assert out.index("applied ") < out.index("reverted ")
+    assert [event["kind"] for event in project("history", "--output", "json").json["events"]] == [
+        "APPLIED",
+        "REVERTED",
+    ]
 
 
 class Fig(Migration):
