@@ -15,6 +15,7 @@ SOURCES = sorted((ROOT / "plugins").glob("*/src/**/*.py"))
 KIT = "confiture.plugins.kit"
 ALLOWED = (
     "confiture",
+    "confiture.api.plugin_commands",
     "confiture.core",
     "confiture.exceptions",
     "confiture.output.reporters",

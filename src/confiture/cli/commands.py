@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from confiture import __version__
-from confiture.exceptions import UsageFault
+from confiture.exceptions import PluginFault, UsageFault, describe_error
 
 COMMANDS = {
     "init": "Write a configuration file and a migrations folder.",
@@ -54,6 +54,10 @@ OTHER_NAMES = {
 """What other tools call our commands, by our name: only to point from one to the other."""
 
 
+PLUGIN_COMMANDS = "confiture.commands"
+"""The entry points of packages that bring commands: a name, and a click command."""
+
+
 class CommandGroup(click.Group):
     """A click group that imports a command only when it is called."""
 
@@ -64,7 +68,7 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import and return a command; ``None`` if there is none of that name."""
         if cmd_name not in COMMANDS:
-            return None
+            return load_plugin_command(cmd_name)
         module = import_module(f"confiture.cli.{cmd_name.replace('-', '_')}_command")
         command: click.Command = module.command
         return command
@@ -73,7 +77,7 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments name; raise an error that suggests the nearest one."""
-        known = not args or args[0] in COMMANDS or args[0].startswith("-")
+        known = not args or args[0] in COMMANDS or args[0].startswith("-") or has_plugin_command(args[0])
         # During shell completion the command may be incomplete, so an unknown word is not an error.
         if not known and not ctx.resilient_parsing:
             _refuse_other_name(args[0])
@@ -84,6 +88,38 @@ class CommandGroup(click.Group):
         """Write the table of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def has_plugin_command(name: str) -> bool:
+    """Return True if an installed package brings a command of this name, without importing it."""
+    # Imported here: reading what is installed takes as long as all the rest of --help.
+    from importlib.metadata import entry_points
+
+    return bool(entry_points(group=PLUGIN_COMMANDS, name=name))
+
+
+def load_plugin_command(name: str) -> click.Command | None:
+    """Import the command of this name that a package brings; ``None`` if there is none.
+
+    Raises:
+        PluginFault: It cannot be imported, is no command, or several packages bring it.
+    """
+    from importlib.metadata import entry_points
+
+    found = tuple(entry_points(group=PLUGIN_COMMANDS, name=name))
+    if not found:
+        return None
+    if len(found) > 1:
+        owners = " and ".join(sorted(point.dist.name for point in found if point.dist))
+        message = f"several packages bring the command {name!r}: {owners}"
+        raise PluginFault(message, hint="uninstall all but one")
+    try:
+        command = found[0].load()
+    except Exception as error:
+        raise PluginFault(f"the command {name!r} cannot be loaded: {describe_error(error)}") from None
+    if not isinstance(command, click.Command):
+        raise PluginFault(f"{found[0].value} is a {type(command).__name__}, not a click command")
+    return command
 
 
 def _refuse_other_name(name: str) -> None:

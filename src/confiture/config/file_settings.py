@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, field, frozen
@@ -19,7 +20,9 @@ from confiture.config.table_reader import (
     TEXTS,
     TIMEOUT,
     Kind,
+    Locate,
     LocatedTable,
+    Path,
     TableReader,
     describe,
     read_text,
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from confiture.config.schema_policy import SchemaPolicy
 
 _LONGEST_NAME_BYTES = 63
+
+TOP_LEVEL_PLUGINS = ("anonymize",)
+"""Plugins whose table is written without ``plugin.`` before it."""
 
 CORE_KEYS = {
     "url": "The database: a libpq URL or conninfo, or embedded:.",
@@ -49,6 +55,7 @@ CORE_KEYS = {
     "gate": "What a rehearsal is judged by.",
     "fleet": "Which targets a fleet has, and how they are migrated.",
     "plugin": "The plugins' own tables: [plugin.NAME].",
+    "anonymize": "The profiles of anonymized copies, which the plugin anonymize reads.",
     "env": "Settings of one environment: [env.NAME], used by --env NAME.",
 }
 
@@ -141,9 +148,20 @@ def _read_schema_policy(table: TableReader) -> SchemaPolicy:
 def _read_plugin_tables(table: TableReader) -> dict[str, Mapping[str, Any]]:
     plugins = table.get_mapping("plugin", TABLE)
     locate = table.locate
-    if locate is None:
-        return plugins
-    return {name: LocatedTable(values, locate) for name, values in plugins.items()}
+    if locate is not None:
+        plugins = {name: LocatedTable(values, locate) for name, values in plugins.items()}
+    for name in TOP_LEVEL_PLUGINS:
+        if (values := table.get(name, TABLE, None)) is None:
+            continue
+        if name in plugins:
+            raise table.refuse(name, f"stands beside plugin.{name}", hint="write one table of the two")
+        plugins[name] = LocatedTable(values, partial(_locate_top_level, locate)) if locate else values
+    return plugins
+
+
+def _locate_top_level(locate: Locate, path: Path) -> str:
+    # The reader of a plugin's table starts its paths with "plugin", which this table has not.
+    return locate(path[1:] if path[:1] == ("plugin",) else path)
 
 
 def check_file(file: ConfigFile) -> None:

@@ -12,7 +12,7 @@ from confiture.exceptions import ConfigurationFault
 from confiture.plugins.find import FoundPlugin
 
 # Named here and not looked up: none of them needs to be installed.
-FIRST_PARTY = ("analyze", "backfill", "checks", "guard")
+FIRST_PARTY = ("analyze", "anonymize", "backfill", "checks", "guard")
 
 
 def check_tables(

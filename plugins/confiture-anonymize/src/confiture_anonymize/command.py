@@ -1,0 +1,106 @@
+"""``confiture anonymize``: copy, suggest a profile, verify a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from confiture_anonymize.copy_session import CopySession
+
+_FROM = click.option("--from", "source_url", metavar="URL", help="The database to copy from.")
+_TO = click.option("--to", "target_url", metavar="URL", help="The database of the copy.")
+_PROFILE = click.option("--profile", metavar="NAME", help="[anonymize.profiles.NAME] of the configuration.")
+_ENV = click.option("--env", metavar="NAME", help="Use the [env.NAME] table of the configuration.")
+
+
+@click.group("anonymize", invoke_without_command=True)
+@_PROFILE
+@_FROM
+@_TO
+@_ENV
+@click.option("--resume", is_flag=True, help="Go on with an unfinished copy.")
+@click.option("--drop", is_flag=True, help="Empty the tables of the copy in --to, and copy nothing.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    profile: str | None,
+    source_url: str | None,
+    target_url: str | None,
+    env: str | None,
+    resume: bool,
+    drop: bool,
+) -> int | None:
+    """Copy a database without its personal data, into one that has its schema.
+
+    The secret is read from CONFITURE_ANONYMIZE_SECRET.
+    """
+    if ctx.invoked_subcommand is not None:
+        return None
+    if resume and drop:
+        raise click.UsageError("--resume and --drop cannot be used together")
+    with _open_session(profile, source_url, target_url, env) as session:
+        if drop:
+            session.drop()
+            click.echo("dropped: the tables of the copy are empty")
+            return 0
+        copied = session.copy(resume=resume, report=lambda table: click.echo(
+            f"{table.name}: {table.rows} rows{' (copied before)' if table.resumed else ''}", err=True
+        ))  # fmt: skip
+    click.echo(
+        f"copied {len(copied)} tables, {sum(table.rows for table in copied)} rows, as profile {profile}"
+    )
+    return 0
+
+
+@command.command("suggest")
+@click.option("--url", metavar="URL", help="The database to look at.")
+@click.option("--sample", "sample_rows", default=1000, show_default=True, help="Rows to read per table.")
+@click.option("--name", default="qa", show_default=True, help="The name of the profile.")
+def suggest(url: str | None, sample_rows: int, name: str) -> int:
+    """Print a profile to review, from names, types, comments and a sample; never a value."""
+    from confiture.api.plugin_commands import open_url, read_settings
+    from confiture_anonymize.source_schema import read_tables
+    from confiture_anonymize.suggest_profile import render_profile
+
+    settings = read_settings(url)
+    with open_url(settings, settings.url or "") as conn:
+        tables = read_tables(conn, settings.schema)
+        prefix = "tool.confiture." if settings.file and settings.file.name == "pyproject.toml" else ""
+        click.echo(render_profile(conn, tables, f"{prefix}anonymize.profiles.{name}", sample_rows), nl=False)
+    return 0
+
+
+@command.command("verify")
+@_PROFILE
+@_FROM
+@_TO
+@_ENV
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def verify(
+    profile: str | None, source_url: str | None, target_url: str | None, env: str | None, as_json: bool
+) -> int:
+    """Check that a copy holds nothing personal and is whole; exit 1 if it is not."""
+    from confiture_anonymize.render_findings import render_json, render_text
+
+    with _open_session(profile, source_url, target_url, env) as session:
+        findings = session.verify()
+        tables = len(session.plans)
+    click.echo((render_json if as_json else render_text)(findings, tables))
+    return int(bool(findings))
+
+
+@contextmanager
+def _open_session(
+    profile: str | None, source_url: str | None, target_url: str | None, env: str | None
+) -> Iterator[CopySession]:
+    required = {"--profile": profile, "--from": source_url, "--to": target_url}
+    if missing := [flag for flag, value in required.items() if not value]:
+        raise click.UsageError(f"missing {', '.join(missing)}")
+    from confiture_anonymize.copy_session import open_session
+
+    with open_session(str(profile), str(source_url), str(target_url), env) as session:
+        yield session

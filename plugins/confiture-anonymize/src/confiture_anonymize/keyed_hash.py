@@ -1,0 +1,86 @@
+"""Hash with a key, HMAC-SHA-256, in the server and here: both give the same digest."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+from psycopg import Connection
+
+from confiture_anonymize.errors import ProfileFault
+from confiture_anonymize.source_schema import quote_text
+
+SECRET_VARIABLE = "CONFITURE_ANONYMIZE_SECRET"
+MIN_SECRET_BYTES = 16
+_BLOCK_BYTES = 64
+_HINT = (
+    f'export {SECRET_VARIABLE}="$(openssl rand -hex 32)", and keep it: the same secret gives the same copy'
+)
+
+
+@frozen
+class Key:
+    """The secret of a copy.
+
+    Attributes:
+        secret: Its bytes.
+    """
+
+    secret: bytes = field(repr=False)
+
+    def digest(self, domain: str, value: str) -> bytes:
+        """Return the keyed hash of a value within an identity domain."""
+        return hmac.digest(self.secret, f"{domain}:{value}".encode(), "sha256")
+
+    def install(self, conn: Connection[Any]) -> None:
+        """Set what :func:`render_digest` reads; as parameters, which the server's statistics do not show."""
+        inner, outer = self._pad(0x36), self._pad(0x5C)
+        conn.execute(
+            "SELECT pg_catalog.set_config('confiture_anonymize.inner', %s, false),"
+            " pg_catalog.set_config('confiture_anonymize.outer', %s, false)",
+            (inner.hex(), outer.hex()),
+        )
+
+    def _pad(self, byte: int) -> bytes:
+        short = self.secret if len(self.secret) <= _BLOCK_BYTES else hashlib.sha256(self.secret).digest()
+        return bytes(number ^ byte for number in short.ljust(_BLOCK_BYTES, b"\0"))
+
+
+def read_key(environ: Mapping[str, str] = os.environ) -> Key:
+    """Return the key that the environment holds.
+
+    Raises:
+        ProfileFault: It is missing, empty or shorter than 16 bytes.
+    """
+    secret = environ.get(SECRET_VARIABLE, "").strip().encode()
+    if not secret:
+        raise ProfileFault(f"{SECRET_VARIABLE} is not set, or empty", hint=_HINT)
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ProfileFault(
+            f"{SECRET_VARIABLE} has {len(secret)} bytes; it needs {MIN_SECRET_BYTES} or more", hint=_HINT
+        )
+    return Key(secret)
+
+
+def render_digest(domain: str, value_sql: str) -> str:
+    """Return SQL for the keyed hash of a text, 32 bytes; NULL for NULL.
+
+    The construction of HMAC is written out with ``sha256()``, which every server has: pgcrypto may not be
+    installed in production, and nothing is installed there.
+    """
+    inner, outer = (
+        f"(SELECT pg_catalog.decode(pg_catalog.current_setting('confiture_anonymize.{part}'), 'hex'))"
+        for part in ("inner", "outer")
+    )
+    message = f"pg_catalog.convert_to({quote_text(domain + ':')} || {value_sql}, 'UTF8')"
+    return f"pg_catalog.sha256({outer} || pg_catalog.sha256({inner} || {message}))"
+
+
+def render_number(domain: str, value_sql: str) -> str:
+    """Return SQL for a whole number from 0 to 2⁵⁶-1 that the keyed hash decides."""
+    digest = render_digest(domain, value_sql)
+    return f"('x' || pg_catalog.encode(pg_catalog.substr({digest}, 1, 7), 'hex'))::bit(56)::bigint"

@@ -1,0 +1,112 @@
+"""Permute the texts of one shape: a digit becomes a digit, a letter a letter, and no two become the same."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+from attrs import frozen
+
+from confiture_anonymize.check_digits import complete_iban, complete_luhn
+from confiture_anonymize.keyed_hash import Key
+
+_ROUNDS = 8
+_MIN_FREE = 4
+_ALPHABETS = ("0123456789", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+@frozen
+class ShapeMask:
+    """Replaces the letters and digits of a text; what stands between them stays.
+
+    Attributes:
+        key: The secret.
+        domain: The identity domain.
+        keep_first: How many letters and digits at the start stay.
+        keep_last: How many at the end stay.
+        check: ``"luhn"`` or ``"iban"`` if the result has valid check digits; ``""`` for none.
+    """
+
+    key: Key
+    domain: str
+    keep_first: int = 0
+    keep_last: int = 0
+    check: str = ""
+
+    def __call__(self, text: str) -> str:
+        """Return the text of the same shape that stands for ``text``."""
+        places = [place for place, character in enumerate(text) if character.isalnum()]
+        free = self._choose_free(places)
+        characters = list(text)
+        self._replace(characters, free)
+        if self.check == "luhn":
+            complete_luhn(characters, places)
+        elif self.check == "iban":
+            complete_iban(characters, places)
+        return "".join(characters)
+
+    def _choose_free(self, places: list[int]) -> list[int]:
+        """Return the places whose characters change."""
+        kept_first, kept_last = self.keep_first, self.keep_last
+        if self.check == "luhn":
+            kept_last = max(kept_last, 1)
+        elif self.check == "iban":
+            kept_first = max(kept_first, 4)
+        # A text that is too short for what may stay keeps nothing, rather than all.
+        free = places[kept_first : len(places) - kept_last]
+        return free if len(free) >= min(_MIN_FREE, len(places)) else places
+
+    def _replace(self, characters: list[str], free: list[int]) -> None:
+        alphabets = [_choose_alphabet(characters[place]) for place in free]
+        number, size = 0, 1
+        for place, alphabet in zip(free, alphabets, strict=True):
+            number = number * len(alphabet) + _find_index(characters[place], alphabet)
+            size *= len(alphabet)
+        if size == 1:
+            return
+        shape = "".join(alphabet[0] for alphabet in alphabets)
+        permuted = rotate(self.key, f"{self.domain}:shape:{shape}", number, size)
+        for place, alphabet in zip(reversed(free), reversed(alphabets), strict=True):
+            permuted, index = divmod(permuted, len(alphabet))
+            characters[place] = alphabet[index]
+
+
+def rotate(key: Key, tweak: str, number: int, size: int) -> int:
+    """Return what a keyed cycle of the numbers below ``size`` makes of ``number``: never the number itself.
+
+    A permutation alone has fixed points, so a code of three digits would often stay as it is. Going one step
+    on between a permutation and its inverse has none, and still no two numbers get the same.
+    """
+    step = (_permute(key, tweak, number, size, forward=False) + 1) % size
+    return _permute(key, tweak, step, size, forward=True)
+
+
+def _permute(key: Key, tweak: str, number: int, size: int, *, forward: bool) -> int:
+    left_size = isqrt(size - 1) + 1
+    right_size = -(-size // left_size)
+    while True:
+        number = _feistel(key, tweak, number, (left_size, right_size), forward=forward)
+        # The rectangle is a little larger than `size`; walking on until inside keeps it a permutation.
+        if number < size:
+            return number
+
+
+def _feistel(key: Key, tweak: str, number: int, sizes: tuple[int, int], *, forward: bool) -> int:
+    halves = [number % sizes[0], number // sizes[0]]
+    sign = 1 if forward else -1
+    for turn in range(_ROUNDS) if forward else reversed(range(_ROUNDS)):
+        changed = turn % 2
+        digest = key.digest(tweak, f"{turn}:{halves[1 - changed]}")
+        halves[changed] = (halves[changed] + sign * int.from_bytes(digest[:16])) % sizes[changed]
+    return halves[1] * sizes[0] + halves[0]
+
+
+def _choose_alphabet(character: str) -> str:
+    if character.isdecimal():
+        return _ALPHABETS[0]
+    return _ALPHABETS[2] if character.isupper() else _ALPHABETS[1]
+
+
+def _find_index(character: str, alphabet: str) -> int:
+    # A letter or digit outside ASCII stands for one of ours.
+    index = alphabet.find(character)
+    return index if index >= 0 else ord(character) % len(alphabet)
