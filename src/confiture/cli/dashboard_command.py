@@ -20,9 +20,9 @@ from confiture.config.settings import Settings
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--targets", metavar="FILE", help="A CSV file of databases to show side by side: name,url.")
 def command(flags: Flags, file: Path | None, targets: str | None) -> int:
-    """Write the history of one or more databases as one HTML page, to FILE or stdout.
+    """Write the history of one or more databases as one HTML page.
 
-    With --output json, writes the same as JSON.
+    Writes to FILE, or to stdout. With --output json, writes the same as JSON.
     """
     from confiture.api.read_dashboard import read_dashboard
 

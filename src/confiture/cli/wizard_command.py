@@ -108,7 +108,7 @@ def command(
     gate_options: GateOptions,
     wizard_options: WizardOptions,
 ) -> int:
-    """Rehearse the pending migrations, decide about each, and run what was approved."""
+    """Rehearse, decide about each migration, and run what was approved."""
     return walk_through(flags, rehearsal_options, gate_options, wizard_options, check=lambda: None)
 
 
