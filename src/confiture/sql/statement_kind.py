@@ -11,6 +11,7 @@ from attrs import frozen
 
 from confiture.sql.parser import ParseError, RawStatement, find_nodes, parse, parse_once, read_enum_name
 from confiture.sql.reach import Reach, find_reach
+from confiture.sql.validated_keys import ValidatedKey, list_validated_keys
 
 # Prefixes of utility statements that run no user-defined function; any other statement may run one.
 _RUN_NO_FUNCTIONS = (
@@ -79,6 +80,7 @@ class StatementKind:
         reads_rows: For INSERT and COPY: False if it writes only the values given in its text or data.
         checks_foreign_key: True if it adds a foreign key that is not NOT VALID.
         validates: True for VALIDATE CONSTRAINT, whatever the constraint is.
+        validated_keys: The foreign keys that it checks the rows for; of VALIDATE CONSTRAINT, any constraint.
         index_keys: The columns of the B-tree index that it builds, an empty string for an expression; of
             several indexes, the columns of all.
         index_method: The access method of the index that it builds; ``"btree"`` if it does not say.
@@ -95,6 +97,7 @@ class StatementKind:
     reads_rows: bool = True
     checks_foreign_key: bool = False
     validates: bool = False
+    validated_keys: tuple[ValidatedKey, ...] = ()
     index_keys: tuple[str, ...] = ()
     index_method: str = "btree"
     reach: Reach | None = None
@@ -176,6 +179,7 @@ def _classify(parsed: RawStatement) -> StatementKind:
         reads_rows=_reads_rows(node, statement),
         checks_foreign_key=node == "alter_table_stmt" and _checks_foreign_key(statement),
         validates=node == "alter_table_stmt" and _validates(statement),
+        validated_keys=tuple(list_validated_keys(statement)) if node == "alter_table_stmt" else (),
         index_keys=tuple(_list_index_keys(node, statement)),
         index_method=(node == "index_stmt" and statement.access_method) or "btree",
         reach=find_reach(node, statement),

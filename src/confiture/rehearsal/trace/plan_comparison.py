@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -16,7 +16,9 @@ from attrs import define, field, frozen
 from psycopg import Connection
 
 from confiture.postgres.session import fetch_rows, quote_literal, send
+from confiture.rehearsal.trace.key_check import read_key_checks, select_largest
 from confiture.sql.quote import quote_name
+from confiture.sql.validated_keys import ValidatedKey
 
 # From 18 on whoever may ANALYZE a table may set its statistics; before, only a superuser, in the catalog.
 _FIRST_WITH_RESTORE = 180000
@@ -27,6 +29,11 @@ _PLANNER_SETTINGS = (
     "random_page_cost",
     "effective_cache_size",
 )
+# A check is never parallel: its plan is made by SPI_prepare, without the option that allows it.
+_AS_IN_A_CHECK_SQL = """
+SELECT set_config('work_mem', current_setting('maintenance_work_mem'), true),
+    set_config('hash_mem_multiplier', '1', true), set_config('max_parallel_workers_per_gather', '0', true)
+"""
 _BYTES_PER_KB = 1024
 _BLOCK_BYTES = 8192
 
@@ -80,10 +87,26 @@ class ProductionPlanner:
 
         Runs in the caller's transaction, if there is one, and leaves nothing behind in it.
         """
+        return self._compare(conn, sql, self.settings)
+
+    def compare_key_checks(self, conn: Connection[Any], keys: Sequence[ValidatedKey]) -> PlanPair | None:
+        """Return both plans of the check of the first foreign key whose plans differ; the keys exist."""
+        settings = _choose_check_settings(self.settings)
+        for check in select_largest(read_key_checks(conn, keys), self.rows):
+            pair = self._compare(conn, check.sql, settings, _AS_IN_A_CHECK_SQL)
+            if pair and pair.differs:
+                return pair
+        return None
+
+    def _compare(
+        self, conn: Connection[Any], sql: str, settings: Mapping[str, Any], preparation: str = ""
+    ) -> PlanPair | None:
         try:
             # A savepoint, or a transaction for a statement that commits by itself in a copy.
             with conn.transaction(force_rollback=True):
-                return self._plan_twice(conn, sql)
+                if preparation:
+                    send(conn, preparation)
+                return self._plan_twice(conn, sql, settings)
         except psycopg.errors.InsufficientPrivilege:
             self.refused = True
             return None
@@ -100,44 +123,51 @@ class ProductionPlanner:
             "this needs PostgreSQL 18 and the right to ANALYZE the tables, or a superuser",
         )
 
-    def _plan_twice(self, conn: Connection[Any], sql: str) -> PlanPair | None:
+    def _plan_twice(self, conn: Connection[Any], sql: str, settings: Mapping[str, Any]) -> PlanPair | None:
         here = _explain(conn, sql)
         growths = _read_growths(conn, self.rows, here)
         if not growths:
             return None
-        send(conn, self._render_statistics_sql(conn, growths))
+        send(conn, _render_statistics_sql(conn, growths, settings))
         return PlanPair(here, _explain(conn, sql))
 
-    def _render_statistics_sql(self, conn: Connection[Any], growths: Mapping[str, float]) -> str:
-        """Return SQL that makes each table as large for the planner as it is in production.
 
-        The planner multiplies the density of rows by the size of the file, which cannot be set. So each page
-        stands for as many pages as the largest table grows: it has more rows, and costs as much more.
-        """
-        times = max(growths.values())
-        changes = [_render_rows_sql(conn, name, growth) for name, growth in growths.items()]
-        return ";".join((*changes, f"SELECT {', '.join(self._render_settings(times))}"))
+def _choose_check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings under which PostgreSQL checks a foreign key on a server that has these."""
+    # None is no number, and leaves what is set here.
+    memory = settings.get("maintenance_work_mem")
+    return {**settings, "work_mem": memory, "max_parallel_workers_per_gather": 0}
 
-    def _render_settings(self, times: float) -> Iterator[str]:
-        # A file may say anything, and these become SQL: only numbers.
-        known = {
-            name: value
-            for name in _PLANNER_SETTINGS
-            if isinstance(value := self.settings.get(name), int | float)
-        }
-        for name in ("work_mem", "max_parallel_workers_per_gather"):
-            if name in known:
-                value = f"{known[name] // _BYTES_PER_KB}kB" if name == "work_mem" else str(known[name])
-                yield _render_set(name, quote_literal(value))
-        for name in ("seq_page_cost", "random_page_cost"):
-            base = known.get(name, f"current_setting('{name}')::float8")
-            yield _render_set(name, f"({base} * {times})::text")
-        for name in ("effective_cache_size", "min_parallel_table_scan_size", "min_parallel_index_scan_size"):
-            # These settings count pages of 8 kB.
-            bytes_there = known.get(name, f"pg_size_bytes(current_setting('{name}'))")
-            yield _render_set(
-                name, f"greatest(1, floor({bytes_there} / {_BLOCK_BYTES} / {times}))::bigint::text"
-            )
+
+def _render_statistics_sql(
+    conn: Connection[Any], growths: Mapping[str, float], settings: Mapping[str, Any]
+) -> str:
+    """Return SQL that makes each table as large for the planner as it is in production.
+
+    The planner multiplies the density of rows by the size of the file, which cannot be set. So each page
+    stands for as many pages as the largest table grows: it has more rows, and costs as much more.
+    """
+    times = max(growths.values())
+    changes = [_render_rows_sql(conn, name, growth) for name, growth in growths.items()]
+    return ";".join((*changes, f"SELECT {', '.join(_render_settings(settings, times))}"))
+
+
+def _render_settings(settings: Mapping[str, Any], times: float) -> Iterator[str]:
+    # A file may say anything, and these become SQL: only numbers.
+    known = {
+        name: value for name in _PLANNER_SETTINGS if isinstance(value := settings.get(name), int | float)
+    }
+    for name in ("work_mem", "max_parallel_workers_per_gather"):
+        if name in known:
+            value = f"{known[name] // _BYTES_PER_KB}kB" if name == "work_mem" else str(known[name])
+            yield _render_set(name, quote_literal(value))
+    for name in ("seq_page_cost", "random_page_cost"):
+        base = known.get(name, f"current_setting('{name}')::float8")
+        yield _render_set(name, f"({base} * {times})::text")
+    for name in ("effective_cache_size", "min_parallel_table_scan_size", "min_parallel_index_scan_size"):
+        # These settings count pages of 8 kB.
+        bytes_there = known.get(name, f"pg_size_bytes(current_setting('{name}'))")
+        yield _render_set(name, f"greatest(1, floor({bytes_there} / {_BLOCK_BYTES} / {times}))::bigint::text")
 
 
 def _explain(conn: Connection[Any], sql: str) -> Any:

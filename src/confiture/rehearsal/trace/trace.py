@@ -211,6 +211,13 @@ class Tracer:
         pair = self.production_planner.compare(self.conn, sql)
         return pair if pair and pair.differs else None
 
+    def _compare_key_checks(self, sql: str) -> PlanPair | None:
+        """Return the plans of a foreign key's check that differ, after the statement that checked it."""
+        keys = classify_statement(sql).validated_keys
+        if self.production_planner is None or not keys:
+            return None
+        return self.production_planner.compare_key_checks(self.conn, keys)
+
     def _read_expressions(self, sql: str) -> tuple[ReachedBody, ...]:
         """Return what the expressions of ALTER TABLE call for each row: in DEFAULT, USING and CHECK."""
         if classify_statement(sql).node != "alter_table_stmt" or not parse_body(sql).calls:
@@ -256,6 +263,7 @@ class Tracer:
                 if self.auto_explain and classify_statement(sql).changes_rows
                 else None
             )
+            self._plans = self._plans or self._compare_key_checks(sql)
             proven = self._followed is not None
             now = self._followed or parse_snapshot(send(self.conn, SNAPSHOT_SQL))
         if not classify_statement(sql).is_query:
