@@ -105,6 +105,7 @@ def grow(here: Statistics, times: float, **changes: Any) -> Statistics:
             rows=None if relation.rows is None else relation.rows * times,
             pages=int(relation.pages * times),
             toast_bytes=int(relation.toast_bytes * times),
+            visible_pages=int((relation.visible_pages or 0) * times),
         )
         for name, relation in here.relations.items()
     }

@@ -141,6 +141,29 @@ def test_a_hash_that_outgrows_memory_in_production_makes_another_plan(workshop):
     assert again == (20_000,)
 
 
+def test_pages_that_are_all_visible_in_production_make_another_plan(workshop):
+    workshop.execute("""
+        CREATE TABLE wide (part int, words text);
+        INSERT INTO wide SELECT 1 + i % 100, repeat('jam', 130) FROM generate_series(1, 20000) i;
+        CREATE INDEX ON wide (part);
+        ANALYZE wide;
+    """)
+    sql = "ALTER TABLE wide ADD FOREIGN KEY (part) REFERENCES parts"
+    workshop.execute(sql)
+    keys = classify_statement(sql).validated_keys
+    rows = {"public.wide": 200_000.0, "public.parts": 20_000.0}
+
+    unseen = ProductionPlanner(rows, visible={"public.wide": 0.0}).compare_key_checks(workshop, keys)
+    seen = ProductionPlanner(rows, visible={"public.wide": 1.0}).compare_key_checks(workshop, keys)
+    again = workshop.execute("SELECT relallvisible FROM pg_class WHERE relname = 'wide'").fetchone()
+
+    assert unseen is None
+    assert seen is not None
+    assert "Index Only Scan" in str(seen.there)
+    assert "Index Only Scan" not in str(seen.here)
+    assert again == (0,)
+
+
 def test_production_has_the_memory_of_maintenance_for_it(workshop):
     workshop.execute(ADD)
     keys = classify_statement(ADD).validated_keys

@@ -106,7 +106,8 @@ _RELATIONS_SQL = f"""
             ELSE c.reltuples::float8
         END,
         pg_relation_size(c.oid), coalesce(pg_total_relation_size(nullif(c.reltoastrelid, 0)), 0),
-        greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid))::text
+        greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid))::text,
+        c.relallvisible
     {_USER_TABLES_SQL} ORDER BY 2
 """
 _INDEXES_SQL = f"""
@@ -236,8 +237,9 @@ def _read_relations(conn: Connection[Any], ledger: str) -> dict[str, RelationSta
             indexes_of[oid],
             columns_of[oid],
             triggers_of[oid],
+            visible_pages,
         )
-        for oid, name, kind, parent, tuples, size, toast_bytes, analyzed_at in relations
+        for oid, name, kind, parent, tuples, size, toast_bytes, analyzed_at, visible_pages in relations
     }
 
 

@@ -87,7 +87,12 @@ class Production:
         """Return what plans a rehearsal's statements as production would."""
         there = self.statistics
         rows = {name: relation.rows for name, relation in there.relations.items() if relation.rows}
-        return ProductionPlanner(rows, there.settings)
+        visible = {
+            name: min(1.0, relation.visible_pages / relation.pages)
+            for name, relation in there.relations.items()
+            if relation.visible_pages is not None and relation.pages
+        }
+        return ProductionPlanner(rows, there.settings, visible)
 
 
 def _read_directly(settings: Settings, url: str) -> Statistics:

@@ -97,6 +97,7 @@ class RelationStatistics:
         pages: Pages of its main file, without TOAST and indexes.
         toast_bytes: Size of its TOAST table in bytes, with that table's index.
         analyzed_at: Time of the last ANALYZE as text; ``None`` if there was none.
+        visible_pages: Pages that VACUUM marked as all-visible; ``None`` in files of earlier versions.
     """
 
     name: str
@@ -109,6 +110,7 @@ class RelationStatistics:
     indexes: tuple[Index, ...] = ()
     columns: tuple[Column, ...] = ()
     triggers: tuple[Trigger, ...] = ()
+    visible_pages: int | None = None
 
 
 @frozen

@@ -48,6 +48,8 @@ _NUMERIC_SETTINGS = (
     "shared_buffers",
     "work_mem",
 )
+# The files of earlier versions do not have it.
+_OPTIONAL = ("visible_pages",)
 _CHOICES = {"kind": ("table", "partitioned", "matview")}
 
 
@@ -159,7 +161,7 @@ def _build_relation(value: Any, at: _FileLocation) -> RelationStatistics:
 def _make_builder(
     shape: type[_T], lists: Mapping[str, Callable[[Any, _FileLocation], Any]] | None = None
 ) -> Callable[[Any, _FileLocation], _T]:
-    """Return a function that builds a value of this class from an object with exactly its keys.
+    """Return a function that builds a value of this class from an object with its keys and no others.
 
     Args:
         shape: The class.
@@ -174,6 +176,8 @@ def _make_builder(
             raise at.enter_key(unknown[0]).build_fault("there is no such key")
         given = {}
         for name in names:
+            if name in _OPTIONAL and name not in document:
+                continue
             item, place = _require(document, name, at), at.enter_key(name)
             build_item = lists.get(name) if lists else None
             given[name] = (

@@ -75,11 +75,13 @@ class ProductionPlanner:
     Attributes:
         rows: The rows of each table there, by schema-qualified name.
         settings: The server's settings there, by name; memory in bytes.
+        visible: The share of each table's pages that are all-visible there, by name.
         refused: True once the role was not allowed to compare the plans of a statement.
     """
 
     rows: Mapping[str, float] = field(repr=False)
     settings: Mapping[str, Any] = field(factory=dict, repr=False)
+    visible: Mapping[str, float] = field(factory=dict, repr=False)
     refused: bool = field(default=False, init=False)
 
     def compare(self, conn: Connection[Any], sql: str) -> PlanPair | None:
@@ -128,7 +130,13 @@ class ProductionPlanner:
         growths = _read_growths(conn, self.rows, here)
         if not growths:
             return None
-        send(conn, _render_statistics_sql(conn, growths, settings))
+        changes = [_render_rows_sql(conn, name, growth) for name, growth in growths.items()]
+        changes += [
+            _render_visible_sql(conn, name, self.visible[name]) for name in growths if name in self.visible
+        ]
+        # One page stands for as many as the largest table grows: the size of a file cannot be set.
+        settings_sql = f"SELECT {', '.join(_render_settings(settings, max(growths.values())))}"
+        send(conn, ";".join((*changes, settings_sql)))
         return PlanPair(here, _explain(conn, sql))
 
 
@@ -137,19 +145,6 @@ def _choose_check_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     # None is no number, and leaves what is set here.
     memory = settings.get("maintenance_work_mem")
     return {**settings, "work_mem": memory, "max_parallel_workers_per_gather": 0}
-
-
-def _render_statistics_sql(
-    conn: Connection[Any], growths: Mapping[str, float], settings: Mapping[str, Any]
-) -> str:
-    """Return SQL that makes each table as large for the planner as it is in production.
-
-    The planner multiplies the density of rows by the size of the file, which cannot be set. So each page
-    stands for as many pages as the largest table grows: it has more rows, and costs as much more.
-    """
-    times = max(growths.values())
-    changes = [_render_rows_sql(conn, name, growth) for name, growth in growths.items()]
-    return ";".join((*changes, f"SELECT {', '.join(_render_settings(settings, times))}"))
 
 
 def _render_settings(settings: Mapping[str, Any], times: float) -> Iterator[str]:
@@ -203,7 +198,10 @@ _PLANNED_ROWS_SQL = """
 
 
 def _render_rows_sql(conn: Connection[Any], name: str, growth: float) -> str:
-    """Return SQL that multiplies the planner's rows of a table and of its indexes."""
+    """Return SQL that multiplies the planner's rows of a table and of its indexes.
+
+    The planner multiplies the density of rows by the size of the file: each page has more rows.
+    """
     table = f"{quote_literal(name)}::regclass"
     members = f"c.oid = {table} OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = {table})"
     if conn.info.server_version < _FIRST_WITH_RESTORE:
@@ -212,4 +210,20 @@ def _render_rows_sql(conn: Connection[Any], name: str, growth: float) -> str:
         "SELECT pg_restore_relation_stats('schemaname', n.nspname::text, 'relname', c.relname::text, "
         f"'reltuples', (c.reltuples * {growth})::real) "
         f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {members}"
+    )
+
+
+def _render_visible_sql(conn: Connection[Any], name: str, share: float) -> str:
+    """Return SQL that marks this share of a table's pages as all-visible for the planner.
+
+    A sample that nobody vacuumed has no such page, so that an index alone would not be read.
+    """
+    pages = f"ceil({share} * pg_relation_size(c.oid) / current_setting('block_size')::int)::int"
+    table = f"c.oid = {quote_literal(name)}::regclass"
+    if conn.info.server_version < _FIRST_WITH_RESTORE:
+        return f"UPDATE pg_class c SET relallvisible = {pages} WHERE {table}"
+    return (
+        "SELECT pg_restore_relation_stats('schemaname', n.nspname::text, 'relname', c.relname::text, "
+        f"'relallvisible', {pages}) "
+        f"FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {table}"
     )
