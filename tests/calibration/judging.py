@@ -25,7 +25,7 @@ _FOLDS = 10
 
 @frozen
 class Judged:
-    """One prediction against what came true; the law is ``None`` where none was given."""
+    """One prediction against what came true; the law is ``None`` where the estimate is *unknown*."""
 
     prediction: Prediction
     law: ErrorLaw | None
@@ -104,11 +104,14 @@ def judge_by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[
 
 
 def _judge(predictions: Sequence[Prediction], prior: Prior) -> list[Judged]:
-    pairs = ((prediction, prediction.residual) for prediction in predictions)
-    return [
-        Judged(prediction, prior.find_law(residual.kind, residual.regime, residual.times, residual.ms))
-        for prediction, residual in pairs
-    ]
+    return [Judged(prediction, _find_law(prediction, prior)) for prediction in predictions]
+
+
+def _find_law(prediction: Prediction, prior: Prior) -> ErrorLaw | None:
+    residual = prediction.residual
+    if prediction.replanned:
+        return None
+    return prior.find_law(residual.kind, residual.regime, residual.times, residual.ms)
 
 
 def resample_range(

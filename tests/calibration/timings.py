@@ -49,6 +49,10 @@ KINDS = {
 }
 # Their plan becomes a parallel one at some size: a rehearsal says *unknown* then.
 PLAN_CHANGES = {("embedded.csv", "matview_days"), ("wide.csv", "wide_matview")}
+# From so many rows on PostgreSQL checks this key by an index alone, below by the table: EXPLAIN under the
+# settings of a check says so, and the time per row halves. Smaller tables were vacuumed before the log was
+# flushed, which leaves no page marked as all-visible. The other keys of these files keep one plan.
+REPLANNED_ROWS = {("embedded.csv", "foreign_key"): 1_000_000, ("serial.csv", "foreign_key"): 1_000_000}
 
 Cases = Sequence["Case"]
 
@@ -63,6 +67,7 @@ class Case:
         ms: Its runs, by rows.
         pages: Of the table, by rows.
         workers: That helped to build an index, by rows.
+        replanned_rows: The rows from which on its plan is another; ``None`` if it is known of none.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Case:
     ms: Mapping[int, Sequence[float]]
     pages: Mapping[int, int]
     workers: Mapping[int, int]
+    replanned_rows: int | None = None
 
     @property
     def sizes(self) -> list[int]:
@@ -85,11 +91,13 @@ class Prediction:
         residual: Of the curve, with case, class and regime.
         rows: The largest rehearsed.
         target: The predicted.
+        replanned: True if the plan there is another, so that a rehearsal says *unknown*.
     """
 
     residual: Residual
     rows: int
     target: int
+    replanned: bool = False
 
     @property
     def nominal(self) -> int | None:
@@ -112,7 +120,14 @@ def _read_file(file: Path) -> Iterator[Case]:
             ms[case][rows].append(float(line["adj_s"]) * 1000)
             kinds[case], pages[case][rows] = KINDS.get(case, line["class"]), int(line["pages"])
     return (
-        Case(case, kinds[case], ms[case], pages[case], _count_workers(file.name, case, pages[case]))
+        Case(
+            case,
+            kinds[case],
+            ms[case],
+            pages[case],
+            _count_workers(file.name, case, pages[case]),
+            REPLANNED_ROWS.get((file.name, case)),
+        )
         for case in ms
         if (file.name, case) not in PLAN_CHANGES
     )
@@ -154,6 +169,7 @@ def _predict(
     if len(known) < sizes:
         return
     crosses = case.pages[rows] <= SHARED_BUFFERS_PAGES < case.pages[target]
+    replanned = case.replanned_rows is not None and rows < case.replanned_rows <= target
     for first in range(len(case.ms[rows])):
         points = [
             Point(size, _compute_median(case.ms[size], first, runs), case.workers[size]) for size in known
@@ -171,7 +187,7 @@ def _predict(
                 points[-1].ms,
                 math.log(true / expected),
             )
-            yield Prediction(residual, rows, target)
+            yield Prediction(residual, rows, target, replanned)
 
 
 def _select_other_runs(ms: Sequence[float], first: int, used: int) -> Sequence[float]:
