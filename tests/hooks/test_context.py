@@ -31,7 +31,15 @@ def test_a_context_made_by_hand_has_defaults():
     assert (context.get_stat("none"), context.get_stat("none", 7)) == (None, 7)
 
 
-@pytest.mark.parametrize("ask", [lambda c: c.relations(), lambda c: c.set_local("role", "none")])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda c: c.relations(),
+        lambda c: c.set_local("role", "none"),
+        lambda c: c.statements(),
+        lambda c: c.warn("burnt"),
+    ],
+)
 def test_outside_a_hook_a_context_says_that_it_has_no_migration_to_ask(ask):
     with pytest.raises(RuntimeError, match="while a hook is running"):
         ask(HookContext("stalls", "1"))
@@ -241,6 +249,40 @@ def test_relations_are_what_the_migration_has_changed_so_far(scene):
         assert "public.stall" in first
     assert set(after) - set(first) == {'public."Odd Table"'}
     assert "public.jam" not in after
+
+
+@MODES
+def test_statements_are_those_that_the_migration_has_run_so_far(project, jam, dry_run):
+    seen = []
+
+    def look(conn, context):
+        conn.execute("SELECT 1")
+        seen.append(context.statements())
+
+    project.write("1_a.sql", "INSERT INTO jam VALUES ('fig'); -- sweet\nDELETE FROM jam;")
+    project.write("2_b.sql", "-- confiture: no-transaction\nTRUNCATE jam;")
+    project.plugin("a", before_ddl=look, cleanup=look)
+    project.run(dry_run=dry_run)
+
+    first, after, *others = ([" ".join(sql.split()) for sql in statements] for statements in seen)
+    assert first == []
+    assert after == ["INSERT INTO jam VALUES ('fig')", "DELETE FROM jam"]
+    assert others == [[], ["TRUNCATE jam"]]
+
+
+@MODES
+@pytest.mark.parametrize("fails", [False, True], ids=["kept", "undone"])
+def test_a_warning_of_a_hook_is_in_the_report(project, jam, dry_run, fails):
+    def look(conn, context):
+        context.warn("too sweet")
+        if fails:
+            burn()
+
+    project.write("1_a.sql", "SELECT 1;")
+    project.plugin("a", after_ddl=look)
+    report = project.run(dry_run=dry_run)
+
+    assert report.migrations[0].warnings == ("a: too sweet",)
 
 
 def test_relations_only_read_are_not_among_the_changed(project, jam):

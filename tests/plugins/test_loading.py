@@ -258,7 +258,7 @@ class TestUnknownHook:
         jam = loaded(f"{HEAD}@hookimpl\ndef zzz(conn): ...\n")
 
         assert only_fault(jam).endswith(
-            "; the hooks are before_validation, before_ddl, after_ddl, after_validation, cleanup, on_error, reporters, rules, sources, executors, check_fleet"
+            "; the hooks are before_validation, before_ddl, after_ddl, after_validation, cleanup, on_error, reporters, rules, sources, executors, object_versions, check_fleet"
         )
 
     def test_an_unknown_specname_is_an_unknown_hook(self, loaded):

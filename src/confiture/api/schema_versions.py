@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
 
+from confiture.api.object_versions import read_object_versions
 from confiture.catalog.compare_schemas import compare_schemas
 from confiture.catalog.read_schema import read_fingerprint, read_objects
 from confiture.config.settings import Settings
@@ -37,15 +38,19 @@ _LABELS = {"recorded": "as recorded", "migrations": "as the migrations make it"}
 def read_schema_version(settings: Settings, at: str | None = None) -> SchemaVersion:
     """Return the fingerprint of the live schema, or what was recorded ``at`` a time or after a version.
 
-    Needs read rights only, and takes no lock.
+    Needs read rights only, and takes no lock. The live schema comes with the versions of objects that the
+    configured plugins know.
 
     Raises:
+        PluginFault: A configured plugin cannot be used.
         UsageFault: Nothing was recorded then, or ``at`` is neither a time nor a version.
         LockFault: A table that a view reads is locked.
     """
     with open_connection(settings) as conn:
         if at is None:
-            return SchemaVersion(read_fingerprint(conn, settings.schema), read_server_version(conn))
+            fingerprint = read_fingerprint(conn, settings.schema)
+            objects, warnings = read_object_versions(conn, settings)
+            return SchemaVersion(fingerprint, read_server_version(conn), objects=objects, warnings=warnings)
         return find_recorded(read_events(conn, Ledger(settings.schema)), at)
 
 

@@ -74,6 +74,10 @@ class StatementRunner:
         new = (message.message for message in self._messages.take() if message.is_warning)
         self.warnings += (f"the server warned: {text}" for text in new)
 
+    def list_sql(self) -> tuple[str, ...]:
+        """Return the statements that have run so far."""
+        return tuple(report.sql for report in self.reports)
+
     @property
     def rows_affected(self) -> int:
         """Rows of INSERT, UPDATE, DELETE, MERGE and COPY."""

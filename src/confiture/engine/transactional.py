@@ -185,7 +185,12 @@ class TransactionalAttempt:
             run_context,
             work,
             migration,
-            HookRunner(run_context.plugin_manager, context, own_schema=run_context.ledger.schema),
+            HookRunner(
+                run_context.plugin_manager,
+                context,
+                own_schema=run_context.ledger.schema,
+                list_statements=statements.list_sql,
+            ),
             statements,
             run_context.observer,
         )

@@ -170,6 +170,12 @@ class RunningMigration(Protocol):
     def relations(self) -> tuple[str, ...]:
         """Return the relations that the migration has changed so far."""
 
+    def statements(self) -> tuple[str, ...]:
+        """Return the statements that the migration has run so far."""
+
+    def warn(self, message: str) -> None:
+        """Add a warning to the report."""
+
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration ends."""
 
@@ -306,6 +312,22 @@ class HookContext:
             RuntimeError: No migration is running.
         """
         return self._get_running("relations()").relations()
+
+    def statements(self) -> tuple[str, ...]:
+        """Return the SQL that the migration has run so far, without the data of a ``COPY``.
+
+        Raises:
+            RuntimeError: No migration is running.
+        """
+        return self._get_running("statements()").statements()
+
+    def warn(self, message: str) -> None:
+        """Add a warning to the migration's report; it stays there if the hook fails later.
+
+        Raises:
+            RuntimeError: No migration is running.
+        """
+        self._get_running("warn()").warn(message)
 
     def set_local(self, name: str, value: str | int) -> None:
         """Change a server setting until the migration ends: ``lock_timeout``, ``role``, ``work_mem``…

@@ -87,9 +87,11 @@ class Guard:
         context: The context that the hooks get; bound to one hook at a time.
         plain_left: How many hooks that are not wrappers have yet to run.
         list_changed: Returns the relations that the migration has changed so far.
+        list_statements: Returns the SQL that it has run so far.
         reports: One report per hook, in the order in which they ended.
         begun_hooks: Every hook that has begun.
-        warnings: Settings that were restored, and failures that the migration continued past.
+        warnings: Settings that were restored, failures that the migration continued past, and the warnings
+            of hooks.
         checkpoints: Commits at a generator hook's ``yield``; ``None`` in a transaction or a rehearsal.
         local_settings: Settings that hooks made with ``set_local``, valid until the migration ends.
         fatal_error: The failure that stops every further hook, whatever its policy.
@@ -100,6 +102,7 @@ class Guard:
     context: HookContext
     plain_left: int
     list_changed: Callable[[], tuple[str, ...]]
+    list_statements: Callable[[], tuple[str, ...]] = tuple
     checkpoints: Checkpoints | None = None
     reports: list[HookReport] = field(factory=list)
     begun_hooks: list[HookImplementation] = field(factory=list)
@@ -118,6 +121,14 @@ class Guard:
         """Return the relations that the migration has changed so far."""
         self._refuse_open()
         return self.list_changed()
+
+    def statements(self) -> tuple[str, ...]:
+        """Return the SQL that the migration has run so far."""
+        return self.list_statements()
+
+    def warn(self, message: str) -> None:
+        """Add a hook's warning to the report, with the name of its plugin."""
+        self.warnings.append(f"{self.context.data.writer}: {message}")
 
     def set_local(self, name: str, value: str) -> None:
         """Change a setting until the migration ends; the guard now restores it to this value."""

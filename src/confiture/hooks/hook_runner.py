@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,7 @@ class HookRunner:
         local_settings: Settings made with ``context.set_local``.
         changed_before: Relations that the migration changed in transactions that have ended.
         observer: Observes each hook of ``reports`` in a rehearsal.
+        list_statements: Returns the SQL that the migration has run so far.
         own_schema: The ledger's schema: a rehearsal creates it in the migration's transaction, and it is no
             change of the migration's.
     """
@@ -57,6 +58,7 @@ class HookRunner:
     changed_before: set[str] = field(factory=set)
     observer: HookObserver = field(factory=NoHookObserver)
     own_schema: str | None = None
+    list_statements: Callable[[], tuple[str, ...]] = tuple
 
     def has_hooks(self, *phases: HookPhase) -> bool:
         """Return True if any of these phases has a hook."""
@@ -85,6 +87,7 @@ class HookRunner:
             self.context,
             plain,
             lambda: self._list_changed(session),
+            self.list_statements,
             checkpoints,
             observer=self.observer,
         )

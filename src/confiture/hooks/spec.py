@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -200,6 +200,25 @@ def executors() -> list[Any] | None:
 
     Raises:
         Exception: The command is refused before anything runs, exit 2.
+    """
+
+
+@hookspec
+def object_versions(conn: Connection[Any], config: Mapping[str, Any]) -> Sequence[Any] | None:
+    """Return the versions of the objects of a schema, for ``confiture schema-version``.
+
+    Called outside any migration, and only for the schema as it is now. The plugin must be in
+    ``plugins = [...]`` of the configuration.
+
+    Args:
+        conn: A connection that may read; the hook leaves no transaction open on it.
+        config: The plugin's table of the configuration.
+
+    Returns:
+        A list of ``confiture.models.schema.ObjectVersion``; or ``None``.
+
+    Raises:
+        Exception: The command warns of it on stderr and prints the fingerprint all the same.
     """
 
 

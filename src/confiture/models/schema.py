@@ -26,6 +26,38 @@ class SchemaObject:
 
 
 @frozen
+class ObjectChange:
+    """One change in the history of an object, as a plugin knows it.
+
+    Attributes:
+        kind: ``CREATE``, ``ALTER``…
+        description: What was changed; ``None`` if that is not known.
+        at: When, as the plugin's source says.
+        by: The role that changed it.
+    """
+
+    kind: str
+    description: str | None = None
+    at: str | None = None
+    by: str | None = None
+
+
+@frozen
+class ObjectVersion:
+    """The version of one object, as a plugin knows it.
+
+    Attributes:
+        identity: The object's name.
+        version: Its version, such as ``1.2.0``; ``None`` if it has none.
+        changes: Its last changes, newest first.
+    """
+
+    identity: str
+    version: str | None
+    changes: tuple[ObjectChange, ...] = ()
+
+
+@frozen
 class SchemaVersion:
     """The fingerprint of a schema.
 
@@ -34,12 +66,16 @@ class SchemaVersion:
         server_version: The version of the server that has or had this schema, ``"18.1"``.
         recorded_at: When it was recorded, in ISO 8601 with time zone; ``None`` if it is the present one.
         migration: The version of the migration after which it was recorded; ``None`` likewise.
+        objects: The versions of objects that plugins know.
+        warnings: Why a plugin could not say them.
     """
 
     fingerprint: str
     server_version: str
     recorded_at: str | None = None
     migration: str | None = None
+    objects: tuple[ObjectVersion, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @frozen

@@ -68,6 +68,8 @@ _KEYS: Mapping[type, str] = {
     read.BaselineStep: "version name outcome",
     read.AdoptionStep: "version name outcome",
     schema.ObjectDifference: "kind identity change diff",
+    schema.ObjectVersion: "identity version changes",
+    schema.ObjectChange: "kind description at by",
 }
 # Left out if empty, because they need a flag or are rarely known.
 _OPTIONAL: Mapping[type, str] = {
@@ -195,6 +197,7 @@ def render_schema_version(version: schema.SchemaVersion) -> str:
             "server_version": version.server_version,
             "recorded_at": version.recorded_at,
             "migration": version.migration,
+            "objects": version.objects,
         }
     )
 

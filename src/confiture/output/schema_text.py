@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from confiture.escape import escape_code_lines, escape_control
-from confiture.models.schema import Drift, ObjectDifference, SchemaVersion, VersionDiff
+from confiture.models.schema import Drift, ObjectDifference, ObjectVersion, SchemaVersion, VersionDiff
 from confiture.output.format import format_count, style_bad, style_good, style_quiet
 from confiture.output.listings import join_lines
 
@@ -14,8 +14,17 @@ _BASES = {"recorded": "the runs recorded", "migrations": "the applied migrations
 
 
 def render_schema_version(version: SchemaVersion, *, colour: bool = False) -> str:
-    """Return the fingerprint alone, so that a script can use it."""
-    return join_lines([escape_control(version.fingerprint)], colour)
+    """Return the fingerprint, alone on the first line so that a script can use it, and then the objects."""
+    lines = [version.fingerprint, *(line for item in version.objects for line in _list_versions(item))]
+    return join_lines([escape_control(line) for line in lines], colour)
+
+
+def _list_versions(item: ObjectVersion) -> Iterator[str]:
+    yield f"{item.identity}  {item.version or 'no version'}"
+    for change in item.changes:
+        by = f"by {change.by}" if change.by else None
+        words = "  ".join(filter(None, (change.at, change.kind, by)))
+        yield f"    {words}" + (f": {change.description}" if change.description else "")
 
 
 def render_drift(drift: Drift, *, colour: bool = False) -> str:
