@@ -1,0 +1,45 @@
+"""Reads from pgGit which version each object has, and what changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import Connection, Cursor
+from psycopg.rows import tuple_row
+
+from confiture.models.schema import ObjectChange, ObjectVersion
+from confiture_pggit.features import PgGitFeatures
+
+# As JSON, because the columns that the two functions return differ between releases of pgGit.
+_VERSIONS = """
+    SELECT name, (SELECT to_jsonb(found) FROM pggit.get_version(name) AS found LIMIT 1), {history}
+    FROM (SELECT DISTINCT full_name AS name FROM pggit.objects WHERE is_active) AS known ORDER BY name
+"""
+_HISTORY = "(SELECT jsonb_agg(to_jsonb(found)) FROM pggit.get_history(name, {rows}) AS found)"
+
+
+def read_versions(
+    conn: Connection[Any], features: PgGitFeatures, history_rows: int
+) -> tuple[ObjectVersion, ...]:
+    """Return the version of every object that pgGit knows, with its last changes, in one query.
+
+    Raises:
+        psycopg.Error: pgGit's functions fail.
+    """
+    history = _HISTORY.format(rows=history_rows) if features.history and history_rows else "NULL::jsonb"
+    with Cursor(conn, row_factory=tuple_row) as cursor:
+        found = cursor.execute(_VERSIONS.format(history=history).encode()).fetchall()
+    return tuple(
+        ObjectVersion(name, (version or {}).get("version_string"), tuple(map(_read_change, changes or ())))
+        for name, version, changes in found
+    )
+
+
+def _read_change(row: Mapping[str, Any]) -> ObjectChange:
+    return ObjectChange(
+        kind=row.get("change_type") or "CHANGE",
+        description=row.get("change_description"),
+        at=row.get("created_at"),
+        by=row.get("created_by"),
+    )
