@@ -148,16 +148,38 @@ def test_a_lone_concurrent_index_runs_as_the_tool_runs_it(project, database):
     assert not exists(database, "jam_id")
 
 
-def test_a_concurrent_index_among_other_statements_is_refused_as_by_the_tool(project):
+def test_a_concurrent_index_among_other_statements_runs_as_with_multi_statement(project, database):
+    """Without that option of the tool's the file has never worked."""
     project.configure('source = "golang-migrate"\n')
     write_pair(
-        project, "1", "jam", up="CREATE TABLE jam (id int);\nCREATE INDEX CONCURRENTLY i ON jam (id);\n"
+        project,
+        "1",
+        "jam",
+        up="CREATE TABLE jam (id int);\n-- quick\nCREATE INDEX CONCURRENTLY jam_id ON jam (id);\n",
+        down="DROP INDEX CONCURRENTLY IF EXISTS jam_id;\nDROP TABLE jam;\n",
+    )
+
+    answer = project("run")
+
+    assert answer.code == 0, answer.err
+    assert exists(database, "jam_id")
+    assert project("down").code == 0
+    assert not exists(database, "jam")
+
+
+def test_a_concurrent_index_between_begin_and_commit_is_refused(project):
+    project.configure('source = "golang-migrate"\n')
+    write_pair(
+        project,
+        "1",
+        "jam",
+        up="BEGIN;\nCREATE TABLE jam (id int);\nCREATE INDEX CONCURRENTLY i ON jam (id);\nCOMMIT;\n",
     )
 
     answer = project("run")
 
     assert answer.code == 4
-    assert "1_jam.up.sql:2:1" in answer.err
+    assert "1_jam.up.sql:3:1" in answer.err
 
 
 def test_empty_files_are_migrations_that_do_nothing(project, database):

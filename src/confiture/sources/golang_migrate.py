@@ -2,7 +2,8 @@
 
 A file may have any extension, and either half of a pair may be missing: MIGRATIONS.md and source/parse.go of
 https://github.com/golang-migrate/migrate. Its drivers send a whole file as one simple query, which PostgreSQL
-runs as one transaction unless it is a single statement.
+runs as one transaction unless it is a single statement. With its option ``x-multi-statement`` they send each
+statement by itself, so a file that PostgreSQL refuses inside a transaction was written for that option.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _build_pair(halves: Halves) -> MigrationFile:
 def _divide(migration: MigrationFile, direction: Direction) -> SqlSection | None:
     # The tool takes a missing down file for an empty one: it forgets the migration and undoes nothing.
     half = choose_half(migration, direction)
-    return SqlSection(*half, lone_outside=True) if half else None
+    return SqlSection(*half, lone_outside=True, outside_if_needed=True) if half else None
 
 
 def _recognize(folder: Path) -> Evidence | None:
