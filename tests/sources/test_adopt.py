@@ -184,3 +184,48 @@ def test_new_writes_no_file_that_the_source_would_not_read(project):
     assert answer.code == 2
     assert "the migrations are of goose" in answer.err
     assert not project.migrations.exists()
+
+
+def test_what_the_tool_itself_undid_is_noticed_and_forgotten(project, database):
+    write_tables(project, "1", "2")
+    record(database, "1", "2")
+    project("adopt", "--mirror")
+    database.execute("DELETE FROM schema_migrations WHERE version = '2'; DROP TABLE t2")
+
+    refused = project("run")
+    shown = project("adopt", "--mirror", "--dry-run", "--output", "json").json
+    taken = project("adopt", "--mirror")
+    after = project("run")
+
+    assert refused.code == 7
+    assert "undone by dbmate: 2" in refused.err
+    assert "confiture adopt --from dbmate --mirror" in refused.err
+    assert [step["outcome"] for step in shown["migrations"]] == ["applied", "would-forget"]
+    assert "1 migration forgotten" in taken.out
+    assert after.code == 0, after.err
+    assert "public.t2" in tables(database)
+    assert database.execute("TABLE schema_migrations").fetchall() == [("1",), ("2",)]
+
+
+def test_without_mirror_the_tool_may_lack_what_confiture_applied(project, database):
+    write_tables(project, "1", "2")
+    record(database, "1")
+    project("adopt")
+    project("run")
+    write_tables(project, "3")
+
+    assert project("run").code == 0
+    assert database.execute("TABLE schema_migrations").fetchall() == [("1",)]
+
+
+def test_mirroring_later_records_what_ran_before_in_the_ledger_of_the_tool(project, database):
+    write_tables(project, "1", "2", "3")
+    record(database, "1")
+    project("adopt")
+    project("run")
+
+    answer = project("adopt", "--mirror")
+
+    assert "recorded in public.schema_migrations too" in answer.out
+    assert database.execute("TABLE schema_migrations").fetchall() == [("1",), ("2",), ("3",)]
+    assert project("run").code == 0

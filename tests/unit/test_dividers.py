@@ -113,6 +113,26 @@ def test_the_divider_of_another_tool_is_refused_with_its_line(line):
     assert "-- migrate:up" in (fault.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("-- +goose Down", "goose"),
+        ("--liquibase formatted sql", "liquibase"),
+        ("-- Down Migration", "node-pg-migrate"),
+    ],
+)
+def test_the_divider_of_a_tool_whose_files_can_be_read_names_the_command(line, name):
+    fault = refused(f"{UP}\n\n{line}\n{DOWN}\n")
+
+    assert f"confiture adopt --from {name};" in (fault.hint or "")
+
+
+def test_the_divider_of_a_tool_that_cannot_be_adopted_names_no_command():
+    fault = refused(f"{UP}\n\n-- +micrate Down\n{DOWN}\n")
+
+    assert "adopt" not in (fault.hint or "")
+
+
 @pytest.mark.parametrize("line", MISSPELT)
 def test_a_misspelt_divider_of_ours_is_refused_with_the_right_spelling(line):
     fault = refused(f"{UP}\n{line}\n{DOWN}\n")

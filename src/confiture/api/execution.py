@@ -255,7 +255,7 @@ class Executor:
         from confiture.migrations.prepare import add_records, prepare
 
         entries = self.ledger.read(conn)
-        opened.refuse_newer(entries)
+        opened.refuse_disagreement(entries)
         chosen = self.choose(opened.migrations, entries)
         known = {(work.direction, work.version): work for work in ready}
         for direction in self.directions:

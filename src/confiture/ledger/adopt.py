@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,13 +15,14 @@ from confiture.ledger.choose_source import Choice, choose_source
 from confiture.ledger.table import Ledger
 from confiture.ledger.tool_order import order_migrations
 from confiture.ledger.writer import open_ledger_writer
+from confiture.migrations.file_notes import format_names
 from confiture.migrations.planner import select_pending
 from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.ledger import AdoptionOutcome, AdoptionResult, AdoptionStep, LedgerEntry, LedgerRow
 from confiture.models.migration import MigrationFile
 from confiture.postgres.connect import open_connection
-from confiture.sources.adoption import Adoption, render_adoption_sql
-from confiture.sources.read_migrations import read_migrations
+from confiture.sources.adoption import Adoption, read_adoption, render_adoption_sql
+from confiture.sources.read_migrations import list_lacking, read_migrations
 from confiture.sources.source import ToolHistory, ToolRecord
 
 
@@ -33,12 +34,16 @@ class Mapping:
         adoption: The convention, and the tool's own ledger.
         migrations: All migrations, in order.
         new: Those to record, each with what the tool recorded of it, in the order of its ledger.
+        undone: Those that the tool has undone, which our ledger forgets.
+        behind: Those that the tool's ledger lacks because they ran before it was kept up to date.
         notes: What the user must know.
     """
 
     adoption: Adoption
     migrations: tuple[MigrationFile, ...]
     new: tuple[tuple[MigrationFile, ToolRecord], ...] = ()
+    undone: tuple[MigrationFile, ...] = ()
+    behind: tuple[MigrationFile, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -64,9 +69,18 @@ def adopt(
             choice = choose_source(writer.conn, settings, name)
             entries = writer.read_entries()
             mapping = _map_history(writer.conn, settings, choice, entries, mirror=mirror)
-            rows = [writer.ledger.render_insert_sql(_make_row(*pair)) for pair in mapping.new]
-            writer.write(" ".join((render_adoption_sql(settings.schema, mapping.adoption), *rows)))
+            writer.write(" ".join(_render_sql(writer.ledger, settings, choice, mapping)))
     return _describe(choice, mapping, entries, dry_run=dry_run)
+
+
+def _render_sql(ledger: Ledger, settings: Settings, choice: Choice, mapping: Mapping) -> Iterator[str]:
+    yield render_adoption_sql(settings.schema, mapping.adoption)
+    yield from (ledger.render_delete_sql(migration.version) for migration in mapping.undone)
+    yield from (ledger.render_insert_sql(_make_row(*pair)) for pair in mapping.new)
+    theirs = choice.source.ledger
+    if theirs is not None and choice.table is not None:
+        for migration in mapping.behind:
+            yield theirs.render_applied(choice.table, migration, mapping.migrations)
 
 
 def _map_history(
@@ -103,8 +117,21 @@ def _map_history(
         for record in history.applied
         if (key := parse_version(record.version)) not in known
     )
-    _check_outcome(migrations, entries, new)
-    return Mapping(adoption, migrations, new, (*ordered.notes, *history.notes))
+    before = read_adoption(conn, settings.schema)
+    mirrored = before is not None and before.mirror and before.source == source.name
+    lacking = list_lacking(history, migrations, entries) if mirrored or mirror else ()
+    undone, behind = (lacking, ()) if mirrored else ((), lacking)
+    gone = {parse_version(migration.version) for migration in undone}
+    kept = [entry for entry in entries if parse_version(entry.version) not in gone]
+    _check_outcome(migrations, kept, new)
+    notes = [*ordered.notes, *history.notes, *_note_behind(choice, behind)]
+    return Mapping(adoption, migrations, new, undone, behind, tuple(notes))
+
+
+def _note_behind(choice: Choice, behind: Sequence[MigrationFile]) -> Iterator[str]:
+    if behind:
+        names = format_names([migration.version for migration in behind])
+        yield f"recorded in {choice.table} too, since confiture applied it without --mirror: {names}"
 
 
 def _refuse_faults(choice: Choice, history: ToolHistory, files: dict[VersionKey, MigrationFile]) -> None:
@@ -154,11 +181,14 @@ def _describe(
     choice: Choice, mapping: Mapping, entries: Sequence[LedgerEntry], *, dry_run: bool
 ) -> AdoptionResult:
     new = {file.version for file, _ in mapping.new}
+    undone = {file.version for file in mapping.undone}
     known = {parse_version(entry.version) for entry in entries}
 
     def name_outcome(migration: MigrationFile) -> AdoptionOutcome:
         if migration.version in new:
             return "would-record" if dry_run else "recorded"
+        if migration.version in undone:
+            return "would-forget" if dry_run else "forgotten"
         return "applied" if parse_version(migration.version) in known else "pending"
 
     return AdoptionResult(

@@ -13,7 +13,7 @@ DisagreementKind = Literal[
 ]
 StatementState = Literal["done", "begun", "pending", "changed"]
 BaselineOutcome = Literal["recorded", "would-record", "applied"]
-AdoptionOutcome = Literal["recorded", "would-record", "applied", "pending"]
+AdoptionOutcome = Literal["recorded", "would-record", "applied", "pending", "forgotten", "would-forget"]
 
 
 @frozen
@@ -211,7 +211,8 @@ class AdoptionStep:
     Attributes:
         version: Its version for confiture.
         name: Its name.
-        outcome: ``pending`` if the tool has not applied it: ``confiture run`` will.
+        outcome: ``pending`` if the tool has not applied it: ``confiture run`` will; ``forgotten`` if the
+            tool has undone it.
     """
 
     version: str

@@ -12,6 +12,8 @@ _LABELS = {
     "would-record": style_notable("· would be recorded"),
     "applied": style_quiet("· applied already"),
     "pending": style_notable("· pending"),
+    "forgotten": style_notable("✓ forgotten"),
+    "would-forget": style_notable("· would be forgotten"),
 }
 
 
@@ -42,6 +44,11 @@ def _render_summary(adoption: AdoptionResult) -> list[str]:
     new = len([outcome for outcome in outcomes if outcome in ("recorded", "would-record")])
     word = "would be recorded" if adoption.dry_run else "recorded"
     lines = [style_good(f"{format_count(new, 'migration')} {word} as applied, none was run")]
+    if undone := len([outcome for outcome in outcomes if outcome in ("forgotten", "would-forget")]):
+        word = "would be forgotten" if adoption.dry_run else "forgotten"
+        lines.append(
+            f"{format_count(undone, 'migration')} {word}: {adoption.title} has undone what is pending now"
+        )
     if waiting := outcomes.count("pending"):
         lines.append(f"{waiting} pending: confiture dry-run")
     if adoption.mirror:

@@ -19,7 +19,7 @@ from confiture.postgres.connect import open_connection
 from confiture.sources.adoption import Adoption, read_adoption
 from confiture.sources.find_source import find_source
 from confiture.sources.mirror import ToolMirror
-from confiture.sources.source import Source, SourceOptions
+from confiture.sources.source import Source, SourceOptions, ToolHistory
 
 PLAIN = "plain"
 
@@ -42,26 +42,37 @@ class OpenedMigrations:
     mirror: ToolMirror | None = None
     tool: tuple[Source, str] | None = None
 
-    def refuse_newer(self, entries: Iterable[LedgerEntry]) -> None:
-        """Refuse to go on from a ledger that lacks what the other tool has applied since it was adopted.
+    def refuse_disagreement(self, entries: Iterable[LedgerEntry]) -> None:
+        """Refuse to go on from a ledger that does not know what the other tool did since it was adopted.
 
         Raises:
-            LedgerFault: The tool has applied a migration that ``entries`` do not have.
+            LedgerFault: The tool has applied a migration that ``entries`` do not have, or, if its ledger is
+                kept up to date, it has undone one that they have.
         """
         if self.tool is None:
             return
         source, table = self.tool
         assert source.ledger is not None
+        entries = tuple(entries)
         history = source.ledger.read(self.conn, table, self.migrations)
         known = {parse_version(entry.version) for entry in entries}
         # What is only inferred to be applied may be a file that was added below the last version since.
         records = history.applied[-1:] if history.last_only else history.applied
         newer = [record.version for record in records if parse_version(record.version) not in known]
-        lines = [*history.faults, *([f"applied by {source.title}: {format_names(newer)}"] if newer else [])]
+        undone = (
+            [file.version for file in list_lacking(history, self.migrations, entries)] if self.mirror else []
+        )
+        lines = [
+            *history.faults,
+            *([f"applied by {source.title}: {format_names(newer)}"] if newer else []),
+            *([f"undone by {source.title}: {format_names(undone)}"] if undone else []),
+        ]
         if lines:
+            how = "does not agree with ours" if undone else "is ahead of ours"
+            mirror = " --mirror" if self.mirror else ""
             raise LedgerFault(
-                f"{table}, the ledger of {source.title}, is ahead of ours\n  " + "\n  ".join(lines),
-                hint=f"take it over: confiture adopt --from {source.name}",
+                f"{table}, the ledger of {source.title}, {how}\n  " + "\n  ".join(lines),
+                hint=f"take it over: confiture adopt --from {source.name}{mirror}",
             )
 
 
@@ -89,6 +100,15 @@ class FirstReading:
         if self.fault:
             raise self.fault
         return OpenedMigrations(conn, self.migrations, self.settings)
+
+
+def list_lacking(
+    history: ToolHistory, migrations: Iterable[MigrationFile], entries: Iterable[LedgerEntry]
+) -> tuple[MigrationFile, ...]:
+    """Return the migrations, in order, that our ledger has as applied and that of a tool does not."""
+    theirs = {parse_version(record.version) for record in history.applied}
+    ours = {parse_version(entry.version) for entry in entries if entry.finished}
+    return tuple(file for file in migrations if parse_version(file.version) in ours - theirs)
 
 
 def read_migrations(settings: Settings) -> tuple[MigrationFile, ...]:

@@ -42,6 +42,8 @@ _TOOLS = (
     (re.compile(r"create above ?/ ?drop below"), "tern"),
     (re.compile(r"liquibase formatted sql\b.*"), "Liquibase"),
 )
+# Whose files ``adopt`` can read as they are, by the name that it knows the convention by.
+_CONVENTIONS = {"goose": "goose", "Liquibase": "liquibase", "node-pg-migrate": "node-pg-migrate"}
 _MIGRATE = re.compile(
     r"[@+!]? ?(?:migrate|migrations?)[:=./_ -]{0,3}(?P<part>up|down)s?(?: transaction:\w+)?"
 )
@@ -156,7 +158,8 @@ def _recognize(text: str, token: Token) -> Divider | None:
     # `==== DOWN ====` is shmig's, `Down Migration` node-pg-migrate's; `Down` alone is some people's.
     exact = heading["pg"] is not None and body.endswith("migration")
     framed = not heading["back"] and any(sign in body for sign in _FRAME)
-    return Divider(token, "framed" if exact or framed else "bare", part)
+    tool = "node-pg-migrate" if exact else ""
+    return Divider(token, "framed" if exact or framed else "bare", part, tool)
 
 
 def _read_misspelt(body: str) -> Part | None:
@@ -194,9 +197,16 @@ def _build_fault(source: SourceFile, divider: Divider, whole: Part | None) -> Mi
     return source.build_fault(
         f"{written} divides nothing: {whose}, but here all below it would run as {whole or 'up'}",
         token.start,
-        hint="write -- migrate:up and -- migrate:down, or a file for each part: "
+        hint=_suggest_convention(divider.tool)
+        + "write -- migrate:up and -- migrate:down, or a file for each part: "
         "VERSION_name.up.sql and VERSION_name.down.sql; a remark needs other words",
     )
+
+
+def _suggest_convention(tool: str) -> str:
+    if tool not in _CONVENTIONS:
+        return ""
+    return f"if all files here are of {tool}: confiture adopt --from {_CONVENTIONS[tool]}; else "
 
 
 def _suggest_place(name: str, part: Part | None, whole: Part | None) -> str:
