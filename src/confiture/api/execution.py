@@ -255,7 +255,8 @@ class Executor:
         from confiture.migrations.prepare import add_records, prepare
 
         entries = self.ledger.read(conn)
-        opened.refuse_disagreement(entries)
+        # A copy has none of the rows of the tool's ledger.
+        opened.refuse_disagreement(entries, in_copy=self.copy is not None)
         chosen = self.choose(opened.migrations, entries)
         known = {(work.direction, work.version): work for work in ready}
         for direction in self.directions:

@@ -40,8 +40,7 @@ _NAMES: tuple[tuple[str, str], ...] = (
     ("node-pg-migrate", r"\d{13,17}_[^/]+\.[cm]?[jt]s"),
 )
 _WAYS = {
-    "Hasura": "name each VERSION_name/up.sql VERSION_name.up.sql in the folder itself, and down.sql "
-    "VERSION_name.down.sql",
+    "Hasura": "its folders are read as those of Diesel: confiture adopt --from diesel",
 }
 # Confiture reads the files of these as they are, by the name of a source.
 _SOURCES = {

@@ -42,8 +42,10 @@ class OpenedMigrations:
     mirror: ToolMirror | None = None
     tool: tuple[Source, str] | None = None
 
-    def refuse_disagreement(self, entries: Iterable[LedgerEntry]) -> None:
+    def refuse_disagreement(self, entries: Iterable[LedgerEntry], *, in_copy: bool) -> None:
         """Refuse to go on from a ledger that does not know what the other tool did since it was adopted.
+
+        With ``in_copy``, the tool's ledger may have no rows, and tells nothing of what was undone.
 
         Raises:
             LedgerFault: The tool has applied a migration that ``entries`` do not have, or, if its ledger is
@@ -59,9 +61,8 @@ class OpenedMigrations:
         # What is only inferred to be applied may be a file that was added below the last version since.
         records = history.applied[-1:] if history.last_only else history.applied
         newer = [record.version for record in records if parse_version(record.version) not in known]
-        undone = (
-            [file.version for file in list_lacking(history, self.migrations, entries)] if self.mirror else []
-        )
+        kept = self.mirror is not None and not in_copy
+        undone = [file.version for file in list_lacking(history, self.migrations, entries)] if kept else []
         lines = [
             *history.faults,
             *([f"applied by {source.title}: {format_names(newer)}"] if newer else []),
@@ -108,7 +109,9 @@ def list_lacking(
     """Return the migrations, in order, that our ledger has as applied and that of a tool does not."""
     theirs = {parse_version(record.version) for record in history.applied}
     ours = {parse_version(entry.version) for entry in entries if entry.finished}
-    return tuple(file for file in migrations if parse_version(file.version) in ours - theirs)
+    lacking = (file for file in migrations if parse_version(file.version) in ours - theirs)
+    # A source leaves out of the history a repeatable one that is to run again.
+    return tuple(file for file in lacking if not file.repeatable)
 
 
 def read_migrations(settings: Settings) -> tuple[MigrationFile, ...]:

@@ -29,6 +29,7 @@ _NAME = r"(?P<version>[0-9]+)_(?P<name>.*)\.sql"
 # Early versions of the command made a first file of this name, which it passes over since.
 _EARLY_NAME = re.compile(r"(?P<version>[0-9]{14})_init\.sql")
 _EARLY_BEFORE = 20211209000000
+_HALVES = (".up.sql", ".down.sql")
 
 
 def build_source() -> Source:
@@ -66,9 +67,12 @@ def _divide(path: Path, text: str, direction: Direction) -> SqlSection | None:
 
 
 def _recognize(folder: Path) -> Evidence | None:
+    # The command's own layout; elsewhere, files of other conventions have the same names.
+    own = folder.absolute().parts[-2:] == ("supabase", "migrations")
     for path, _ in _find_files(folder):
-        # The command's own layout; elsewhere, files of other conventions have the same names.
-        return Evidence(path.name, certain=folder.absolute().parts[-2:] == ("supabase", "migrations"))
+        # Supabase would run the down files of other tools as well.
+        if own or not path.name.endswith(_HALVES):
+            return Evidence(path.name, certain=own)
     return None
 
 

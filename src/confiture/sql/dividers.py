@@ -42,6 +42,8 @@ _TOOLS = (
     (re.compile(r"create above ?/ ?drop below"), "tern"),
     (re.compile(r"liquibase formatted sql\b.*"), "Liquibase"),
 )
+# Tools that write another word than their name.
+_SPELLED = {"migrate": "sql-migrate"}
 # Whose files ``adopt`` can read as they are, by the name that it knows the convention by.
 _CONVENTIONS = {"goose": "goose", "Liquibase": "liquibase", "node-pg-migrate": "node-pg-migrate"}
 _MIGRATE = re.compile(
@@ -148,7 +150,8 @@ def _recognize(text: str, token: Token) -> Divider | None:
         if found := pattern.fullmatch(body):
             names = found.groupdict()
             part = names.get("part")
-            return Divider(token, "tool", _read_part(part) if part else None, tool or names["tool"])
+            known = tool or _SPELLED.get(names["tool"], names["tool"])
+            return Divider(token, "tool", _read_part(part) if part else None, known)
     if part := _read_misspelt(body):
         return Divider(token, "misspelt", part)
     heading = _HEADING.fullmatch(body.strip(_ORNAMENT))
