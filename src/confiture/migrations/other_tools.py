@@ -78,7 +78,11 @@ class OtherTool:
     def way(self) -> str:
         """How its migrations become ours."""
         if self.name in _SOURCES:
-            return f"confiture adopt --from {_SOURCES[self.name]}"
+            written = _SOURCES[self.name]
+            return (
+                f"confiture adopt --from {written}; for what asks no database, "
+                f'write source = "{written.split()[0]}" into the configuration'
+            )
         return f"{_WAYS.get(self.name, _OTHER_WAY)}; what the database has already: confiture baseline V"
 
 
