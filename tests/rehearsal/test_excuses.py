@@ -210,3 +210,26 @@ def test_a_gate_with_limits_fails_for_what_was_not_rehearsed(project, sql):
     project.write("2_use.sql", "INSERT INTO bowl VALUES ('plum');")
 
     assert project("dry-run", "--in", "transaction").code == 1
+
+
+_FILL = NO_TRANSACTION + "DO $$ BEGIN UPDATE {table} SET fruit = 'fig'; COMMIT; END $$;"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE bowl ALTER COLUMN fruit SET NOT NULL;",
+        "ALTER TABLE bowl ADD CONSTRAINT filled CHECK (fruit IS NOT NULL);",
+    ],
+)
+@pytest.mark.parametrize("table, code", [("bowl", 0), ("public.bowl", 0), ("cup", 4)])
+def test_rows_that_a_backfill_could_not_fill_excuse_only_its_own_table(project, sql, change, table, code):
+    """A COMMIT in a backfill is refused in a rehearsal, so the rows are as before."""
+    sql(*KEYS, "CREATE TABLE cup (fruit fruit)", "INSERT INTO bowl VALUES (NULL)")
+    project.write("1_fill.sql", _FILL.format(table=table))
+    project.write("2_require.sql", change)
+
+    rehearsal, run = project.rehearse(), project.run()
+
+    assert (rehearsal.exit_code, run.exit_code) == (code, code)
+    assert outcomes(rehearsal) == ["not_rehearsed", "failed" if code else "not_rehearsed"]

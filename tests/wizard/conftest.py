@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.project import Project
@@ -12,3 +14,11 @@ def project(tmp_path, database_url) -> Project:
     """A project with an empty database; no configuration of a folder above is found."""
     (tmp_path / "project" / ".git").mkdir(parents=True)
     return Project(tmp_path / "project", database_url)
+
+
+@pytest.fixture
+def second_url(confiture_server, _confiture_templates) -> Iterator[str]:
+    """The URL of another empty database."""
+    name = _confiture_templates.copy("template0")
+    yield confiture_server.conninfo(name)
+    _confiture_templates.drop(name)

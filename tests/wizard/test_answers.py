@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -82,6 +84,8 @@ def test_a_plan_is_saved_and_run_later(shop, database):
         ("new", "5 more is new"),
         ("schema", "the schema has changed"),
         ("applied", "3 notes is not pending any more"),
+        ("gone", "3 notes is not pending any more, or its file is gone"),
+        ("findings", "3 has a finding that was not there: error prefer-bigint"),
     ],
 )
 def test_a_stale_plan_is_refused_and_says_why(shop, database, change, words):
@@ -92,6 +96,10 @@ def test_a_stale_plan_is_refused_and_says_why(shop, database, change, words):
         shop.write("5_more.sql", "CREATE TABLE more (id int);\n")
     elif change == "schema":
         database.execute("ALTER TABLE orders ADD COLUMN sneaked int")
+    elif change == "gone":
+        (shop.migrations / "3_notes.sql").unlink()
+    elif change == "findings":
+        shop.configure('[gate.severity]\nprefer-bigint = "error"\n')
     else:
         shop("baseline", "3")
 
@@ -100,6 +108,62 @@ def test_a_stale_plan_is_refused_and_says_why(shop, database, change, words):
     assert answer.code == 7
     assert words in answer.err
     assert "nothing was applied" in answer.err
+    assert "public.notes" not in tables(database)
+
+
+def test_a_plan_for_another_database_is_refused(shop, database, second_url):
+    shop("wizard", "--choose", "all=skip", "--choose", "3=run", "--no-apply")
+
+    answer = shop("run", "--plan", "confiture-plan.json", "--url", second_url)
+
+    assert answer.code == 7
+    assert f"it is for database '{database.info.dbname}', and this is" in answer.err
+
+
+def test_a_plan_made_on_another_major_version_is_refused(shop):
+    shop("wizard", "--choose", "all=skip", "--choose", "3=run", "--no-apply")
+    plan = shop.folder / "confiture-plan.json"
+    document = json.loads(plan.read_text())
+    major, _, minor = document["server_version"].partition(".")
+
+    plan.write_text(json.dumps({**document, "server_version": f"{int(major) - 1}.{minor}"}))
+    older = shop("run", "--plan", plan.name)
+    plan.write_text(json.dumps({**document, "server_version": f"{major}.99"}))
+    same = shop("run", "--plan", plan.name)
+
+    assert older.code == 7
+    assert f"it was made on PostgreSQL {int(major) - 1}.{minor}" in older.err
+    assert same.code == 0, same.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "version", "words"),
+    [
+        (("--plugins", "jam"), "2.0", "plugins: jam==1.0 then, jam==2.0 now"),
+        (("--no-plugins",), "1.0", "plugins: jam==1.0 then, none now"),
+    ],
+)
+def test_a_plan_for_other_plugins_is_refused(shop, flags, version, words):
+    shop.install("jam", "from confiture import hookimpl\n\n@hookimpl\ndef cleanup(conn):\n    pass\n")
+    shop("wizard", "--plugins", "jam", "--choose", "all=skip", "--choose", "3=run", "--no-apply")
+    (metadata,) = (shop.folder / "site-jam").glob("*/METADATA")
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", f"Version: {version}"))
+
+    answer = shop("run", "--plan", "confiture-plan.json", *flags)
+
+    assert answer.code == 7
+    assert words in answer.err
+
+
+def test_a_plan_says_who_approved_it_when_and_at_which_risk(shop, database):
+    before = datetime.now(UTC).replace(microsecond=0)
+    shop("wizard", "--choose", "all=run", "--database", database.info.dbname, "--no-apply")
+
+    plan = json.loads((shop.folder / "confiture-plan.json").read_text())
+
+    assert plan["approved_by"] == getpass.getuser()
+    assert before <= datetime.fromisoformat(plan["approved_at"]) <= datetime.now(UTC)
+    assert [migration["level"] for migration in plan["migrations"]] == ["high", "low", "medium"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.project import applied
+from tests.project import applied, exists, running, until
 from tests.wizard.terminal import Terminal
 
 # With the blank, which is written once the prompt is being read.
@@ -149,6 +149,30 @@ def test_ctrl_c_at_a_prompt_applies_nothing(shop, database):
     assert code == 130
     assert "Traceback" not in terminal.text
     assert applied(database) == ["1"]
+
+
+def test_ctrl_c_in_the_middle_of_a_plan_keeps_what_was_applied_and_says_where(shop, database):
+    shop.write(
+        "3_qty.sql", "-- confiture: lock_timeout=0\nCREATE TABLE jars ();\nSELECT pg_advisory_lock(7);\n"
+    )
+    shop.write("4_more.sql", "CREATE TABLE more (id int);\n")
+    assert shop("wizard", "--choose", "all=run", "--no-apply").code == 0
+    database.execute("SELECT pg_advisory_lock(7)")
+
+    with Terminal(shop, ("run", "--plan", "confiture-plan.json")) as terminal:
+        terminal.read_until("2 notes: applied")
+        until(running(database, "pg_advisory_lock(7)"), "the second migration")
+        terminal.read_until("3 qty")
+        terminal.type("\x03")
+        code = terminal.wait()
+    after = applied(database)
+    database.execute("SELECT pg_advisory_unlock(7)")
+
+    assert code == 130
+    assert "Traceback" not in terminal.text
+    assert "interrupted, rolled back; applied before: 2 notes" in terminal.text
+    assert after == ["1", "2"]
+    assert not exists(database, "jars")
 
 
 def test_a_session_in_the_way_is_named(shop, second):

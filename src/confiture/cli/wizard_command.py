@@ -216,8 +216,7 @@ def _decide_all(
         if choice in ("save", "stop"):
             return session, choice
         if choice == "split":
-            _write_split(card, settings)
-            dialog.forget(card.migration.version)
+            dialog.remember_split(card, _write_split(card, settings))
             return session, "split"
         dependents = session.find_dependents(card) if choice == "skip" else ()
         if dependents:
@@ -227,13 +226,16 @@ def _decide_all(
     return session, "done"
 
 
-def _write_split(card: Card, settings: Settings) -> None:
+def _write_split(card: Card, settings: Settings) -> list[str]:
+    """Write the files, and return their versions."""
+    from confiture.migrations.version import parse_filename
     from confiture.wizard.split_files import write_split
 
     file = card.migration.file
     folder = Path(file).parent if file else settings.migrations
     written = write_split(folder, card.strategy.files)
     click.echo(f"wrote {', '.join(path.name for path in written)}; rehearsing again", err=True)
+    return [named.version for path in written if (named := parse_filename(path.name))]
 
 
 def run_approved(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import click
 from attrs import Factory, define, evolve, field, frozen
 
 from confiture.exceptions import UsageFault
-from confiture.models.report import Report
+from confiture.models.report import RecipeFile, Report
 from confiture.wizard.card import Card
 from confiture.wizard.choices import Session
 
@@ -42,9 +42,10 @@ class Answers:
     database: str | None = None
     applies: bool | None = None
 
-    def find(self, version: str) -> str | None:
-        """Return the choice for a version, if a flag makes it."""
-        return self.choices.get(version, self.choices.get("all"))
+    def find(self, *versions: str) -> str | None:
+        """Return the choice for the first of these versions that a flag names, else that for all."""
+        named = next((version for version in versions if version in self.choices), "all")
+        return self.choices.get(named)
 
     def refuse_without_terminal(self) -> None:
         """Refuse to begin if something would have to be asked, and there is nobody to answer.
@@ -70,21 +71,30 @@ class Dialog:
         answers: What flags answer.
         database: The name that a high risk asks for.
         rehearsal: The report of the rehearsal that the cards are from.
-        split: The versions that were split: a flag's answer does not split them again.
+        origins: The version that was split, for each version of a split; a flag for it counts for them too.
+        written: The files of the splits so far: a flag does not write the same ones again.
     """
 
     answers: Answers
     database: str = ""
     rehearsal: Report = field(factory=lambda: Report("dry-run", "ok", 0))
-    split: set[str] = Factory(set)
+    origins: dict[str, str] = Factory(dict)
+    written: set[tuple[RecipeFile, ...]] = Factory(set)
 
     def may_split(self, card: Card) -> bool:
         """Return False if a flag has chosen something else."""
-        return self.answers.find(card.migration.version) in (None, "split")
+        return self._find_answer(card) in (None, "split")
 
-    def forget(self, version: str) -> None:
-        """Remember that a migration was split, so that a flag does not split it again."""
-        self.split.add(version)
+    def remember_split(self, card: Card, versions: Iterable[str]) -> None:
+        """Remember that a migration was split into these versions."""
+        version = card.migration.version
+        origin = self.origins.get(version, version)
+        self.origins.update(dict.fromkeys(versions, origin))
+        self.written.add(card.strategy.files)
+
+    def _find_answer(self, card: Card) -> str | None:
+        version = card.migration.version
+        return self.answers.find(version, self.origins.get(version, version))
 
     def decide(self, session: Session, card: Card) -> Choice:
         """Show a card and return what to do with it: ``run``, ``skip``, ``split``, ``save`` or ``stop``.
@@ -93,8 +103,8 @@ class Dialog:
             UsageFault: A flag's answer does not fit, and there is no terminal to ask at.
         """
         self._show(session, card)
-        given = self.answers.find(card.migration.version)
-        if given == "split" and card.migration.version in self.split:
+        given = self._find_answer(card)
+        if given == "split" and self._is_split_enough(card):
             given = "run"
         while True:
             choice = self._read_choice(card, given)
@@ -123,13 +133,19 @@ class Dialog:
         console = Console(stderr=True, highlight=False)
         console.print(draw_card(card, session.cards.index(card) + 1, len(session.cards)))
 
+    def _is_split_enough(self, card: Card) -> bool:
+        """Return True if a flag's split was written, or was meant for those migrations that have one."""
+        version, files = card.migration.version, card.strategy.files
+        named = version in self.answers.choices and version not in self.origins
+        return files in self.written if files else not named
+
     def _read_choice(self, card: Card, given: str | None) -> Choice:
         can_split = bool(card.strategy.files)
         if given is not None:
             if given == "split" and not can_split:
                 raise UsageFault(
                     f"--choose {card.migration.version}=split: there is no split of it",
-                    hint="choose run or skip",
+                    hint=card.strategy.checked or "choose run or skip",
                 )
             for choice in _KEYS.values():
                 if choice == given:

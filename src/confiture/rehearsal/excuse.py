@@ -26,6 +26,8 @@ from confiture.sql.statement_kind import adds_enum_value, classify_statement
 
 # Undefined table, column, object, function and schema.
 _UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
+# NOT NULL and CHECK violated by rows.
+_VIOLATED = ("23502", "23514")
 # An enum value that does not exist: as input, and in RENAME VALUE.
 _UNDEFINED_VALUE = ("22P02", "22023")
 _UNSAFE_VALUE = re.compile(r'"(?P<value>.*)" of enum type (?P<type>.*)', re.DOTALL)
@@ -140,6 +142,15 @@ def _explain_undefined_value(failure: _Failure) -> str | None:
     return None
 
 
+def _explain_violated(failure: _Failure) -> str | None:
+    """Explain rows that a batched UPDATE would have filled, had its COMMIT been possible here."""
+    table = failure.error.diag.table_name
+    updates = re.compile(rf'\bUPDATE\s+(?:ONLY\s+)?(?:[\w$"]+\.)?"?{re.escape(table or "")}"?(?![\w$])', re.I)
+    if table and any(updates.search(text) for text in failure.undone):
+        return f"it needs rows of {table!r} as the migration leaves them that could not be rehearsed"
+    return None
+
+
 def _describe_missing(name: str) -> str:
     return f"it needs {name!r}, and the migration that creates it could not be rehearsed"
 
@@ -149,5 +160,6 @@ _EXPLAIN = {
     "2D000": _explain_termination,
     "55P04": _explain_enum_value,
     **dict.fromkeys(_UNDEFINED, _explain_undefined),
+    **dict.fromkeys(_VIOLATED, _explain_violated),
     **dict.fromkeys(_UNDEFINED_VALUE, _explain_undefined_value),
 }

@@ -255,6 +255,9 @@ def _follow(version: str, number: int, taken: Collection[str]) -> str:
     if len(seconds) == _MOST_FILES and number <= _MOST_FILES and not any(one in taken for one in seconds):
         return seconds[number - 1]
     # Versions compare number by number: 0004 < 0004_1 < 0005, and the next file may already be called 0005.
+    # Where an earlier recipe has taken 0004_1, its files come after these: 0004 < 0004_0_1 < 0004_1.
+    while any(f"{version}_{n}" in taken for n in range(1, _MOST_FILES + 1)):
+        version = f"{version}_0"
     return f"{version}_{number}"
 
 

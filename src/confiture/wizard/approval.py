@@ -31,6 +31,7 @@ def describe_pending(
     Raises:
         ConfitureError: The files, the server or the ledger cannot be read.
     """
+    plugins = tuple(plugins)
     with open_migrations(settings) as opened:
         entries = Ledger(settings.schema).read(opened.conn)
         pending = select_pending(opened.migrations, entries, to=to, out_of_order=settings.allow_out_of_order)
@@ -40,7 +41,23 @@ def describe_pending(
             fingerprint=read_fingerprint(opened.conn, settings.schema),
             plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in plugins),
             migrations=tuple(ApprovedMigration(file.version, file.name, file.checksum) for file in pending),
+            text_findings=_judge_texts(opened.settings, plugins, {file.version for file in pending}),
         )
+
+
+def _judge_texts(
+    settings: Settings, plugins: tuple[LoadedPlugin, ...], versions: set[str]
+) -> tuple[str, ...]:
+    if not versions:
+        return ()
+    from confiture.rules.lint import lint
+
+    report = lint(settings, plugins, severity=settings.gate.severity, allow_empty=True)
+    return tuple(
+        f"{finding.migration} {finding.rule} {finding.severity} {finding.fingerprint}"
+        for finding in report.findings
+        if finding.migration in versions and not finding.ignored
+    )
 
 
 def approve(session: Session, current: ApprovedPlan) -> ApprovedPlan:

@@ -43,7 +43,9 @@ class ApprovedPlan:
         plugins: ``name==version`` of each plugin, in order.
         migrations: What is to run, in order.
         skipped: The versions of pending migrations that are not to run.
-        findings: The fingerprints of the gate's findings.
+        findings: The fingerprints of what the gate found in the rehearsal of the approved migrations.
+        text_findings: What the rules say of the text of all pending migrations: version, rule, severity and
+            fingerprint. It is asked again before the plan runs.
         approved_by: The operator.
         approved_at: When, in ISO 8601.
     """
@@ -55,6 +57,7 @@ class ApprovedPlan:
     migrations: tuple[ApprovedMigration, ...] = ()
     skipped: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    text_findings: tuple[str, ...] = ()
     approved_by: str = ""
     approved_at: str = ""
 
@@ -94,6 +97,7 @@ def _convert(document: dict[str, Any]) -> ApprovedPlan:
         migrations=tuple(ApprovedMigration(**migration) for migration in document["migrations"]),
         skipped=tuple(document["skipped"]),
         findings=tuple(document["findings"]),
+        text_findings=tuple(document["text_findings"]),
         approved_by=str(document["approved_by"]),
         approved_at=str(document["approved_at"]),
     )
@@ -107,6 +111,13 @@ def find_stale(approved: ApprovedPlan, now: ApprovedPlan) -> Iterator[str]:
         yield f"it was made on PostgreSQL {approved.server_version}, and this is {now.server_version}"
     if approved.plugins != now.plugins:
         yield f"plugins: {_join(approved.plugins)} then, {_join(now.plugins)} now"
+    yield from _find_changed_files(approved, now)
+    yield from _find_new_findings(approved, now)
+    if approved.fingerprint != now.fingerprint:
+        yield "the schema has changed"
+
+
+def _find_changed_files(approved: ApprovedPlan, now: ApprovedPlan) -> Iterator[str]:
     current = {migration.version: migration for migration in now.migrations}
     for migration in approved.migrations:
         found = current.get(migration.version)
@@ -118,8 +129,16 @@ def find_stale(approved: ApprovedPlan, now: ApprovedPlan) -> Iterator[str]:
     for version, migration in current.items():
         if version not in planned:
             yield f"{version} {migration.name} is new"
-    if approved.fingerprint != now.fingerprint:
-        yield "the schema has changed"
+
+
+def _find_new_findings(approved: ApprovedPlan, now: ApprovedPlan) -> Iterator[str]:
+    """Yield the findings that nobody has seen, about files that are as they were."""
+    known = {(migration.version, migration.checksum) for migration in now.migrations}
+    versions = {one.version for one in approved.migrations if (one.version, one.checksum) in known}
+    for written in sorted(set(now.text_findings) - set(approved.text_findings)):
+        version, rule, severity, _ = written.split(" ", 3)
+        if version in versions:
+            yield f"{version} has a finding that was not there: {severity} {rule}"
 
 
 def refuse_stale(path: Path, approved: ApprovedPlan, now: ApprovedPlan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from confiture.migrations.prepare import PreparedMigration
 from confiture.migrations.version import parse_filename
 from confiture.models.report import RecipeFile, Report
 from confiture.models.schema import SchemaObject
+from confiture.output.format import join_names
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.read_migrations import PLAIN
 from confiture.wizard.card import Card
@@ -57,14 +59,16 @@ class SplitCheck:
     """What the rehearsal of a split showed.
 
     Attributes:
-        place: Where it was rehearsed: ``clone`` or ``embedded``.
-        faults: Why it is not offered: it failed, or it still blocks for long.
+        place: Where it was rehearsed, in words.
+        faults: Why it is not offered: it failed, or it blocks for long.
         differences: What is otherwise at its end than at the end of the migration that it replaces.
+        left: The relations that other statements of the migration still block for long.
     """
 
     place: str
     faults: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -72,7 +76,10 @@ class SplitCheck:
         if self.faults:
             return f"the split is not offered: rehearsed in {self.place}, {'; '.join(self.faults)}"
         end = "ends in the same schema and rows" if not self.differences else "differs at its end"
-        return f"the split was rehearsed in {self.place}: no long block, {end}"
+        blocks = "no long block"
+        if self.left:
+            blocks += f" but those of the other statements ({join_names(self.left)})"
+        return f"the split was rehearsed in {self.place}: {blocks}, {end}"
 
 
 def check_split(
@@ -84,21 +91,28 @@ def check_split(
     sample_rows: int | None,
 ) -> SplitCheck:
     """Rehearse the migrations up to a version, as they are and split, and compare both ends."""
-    last = parse_filename(files[-1].name)
-    assert last is not None
+    versions = [named.version for file in files if (named := parse_filename(file.name))]
+    rehearse = partial(_rehearse, plugins=plugins, place=place, sample_rows=sample_rows)
     try:
-        before, _ = _rehearse(settings, plugins, version, place, sample_rows)
+        before, whole = rehearse(settings, to=version)
+        if before is None and sample_rows is not None and place == "embedded":
+            # A sample can lack rows that the migration refers to, or a value that it needs. Without rows
+            # its statements block empty tables, which are counted as if they had rows.
+            return check_split(settings, plugins, version, files, place, None)
         with _copy_folder(settings.migrations) as folder:
             write_split(folder, files)
-            after, report = _rehearse(
-                evolve(settings, migrations=folder), plugins, last.version, place, sample_rows
-            )
+            after, report = rehearse(evolve(settings, migrations=folder), to=versions[-1])
     except ConfitureError as fault:
         return SplitCheck(place, (str(fault),))
+    where = place if sample_rows is not None or place != "embedded" else f"{place}, without rows"
     if after is None or before is None:
-        return SplitCheck(place, tuple(_list_faults(report)) or ("it was not rehearsed to its end",))
-    names = {name for file in files if (named := parse_filename(file.name)) for name in (named.version,)}
-    return SplitCheck(place, tuple(_list_blocks(report, names)), tuple(_list_differences(before, after)))
+        return SplitCheck(where, tuple(_list_faults(report)) or ("it was not rehearsed to its end",))
+    blocked, split = _find_blocks(whole, {version}), _find_blocks(report, set(versions))
+    faults = [f"it blocks {join_names(split[sql])}" for sql in split if sql not in blocked]
+    if split and split.keys() == blocked.keys():
+        faults.append("it blocks as before")
+    left = dict.fromkeys(name for names in split.values() for name in names)
+    return SplitCheck(where, tuple(faults), tuple(_list_differences(before, after)), tuple(left))
 
 
 def check_card(
@@ -123,6 +137,7 @@ def check_card(
 
 def _rehearse(
     settings: Settings,
+    *,
     plugins: Sequence[LoadedPlugin],
     to: str,
     place: RehearsalTarget,
@@ -170,19 +185,41 @@ def _list_faults(report: Report) -> Iterator[str]:
             yield f"{migration.version}: {migration.error.message}"
 
 
-def _list_blocks(report: Report, versions: set[str]) -> Iterator[str]:
+def _find_blocks(report: Report, versions: set[str]) -> dict[str, tuple[str, ...]]:
+    """Return the relations that each statement blocks for long, by its text."""
+    found: dict[str, tuple[str, ...]] = {}
     for migration in report.migrations:
-        if migration.version in versions and migration.long_blocks:
-            yield f"{migration.version} still blocks {', '.join(migration.long_blocks)}"
+        if migration.version in versions:
+            for statement in migration.statements:
+                if names := (*statement.long_blocks, *statement.empty_blocks):
+                    found[statement.sql.strip().rstrip(";")] = names
+            known = {name for names in found.values() for name in names}
+            if rest := tuple(name for name in migration.long_blocks if name not in known):
+                found[f"another statement of {migration.version}"] = rest
+    return found
 
 
 def _list_differences(before: _End, after: _End) -> Iterator[str]:
+    first_ddl, second_ddl = _index_ddl(before), _index_ddl(after)
     for difference in compare_schemas(before.objects, after.objects):
-        yield f"{difference.change}: {difference.kind} {difference.identity}"
+        key = difference.kind, difference.identity
+        ddl, other = first_ddl.get(key), second_ddl.get(key)
+        if ddl is not None and other is not None and _sort_lines(ddl) == _sort_lines(other):
+            yield f"its columns are in another order: {difference.kind} {difference.identity}"
+        else:
+            yield f"{difference.change}: {difference.kind} {difference.identity}"
     first, second = dict_rows(before), dict_rows(after)
     for table in first.keys() & second.keys():
         if first[table] != second[table]:
             yield f"other rows: {table}"
+
+
+def _index_ddl(end: _End) -> dict[tuple[str, str], str]:
+    return {(item.kind, item.identity): item.ddl for item in end.objects}
+
+
+def _sort_lines(ddl: str) -> list[str]:
+    return sorted(line.strip().rstrip(",") for line in ddl.splitlines())
 
 
 def dict_rows(end: _End) -> dict[str, tuple[Any, ...]]:

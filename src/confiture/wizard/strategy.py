@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from confiture.models.report import Finding, MigrationReport, RecipeFile
+from confiture.models.report import Finding, MigrationReport
 from confiture.output.format import join_names
 from confiture.wizard.card import Strategy
+from confiture.wizard.risk import find_unseen
 
 _NO_TRANSACTION = "-- confiture: no-transaction"
 
@@ -29,7 +30,7 @@ def recommend_strategy(
     """
     with_files = [finding for finding in findings if finding.files and finding.severity == "error"]
     if with_files:
-        return _recommend_files(with_files[0].files)
+        return _recommend_files(with_files[0], len(with_files) - 1)
     if migration.long_blocks:
         names = join_names(migration.long_blocks)
         return Strategy(
@@ -37,9 +38,11 @@ def recommend_strategy(
             f"wait for a quiet window: {names} stays blocked while the work lasts, and there is no other way",
             sessions=tuple(sessions),
         )
-    rename = next((finding for finding in findings if finding.files), None)
-    if rename:
-        return _recommend_files(rename.files)
+    advised = next((finding for finding in findings if finding.files), None)
+    if advised:
+        return _recommend_files(advised, 0)
+    if unseen := find_unseen(migration):
+        return Strategy("run", f"run now: no rule objects to its text, but it was not measured: {unseen}")
     if migration.blocks.reads or migration.blocks.writes:
         wait = f"run now, with a lock_timeout of {lock_timeout} and {retries} retries"
         if sessions:
@@ -48,8 +51,15 @@ def recommend_strategy(
     return Strategy("run", "run now: it blocks nobody")
 
 
-def _recommend_files(files: tuple[RecipeFile, ...]) -> Strategy:
+def _recommend_files(finding: Finding, others: int) -> Strategy:
+    """Return the strategy of one finding; ``others`` is how many more of the migration have files."""
+    files = finding.files
     outside = [file for file in files if _NO_TRANSACTION in file.directives]
     if len(files) == 1 and outside:
         return Strategy("build-concurrently", "mark it no-transaction and build concurrently", files)
-    return Strategy("split", f"split it into {len(files)} migrations", files)
+    advice = f"split it into {len(files)} migrations"
+    if finding.rule == "rename-column":
+        advice += "; run the last one when the application uses the new name only"
+    if others:
+        advice += "; what is left of it gets cards of its own"
+    return Strategy("split", advice, files)

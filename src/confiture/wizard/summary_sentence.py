@@ -34,7 +34,6 @@ _STATEMENTS = {
     "view_stmt": "creates view {table}",
     "create_trig_stmt": "creates a trigger on {table}",
     "copy_stmt": "copies rows into {table}",
-    "rename_stmt": "renames something of {table}",
 }
 _OTHERS = {
     "create_function_stmt": "creates a function",
@@ -86,6 +85,8 @@ def _describe_statement(kind: str, node: Any) -> list[str]:
             )
             for command in list_commands(statement)
         ]
+    if kind == "rename_stmt":
+        return [_describe_rename(statement)]
     if kind == "drop_stmt":
         what = read_enum_name(statement, "remove_type").removeprefix("OBJECT_").replace("_", " ").lower()
         return [f"drops {what} {name}" for name in list_dropped_names(statement)]
@@ -93,6 +94,14 @@ def _describe_statement(kind: str, node: Any) -> list[str]:
         relation = statement.view if kind == "view_stmt" else statement.relation
         return [_STATEMENTS[kind].format(table=read_name(relation))]
     return [_OTHERS.get(kind, f"runs {kind.removesuffix('_stmt').replace('_', ' ').upper()}")]
+
+
+def _describe_rename(statement: Any) -> str:
+    what = read_enum_name(statement, "rename_type").removeprefix("OBJECT_").replace("_", " ").lower()
+    table = str(read_name(statement.relation)) if statement.HasField("relation") else ""
+    old = quote_ident(statement.subname) if statement.subname else ""
+    named = " of ".join(filter(None, (old, table)))
+    return f"renames {' '.join(filter(None, (what, named)))} to {quote_ident(statement.newname)}"
 
 
 def list_dropped_names(statement: Any) -> list[str]:
