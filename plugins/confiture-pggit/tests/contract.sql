@@ -16,6 +16,7 @@ CREATE TABLE pggit.history (
     created_by text DEFAULT CURRENT_USER
 );
 CREATE TABLE pggit.branches (id serial PRIMARY KEY, name text NOT NULL UNIQUE CHECK (name ~ '^[a-zA-Z0-9._/#-]+$'));
+INSERT INTO pggit.branches (id, name) VALUES (1, 'main');
 CREATE TABLE pggit.commits (
     id serial PRIMARY KEY, hash text NOT NULL UNIQUE, branch_id integer NOT NULL REFERENCES pggit.branches,
     message text, tree_hash text
@@ -28,7 +29,8 @@ CREATE FUNCTION pggit.create_commit(
     p_branch_name text, p_message text, p_sql_content text, p_parent_ids uuid[] DEFAULT NULL
 ) RETURNS uuid LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO pggit.branches (name) VALUES (p_branch_name) ON CONFLICT (name) DO NOTHING;
+    INSERT INTO pggit.branches (name) SELECT p_branch_name
+    WHERE NOT EXISTS (SELECT FROM pggit.branches WHERE name = p_branch_name);
     INSERT INTO pggit.commits (hash, branch_id, message, tree_hash)
     SELECT encode(sha256((p_message || p_sql_content || CURRENT_TIMESTAMP::text)::bytea), 'hex'), id, p_message,
         encode(sha256(p_sql_content::bytea), 'hex')

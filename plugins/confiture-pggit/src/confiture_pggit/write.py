@@ -41,10 +41,21 @@ def create_commit(conn: Connection[Any], commit_type: str, branch: str, message:
         psycopg.Error: pgGit refuses it; the transaction is as before.
     """
     try:
-        return _call(conn, commit_type, branch, message, sql)
+        return _create_branch_too(conn, commit_type, branch, message, sql)
     except (psycopg.errors.InvalidTextRepresentation, psycopg.errors.InvalidEscapeSequence):
         # pgGit casts the text to bytea, where a backslash begins an escape: E'a\nb' is no valid one.
-        return _call(conn, commit_type, branch, _escape(message), _escape(sql))
+        return _create_branch_too(conn, commit_type, branch, _escape(message), _escape(sql))
+
+
+def _create_branch_too(
+    conn: Connection[Any], commit_type: str, branch: str, message: str, sql: str
+) -> str | None:
+    try:
+        return _call(conn, commit_type, branch, message, sql)
+    except psycopg.errors.UniqueViolation:
+        # pgGit creates its branch main with an id that its sequence does not know of, so the first new branch
+        # gets the same id. The failed call has moved the sequence on, which no rollback undoes.
+        return _call(conn, commit_type, branch, message, sql)
 
 
 def _call(conn: Connection[Any], commit_type: str, branch: str, message: str, sql: str) -> str | None:
