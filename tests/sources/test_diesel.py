@@ -330,3 +330,17 @@ def test_run_names_the_way_for_a_folder_that_was_not_adopted(project):
 
     assert answer.code == 2
     assert "hint: confiture adopt --from diesel" in answer.err
+
+
+def test_a_recipe_of_several_migrations_names_folders(project):
+    project.configure('source = "diesel"\n')
+    write(
+        project,
+        "2026-01-02-000000_jams",
+        "ALTER TABLE jams ADD COLUMN sugar int;\nCREATE INDEX jams_sugar ON jams (sugar);\n",
+    )
+
+    answer = project("lint")
+
+    assert "-- file: up.sql" in answer.out
+    assert "-- file: 2026-01-02-000001_jams_build_index/up.sql" in answer.out

@@ -25,6 +25,8 @@ _TIMESTAMP = "%Y%m%d%H%M%S"
 # What these do does not show in the words of their text.
 _OPAQUE_KINDS = ("do_stmt", "call_stmt", "select_stmt")
 _LONGEST_KEPT_LINES = 3
+# Conventions with a folder a migration: diesel's and Prisma's.
+_ONE_A_FOLDER = ("up.sql", "migration.sql")
 _MOST_FILES = 10
 
 
@@ -56,7 +58,8 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     at hand, so that a report is the same wherever it is made; none of them is that of another migration.
     """
     migration = statement.migration
-    hand = PurePosixPath(migration.file).name
+    path = PurePosixPath(migration.file)
+    hand = path.name
     taken = {other.version for other in migration.plan.migrations} if migration.plan else set()
     # Advice in a comment does not replace a statement.
     if not any(part.directives or any(map(_is_sql, part.lines)) for part in recipe.parts):
@@ -65,12 +68,12 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     if not migration.text or statement.inside or not any(statement.span):
         drafts = [_draft_part(part, ()) for part in recipe.parts]
         drafts[0] = evolve(drafts[0], segments=(_Segment(_say_what_goes(statement)), *drafts[0].segments))
-        return tuple(_name(draft, _propose_name(hand, n, draft, taken)) for n, draft in enumerate(drafts, 1))
+        return tuple(_name(draft, _propose_name(path, n, draft, taken)) for n, draft in enumerate(drafts, 1))
     drafts = _draft_files(statement, recipe)
     down = _DOWN.search(migration.text, statement.span[1]) if not hand.endswith(".up.sql") else None
     if down:
         drafts[0] = drafts[0].add(_Segment(migration.text[down.start() :], kept=True))
-    names = [hand, *(_propose_name(hand, n, draft, taken) for n, draft in enumerate(drafts[1:], 1))]
+    names = [hand, *(_propose_name(path, n, draft, taken) for n, draft in enumerate(drafts[1:], 1))]
     return tuple(map(_name, drafts, names))
 
 
@@ -238,15 +241,29 @@ def _shorten(segment: _Segment) -> str:
     return f"{lines[0]}\n-- … {len(lines) - 2} lines as they are …\n{lines[-1]}"
 
 
-def _propose_name(hand: str, number: int, draft: _Draft, taken: Collection[str]) -> str:
+def _propose_name(path: PurePosixPath, number: int, draft: _Draft, taken: Collection[str]) -> str:
     """Return a name for the n-th file after the file at hand, which sorts directly behind it."""
+    hand = path.name
     found = parse_filename(hand)
     label = draft.label or f"step_{number + 1}"
+    if hand in _ONE_A_FOLDER:
+        return f"{_follow_folder(path.parent.name, number, label)}/{hand}"
     if found is None:
         return f"{hand.removesuffix('.py').removesuffix('.sql')}_{number}_{label}.sql"
     suffix = ".sql" if found.part == "whole" else ".up.sql"
     words = "_".join(filter(None, (_follow(found.version, number, taken), found.name, label)))
     return f"{words}{suffix}"
+
+
+def _follow_folder(folder: str, number: int, label: str) -> str:
+    version, _, name = folder.partition("_")
+    plain = version.replace("-", "")
+    later = _add_seconds(plain, number)
+    if later is None:
+        return f"VERSION_{label}"
+    if plain != version:
+        later = f"{later[:4]}-{later[4:6]}-{later[6:8]}-{later[8:]}"
+    return "_".join(filter(None, (later, name, label)))
 
 
 def _follow(version: str, number: int, taken: Collection[str]) -> str:
