@@ -7,7 +7,7 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test fast one fix coverage accuracy bench-lint test-matrix calibration calibration-live install lint bench docs measurements clean
+.PHONY: demo demo-fleet test fast one fix coverage accuracy bench-lint test-matrix calibration calibration-live install lint bench docs measurements clean
 
 demo: install
 	@cd examples/shop && for command in status "dry-run --plugins --no-gate" "run --plugins" status; do \
@@ -17,6 +17,10 @@ demo: install
 	echo && echo "$$ confiture dashboard .confiture/history.html --url embedded:" && \
 	../../$(BIN)/confiture dashboard .confiture/history.html --url embedded: && \
 	echo "the history as a page: examples/shop/.confiture/history.html"
+
+# Forty tenants on threads and on a local Dask cluster. `make demo-fleet PAGE=docs/fleet.md` pastes it there.
+demo-fleet: $(VENV)/.dev
+	$(BIN)/python examples/fleet/demo.py $(addprefix --page ,$(PAGE))
 
 test: $(VENV)/.dev $(VENV)/.tools lint
 	$(BIN)/python -m pytest -n auto

@@ -114,3 +114,69 @@ def test_an_unknown_executor_is_refused_with_the_nearest_name(fleet):
     assert answer.code == 2
     assert "there is no executor 'thread'" in answer.err
     assert "did you mean 'threads'?" in answer.err
+
+
+def test_the_events_of_a_tenant_are_about_its_own_schema(fleet, database):
+    fleet("fleet", "run")
+
+    recorded = database.execute("SELECT kind, identity FROM confiture_tenant_3.schema_object").fetchall()
+
+    assert ("table", "tenant_3.orders") in recorded
+    assert not [identity for _, identity in recorded if "tenant_4" in identity]
+
+
+def test_a_run_has_a_page_too(fleet):
+    answer = fleet("fleet", "run", "--output", "html=run.html")
+
+    assert answer.code == 0
+    assert "6 targets: 6 done" in (fleet.folder / "run.html").read_text()
+
+
+def test_a_limit_that_can_never_be_met_is_refused(fleet, database):
+    answer = fleet("fleet", "run", "--stop-after", "6")
+
+    assert answer.code == 2
+    assert "stop_after 6 can never be met: there are 6 targets" in answer.err
+    assert "confiture.fleet_run" not in tables(database)
+
+
+def test_an_unreachable_control_database_is_refused_before_the_first_target(fleet, database):
+    answer = fleet("fleet", "run", "--control", "postgresql://127.0.0.1:1/x")
+
+    assert answer.code == 3
+    assert "the control database cannot be used" in answer.err
+    assert "--control" in answer.err
+    assert "tenant_0.orders" not in tables(database)
+
+
+def test_a_canary_goes_first_and_schemas_with_odd_names_are_targets_too(fleet, database):
+    database.execute('CREATE SCHEMA "tenant_ \\ odd"')
+
+    answer = fleet("fleet", "run", "--canary", "schema=tenant_ \\ odd", "--output", "json")
+
+    assert answer.code == 0, answer.err
+    assert [one["wave"] for one in answer.json["targets"] if "odd" in one["name"]] == [1]
+    assert '"tenant_ \\ odd".orders' in tables(database)
+
+
+def test_a_health_check_stops_the_run_between_waves(fleet):
+    fleet.install(
+        "health",
+        "from confiture import hookimpl\n\n@hookimpl\ndef check_fleet(wave):\n    raise ValueError('too slow')\n",
+    )
+
+    answer = fleet("fleet", "run", "--plugins", "health", "--output", "json")
+
+    assert answer.code == 5
+    assert answer.json["reason"] == "the health check after wave 1 failed: too slow"
+    assert states(answer) == ["done", *["waiting"] * 5]
+
+
+def test_failures_that_may_not_be_are_tried_again_or_refused(fleet, database):
+    database.execute("CREATE TABLE tenant_0.orders (id text)")
+    fleet("fleet", "run")
+
+    answer = fleet("fleet", "run", "--resume", "1")
+
+    assert answer.code == 2
+    assert "confiture fleet run --resume 1 --retry-failed" in answer.err

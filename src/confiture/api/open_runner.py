@@ -107,6 +107,7 @@ def create_recorder(
         git_revision=read_git_revision(settings.migrations),
         server_version=read_server_version(session.conn),
         channel=settings.notify,
+        tenant=settings.tenant,
     )
     return EventRecorder(session, table, connect)
 

@@ -62,12 +62,13 @@ _COMMENTS = """
 """
 
 
-def render_object_query(own_schema: str, version: int) -> str:
+def render_object_query(own_schema: str, version: int, only: str | None = None) -> str:
     """Return the query, to be sent after ``CANONICAL_SETTINGS`` in a transaction.
 
     Args:
         own_schema: The schema of the ledger, which is left out.
         version: The server's, as libpq gives it: ``180001``.
+        only: The one schema whose objects are returned, beside those that are in none; ``None`` for all.
     """
     branches = (
         _SCHEMAS,
@@ -96,7 +97,7 @@ def render_object_query(own_schema: str, version: int) -> str:
     WITH spaces AS MATERIALIZED (
         SELECT oid, quote_ident(nspname) AS name FROM pg_namespace
         WHERE nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-            AND nspname !~ '^pg_(toast_)?temp_' {_skip_own(own_schema)}
+            AND nspname !~ '^pg_(toast_)?temp_' {_skip_own(own_schema)} {_keep_only(only)}
     ),
     members AS MATERIALIZED (
         SELECT classid, objid FROM pg_depend
@@ -111,6 +112,10 @@ def render_object_query(own_schema: str, version: int) -> str:
 def _skip_own(own_schema: str) -> str:
     # In a schema that others use too, only our tables are left out.
     return "" if own_schema == "public" else f"AND nspname <> {quote_literal(own_schema)}"
+
+
+def _keep_only(schema: str | None) -> str:
+    return "" if schema is None else f"AND nspname = {quote_literal(schema)}"
 
 
 def _render_own_tables(own_schema: str) -> str:

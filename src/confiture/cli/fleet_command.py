@@ -132,7 +132,11 @@ def status(flags: Flags, control: str | None, run: int | None) -> int:
         settings = read_settings(flags)
         fleet = FleetFlags(control=control).override(settings.fleet)
         with _open_control(settings, fleet) as opened, open_connection(opened) as conn:
-            record = FleetStore(conn, opened.schema).read_run(run)
+            store = FleetStore(conn, opened.schema)
+            record = store.read_run(run)
+            if record.state == "running" and not store.is_led(record.run):
+                way_on = f"no process works on it; go on with: confiture fleet run --resume {record.run}"
+                record = evolve(record, state="killed", reason=way_on)
         out.write("fleet", record)
     return 0
 

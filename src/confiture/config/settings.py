@@ -54,6 +54,7 @@ class Settings:
         notify: The channel on which every event is announced; ``None``: none.
         gate: What a rehearsal is judged by.
         schema_policy: What ``lint --schema`` expects; ``None`` if the file has no such table.
+        tenant: The one schema that a run is about, in a database of several tenants; ``None`` for all.
         fleet: Which targets a fleet has, and how they are migrated.
         production_stats: ``stats`` of ``[env.production]`` as written: a URL, or a file relative to ``root``.
             Its variables are expanded when it is used: other commands do not need them.
@@ -80,6 +81,7 @@ class Settings:
     notify: str | None = None
     gate: Policy = field(default=Policy())
     schema_policy: SchemaPolicy | None = None
+    tenant: str | None = None
     fleet: FleetSettings = field(default=FleetSettings())
     production_stats: str | None = field(
         default=None, repr=lambda stats: repr(stats and mask_password(stats))

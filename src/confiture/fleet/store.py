@@ -125,12 +125,25 @@ class FleetStore:
         Raises:
             LockFault: Another coordinator works on it.
         """
-        key = quote_literal(f"{self.schema}.fleet_run {run}")
-        ((taken,),) = fetch_rows(self.conn, f"SELECT pg_try_advisory_lock(hashtextextended({key}, 0))")
+        ((taken,),) = fetch_rows(
+            self.conn, f"SELECT pg_try_advisory_lock(hashtextextended({self._render_key(run)}, 0))"
+        )
         if not taken:
             raise LockFault(
                 f"another process works on fleet run {run}", hint=f"watch it: confiture fleet status {run}"
             )
+
+    def is_led(self, run: int) -> bool:
+        """Return True if a process works on a run."""
+        try:
+            self.lock_run(run)
+        except LockFault:
+            return True
+        send(self.conn, f"SELECT pg_advisory_unlock(hashtextextended({self._render_key(run)}, 0))")
+        return False
+
+    def _render_key(self, run: int) -> str:
+        return quote_literal(f"{self.schema}.fleet_run {run}")
 
     def begin_targets(self, run: int, names: Iterable[str]) -> None:
         """Record that targets are begun."""

@@ -113,7 +113,7 @@ def build_settings(settings: Settings, target: Target, environ: Mapping[str, str
     except psycopg.ProgrammingError:
         # Not chained: the message may quote a part of the URL.
         raise UsageFault(f"{target.name}: libpq does not understand its URL", hint=URL_HINT) from None
-    return evolve(settings, url=in_schema, direct_url=None, schema=target.ledger_schema)
+    return evolve(settings, url=in_schema, direct_url=None, schema=target.ledger_schema, tenant=target.schema)
 
 
 def _render_search_path(schema: str) -> str:

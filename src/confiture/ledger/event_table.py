@@ -37,6 +37,7 @@ class EventTable:
         git_revision: The commit that is checked out.
         server_version: The version of the server, ``"18.1"``.
         channel: The channel on which each event is announced; ``None`` for none.
+        tenant: The one schema that the events are about; ``None`` for the whole database.
     """
 
     schema: str
@@ -44,6 +45,7 @@ class EventTable:
     git_revision: str | None = None
     server_version: str = ""
     channel: str | None = None
+    tenant: str | None = None
 
     def render_insert_sql(self, number: int, event: NewEvent, schema_before: str | None) -> str:
         """Return SQL that records an event, and announces it when its transaction commits."""
@@ -135,7 +137,7 @@ class EventTable:
     def _wrap(self, version: int, query: str) -> str:
         q = quote_ident(self.schema)
         return f"""BEGIN; {_PATIENCE} {CANONICAL_SETTINGS}
-            WITH live AS MATERIALIZED ({render_object_query(self.schema, version)}),
+            WITH live AS MATERIALIZED ({render_object_query(self.schema, version, self.tenant)}),
             changed AS MATERIALIZED (
                 SELECT coalesce(l.kind, k.kind) AS kind, coalesce(l.identity, k.identity) AS identity, l.ddl
                 FROM live l FULL JOIN ({_render_recorded(q)}) k ON k.kind = l.kind AND k.identity = l.identity

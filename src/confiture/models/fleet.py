@@ -75,7 +75,7 @@ class RunRecord:
     Attributes:
         run: Its number.
         plan: The checksum of its migrations.
-        state: ``running``, ``paused``, ``stopped`` or ``done``.
+        state: ``running``, ``killed``, ``paused``, ``stopped`` or ``done``.
         reason: Why it stopped.
         started_at: In ISO 8601.
         targets: Its targets, in order.

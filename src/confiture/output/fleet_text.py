@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from confiture.escape import escape_control
@@ -29,36 +31,67 @@ _STYLES = {
     "unchanged": style_quiet,
 }
 _MOST_SHOWN = 40
+_MOST_CAUSES = 10
 
 
 def render(record: RunRecord, *, colour: bool = False) -> str:
-    """Return the failures first, then how many targets are in which state, by wave and by cause."""
-    counts: Counter[str] = Counter(target.state for target in record.targets)
-    notable = [target for target in record.targets if target.state not in ("done", "unchanged")]
-    shown = (notable or list(record.targets))[:_MOST_SHOWN]
-    rows = align_columns([_build_row(target) for target in shown]) if shown else []
-    more = len(notable or record.targets) - len(shown)
-    summary = ", ".join(f"{counts[state]} {state}" for state in _STYLES if counts[state])
-    lines = [*rows, *([style_quiet(f"and {more} more")] if more > 0 else []), "", *_list_causes(record)]
+    """Return the waves, what failed or runs, and how many failed for which cause."""
+    notable = [target for target in record.targets if target.state in ("failed", "running")]
+    rows = align_columns([_build_row(target) for target in notable[:_MOST_SHOWN]]) if notable else []
+    more = len(notable) - _MOST_SHOWN
     reason = f": {escape_control(record.reason)}" if record.reason else ""
-    title = f"fleet run {record.run} is {record.state}{reason}"
-    return join_lines([*lines, f"{title}; {format_count(len(record.targets), 'target')}: {summary}"], colour)
+    total = format_count(len(record.targets), "target")
+    lines = [
+        *align_columns([_build_wave(number, targets) for number, targets in _group_by_wave(record)]),
+        "",
+        *rows,
+        *([style_quiet(f"and {more} more")] if more > 0 else []),
+        *_list_causes(record),
+        *([""] if notable else []),
+        f"fleet run {record.run} is {record.state}{reason}; {total}: {_count_states(record.targets)}",
+    ]
+    return join_lines(lines, colour)
+
+
+def _group_by_wave(record: RunRecord) -> list[tuple[int, list[TargetRecord]]]:
+    waves: dict[int, list[TargetRecord]] = {}
+    for target in record.targets:
+        waves.setdefault(target.wave, []).append(target)
+    return sorted(waves.items())
+
+
+def _build_wave(number: int, targets: Sequence[TargetRecord]) -> tuple[str, ...]:
+    took = [target.duration_ms for target in targets if target.duration_ms and target.state != "unchanged"]
+    typical = f"{format_duration(median(took)).strip()} a target" if took else ""
+    return f"wave {number + 1}", _count_states(targets), style_quiet(typical)
+
+
+def _count_states(targets: Iterable[TargetRecord]) -> str:
+    counts: Counter[str] = Counter(target.state for target in targets)
+    return ", ".join(_STYLES[state](f"{counts[state]} {state}") for state in _STYLES if counts[state])
 
 
 def _build_row(target: TargetRecord) -> tuple[str, ...]:
     took = "" if target.duration_ms is None else format_duration(target.duration_ms).strip()
+    tries = f"attempt {target.attempts}" if target.attempts > 1 else ""
     return (
         _STYLES[target.state](target.state),
         escape_control(target.name),
         style_quiet(f"wave {target.wave + 1}"),
         took,
+        style_quiet(tries),
         escape_control(target.error or ""),
     )
 
 
 def _list_causes(record: RunRecord) -> list[str]:
+    """Return the causes that several targets share, the most frequent first."""
     causes = Counter(target.error or "unknown" for target in record.targets if target.state == "failed")
-    return [f"{count} failed: {escape_control(cause)}" for cause, count in causes.most_common()]
+    return [
+        f"{count} failed: {escape_control(cause)}"
+        for cause, count in causes.most_common(_MOST_CAUSES)
+        if count > 1
+    ]
 
 
 def render_json(record: RunRecord) -> str:
@@ -75,6 +108,7 @@ def render_json(record: RunRecord) -> str:
                 "wave": target.wave + 1,
                 "state": target.state,
                 "attempts": target.attempts,
+                "exit_code": target.exit_code,
                 "error": target.error,
                 "duration_ms": target.duration_ms,
             }
