@@ -17,7 +17,8 @@ def object_versions(conn, config):
         return None
     (count,) = conn.execute("SELECT count(*) FROM jam").fetchone()
     changes = (ObjectChange("ALTER", "added\\x1b sugar", "2026-01-02", "cook"), ObjectChange("CREATE"))
-    return [ObjectVersion("public.jam", f"1.{count}.0", changes), ObjectVersion("public.fig", None)]
+    return [ObjectVersion("public.jam", f"1.{count}.0", changes), ObjectVersion("public.fig", None),
+        ObjectVersion("confiture.ledger", "1.0.0")]
 """
 
 

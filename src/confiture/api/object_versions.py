@@ -11,6 +11,7 @@ from psycopg import Connection
 from confiture.config.settings import Settings
 from confiture.exceptions import describe_error
 from confiture.models.schema import ObjectVersion
+from confiture.sql.quote import quote_ident
 
 _HOOK = "object_versions"
 
@@ -40,7 +41,9 @@ def read_object_versions(
             versions += _call_hook(plugin.plugin, conn, settings.plugin_tables.get(plugin.name, {}))
         except Exception as error:
             warnings.append(f"plugin {plugin.name!r}: no versions of objects: {describe_error(error)}")
-    return tuple(versions), tuple(warnings)
+    # As in the fingerprint: what confiture itself keeps is left out.
+    own = f"{quote_ident(settings.schema)}."
+    return tuple(version for version in versions if not version.identity.startswith(own)), tuple(warnings)
 
 
 def _call_hook(plugin: object, conn: Connection[Any], table: Any) -> Iterable[ObjectVersion]:

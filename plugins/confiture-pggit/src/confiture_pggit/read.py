@@ -14,7 +14,8 @@ from confiture_pggit.features import PgGitFeatures
 # As JSON, because the columns that the two functions return differ between releases of pgGit.
 _VERSIONS = """
     SELECT name, (SELECT to_jsonb(found) FROM pggit.get_version(name) AS found LIMIT 1), {history}
-    FROM (SELECT DISTINCT full_name AS name FROM pggit.objects WHERE is_active) AS known ORDER BY name
+    FROM (SELECT DISTINCT full_name AS name FROM pggit.objects
+        WHERE is_active AND full_name NOT LIKE 'pggit.%') AS known ORDER BY name
 """
 _HISTORY = "(SELECT jsonb_agg(to_jsonb(found)) FROM pggit.get_history(name, {rows}) AS found)"
 
@@ -22,7 +23,7 @@ _HISTORY = "(SELECT jsonb_agg(to_jsonb(found)) FROM pggit.get_history(name, {row
 def read_versions(
     conn: Connection[Any], features: PgGitFeatures, history_rows: int
 ) -> tuple[ObjectVersion, ...]:
-    """Return the version of every object that pgGit knows, with its last changes, in one query.
+    """Return version and last changes of every object that pgGit knows, without its own, in one query.
 
     Raises:
         psycopg.Error: pgGit's functions fail.
