@@ -104,6 +104,7 @@ clean:
 bench: $(VENV)/.bench
 	BENCH_NODE=$(VENV)/node/node_modules $(BIN)/python -m tests.benchmarks.bench
 	$(BIN)/python -m tests.benchmarks.schema
+	$(BIN)/python -m tests.benchmarks.anonymize
 	$(BIN)/python -m tests.benchmarks.fleet
 
 # How good the estimates are; TIMINGS=FILE for another file with the columns of tests/data/timings.

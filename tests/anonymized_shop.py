@@ -11,6 +11,7 @@ import psycopg
 from attrs import frozen
 from psycopg.conninfo import make_conninfo
 
+from confiture_anonymize.strategy import Mask, Strategy
 from tests.in_process import Output, run_in_process
 
 SECRET = {"CONFITURE_ANONYMIZE_SECRET": "a secret of thirty-two bytes, ok?"}
@@ -58,6 +59,9 @@ RULES = {
     "r_customers.content": '{ strategy = "fixed", value = "{}" }',
     "w_orders.status": '{ strategy = "keep", reason = "one of three words" }',
 }
+
+REVERSE = Strategy("reverse", frozenset({"text"}), lambda masking: Mask(f"reverse({masking.column.name})"))
+"""A strategy that a package might bring."""
 
 
 @frozen

@@ -24,7 +24,7 @@ def _compile_hash(masking: Masking) -> Mask:
     if column.sort == "bytea":
         return Mask(digest)
     if column.sort == "inet":
-        return Mask(_render_address(masking, digest))
+        return Mask(_render_address(masking, digest), promise="changed")
     if column.sort == "integer":
         return Mask(_render_integer(masking))
     length = masking.options.get("length", POSITIVE, _HASH_CHARS)
@@ -37,7 +37,10 @@ def _render_address(masking: Masking, digest: str) -> str:
     if masking.column.unique:
         raise masking.refuse("is unique, and 16 million addresses are too few", hint="use null, or keep it")
     parts = " || '.' || ".join(f"pg_catalog.get_byte(d, {index})" for index in range(3))
-    return f"(SELECT ('10.' || {parts})::inet FROM (SELECT {digest} AS d OFFSET 0) AS x)"
+    masked = f"SELECT ('10.' || {parts})::inet AS a FROM (SELECT {digest} AS d OFFSET 0) AS x"
+    # The next one, where the original happens to be the same.
+    other = f"CASE WHEN a = {quote(masking.column.name)} THEN a + 1 ELSE a END"
+    return f"(SELECT {other} FROM ({masked} OFFSET 0) AS y)"
 
 
 def _render_integer(masking: Masking) -> str:
@@ -114,12 +117,12 @@ def _compile_pattern(masking: Masking) -> Mask:
         options.get("keep_last", COUNT, 0),
         options.get("check", make_choice("luhn", "iban"), ""),
     )
-    return Mask(quote(masking.column.name), shape)
+    return Mask(f"{quote(masking.column.name)}::text", shape)
 
 
 def _compile_phone(masking: Masking) -> Mask:
     keep_first = masking.options.get("keep_first", COUNT, 3)
-    return Mask(quote(masking.column.name), ShapeMask(masking.key, masking.domain, keep_first))
+    return Mask(f"{quote(masking.column.name)}::text", ShapeMask(masking.key, masking.domain, keep_first))
 
 
 def _compile_date_shift(masking: Masking) -> Mask:

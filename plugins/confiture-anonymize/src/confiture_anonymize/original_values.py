@@ -17,6 +17,7 @@ _HASHES = "pg_temp.original_values"
 _ROWS = "pg_temp.original_rows"
 # Shorter texts are found in many columns by chance: "NL", "42".
 _MIN_CHARS = 5
+_MIN_SHAPE_CHARS = 8
 _TEXT_SORTS = ("text", "json", "inet", "bytea", "other")
 
 
@@ -44,12 +45,13 @@ def render_hash(text_sql: str) -> str:
 def _send_hashes(source: Connection[Any], target: Connection[Any], plan: TablePlan) -> None:
     """Collect the hashes of values that must be nowhere in the copy."""
     for column in plan.masked:
-        if column.promise == "other" or column.column.sort not in _TEXT_SORTS:
+        if column.promise == "other" or column.column.sort not in _TEXT_SORTS or _has_pool(column):
             continue
+        min_chars = _MIN_SHAPE_CHARS if column.promise == "changed" else _MIN_CHARS
         name = f"{quote(column.column.name)}::text"
         query = (
             f"COPY (SELECT DISTINCT {render_hash(name)} FROM {plan.table.rows_sql}"
-            f" WHERE pg_catalog.length({name}) >= {_MIN_CHARS} AND {_render_findable(column)}) TO STDOUT"
+            f" WHERE pg_catalog.length({name}) >= {min_chars} AND {_render_findable(column)}) TO STDOUT"
         )
         stream_copy(source, target, query, f"COPY {_HASHES} FROM STDIN")
 
@@ -57,30 +59,37 @@ def _send_hashes(source: Connection[Any], target: Connection[Any], plan: TablePl
 def _render_findable(column: ColumnPlan) -> str:
     """Return the condition under which a value can be told from one that a mask makes."""
     name = f"{quote(column.column.name)}::text"
-    mask = column.mask
     conditions = [f"{name} ~ '[[:alnum:]]'"]
-    if mask is not None and mask.constant is not None:
-        conditions.append(f"{name} <> {quote_text(mask.constant)}")
-    for setting in mask.settings if mask is not None else ():
-        pool = f"pg_catalog.string_to_array(pg_catalog.current_setting({quote_text(setting)}), E'\\x1f')"
-        conditions.append(f"{name} <> ALL ((SELECT {pool})::text[])")
+    if column.mask is not None and column.mask.constant is not None:
+        conditions.append(f"{name} <> {quote_text(column.mask.constant)}")
     return " AND ".join(conditions)
+
+
+def _has_pool(column: ColumnPlan) -> bool:
+    # A real city is the name of many things that are no personal data; its row is compared with itself.
+    return bool(column.mask and column.mask.settings)
 
 
 def _find_anywhere(target: Connection[Any], plan: TablePlan) -> Iterator[tuple[str, str, int]]:
     """Find originals in every text column of the copy, masked or kept."""
-    columns = [column.column.name for column in plan.columns if column.column.sort in _TEXT_SORTS]
+    columns = [
+        column.column.name
+        for column in plan.columns
+        # What a mask of few possible results makes of one value may be another's original.
+        if column.column.sort in _TEXT_SORTS and not (column.mask and column.promise == "changed")
+    ]
     if not columns:
         return
-    counts = ", ".join(
-        f"count(*) FILTER (WHERE {render_hash(f'{quote(name)}::text')} IN (SELECT hash FROM {_HASHES}))"
-        for name in columns
+    # One semi-join per column: as a condition of one aggregate, a large set would be searched row by row.
+    query = " UNION ALL ".join(
+        f"SELECT {index}, count(*) FROM {plan.table.rows_sql}"
+        f" WHERE {render_hash(f'{quote(name)}::text')} IN (SELECT hash FROM {_HASHES})"
+        for index, name in enumerate(columns)
     )
-    (found,) = target.execute(f"SELECT {counts} FROM {plan.table.rows_sql}".encode()).fetchall()
-    for name, rows in zip(columns, found, strict=True):
+    for index, rows in target.execute(query.encode()).fetchall():
         if rows:
             message = f"{rows} rows hold a value that a masked column has in the source"
-            yield f"{plan.table.label}.{name}", message, rows
+            yield f"{plan.table.label}.{columns[index]}", message, rows
 
 
 def _find_unchanged_rows(
