@@ -229,3 +229,27 @@ def test_mirroring_later_records_what_ran_before_in_the_ledger_of_the_tool(proje
     assert "recorded in public.schema_migrations too" in answer.out
     assert database.execute("TABLE schema_migrations").fetchall() == [("1",), ("2",), ("3",)]
     assert project("run").code == 0
+
+
+def test_a_run_without_adoption_does_not_repeat_what_the_tool_applied(project, database):
+    write_tables(project, "1", "2")
+    record(database, "1")
+    database.execute("INSERT INTO t1 VALUES (1); DROP TABLE IF EXISTS t2")
+
+    refused = project("run")
+    project.configure('source = "plain"\n')
+    insisted = project("run")
+
+    assert refused.code == 7
+    assert "dbmate has applied migrations of this folder, as public.schema_migrations shows: 1" in refused.err
+    assert "confiture adopt --from dbmate" in refused.err
+    assert insisted.code == 4
+    assert 'relation "t1" already exists' in insisted.out
+
+
+def test_the_ledger_of_a_tool_for_another_folder_does_not_matter(project, database):
+    write_tables(project, "3")
+    record(database, "1")
+
+    assert project("run").code == 0
+    assert "public.t3" in tables(database)

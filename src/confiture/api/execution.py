@@ -252,11 +252,14 @@ class Executor:
         ready: tuple[PreparedMigration, ...] = (),
     ) -> tuple[PreparedMigration, ...]:
         """Return the selected migrations, in order; those in ``ready`` are not parsed again."""
+        from confiture.ledger.unadopted import refuse_unadopted
         from confiture.migrations.prepare import add_records, prepare
 
         entries = self.ledger.read(conn)
         # A copy has none of the rows of the tool's ledger.
         opened.refuse_disagreement(entries, in_copy=self.copy is not None)
+        if not entries and opened.settings.source is None and "forward" in self.directions:
+            refuse_unadopted(conn, opened.settings, opened.migrations)
         chosen = self.choose(opened.migrations, entries)
         known = {(work.direction, work.version): work for work in ready}
         for direction in self.directions:
