@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from attrs import evolve
 
 from confiture.api.operations import run
 from confiture.estimate.rehearse_sizes import Production
@@ -220,3 +221,29 @@ def test_the_same_plan_of_the_check_is_not_shown(workshop, settings):
     assert statement.production_plan is None
     assert statement.estimate is not None
     assert statement.estimate.known
+
+
+@pytest.mark.slow
+def test_a_copy_on_an_embedded_server_has_all_visible_pages_as_production_has(workshop, settings):
+    workshop.execute("""
+        CREATE TABLE wide (part int, words text);
+        INSERT INTO wide SELECT 1 + i % 100, repeat('jam', 130) FROM generate_series(1, 20000) i;
+        CREATE INDEX ON wide (part);
+    """)
+    workshop.execute("VACUUM (ANALYZE) wide")
+    Project(settings.root, settings.url).write(
+        "1_one.sql", "ALTER TABLE wide ADD FOREIGN KEY (part) REFERENCES parts"
+    )
+    here = export_quickly(settings)
+    wide = here.relations["public.wide"]
+    visible = evolve(wide, visible_pages=wide.pages)
+    production = grow(evolve(here, relations={**here.relations, wide.name: visible}), 10)
+
+    report = run(
+        settings, dry_run=True, place="embedded", sample_rows=20_000, production=Production(production)
+    )
+
+    (statement,) = report.migrations[0].statements
+    assert statement.production_plan is None
+    assert statement.estimate is not None
+    assert statement.estimate.known, statement.estimate.reason

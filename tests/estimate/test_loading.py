@@ -20,6 +20,15 @@ def test_what_was_written_is_read_back(tmp_path, document, statistics):
     assert load_statistics(write_document(tmp_path, document)) == statistics
 
 
+def test_a_file_of_an_earlier_version_does_not_say_which_pages_are_visible(tmp_path, document):
+    for relation in document["relations"]:
+        del relation["visible_pages"]
+
+    loaded = load_statistics(write_document(tmp_path, document))
+
+    assert {relation.visible_pages for relation in loaded.relations.values()} == {None}
+
+
 def _remove(key):
     return lambda document: document.pop(key)
 

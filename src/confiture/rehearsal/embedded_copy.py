@@ -153,12 +153,15 @@ def _prepare(source: Connection[Any], server: Server, settings: tuple[DatabaseSe
 def _fill(
     settings: Settings, source: Connection[Any], target_settings: Settings, sample_rows: int | None
 ) -> tuple[str, ...]:
-    """Copy the rows, disable outbound connections and analyze; return notes for the report."""
+    """Copy the rows, disable outbound connections, vacuum and analyze; return notes for the report."""
     with open_connection(target_settings) as target:
+        # VACUUM marks no page as all-visible before the log of its rows is flushed.
+        send(target, "SET synchronous_commit = on")
         copy_rows(source, target, settings.schema, sample_rows)
         disable_outbound(target)
         empty = _refresh_views(source, target)
-        send(target, "ANALYZE")
+        # As in production: an index alone is read only if pages are all-visible.
+        send(target, "VACUUM (ANALYZE)")
     rows = "no rows" if sample_rows is None else f"a sample of {sample_rows} rows per table"
     note = f"rehearsed in a copy of the schema of {source.info.dbname} with {rows}, as a superuser"
     return (note, *empty)
