@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from confiture_anonymize.check_digits import is_iban, is_luhn
 from tests.anonymized_shop import SECRET, Shop, open_shop
+from tests.in_process import run_in_process
 
 
 @pytest.fixture
@@ -200,6 +201,40 @@ def test_a_copy_that_breaks_off_is_marked_and_can_be_resumed(shop: Shop) -> None
     assert resumed.code == 0, resumed.err
     assert "public.w_customers: 60 rows (copied before)" in resumed.err
     assert shop.run("verify").code == 0
+
+
+def test_an_unfinished_copy_is_not_migrated(shop: Shop) -> None:
+    for source in (True, False):
+        shop.fetch("ALTER TABLE w_orders ADD CONSTRAINT cheap CHECK (cents < 50) NOT VALID", source=source)
+    shop.run()
+    (shop.folder / "migrations").mkdir()
+    (shop.folder / "migrations" / "1_x.sql").write_text("CREATE TABLE x (id int);")
+    arguments = ["run", "--url", shop.target_url, "--plugins", "anonymize"]
+
+    refused = run_in_process(arguments, folder=shop.folder, environ=SECRET)
+
+    assert refused.code == 5
+    assert "unfinished anonymized copy of profile 'qa'" in refused.out + refused.err
+
+
+def test_a_connection_that_is_cut_leaves_a_copy_to_resume(shop: Shop) -> None:
+    die = (
+        "CREATE FUNCTION die() RETURNS boolean LANGUAGE sql"
+        " AS 'SELECT pg_terminate_backend(pg_backend_pid())';"
+        "ALTER TABLE w_orders ADD CONSTRAINT dies CHECK (die()) NOT VALID"
+    )
+    for source in (True, False):
+        shop.fetch(die, source=source)
+
+    cut = shop.run()
+    for source in (True, False):
+        shop.fetch("ALTER TABLE w_orders DROP CONSTRAINT dies", source=source)
+    resumed = shop.run("--resume")
+
+    assert cut.code == 4
+    assert "the copy stopped after public.w_customers" in cut.err
+    assert resumed.code == 0, resumed.err
+    assert shop.run("verify").out == "verified 5 tables: no finding\n"
 
 
 def test_a_copy_is_not_resumed_with_another_secret(shop: Shop) -> None:

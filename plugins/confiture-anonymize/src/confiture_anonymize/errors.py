@@ -31,6 +31,18 @@ class TargetFault(UserFault):
     exit_code = 2
 
 
+class UnfinishedCopyFault(UserFault):
+    """The database holds an anonymized copy that is not finished, so it is not to be used."""
+
+    exit_code = 5
+
+    def __init__(self, profile: str) -> None:
+        super().__init__(
+            f"this database holds an unfinished anonymized copy of profile {profile!r}",
+            hint="continue with `confiture anonymize --resume`, or empty it with --drop",
+        )
+
+
 class CopyFault(UserFault):
     """A copy failed half-way: it is marked unfinished, and can be resumed or dropped."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import frozen
 
 from confiture import HookContext, HookResult, hookimpl
+from confiture_anonymize.errors import UnfinishedCopyFault
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -16,7 +17,7 @@ _LEDGER_SCHEMA = "confiture"
 
 @frozen
 class PersonalDataGate:
-    """Compares the columns that a migration adds with the profiles. Does nothing without a profile.
+    """Compares the columns that a migration adds with the profiles, and refuses an unfinished copy.
 
     Attributes:
         config_keys: What its table of settings may hold.
@@ -25,6 +26,19 @@ class PersonalDataGate:
     config_keys: ClassVar[dict[str, str]] = {
         "profiles": "The profiles of anonymized copies, by name: [anonymize.profiles.NAME]."
     }
+
+    @hookimpl
+    def before_validation(self, conn: Connection[Any]) -> None:
+        """Refuse to migrate a database that holds an unfinished copy.
+
+        Raises:
+            UnfinishedCopyFault: It does.
+        """
+        from confiture_anonymize.copy_record import RecordTable
+
+        record = RecordTable(conn, _LEDGER_SCHEMA).read()
+        if record is not None and not record.finished:
+            raise UnfinishedCopyFault(record.profile)
 
     @hookimpl
     def before_ddl(self, conn: Connection[Any], context: HookContext) -> None:
