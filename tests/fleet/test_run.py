@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.project import tables
 
@@ -180,3 +181,18 @@ def test_failures_that_may_not_be_are_tried_again_or_refused(fleet, database):
 
     assert answer.code == 2
     assert "confiture fleet run --resume 1 --retry-failed" in answer.err
+
+
+def test_two_hosts_that_are_one_server_are_found(project, database):
+    project.write("1_orders.sql", ORDERS)
+    parts = conninfo_to_dict(project.url)
+    alias = project.folder / "alias"
+    alias.symlink_to(parts["host"])
+    other = make_conninfo(project.url, host=str(alias))
+    (project.folder / "targets.csv").write_text(f'name,url\na,"{project.url}"\nb,"{other}"\n')
+
+    answer = project("fleet", "run", "--targets", "targets.csv", "--control", project.url)
+
+    assert answer.code == 2
+    assert "a and b are two names for one database" in answer.err
+    assert "public.orders" not in tables(database)

@@ -19,6 +19,7 @@ from confiture.config.urls import SECRETS
 from confiture.exceptions import ConnectionFault, Interrupted, UsageFault
 from confiture.fleet.coordinator import Coordinator, Watch
 from confiture.fleet.executors import FleetExecutor
+from confiture.fleet.find_aliases import refuse_aliases
 from confiture.fleet.health_check import CheckHealth
 from confiture.fleet.policy import Policy, assign_waves
 from confiture.fleet.store import FleetStore, refuse_other_plan
@@ -81,6 +82,7 @@ def run_fleet(
     waves = assign_waves(request.targets, request.policy)
     if request.executor.remote:
         _refuse_passwords(request.targets)
+    refuse_aliases(settings, request.targets)
     with (
         _open_control(control) as conn,
         request.executor.open(request.policy.workers, request.scheduler) as executor,
