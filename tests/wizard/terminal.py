@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -19,6 +20,7 @@ from attrs import define, field
 from tests.project import Project
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
+_BEGUN_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*|[()])?\Z")
 _PATIENCE_S = 90.0
 
 
@@ -37,6 +39,10 @@ class Terminal:
     text: str = ""
     _master: int = field(default=-1, repr=False)
     _seen: int = 0
+    _decoder: codecs.IncrementalDecoder = field(
+        factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace"), repr=False
+    )
+    _held: str = field(default="", repr=False)
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Terminal:
@@ -95,5 +101,10 @@ class Terminal:
         except OSError:
             # Linux answers EIO once the other side is closed.
             return False
-        self.text += _ESCAPES.sub("", data.decode(errors="replace")).replace("\r", "")
+        # What is read may end inside a character or an escape sequence.
+        came = self._held + self._decoder.decode(data)
+        begun = _BEGUN_ESCAPE.search(came)
+        end = begun.start() if begun else len(came)
+        self._held = came[end:]
+        self.text += _ESCAPES.sub("", came[:end]).replace("\r", "")
         return bool(data)
