@@ -11,6 +11,12 @@ from tests.wizard.terminal import Terminal
 PROMPT = "[q]uit: "
 
 
+@pytest.fixture(params=[80, 120])
+def columns(request) -> int:
+    """The width of the terminal: every test runs in a narrow and in a wide one."""
+    return int(request.param)
+
+
 @pytest.fixture
 def shop(project, database):
     """A project with a filled table, and two pending migrations: one is risky, one is not."""
@@ -23,7 +29,6 @@ def shop(project, database):
     return project
 
 
-@pytest.mark.parametrize("columns", [80, 120])
 def test_a_card_fits_the_terminal_and_shows_four_risks(shop, columns):
     with Terminal(shop, ("wizard",), columns) as terminal:
         shown = terminal.read_until(PROMPT)
@@ -37,8 +42,8 @@ def test_a_card_fits_the_terminal_and_shows_four_risks(shop, columns):
     assert code == 0
 
 
-def test_stop_applies_nothing(shop, database):
-    with Terminal(shop, ("wizard",)) as terminal:
+def test_stop_applies_nothing(shop, columns, database):
+    with Terminal(shop, ("wizard",), columns) as terminal:
         terminal.read_until(PROMPT)
         terminal.type("r\n")
         terminal.read_until(PROMPT)
@@ -49,8 +54,8 @@ def test_stop_applies_nothing(shop, database):
     assert applied(database) == ["1"]
 
 
-def test_preview_and_details_show_and_ask_again(shop):
-    with Terminal(shop, ("wizard",)) as terminal:
+def test_preview_and_details_show_and_ask_again(shop, columns):
+    with Terminal(shop, ("wizard",), columns) as terminal:
         terminal.read_until(PROMPT)
         terminal.type("p\n")
         preview = terminal.read_until(PROMPT)
@@ -64,9 +69,9 @@ def test_preview_and_details_show_and_ask_again(shop):
     assert "1 migration rehearsed in" in details
 
 
-def test_enter_runs_nothing_and_a_high_risk_wants_the_name(shop, database):
+def test_enter_runs_nothing_and_a_high_risk_wants_the_name(shop, columns, database):
     name = database.info.dbname
-    with Terminal(shop, ("wizard",)) as terminal:
+    with Terminal(shop, ("wizard",), columns) as terminal:
         terminal.read_until(PROMPT)
         terminal.type("\n")
         terminal.read_until("type one of the letters")
@@ -85,7 +90,7 @@ def test_enter_runs_nothing_and_a_high_risk_wants_the_name(shop, database):
         terminal.type("\n")
         terminal.wait()
     after_enter = applied(database)
-    with Terminal(shop, ("run", "--plan", "confiture-plan.json")) as terminal:
+    with Terminal(shop, ("run", "--plan", "confiture-plan.json"), columns) as terminal:
         code = terminal.wait()
 
     assert after_enter == ["1"]
@@ -93,8 +98,8 @@ def test_enter_runs_nothing_and_a_high_risk_wants_the_name(shop, database):
     assert applied(database) == ["1", "2", "3"]
 
 
-def test_an_approved_session_runs(shop, database):
-    with Terminal(shop, ("run", "--interactive")) as terminal:
+def test_an_approved_session_runs(shop, columns, database):
+    with Terminal(shop, ("run", "--interactive"), columns) as terminal:
         terminal.read_until(PROMPT)
         terminal.type("r\n")
         terminal.read_until(PROMPT)
@@ -107,8 +112,8 @@ def test_an_approved_session_runs(shop, database):
     assert applied(database) == ["1", "2"]
 
 
-def test_save_writes_what_was_approved_so_far(shop, database):
-    with Terminal(shop, ("wizard",)) as terminal:
+def test_save_writes_what_was_approved_so_far(shop, columns, database):
+    with Terminal(shop, ("wizard",), columns) as terminal:
         terminal.read_until(PROMPT)
         terminal.type("r\n")
         terminal.read_until(PROMPT)
@@ -121,10 +126,10 @@ def test_save_writes_what_was_approved_so_far(shop, database):
 
 
 @pytest.mark.slow
-def test_a_split_is_rehearsed_offered_and_written(shop, database):
+def test_a_split_is_rehearsed_offered_and_written(shop, columns, database):
     shop.write("2_notes.sql", "CREATE INDEX orders_qty ON orders (qty);\n")
     (shop.migrations / "3_qty.sql").unlink()
-    with Terminal(shop, ("wizard",)) as terminal:
+    with Terminal(shop, ("wizard",), columns) as terminal:
         card = terminal.read_until(PROMPT)
         terminal.type("w\n")
         terminal.read_until("wrote 2_notes.sql")
@@ -140,8 +145,8 @@ def test_a_split_is_rehearsed_offered_and_written(shop, database):
     assert applied(database) == ["1", "2"]
 
 
-def test_ctrl_c_at_a_prompt_applies_nothing(shop, database):
-    with Terminal(shop, ("wizard",)) as terminal:
+def test_ctrl_c_at_a_prompt_applies_nothing(shop, columns, database):
+    with Terminal(shop, ("wizard",), columns) as terminal:
         terminal.read_until(PROMPT)
         terminal.type("\x03")
         code = terminal.wait()
@@ -151,7 +156,7 @@ def test_ctrl_c_at_a_prompt_applies_nothing(shop, database):
     assert applied(database) == ["1"]
 
 
-def test_ctrl_c_in_the_middle_of_a_plan_keeps_what_was_applied_and_says_where(shop, database):
+def test_ctrl_c_in_the_middle_of_a_plan_keeps_what_was_applied_and_says_where(shop, columns, database):
     shop.write(
         "3_qty.sql", "-- confiture: lock_timeout=0\nCREATE TABLE jars ();\nSELECT pg_advisory_lock(7);\n"
     )
@@ -159,7 +164,7 @@ def test_ctrl_c_in_the_middle_of_a_plan_keeps_what_was_applied_and_says_where(sh
     assert shop("wizard", "--choose", "all=run", "--no-apply").code == 0
     database.execute("SELECT pg_advisory_lock(7)")
 
-    with Terminal(shop, ("run", "--plan", "confiture-plan.json")) as terminal:
+    with Terminal(shop, ("run", "--plan", "confiture-plan.json"), columns) as terminal:
         terminal.read_until("2 notes: applied")
         until(running(database, "pg_advisory_lock(7)"), "the second migration")
         terminal.read_until("3 qty")
@@ -175,12 +180,12 @@ def test_ctrl_c_in_the_middle_of_a_plan_keeps_what_was_applied_and_says_where(sh
     assert not exists(database, "jars")
 
 
-def test_a_session_in_the_way_is_named(shop, second):
+def test_a_session_in_the_way_is_named(shop, columns, second):
     shop.write("2_notes.sql", "ALTER TABLE orders ADD COLUMN more int;\n")
     second.execute("SET application_name = 'report'")
     with second.transaction():
         second.execute("SELECT 1 FROM orders LIMIT 1")
-        with Terminal(shop, ("wizard", "--in", "embedded")) as terminal:
+        with Terminal(shop, ("wizard", "--in", "embedded"), columns) as terminal:
             card = terminal.read_until(PROMPT)
             terminal.type("q\n")
             terminal.wait()

@@ -163,7 +163,7 @@ def _walk(
             return evolve(rehearsal, notes=(*rehearsal.notes, "nothing was applied"))
         if not rehearsal.migrations:
             return evolve(rehearsal, mode="run")
-        cards = _deal(settings, rehearsal)
+        cards = _build_cards(settings, rehearsal)
         known = {card.migration.version for card in cards}
         session = Session(cards, {key: value for key, value in decisions.items() if key in known})
         dialog.database, dialog.rehearsal = current.database, rehearsal
@@ -183,15 +183,15 @@ def _walk(
     return _add_note(run_approved(settings, plugins, progress, approved, Path(wizard_options.save), to), note)
 
 
-def _deal(settings: Settings, rehearsal: Report) -> tuple[Card, ...]:
+def _build_cards(settings: Settings, rehearsal: Report) -> tuple[Card, ...]:
     from confiture.postgres.connect import open_connection
     from confiture.sources.read_migrations import open_migrations
+    from confiture.wizard.build_cards import build_cards, list_relations
     from confiture.wizard.database_facts import read_facts
-    from confiture.wizard.deal import deal_cards, list_relations
 
     with open_migrations(settings) as opened, open_connection(settings) as conn:
         facts = read_facts(conn, list_relations(rehearsal))
-        return deal_cards(opened.settings, rehearsal, opened.migrations, facts)
+        return build_cards(opened.settings, rehearsal, opened.migrations, facts)
 
 
 def _check_split(

@@ -29,13 +29,13 @@ def list_relations(report: Report) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def deal_cards(
+def build_cards(
     settings: Settings, report: Report, files: Sequence[MigrationFile], facts: DatabaseFacts
 ) -> tuple[Card, ...]:
     """Return one card a migration of the rehearsal, in order."""
     by_version = {parse_version(file.version): file for file in files}
     return tuple(
-        _deal_card(
+        _build_card(
             settings,
             migration,
             [one for one in report.findings if one.migration == migration.version and not one.ignored],
@@ -46,7 +46,7 @@ def deal_cards(
     )
 
 
-def _deal_card(
+def _build_card(
     settings: Settings,
     migration: MigrationReport,
     findings: Sequence[Finding],
