@@ -106,7 +106,7 @@ def load_plugin_command(name: str) -> click.Command | None:
     """
     from importlib.metadata import entry_points
 
-    found = tuple(entry_points(group=PLUGIN_COMMANDS, name=name))
+    found = list(entry_points(group=PLUGIN_COMMANDS, name=name))
     if not found:
         return None
     if len(found) > 1:

@@ -146,7 +146,7 @@ def _read_schema_policy(table: TableReader) -> SchemaPolicy:
 
 
 def _read_plugin_tables(table: TableReader) -> dict[str, Mapping[str, Any]]:
-    plugins = table.get_mapping("plugin", TABLE)
+    plugins: dict[str, Mapping[str, Any]] = dict(table.get_mapping("plugin", TABLE))
     locate = table.locate
     if locate is not None:
         plugins = {name: LocatedTable(values, locate) for name, values in plugins.items()}
