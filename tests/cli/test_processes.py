@@ -15,6 +15,10 @@ CALLS = {
     "completion": ["bash"],
     "baseline": ["1"],
     "stats": ["export"],
+    # Its text has a dot that latin-1 knows too.
+    "adopt": ["--from", "golang-migrate", "--output", "json"],
+    "diff": ["1", "1"],
+    "wizard": ["--choose", "all=skip", "--no-apply"],
 }
 
 

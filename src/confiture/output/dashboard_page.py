@@ -59,11 +59,13 @@ def render(dashboard: Dashboard, **_options: Any) -> str:
     """Return the page."""
     sections = [_build_section(number, view) for number, view in enumerate(dashboard.databases, 1)]
     bad = [one for one in sections if one.figures.good is False or one.view.fault]
-    return (
+    page: str = (
         load_templates()
         .get_template("dashboard.html.j2")
         .render(dashboard=dashboard, sections=sections, title=_build_title(sections, bad), share=format_share)
     )
+    # Character references, because stdout may have another encoding than the UTF-8 that the page names.
+    return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
 def _build_title(sections: list[DatabaseSection], bad: list[DatabaseSection]) -> str:
