@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 _VARIES = (
     (re.compile(r"\d+(\.\d+)? (ms|s|min)\b"), "TIME"),
     (re.compile(r"tenant_\d\d(?= +wave 3)"), "TENANT"),
-    (re.compile(r"(\d+ (failed|running|waiting|done)(, )?)+"), "COUNTS"),
+    (re.compile(r"(\d+ (failed|running|waiting|done|unchanged)(, )?)+"), "COUNTS"),
     (re.compile(r" +"), " "),
 )
 
