@@ -29,7 +29,7 @@ ARROWS = {
     "rehearsal": "config engine exceptions hooks ledger migrations models postgres server sql",
     "engine": "exceptions hooks ledger migrations models postgres sql",
     "ledger": "catalog config exceptions migrations models plugins postgres sources sql",
-    "sources": "config did_you_mean exceptions hooks migrations models plugins postgres sql",
+    "sources": "config did_you_mean exceptions migrations models plugins postgres sql",
     "catalog": "exceptions models postgres",
     "plugins": "config confiture did_you_mean exceptions hooks migrations models sql",
     "confiture": "hooks",

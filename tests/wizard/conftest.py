@@ -6,14 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.project import Project
+from tests.everyday.conftest import project
 
-
-@pytest.fixture
-def project(tmp_path, database_url) -> Project:
-    """A project with an empty database; no configuration of a folder above is found."""
-    (tmp_path / "project" / ".git").mkdir(parents=True)
-    return Project(tmp_path / "project", database_url)
+__all__ = ["project", "second_url"]
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from confiture.fleet.store import FleetStore
 from confiture.fleet.survey import SurveyTask, survey_targets
 from confiture.fleet.target import Target
 from confiture.fleet.work import TargetTask, migrate_target
-from confiture.fleet.work_queue import Batch, WorkQueue, build_batches
+from confiture.fleet.work_queue import TargetBatch, WorkQueue, build_batches
 from confiture.models.fleet import Stop, TargetOutcome
 from confiture.postgres.signals import hold_signals
 
@@ -59,7 +59,7 @@ class Coordinator:
     failed: int = 0
     wave: int = 0
     draining: bool = False
-    in_flight: dict[Future[Any], tuple[Batch, float]] = field(factory=dict)
+    in_flight: dict[Future[Any], tuple[TargetBatch, float]] = field(factory=dict)
     _outcomes: list[TargetOutcome] = field(factory=list)
     _queue: WorkQueue = field(init=False)
 
@@ -119,7 +119,7 @@ class Coordinator:
         return None
 
     def _submit(self) -> None:
-        begun: list[Batch] = []
+        begun: list[TargetBatch] = []
         while len(self.in_flight) + len(begun) < self.policy.workers and (batch := self._queue.take()):
             begun.append(batch)
         migrated = [batch.targets[0].name for batch in begun if not batch.is_survey]
@@ -128,7 +128,7 @@ class Coordinator:
         for batch in begun:
             self.in_flight[self._start(batch)] = batch, time.monotonic()
 
-    def _start(self, batch: Batch) -> Future[Any]:
+    def _start(self, batch: TargetBatch) -> Future[Any]:
         task = self.make_task(batch.targets[0])
         if batch.is_survey:
             return self.executor.submit(survey_targets, SurveyTask(batch.targets, task.settings, task.plan))
@@ -147,13 +147,13 @@ class Coordinator:
         self._outcomes += outcomes
         self.watch(self)
 
-    def _end_survey(self, future: Future[Any], batch: Batch) -> list[TargetOutcome]:
+    def _end_survey(self, future: Future[Any], batch: TargetBatch) -> list[TargetOutcome]:
         """Return the outcomes of the tenants with nothing to do; put the others into the queue."""
         # A survey that failed has found none: each target then says itself what is wrong.
         unchanged = set() if future.exception() else set(future.result())
         for target in batch.targets:
             if target.name not in unchanged:
-                self._queue.put(Batch(batch.host, (target,)))
+                self._queue.put(TargetBatch(batch.host, (target,)))
         return [TargetOutcome(name, "unchanged") for name in unchanged]
 
     def _drain(self) -> None:
@@ -163,7 +163,7 @@ class Coordinator:
             self._collect()
 
 
-def _read_outcome(future: Future[Any], batch: Batch) -> TargetOutcome:
+def _read_outcome(future: Future[Any], batch: TargetBatch) -> TargetOutcome:
     try:
         outcome: TargetOutcome = future.result()
     except Exception as error:

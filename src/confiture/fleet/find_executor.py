@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
-
-import pluggy
 
 from confiture.did_you_mean import did_you_mean
-from confiture.exceptions import PluginFault, UsageFault, describe_error
+from confiture.exceptions import PluginFault, UsageFault
 from confiture.fleet.executors import BUILTIN, FleetExecutor
+from confiture.plugins.ask_plugin import ask_plugin
 from confiture.plugins.load import LoadedPlugin
 
 
@@ -31,25 +29,13 @@ def find_executor(name: str, plugins: Iterable[LoadedPlugin]) -> FleetExecutor:
 
 def _ask_plugins(plugins: Iterable[LoadedPlugin]) -> Iterator[FleetExecutor]:
     for plugin in plugins:
-        if "executors" in plugin.phases:
-            for executor in _ask_plugin(plugin):
-                if not isinstance(executor, FleetExecutor):
-                    raise PluginFault(
-                        f"plugin {plugin.name!r}: executors() returns a {type(executor).__name__}",
-                        hint="return confiture.fleet.executors.FleetExecutor values",
-                    )
-                yield executor
-
-
-def _ask_plugin(plugin: LoadedPlugin) -> list[Any]:
-    from confiture.hooks import spec
-
-    manager = pluggy.PluginManager("confiture")
-    manager.add_hookspecs(spec)
-    manager.register(plugin.plugin, plugin.name)
-    try:
-        return [executor for given in manager.hook.executors() for executor in given]
-    except (Exception, SystemExit) as error:
-        raise PluginFault(
-            f"plugin {plugin.name!r}: executors() failed with {describe_error(error)}"
-        ) from None
+        given, faults = ask_plugin(plugin, "executors")
+        if faults:
+            raise PluginFault(faults[0])
+        for executor in given:
+            if not isinstance(executor, FleetExecutor):
+                raise PluginFault(
+                    f"plugin {plugin.name!r}: executors() returns a {type(executor).__name__}",
+                    hint="return confiture.fleet.executors.FleetExecutor values",
+                )
+            yield executor

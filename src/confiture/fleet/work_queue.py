@@ -14,7 +14,7 @@ _SURVEYED_TARGETS = 100
 
 
 @frozen
-class Batch:
+class TargetBatch:
     """Targets of one database that one task is about.
 
     Attributes:
@@ -40,17 +40,17 @@ class WorkQueue:
     """
 
     most_per_host: int
-    _waiting: dict[str, deque[Batch]] = field(factory=dict)
+    _waiting: dict[str, deque[TargetBatch]] = field(factory=dict)
     _running: Counter[str] = field(factory=Counter)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def put(self, batch: Batch) -> None:
+    def put(self, batch: TargetBatch) -> None:
         """Add a batch behind those of its host."""
         self._waiting.setdefault(batch.host, deque()).append(batch)
 
-    def take(self) -> Batch | None:
+    def take(self) -> TargetBatch | None:
         """Return the next batch, of a host that has room; ``None`` if none has."""
         for host, batches in self._waiting.items():
             if self._running[host] < self.most_per_host:
@@ -63,19 +63,19 @@ class WorkQueue:
                 return batch
         return None
 
-    def end(self, batch: Batch) -> None:
+    def end(self, batch: TargetBatch) -> None:
         """Make room on the host of a batch that has ended."""
         self._running[batch.host] -= 1
 
 
-def build_batches(targets: Iterable[Target]) -> Iterator[Batch]:
+def build_batches(targets: Iterable[Target]) -> Iterator[TargetBatch]:
     """Yield the batches of a wave: tenant schemas of one database together, databases one by one."""
     by_url: dict[str, list[Target]] = {}
     for target in targets:
         if target.schema is None:
-            yield Batch(target.host, (target,))
+            yield TargetBatch(target.host, (target,))
         else:
             by_url.setdefault(target.url, []).append(target)
     for tenants in by_url.values():
         for begin in range(0, len(tenants), _SURVEYED_TARGETS):
-            yield Batch(tenants[0].host, tuple(tenants[begin : begin + _SURVEYED_TARGETS]))
+            yield TargetBatch(tenants[0].host, tuple(tenants[begin : begin + _SURVEYED_TARGETS]))

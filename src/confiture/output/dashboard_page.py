@@ -28,7 +28,7 @@ _MOST_ROWS = 200
 
 
 @frozen
-class Bar:
+class EventBar:
     """One event in the timeline.
 
     Attributes:
@@ -49,7 +49,7 @@ class DatabaseSection:
     anchor: str
     view: DatabaseView
     figures: Figures
-    bars: tuple[Bar, ...]
+    bars: tuple[EventBar, ...]
     durations: str
     rows: tuple[Event, ...]
     left_out: int
@@ -90,9 +90,9 @@ def _build_section(number: int, view: DatabaseView) -> DatabaseSection:
     )
 
 
-def _build_bars(events: tuple[Event, ...]) -> tuple[Bar, ...]:
+def _build_bars(events: tuple[Event, ...]) -> tuple[EventBar, ...]:
     most = max((event.duration_ms for event in events), default=1.0)
-    return tuple(Bar(event, _scale(event.duration_ms, most), _describe(event)) for event in events)
+    return tuple(EventBar(event, _scale(event.duration_ms, most), _describe(event)) for event in events)
 
 
 def _scale(duration_ms: float, most_ms: float) -> float:

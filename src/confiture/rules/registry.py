@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import pluggy
 from attrs import evolve
 
 from confiture.did_you_mean import did_you_mean
-from confiture.exceptions import ConfigurationFault, PluginFault, describe_error
+from confiture.exceptions import ConfigurationFault, PluginFault
 from confiture.rules import builtin_rules as builtin
 from confiture.rules.rule import SEVERITIES, Rule, Severity
 from confiture.sql.parser import list_alter_commands, list_statement_kinds
@@ -37,33 +36,21 @@ def find_rules(plugins: Iterable[LoadedPlugin]) -> tuple[tuple[Rule, ...], list[
     found = {rule.id: rule for rule in builtin.rules()}
     faults: list[str] = []
     for plugin in plugins:
-        if "rules" in plugin.phases:
-            given, wrong = _ask_plugin(plugin)
-            faults += wrong
-            for rule in given:
-                if unusable := tuple(_find_rule_faults(rule, found)):
-                    faults += (f"plugin {plugin.name!r}: {fault}" for fault in unusable)
-                else:
-                    found[rule.id] = evolve(rule, plugin=plugin.name)
+        given, wrong = _ask_for_rules(plugin)
+        faults += wrong
+        for rule in given:
+            if unusable := tuple(_find_rule_faults(rule, found)):
+                faults += (f"plugin {plugin.name!r}: {fault}" for fault in unusable)
+            else:
+                found[rule.id] = evolve(rule, plugin=plugin.name)
     return tuple(found.values()), faults
 
 
-def _ask_plugin(plugin: LoadedPlugin) -> tuple[list[Any], list[str]]:
-    """Return what the hook of a plugin gives, and its faults."""
-    from confiture.hooks import spec
+def _ask_for_rules(plugin: LoadedPlugin) -> tuple[list[Any], list[str]]:
+    # Imported here: most runs use no plugin.
+    from confiture.plugins.ask_plugin import ask_plugin
 
-    # pluggy joins the answers of all plugins without their names. One manager per plugin keeps the name for
-    # the error messages.
-    manager = pluggy.PluginManager("confiture")
-    manager.add_hookspecs(spec)
-    manager.register(plugin.plugin, plugin.name)
-    try:
-        return [rule for given in manager.hook.rules() for rule in given], []
-    except (Exception, SystemExit) as error:
-        from confiture.plugins.check import locate_error
-
-        what = f"rules() failed with {describe_error(error)}{locate_error(error)}"
-        return [], [f"plugin {plugin.name!r}: {what}"]
+    return ask_plugin(plugin, "rules")
 
 
 def _find_rule_faults(rule: Any, found: Mapping[str, Rule]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def check_refill(migration: ParsedMigration) -> Iterator[Hit]:
     for statement in migration.statements:
         for source, by_row in _list_changed(statement, schema):
             for model in schema.sides.list_models(source):
-                late = model.rel in filled or model.rel in reported or not _existed(migration, model)
+                late = model.rel in filled or model.rel in reported or not _is_older(migration, model)
                 if late or (by_row and _follows(schema, source, model)) or _is_new(statement, source):
                     continue
                 reported.add(model.rel)
@@ -82,7 +82,7 @@ def _list_filled(migration: ParsedMigration, schema: JudgedSchema) -> Collection
     return {relation.rel for relation in written if relation is not None}
 
 
-def _existed(migration: ParsedMigration, model: CatalogRelation) -> bool:
+def _is_older(migration: ParsedMigration, model: CatalogRelation) -> bool:
     """Return True if the read model was there before the migration: a new one is filled after it."""
     if migration.plan is None:
         return True

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
-import pluggy
-
 from confiture.config.settings import Settings
 from confiture.did_you_mean import did_you_mean
-from confiture.exceptions import PluginFault, UsageFault, describe_error
+from confiture.exceptions import PluginFault, UsageFault
 from confiture.plugins.load import LoadedPlugin
 from confiture.sources.source import Source
 
@@ -89,12 +87,12 @@ def _find_plugin_sources(settings: Settings) -> tuple[Source, ...]:
 
 def collect_sources(plugins: Iterable[LoadedPlugin]) -> tuple[tuple[Source, ...], list[str]]:
     """Return the sources of plugins that can be used, and a sentence for each fault of one."""
+    from confiture.plugins.ask_plugin import ask_plugin
+
     found: dict[str, Source] = {}
     faults: list[str] = []
     for plugin in plugins:
-        if "sources" not in plugin.phases:
-            continue
-        given, wrong = _ask_plugin(plugin)
+        given, wrong = ask_plugin(plugin, "sources")
         faults += wrong
         for source in given:
             if unusable := tuple(_find_source_faults(source, found)):
@@ -102,21 +100,6 @@ def collect_sources(plugins: Iterable[LoadedPlugin]) -> tuple[tuple[Source, ...]
             else:
                 found[source.name] = source
     return tuple(found.values()), faults
-
-
-def _ask_plugin(plugin: LoadedPlugin) -> tuple[list[Any], list[str]]:
-    from confiture.hooks import spec
-
-    manager = pluggy.PluginManager("confiture")
-    manager.add_hookspecs(spec)
-    manager.register(plugin.plugin, plugin.name)
-    try:
-        return [source for given in manager.hook.sources() for source in given], []
-    except (Exception, SystemExit) as error:
-        from confiture.plugins.check import locate_error
-
-        what = f"sources() failed with {describe_error(error)}{locate_error(error)}"
-        return [], [f"plugin {plugin.name!r}: {what}"]
 
 
 def _find_source_faults(source: Any, found: dict[str, Source]) -> Iterator[str]:

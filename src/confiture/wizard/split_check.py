@@ -208,7 +208,7 @@ def _list_differences(before: _End, after: _End) -> Iterator[str]:
             yield f"its columns are in another order: {difference.kind} {difference.identity}"
         else:
             yield f"{difference.change}: {difference.kind} {difference.identity}"
-    first, second = dict_rows(before), dict_rows(after)
+    first, second = _index_rows(before), _index_rows(after)
     for table in first.keys() & second.keys():
         if first[table] != second[table]:
             yield f"other rows: {table}"
@@ -222,6 +222,6 @@ def _sort_lines(ddl: str) -> list[str]:
     return sorted(line.strip().rstrip(",") for line in ddl.splitlines())
 
 
-def dict_rows(end: _End) -> dict[str, tuple[Any, ...]]:
+def _index_rows(end: _End) -> dict[str, tuple[Any, ...]]:
     """Return count and hash by table."""
     return {str(name): tuple(rest) for name, *rest in end.content}
