@@ -93,6 +93,19 @@ class Shop:
         ends = ("--profile", "qa", "--from", self.source_url, "--to", self.target_url)
         return run_in_process(["anonymize", *words, *ends, *flags], folder=self.folder, environ=environ)
 
+    def mask_in_place(self, *flags: str, environ: Mapping[str, str] = SECRET) -> Output:
+        """Run ``confiture anonymize --in-place`` on the target."""
+        arguments = ["anonymize", "--profile", "qa", "--in-place", self.target_url, *flags]
+        return run_in_process(arguments, folder=self.folder, environ=environ)
+
+    def duplicate_source(self) -> None:
+        """Make the target a copy of the source, rows included."""
+        name = psycopg.conninfo.conninfo_to_dict(self.target_url)["dbname"]
+        original = psycopg.conninfo.conninfo_to_dict(self.source_url)["dbname"]
+        with psycopg.connect(make_conninfo(self.source_url, dbname="postgres"), autocommit=True) as conn:
+            conn.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            conn.execute(f"CREATE DATABASE {name} TEMPLATE {original}".encode())
+
     def fetch(self, query: str, *, source: bool = False) -> list[tuple[Any, ...]]:
         """Return the rows of a query, of the copy if not of the source."""
         with psycopg.connect(self.source_url if source else self.target_url, autocommit=True) as conn:
@@ -104,15 +117,17 @@ class Shop:
 def open_shop(folder: Path, url: str, *, schema: str = SCHEMA + TRIGGER, rows: str = ROWS) -> Iterator[Shop]:
     """Yield a shop whose source is the database of ``url``; the target is dropped afterwards."""
     name = f"copy_{psycopg.conninfo.conninfo_to_dict(url)['dbname']}"
-    with psycopg.connect(url, autocommit=True) as conn:
+    # From another database: a database is duplicated only while nobody is connected to it.
+    with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name} TEMPLATE template0".encode())
         try:
             target_url = make_conninfo(url, dbname=name)
             with psycopg.connect(target_url, autocommit=True) as target:
                 target.execute(schema.encode())
-            conn.execute(schema.replace(TRIGGER, "").encode())
-            conn.execute(rows.encode())
-            conn.execute(TRIGGER.encode() if TRIGGER in schema else b"SELECT 1")
+            with psycopg.connect(url, autocommit=True) as source:
+                source.execute(schema.replace(TRIGGER, "").encode())
+                source.execute(rows.encode())
+                source.execute(TRIGGER.encode() if TRIGGER in schema else b"SELECT 1")
             shop = Shop(folder, url, target_url)
             shop.configure()
             yield shop

@@ -15,8 +15,8 @@ import psycopg
 from psycopg import Connection
 
 from confiture.server import open_temporary_server
-from confiture_anonymize.copy_database import copy_table, hold_snapshot, prepare_session
 from confiture_anonymize.copy_plan import compile_plan
+from confiture_anonymize.copy_rows import copy_table, hold_snapshot, prepare_session
 from confiture_anonymize.keyed_hash import Key
 from confiture_anonymize.read_profile import read_profile
 from confiture_anonymize.source_schema import read_tables

@@ -193,7 +193,10 @@ def test_a_copy_that_breaks_off_is_marked_and_can_be_resumed(shop: Shop) -> None
     resumed = shop.run("--resume")
 
     assert broken.code == 4
-    assert "the copy stopped after public.w_customers: check violation (23514): w_orders.cheap" in broken.err
+    assert (
+        "not finished: it stopped after public.w_customers: check violation (23514): w_orders.cheap"
+        in broken.err
+    )
     assert "person" not in broken.err
     assert (used.code, again.code) == (2, 2)
     assert "is not finished" in used.err
@@ -232,9 +235,45 @@ def test_a_connection_that_is_cut_leaves_a_copy_to_resume(shop: Shop) -> None:
     resumed = shop.run("--resume")
 
     assert cut.code == 4
-    assert "the copy stopped after public.w_customers" in cut.err
+    assert "the copy is not finished: it stopped after public.w_customers" in cut.err
+    assert "continue with --resume, or empty the target with --drop" in cut.err
     assert resumed.code == 0, resumed.err
     assert shop.run("verify").out == "verified 5 tables: no finding\n"
+
+
+def test_a_disk_that_fills_leaves_a_copy_to_resume_or_drop(shop: Shop) -> None:
+    full = (
+        "CREATE FUNCTION fill() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'could not extend file:"
+        " No space left on device' USING ERRCODE = 'disk_full'; END $$;"
+        "ALTER TABLE w_orders ADD CONSTRAINT fills CHECK (fill()) NOT VALID"
+    )
+    for source in (True, False):
+        shop.fetch(full, source=source)
+
+    stopped = shop.run()
+    used, dropped = shop.run("verify"), shop.run("--drop")
+
+    assert (stopped.code, used.code, dropped.code) == (4, 2, 0)
+    assert (
+        "the copy is not finished: it stopped after public.w_customers: could not extend file" in stopped.err
+    )
+    assert "make room on the disk of the server; then continue with --resume" in stopped.err
+    assert shop.fetch("SELECT count(*) FROM w_customers") == [(0,)]
+
+
+@pytest.mark.parametrize("mode, exposed", [(0o644, True), (0o600, False)])
+@pytest.mark.parametrize("line", ['[anonymize]\nsecret = "of more than 16 bytes"', ""])
+def test_a_secret_in_the_configuration_is_refused(shop: Shop, mode: int, exposed: bool, line: str) -> None:
+    shop.configure(top=line, more="" if line else 'secret = "of more than 16 bytes"')
+    (shop.folder / "confiture.toml").chmod(mode)
+
+    refused = shop.run()
+
+    assert refused.code == 2
+    where = "anonymize.secret" if line else "anonymize.profiles.qa.secret"
+    assert f"confiture.toml: {where} is a secret in a file" in refused.err
+    assert (f"a file that others can read (mode {mode:o})" in refused.err) is exposed
+    assert "of more than" not in refused.err + refused.out
 
 
 def test_a_copy_is_not_resumed_with_another_secret(shop: Shop) -> None:

@@ -22,8 +22,11 @@ _ENV = click.option("--env", metavar="NAME", help="Use the [env.NAME] table of t
 @_FROM
 @_TO
 @_ENV
+@click.option(
+    "--in-place", "in_place_url", metavar="URL", help="A copy to mask itself, instead of --from and --to."
+)
 @click.option("--resume", is_flag=True, help="Go on with an unfinished copy.")
-@click.option("--drop", is_flag=True, help="Empty the tables of the copy in --to, and copy nothing.")
+@click.option("--drop", is_flag=True, help="Empty the tables of the copy, and copy nothing.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -31,10 +34,11 @@ def command(
     source_url: str | None,
     target_url: str | None,
     env: str | None,
+    in_place_url: str | None,
     resume: bool,
     drop: bool,
 ) -> int | None:
-    """Copy a database without its personal data, into one that has its schema.
+    """Copy a database without its personal data, into one that has its schema; or mask a copy in place.
 
     The secret is read from CONFITURE_ANONYMIZE_SECRET.
     """
@@ -42,7 +46,9 @@ def command(
         return None
     if resume and drop:
         raise click.UsageError("--resume and --drop cannot be used together")
-    with _open_session(profile, source_url, target_url, env) as session:
+    if in_place_url and (source_url or target_url):
+        raise click.UsageError("--in-place names the only database: leave out --from and --to")
+    with _open_session(profile, source_url, target_url, env, in_place_url) as session:
         if drop:
             session.drop()
             click.echo("dropped: the tables of the copy are empty")
@@ -50,9 +56,8 @@ def command(
         copied = session.copy(resume=resume, report=lambda table: click.echo(
             f"{table.name}: {table.rows} rows{' (copied before)' if table.resumed else ''}", err=True
         ))  # fmt: skip
-    click.echo(
-        f"copied {len(copied)} tables, {sum(table.rows for table in copied)} rows, as profile {profile}"
-    )
+    done = f"masked {len(copied)} tables in place" if in_place_url else f"copied {len(copied)} tables"
+    click.echo(f"{done}, {sum(table.rows for table in copied)} rows, as profile {profile}")
     return 0
 
 
@@ -95,12 +100,17 @@ def verify(
 
 @contextmanager
 def _open_session(
-    profile: str | None, source_url: str | None, target_url: str | None, env: str | None
+    profile: str | None,
+    source_url: str | None,
+    target_url: str | None,
+    env: str | None,
+    in_place_url: str | None = None,
 ) -> Iterator[CopySession]:
-    required = {"--profile": profile, "--from": source_url, "--to": target_url}
+    ends = {"--in-place": in_place_url} if in_place_url else {"--from": source_url, "--to": target_url}
+    required = {"--profile": profile, **ends}
     if missing := [flag for flag, value in required.items() if not value]:
         raise click.UsageError(f"missing {', '.join(missing)}")
     from confiture_anonymize.copy_session import open_session
 
-    with open_session(str(profile), str(source_url), str(target_url), env) as session:
+    with open_session(str(profile), source_url, in_place_url or str(target_url), env) as session:
         yield session

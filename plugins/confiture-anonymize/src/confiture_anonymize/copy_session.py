@@ -21,7 +21,7 @@ from confiture_anonymize.copy_database import CopyRequest, TableCopied, copy_dat
 from confiture_anonymize.copy_plan import TablePlan, compile_plan
 from confiture_anonymize.copy_record import RecordTable
 from confiture_anonymize.errors import TargetFault
-from confiture_anonymize.keyed_hash import Key, read_key
+from confiture_anonymize.keyed_hash import Key, read_key, refuse_written_secret
 from confiture_anonymize.profile import Profile
 from confiture_anonymize.read_profile import read_profile
 from confiture_anonymize.refuse_target import refuse_production, refuse_same_database
@@ -40,6 +40,7 @@ class CopySession:
         plans: That, applied to the tables there are.
         key: The secret.
         ledger_schema: The schema of confiture's ledger.
+        in_place: True if both are connections to the database that is masked.
     """
 
     source: Connection[Any]
@@ -48,6 +49,7 @@ class CopySession:
     plans: tuple[TablePlan, ...]
     key: Key
     ledger_schema: str
+    in_place: bool = False
 
     def copy(self, *, resume: bool, report: Callable[[TableCopied], None]) -> tuple[TableCopied, ...]:
         """Copy all tables.
@@ -62,7 +64,9 @@ class CopySession:
                 f"the schema of the target differs: {names}{more}",
                 hint="migrate the target to the same version, or make it with pg_dump --schema-only",
             )
-        request = CopyRequest(self.profile.name, self.plans, self.key, self.ledger_schema, resume)
+        request = CopyRequest(
+            self.profile.name, self.plans, self.key, self.ledger_schema, resume, self.in_place
+        )
         return copy_database(self.source, self.target, request, report)
 
     def drop(self) -> None:
@@ -92,9 +96,9 @@ class CopySession:
 
 @contextmanager
 def open_session(
-    profile_name: str, source_url: str, target_url: str, env: str | None
+    profile_name: str, source_url: str | None, target_url: str, env: str | None
 ) -> Iterator[CopySession]:
-    """Yield both ends of a copy, the profile checked against the source.
+    """Yield both ends of a copy, the profile checked against the source; without one, to mask in place.
 
     Raises:
         ConfitureError: The profile, the secret or the target cannot be used.
@@ -102,12 +106,15 @@ def open_session(
     settings = read_settings(env=env)
     if env == "production":
         raise TargetFault("--env production: production is never a target", hint="leave out --env")
-    profile = read_profile(settings.plugin_tables.get("anonymize", {}), profile_name)
+    config = settings.plugin_tables.get("anonymize", {})
+    refuse_written_secret(config, settings.file)
+    profile = read_profile(config, profile_name)
     key = read_key()
     with ExitStack() as stack:
-        source = stack.enter_context(open_url(settings, source_url))
+        source = stack.enter_context(open_url(settings, source_url or target_url))
         target = stack.enter_context(open_url(settings, target_url))
-        refuse_same_database(source, target)
+        if source_url:
+            refuse_same_database(source, target)
         if production_url := find_production_url(settings):
             _refuse_production_url(production_url, target_url)
             try:
@@ -118,7 +125,7 @@ def open_session(
             else:
                 refuse_production(target, production)
         plans = compile_plan(read_tables(source, settings.schema), profile, key)
-        yield CopySession(source, target, profile, plans, key, settings.schema)
+        yield CopySession(source, target, profile, plans, key, settings.schema, source_url is None)
 
 
 def _refuse_production_url(production_url: str, target_url: str) -> None:
@@ -126,6 +133,6 @@ def _refuse_production_url(production_url: str, target_url: str) -> None:
     production, target = conninfo_to_dict(production_url), conninfo_to_dict(target_url)
     if all(production.get(key) == target.get(key) for key in keys):
         raise TargetFault(
-            "the target is production: --to is the URL of [env.production]",
-            hint="name another database with --to",
+            "the target is production: its URL is that of [env.production]",
+            hint="name another database; production is never written to",
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import stat
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -64,6 +66,35 @@ def read_key(environ: Mapping[str, str] = os.environ) -> Key:
             f"{SECRET_VARIABLE} has {len(secret)} bytes; it needs {MIN_SECRET_BYTES} or more", hint=_HINT
         )
     return Key(secret)
+
+
+def refuse_written_secret(config: Mapping[str, Any], file: Path | None) -> None:
+    """Refuse a secret in the configuration file, which is committed, copied and read by others.
+
+    Raises:
+        ProfileFault: There is one, wherever in ``[anonymize]``.
+    """
+    path = _find_secret(config)
+    if path is None:
+        return
+    name = file.name if file else "the configuration"
+    readers = file is not None and file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    exposed = (
+        f", a file that others can read (mode {file.stat().st_mode & 0o777:o})" if file and readers else ""
+    )
+    raise ProfileFault(
+        f"{name}: {'.'.join(('anonymize', *path))} is a secret in a file{exposed}",
+        hint=f"remove it, do not use it again, and make another: {_HINT}",
+    )
+
+
+def _find_secret(table: Mapping[str, Any]) -> tuple[str, ...] | None:
+    for name, value in table.items():
+        if name == "secret":
+            return (name,)
+        if isinstance(value, Mapping) and (path := _find_secret(value)) is not None:
+            return (name, *path)
+    return None
 
 
 def render_digest(domain: str, value_sql: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import Connection
 
-from confiture_anonymize.copy_database import stream_copy
 from confiture_anonymize.copy_plan import ColumnPlan, TablePlan
+from confiture_anonymize.copy_rows import stream_copy
 from confiture_anonymize.keyed_hash import render_digest
 from confiture_anonymize.source_schema import quote, quote_text
 

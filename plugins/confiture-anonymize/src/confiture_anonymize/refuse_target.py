@@ -61,5 +61,5 @@ def refuse_production(target: Connection[Any], production: Connection[Any]) -> N
     if (identity := read_identity(target)).is_same(read_identity(production)):
         raise TargetFault(
             f"the target is production: the database {identity.name!r} is that of [env.production]",
-            hint="name another database with --to; production is never written to",
+            hint="name another database; production is never written to",
         )

@@ -8,8 +8,9 @@ from typing import Any
 from attrs import evolve, frozen
 from psycopg import Connection
 
-from confiture_anonymize.copy_database import find_orphans, hold_snapshot, prepare_session
 from confiture_anonymize.copy_plan import ColumnPlan, TablePlan
+from confiture_anonymize.copy_rows import hold_snapshot, prepare_session
+from confiture_anonymize.foreign_keys import find_orphans
 from confiture_anonymize.keyed_hash import Key, render_number
 from confiture_anonymize.original_values import find_original_values
 from confiture_anonymize.profile import Profile, match_parts
