@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # As in the module logging, which takes three milliseconds to import and would lend nothing else.
@@ -12,6 +13,13 @@ _LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING}
 _threshold = INFO
 _writes_json = False
 _is_configured_here = False
+_show_progress: Callable[[Mapping[str, Any]], None] | None = None
+
+
+def redirect_progress(show: Callable[[Mapping[str, Any]], None] | None) -> None:
+    """Give progress events to a display instead of writing them; with ``None`` write them again."""
+    global _show_progress
+    _show_progress = show
 
 
 def set_threshold(level: int) -> None:
@@ -65,8 +73,11 @@ def _drop_below_threshold(_logger: Any, method: str, event: Any) -> Any:
     from structlog.exceptions import DropEvent
 
     level = _LEVELS.get(method, ERROR)
-    told = _threshold <= WARNING and level >= INFO
-    if level < _threshold and not (told and str(event.get("event")).endswith(".progressed")):
+    told = _threshold <= WARNING and level >= INFO and str(event.get("event")).endswith(".progressed")
+    if told and _show_progress is not None:
+        _show_progress(event)
+        raise DropEvent
+    if level < _threshold and not told:
         raise DropEvent
     return event
 

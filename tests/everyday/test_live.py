@@ -100,7 +100,9 @@ def test_elsewhere_there_is_a_plain_line_a_step(project, second):
 
 
 def test_hostile_text_is_drawn_inert():
-    now = Activity("1 e\x1b[2Jvil", "up", 1500.0, 3, "SELECT '\x1b[31m'\nFROM jam", "pid 4 (user e\x07vil)")
+    now = Activity(
+        "1", "1 e\x1b[2Jvil", "up", 1500.0, 3, "SELECT '\x1b[31m'\nFROM jam", "pid 4 (user e\x07vil)"
+    )
 
     drawn = render_activity(now)
 
@@ -112,4 +114,4 @@ def test_hostile_text_is_drawn_inert():
 
 
 def test_between_statements_the_phase_alone_is_drawn():
-    assert render_activity(Activity("1 jam", "after_ddl", 61_000.0)) == ["1 jam: after_ddl, 1 min 1 s"]
+    assert render_activity(Activity("1", "1 jam", "after_ddl", 61_000.0)) == ["1 jam: after_ddl, 1 min 1 s"]

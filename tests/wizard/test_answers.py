@@ -166,6 +166,36 @@ def test_a_plan_says_who_approved_it_when_and_at_which_risk(shop, database):
     assert [migration["level"] for migration in plan["migrations"]] == ["high", "low", "medium"]
 
 
+@pytest.mark.parametrize("between", ["nothing", "schema", "file"])
+def test_a_plan_whose_run_has_failed_goes_on_unless_something_else_has_changed(shop, database, between):
+    database.execute("CREATE TABLE switch AS SELECT 1")
+    shop.write("4_switch.sql", "DO $$ BEGIN PERFORM 1 / (SELECT count(*) FROM switch); END $$;\n")
+    (shop.migrations / "4_note_index.sql").unlink()
+    shop.write("5_more.sql", "CREATE TABLE more (id int);\n")
+    saved = shop("wizard", "--choose", "all=run", "--choose", "2=skip", "--no-apply")
+    database.execute("DELETE FROM switch")
+    failed = shop("run", "--plan", "confiture-plan.json")
+    database.execute("INSERT INTO switch VALUES (1)")
+    if between == "schema":
+        database.execute("ALTER TABLE orders ADD COLUMN sneaked int")
+    elif between == "file":
+        shop.write("5_more.sql", "CREATE TABLE more (id bigint);\n")
+
+    answer = shop("run", "--plan", "confiture-plan.json")
+
+    assert saved.code == 0, saved.err
+    assert failed.code == 4, failed.err
+    if between == "nothing":
+        assert answer.code == 0, answer.err
+        assert applied(database) == ["1", "3", "4", "5"]
+        return
+    changed = "the schema has changed" if between == "schema" else "5 more has changed"
+    assert answer.code == 7
+    assert changed in answer.err
+    assert "approve what is pending now: confiture wizard" in answer.err
+    assert applied(database) == ["1", "3"]
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("{", "is not JSON"), ("{}", "is not a plan of confiture"), (None, "No such file")]
 )

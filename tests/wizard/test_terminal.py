@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.project import applied, exists, running, until
+from tests.project import applied, running, until
 from tests.wizard.terminal import Terminal
 
 # With the blank, which is written once the prompt is being read.
@@ -172,12 +172,15 @@ def test_ctrl_c_in_the_middle_of_a_plan_keeps_what_was_applied_and_says_where(sh
         code = terminal.wait()
     after = applied(database)
     database.execute("SELECT pg_advisory_unlock(7)")
+    went_on = shop("run", "--plan", "confiture-plan.json")
 
     assert code == 130
     assert "Traceback" not in terminal.text
     assert "interrupted, rolled back; applied before: 2 notes" in terminal.text
     assert after == ["1", "2"]
-    assert not exists(database, "jars")
+    assert went_on.code == 0, went_on.err
+    assert "confiture-plan.json was interrupted: 1 of its 3 migrations was applied before" in went_on.out
+    assert applied(database) == ["1", "2", "3", "4"]
 
 
 def test_a_session_in_the_way_is_named(shop, columns, second):

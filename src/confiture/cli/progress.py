@@ -5,17 +5,26 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, suppress
 from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
 
 import click
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from confiture.cli.error_messages import say
 from confiture.cli.flags import Flags
 from confiture.escape import escape_control, escape_lines
-from confiture.logs import DEBUG, ERROR, INFO, WARNING, get_logger, is_json, set_threshold
+from confiture.logs import (
+    DEBUG,
+    ERROR,
+    INFO,
+    WARNING,
+    get_logger,
+    is_json,
+    redirect_progress,
+    set_threshold,
+)
 from confiture.output.format import format_duration
 
 if TYPE_CHECKING:
@@ -47,9 +56,11 @@ def open_progress(flags: Flags) -> Iterator[ProgressDisplay | None]:
     elif sys.stderr.isatty() and sys.stdout.isatty() and not flags.verbose:
         display = TerminalProgress()
         with redirect_stderr(cast(TextIO, LineEndingStream(sys.stderr, display.end_line))):
+            redirect_progress(display.keep_event)
             try:
                 yield display
             finally:
+                redirect_progress(None)
                 display.stop()
     else:
         yield LineProgress(shows_all=flags.verbose)
@@ -120,6 +131,11 @@ class TerminalProgress:
 
     _live: LiveDisplay | None = field(default=None)
     _is_line_open: bool = False
+    _event: Mapping[str, Any] = field(factory=dict)
+
+    def keep_event(self, event: Mapping[str, Any]) -> None:
+        """Keep what a plugin logs of its progress, to show it while its phase runs."""
+        self._event = dict(event)
 
     def __call__(self, line: str) -> None:
         """Replace the previous line with this one."""
@@ -139,8 +155,18 @@ class TerminalProgress:
     def start(self, read_activity: Callable[[], Activity | None]) -> None:
         """Begin to show the current activity."""
         self.stop()
-        self._live = LiveDisplay(read_activity)
+        self._live = LiveDisplay(lambda: self._add_event(read_activity()))
         self._live.start()
+
+    def _add_event(self, activity: Activity | None) -> Activity | None:
+        event = self._event
+        if activity is None or (event.get("version"), event.get("phase")) != (
+            activity.version,
+            activity.stage,
+        ):
+            return activity
+        shown = (f"{name}={value}" for name, value in event.items() if name not in _COMMON_KEYS)
+        return evolve(activity, message=" ".join((f"{event.get('plugin')}:", *shown)))
 
     def report_migration(self, report: MigrationReport) -> None:
         """Do nothing: the line of the step shows it."""
@@ -151,6 +177,9 @@ class TerminalProgress:
             self._live.stop()
             self._live = None
         _print_line("")
+
+
+_COMMON_KEYS = ("level", "event", "version", "phase", "plugin")
 
 
 def _print_line(line: str) -> None:
@@ -267,7 +296,7 @@ def _build_display() -> Any:
 
 
 def render_activity(activity: Activity) -> list[str]:
-    """Return the lines to draw: the migration and its time, the statement, and its blocker."""
+    """Return the lines to draw: the migration and its time, the statement, what it says, and its blocker."""
     lines = [
         f"{escape_control(activity.label)}: {escape_control(activity.stage)}, "
         f"{format_duration(activity.elapsed_ms)}"
@@ -275,6 +304,8 @@ def render_activity(activity: Activity) -> list[str]:
     if activity.sql is not None:
         where = "" if activity.line is None else f"line {activity.line}: "
         lines.append(f"  {where}{escape_lines(activity.sql.strip())[0]}")
+    if activity.message is not None:
+        lines.append(f"  {escape_lines(activity.message)[0]}")
     if activity.blocked_by is not None:
         lines.append(f"  waits for {escape_control(activity.blocked_by)}")
     return lines

@@ -252,12 +252,25 @@ def run_approved(
         LedgerFault: Something in it is stale; nothing was applied.
     """
     from confiture.api.operations import run
-    from confiture.wizard.approval import describe_pending
+    from confiture.wizard.approval import describe_pending, find_rest
     from confiture.wizard.plan_file import refuse_stale
 
-    refuse_stale(path, approved, describe_pending(settings, plugins, to))
-    only = frozenset(migration.version for migration in approved.migrations)
-    return run(settings, plugins=plugins, on_progress=progress, watcher=progress, only=only)
+    if approved.skipped:
+        # Once the plan has run in part, what it skips is below what it has applied, as was approved.
+        settings = evolve(settings, allow_out_of_order=True)
+    current = describe_pending(settings, plugins, to)
+    rest = find_rest(settings, approved, current)
+    refuse_stale(path, rest, current)
+    only = frozenset(migration.version for migration in rest.migrations)
+    report = run(settings, plugins=plugins, on_progress=progress, watcher=progress, only=only)
+    if rest.migrations == approved.migrations:
+        return report
+    total = len(approved.migrations)
+    done = total - len(rest.migrations)
+    verb = "was" if done == 1 else "were"
+    return _add_note(
+        report, f"{path.name} was interrupted: {done} of its {total} migrations {verb} applied before"
+    )
 
 
 def _save(file: str, approved: ApprovedPlan) -> str:

@@ -36,20 +36,24 @@ class Activity:
     """The statement that runs at this moment.
 
     Attributes:
+        version: The migration's version.
         label: The migration, as a person reads it.
         stage: The phase, ``up``, ``down``, ``validation`` or ``commit``.
         elapsed_ms: Time since the migration began, in milliseconds.
         line: The statement's line in the file.
         sql: Its text; ``None`` between statements.
         blocked_by: The sessions that block it, ``None`` if none does.
+        message: What the server has said last while it runs, such as a loop's progress; ``None`` if nothing.
     """
 
+    version: str
     label: str
     stage: str
     elapsed_ms: float
     line: int | None = None
     sql: str | None = None
     blocked_by: str | None = None
+    message: str | None = None
 
 
 class ProgressListener(Protocol):

@@ -348,7 +348,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
                 yield
         except BaseException as error:
             if self.run_context.session.lost:
-                self._begin_doubt(line, "may be committed, whole or in part: the connection was lost")
+                doubt = "may be committed, whole or in part: the connection was lost"
+                self._begin_doubt(line, self._add_last_message(doubt))
                 raise
             with hold_signals():
                 left = tuple(set(build.find_invalid(conn)) - set(before)) if build else ()
@@ -382,10 +383,15 @@ class NonTransactionalAttempt(TransactionalAttempt):
         unchanged = effect.state == "absent" or (
             refused and (effect.state == "done" or not commits_by_itself(sql))
         )
-        self.work_done.set_doubt(line, None if unchanged else effect.describe())
+        self.work_done.set_doubt(line, None if unchanged else self._add_last_message(effect.describe()))
         self.may_be_repeated = unchanged or effect.may_be_sent_again
         if unchanged or effect.harmless:
             self._record(forget)
+
+    def _add_last_message(self, doubt: str) -> str:
+        """Add what the statement has said last: a loop that commits its batches may say how far it was."""
+        said = (self.statements.last_message or "").split("\n")[0]
+        return f"{doubt}; its last message: {said}" if said else doubt
 
     @contextmanager
     def _use_concurrently_timeout(self) -> Iterator[None]:

@@ -87,12 +87,14 @@ class Runner:
         attempt = walk.hook_runner.context.attempt
         counted = f" (attempt {attempt} of {self.retries + 1})" if attempt > 1 else ""
         return Activity(
+            walk.work.version,
             f"{walk.work.label}{counted}",
             walk.stage,
             walk.measure_elapsed_ms(),
             line,
             sql,
             self.lock_monitor.blocked_by,
+            walk.statements.last_message or walk.hook_runner.last_message,
         )
 
     def run(self, work: PreparedMigration) -> MigrationResult:

@@ -60,6 +60,11 @@ class StatementRunner:
     def _make_messages(self) -> ServerMessages:
         return ServerMessages(self.conn)
 
+    @property
+    def last_message(self) -> str | None:
+        """What the server has said last while the statement runs, such as the progress of a backfill."""
+        return self._messages.last
+
     @contextmanager
     def listen(self) -> Iterator[None]:
         """Keep what the server says inside the block: with its statement, or in ``warnings``."""

@@ -59,6 +59,12 @@ class HookRunner:
     observer: HookObserver = field(factory=NoHookObserver)
     own_schema: str | None = None
     list_statements: Callable[[], tuple[str, ...]] = tuple
+    _messages: ServerMessages | None = None
+
+    @property
+    def last_message(self) -> str | None:
+        """What the server has said last in the phase that runs."""
+        return self._messages.last if self._messages else None
 
     def has_hooks(self, *phases: HookPhase) -> bool:
         """Return True if any of these phases has a hook."""
@@ -92,7 +98,7 @@ class HookRunner:
             observer=self.observer,
         )
         self.manager.guard = guard
-        messages = ServerMessages(session.conn)
+        self._messages = messages = ServerMessages(session.conn)
         try:
             with messages.listen():
                 results = getattr(self.manager.hook, phase.spec)(

@@ -39,10 +39,12 @@ class ServerMessages:
     Attributes:
         conn: The connection.
         left_out: How many were not kept since the last ``take``.
+        last: The text of the newest one since then; ``None`` if there is none. Another thread may read it.
     """
 
     conn: Connection[Any]
     left_out: int = 0
+    last: str | None = None
     _heard: list[ServerMessage] = field(factory=list)
 
     def listen(self) -> AbstractContextManager[None]:
@@ -52,7 +54,7 @@ class ServerMessages:
     def take(self) -> tuple[ServerMessage, ...]:
         """Return the messages since the last call; the last one says how many were left out."""
         heard, left_out = tuple(self._heard), self.left_out
-        self._heard, self.left_out = [], 0
+        self._heard, self.left_out, self.last = [], 0, None
         more = (ServerMessage(heard[-1].severity, f"and {left_out:,} more messages"),) if left_out else ()
         return (*heard, *more)
 
@@ -60,6 +62,7 @@ class ServerMessages:
         text = notice.message_primary or ""
         if text.startswith(TRACER_PREFIX) or _QUERY_PLAN.match(text):
             return
+        self.last = text
         if len(self._heard) >= _MAX_MESSAGES:
             self.left_out += 1
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import frozen
 
+from confiture.postgres.session import quote_literal
 from confiture.rules.parse_tree import QualifiedName, derive_name
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
@@ -180,8 +181,7 @@ def _list_restored(copy: ColumnCopy) -> Iterator[str]:
     if copy.facts.default is not None:
         yield f"ALTER TABLE {copy.table} ALTER COLUMN {copy.kept} SET DEFAULT {copy.facts.default};"
     if copy.facts.comment is not None:
-        text = copy.facts.comment.replace("'", "''")
-        yield f"COMMENT ON COLUMN {copy.table}.{copy.kept} IS '{text}';"
+        yield f"COMMENT ON COLUMN {copy.table}.{copy.kept} IS {quote_literal(copy.facts.comment)};"
 
 
 def _render_renaming(copy: ColumnCopy, name: str, final: str) -> str:

@@ -19,7 +19,14 @@ from confiture.rules.measurements import (
 )
 from confiture.rules.parse_tree import list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
-from confiture.rules.recipes import Recipe, write_non_transactional, write_part, write_recipe
+from confiture.rules.recipes import (
+    Recipe,
+    commit_batch,
+    declare_progress,
+    write_non_transactional,
+    write_part,
+    write_recipe,
+)
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.sql.parser import read_enum_name
 from confiture.sql.quote import quote_ident
@@ -227,7 +234,9 @@ def _write_batches(statement: ParsedStatement) -> Recipe | None:
             *hint,
             "-- the backfill plugin can also resume after a failure",
             "DO $batches$",
-            "DECLARE batch_from bigint; batch_to bigint;",
+            *declare_progress(table),
+            "  batch_from bigint;",
+            "  batch_to bigint;",
             "BEGIN",
             f"  SELECT min({name}) - 1 INTO batch_from FROM {table};",
             "  LOOP",
@@ -235,8 +244,9 @@ def _write_batches(statement: ParsedStatement) -> Recipe | None:
             f"      WHERE {name} > batch_from ORDER BY {name} LIMIT 10000) AS batch;",
             "    EXIT WHEN batch_to IS NULL;",
             f"    {head} WHERE {name} > batch_from AND {name} <= batch_to;",
+            "    GET DIAGNOSTICS backfill_batch = ROW_COUNT;",
             "    batch_from := batch_to;",
-            "    COMMIT;",
+            *commit_batch(table),
             "  END LOOP;",
             "END $batches$;",
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from confiture.postgres.session import quote_literal
 from confiture.rules.parse_tree import AlterCommand, QualifiedName
 from confiture.sql.parser import deparse_statement
 from confiture.sql.quote import quote_ident
@@ -156,6 +157,31 @@ def render_alter(stmt: Any, commands: Iterable[AlterCommand]) -> str:
     return f"{deparse_statement('alter_table_stmt', copied)};"
 
 
+_SPELLED_ROWS = "FM999,999,999,999,990"
+
+
+def declare_progress(table: QualifiedName) -> tuple[str, ...]:
+    """Return the variables by which a loop says how far it is. No column is likely to have their names."""
+    return (
+        "DECLARE",
+        "  backfill_batch bigint;",
+        "  backfill_rows bigint := 0;",
+        "  backfill_total text := coalesce(",
+        f"    (SELECT ' of about ' || to_char(reltuples::bigint, '{_SPELLED_ROWS}') FROM pg_class",
+        f"      WHERE oid = {quote_literal(str(table))}::regclass AND reltuples >= 0), '');",
+    )
+
+
+def commit_batch(table: QualifiedName) -> tuple[str, ...]:
+    """Return the end of a loop's turn: commit, and say how many rows are committed by now."""
+    words = quote_literal(f"{str(table).replace('%', '%%')}: % rows%")
+    return (
+        "    COMMIT;",
+        "    backfill_rows := backfill_rows + backfill_batch;",
+        f"    RAISE NOTICE {words}, to_char(backfill_rows, '{_SPELLED_ROWS}'), backfill_total;",
+    )
+
+
 def write_backfill(
     table: QualifiedName,
     column: str,
@@ -166,6 +192,7 @@ def write_backfill(
 ) -> RecipePart:
     """Return a migration that fills the NULLs of a column in batches, each committed by itself.
 
+    After each batch it raises a NOTICE with the rows so far, which a terminal shows while it runs.
     It runs outside a transaction because PostgreSQL refuses COMMIT in a DO block inside one. UPDATE has no
     LIMIT, so a subquery chooses the rows of a batch by their ctid. After a failure the migration can run
     again: it continues with the rows that are still NULL. ``condition`` is which rows to fill, where some
@@ -178,26 +205,29 @@ def write_backfill(
     if not may_be_null:
         return write_non_transactional(
             "DO $backfill$",
+            *declare_progress(table),
             "BEGIN",
             "  LOOP",
             *f"    {update};".split("\n"),
-            "    EXIT WHEN NOT FOUND;",
-            "    COMMIT;",
+            "    GET DIAGNOSTICS backfill_batch = ROW_COUNT;",
+            "    EXIT WHEN backfill_batch = 0;",
+            *commit_batch(table),
             "  END LOOP;",
             "END $backfill$;",
         )
     return write_non_transactional(
         "DO $backfill$",
-        "DECLARE batch_rows bigint; filled_rows bigint;",
+        *declare_progress(table),
+        "  backfill_filled bigint;",
         "BEGIN",
         "  LOOP",
         *f"    WITH batch AS ({update} RETURNING {name})".split("\n"),
-        f"      SELECT count(*), count({name}) INTO batch_rows, filled_rows FROM batch;",
-        "    EXIT WHEN batch_rows = 0;",
-        "    IF filled_rows = 0 THEN",
+        f"      SELECT count(*), count({name}) INTO backfill_batch, backfill_filled FROM batch;",
+        "    EXIT WHEN backfill_batch = 0;",
+        "    IF backfill_filled = 0 THEN",
         "      RAISE EXCEPTION 'the default is NULL for these rows: they would be found for ever';",
         "    END IF;",
-        "    COMMIT;",
+        *commit_batch(table),
         "  END LOOP;",
         "END $backfill$;",
     )

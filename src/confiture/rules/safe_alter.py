@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import define, evolve, field
 
+from confiture.postgres.session import quote_literal
 from confiture.rules.column_values import SERIALS, VOLATILE, is_volatile, list_called
 from confiture.rules.domains import find_domain, render_check
 from confiture.rules.parse_tree import (
@@ -341,7 +342,7 @@ def _fill_column(
         # The steps that `serial` stands for. OWNED BY drops the sequence together with the column.
         steps.brief += [
             f"CREATE SEQUENCE {sequence} AS {serial} OWNED BY {table}.{name};",
-            f"{steps.head} ALTER COLUMN {name} SET DEFAULT nextval({_quote(str(sequence))});",
+            f"{steps.head} ALTER COLUMN {name} SET DEFAULT nextval({quote_literal(str(sequence))});",
         ]
     elif "CONSTR_IDENTITY" in sorts:
         _number_column(steps, column, sorts["CONSTR_IDENTITY"])
@@ -365,10 +366,6 @@ def _fill_column(
         steps.differs.append(f"the UPDATE triggers of {table} run for every row that is filled")
 
 
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _number_column(steps: _Steps, column: Any, identity: Any) -> None:
     """Number the rows from a temporary sequence, and let the identity go on with its next value.
 
@@ -380,14 +377,14 @@ def _number_column(steps: _Steps, column: Any, identity: Any) -> None:
     filling = table.name_sibling(derive_name(table.name, column.colname, "filling"))
     steps.brief += [
         f"CREATE SEQUENCE {filling}{f' {options}' if options else ''};",
-        f"{steps.head} ALTER COLUMN {name} SET DEFAULT nextval({_quote(str(filling))});",
+        f"{steps.head} ALTER COLUMN {name} SET DEFAULT nextval({quote_literal(str(filling))});",
     ]
-    own = f"pg_get_serial_sequence({_quote(str(table))}, {_quote(column.colname)})"
+    own = f"pg_get_serial_sequence({quote_literal(str(table))}, {quote_literal(column.colname)})"
     kind += f" AS IDENTITY ({options})" if options else " AS IDENTITY"
     steps.ends += [
         f"{steps.head} ALTER COLUMN {name} DROP DEFAULT;",
         f"{steps.head} ALTER COLUMN {name} ADD GENERATED {kind};",
-        f"SELECT setval({own}, nextval({_quote(str(filling))}), false);",
+        f"SELECT setval({own}, nextval({quote_literal(str(filling))}), false);",
         f"DROP SEQUENCE {filling};",
     ]
 

@@ -11,12 +11,14 @@ from attrs import evolve
 
 from confiture.catalog.read_schema import read_fingerprint
 from confiture.config.settings import Settings
+from confiture.ledger.event_table import read_events
 from confiture.ledger.table import Ledger
 from confiture.migrations.planner import select_pending
-from confiture.postgres.connect import read_server_version
+from confiture.postgres.connect import open_connection, read_server_version
 from confiture.sources.read_migrations import open_migrations
 from confiture.wizard.card import Card
 from confiture.wizard.choices import Session
+from confiture.wizard.interrupted_plan import drop_applied
 from confiture.wizard.plan_file import ApprovedMigration, ApprovedPlan
 
 if TYPE_CHECKING:
@@ -43,6 +45,18 @@ def describe_pending(
             migrations=tuple(ApprovedMigration(file.version, file.name, file.checksum) for file in pending),
             text_findings=_judge_texts(opened.settings, plugins, {file.version for file in pending}),
         )
+
+
+def find_rest(settings: Settings, approved: ApprovedPlan, current: ApprovedPlan) -> ApprovedPlan:
+    """Return what is left of a plan whose run was interrupted; the plan itself if that cannot be proved.
+
+    Raises:
+        ConfitureError: The server or the ledger cannot be read.
+    """
+    with open_connection(settings) as conn:
+        ledger = Ledger(settings.schema)
+        checksums = {entry.version: entry.checksum for entry in ledger.read(conn)}
+        return drop_applied(approved, read_events(conn, ledger), checksums, current.fingerprint)
 
 
 def _judge_texts(

@@ -150,7 +150,7 @@ def refuse_stale(path: Path, approved: ApprovedPlan, now: ApprovedPlan) -> None:
     if stale := tuple(find_stale(approved, now)):
         raise LedgerFault(
             f"{path.name} is stale: nothing was applied\n  " + "\n  ".join(stale),
-            hint="make a new one: confiture wizard",
+            hint="approve what is pending now: confiture wizard",
         )
 
 
