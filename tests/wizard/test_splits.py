@@ -35,7 +35,7 @@ class Pattern:
     Attributes:
         sql: The migration.
         files: The names of what the wizard writes.
-        reorders: True if a column is the last one afterwards.
+        reorders: True if a column is the last one afterwards: its last file drops the old one, for ever.
     """
 
     sql: str
@@ -126,6 +126,16 @@ def run_one_by_one(project: Project) -> dict[str, list[str]]:
     return blocked
 
 
+def undo_all(project: Project, before: list[Any]) -> None:
+    """Undo each file of a split and apply it again, one by one; then undo them all, and apply them again."""
+    done = [version for version, state in project.states().items() if state == "applied"][1:]
+    reports = [project.down(to="1")]
+    assert list(compare_schemas(before, read_schema(project.url, reorders=False))) == []
+    for version in done:
+        reports += [project.run(to=version), project.down(steps=1), project.run(to=version)]
+    assert [report.error for report in reports if report.exit_code] == []
+
+
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_split_ends_as_the_migration_does_and_blocks_nothing_for_long(
     name, tmp_path, database_url, second_url
@@ -139,7 +149,19 @@ def test_a_split_ends_as_the_migration_does_and_blocks_nothing_for_long(
         *("wizard", "--choose", "2=split", "--choose", "all=run", "--database", str(database), "--no-apply")
     )
     written = sorted(path.name for path in split.migrations.iterdir())
+    before = read_schema(split.url, reorders=False)
+    last = split.migrations / pattern.files[-1]
+    text = last.read_text()
+    if pattern.reorders:
+        last.unlink()
     blocked = run_one_by_one(split)
+    undo_all(split, before)
+    if pattern.reorders:
+        last.write_text(text)
+        blocked |= run_one_by_one(split)
+    undone = split("down")
+    if undone.code == 0:
+        assert split("run").code == 0
     assert original("run").code == 0
 
     assert answer.code == 0, answer.err
@@ -149,6 +171,7 @@ def test_a_split_ends_as_the_migration_does_and_blocks_nothing_for_long(
     assert read_rows(database_url) == read_rows(second_url)
     ends = [read_schema(url, reorders=pattern.reorders) for url in (second_url, database_url)]
     assert [difference.diff for difference in compare_schemas(*ends)] == []
+    assert ("has no down part" in undone.err) == pattern.reorders
     assert ("its columns are in another order" in " ".join(answer.err.split())) == pattern.reorders
 
 

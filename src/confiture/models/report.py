@@ -283,12 +283,14 @@ class RecipeFile:
         directives: The comments to write at its top, such as ``-- confiture: no-transaction``.
         sql: The text below them.
         excerpt: The same, with comments in place of the lines that stay as they are; reports show this.
+        down: The down part, if what undoes the file is known.
     """
 
     name: str
     directives: tuple[str, ...]
     sql: str
     excerpt: str = field(default="", repr=False)
+    down: str | None = field(default=None, repr=False)
 
 
 @frozen

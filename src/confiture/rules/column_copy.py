@@ -11,6 +11,7 @@ from confiture.postgres.session import quote_literal
 from confiture.rules.parse_tree import QualifiedName, derive_name
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
+    NOTHING_TO_UNDO,
     RecipePart,
     render_concurrently,
     write_backfill,
@@ -113,16 +114,31 @@ def write_copy(
     names = [copy.filled] * copy.is_required + [name for name, _ in copied]
     return (
         _write_expand(statement, copy, assignments),
-        write_non_transactional(*fill.lines, *(build for _, build, _ in _list_indexes(copy))),
-        *((write_part(f"ALTER TABLE {table} {', '.join(checks)};"),) if checks else ()),
+        write_non_transactional(
+            *fill.lines,
+            *(build for _, build, _ in _list_indexes(copy)),
+            down=tuple(_list_dropped_indexes(copy)) or (f"{NOTHING_TO_UNDO}the rows go with the new column",),
+        ),
+        *((_write_checks(table, checks, names),) if checks else ()),
         write_part(
             *advice,
+            f"-- it has no down part: {copy.old} is gone, and what was written since is in {copy.kept} only",
             *(f"ALTER TABLE {table} VALIDATE CONSTRAINT {name};" for name in names),
             *_list_contraction(copy),
             *_list_requirement(copy),
             *_list_restored(copy),
         ),
     )
+
+
+def _write_checks(table: QualifiedName, checks: Sequence[str], names: Sequence[str]) -> RecipePart:
+    drops = ", ".join(f"DROP CONSTRAINT {name}" for name in names)
+    return write_part(f"ALTER TABLE {table} {', '.join(checks)};", down=(f"ALTER TABLE {table} {drops};",))
+
+
+def _list_dropped_indexes(copy: ColumnCopy) -> Iterator[str]:
+    for name, _, _ in _list_indexes(copy):
+        yield f"DROP INDEX CONCURRENTLY {copy.table.name_sibling(_rename(name))};"
 
 
 def _write_expand(statement: ParsedStatement, copy: ColumnCopy, assignments: Sequence[str]) -> RecipePart:
@@ -139,6 +155,11 @@ def _write_expand(statement: ParsedStatement, copy: ColumnCopy, assignments: Seq
         "END $sync$;",
         f"CREATE TRIGGER {copy.trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
         f"  EXECUTE FUNCTION {copy.function}();",
+        down=(
+            f"DROP TRIGGER {copy.trigger} ON {table};",
+            f"DROP FUNCTION {copy.function}();",
+            f"ALTER TABLE {table} DROP COLUMN {copy.new};",
+        ),
     )
 
 

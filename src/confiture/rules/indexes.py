@@ -46,7 +46,11 @@ def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _write_concurrently(stmt: Any, taken: TakenNames) -> Recipe:
-    return write_recipe(write_non_transactional(render_concurrently(stmt, name_index(stmt, taken))))
+    name = name_index(stmt, taken)
+    drop = f"DROP INDEX CONCURRENTLY {read_name(stmt.relation).name_sibling(name)};"
+    # With IF NOT EXISTS the index may have been there before.
+    down = None if stmt.if_not_exists else (drop,)
+    return write_recipe(write_non_transactional(render_concurrently(stmt, name), down=down))
 
 
 def _list_leaves(statement: ParsedStatement, table: QualifiedName) -> list[QualifiedName]:

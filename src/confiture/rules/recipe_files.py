@@ -45,6 +45,7 @@ class _Draft:
     segments: tuple[_Segment, ...]
     directives: tuple[str, ...] = ()
     label: str = ""
+    down: str | None = None
 
     def add(self, *segments: _Segment) -> _Draft:
         return evolve(self, segments=(*self.segments, *segments))
@@ -73,6 +74,9 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     down = _DOWN.search(migration.text, statement.span[1]) if not hand.endswith(".up.sql") else None
     if down:
         drafts[0] = drafts[0].add(_Segment(migration.text[down.start() :], kept=True))
+    if down and len(drafts) == 1:
+        # What undoes the statement undoes its safer form too.
+        drafts[0] = evolve(drafts[0], down=None)
     names = [hand, *(_propose_name(path, n, draft, taken) for n, draft in enumerate(drafts[1:], 1))]
     return tuple(map(_name, drafts, names))
 
@@ -106,11 +110,13 @@ def _draft_files(statement: ParsedStatement, recipe: Recipe) -> list[_Draft]:
     )
     alone = len(parts) == 1 and first.outside is not migration.transactional
     if alone:
-        return [_Draft((*before, _Segment(first.text), *after), kept_directives)]
+        own = None if works or later else _draft_down(first, settings)
+        return [_Draft((*before, _Segment(first.text), *after), kept_directives, down=own)]
     if later and _may_run_first(statement, later):
         before, after, works = (*before, *after), (), True
     if not works or (first.outside is not migration.transactional and _is_brief(first)):
-        drafts = [_draft_first(first, before, kept_directives)]
+        own = None if works else _draft_down(first, settings)
+        drafts = [evolve(_draft_first(first, before, kept_directives), down=own)]
         parts = parts[1:]
     else:
         drafts = [_Draft(before, kept_directives)]
@@ -218,7 +224,19 @@ def _draft_first(part: RecipePart, before: tuple[_Segment, ...], directives: tup
 def _draft_part(part: RecipePart, settings: Sequence[str], directives: Sequence[str] = ()) -> _Draft:
     timeouts = tuple(line for line in directives if "_timeout" in line and not part.outside)
     given = [_SET_LOCAL.sub("SET", line) if part.outside else line for line in settings]
-    return _Draft((_Segment("\n".join((*given, *part.lines))),), (*part.header, *timeouts), part.label)
+    segment = _Segment("\n".join((*given, *part.lines)))
+    return _Draft((segment,), (*part.header, *timeouts), part.label, _draft_down(part, settings))
+
+
+def _draft_down(part: RecipePart, settings: Sequence[str]) -> str | None:
+    """Return the down part of a migration, with the settings that its statements ran under."""
+    if part.down is None:
+        return None
+    header = [line for line in part.down if is_directive(line)]
+    lines = [line for line in part.down if not is_directive(line)]
+    outside = part.outside or NO_TRANSACTION in header
+    given = [_SET_LOCAL.sub("SET", line) if outside else line for line in settings]
+    return "\n".join((*header, *(given if any(map(_is_sql, lines)) else ()), *lines)) + "\n"
 
 
 def _name(draft: _Draft, name: str) -> RecipeFile:
@@ -227,6 +245,7 @@ def _name(draft: _Draft, name: str) -> RecipeFile:
         draft.directives,
         _join(segment.text for segment in draft.segments),
         _join(_shorten(segment) for segment in draft.segments),
+        draft.down,
     )
 
 

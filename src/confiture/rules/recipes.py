@@ -16,6 +16,9 @@ from confiture.sql.quote import quote_ident
 BATCH_ROWS = 10_000
 """Rows that one batch of a backfill updates, and so locks until its COMMIT."""
 
+NOTHING_TO_UNDO = "-- nothing to undo: "
+"""With this begins the down part of a migration that needs none."""
+
 NO_TRANSACTION = "-- confiture: no-transaction"
 """The directive at the top of a migration that runs outside a transaction."""
 
@@ -43,11 +46,13 @@ class RecipePart:
         lines: The statements and comments.
         outside: True if the migration runs outside a transaction.
         directives: Comments for the top of the file besides ``no-transaction``.
+        down: What undoes it, as lines for a down part; ``None`` if that is not possible, or not known.
     """
 
     lines: tuple[str, ...]
     outside: bool = False
     directives: tuple[str, ...] = ()
+    down: tuple[str, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -108,14 +113,14 @@ def is_directive(line: str) -> bool:
     return _DIRECTIVE.match(line) is not None
 
 
-def write_part(*lines: str) -> RecipePart:
+def write_part(*lines: str, down: tuple[str, ...] | None = None) -> RecipePart:
     """Return a migration that runs in one transaction."""
-    return RecipePart(lines)
+    return RecipePart(lines, down=down)
 
 
-def write_non_transactional(*lines: str) -> RecipePart:
+def write_non_transactional(*lines: str, down: tuple[str, ...] | None = None) -> RecipePart:
     """Return a migration whose statements are committed one by one."""
-    return RecipePart(lines, outside=True)
+    return RecipePart(lines, outside=True, down=down)
 
 
 def write_recipe(*parts: RecipePart, replaces: tuple[int, ...] = ()) -> Recipe:

@@ -29,6 +29,8 @@ from confiture.rules.parse_tree import (
 )
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.recipes import (
+    NO_TRANSACTION,
+    NOTHING_TO_UNDO,
     Recipe,
     RecipePart,
     copy_tree,
@@ -37,6 +39,7 @@ from confiture.rules.recipes import (
     set_enum,
     write_backfill,
 )
+from confiture.rules.undo_alter import drop_constraints, undo_commands
 from confiture.sql.parser import deparse_expression, read_enum_name
 from confiture.sql.quote import quote_ident
 
@@ -58,11 +61,15 @@ class _Steps:
         statement: The ALTER TABLE.
         kept: Its commands that change only the catalog, changed so that none does more.
         brief: Statements that follow them in the same migration.
+        brief_undo: What undoes those statements, while the new columns are there.
         outside: Backfills and index builds.
+        outside_undo: What undoes the index builds.
         required: Columns to make NOT NULL.
+        nullable: Those of them that surely are not NOT NULL before.
         late: Foreign keys that need the new indexes, to add NOT VALID at the end and validate after it.
         validated: Constraints to validate.
         last: Commands that use the new indexes.
+        last_undo: What undoes them, and leaves the indexes; ``None`` for a command if that is not known.
         ends: Statements for the end.
         filled: True if rows are filled, so that NOT NULL must wait for that.
         differs: In what the result differs.
@@ -74,11 +81,15 @@ class _Steps:
     statement: ParsedStatement
     kept: list[AlterCommand] = field(factory=list)
     brief: list[str] = field(factory=list)
+    brief_undo: list[str] = field(factory=list)
     outside: list[str] = field(factory=list)
+    outside_undo: list[str] = field(factory=list)
     required: list[str] = field(factory=list)
+    nullable: set[str] = field(factory=set)
     late: list[AlterCommand] = field(factory=list)
     validated: list[str] = field(factory=list)
     last: list[str] = field(factory=list)
+    last_undo: list[tuple[str, ...] | None] = field(factory=list)
     ends: list[str] = field(factory=list)
     filled: bool = False
     differs: list[str] = field(factory=list)
@@ -150,6 +161,7 @@ def _add_command(steps: _Steps, command: AlterCommand) -> bool:
         return _add_column(steps, command)
     if command.sort == "AT_SetNotNull":
         steps.required.append(command.tree.name)
+        steps.nullable.add(command.tree.name)
     elif command.sort == "AT_AddConstraint":
         (constraint,) = _list_of_command(command)
         return _add_constraint(steps, command, constraint)
@@ -172,6 +184,7 @@ def _add_constraint(steps: _Steps, command: AlterCommand, constraint: ParsedCons
             return False
         steps.required += [column for column in columns if column]
         steps.last.append(render_alter(steps.statement.stmt, [command]))
+        steps.last_undo.append(None)
     elif constraint.sort not in _SEPARATE or tree.skip_validation or tree.indexname:
         steps.kept.append(command)
     elif constraint.sort in ("CONSTR_CHECK", "CONSTR_FOREIGN"):
@@ -221,7 +234,10 @@ def _add_indexed(steps: _Steps, constraint: ParsedConstraint) -> None:
     name = tree.conname or _choose_name(steps, *name_constraint(constraint))
     if primary:
         steps.required += keys
-    steps.outside.append(_render_index(steps, constraint, name, keys))
+    build = _render_index(steps, constraint, name, keys)
+    steps.outside.append(build)
+    steps.outside_undo.append(f"DROP INDEX CONCURRENTLY {steps.table.name_sibling(name)};")
+    steps.last_undo.append((f"{steps.head} DROP CONSTRAINT {quote_ident(name)};", build))
     deferred = " DEFERRABLE" if tree.deferrable else ""
     deferred += " INITIALLY DEFERRED" if tree.initdeferred else ""
     label, index = "PRIMARY KEY" if primary else "UNIQUE", quote_ident(name)
@@ -281,6 +297,7 @@ def _add_column(steps: _Steps, command: AlterCommand) -> bool:
         steps.differs.append(f"if {quote_ident(column.colname)} exists already, leave out what is done to it")
     if filled:
         steps.filled = True
+        steps.nullable.add(column.colname)
         steps.required += [column.colname] if required or "CONSTR_PRIMARY" in sorts else []
         _fill_column(steps, column, sorts, serial, stored)
     elif "CONSTR_PRIMARY" in sorts and default is None:
@@ -379,6 +396,7 @@ def _number_column(steps: _Steps, column: Any, identity: Any) -> None:
         f"CREATE SEQUENCE {filling}{f' {options}' if options else ''};",
         f"{steps.head} ALTER COLUMN {name} SET DEFAULT nextval({quote_literal(str(filling))});",
     ]
+    steps.brief_undo += [f"{steps.head} ALTER COLUMN {name} DROP DEFAULT;", f"DROP SEQUENCE {filling};"]
     own = f"pg_get_serial_sequence({quote_literal(str(table))}, {quote_literal(column.colname)})"
     kind += f" AS IDENTITY ({options})" if options else " AS IDENTITY"
     steps.ends += [
@@ -420,6 +438,7 @@ def _keep_by_trigger(steps: _Steps, column: Any, generated: Any) -> str:
         f"CREATE TRIGGER {trigger} BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW",
         f"  EXECUTE FUNCTION {function}();",
     ]
+    steps.brief_undo += [f"DROP TRIGGER {trigger} ON {table};", f"DROP FUNCTION {function}();"]
     return value
 
 
@@ -463,16 +482,28 @@ def _assemble(steps: _Steps) -> Iterator[RecipePart]:
     )
     if checks and not steps.filled:
         brief.append(f"{steps.head} {checks};")
+    drops = (drop_constraints(steps.head, names),) if checks else ()
     if notes or brief:
-        yield RecipePart((*notes, *brief))
+        yield RecipePart((*notes, *brief), down=_undo_brief(steps, () if steps.filled else drops))
     if steps.outside:
-        yield RecipePart(tuple(steps.outside), outside=True)
+        nothing = (f"{NOTHING_TO_UNDO}the values go with the new column",)
+        yield RecipePart(
+            tuple(steps.outside), outside=True, down=tuple(reversed(steps.outside_undo)) or nothing
+        )
     if checks and steps.filled:
-        yield RecipePart((f"{steps.head} {checks};",))
-    yield from _assemble_end(steps, names, required)
+        yield RecipePart((f"{steps.head} {checks};",), down=drops)
+    yield from _assemble_end(steps, names, required, checks)
 
 
-def _assemble_end(steps: _Steps, names: Sequence[str], required: Sequence[str]) -> Iterator[RecipePart]:
+def _undo_brief(steps: _Steps, drops: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return what undoes the first migration; ``None`` if the state before is not known."""
+    undone = undo_commands(steps.head, steps.kept)
+    return None if undone is None else (*drops, *steps.brief_undo, *undone)
+
+
+def _assemble_end(
+    steps: _Steps, names: Sequence[str], required: Sequence[str], checks: str
+) -> Iterator[RecipePart]:
     end: list[str] = []
     validated = [*map(quote_ident, steps.validated), *names]
     if validated:
@@ -489,10 +520,29 @@ def _assemble_end(steps: _Steps, names: Sequence[str], required: Sequence[str]) 
     if steps.late:
         end.append(render_alter(steps.statement.stmt, steps.late))
     if end:
-        yield RecipePart(tuple(end))
+        yield RecipePart(tuple(end), down=_undo_end(steps, required, checks))
     names = [quote_ident(command.definition.constraint.conname) for command in steps.late]
     if names:
-        yield RecipePart((f"{steps.head} {_render_validations(names)};",))
+        yield RecipePart((f"{steps.head} {_render_validations(names)};",), down=(_STAYS_VALID,))
+
+
+_STAYS_VALID = f"{NOTHING_TO_UNDO}a constraint that holds for all rows stays valid"
+
+
+def _undo_end(steps: _Steps, required: Sequence[str], checks: str) -> tuple[str, ...] | None:
+    """Return what undoes the last migration, and leaves what those before it have made."""
+    # A column of a primary key may have been NOT NULL before.
+    if steps.ends or None in steps.last_undo or not steps.nullable.issuperset(required):
+        return None
+    late = [quote_ident(command.definition.constraint.conname) for command in steps.late]
+    lines = [drop_constraints(steps.head, late)] if late else []
+    lines += [line for undone in reversed(steps.last_undo) for line in undone or ()]
+    if required:
+        allows = ", ".join(f"ALTER COLUMN {quote_ident(column)} DROP NOT NULL" for column in required)
+        lines += [f"{steps.head} {checks};", f"{steps.head} {allows};"]
+    # DROP CONSTRAINT drops its index too, which is built again as it was.
+    header = (NO_TRANSACTION,) if steps.last_undo else ()
+    return (*header, *lines) if lines else (_STAYS_VALID,)
 
 
 def _render_validations(names: Iterable[str]) -> str:
