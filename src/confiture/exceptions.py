@@ -93,6 +93,10 @@ class ConnectionFault(UserFault):
     exit_code = 3
 
 
+class RecordLost(ConnectionFault):
+    """The control database was lost while a fleet run was going on."""
+
+
 class ServerFault(UserFault):
     """The embedded server cannot be started or used."""
 

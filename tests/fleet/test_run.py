@@ -133,6 +133,27 @@ def test_a_run_has_a_page_too(fleet):
     assert "6 targets: 6 done" in (fleet.folder / "run.html").read_text()
 
 
+def test_a_run_has_every_format_of_a_report(fleet, database):
+    database.execute("CREATE TABLE tenant_3.orders (id text)")
+    formats = ("junit", "markdown", "sarif", "gitlab", "github")
+
+    answer = fleet("fleet", "run", *(part for name in formats for part in ("--output", f"{name}={name}")))
+
+    written = {name: (fleet.folder / name).read_text() for name in formats}
+    assert answer.code == 4
+    assert '<testcase name="tenant_3"' in written["junit"]
+    assert 'errors="2"' in written["junit"]
+    assert all('relation "orders" already exists' in text.replace('\\"', '"') for text in written.values())
+
+
+def test_what_is_refused_before_the_run_is_reported_in_every_format(fleet):
+    answer = fleet("fleet", "run", "--waves", "0", "--output", "json")
+
+    assert answer.code == answer.json["exit_code"] == 2
+    assert answer.json["outcome"] == "refused"
+    assert answer.json["error"]["message"] == "a wave of 0 has no target"
+
+
 def test_a_limit_that_can_never_be_met_is_refused(fleet, database):
     answer = fleet("fleet", "run", "--stop-after", "6")
 

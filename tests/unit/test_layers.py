@@ -15,7 +15,8 @@ ARROWS = {
     " output plugins postgres rehearsal rules server sources units wizard",
     "wizard": "api catalog config escape exceptions ledger migrations models output plugins postgres rehearsal rules sources"
     " sql units",
-    "fleet": "api config did_you_mean exceptions hooks ledger migrations models plugins postgres sources sql",
+    "fleet": "api catalog config did_you_mean estimate exceptions gate hooks ledger migrations models plugins postgres"
+    " rules sources sql",
     "core": "api hooks",
     "gate": "config exceptions migrations models rules units",
     "rules": "api config did_you_mean exceptions hooks migrations models plugins postgres schema sources sql"

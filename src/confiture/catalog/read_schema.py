@@ -8,11 +8,15 @@ import psycopg
 from psycopg import Connection
 
 from confiture.catalog.object_query import CANONICAL_SETTINGS, render_object_query, render_version_query
+from confiture.catalog.tenant_objects import render_tenant_query, render_tenant_version_query
 from confiture.exceptions import LockFault
 from confiture.models.schema import SchemaObject
 from confiture.postgres.session import fetch_rows
 
 _ATTEMPTS = 3
+_EXTENSIONS = (
+    "ARRAY(SELECT format('%s %s', extname, extversion) FROM pg_extension ORDER BY extname COLLATE \"C\")"
+)
 
 
 def read_fingerprint(conn: Connection[Any], own_schema: str) -> str:
@@ -25,6 +29,33 @@ def read_fingerprint(conn: Connection[Any], own_schema: str) -> str:
     """
     ((fingerprint,),) = _read(conn, render_version_query(own_schema, conn.info.server_version))
     return str(fingerprint)
+
+
+def read_shape(
+    conn: Connection[Any], own_schema: str, tenant: str | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """Return the fingerprint, of one tenant's schema if one is named, and the extensions with their versions.
+
+    Raises:
+        LockFault: A table that a view reads is locked.
+    """
+    version = conn.info.server_version
+    if tenant is None:
+        query = render_version_query(own_schema, version)
+    else:
+        query = render_tenant_version_query(own_schema, version, tenant)
+    ((fingerprint, extensions),) = _read(conn, f"SELECT ({query}), {_EXTENSIONS}")
+    return str(fingerprint), tuple(extensions)
+
+
+def read_tenant_objects(conn: Connection[Any], own_schema: str, tenant: str) -> tuple[SchemaObject, ...]:
+    """Return the objects of a tenant's schema, by a name that all tenants share, sorted by kind and name.
+
+    Raises:
+        LockFault: A table that a view reads is locked.
+    """
+    found = _read(conn, render_tenant_query(own_schema, conn.info.server_version, tenant))
+    return tuple(sorted(SchemaObject(*row) for row in found))
 
 
 def read_objects(conn: Connection[Any], own_schema: str) -> tuple[SchemaObject, ...]:

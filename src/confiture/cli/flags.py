@@ -208,4 +208,4 @@ plan_options = _add_options(*_DATABASE, _TO, *_PLUGINS, _ORDER, _OUTPUT, _VERBOS
 run_options = _add_options(*_DATABASE, _TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
 redo_options = _add_options(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
 down_options = _add_options(*_DATABASE, _DOWN_TO, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)
-fleet_options = _add_options(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _OUTPUT, _VERBOSE, _QUIET)
+fleet_options = _add_options(*_DATABASE, *_PLUGINS, *_LOCK, _ORDER, _REPORT, _VERBOSE, _QUIET)

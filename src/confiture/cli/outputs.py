@@ -21,7 +21,7 @@ from confiture.cli.error_messages import wants_colour
 from confiture.cli.flags import Flags
 from confiture.escape import escape_command
 from confiture.exceptions import PluginFault, UsageFault, UserFault, describe_error
-from confiture.output import FORMATS, OutputKind, load_renderer
+from confiture.output import FORMATS, OutputKind, load_renderer, make_report
 from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
 
 
@@ -58,7 +58,7 @@ class OutputTarget:
     def render(self, kind: OutputKind, value: Any, *, verbose: bool = False) -> str:
         """Return the text of the report; with ``verbose``, text shows what it else leaves out."""
         if self.reporter is not None:
-            return call_reporter(self.reporter, self.reporter.render, value)
+            return call_reporter(self.reporter, self.reporter.render, make_report(kind, value))
         render = load_renderer(self.format, kind)
         more = {"verbose": True} if verbose and self.format == "text" and kind in ("report", "plan") else {}
         if self.format == "text" and self.file is None:
@@ -128,7 +128,7 @@ class Outputs:
             _print(text if target.format == "github" else _escape_for_runner(text))
         for file, render in target.appended_files:
             assert target.reporter
-            _write(file, call_reporter(target.reporter, render, value), truncate=False)
+            _write(file, call_reporter(target.reporter, render, make_report(kind, value)), truncate=False)
 
     def drop_screen_text(self) -> Outputs:
         """Return the outputs without the text on stdout: if a command is refused, stderr has the message."""

@@ -91,6 +91,12 @@ _USER_TABLES_SQL = """
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relpersistence <> 't' AND c.relkind IN ('r', 'p', 'm')
         AND n.nspname NOT IN ('pg_catalog', 'information_schema', {ledger}) AND n.nspname !~ '^pg_toast'
+        {scope}
+"""
+# The other tenants of the database, and their ledgers: thousands, of which this tenant's plan names none.
+_SCOPE_OF_TENANT = """
+        AND (n.nspname = {tenant} OR n.nspname !~ '^confiture_'
+            AND to_regnamespace(quote_ident('confiture_' || n.nspname)) IS NULL)
 """
 _RELATIONS_SQL = f"""
     SELECT c.oid::bigint, {_NAME_SQL},
@@ -162,19 +168,25 @@ def export(settings: Settings, *, sampled_s: float = SAMPLED_S, probed_s: float 
         ConnectionFault: If the server cannot be reached.
     """
     with open_connection(settings) as conn:
-        return export_from(conn, settings.schema, sampled_s=sampled_s, probed_s=probed_s)
+        return export_from(conn, settings.schema, settings.tenant, sampled_s=sampled_s, probed_s=probed_s)
 
 
 def export_from(
-    conn: Connection[Any], schema: str, *, sampled_s: float = SAMPLED_S, probed_s: float = PROBED_S
+    conn: Connection[Any],
+    schema: str,
+    tenant: str | None = None,
+    *,
+    sampled_s: float = SAMPLED_S,
+    probed_s: float = PROBED_S,
 ) -> Statistics:
     """Return the statistics of the database of an idle connection; raises like ``export``."""
+    scope = "" if tenant is None else _SCOPE_OF_TENANT.format(tenant=quote_literal(tenant))
     # Before the snapshot: pg_stat_activity does not change within a transaction, and a snapshot that is open
     # for seconds would hold back vacuum.
     probe = _probe_speed(conn, probed_s)
     transactions = _sample_transactions(conn, sampled_s)
     with _open_snapshot(conn):
-        relations = _read_relations(conn, quote_literal(schema))
+        relations = _read_relations(conn, quote_literal(schema), scope)
         server_settings = _read_settings(conn)
     return Statistics(
         taken_at=datetime.now(UTC).replace(microsecond=0),
@@ -211,11 +223,11 @@ def replace_constants(definition: str) -> str:
     return _CONSTANT.sub(lambda found: found[1] or "?", definition)
 
 
-def _read_relations(conn: Connection[Any], ledger: str) -> dict[str, RelationStatistics]:
+def _read_relations(conn: Connection[Any], ledger: str, scope: str) -> dict[str, RelationStatistics]:
     relations, indexes, columns, triggers = send(
         conn,
         ";".join(
-            query.format(ledger=ledger)
+            query.format(ledger=ledger, scope=scope)
             for query in (_RELATIONS_SQL, _INDEXES_SQL, _COLUMNS_SQL, _TRIGGERS_SQL)
         ),
     )

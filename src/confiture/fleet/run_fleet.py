@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from attrs import evolve, frozen
+from attrs import evolve
 from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict
 
 from confiture.config.fleet_settings import FleetSettings
-from confiture.config.settings import Settings, mask_password
-from confiture.config.urls import SECRETS
-from confiture.exceptions import ConnectionFault, Interrupted, UsageFault
+from confiture.config.settings import Settings
+from confiture.exceptions import ConnectionFault, Interrupted, RecordLost, UsageFault
 from confiture.fleet.coordinator import Coordinator, Watch
-from confiture.fleet.executors import FleetExecutor
-from confiture.fleet.find_aliases import refuse_aliases
 from confiture.fleet.health_check import CheckHealth
-from confiture.fleet.policy import Policy, assign_waves
+from confiture.fleet.prepare_fleet import FleetRequest, PreparedFleet, prepare_fleet
 from confiture.fleet.store import FleetStore, refuse_other_plan
 from confiture.fleet.target import Target
-from confiture.fleet.work import TargetTask, close_connections, hash_plan
+from confiture.fleet.work import TargetTask, close_connections
 from confiture.models.fleet import FleetResult, RunRecord
 from confiture.postgres.connect import connect
-from confiture.sources.read_migrations import read_migrations
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
-
-_VARIABLE = re.compile(r"\$\{\w+\}")
-
-
-@frozen
-class FleetRequest:
-    """What to do with a fleet.
-
-    Attributes:
-        targets: All targets.
-        policy: How they are migrated.
-        executor: Where the work is done.
-        scheduler: The address of a scheduler; ``None`` for a local one.
-        resume: The number of the run to go on with; ``None`` for a new one.
-        retries_failed: True to try the failed targets again.
-    """
-
-    targets: tuple[Target, ...]
-    policy: Policy
-    executor: FleetExecutor
-    scheduler: str | None = None
-    resume: int | None = None
-    retries_failed: bool = False
 
 
 def run_fleet(
@@ -74,38 +45,45 @@ def run_fleet(
         LockFault: Another process works on that run.
         ConnectionFault: The control database or the scheduler cannot be reached.
     """
-    migrations = read_migrations(settings)
-    if not migrations:
-        raise UsageFault(f"there is no migration in {settings.migrations}", hint="confiture new NAME")
-    plan = hash_plan(migrations)
-    request = evolve(request, policy=_limit_workers(request))
-    waves = assign_waves(request.targets, request.policy)
-    if request.executor.remote:
-        _refuse_passwords(request.targets)
-    refuse_aliases(settings, request.targets)
-    with (
-        _open_control(control) as conn,
-        request.executor.open(request.policy.workers, request.scheduler) as executor,
-    ):
+    prepared = prepare_fleet(settings, request)
+    policy, executor = prepared.request.policy, request.executor
+    with _open_control(control) as conn, executor.open(policy.workers, request.scheduler) as pool:
         store = FleetStore(conn, control.schema)
-        record = _open_run(store, request, plan, waves)
-        names = tuple(plugin.name for plugin in plugins)
-        # Without what a worker need not know: the URLs here may hold passwords.
-        shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
+        record = _open_run(store, prepared)
+        make_task = _build_task_maker(settings, prepared.plan, plugins)
         states = Counter(target.state for target in record.targets)
         coordinator = Coordinator(
             store,
             record.run,
-            request.policy,
-            executor,
-            lambda target: TargetTask(target, shared, plan, names),
+            policy,
+            pool,
+            make_task,
             len(request.targets),
             len(record.targets) - states["waiting"],
             states["failed"],
             watch,
             check_health,
         )
-        return _lead(store, coordinator, _select_waves(record, request.targets))
+        try:
+            return _lead(store, coordinator, _select_waves(record, request.targets))
+        except psycopg.OperationalError as error:
+            (first, *_) = str(error).splitlines() or [type(error).__name__]
+            way_on = f"go on with: confiture fleet run --resume {record.run}"
+            raise RecordLost(
+                f"the control database was lost: {first}",
+                hint=f"what has begun ends, and nothing is lost; {way_on}",
+            ) from error
+        finally:
+            close_connections()
+
+
+def _build_task_maker(
+    settings: Settings, plan: str, plugins: Sequence[LoadedPlugin]
+) -> Callable[[Target], TargetTask]:
+    names = tuple(plugin.name for plugin in plugins)
+    # Without what a worker need not know: the URLs here may hold passwords.
+    shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
+    return lambda target: TargetTask(target, shared, plan, names)
 
 
 @contextmanager
@@ -122,16 +100,10 @@ def _open_control(control: Settings) -> Iterator[Connection[Any]]:
         yield conn
 
 
-def _limit_workers(request: FleetRequest) -> Policy:
-    workers = request.policy.workers
-    return evolve(request.policy, workers=min(workers, request.executor.most_workers or workers))
-
-
-def _open_run(
-    store: FleetStore, request: FleetRequest, plan: str, waves: Sequence[Sequence[Target]]
-) -> RunRecord:
+def _open_run(store: FleetStore, prepared: PreparedFleet) -> RunRecord:
+    request, plan = prepared.request, prepared.plan
     if request.resume is None:
-        return store.read_run(store.create_run(plan, request.policy, waves))
+        return store.read_run(store.create_run(plan, request.policy, prepared.waves))
     store.read_run(request.resume)
     store.lock_run(request.resume)
     # Read under the lock: until then another process may have worked on it.
@@ -154,14 +126,6 @@ def _lead(store: FleetStore, coordinator: Coordinator, waves: dict[int, list[Tar
         store.end_run(run, "paused", "interrupted")
         code = interruption.exit_code if isinstance(interruption, Interrupted) else 130
         return FleetResult(store.read_run(run), code)
-    except psycopg.OperationalError as error:
-        (first, *_) = str(error).splitlines() or [type(error).__name__]
-        raise ConnectionFault(
-            f"the control database was lost: {first}",
-            hint=f"what has begun ends, and nothing is lost; go on with: confiture fleet run --resume {run}",
-        ) from error
-    finally:
-        close_connections()
     store.end_run(run, "stopped" if stop else "done", stop.reason if stop else None)
     record = store.read_run(run)
     return FleetResult(record, record.exit_code or (stop.exit_code if stop else 0))
@@ -197,21 +161,3 @@ def _refuse_too_many_failures(record: RunRecord, request: FleetRequest, again: s
             hint=f"try them again: confiture fleet run --resume {record.run} --retry-failed; or allow more: "
             "--stop-after N",
         )
-
-
-def _refuse_passwords(targets: Sequence[Target]) -> None:
-    for target in targets:
-        # What is left once the variables are gone is in the text itself.
-        if mask_password(bare := _VARIABLE.sub("", target.url)) != bare and _holds_password(bare):
-            raise UsageFault(
-                f"the URL of {target.name} holds a password, which would be sent to the scheduler",
-                hint="write ${VARIABLE} in its place, set where the workers run, or use a password file",
-            )
-
-
-def _holds_password(url: str) -> bool:
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return True
-    return any(parts.get(secret) for secret in SECRETS)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from psycopg import Connection
 
 from confiture.exceptions import LedgerFault, LockFault, UsageFault
@@ -118,6 +118,18 @@ class FleetStore:
         number, plan, state, reason, started_at = rows[0]
         records = tuple(TargetRecord(*row) for row in targets)
         return RunRecord(number, plan, state, reason, started_at, records)
+
+    def read_present(self, run: int | None = None) -> RunRecord:
+        """Return a run as it is now: ``killed`` if it was running, and no process works on it any more.
+
+        Raises:
+            UsageFault: There is no such run.
+        """
+        record = self.read_run(run)
+        if record.state != "running" or self.is_led(record.run):
+            return record
+        way_on = f"no process works on it; go on with: confiture fleet run --resume {record.run}"
+        return evolve(record, state="killed", reason=way_on)
 
     def lock_run(self, run: int) -> None:
         """Hold a run for as long as the connection lives, so that two coordinators never share it.

@@ -72,10 +72,10 @@ def migrate_target(task: TargetTask) -> TargetOutcome:
 
 
 def _fail(task: TargetTask, message: str, code: int) -> TargetOutcome:
-    return TargetOutcome(task.target.name, "failed", error=_shorten(message), exit_code=code)
+    return TargetOutcome(task.target.name, "failed", error=shorten_error(message), exit_code=code)
 
 
-def _shorten(message: str) -> str:
+def shorten_error(message: str) -> str:
     """Return a message in one line, without passwords."""
     line = "; ".join(part.strip() for part in message.splitlines() if part.strip())
     return mask_password(line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]}…")
@@ -88,12 +88,12 @@ def _migrate(task: TargetTask) -> TargetOutcome:
         return TargetOutcome(task.target.name, "unchanged")
     from confiture.api.operations import run
 
-    report = run(settings, plugins=_load_plugins(task))
+    report = run(settings, plugins=load_task_plugins(task))
     applied = tuple(one.version for one in report.migrations if one.outcome == "applied")
     if report.exit_code:
         fault = next((one.error for one in report.migrations if one.error), report.error)
         message = fault.message if fault else report.outcome
-        return TargetOutcome(task.target.name, "failed", applied, _shorten(message), report.exit_code)
+        return TargetOutcome(task.target.name, "failed", applied, shorten_error(message), report.exit_code)
     return TargetOutcome(task.target.name, "done" if applied else "unchanged", applied)
 
 
@@ -199,7 +199,8 @@ def hash_plan(migrations: Iterable[MigrationFile]) -> str:
     return hash_text("\n".join(f"{migration.version} {migration.checksum}" for migration in migrations))
 
 
-def _load_plugins(task: TargetTask) -> tuple[LoadedPlugin, ...]:
+def load_task_plugins(task: TargetTask) -> tuple[LoadedPlugin, ...]:
+    """Return the plugins of a task, which are loaded once for all targets."""
     if not task.plugins:
         return ()
     with _reading:

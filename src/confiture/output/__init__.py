@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 from confiture.output.reporters import BUILTIN_FORMATS
 
@@ -20,6 +20,8 @@ OutputKind = Literal[
     "baseline",
     "adoption",
     "fleet",
+    "fleet_drift",
+    "fleet_rehearsal",
     "dashboard",
     "dump",
     "statistics",
@@ -44,6 +46,8 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "baseline": "listings.render_baseline",
         "adoption": "adoption_text.render",
         "fleet": "fleet_text.render",
+        "fleet_drift": "fleet_drift.render",
+        "fleet_rehearsal": "fleet_rehearsal_text.render",
         "dashboard": "dashboard_page.render_text",
         "dump": "listings.render_dump",
         "statistics": "statistics_document.render",
@@ -65,6 +69,8 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "baseline": "json.render_baseline",
         "adoption": "json.render_adoption",
         "fleet": "fleet_text.render_json",
+        "fleet_drift": "fleet_drift.render_json",
+        "fleet_rehearsal": "fleet_rehearsal_text.render_json",
         "dashboard": "dashboard_page.render_json",
         "dump": "json.render_dump",
         "statistics": "statistics_document.render",
@@ -76,10 +82,23 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
     },
     "html": {"report": "html.render", "dashboard": "dashboard_page.render"},
 }
+# What these commands write can also be handed to the reporters of runs, once it is made a report.
+_REPORTS: Mapping[OutputKind, str] = {
+    "fleet": "fleet_report.build_report",
+    "fleet_rehearsal": "fleet_rehearsal_text.build_report",
+}
 LISTING_FORMATS = tuple(_RENDERERS)
 """The formats of listings: every document that is not a run's report."""
 FORMATS = (*_RENDERERS, *BUILTIN_FORMATS)
 """The formats that ``--output`` accepts without a plugin."""
+
+
+def make_report(kind: OutputKind, value: Any) -> Any:
+    """Return the value as a report for reporters; the value itself if it is one."""
+    if kind not in _REPORTS:
+        return value
+    module, _, function = _REPORTS[kind].partition(".")
+    return getattr(import_module(f"confiture.output.{module}"), function)(value)
 
 
 def load_renderer(format: str, kind: OutputKind) -> Callable[..., str]:
