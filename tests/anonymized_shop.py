@@ -62,6 +62,10 @@ RULES = {
 
 REVERSE = Strategy("reverse", frozenset({"text"}), lambda masking: Mask(f"reverse({masking.column.name})"))
 """A strategy that a package might bring."""
+MOODY = Strategy(
+    "moody", frozenset({"text"}), lambda masking: Mask(f"md5(random()::text || {masking.column.name})")
+)
+"""One that a package should not bring: it gives another result each time."""
 
 
 @frozen

@@ -16,6 +16,7 @@ KIT = "confiture.plugins.kit"
 ALLOWED = (
     "confiture",
     "confiture.api.plugin_commands",
+    "confiture.cli.plugin_report",
     "confiture.core",
     "confiture.exceptions",
     "confiture.output.reporters",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -66,10 +67,10 @@ def test_a_copy_that_keeps_what_each_rule_masks_is_found_for_every_rule(applicat
     copied = application.run()
     configure(application, rules)
 
-    verified = application.run("verify")
+    verified = application.run("verify", "--output=json")
 
     assert (copied.code, verified.code) == (0, 1), copied.err + verified.err
-    wheres = [line.partition(":")[0].removeprefix("public.") for line in verified.out.splitlines()]
+    wheres = [finding["relation"].removeprefix("public.") for finding in json.loads(verified.out)["findings"]]
     missed = [pattern for pattern in MASKED if not any(fnmatchcase(where, pattern) for where in wheres)]
     assert missed == []
 

@@ -238,7 +238,7 @@ def test_a_connection_that_is_cut_leaves_a_copy_to_resume(shop: Shop) -> None:
     assert "the copy is not finished: it stopped after public.w_customers" in cut.err
     assert "continue with --resume, or empty the target with --drop" in cut.err
     assert resumed.code == 0, resumed.err
-    assert shop.run("verify").out == "verified 5 tables: no finding\n"
+    assert shop.run("verify").out == "5 tables verified, nothing found\n"
 
 
 def test_a_disk_that_fills_leaves_a_copy_to_resume_or_drop(shop: Shop) -> None:

@@ -33,7 +33,7 @@ def test_what_is_masked_in_place_is_what_a_copy_would_be_and_is_not_masked_twice
     assert (again.code, resumed.code) == (2, 2)
     assert "its rows are masked, and are not masked twice" in again.err
     verified = duplicate.run("verify")
-    assert (verified.code, verified.out) == (0, "verified 5 tables: no finding\n"), verified.err
+    assert (verified.code, verified.out) == (0, "5 tables verified, nothing found\n"), verified.err
 
 
 def test_unique_columns_whose_masks_are_originals_of_other_rows_can_be_masked(duplicate: Shop) -> None:

@@ -15,7 +15,7 @@ from confiture_anonymize import strategy
 from confiture_anonymize.check_digits import is_iban, is_luhn
 from confiture_anonymize.errors import ProfileFault
 from confiture_anonymize.keyed_hash import Key, read_key, render_digest
-from confiture_anonymize.permutation import ShapeMask, rotate
+from confiture_anonymize.permutation import NumberMask, ShapeMask, rotate
 from tests.anonymized_shop import Shop, open_shop
 
 KEY = Key(b"a secret of many bytes")
@@ -120,6 +120,77 @@ def test_what_is_no_iban_is_not_taken_for_one(wrong: str) -> None:
     assert not is_iban(wrong)
 
 
+@pytest.mark.parametrize("mask, kept", [(ShapeMask(KEY, "d", check="luhn"), 15), (ShapeMask(KEY, "d"), 0)])
+def test_numbers_that_differ_in_the_last_digit_alone_stay_different(mask: ShapeMask, kept: int) -> None:
+    """Nine of ten have a wrong check digit, and are as wrong afterwards."""
+    masked = [mask(f"411111111111111{digit}") for digit in range(10)]
+
+    assert len(set(masked)) == 10
+    assert [is_luhn(number) for number in masked].index(True) == 1 or not kept
+
+
+def test_accounts_that_differ_in_the_check_digits_alone_stay_different() -> None:
+    mask = ShapeMask(KEY, "d", check="iban")
+
+    assert len({mask(f"DE{number:02}370400440532013000") for number in range(100)}) == 100
+
+
+def test_letters_with_accents_stay_different() -> None:
+    letters = [chr(code) for code in range(0x41, 0x500) if chr(code).isalpha() and chr(code) not in "ªºµ"]
+    cased = [letter for letter in letters if letter.islower() or letter.isupper()]
+
+    masked = [ShapeMask(KEY, "d")(letter) for letter in cased if not 0x180 <= ord(letter) < 0x370]
+
+    assert len(set(masked)) == len(masked) > 400
+
+
+def test_whole_numbers_of_a_unique_column_stay_different_and_keep_their_sign() -> None:
+    mask = NumberMask(KEY, "d", 15)
+    numbers = [*range(-300, 300), -(2**15), 2**15 - 1]
+
+    masked = [int(mask(str(number))) for number in numbers]
+
+    assert len(set(masked)) == len(numbers)
+    assert [(number < 0) == (other < 0) for number, other in zip(numbers, masked, strict=True)].count(
+        False
+    ) == 0
+    assert all(-(2**15) <= number < 2**15 for number in masked)
+
+
+def test_columns_that_must_agree_do_so_though_only_one_is_unique_or_short(shop: Shop) -> None:
+    for source in (True, False):
+        shop.fetch("ALTER TABLE r_customers ADD COLUMN login varchar(24)", source=source)
+        shop.fetch("CREATE UNIQUE INDEX ON w_customers (last_ip)", source=source)
+    shop.fetch("UPDATE r_customers SET login = 'login-of-' || customer_id", source=True)
+    city = '{ strategy = "pseudonym", of = "city" }'
+    shop.configure({"w_customers.email": city, "r_customers.email": city})
+
+    copied = shop.run()
+
+    assert copied.code == 0, copied.err
+    joined = "w_customers c JOIN r_customers r ON r.customer_id = c.id AND r.email = c.email"
+    assert shop.fetch(f"SELECT count(*), count(DISTINCT r.email) FROM {joined}") == [(60, 60)]
+    assert shop.fetch("SELECT count(*) FROM w_accounts JOIN r_customers USING (login, customer_id)") == [
+        (60,)
+    ]
+    assert shop.fetch("SELECT count(DISTINCT last_ip) FROM w_customers WHERE last_ip << 'fd00::/8'") == [
+        (60,)
+    ]
+    assert shop.run("verify").code == 0
+
+
+def test_a_column_too_short_for_those_that_must_agree_with_it_is_refused(shop: Shop) -> None:
+    for source in (True, False):
+        shop.fetch("ALTER TABLE r_customers ADD COLUMN login varchar(9)", source=source)
+
+    refused = shop.run()
+
+    assert refused.code == 2
+    assert (
+        "is unique and needs 16 characters (what fits must fit all of public.r_customers.login" in refused.err
+    )
+
+
 def test_dates_are_shifted_by_one_interval(shop: Shop) -> None:
     pairs = copy_column(shop, "birth_date", '{ strategy = "date_shift", max_days = 30 }')
 
@@ -161,6 +232,18 @@ def test_a_shuffle_keeps_the_values_and_moves_them(shop: Shop) -> None:
     assert [before for before, after in pairs if before == after] == []
 
 
+def test_the_order_of_rows_does_not_tell_where_shuffled_values_come_from(shop: Shop) -> None:
+    shop.configure({"w_customers.birth_date": '"shuffle"', "w_customers.phone": '"shuffle"'})
+    shop.run()
+
+    assert shop.fetch("SELECT array_agg(id) FROM (SELECT id FROM w_customers ORDER BY ctid) AS x") == [
+        (list(range(1, 61)),)
+    ]
+    # Born on day n, with the phone number 10 + n: the two columns do not move together.
+    together = "birth_date - date '1970-01-01' + 10 = right(phone, 2)::int"
+    assert shop.fetch(f"SELECT count(*) < 10 FROM w_customers WHERE {together}") == [(True,)]
+
+
 def test_only_what_matches_is_redacted(shop: Shop) -> None:
     pairs = copy_column(shop, "notes", """{ strategy = "redact", pattern = '\\d+', text = "N" }""")
 
@@ -172,7 +255,7 @@ def test_a_condition_decides_which_rows_are_masked(shop: Shop) -> None:
     pairs = copy_column(shop, "phone", rule)
 
     assert [after is None for _, after in pairs] == [number % 2 == 0 for number in range(1, 61)]
-    assert shop.run("verify").out == "verified 5 tables: no finding\n"
+    assert shop.run("verify").out == "5 tables verified, nothing found\n"
 
 
 def test_a_domain_gives_other_pseudonyms(shop: Shop) -> None:

@@ -199,6 +199,7 @@ def find_given(values: Mapping[str, object]) -> str | None:
 _add_options = partial(collect_options, Flags, "flags")
 local_options = _add_options(_MIGRATIONS, _ENV)
 plugin_options = _add_options(_ENV, *_PLUGINS, _OUTPUT, _VERBOSE, _QUIET)
+finding_options = _add_options(_ENV, _REPORT, _VERBOSE, _QUIET)
 lint_options = _add_options(*_DATABASE, *_PLUGINS, _REPORT, _VERBOSE, _QUIET)
 database_options = _add_options(*_DATABASE, _OUTPUT, _VERBOSE, _QUIET)
 diff_options = _add_options(_MIGRATIONS, _ENV, _LOG_FORMAT, _OUTPUT, _VERBOSE, _QUIET)

@@ -130,6 +130,9 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
         raise ConfigurationFault(f"{place}: this is not TOML: {what}", hint=f"correct {path}") from None
 
 
+_KEY = r"""(?:"[^"]*"|'[^']*'|[\w-]+)"""
+
+
 def find_line(text: str, where: tuple[str, ...]) -> int | None:
     """Return the 1-based line on which the key or table at ``where`` is written, ``None`` if not found."""
     header: tuple[str, ...] = ()
@@ -137,7 +140,7 @@ def find_line(text: str, where: tuple[str, ...]) -> int | None:
         if found := re.match(r"\s*\[\[?([^\[\]]+)\]", line):
             header = _split_key(found[1])
             here = header
-        elif found := re.match(r"\s*([\w.\"' -]+?)\s*=", line):
+        elif found := re.match(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=", line):
             here = header + _split_key(found[1])
         else:
             continue
@@ -147,4 +150,5 @@ def find_line(text: str, where: tuple[str, ...]) -> int | None:
 
 
 def _split_key(text: str) -> tuple[str, ...]:
-    return tuple(part.strip(" \t\"'") for part in text.split("."))
+    # A dot in quotes divides nothing: "orders.email" is one key.
+    return tuple(part.strip("\"'") for part in re.findall(_KEY, text))

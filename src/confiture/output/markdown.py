@@ -87,7 +87,9 @@ def _render_head(report: Report, shown: Iterable[Notice]) -> str:
     words = [format_count(counts[name], name) for name in ("error", "warning") if counts[name]]
     server = f" on PostgreSQL {escape_markdown(report.rehearsed_on or report.server_version)}"
     done = Counter(migration.outcome.replace("_", " ") for migration in report.migrations)
-    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or "no migrations"
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in done.items()) or escape_markdown(
+        report.judged or "no migrations"
+    )
     where = server if report.server_version else ""
     code = f"; exit code {report.exit_code}" if report.exit_code else ""
     return (

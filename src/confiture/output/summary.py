@@ -18,7 +18,7 @@ def render_summary(report: Report) -> str:
     if report.outcome != "ok":
         return _render_failure(report)
     if not report.migrations:
-        return "nothing to do"
+        return report.judged or "nothing to do"
     done = [migration for migration in report.migrations if migration.outcome in DONE_OUTCOMES]
     word = {"run": "applied", "dry-run": "rehearsed", "down": "reverted"}[report.mode]
     # `redo` reports a run in which the migration appears twice: reverted, then applied.

@@ -16,23 +16,37 @@ def is_iban(text: str) -> bool:
     return well_formed and plain[2:4].isdecimal() and _remainder(plain) == 1
 
 
-def complete_luhn(characters: list[str], places: list[int]) -> None:
-    """Make the last of the digits at ``places`` the check digit of the others."""
+def complete_luhn(characters: list[str], original: str, places: list[int]) -> None:
+    """Make the last of the digits at ``places`` the check digit of the others; wrong if it was wrong before.
+
+    By as much as in ``original``: two texts that differ in the check digit alone must not become one.
+    """
     digits = [characters[place] for place in places]
-    if len(digits) < 2 or not all(map(str.isdecimal, digits)):
+    before = [original[place] for place in places]
+    if len(digits) < 2 or not all(map(str.isdecimal, before)):
         return
-    wrong = _sum_luhn([*digits[:-1], "0"]) % 10
-    characters[places[-1]] = str((10 - wrong) % 10)
+    off = int(before[-1]) - _choose_luhn(before[:-1])
+    characters[places[-1]] = str((_choose_luhn(digits[:-1]) + off) % 10)
 
 
-def complete_iban(characters: list[str], places: list[int]) -> None:
-    """Make the third and the fourth character at ``places`` the check digits of the others."""
-    letters = [characters[place].upper() for place in places]
-    if len(letters) < 5 or not "".join(letters).isascii():
+def complete_iban(characters: list[str], original: str, places: list[int]) -> None:
+    """Make the third and the fourth character the check digits, as :func:`complete_luhn` does."""
+    before = [original[place].upper() for place in places]
+    plain = "".join(before)
+    if len(before) < 5 or not plain.isascii() or not plain[2:4].isdecimal():
         return
-    letters[2:4] = "00"
-    for place, digit in zip(places[2:4], f"{98 - _remainder(''.join(letters)):02}", strict=True):
+    after = "".join(characters[place].upper() for place in places)
+    off = int(plain[2:4]) - _choose_iban(plain)
+    for place, digit in zip(places[2:4], f"{(_choose_iban(after) + off) % 100:02}", strict=True):
         characters[place] = digit
+
+
+def _choose_luhn(digits: list[str]) -> int:
+    return -_sum_luhn([*digits, "0"]) % 10
+
+
+def _choose_iban(iban: str) -> int:
+    return 98 - _remainder(f"{iban[:2]}00{iban[4:]}")
 
 
 def _sum_luhn(digits: list[str]) -> int:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from confiture.cli.plugin_report import Flags, ReportCommand, finding_options, report_findings
+
 if TYPE_CHECKING:
+    from confiture.models.report import Report
     from confiture_anonymize.copy_session import CopySession
 
 _FROM = click.option("--from", "source_url", metavar="URL", help="The database to copy from.")
@@ -79,23 +82,19 @@ def suggest(url: str | None, sample_rows: int, name: str) -> int:
     return 0
 
 
-@command.command("verify")
+@command.command("verify", cls=ReportCommand, mode="dry-run")
 @_PROFILE
 @_FROM
 @_TO
-@_ENV
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def verify(
-    profile: str | None, source_url: str | None, target_url: str | None, env: str | None, as_json: bool
-) -> int:
+@finding_options
+def verify(flags: Flags, profile: str | None, source_url: str | None, target_url: str | None) -> int:
     """Check that a copy holds nothing personal and is whole; exit 1 if it is not."""
-    from confiture_anonymize.render_findings import render_json, render_text
 
-    with _open_session(profile, source_url, target_url, env) as session:
-        findings = session.verify()
-        tables = len(session.plans)
-    click.echo((render_json if as_json else render_text)(findings, tables))
-    return int(bool(findings))
+    def find() -> Report:
+        with _open_session(profile, source_url, target_url, flags.env) as session:
+            return session.verify()
+
+    return report_findings(flags, find)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from attrs import evolve, frozen
 
 from confiture.plugins.kit import did_you_mean
 from confiture_anonymize.errors import ProfileFault, UnclassifiedFault
+from confiture_anonymize.identity_groups import IdentityGroup, find_groups
 from confiture_anonymize.keyed_hash import Key
 from confiture_anonymize.personal_columns import may_be_personal, propose_rule, render_rule
 from confiture_anonymize.profile import KEEP, ColumnRule, Profile, match_parts
@@ -34,6 +35,12 @@ class ColumnPlan:
     mask: Mask | None = None
     promise: Promise = "nowhere"
     signature: tuple[object, ...] = ("keep",)
+
+    @property
+    def keeps_distinct(self) -> bool:
+        """True if different values are promised to stay different."""
+        # With a condition, some values are kept, and may be what others become.
+        return bool(self.mask and self.mask.distinct and not (self.rule and self.rule.when))
 
     @property
     def sql(self) -> str:
@@ -87,7 +94,8 @@ def compile_plan(tables: Sequence[Table], profile: Profile, key: Key) -> tuple[T
     check_names(tables, profile)
     if unclassified := list_unclassified(tables, profile):
         raise refuse_unclassified(unclassified, profile.name)
-    plans = tuple(_plan_table(table, profile, key) for table in tables)
+    groups = find_groups(tables, profile)
+    plans = tuple(_plan_table(table, profile, groups, key) for table in tables)
     _check_foreign_keys(plans)
     return plans
 
@@ -138,22 +146,29 @@ def _refuse_unknown(label: str, what: str, name: str, known: Sequence[str] | set
     return ProfileFault(f"{label}: no {what} is called {name!r}", hint=hint)
 
 
-def _plan_table(table: Table, profile: Profile, key: Key) -> TablePlan:
+def _plan_table(
+    table: Table, profile: Profile, groups: Mapping[tuple[str, str, str], IdentityGroup], key: Key
+) -> TablePlan:
     if profile.skips(table):
         return TablePlan(table, skipped=True)
     columns = (
-        _plan_column(table, column, profile.find_rule(table, column), key)
+        _plan_column(
+            table, column, profile.find_rule(table, column), groups.get((*table.identity, column.name)), key
+        )
         for column in table.columns
         if not column.generated
     )
     return TablePlan(table, tuple(columns))
 
 
-def _plan_column(table: Table, column: Column, rule: ColumnRule | None, key: Key) -> ColumnPlan:
-    if rule is None or rule.strategy == KEEP:
+def _plan_column(
+    table: Table, column: Column, rule: ColumnRule | None, group: IdentityGroup | None, key: Key
+) -> ColumnPlan:
+    if rule is None or group is None:
         return ColumnPlan(column, rule)
     strategy = find_strategy(rule.strategy, rule.options)
-    masking = Masking(table, column, rule.domain, evolve(rule.options, keys=strategy.options), key)
+    options = evolve(rule.options, keys=strategy.options)
+    masking = Masking(table, group.tighten(column), rule.domain, options, key, _list_peers(group))
     if strategy.sorts and column.sort not in strategy.sorts:
         fits = ", ".join(sorted(strategy.sorts))
         raise masking.refuse(f"does not fit {rule.strategy}", hint=f"{rule.strategy} masks columns of {fits}")
@@ -165,9 +180,16 @@ def _plan_column(table: Table, column: Column, rule: ColumnRule | None, key: Key
         raise masking.refuse(f"cannot be masked by {rule.strategy} with `when`", hint="leave out `when`")
     promise: Promise = "other" if rule.when else mask.promise or strategy.promise
     # Compiled again for a column of another name: what is left are the strategy, its options and the length.
-    alike = strategy.compile(evolve(masking, column=evolve(column, name="value")))
+    alike = strategy.compile(evolve(masking, column=evolve(masking.column, name="value")))
     signature = (rule.strategy, rule.domain, rule.when, alike.sql, alike.function)
     return ColumnPlan(column, rule, mask, promise, signature)
+
+
+def _list_peers(group: IdentityGroup) -> str:
+    shown = group.names[:3]
+    return (
+        f"{', '.join(shown)}{' …' if len(group.names) > len(shown) else ''}" if len(group.names) > 1 else ""
+    )
 
 
 def _check_foreign_keys(plans: Sequence[TablePlan]) -> None:

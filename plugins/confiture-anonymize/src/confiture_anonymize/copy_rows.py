@@ -46,7 +46,10 @@ def copy_table(source: Connection[Any], target: Connection[Any], plan: TablePlan
     """Stream the rows of one table, masked, and return how many there were."""
     names = ", ".join(quote(column.column.name) for column in plan.columns)
     expressions = ", ".join(column.sql for column in plan.columns)
-    read = f"COPY (SELECT {expressions} FROM {plan.table.rows_sql}) TO STDOUT"
+    moved = any(column.mask is not None and column.mask.moves for column in plan.columns)
+    # In the order of a shuffle, each value would stand next to the row that it comes from.
+    order = " ORDER BY tableoid, ctid" if moved else ""
+    read = f"COPY (SELECT {expressions} FROM {plan.table.rows_sql}{order}) TO STDOUT"
     write = f"COPY {plan.table.sql} ({names}) FROM STDIN"
     functions = [column.mask.function if column.mask else None for column in plan.columns]
     if not any(functions):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psycopg
 from attrs import frozen
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
@@ -17,16 +18,19 @@ from confiture.api.plugin_commands import (
     read_settings,
 )
 from confiture.exceptions import ConnectionFault
+from confiture.models.report import Report
 from confiture_anonymize.copy_database import CopyRequest, TableCopied, copy_database, drop_copy
+from confiture_anonymize.copy_findings import build_report
 from confiture_anonymize.copy_plan import TablePlan, compile_plan
 from confiture_anonymize.copy_record import RecordTable
-from confiture_anonymize.errors import TargetFault
+from confiture_anonymize.errors import CopyFault, TargetFault
 from confiture_anonymize.keyed_hash import Key, read_key, refuse_written_secret
 from confiture_anonymize.profile import Profile
 from confiture_anonymize.read_profile import read_profile
 from confiture_anonymize.refuse_target import refuse_production, refuse_same_database
+from confiture_anonymize.server_errors import describe_safely
 from confiture_anonymize.source_schema import read_tables
-from confiture_anonymize.verify_copy import Finding, verify_copy
+from confiture_anonymize.verify_copy import verify_copy
 
 
 @frozen
@@ -77,11 +81,12 @@ class CopySession:
         """
         drop_copy(self.target, self.plans, self.ledger_schema)
 
-    def verify(self) -> tuple[Finding, ...]:
-        """Return what is wrong with the copy.
+    def verify(self) -> Report:
+        """Return a report of what is wrong with the copy.
 
         Raises:
             TargetFault: There is none, or it is not finished.
+            CopyFault: A server refused something, or a connection was lost.
         """
         record = RecordTable(self.target, self.ledger_schema).read()
         if record is None:
@@ -91,7 +96,12 @@ class CopySession:
                 "the copy in the target is not finished",
                 hint="continue with --resume, or empty it with --drop",
             )
-        return verify_copy(self.source, self.target, self.plans, self.profile, self.key)
+        try:
+            findings = verify_copy(self.source, self.target, self.plans, self.profile, self.key)
+        except psycopg.Error as error:
+            message = f"the verification stopped: {describe_safely(error)}"
+            raise CopyFault(message, hint="verify again; nothing was changed") from None
+        return build_report(findings, self.plans, self.profile)
 
 
 @contextmanager

@@ -23,8 +23,8 @@ _TEXT_SORTS = ("text", "json", "inet", "bytea", "other")
 
 def find_original_values(
     source: Connection[Any], target: Connection[Any], plans: Sequence[TablePlan]
-) -> Iterator[tuple[str, str, int]]:
-    """Yield each column of the copy that holds original values: its name, a message, and the rows."""
+) -> Iterator[tuple[str, str]]:
+    """Yield each column of the copy that holds original values: its name, and a message."""
     target.execute(f"CREATE TEMP TABLE IF NOT EXISTS original_values (hash bytea); TRUNCATE {_HASHES}")
     for plan in plans:
         if not plan.skipped and plan.masked:
@@ -70,7 +70,7 @@ def _has_pool(column: ColumnPlan) -> bool:
     return bool(column.mask and column.mask.settings)
 
 
-def _find_anywhere(target: Connection[Any], plan: TablePlan) -> Iterator[tuple[str, str, int]]:
+def _find_anywhere(target: Connection[Any], plan: TablePlan) -> Iterator[tuple[str, str]]:
     """Find originals in every text column of the copy, masked or kept."""
     columns = [
         column.column.name
@@ -88,13 +88,13 @@ def _find_anywhere(target: Connection[Any], plan: TablePlan) -> Iterator[tuple[s
     )
     for index, rows in target.execute(query.encode()).fetchall():
         if rows:
-            message = f"{rows} rows hold a value that a masked column has in the source"
-            yield f"{plan.table.label}.{columns[index]}", message, rows
+            message = f"has {rows} rows with a value that a masked column has in the source"
+            yield f"{plan.table.label}.{columns[index]}", message
 
 
 def _find_unchanged_rows(
     source: Connection[Any], target: Connection[Any], plan: TablePlan
-) -> Iterator[tuple[str, str, int]]:
+) -> Iterator[tuple[str, str]]:
     """Find rows, by primary key, whose masked value is their own original."""
     by_name = {column.column.name: column for column in plan.columns}
     keys = [by_name[name] for name in plan.table.primary_key if name in by_name]
@@ -136,7 +136,7 @@ def _render_row_hash(column: ColumnPlan) -> str:
 
 def _count_unchanged(
     target: Connection[Any], plan: TablePlan, keys: Sequence[ColumnPlan], masked: Sequence[ColumnPlan]
-) -> Iterator[tuple[str, str, int]]:
+) -> Iterator[tuple[str, str]]:
     joined = " AND ".join(f"o.k{index} = t.{quote(key.column.name)}::text" for index, key in enumerate(keys))
     counts = ", ".join(
         f"count(*) FILTER (WHERE h{index} = {render_hash(f't.{quote(column.column.name)}::text')}),"
@@ -151,6 +151,6 @@ def _count_unchanged(
         unchanged, values, different = found[3 * index : 3 * index + 3]
         where = f"{plan.table.label}.{column.column.name}"
         if column.promise != "other" and unchanged:
-            yield where, f"{unchanged} of {values} rows have their own original value", unchanged
+            yield where, f"has {unchanged} of {values} rows with their own original value"
         elif unchanged == values and different > 1:
-            yield where, f"all {values} rows have their own original value", unchanged
+            yield where, f"has all {values} rows with their own original value"

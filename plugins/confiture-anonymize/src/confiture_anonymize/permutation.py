@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import isqrt
 
 from attrs import frozen
@@ -11,7 +12,19 @@ from confiture_anonymize.keyed_hash import Key
 
 _ROUNDS = 8
 _MIN_FREE = 4
-_ALPHABETS = ("0123456789", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+# ASCII; then Latin with accents, Greek and Cyrillic.
+_BLOCKS = (range(0x80), range(0xC0, 0x100), range(0x100, 0x180), range(0x370, 0x400), range(0x400, 0x500))
+
+
+def _list_alphabets() -> Iterator[str]:
+    for block in _BLOCKS:
+        letters = [chr(code) for code in block if chr(code).isalpha()]
+        yield "".join(filter(str.islower, letters))
+        yield "".join(filter(str.isupper, letters))
+
+
+_ALPHABETS = ("0123456789", *_list_alphabets())
+_ALPHABET_OF = {character: alphabet for alphabet in _ALPHABETS for character in alphabet}
 
 
 @frozen
@@ -38,10 +51,12 @@ class ShapeMask:
         free = self._choose_free(places)
         characters = list(text)
         self._replace(characters, free)
-        if self.check == "luhn":
-            complete_luhn(characters, places)
-        elif self.check == "iban":
-            complete_iban(characters, places)
+        # Where all places are free, the check digits are permuted with the others.
+        if len(free) < len(places):
+            if self.check == "luhn":
+                complete_luhn(characters, text, places)
+            elif self.check == "iban":
+                complete_iban(characters, text, places)
         return "".join(characters)
 
     def _choose_free(self, places: list[int]) -> list[int]:
@@ -68,6 +83,29 @@ class ShapeMask:
         for place, alphabet in zip(reversed(free), reversed(alphabets), strict=True):
             permuted, index = divmod(permuted, len(alphabet))
             characters[place] = alphabet[index]
+
+
+@frozen
+class NumberMask:
+    """Replaces whole numbers by others with the same sign, no two by the same.
+
+    Attributes:
+        key: The secret.
+        domain: The identity domain.
+        bits: How many bits a number has, without its sign.
+    """
+
+    key: Key
+    domain: str
+    bits: int
+
+    def __call__(self, text: str) -> str:
+        """Return the number that stands for ``text``."""
+        number = int(text)
+        size = 2**self.bits
+        if number >= 0:
+            return str(rotate(self.key, f"{self.domain}:number", number, size))
+        return str(-1 - rotate(self.key, f"{self.domain}:number", -1 - number, size))
 
 
 def rotate(key: Key, tweak: str, number: int, size: int) -> int:
@@ -101,12 +139,14 @@ def _feistel(key: Key, tweak: str, number: int, sizes: tuple[int, int], *, forwa
 
 
 def _choose_alphabet(character: str) -> str:
+    if alphabet := _ALPHABET_OF.get(character):
+        return alphabet
     if character.isdecimal():
         return _ALPHABETS[0]
     return _ALPHABETS[2] if character.isupper() else _ALPHABETS[1]
 
 
 def _find_index(character: str, alphabet: str) -> int:
-    # A letter or digit outside ASCII stands for one of ours.
+    # A character of no alphabet stands for one of ours: the only case in which two texts may become one.
     index = alphabet.find(character)
     return index if index >= 0 else ord(character) % len(alphabet)

@@ -11,6 +11,7 @@ from confiture.plugins.kit import TableReader
 from confiture_anonymize.source_schema import Column, Table
 
 KEEP = "keep"
+DEFAULT_DOMAIN = "default"
 
 
 @frozen
@@ -29,7 +30,7 @@ class ColumnRule:
     pattern: str
     strategy: str
     options: TableReader = field(repr=False)
-    domain: str = "default"
+    domain: str = DEFAULT_DOMAIN
     when: str | None = None
     reason: str | None = None
 

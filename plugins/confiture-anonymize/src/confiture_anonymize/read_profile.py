@@ -9,7 +9,7 @@ from attrs import evolve
 
 from confiture.plugins.kit import POSITIVE, TEXT, TEXTS, TableReader, did_you_mean
 from confiture_anonymize.errors import ProfileFault
-from confiture_anonymize.profile import KEEP, ColumnRule, Profile
+from confiture_anonymize.profile import DEFAULT_DOMAIN, KEEP, ColumnRule, Profile
 
 CONFIG_KEYS = {"profiles": "The profiles of anonymized copies, by name: [anonymize.profiles.NAME]."}
 PROFILE_KEYS = {
@@ -132,7 +132,7 @@ def _read_rule(columns: TableReader, pattern: str, value: object) -> ColumnRule:
         pattern,
         strategy,
         evolve(rule, values=options, keys={}),
-        rule.get("domain", TEXT, "default"),
+        rule.get("domain", TEXT, DEFAULT_DOMAIN),
         when,
         reason,
     )

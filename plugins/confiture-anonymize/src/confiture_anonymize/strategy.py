@@ -32,6 +32,8 @@ class Mask:
         settings: Parameters that the expression reads, to be set in the session.
         promise: What it promises of the original values, if it is not what the strategy does.
         constant: The text that every value becomes; ``None`` if it is not always the same.
+        distinct: True if it promises that different values stay different.
+        moves: True if a row gets the value of another row.
     """
 
     sql: str
@@ -39,6 +41,8 @@ class Mask:
     settings: Mapping[str, str] = Factory(dict)
     promise: Promise | None = None
     constant: str | None = None
+    distinct: bool = False
+    moves: bool = False
 
 
 @frozen
@@ -47,10 +51,11 @@ class Masking:
 
     Attributes:
         table: Its table.
-        column: The column.
+        column: The column, as short and as unique as any that must agree with it.
         domain: The identity domain.
         options: The rule's options.
         key: The secret.
+        peers: The names of the columns that must agree, for messages; empty if it is alone.
     """
 
     table: Table
@@ -58,6 +63,7 @@ class Masking:
     domain: str
     options: TableReader
     key: Key
+    peers: str = ""
 
     @property
     def value_sql(self) -> str:
@@ -69,7 +75,8 @@ class Masking:
     def refuse(self, reason: str, *, hint: str) -> ProfileFault:
         """Return the fault of a strategy that does not fit the column, for the caller to raise."""
         where = f"{self.table.label}.{self.column.name}"
-        return ProfileFault(f"{self.options.label}: {where} ({self.column.type}) {reason}", hint=hint)
+        peers = f" (what fits must fit all of {self.peers})" if self.peers else ""
+        return ProfileFault(f"{self.options.label}: {where} ({self.column.type}) {reason}{peers}", hint=hint)
 
 
 @frozen
