@@ -51,9 +51,9 @@ class EventCost:
         def render_or_skip(recorder: EventRecorder, event: NewEvent) -> str:
             return "" if self._skips else render(recorder, event)
 
-        def read_timed(recorder: EventRecorder, message: str) -> list[tuple[Any, ...]]:
+        def read_timed(recorder: EventRecorder, query: str) -> list[tuple[Any, ...]]:
             began = time.perf_counter()
-            rows = read(recorder, message)
+            rows = read(recorder, query)
             self.reads_ms.append((time.perf_counter() - began) * 1000)
             return rows
 

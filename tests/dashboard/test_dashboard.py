@@ -34,6 +34,41 @@ def test_the_first_screen_answers_the_three_questions(lived):
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_each_event_shows_who_ran_it_from_which_commit_and_what_it_locked(project, database):
+    database.execute("CREATE TABLE jam (fruit text)")
+    project.install("plum", "from confiture import hookimpl\n\n\n@hookimpl\ndef after_ddl(conn):\n    pass\n")
+    project.environ = {"GIT_CEILING_DIRECTORIES": str(project.folder.parent), "CI_COMMIT_SHA": "abc123"}
+    project.configure('[gate]\nmax_block = "1s"\n')
+    project.write("1_sugar.sql", "ALTER TABLE jam ADD COLUMN sugar int;")
+    assert project("run", "--plugins", "plum").code == 0
+
+    page = project("dashboard").out
+    (view,) = project("dashboard", "--output", "json").json["databases"]
+
+    (event,) = view["events"]
+    (lock,) = event["locks"]
+    for words in (
+        "commit abc123",
+        "locked public.jam AccessExclusiveLock for ",
+        "hook after_ddl after_ddl kept",
+        "plugins plum 1.0",
+        f"schema {event['schema_before'][:12]} -&gt; {event['schema_after'][:12]}",
+        'data-label="by">postgres',
+        "limit max_block = 1s",
+    ):
+        assert words in page
+    assert view["blocks"] == [
+        {
+            "event": 1,
+            "relations": ["public.jam"],
+            "held_ms": lock["held_ms"],
+            "measured": True,
+            "share": lock["held_ms"] / 1000,
+        }
+    ]
+    assert (view["people"], view["revisions"]) == ({"postgres": 1}, {"abc123": 1})
+
+
 def test_drift_is_shown_object_by_object(lived, database):
     database.execute("ALTER TABLE jam ADD COLUMN by_hand int")
 

@@ -49,9 +49,9 @@ def test_an_applied_migration_says_who_when_how_long_and_what_it_locked(project,
     assert [(hook["phase"], hook["hook"], hook["outcome"]) for hook in event["hooks"]] == [
         ("after_ddl", "after_ddl", "kept")
     ]
-    assert event["locks"] == [
-        {"relation": "public.jam", "mode": "AccessExclusiveLock", "blocks": ["reads", "writes"]}
-    ]
+    (lock,) = event["locks"]
+    assert lock.pop("held_ms") > 0
+    assert lock == {"relation": "public.jam", "mode": "AccessExclusiveLock", "blocks": ["reads", "writes"]}
     assert event["error"] is None
 
 
@@ -365,6 +365,7 @@ def test_in_a_run_that_may_not_spend_time_on_it_only_the_schema_at_its_ends_is_r
         (None, None),
         (None, live),
     ]
+    assert [event["schema_unread"] is None for event in events] == [False, False, True]
     unread = project("schema-version", "--at", "2")
     assert unread.code == 2
     assert "the schema was not read after 2 t" in unread.err
@@ -418,3 +419,63 @@ def test_in_an_applications_transaction_the_event_goes_with_it(database, databas
     assert path == ('"$user", public',)
     found = database.execute("SELECT kind, schema_after FROM confiture.event").fetchall()
     assert found == [("APPLIED", None)]
+
+
+def test_how_long_a_lock_was_held_counts_from_the_statement_that_took_it(project, database):
+    """The first statement takes 300 ms and locks nothing, and the lock is taken after it."""
+    database.execute("CREATE TABLE jam (i int); CREATE TABLE fig (i int)")
+    project.write(
+        "1_sugar.sql",
+        "LOCK TABLE fig IN SHARE MODE;\nSELECT pg_sleep(0.3);\nALTER TABLE jam ADD COLUMN sugar int;",
+    )
+
+    assert project("run").code == 0
+
+    event = last(project)
+    held_ms = {lock["relation"]: lock["held_ms"] for lock in event["locks"]}
+    assert held_ms["public.jam"] <= held_ms["public.fig"] - 290
+    assert held_ms["public.fig"] >= 300
+    assert "public.fig ShareLock for" in project("history").out
+
+
+def test_each_statement_of_a_no_transaction_migration_holds_its_locks_alone(project, database):
+    database.execute("CREATE TABLE jam (i int)")
+    project.write(
+        "1_sugar.sql",
+        "-- confiture: no-transaction\nALTER TABLE jam ADD COLUMN sugar int;\nSELECT pg_sleep(0.3);\n"
+        "DO $$ BEGIN LOCK TABLE jam; PERFORM pg_sleep(0.1); END $$;\n",
+    )
+
+    assert project("run").code == 0
+
+    event = last(project)
+    (lock,) = event["locks"]
+    assert 100 <= lock["held_ms"] < event["duration_ms"] - 250
+
+
+def test_a_lock_recorded_by_an_older_version_has_no_time(project, database):
+    database.execute("CREATE TABLE jam (i int)")
+    project.write("1_sugar.sql", "ALTER TABLE jam ADD COLUMN sugar int;")
+    assert project("run").code == 0
+    database.execute("UPDATE confiture.event SET locks = jsonb_build_array((locks -> 0) - 'held_ms')")
+
+    assert last(project)["locks"][0]["held_ms"] is None
+    assert "locks: public.jam AccessExclusiveLock\n" in project("history").out
+    assert "An older version recorded no times of locks" in project("dashboard").out
+
+
+def test_a_migration_that_drops_the_kept_plan_only_makes_the_next_reading_slower(
+    project, database, monkeypatch
+):
+    monkeypatch.setattr(event_recorder, "FREE_MS", 60_000.0)
+    project.write("1_t.sql", "CREATE TABLE t1 (i int);")
+    project.write("2_drop.sql", "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; CREATE TABLE t2 (i int); END $$;")
+    project.write("3_t.sql", "CREATE TABLE t3 (i int);")
+
+    answer = project("run")
+
+    assert answer.code == 0
+    assert "could not be read" not in answer.out + answer.err
+    after = [event["schema_after"] for event in project("history", "--output", "json").json["events"]]
+    assert len({*after, None}) == 4
+    assert after[-1] == read_fingerprint(database, "confiture")

@@ -10,7 +10,8 @@ from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.engine.blockers import LockWaitMonitor, open_monitor_connection
-from confiture.engine.observer import LocksAtEnd, LocksOfSteps, Observer, StepObserver
+from confiture.engine.observer import Observer, StepObserver
+from confiture.engine.run_locks import LocksAtEnd, LocksOfSteps
 from confiture.engine.runner import Runner
 from confiture.engine.transactional import ExecutionMode, RunContext
 from confiture.hooks.plugin_manager import GuardedPluginManager

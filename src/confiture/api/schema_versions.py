@@ -72,8 +72,7 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
     last = found[-1]
     if last.schema_after is None:
         raise UsageFault(
-            f"the schema was not read after {last.version} {last.name}".rstrip()
-            + ": others of its run followed at once, or an application committed it",
+            f"the schema was not read after {last.version} {last.name}".rstrip() + f": {last.schema_unread}",
             hint=f"build it from the migrations: confiture diff {last.version} OTHER-VERSION",
         )
     return SchemaVersion(last.schema_after, last.server_version or "", last.at, last.version)

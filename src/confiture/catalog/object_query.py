@@ -13,9 +13,11 @@ from confiture.postgres.session import quote_literal
 OWN_TABLES = ("ledger", "progress", "hook_progress", "event", "schema_object", "source")
 """The tables that confiture keeps in its schema."""
 
-# The catalog's functions print names and constants as these settings say.
+# The catalog's functions print names and constants as these settings say. To compile the query takes longer
+# than it saves.
 CANONICAL_SETTINGS = (
-    "SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL DateStyle = 'ISO, MDY';"
+    "SET LOCAL jit = off;"
+    " SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL DateStyle = 'ISO, MDY';"
     " SET LOCAL IntervalStyle = 'postgres'; SET LOCAL TimeZone = 'UTC'; SET LOCAL extra_float_digits = 1;"
     " SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL xmlbinary = 'base64';"
 )

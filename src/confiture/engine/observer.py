@@ -1,8 +1,8 @@
-"""The protocols by which the engine lets others watch a migration, and the observers of a run.
+"""The protocols by which the engine lets others watch a migration, and an observer that does nothing.
 
-The engine asks an observer at fixed points and never knows which one it has. A run reads its locks once,
-just before the commit (:class:`LocksAtEnd`). A rehearsal takes a snapshot after every statement and hook;
-its observers live in ``rehearsal``, so that the engine does not depend on it.
+The engine asks an observer at fixed points and never knows which one it has. The observers of a run are in
+``run_locks``. A rehearsal takes a snapshot after every statement and hook; its observers live in
+``rehearsal``, so that the engine does not depend on it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
-from attrs import define, evolve
-from psycopg import Connection, Cursor
-from psycopg.errors import OperationalError
+from psycopg import Cursor
 
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver, Results
-from confiture.ledger.migration_lock import build_lock_lost_fault
-from confiture.models.report import Lock, MigrationReport, NotSeen
+from confiture.models.report import MigrationReport
 from confiture.postgres.locks import (
     HELD_SQL,
-    NEWEST_OID_SQL,
-    RelationName,
-    collect_blocks,
-    list_strongest_locks,
-    merge_locks,
-    read_relations,
 )
 
 HeldRows = Sequence[tuple[Any, ...]]
@@ -183,127 +174,3 @@ class NoObserver(NoHookObserver):
     def measure(self, report: MigrationReport) -> MigrationReport:
         """Return the report unchanged."""
         return report
-
-
-@define
-class LocksAtEnd(NoObserver):
-    """Reads the locks of a run once, in the message before the commit: it costs no round trip.
-
-    Attributes:
-        conn: The migration's connection.
-        keeper_conn: Another connection, which still sees the relations as they were before the migration.
-        locks: Locks in Share or a stronger mode, on relations that existed before.
-    """
-
-    conn: Connection[Any]
-    keeper_conn: Connection[Any]
-    locks: tuple[Lock, ...] = ()
-    _held_before: frozenset[tuple[Any, ...]] = frozenset()
-    _newest: int | None = None
-    _existing: dict[int, RelationName] | None = None
-
-    def reset(self) -> None:
-        """Forget the previous attempt."""
-        self.locks, self._held_before, self._newest, self._existing = (), frozenset(), None, None
-
-    def opening_sql(self, *, shared: bool) -> str:
-        """Return a query for the locks that a shared transaction holds already, else for the newest oid."""
-        return HELD_SQL if shared else NEWEST_OID_SQL
-
-    def begin(
-        self,
-        answers: Sequence[HeldRows],
-        *,
-        shared: bool,
-        hooks: bool,  # noqa: ARG002 - the protocol's
-        sql_only: bool,  # noqa: ARG002
-    ) -> None:
-        """Note the locks held before the migration, or the newest relation."""
-        if shared:
-            self._held_before = frozenset(answers[-1])
-            # Read on the migration's connection: the keeper does not see the relations that an earlier
-            # migration in this transaction has created.
-            self._existing = read_relations(self.conn)
-        else:
-            ((self._newest,),) = answers[-1]
-
-    def end(self, held: HeldRows) -> None:
-        """Note the locks taken since the migration began."""
-        new = [row for row in held if row not in self._held_before]
-        if self._newest is not None:
-            # A relation created since has a higher oid, so a migration that only creates tables asks the
-            # keeper nothing. If the oid counter has wrapped around, the keeper does not see the relation.
-            new = [row for row in new if row[0] <= self._newest]
-        if new:
-            self.locks = list_strongest_locks(new, self._read_existing({oid for oid, _ in new}))
-
-    def _read_existing(self, oids: set[int]) -> dict[int, RelationName]:
-        return read_existing_before(self.keeper_conn, oids) if self._existing is None else self._existing
-
-    def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with the locks and what they block."""
-        return evolve(report, locks=self.locks, blocks=collect_blocks(self.locks))
-
-
-@define
-class LocksOfSteps:
-    """Keeps the locks of each statement that runs in a transaction, read in the message that records it.
-
-    Attributes:
-        keeper_conn: Another connection, which still sees the relations as they were before a statement.
-        locks: The locks of all statements so far.
-        not_seen: Statements whose locks could not be read.
-    """
-
-    keeper_conn: Connection[Any]
-    locks: tuple[Lock, ...] = ()
-    not_seen: tuple[NotSeen, ...] = ()
-
-    def begin(self) -> None:
-        """Forget the previous attempt."""
-        self.locks, self.not_seen = (), ()
-
-    def skip_hooks(self, phase: str) -> None:
-        """Note nothing: a run does not report the locks of hooks."""
-
-    def watch_transaction(self, number: int) -> AbstractContextManager[Observer]:  # noqa: ARG002
-        """Observe nothing while the statement runs."""
-        return nullcontext(NoObserver())
-
-    def take_locks(self, held: HeldRows) -> None:
-        """Add the locks of one statement."""
-        if held:
-            known = read_existing_before(self.keeper_conn, {oid for oid, _ in held})
-            self.locks = merge_locks(self.locks, list_strongest_locks(held, known))
-
-    def watch_statement(
-        self,
-        number: int,  # noqa: ARG002 - the protocol's
-        sql: str,  # noqa: ARG002
-        line: int | None,  # noqa: ARG002
-    ) -> AbstractContextManager[None]:
-        """Observe nothing while the statement runs."""
-        return nullcontext()
-
-    def note_unseen(self, line: int | None) -> None:
-        """Note that the statement released its locks before they could be read."""
-        reason = f"line {line} commits by itself and releases its locks when it ends"
-        self.not_seen += (NotSeen(None, "locks", reason),)
-
-    def measure(self, report: MigrationReport) -> MigrationReport:
-        """Return the report with the locks of all statements and what they block."""
-        return evolve(report, locks=self.locks, blocks=collect_blocks(self.locks), not_seen=self.not_seen)
-
-
-def read_existing_before(keeper_conn: Connection[Any], oids: Iterable[int]) -> dict[int, RelationName]:
-    """Return the relations that the keeper's connection sees, which existed before the migration.
-
-    The keeper is READ COMMITTED and never writes, so it does not see what is not committed yet.
-
-    Raises:
-        LockFault: The connection is lost, and the migration lock with it.
-    """
-    try:
-        return read_relations(keeper_conn, oids)
-    except OperationalError as error:
-        raise build_lock_lost_fault() from error

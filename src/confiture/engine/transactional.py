@@ -476,7 +476,7 @@ class TransactionalAttempt:
 
     def _list_locks(self) -> tuple[EventLock, ...]:
         report = self.measure(MigrationReport(self.work.version, self.work.name, "applied"))
-        return tuple(EventLock(lock.relation, lock.mode, lock.blocks) for lock in report.locks)
+        return tuple(EventLock(lock.relation, lock.mode, lock.blocks, lock.held_ms) for lock in report.locks)
 
     # The report.
 

@@ -8,6 +8,7 @@ so that a short run reads it every time. It is always read before the first migr
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -19,9 +20,9 @@ from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 from confiture.exceptions import UserFault, describe_error
-from confiture.ledger.event_table import EventTable
+from confiture.ledger.event_table import BEGIN_READING, EventTable
 from confiture.models.event import EventLock, NewEvent
-from confiture.postgres.session import Session, fetch_rows, send
+from confiture.postgres.session import KEPT_PLAN, Session, fetch_rows, quote_literal, send
 from confiture.postgres.signals import hold_signals
 
 FREE_MS = 250.0
@@ -45,7 +46,8 @@ class EventRecorder:
     warnings: list[str] = field(factory=list)
     _number: int = 0
     _fingerprint: str | None = None
-    _outside: list[list[str | None]] = field(factory=list)
+    _outside: str = "[]"
+    _plan: str | None = None
     _unread: list[int] = field(factory=list)
     _began_s: float = field(factory=time.perf_counter)
     _cost_ms: float = 0.0
@@ -54,10 +56,14 @@ class EventRecorder:
     def begin(self) -> None:
         """Read the schema and the number of the last event, before the first migration."""
         if not self.session.nested:
-            answers = self._read_schema(self.table.render_begin_sql(self._version))
+            answers = self._read_schema(self.table.render_begin_query(self._version))
             if answers:
-                ((self._number, self._fingerprint, outside),) = answers
-                self._outside = outside or []
+                ((self._number, pid, self._fingerprint, outside),) = answers
+                self._outside = json.dumps(outside or [])
+                # A pooler invents the process id that it reports, and the next transaction may be in another
+                # server process, which has no plan.
+                if self.session.owned and pid == self.session.conn.info.backend_pid:
+                    self._plan = self._render_prepare_sql()
         if not self._number:
             self._number = self._read_last_number()
         self._began_s = time.perf_counter()
@@ -65,6 +71,10 @@ class EventRecorder:
     @property
     def _version(self) -> int:
         return self.session.conn.info.server_version
+
+    def _render_prepare_sql(self) -> str:
+        query = self.table.render_observe_query(self._version, "$1", "$2")
+        return f"PREPARE {KEPT_PLAN} (bigint[], jsonb) AS {query};"
 
     def _read_last_number(self) -> int:
         with self.session.transaction():
@@ -115,26 +125,44 @@ class EventRecorder:
             return
         began_s = time.perf_counter()
         with hold_signals():
-            answers = self._read_schema(
-                self.table.render_observe_sql(self._version, self._unread, self._outside)
-            )
+            answers = self._observe()
         self._spent_ms += (time.perf_counter() - began_s) * 1000
         if answers:
             self._unread = []
             self._fingerprint = answers[0][0]
 
-    def _read_schema(self, message: str) -> list[tuple[Any, ...]]:
+    def _read_schema(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows; none, and a warning, if the schema cannot be read."""
-        conn, began_s = self.session.conn, time.perf_counter()
+        began_s = time.perf_counter()
         try:
-            return fetch_rows(conn, message)
+            return fetch_rows(self.session.conn, f"{BEGIN_READING} {query}; COMMIT")
+        except psycopg.errors.InvalidSqlStatementName:
+            self._roll_back()
+            raise
         except psycopg.Error as error:
-            if not self.session.lost and conn.info.transaction_status != TransactionStatus.IDLE:
-                send(conn, "ROLLBACK")
+            self._roll_back()
             self._warn("the schema's fingerprint could not be read", error)
             return []
         finally:
             self._cost_ms = (time.perf_counter() - began_s) * 1000
+
+    def _observe(self) -> list[tuple[Any, ...]]:
+        numbers = quote_literal("{" + ",".join(map(str, self._unread)) + "}")
+        outside = quote_literal(self._outside)
+        if self._plan is None:
+            return self._read_schema(self.table.render_observe_query(self._version, numbers, outside))
+        prepare, self._plan = self._plan, ""
+        try:
+            return self._read_schema(f"{prepare} EXECUTE {KEPT_PLAN} ({numbers}, {outside})")
+        except psycopg.errors.InvalidSqlStatementName:
+            # A migration has run DEALLOCATE ALL.
+            self._plan = self._render_prepare_sql()
+            return self._observe()
+
+    def _roll_back(self) -> None:
+        conn = self.session.conn
+        if not self.session.lost and conn.info.transaction_status != TransactionStatus.IDLE:
+            send(conn, "ROLLBACK")
 
     def _warn(self, what: str, error: Exception) -> None:
         text = f"warning: {what}: {describe_error(error)}"

@@ -9,6 +9,11 @@ from attrs import frozen
 from confiture.models.ledger import HistoryRecord, HookRecord, PluginRecord
 from confiture.models.migration import Direction
 
+UNREAD = (
+    "others of its run followed at once, or an application committed it, or the run was killed or could not "
+    "read the schema"
+)
+
 EventKind = Literal["APPLIED", "REVERTED", "FAILED"]
 
 
@@ -27,11 +32,20 @@ class EventHook(HookRecord):
 
 @frozen
 class EventLock:
-    """A lock on a relation that existed before the migration, in Share mode or stronger."""
+    """A lock on a relation that existed before the migration, in Share mode or stronger.
+
+    Attributes:
+        relation: Schema-qualified.
+        mode: PostgreSQL's name of the mode.
+        blocks: The access of other sessions that it blocks: ``"reads"``, ``"writes"``, both or none.
+        held_ms: How long it was held at most, in milliseconds: from the last time that it was seen not held
+            until the commit was sent; ``None`` if that was not measured.
+    """
 
     relation: str
     mode: str
     blocks: tuple[str, ...] = ()
+    held_ms: float | None = None
 
 
 @frozen
@@ -65,7 +79,7 @@ class Event:
         git_revision: The commit that was checked out; ``None`` if that is not known.
         server_version: The version of the server, ``"18.1"``.
         schema_before: The fingerprint of the schema before it; ``None`` if it was not read.
-        schema_after: The fingerprint after it; ``None`` likewise.
+        schema_after: The fingerprint after it; ``None`` likewise, and ``schema_unread`` says why.
         error: Why it failed; ``None`` if it did not.
     """
 
@@ -86,6 +100,11 @@ class Event:
     schema_before: str | None = None
     schema_after: str | None = None
     error: EventError | None = None
+
+    @property
+    def schema_unread(self) -> str | None:
+        """Why the schema after it is not known; ``None`` if it is."""
+        return UNREAD if self.schema_after is None else None
 
 
 @frozen

@@ -18,17 +18,20 @@ _SLOWEST = 5
 
 @frozen
 class BlockUse:
-    """How much of the limit on blocking a migration may have used.
+    """How much of the limit on blocking a migration used.
 
     Attributes:
         event: The migration.
         relations: The relations whose reads or writes it blocked.
-        share: Its duration, which is the most that they were blocked, as a share of the limit; ``None``
-            without a limit.
+        held_ms: How long the longest of these locks was held at most.
+        measured: False if the event has no times of locks, and ``held_ms`` is the duration of the migration.
+        share: ``held_ms`` as a share of the limit; ``None`` without a limit.
     """
 
     event: Event
     relations: tuple[str, ...]
+    held_ms: float
+    measured: bool
     share: float | None
 
 
@@ -45,9 +48,9 @@ class Figures:
         p50_ms: The median duration of what was applied; ``None`` without any.
         p95_ms: The duration that 95 % stayed below.
         hook_share: The share of hooks in the time of all migrations; ``None`` if it is not known.
-        blocks: The migrations that blocked reads or writes, by how much of the limit they may have used.
+        blocks: The migrations that blocked reads or writes, those that did so longest first.
         people: How many events each role has.
-        revisions: How many events each commit has.
+        revisions: How many events each commit has, the newest commit first.
     """
 
     in_step: str
@@ -82,7 +85,7 @@ def compute_figures(view: DatabaseView) -> Figures:
         blocks=_list_blocks(view, done),
         people=tuple(Counter(event.by for event in view.events).most_common()),
         revisions=tuple(
-            Counter(event.git_revision for event in view.events if event.git_revision).most_common()
+            Counter(event.git_revision for event in reversed(view.events) if event.git_revision).items()
         ),
     )
 
@@ -117,13 +120,19 @@ def _compute_hook_share(events: Sequence[Event]) -> float | None:
 
 
 def _list_blocks(view: DatabaseView, events: Sequence[Event]) -> tuple[BlockUse, ...]:
-    uses = []
-    for event in events:
-        relations = tuple(lock.relation for lock in event.locks if lock.blocks)
-        if relations:
-            share = event.duration_ms / view.block_limit_ms if view.block_limit_ms else None
-            uses.append(BlockUse(event, relations, share))
-    return tuple(sorted(uses, key=lambda use: -use.event.duration_ms))
+    uses = (_measure_block(event, view.block_limit_ms) for event in events)
+    return tuple(sorted(filter(None, uses), key=lambda use: -use.held_ms))
+
+
+def _measure_block(event: Event, limit_ms: float | None) -> BlockUse | None:
+    locks = [lock for lock in event.locks if lock.blocks]
+    if not locks:
+        return None
+    times = [lock.held_ms for lock in locks if lock.held_ms is not None]
+    measured = len(times) == len(locks)
+    held_ms = max(times) if measured else event.duration_ms
+    share = held_ms / limit_ms if limit_ms else None
+    return BlockUse(event, tuple(lock.relation for lock in locks), held_ms, measured, share)
 
 
 def format_share(share: float | None) -> str:

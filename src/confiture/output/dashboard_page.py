@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from attrs import asdict, frozen
@@ -18,6 +19,7 @@ from confiture.output.dashboard_figures import (
     format_share,
 )
 from confiture.output.format import format_count
+from confiture.output.history_text import describe_schema_step
 from confiture.output.html import load_templates
 from confiture.units import format_duration
 
@@ -25,6 +27,8 @@ from confiture.units import format_duration
 # fastest one stays visible.
 _LEAST_HEIGHT = 0.08
 _MOST_ROWS = 200
+_MOST_LOCKS = 5
+_SHOWN_DIGITS = 12
 
 
 @frozen
@@ -51,7 +55,8 @@ class DatabaseSection:
     figures: Figures
     bars: tuple[EventBar, ...]
     durations: str
-    rows: tuple[Event, ...]
+    longest_ms: float
+    rows: tuple[tuple[Event, tuple[str, ...]], ...]
     left_out: int
 
 
@@ -62,7 +67,13 @@ def render(dashboard: Dashboard, **_options: Any) -> str:
     page: str = (
         load_templates()
         .get_template("dashboard.html.j2")
-        .render(dashboard=dashboard, sections=sections, title=_build_title(sections, bad), share=format_share)
+        .render(
+            dashboard=dashboard,
+            sections=sections,
+            title=_build_title(sections, bad),
+            share=format_share,
+            moment=_format_moment,
+        )
     )
     # Character references, because stdout may have another encoding than the UTF-8 that the page names.
     return page.encode("ascii", "xmlcharrefreplace").decode("ascii")
@@ -85,7 +96,8 @@ def _build_section(number: int, view: DatabaseView) -> DatabaseSection:
         figures,
         _build_bars(view.events),
         describe_durations(figures),
-        rows[:_MOST_ROWS],
+        max((event.duration_ms for event in view.events), default=0.0),
+        tuple((event, tuple(_list_details(event))) for event in rows[:_MOST_ROWS]),
         max(0, len(rows) - _MOST_ROWS),
     )
 
@@ -104,9 +116,30 @@ def _describe(event: Event) -> str:
     label = f"{event.version} {event.name}".rstrip()
     took = format_duration(event.duration_ms)
     error = f": {event.error.message}" if event.error else ""
-    return (
-        f"{event.at[:19].replace('T', ' ')} UTC: {label} {event.kind.lower()} by {event.by} in {took}{error}"
-    )
+    return f"{_format_moment(event.at)} UTC: {label} {event.kind.lower()} by {event.by} in {took}{error}"
+
+
+def _format_moment(at: str) -> str:
+    return at[:19].replace("T", " ")
+
+
+def _list_details(event: Event) -> Iterator[str]:
+    """Yield what else is recorded of an event."""
+    if not event.transactional:
+        yield "no-transaction"
+    if event.git_revision:
+        yield f"commit {event.git_revision[:_SHOWN_DIGITS]}"
+    for lock in event.locks[:_MOST_LOCKS]:
+        held = "" if lock.held_ms is None else f" for {format_duration(lock.held_ms)}"
+        yield f"locked {lock.relation} {lock.mode}{held}"
+    if len(event.locks) > _MOST_LOCKS:
+        yield f"and {format_count(len(event.locks) - _MOST_LOCKS, 'relation')} more"
+    for hook in event.hooks:
+        took = "" if hook.duration_ms is None else f" in {format_duration(hook.duration_ms)}"
+        yield f"hook {hook.phase} {hook.hook} {hook.outcome}{took}"
+    if event.plugins:
+        yield "plugins " + ", ".join(f"{plugin.name} {plugin.version}" for plugin in event.plugins)
+    yield describe_schema_step(event.schema_before, event.schema_after)
 
 
 def render_text(dashboard: Dashboard, **_options: Any) -> str:
@@ -137,7 +170,19 @@ def render_json(dashboard: Dashboard) -> str:
                 "drift": None if view.drift is None else [asdict(one) for one in view.drift],
                 "objects": [asdict(one) for one in view.objects],
                 "predictions": [{**asdict(one), "inside": one.inside} for one in view.predictions],
-                "events": [asdict(event) for event in view.events],
+                "blocks": [
+                    {
+                        "event": use.event.number,
+                        "relations": use.relations,
+                        "held_ms": use.held_ms,
+                        "measured": use.measured,
+                        "share": use.share,
+                    }
+                    for use in figures.blocks
+                ],
+                "people": dict(figures.people),
+                "revisions": dict(figures.revisions),
+                "events": [{**asdict(event), "schema_unread": event.schema_unread} for event in view.events],
             }
         )
     document = {"schema_version": 1, "made_at": dashboard.made_at, "databases": databases}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from confiture.escape import escape_control
-from confiture.models.event import Event, History
+from confiture.models.event import Event, EventLock, History
 from confiture.models.ledger import HistoryRecord, HookRecord, PluginRecord
 from confiture.output.format import (
     align_columns,
@@ -86,17 +86,21 @@ def _describe(item: Item) -> list[str]:
     if item.error:
         facts.insert(0, f"error: {escape_control(item.error.message)}")
     if item.locks:
-        facts.append(
-            "locks: " + ", ".join(escape_control(f"{lock.relation} {lock.mode}") for lock in item.locks)
-        )
+        facts.append("locks: " + ", ".join(map(_describe_lock, item.locks)))
     revision = f"commit {escape_control(item.git_revision[:_SHOWN_DIGITS])}" if item.git_revision else ""
-    versions = ", ".join(filter(None, (revision, _describe_schema(item.schema_before, item.schema_after))))
-    return [*facts, versions] if versions else facts
+    schema = describe_schema_step(item.schema_before, item.schema_after)
+    return [*facts, ", ".join(filter(None, (revision, schema)))]
 
 
-def _describe_schema(before: str | None, after: str | None) -> str:
+def _describe_lock(lock: EventLock) -> str:
+    held = "" if lock.held_ms is None else f" for {format_duration(lock.held_ms)}"
+    return f"{escape_control(lock.relation)} {lock.mode}{held}"
+
+
+def describe_schema_step(before: str | None, after: str | None) -> str:
+    """Return the fingerprints before and after a migration, shortened."""
     if after is None:
-        return ""
+        return "schema not read"
     if before == after:
         return f"schema {after[:_SHOWN_DIGITS]}, unchanged"
     return f"schema {before[:_SHOWN_DIGITS] if before else 'not read'} -> {after[:_SHOWN_DIGITS]}"

@@ -53,10 +53,10 @@ _KEYS: Mapping[type, str] = {
     ),
     event.Event: (
         "number kind version name direction at by duration_ms transactional plugins hooks locks git_revision"
-        " server_version schema_before schema_after error"
+        " server_version schema_before schema_after schema_unread error"
     ),
     event.EventHook: "phase hook outcome duration_ms",
-    event.EventLock: "relation mode blocks",
+    event.EventLock: "relation mode blocks held_ms",
     event.EventError: "message sqlstate phase hook line",
     read.PluginRecord: "name version",
     read.HookRecord: "phase hook",

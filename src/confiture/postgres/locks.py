@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from psycopg import Connection
 
 from confiture.models.lock_mode import STRONG_MODES, LockMode, keep_strongest
@@ -79,6 +79,16 @@ def list_strongest_locks(
         if oid in known
     ]
     return merge_locks((), tuple(on_known))
+
+
+def add_held_ms(
+    locks: Iterable[Lock], known: Mapping[int, RelationName], held_ms: Mapping[tuple[Any, ...], float]
+) -> tuple[Lock, ...]:
+    """Return the locks with how long each is held, from the time by relation oid and mode."""
+    times = {
+        (known[oid].name, mode): duration_ms for (oid, mode), duration_ms in held_ms.items() if oid in known
+    }
+    return tuple(evolve(lock, held_ms=times[lock.relation, lock.mode]) for lock in locks)
 
 
 def merge_locks(first: tuple[Lock, ...], second: tuple[Lock, ...]) -> tuple[Lock, ...]:

@@ -24,6 +24,9 @@ from confiture.sql.quote import quote_ident
 
 Row = tuple[Any, ...]
 
+KEPT_PLAN = "confiture_reading"
+"""A prepared statement of ours that stays from one migration to the next."""
+
 # Restore in this order: the session user decides which roles may be set, and setting it resets the role.
 _IDENTITY = ("session_authorization", "role")
 
@@ -219,7 +222,8 @@ class Session:
         first, *answers = send(
             self.conn,
             f"{savepoint} DISCARD SEQUENCES; SELECT pg_advisory_unlock_all(),"
-            f" ARRAY(SELECT name FROM pg_catalog.pg_prepared_statements WHERE from_sql), {settings}; {query}",
+            " ARRAY(SELECT name FROM pg_catalog.pg_prepared_statements"
+            f" WHERE from_sql AND name <> '{KEPT_PLAN}'), {settings}; {query}",
         )
         ((_, prepared, *values),) = first
         if prepared:
