@@ -19,7 +19,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _OPTIONAL_TEXTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"Rule": ("remedy", "plugin"), "Example": ("differs",), "Hit": ("relation", "part")}
+    {"Rule": ("remedy", "plugin"), "Example": ("differs", "instead"), "Hit": ("relation", "part")}
 )
 _FLAGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"Rule": ("rehearsed_only",), "Example": ("transactional",), "Hit": ("sure",)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attrs import evolve
+
 from confiture.models.report import RecipeFile, RuleExplanation
 from confiture.rules.ask_rule import find_hits
 from confiture.rules.evaluate import find_statement
@@ -33,7 +35,7 @@ def explain_rule(rule: Rule, severity: Severity | None = None) -> RuleExplanatio
         hurts=rule.risk,
         schema=example.schema if example else None,
         example=render_dangerous(example) if example else None,
-        recipe=find_recipe(rule, read_example(example)) if example else None,
+        recipe=_find_alternative(rule, example) if example else None,
         way=rule.remedy,
         differs=example.differs if example else None,
         files=_write_example_files(rule, example) if example else (),
@@ -77,6 +79,15 @@ def _find_recipe(rule: Rule, migration: ParsedMigration) -> tuple[ParsedStatemen
     return next(((statement, recipe) for statement, recipe in recipes if recipe), None)
 
 
+def _find_alternative(rule: Rule, example: Example) -> str | None:
+    """Return what to write instead of an example: a rule about schemas has no statement to write it for."""
+    if not rule.judges_schema:
+        return find_recipe(rule, read_example(example))
+    return render_dangerous(evolve(example, dangerous=example.instead)) if example.instead else None
+
+
 def _write_example_files(rule: Rule, example: Example) -> tuple[RecipeFile, ...]:
+    if rule.judges_schema:
+        return ()
     found = _find_recipe(rule, read_example(example))
     return write_files(*found) if found else ()

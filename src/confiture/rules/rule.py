@@ -59,12 +59,14 @@ class Example:
         differs: How the schema after the recipe differs from the schema after the migration, as a clause;
             ``None`` if both are the same.
         transactional: False if the migration begins with ``-- confiture: no-transaction``.
+        instead: Of a rule about schemas, the same migration without the fault. Other rules write a recipe.
     """
 
     schema: str
     dangerous: str
     differs: str | None = None
     transactional: bool = True
+    instead: str | None = None
 
     def __attrs_post_init__(self) -> None:
         check_fields(self)

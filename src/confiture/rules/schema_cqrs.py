@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from confiture.rules import schema_examples
 from confiture.rules.rule import Hit, Rule
 from confiture.sql.quote import quote_ident
 
@@ -138,6 +139,7 @@ RULES = (
         risk="nobody knows whether it may be rebuilt or must be kept",
         check_schema=check_table_name,
         needs=_SIDES,
+        example=schema_examples.TABLE_NAME,
         remedy="rename it, or add a pattern to cqrs.neutral",
     ),
     Rule(
@@ -149,6 +151,7 @@ RULES = (
         risk="code writes to it, or relies on it where it decides",
         check_schema=check_view_name,
         needs=("cqrs.read",),
+        example=schema_examples.VIEW_NAME,
         remedy="rename it, or add a pattern to cqrs.neutral",
     ),
     Rule(
@@ -160,6 +163,7 @@ RULES = (
         risk="readers take it for PostgreSQL's own, or an extension's",
         check_schema=check_function_name,
         needs=("cqrs.functions",),
+        example=schema_examples.FUNCTION_NAME,
         remedy="rename it, or add a pattern to cqrs.neutral",
     ),
     Rule(
@@ -171,6 +175,7 @@ RULES = (
         risk="nobody can rebuild it, or knows that a change of its source concerns it",
         check_schema=check_sources_declared,
         needs=_SIDES,
+        example=schema_examples.SOURCES,
         remedy="COMMENT ON TABLE r_orders IS 'confiture: sources w_orders, w_customers', or cqrs.sources",
     ),
     Rule(
@@ -182,6 +187,7 @@ RULES = (
         risk="the read model is derived from something that was renamed or dropped",
         check_schema=check_sources_exist,
         needs=_SIDES,
+        example=schema_examples.SOURCE_UNKNOWN,
         remedy="correct the comment, or cqrs.sources",
     ),
     Rule(
@@ -193,6 +199,7 @@ RULES = (
         risk="an error in one read model spreads to the next, and the order of rebuilding matters",
         check_schema=check_sources_side,
         needs=_SIDES,
+        example=schema_examples.SOURCE_SIDE,
         remedy="derive it from tables of the write side",
     ),
     Rule(
@@ -204,6 +211,7 @@ RULES = (
         risk="the read model can no longer be dropped and rebuilt, and writes follow stale data",
         check_schema=check_direction,
         needs=_SIDES,
+        example=schema_examples.DIRECTION,
         remedy="read the tables that the read model is derived from",
     ),
     Rule(
@@ -215,6 +223,7 @@ RULES = (
         risk="it is empty, or shows what was true on the day of its creation",
         check_schema=check_filled,
         needs=_SIDES,
+        example=schema_examples.NOT_FILLED,
         remedy="write a trigger, a function or a .backfill.sql; or name what fills it in cqrs.filled",
     ),
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from confiture.rules import schema_examples
 from confiture.rules.rule import Hit, Rule
 from confiture.sql.quote import quote_ident
 
@@ -104,6 +105,7 @@ RULES = (
         effect="folds a name without quotes to lower case, and does not find this one",
         risk="each query, each tool and each migration has to quote it, and one forgets",
         check_schema=check_case,
+        example=schema_examples.NAME_CASE,
         remedy="use lower case letters, digits and underscores, or set structure.any_case",
     ),
     Rule(
@@ -114,6 +116,7 @@ RULES = (
         effect="cuts names at 63 bytes without an error",
         risk="two names that differ at the end become one, and code knows a name that the database has not",
         check_schema=check_length,
+        example=schema_examples.NAME_LENGTH,
         remedy="choose a shorter name",
     ),
     Rule(
@@ -124,6 +127,7 @@ RULES = (
         effect="takes the word for a part of the statement where it is not quoted",
         risk="a query without quotes fails, or selects something else: SELECT user is the role's name",
         check_schema=check_reserved,
+        example=schema_examples.NAME_RESERVED,
         remedy="choose another name",
     ),
     Rule(
@@ -135,6 +139,7 @@ RULES = (
         risk="nobody knows what it is for, once its author is gone",
         check_schema=check_comment,
         needs=("structure.comments",),
+        example=schema_examples.COMMENT,
         remedy="COMMENT ON … IS '…'",
     ),
 )

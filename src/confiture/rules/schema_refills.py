@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from confiture.rules import schema_examples
 from confiture.rules.parse_tree import QualifiedName, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.rules.rule import Hit, Rule
@@ -114,6 +115,7 @@ RULES = (
         risk="the read model shows the old rows until somebody rebuilds it",
         check_migration=check_refill,
         needs=("cqrs.write", "cqrs.read"),
+        example=schema_examples.REFILL,
         remedy="fill it in the migration or by its .backfill.sql, or say why not: "
         '-- confiture: ignore cqrs-refill reason="…"',
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from confiture.rules import schema_examples
 from confiture.rules.rule import Hit, Rule
 from confiture.sql.quote import quote_ident
 
@@ -195,6 +196,7 @@ RULES = (
         effect="cannot tell two equal rows apart, and logical replication can neither update nor delete them",
         risk="a row that was written twice cannot be removed once, and the table cannot be moved online",
         check_schema=check_primary_key,
+        example=schema_examples.PRIMARY_KEY,
         remedy="add a primary key",
     ),
     Rule(
@@ -205,6 +207,7 @@ RULES = (
         effect="reads the whole referencing table for each row that is deleted from the referenced one",
         risk="a DELETE there takes minutes, and holds its locks as long",
         check_schema=check_foreign_key_index,
+        example=schema_examples.FOREIGN_KEY_INDEX,
         remedy="create an index CONCURRENTLY that begins with the foreign key's columns",
     ),
     Rule(
@@ -215,6 +218,7 @@ RULES = (
         effect="writes both for each row, and uses one of them",
         risk="each write pays twice, and the cache holds the same pages twice",
         check_schema=check_duplicate_index,
+        example=schema_examples.DUPLICATE_INDEX,
         remedy="drop one of the two CONCURRENTLY",
     ),
     Rule(
@@ -225,6 +229,7 @@ RULES = (
         effect="can answer each query that uses it with the longer index, or with none if it holds no row",
         risk="each write pays for it",
         check_schema=check_redundant_index,
+        example=schema_examples.REDUNDANT_INDEX,
         remedy="drop it CONCURRENTLY",
     ),
     Rule(
@@ -235,6 +240,7 @@ RULES = (
         effect="writes it for each row and never reads it",
         risk="queries are slow although the index seems to be there, and a unique one may not be unique",
         check_schema=check_invalid_index,
+        example=schema_examples.INVALID_INDEX,
         remedy="drop it and build it again, both CONCURRENTLY",
     ),
     Rule(
@@ -245,6 +251,7 @@ RULES = (
         effect="checks new rows only, and plans no query by the constraint",
         risk="old rows may break the rule that the code relies on",
         check_schema=check_not_valid,
+        example=schema_examples.NOT_VALID,
         remedy="VALIDATE CONSTRAINT, which lets reads and writes go on",
     ),
     Rule(
@@ -255,6 +262,7 @@ RULES = (
         effect="empties it after a crash, and does not replicate it",
         risk="the rows are lost with the first power failure",
         check_schema=check_unlogged,
+        example=schema_examples.UNLOGGED,
         remedy="ALTER TABLE … SET LOGGED, or an ignore that says why the rows may be lost",
     ),
     Rule(
@@ -265,6 +273,7 @@ RULES = (
         effect="vacuums, rewrites and scans it as a whole",
         risk="old rows cannot be dropped, and each maintenance takes hours",
         check_schema=check_giant,
+        example=schema_examples.GIANT,
         remedy="partition it by time or by tenant",
     ),
     Rule(
@@ -275,6 +284,7 @@ RULES = (
         effect="stores what the clock of the session showed, without its time zone",
         risk="two sessions with different time zones write different times for the same moment",
         check_schema=check_timestamp,
+        example=schema_examples.TIMESTAMP,
         remedy="use timestamptz",
     ),
 )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from confiture.rules import schema_examples
 from confiture.rules.rule import Hit, Rule
 from confiture.sql.quote import quote_ident
 
@@ -152,6 +153,7 @@ RULES = (
         risk="no policy, index or query can keep them apart either",
         check_schema=check_column,
         needs=_NEEDS,
+        example=schema_examples.TENANT_COLUMN,
         remedy="add the column, or name the table in tenancy.exempt",
     ),
     Rule(
@@ -163,6 +165,7 @@ RULES = (
         risk="joins use no index, and foreign keys between the tables are refused",
         check_schema=check_type,
         needs=("tenancy.tables", "tenancy.type"),
+        example=schema_examples.TENANT_COLUMN_TYPE,
         remedy="use one type in all tables",
     ),
     Rule(
@@ -174,6 +177,7 @@ RULES = (
         risk="the row belongs to nobody, and a foreign key with it checks nothing",
         check_schema=check_not_null,
         needs=_NEEDS,
+        example=schema_examples.TENANT_COLUMN_NULLABLE,
         remedy="SET NOT NULL, by a CHECK that is validated first",
     ),
     Rule(
@@ -185,6 +189,7 @@ RULES = (
         risk="the smallest tenant waits as long as the largest",
         check_schema=check_leading_index,
         needs=_NEEDS,
+        example=schema_examples.TENANT_INDEX,
         remedy="let the primary key or an index begin with it",
     ),
     Rule(
@@ -196,6 +201,7 @@ RULES = (
         risk="one tenant's rows show another's data, and deleting a tenant fails",
         check_schema=check_foreign_key,
         needs=_NEEDS,
+        example=schema_examples.TENANT_FOREIGN_KEY,
         remedy="refer to (tenant_id, id), which needs a unique constraint there",
     ),
     Rule(
@@ -207,6 +213,7 @@ RULES = (
         risk="one tenant learns what another has stored, and cannot use it",
         check_schema=check_unique,
         needs=_NEEDS,
+        example=schema_examples.TENANT_UNIQUE,
         remedy="add the tenant's column to it",
     ),
     Rule(
@@ -218,6 +225,7 @@ RULES = (
         risk="one forgotten WHERE shows a tenant the data of the others",
         check_schema=check_row_security,
         needs=_NEEDS,
+        example=schema_examples.TENANT_ROW_SECURITY,
         remedy="ENABLE ROW LEVEL SECURITY, and create a policy",
     ),
     Rule(
@@ -229,6 +237,7 @@ RULES = (
         risk="the table looks protected and is not",
         check_schema=check_policy,
         needs=_NEEDS,
+        example=schema_examples.TENANT_POLICY,
         remedy="CREATE POLICY … USING (tenant_id = current_setting('app.tenant')::uuid)",
     ),
     Rule(
@@ -240,6 +249,7 @@ RULES = (
         risk="nobody who reads it can ask for the rows of one tenant",
         check_schema=check_view,
         needs=_NEEDS,
+        example=schema_examples.TENANT_VIEW,
         remedy="select the column",
     ),
     Rule(
@@ -251,6 +261,7 @@ RULES = (
         risk="a caller puts a table or function of the same name in front, and acts as the owner",
         check_schema=check_search_path,
         needs=_NEEDS,
+        example=schema_examples.TENANT_SEARCH_PATH,
         remedy="ALTER FUNCTION … SET search_path = pg_catalog, app",
     ),
 )
