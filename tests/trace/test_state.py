@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
+from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog, CatalogChanges
 from confiture.rehearsal.trace.snapshot import Fact, ScanCounts, SessionState, Snapshot, render_closing_sql
 
 _KEEPER = "locktype = 'advisory' AND objid = 12345 AND pid = pg_backend_pid()"
@@ -53,6 +53,40 @@ def test_a_catalog_that_is_read_again_after_each_change_is_the_whole_catalog(
 
             whole = Catalog.from_rows(*send(database, RELATIONS_SQL))
             assert state.catalog == whole, change
+
+
+_PROVEN = (
+    ("CREATE TABLE tea (id int PRIMARY KEY, leaf text UNIQUE, jam int REFERENCES jam)", ("tea",), ()),
+    ("CREATE VIEW v AS SELECT * FROM jam; CREATE INDEX ON tea (jam)", ("v",), ("tea",)),
+    ("ALTER TABLE jam ADD COLUMN r float8 DEFAULT random()", (), ("jam",)),
+    ("ALTER TABLE tea ADD FOREIGN KEY (id) REFERENCES jam; CREATE INDEX ON jam (r)", (), ("tea", "jam")),
+    ("COMMENT ON TABLE jam IS 'of plums'; CREATE SCHEMA cellar", (), ()),
+    # As if PostgreSQL's counter of oids had begun again: what is new has a lower oid than another.
+    ("ALTER TABLE jam RENAME TO jams", ("jams",), ()),
+)
+
+
+def test_a_catalog_to_which_the_changes_are_added_is_the_whole_catalog(database: psycopg.Connection) -> None:
+    """A rewrite gives a table, its indexes and its TOAST table new files or oids."""
+    state = SessionState()
+    database.execute("CREATE TABLE jam (id int PRIMARY KEY, fruit text); INSERT INTO jam VALUES (1)")
+
+    with database.transaction():
+        _begin(state, database)
+        for sql, created, changed in _PROVEN:
+            oids = {known.bare_name: oid for oid, known in state.catalog.relations.items()}
+            changes = CatalogChanges(
+                frozenset(("public", name) for name in created), frozenset(oids[name] for name in changed)
+            )
+            database.execute(sql.encode())
+            answers = send(database, state.render_begin_sql(keeps_facts=True, changes=changes))
+            state.begin(database, answers, keeps_facts=True, changes=changes)
+
+            assert state.catalog == Catalog.from_rows(*send(database, RELATIONS_SQL)), sql
+        database.execute("DROP TABLE jams CASCADE")
+        _begin(state, database, keeps_facts=True)
+
+        assert state.catalog == Catalog.from_rows(*send(database, RELATIONS_SQL))
 
 
 def test_what_another_session_commits_between_two_migrations_is_noticed(

@@ -17,6 +17,7 @@ from confiture.engine.observer import NoObserver, Observer
 from confiture.models.migration import Statement
 from confiture.models.report import StatementReport
 from confiture.postgres.server_messages import ServerMessages
+from confiture.postgres.session import fetch_results
 
 _COUNTED_COMMANDS = ("INSERT", "UPDATE", "DELETE", "MERGE", "COPY")
 
@@ -171,8 +172,7 @@ class StatementRunner:
         waited_ms = _compute_wait_ms(self._cpu_wait_ms, self._cpu_wait.read_ms(), duration_ms)
         plan, rows = self.observer.read_plan(cursor) if explained else (None, _read_row_count(cursor))
         if followed:
-            found = [result.fetchall() for result in cursor.results() if result.description]
-            duration_ms -= self.observer.take_follow_up(found)
+            duration_ms -= self.observer.take_follow_up(fetch_results(cursor))
         self.reports.append(
             StatementReport(
                 line=line,

@@ -39,7 +39,17 @@ def send(conn: Connection[Any], message: str) -> list[list[Row]]:
     # Without parameters psycopg uses the simple query protocol, which accepts several statements.
     with Cursor(conn, row_factory=tuple_row) as cursor:
         cursor.execute(message.encode(), prepare=False)
-        return [result.fetchall() for result in cursor.results() if result.description]
+        return fetch_results(cursor)
+
+
+def fetch_results(cursor: Cursor[Any]) -> list[list[Row]]:
+    """Return the rows of each statement of an executed message that returns rows."""
+    # Not `if description`: for that, psycopg makes an object of each column.
+    return [
+        result.fetchall()
+        for result in cursor.results()
+        if result.pgresult and result.pgresult.status == ExecStatus.TUPLES_OK
+    ]
 
 
 def fetch_rows(conn: Connection[Any], message: str) -> list[Row]:

@@ -6,6 +6,7 @@ So oids are resolved with this catalog.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,15 +22,18 @@ FIRST_OID = 16384
 
 # No other session can wait for a temporary relation. Composite types ('c') have no rows.
 _LISTED = f"c.oid >= {FIRST_OID} AND c.relpersistence <> 't' AND c.relkind <> 'c'"
-_RELATIONS_SQL = f"""
-    SELECT c.oid::bigint, n.nspname::text, c.relname::text,
+_COLUMNS = """
+    c.oid::bigint, n.nspname::text, c.relname::text,
         quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relfilenode::bigint,
         c.reltuples, c.relpages, i.indrelid::bigint, c.relispartition,
         c.relkind = 'm' AND c.relispopulated AND c.reltuples < 0
+"""
+_FROM = f"""
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_index i ON i.indexrelid = c.oid
     WHERE {_LISTED}
 """
+_RELATIONS_SQL = f"SELECT {_COLUMNS} {_FROM}"
 _INHERITED_SQL = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits"
 RELATIONS_SQL = f"{_RELATIONS_SQL}; {_INHERITED_SQL}"
 # One number that tells if a row has changed: an update gives it another place (ctid) and transaction (xmin),
@@ -54,6 +58,14 @@ _VERSIONS_SQL = f"""
             || coalesce(sum(hashtid(ctid)::bigint), 0) FROM pg_inherits)
     FROM pg_class c WHERE {_LISTED}
 """
+# The arrays keep it an index scan.
+_CHANGED_SQL = f"""
+    SELECT {_COLUMNS}, {_VERSION}, pg_stat_get_xact_numscans(c.oid), pg_stat_get_xact_tuples_returned(c.oid)
+    {_FROM} AND (c.oid > {{newest}} OR c.oid = ANY (ARRAY[{{tables}}]::oid[]
+        || ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = ANY (ARRAY[{{tables}}]::oid[]))))
+"""
+# For so long, what other sessions commit may stay unnoticed: within one migration it does anyway.
+_RECENT_S = 1.0
 # min_parallel_table_scan_size's default: 8 MB.
 _PARALLEL_PAGES = 1024
 
@@ -128,6 +140,11 @@ class Catalog:
                 names.pop((old.schema, old.bare_name), None)
         return Catalog(relations | new, parents, names | _index_names(new))
 
+    def find_replaced(self, rows: Iterable[tuple[Any, ...]]) -> tuple[int, ...]:
+        """Return the relations whose names others have in these rows: a rewrite makes a new TOAST table."""
+        found = ((row[0], self._oids_by_name.get((row[1], row[2]))) for row in rows)
+        return tuple(old for oid, old in found if old is not None and old != oid)
+
     def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
         """Return the relation that a name in SQL text refers to, or ``None``."""
         for candidate in (schema,) if schema else search_path:
@@ -164,6 +181,19 @@ class Catalog:
         return frozenset(child for child in self.parents if oid in self.find_ancestors(child))
 
 
+@frozen
+class CatalogChanges:
+    """What a migration has changed in the catalog, if its text proves that it has changed nothing else.
+
+    Attributes:
+        created: The relations that it has created, by schema and name; with indexes, sequences and TOAST.
+        tables: Other tables that it may have rewritten, or whose indexes it has changed.
+    """
+
+    created: frozenset[tuple[str, str]] = frozenset()
+    tables: frozenset[int] = frozenset()
+
+
 @define
 class CatalogReader:
     """Reads the catalog of one session, again and again: only relations that have changed since.
@@ -178,6 +208,31 @@ class CatalogReader:
     _horizon: int | None = None
     _namespaces: str | None = None
     _inherited: str | None = None
+    _read_at_s: float = -_RECENT_S
+
+    @property
+    def is_recent(self) -> bool:
+        """True if everything was read a moment ago."""
+        return time.monotonic() - self._read_at_s < _RECENT_S
+
+    def render_changed_sql(self, changes: CatalogChanges) -> str:
+        """Return the query whose rows ``add`` takes."""
+        tables = ", ".join(map(str, sorted(changes.tables)))
+        return _CHANGED_SQL.format(newest=max(self.catalog.relations, default=FIRST_OID), tables=tables)
+
+    def add(
+        self, conn: Connection[Any], rows: Sequence[tuple[Any, ...]], changes: CatalogChanges
+    ) -> list[tuple[int, int, int]]:
+        """Bring the catalog up to date with these rows, and return the scan counters of each relation."""
+        gone = self.catalog.find_replaced(rows)
+        versions = {row[0]: row[-3] for row in rows}
+        self._versions = {oid: it for oid, it in self._versions.items() if oid not in gone} | versions
+        self._total = sum(self._versions.values())
+        self.catalog = self.catalog.update(gone, (row[:-3] for row in rows), self.catalog.parents)
+        if any(self.catalog.resolve_name(*name, ()) is None for name in changes.created):
+            # PostgreSQL's counter of oids has begun again, and they are lower than older ones.
+            self.read(conn, fetch_rows(conn, _VERSIONS_SQL.format(recent="true"))[0])
+        return [(row[0], *row[-2:]) for row in rows]
 
     def render_sql(self, *, same_transaction: bool) -> str:
         """Return the query whose row ``read`` takes.
@@ -192,6 +247,7 @@ class CatalogReader:
     def read(self, conn: Connection[Any], row: tuple[Any, ...]) -> str | None:
         """Bring the catalog up to date, and return the scan counters as text."""
         scanned: str | None
+        self._read_at_s = time.monotonic()
         listed, rest, scanned, horizon, namespaces, inherited = row
         written = _parse_versions(listed)
         unread = self._total - sum(self._versions.get(oid, 0) for oid in written)

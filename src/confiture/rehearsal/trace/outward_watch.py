@@ -26,9 +26,10 @@ from confiture.sql.statement_kind import classify_statement, parse_leniently
 # Tables with a trigger whose function, or a function that it calls, may reach outside. The text is a hint
 # only: the parser then reads the functions.
 # Not ~*: to estimate how many match, the planner would match the pattern with many function bodies.
+# MATERIALIZED: else it matches each body again for each trigger.
 _MENTIONS_SQL = f"regexp_match(p.prosrc, {quote_literal(OUTWARD_WORDS)}, 'i') IS NOT NULL"
 _TRIGGERS_SQL = f"""
-    WITH words AS (
+    WITH words AS MATERIALIZED (
         SELECT p.oid, p.proname FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid = p.prolang
         WHERE p.oid >= 16384 AND l.lanname NOT IN ('c', 'internal') AND {_MENTIONS_SQL}
     )

@@ -16,7 +16,7 @@ from psycopg import Connection
 
 from confiture.models.lock_mode import LockMode
 from confiture.postgres.session import fetch_rows, quote_literal
-from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog
+from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog, CatalogChanges
 from confiture.rehearsal.trace.snapshot import HeldLock
 from confiture.sql.reach import KNOWN_FUNCTIONS, Reach, RelationRef
 from confiture.sql.statement_kind import classify_statement
@@ -65,13 +65,14 @@ class ProvenStatements:
     conn: Connection[Any]
     active: bool = False
     created: dict[RelationRef, bool] = field(factory=dict)
+    _read: set[int] = field(factory=set)
     _conditions: bool | None = None
 
     def begin(self, *, sql_only: bool) -> None:
         """Begin a migration; without ``sql_only``, hooks or Python code run, and nothing is proven."""
         if not self.active:
             self._conditions = None
-        self.created = {}
+        self.created, self._read = {}, set()
         self.active = sql_only and self._read_conditions()
 
     def _read_conditions(self) -> bool:
@@ -100,7 +101,13 @@ class ProvenStatements:
         self.active = None not in found and self._note_created(reach, search_path)
         if not self.active:
             return None
-        return tuple(oid for oid in found if oid) if reach.reads else ()
+        read = tuple(oid for oid in found if oid) if reach.reads else ()
+        self._read.update(read)
+        return read
+
+    def find_changes(self) -> CatalogChanges | None:
+        """Return all that the migration has changed in the catalog, ``None`` if it is not proven."""
+        return CatalogChanges(frozenset(self.created), frozenset(self._read)) if self.active else None
 
     def _resolve(
         self, name: RelationRef, catalog: Catalog, held: Collection[HeldLock], search_path: Sequence[str]

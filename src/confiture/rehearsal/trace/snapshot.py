@@ -14,7 +14,7 @@ from psycopg import Connection
 
 from confiture.models.lock_mode import STRONG_MODES
 from confiture.postgres.session import send
-from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog, CatalogReader
+from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog, CatalogChanges, CatalogReader
 
 # For every relation that is locked in any mode: a scan holds at least AccessShare until the transaction
 # ends. No join with pg_class: it would lose dropped relations, whose scans are still counted and whose
@@ -183,25 +183,45 @@ class SessionState:
         """The relations that existed when the current migration began."""
         return self._catalogs.catalog
 
-    def render_begin_sql(self, *, keeps_facts: bool) -> str:
+    @property
+    def is_recent(self) -> bool:
+        """True if the whole catalog was read a moment ago."""
+        return self._catalogs.is_recent
+
+    def render_begin_sql(self, *, keeps_facts: bool, changes: CatalogChanges | None = None) -> str:
         """Return the queries whose answers ``begin`` takes.
 
         Args:
             keeps_facts: True if the last snapshot was taken when the migration before ended, in the same
                 transaction: its locks are held still, and are not read again.
+            changes: All that it has changed in the catalog, ``None`` if unknown.
         """
         first = _POSITION_SQL if keeps_facts else SNAPSHOT_SQL
+        if changes is not None:
+            return f"{first}; {self._catalogs.render_changed_sql(changes)}"
         return f"{first}; {self._catalogs.render_sql(same_transaction=keeps_facts)}"
 
-    def begin(self, conn: Connection[Any], answers: Sequence[Sequence[Any]], *, keeps_facts: bool) -> None:
+    def begin(
+        self,
+        conn: Connection[Any],
+        answers: Sequence[Sequence[Any]],
+        *,
+        keeps_facts: bool,
+        changes: CatalogChanges | None = None,
+    ) -> None:
         """Note the state before a migration, from the answers to these queries."""
-        *facts, (versions,) = answers
+        *facts, rows = answers
         if keeps_facts:
             # The session was reset, and its ledger row written, after that snapshot.
             (((wal, search_path),),) = facts
             self.snapshot = evolve(self.snapshot, wal_bytes=wal, search_path=tuple(search_path))
         else:
             self.take(parse_snapshot([list(rows) for rows in facts]))
+        if changes is not None:
+            counted = self._catalogs.add(conn, rows, changes)
+            self.scans |= {oid: ScanCounts(times, tuples) for oid, times, tuples in counted}
+            return
+        (versions,) = rows
         now = split_facts(self._catalogs.read(conn, versions))
         for text in now - self._scanned:
             oid, times, tuples = map(int, text.split(","))

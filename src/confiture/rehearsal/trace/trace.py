@@ -17,6 +17,7 @@ from confiture.models.lock_mode import STRONG_MODES
 from confiture.models.report import MigrationReport
 from confiture.postgres.session import send
 from confiture.rehearsal.trace.auto_explain import AutoExplain, read_explain, wrap_in_explain
+from confiture.rehearsal.trace.catalog import CatalogChanges
 from confiture.rehearsal.trace.diff import MigrationTrace
 from confiture.rehearsal.trace.event_triggers import EventTriggerTracer
 from confiture.rehearsal.trace.expected_locks import (
@@ -88,6 +89,7 @@ class Tracer:
     _function_names: frozenset[str] | None = None
     _ignored: frozenset[int] = frozenset()
     _closed: bool = False
+    _changes: CatalogChanges | None = None
     _proven: ProvenStatements = field(init=False)
     _reached: tuple[int, ...] | None = None
     _followed: Snapshot | None = None
@@ -139,7 +141,9 @@ class Tracer:
 
     def opening_sql(self, *, shared: bool) -> str:
         """Return the queries that read the state before the migration."""
-        return self._state.render_begin_sql(keeps_facts=shared and self._closed)
+        keeps_facts = shared and self._closed
+        self._changes = self._proven.find_changes() if keeps_facts and self._state.is_recent else None
+        return self._state.render_begin_sql(keeps_facts=keeps_facts, changes=self._changes)
 
     def begin(
         self,
@@ -155,7 +159,7 @@ class Tracer:
             self._event_triggers.mark_removed()
             self._function_names = None
             keeps_facts = shared and self._closed
-            self._state.begin(self.conn, answers, keeps_facts=keeps_facts)
+            self._state.begin(self.conn, answers, keeps_facts=keeps_facts, changes=self._changes)
             if keeps_facts:
                 self._state.held |= self._proven.find_held(self._state.catalog)
             else:
