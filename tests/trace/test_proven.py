@@ -114,6 +114,17 @@ def test_each_statement_has_what_it_scanned_and_built(rehearse_both: Rehearsals)
     assert all(statement.wal_bytes is not None for statement in report.migrations[1].statements)
 
 
+def test_no_locks_are_read_for_rows_that_are_changed_where_nothing_else_may_happen(
+    rehearse_both: Rehearsals,
+) -> None:
+    report = rehearse_both(*_TRAPS["rows of a table of the plan"])
+
+    assert rehearse_both.snapshots == 0
+    inserted, updated, deleted, copied = report.migrations[1].statements
+    assert (inserted.rows, updated.rows, deleted.rows, copied.rows) == (9, 50, 0, 56)
+    assert updated.scans == ("public.jars",)
+
+
 def test_a_table_that_was_there_before_the_plan_is_locked_measurably(rehearse_both: Rehearsals) -> None:
     report = rehearse_both(
         "CREATE TABLE jars (customer bigint REFERENCES customers (id)); CREATE INDEX ON jars (customer);"
@@ -237,6 +248,77 @@ _TRAPS = {
         "ALTER TABLE jars ADD COLUMN at timestamptz DEFAULT now(); ALTER TABLE jars ADD COLUMN r float8 DEFAULT random();"
         " ALTER TABLE jars ADD COLUMN u uuid NOT NULL DEFAULT gen_random_uuid(); COMMENT ON TABLE jars IS 'x';",
         "ALTER TABLE jars ALTER COLUMN u SET DEFAULT NULL; CREATE INDEX ON jars (u);",
+    ),
+    "rows of a table of the plan": (
+        _SHOP,
+        "INSERT INTO shops (name) SELECT 'x' || n FROM generate_series(1, 9) n; UPDATE jars SET note = upper(note);"
+        " DELETE FROM jars USING shops WHERE shops.id = jars.shop AND shops.name = 'x1';"
+        " INSERT INTO jars SELECT id + 100, id, name FROM shops WHERE id > 3;",
+        "UPDATE shops SET id = DEFAULT WHERE name LIKE 'nothing%'; CREATE INDEX ON jars (note);"
+        " INSERT INTO jars VALUES (1, 1, 'fig') ON CONFLICT (id) DO UPDATE SET note = excluded.note;",
+    ),
+    "rows read of a table that was there": (
+        _SHOP,
+        "INSERT INTO shops (name) SELECT note FROM orders; UPDATE jars SET note = (SELECT max(mail) FROM customers);",
+        "DELETE FROM jars WHERE shop IN (SELECT id FROM orders); ALTER TABLE customers ADD COLUMN y int;",
+    ),
+    "key of a table that was there": (
+        "CREATE TABLE bills (id int, customer bigint REFERENCES customers (id), note text);",
+        "INSERT INTO bills SELECT n, n, 'x' FROM generate_series(1, 200) n; UPDATE bills SET customer = 3;",
+        "DELETE FROM bills WHERE id = 7;",
+    ),
+    "cascade": (
+        _SHOP + "CREATE TABLE lids (jar bigint REFERENCES jars (id) ON DELETE CASCADE);"
+        " INSERT INTO lids SELECT id FROM jars;" + _write_function("sticky() RETURNS trigger", "OLD"),
+        "CREATE TRIGGER t BEFORE DELETE ON lids FOR EACH ROW EXECUTE FUNCTION sticky();",
+        "UPDATE jars SET note = 'x'; DELETE FROM jars WHERE id < 5;",
+    ),
+    "trigger of another event": (
+        _SHOP + _write_function("sticky() RETURNS trigger", "NEW"),
+        "CREATE TRIGGER t BEFORE UPDATE ON jars FOR EACH ROW EXECUTE FUNCTION sticky();",
+        "INSERT INTO jars VALUES (96, 1, 'fig');"
+        " INSERT INTO jars VALUES (96, 1, 'fig') ON CONFLICT (id) DO UPDATE SET note = 'x';",
+    ),
+    "function in an old default": (
+        _SHOP + _write_function("sticky() RETURNS int", "1") + "ALTER TABLE jars ADD COLUMN x int;"
+        " ALTER TABLE jars ALTER COLUMN x SET DEFAULT sticky();",
+        "INSERT INTO jars VALUES (95, 1, 'fig');",
+    ),
+    "function in a constraint": (
+        _SHOP
+        + _write_function("sticky(text) RETURNS boolean", "true", "IMMUTABLE")
+        + "CREATE DOMAIN label AS text CHECK (sticky(VALUE)); ALTER TABLE shops ADD COLUMN l label;",
+        "INSERT INTO shops (name, l) VALUES ('x', 'y'); UPDATE jars SET note = 'x';",
+    ),
+    "function behind a column's name": (
+        _SHOP + _write_function("sticky(jars) RETURNS text", "NULL"),
+        "UPDATE jars SET note = jars.sticky;",
+    ),
+    "policy": (
+        _SHOP
+        + _write_function("sticky() RETURNS boolean", "true")
+        + "CREATE POLICY p ON jars USING (sticky()); ALTER TABLE jars ENABLE ROW LEVEL SECURITY;"
+        " ALTER TABLE jars FORCE ROW LEVEL SECURITY;",
+        "UPDATE jars SET note = 'x'; INSERT INTO shops (name) SELECT note FROM jars;",
+    ),
+    "rule on a table of the plan": (
+        _SHOP + "CREATE RULE r AS ON INSERT TO jars DO ALSO UPDATE customers SET mail = '';",
+        "INSERT INTO jars VALUES (94, 1, 'fig');",
+    ),
+    "view of a table of the plan": (
+        _SHOP + "CREATE VIEW v AS SELECT * FROM jars, LATERAL (SELECT count(*) FROM orders) AS o;",
+        "INSERT INTO shops (name) SELECT note FROM v; CREATE VIEW w AS SELECT * FROM orders;"
+        " INSERT INTO shops (name) SELECT note FROM w;",
+    ),
+    "deferred key": (
+        _SHOP + "CREATE TABLE lids (id int PRIMARY KEY, jar bigint REFERENCES jars (id) INITIALLY DEFERRED);",
+        "ALTER TABLE jars ADD COLUMN x int; INSERT INTO lids SELECT n, 1 FROM generate_series(1, 9) n;",
+        "ALTER TABLE jars ADD COLUMN y int; ALTER TABLE customers ADD COLUMN y int;",
+    ),
+    "rows changed in a WITH clause, or returned": (
+        _SHOP,
+        "WITH gone AS (DELETE FROM orders RETURNING note) INSERT INTO shops (name) SELECT note FROM gone;",
+        "UPDATE jars SET note = 'x' RETURNING id; DELETE FROM customers;",
     ),
     "rewritten and read in one plan": (
         _SHOP,

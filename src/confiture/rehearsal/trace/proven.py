@@ -17,6 +17,7 @@ from psycopg import Connection
 from confiture.models.lock_mode import LockMode
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog, CatalogChanges
+from confiture.rehearsal.trace.changed_rows import find_related
 from confiture.rehearsal.trace.snapshot import HeldLock
 from confiture.sql.reach import KNOWN_FUNCTIONS, Reach, RelationRef
 from confiture.sql.statement_kind import classify_statement
@@ -59,11 +60,15 @@ class ProvenStatements:
     Attributes:
         conn: The connection that is rehearsed.
         active: False once a statement or hook of the migration may have done more than any text proves.
+        changed_rows: True if the migration has changed rows, so that deferred constraints may be to check.
         created: The relations that the migration has created so far, by schema and name; true for tables.
+        proves_rows: False if nothing is to be proven of statements that change rows.
     """
 
     conn: Connection[Any]
     active: bool = False
+    changed_rows: bool = False
+    proves_rows: bool = True
     created: dict[RelationRef, bool] = field(factory=dict)
     _read: set[int] = field(factory=set)
     _conditions: bool | None = None
@@ -72,7 +77,7 @@ class ProvenStatements:
         """Begin a migration; without ``sql_only``, hooks or Python code run, and nothing is proven."""
         if not self.active:
             self._conditions = None
-        self.created, self._read = {}, set()
+        self.created, self._read, self.changed_rows = {}, set(), False
         self.active = sql_only and self._read_conditions()
 
     def _read_conditions(self) -> bool:
@@ -101,9 +106,13 @@ class ProvenStatements:
         self.active = None not in found and self._note_created(reach, search_path)
         if not self.active:
             return None
-        read = tuple(oid for oid in found if oid) if reach.reads else ()
-        self._read.update(read)
-        return read
+        known = tuple(oid for oid in found if oid)
+        if reach.events:
+            related = find_related(self.conn, reach, search_path) if self.proves_rows else None
+            self.active, self.changed_rows = related is not None, True
+            return None if related is None else tuple(dict.fromkeys((*known, *related)))
+        self._read.update(known if reach.reads else ())
+        return known if reach.reads else ()
 
     def find_changes(self) -> CatalogChanges | None:
         """Return all that the migration has changed in the catalog, ``None`` if it is not proven."""

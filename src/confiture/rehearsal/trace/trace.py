@@ -94,6 +94,7 @@ class Tracer:
     _reached: tuple[int, ...] | None = None
     _followed: Snapshot | None = None
     _unread: bool = False
+    _checks: bool = False
     _sql_only: bool = False
     _lock_seen_ms: float = -_LOCK_CHECK_MS
 
@@ -103,7 +104,9 @@ class Tracer:
 
     @_proven.default
     def _create_proven(self) -> ProvenStatements:
-        return ProvenStatements(self.conn)
+        # Of these, the plan is read in another way.
+        plans = self.auto_explain is not None or self.production_planner is not None
+        return ProvenStatements(self.conn, proves_rows=not plans)
 
     @_event_triggers.default
     def _create_event_triggers(self) -> EventTriggerTracer:
@@ -181,18 +184,26 @@ class Tracer:
             Exception: It reaches outside of the transaction, and is not to be sent.
         """
         with self._pause_clock():
-            may_run_functions = classify_statement(sql).may_run_functions
-            self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
-            trace = self.migration_trace
-            self._reached, self._followed = self._find_reached(sql), None
-            bodies = self._inner_bodies or self._read_expressions(sql)
-            self.outward.check(sql, bodies, trace.catalog, trace.state.snapshot.search_path)
-            if may_run_functions:
-                self._prepare_inner(sql, self._inner_bodies)
+            self._inner_bodies, self._followed = (), None
+            self._reached = self._find_reached(sql)
+            if self._reached is None:
+                self._prepare_unproven(sql)
             self._plans = self._compare_plans(sql)
             if self.auto_explain and classify_statement(sql).changes_rows:
                 self.auto_explain.begin()
             self.lock_monitor.note_statement()
+
+    def _prepare_unproven(self, sql: str) -> None:
+        may_run_functions = classify_statement(sql).may_run_functions
+        self._inner_bodies = self._read_inner_bodies(sql) if may_run_functions else ()
+        trace = self.migration_trace
+        bodies = self._inner_bodies or self._read_expressions(sql)
+        self.outward.check(sql, bodies, trace.catalog, trace.state.snapshot.search_path)
+        if may_run_functions:
+            self._prepare_inner(sql, self._inner_bodies)
+        elif self._proven.changed_rows:
+            # They tell why a table is rewritten, as after a change of rows that was not proven.
+            self._event_triggers.install()
 
     def _find_reached(self, sql: str) -> tuple[int, ...] | None:
         """Return what to ask about after a statement; ``None`` if its locks must be read, as before it."""
@@ -200,10 +211,15 @@ class Tracer:
         reached = self._proven.find_reached(
             sql, trace.catalog, trace.held_before, trace.state.snapshot.search_path
         )
-        if reached is None and self._unread:
-            trace.catch_up(parse_snapshot(send(self.conn, SNAPSHOT_SQL)))
-            self._unread = False
+        if reached is None:
+            self._catch_up()
         return reached
+
+    def _catch_up(self) -> None:
+        """Read the locks of the statements that were traced without it."""
+        if self._unread:
+            self.migration_trace.catch_up(parse_snapshot(send(self.conn, SNAPSHOT_SQL)))
+            self._unread = False
 
     def _compare_plans(self, sql: str) -> PlanPair | None:
         """Return the plans here and in production of a statement that reads rows, if they differ."""
@@ -374,7 +390,7 @@ class Tracer:
     @property
     def saw_no_events(self) -> bool:
         """True if each statement is proven to change no rows: nothing is left to be checked."""
-        return self._proven.active
+        return self._proven.active and not self._proven.changed_rows
 
     def closing_sql(self, keeper: str, *, checks: bool) -> str:
         """Return SQL that takes a snapshot, and tells if the migration lock is held.
@@ -382,6 +398,10 @@ class Tracer:
         Return nothing if no hook and no deferred trigger runs after the last statement's snapshot, and the
         migration lock was held a moment ago.
         """
+        self._checks = checks
+        if checks:
+            with self._pause_clock():
+                self._catch_up()
         recent = time.perf_counter() * 1000 - self._lock_seen_ms < _LOCK_CHECK_MS
         return "" if self._sql_only and recent and not checks else render_closing_sql(keeper)
 
@@ -396,8 +416,8 @@ class Tracer:
                 self._lock_seen_ms = time.perf_counter() * 1000
                 self._state.take(Snapshot.parse(facts, wal, search_path))
                 self._unread = False
-            # After proven statements no trigger of a deferred constraint runs, which would take locks.
-            held = before if self._proven.active else self._state.held
+            # Without a check no trigger of a deferred constraint runs, which would take locks.
+            held = before if self._proven.active and not self._checks else self._state.held
             self.migration_trace.end(before, held, at_ms)
         self._closed = True
         return True
