@@ -26,6 +26,15 @@ _PROVEN = {
     "COMMENT ON COLUMN jam.id IS 'x'": Reach(),
     "CREATE TYPE mood AS ENUM ('good')": Reach(),
     "CREATE SCHEMA cellar": Reach(),
+    "INSERT INTO jam SELECT upper(t.a) FROM tea t ON CONFLICT (id) DO UPDATE SET id = 1": Reach(
+        (("", "jam"), ("", "tea")),
+        reads=True,
+        events=frozenset({"INSERT", "UPDATE"}),
+        names=frozenset({"upper", "t", "a"}),
+    ),
+    "DELETE FROM s.jam USING tea WHERE EXISTS (SELECT FROM milk)": Reach(
+        (("s", "jam"), ("", "tea"), ("", "milk")), reads=True, events=frozenset({"DELETE"})
+    ),
 }
 _NOT_PROVEN = (
     "CREATE TABLE IF NOT EXISTS jam (id int)",
@@ -62,7 +71,14 @@ _NOT_PROVEN = (
     "CREATE FUNCTION f() RETURNS int LANGUAGE plpython3u AS 'return 1'",
     "CREATE SCHEMA cellar CREATE TABLE jam (id int)",
     "COMMENT ON TABLE jam IS 'x'; DROP TABLE jam",
-    "INSERT INTO jam VALUES (1)",
+    "INSERT INTO jam VALUES (mine())",
+    "INSERT INTO jam VALUES ('x'::label)",
+    "INSERT INTO jam WITH w AS (SELECT 1) SELECT * FROM w",
+    "INSERT INTO jam SELECT * FROM (WITH w AS (DELETE FROM tea RETURNING id) SELECT * FROM w) AS x",
+    "UPDATE jam SET a = 1 RETURNING a",
+    "UPDATE jam SET a = pg_catalog.query_to_xml('SELECT 1', true, false, '')",
+    "DELETE FROM jam WHERE CURRENT OF c",
+    "CREATE FUNCTION length(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
     "DO 'BEGIN END'",
     "no SQL",
 )
