@@ -16,6 +16,7 @@ from psycopg import Connection
 from confiture.models.report import RelationKind
 from confiture.postgres.locks import KIND_BY_RELKIND
 from confiture.postgres.session import fetch_rows
+from confiture.sql.quote import quote_name
 
 # The first oid that PostgreSQL gives to objects that users create (FirstNormalObjectId).
 FIRST_OID = 16384
@@ -23,17 +24,15 @@ FIRST_OID = 16384
 # No other session can wait for a temporary relation. Composite types ('c') have no rows.
 _LISTED = f"c.oid >= {FIRST_OID} AND c.relpersistence <> 't' AND c.relkind <> 'c'"
 _COLUMNS = """
-    c.oid::bigint, n.nspname::text, c.relname::text,
-        quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.relkind::text, c.relfilenode::bigint,
-        c.reltuples, c.relpages, i.indrelid::bigint, c.relispartition,
+    c.relname::text, c.relkind::text, c.relfilenode::bigint, c.reltuples, c.relpages, c.relispartition,
         c.relkind = 'm' AND c.relispopulated AND c.reltuples < 0
 """
-_FROM = f"""
+_RELATIONS_SQL = f"""
+    SELECT c.oid::bigint, n.nspname::text, i.indrelid::bigint, {_COLUMNS}
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN pg_index i ON i.indexrelid = c.oid
     WHERE {_LISTED}
 """
-_RELATIONS_SQL = f"SELECT {_COLUMNS} {_FROM}"
 _INHERITED_SQL = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits"
 RELATIONS_SQL = f"{_RELATIONS_SQL}; {_INHERITED_SQL}"
 # One number that tells if a row has changed: an update gives it another place (ctid) and transaction (xmin),
@@ -58,10 +57,12 @@ _VERSIONS_SQL = f"""
             || coalesce(sum(hashtid(ctid)::bigint), 0) FROM pg_inherits)
     FROM pg_class c WHERE {_LISTED}
 """
-# The arrays keep it an index scan.
+# Without a join, and with arrays that keep it an index scan: to plan it costs more than to run it.
 _CHANGED_SQL = f"""
-    SELECT {_COLUMNS}, {_VERSION}, pg_stat_get_xact_numscans(c.oid), pg_stat_get_xact_tuples_returned(c.oid)
-    {_FROM} AND (c.oid > {{newest}} OR c.oid = ANY (ARRAY[{{tables}}]::oid[]
+    SELECT c.oid::bigint, (SELECT nspname::text FROM pg_namespace WHERE oid = c.relnamespace),
+        (SELECT indrelid::bigint FROM pg_index WHERE indexrelid = c.oid), {_COLUMNS},
+        {_VERSION}, pg_stat_get_xact_numscans(c.oid), pg_stat_get_xact_tuples_returned(c.oid)
+    FROM pg_class c WHERE {_LISTED} AND (c.oid > {{newest}} OR c.oid = ANY (ARRAY[{{tables}}]::oid[]
         || ARRAY(SELECT indexrelid FROM pg_index WHERE indrelid = ANY (ARRAY[{{tables}}]::oid[]))))
 """
 # For so long, what other sessions commit may stay unnoticed: within one migration it does anyway.
@@ -142,7 +143,7 @@ class Catalog:
 
     def find_replaced(self, rows: Iterable[tuple[Any, ...]]) -> tuple[int, ...]:
         """Return the relations whose names others have in these rows: a rewrite makes a new TOAST table."""
-        found = ((row[0], self._oids_by_name.get((row[1], row[2]))) for row in rows)
+        found = ((row[0], self._oids_by_name.get((row[1], row[3]))) for row in rows)
         return tuple(old for oid, old in found if old is not None and old != oid)
 
     def resolve_name(self, schema: str | None, name: str, search_path: Sequence[str]) -> KnownRelation | None:
@@ -307,12 +308,12 @@ def _collect_parents(inherited: Iterable[tuple[Any, ...]]) -> dict[int, tuple[in
 
 
 def _build_relation(row: tuple[Any, ...]) -> KnownRelation:
-    oid, schema, bare, name, kind, filenode, tuples, pages, table, partition, filled = row
+    oid, schema, table, bare, kind, filenode, tuples, pages, partition, filled = row
     return KnownRelation(
         oid=oid,
         schema=schema,
         bare_name=bare,
-        name=name,
+        name=quote_name(schema, bare),
         kind="toast" if schema == "pg_toast" else KIND_BY_RELKIND[kind],
         partitioned=kind in ("p", "I"),
         partition=partition,
