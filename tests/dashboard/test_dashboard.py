@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from confiture.models.dashboard import Dashboard, DatabaseView, ObjectVersions
+from confiture.models.event import Event, EventError, EventHook, EventLock
+from confiture.models.ledger import HistoryRecord, PluginRecord
+from confiture.models.schema import ObjectDifference
+from confiture.output.dashboard_page import render
+
 NAME = '<script>alert("x")</script>'
 
 
@@ -69,6 +75,31 @@ def test_each_event_shows_who_ran_it_from_which_commit_and_what_it_locked(projec
     assert (view["people"], view["revisions"]) == ({"postgres": 1}, {"abc123": 1})
 
 
+def test_a_history_with_holes_and_a_clock_that_jumped_is_told_whole(project, database):
+    """One migration is of a ledger without events, one a baseline; one event is lost, and one is a day late."""
+    for number in (1, 2, 3, 4):
+        down = f"-- migrate:down\nDROP TABLE t{number};\n"
+        project.write(f"{number}_t{number}.sql", f"-- migrate:up\nCREATE TABLE t{number} (i int);\n{down}")
+    assert project("baseline", "1").code == 0
+    assert project("run", "--to", "2").code == 0
+    database.execute("DROP TABLE confiture.event, confiture.schema_object")
+    assert project("run").code == 0
+    database.execute("UPDATE confiture.event SET at = at + interval '1 day'")
+    assert project("redo").code == 0
+    database.execute("DELETE FROM confiture.event WHERE kind = 'REVERTED'")
+
+    page = project("dashboard").out
+    (view,) = project("dashboard", "--output", "json").json["databases"]
+
+    assert [event["number"] for event in view["events"]] == [1, 2, 4]
+    assert [migration["version"] for migration in view["migrations"]] == ["1", "2", "3", "4"]
+    assert "baseline, not run" in page
+    assert "recorded by an older version, without an event" in page
+    assert page.count('<rect class="event applied" x=') == 4
+    rows = page[page.index("All events") :]
+    assert rows.index(" 4 t4") < rows.index(" 3 t3")
+
+
 def test_drift_is_shown_object_by_object(lived, database):
     database.execute("ALTER TABLE jam ADD COLUMN by_hand int")
 
@@ -115,6 +146,30 @@ def test_a_hostile_name_stays_text(project):
     assert project("run").code == 0
 
     page = project("dashboard").out
+
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_whatever_is_hostile_in_a_history_stays_text():
+    hook, plugin = EventHook(NAME, NAME, NAME, 1.0), PluginRecord(NAME, NAME)
+    event = Event(
+        1, "FAILED", NAME, NAME, "forward", "2026-01-01T00:00:00+00:00", NAME, 1.0, True, (plugin,), (hook,),
+        (EventLock(NAME, NAME, ("reads",), 1.0),), NAME, NAME, NAME, NAME, EventError(NAME),
+    )  # fmt: skip
+    record = HistoryRecord(NAME, NAME, "2025-01-01T00:00:00+00:00", NAME, None, True, True)
+    view = DatabaseView(
+        NAME,
+        server_version=NAME,
+        migrations=(record,),
+        events=(event,),
+        drift=(ObjectDifference(NAME, NAME, "changed", NAME),),
+        objects=(ObjectVersions(NAME, NAME, 1, 1),),
+        block_limit_ms=1.0,
+        block_limit=NAME,
+    )
+
+    page = render(Dashboard("2026-01-01T00:00:00+00:00", (view, DatabaseView(NAME, fault=NAME))))
 
     assert "<script" not in page
     assert "&lt;script&gt;" in page

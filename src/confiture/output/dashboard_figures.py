@@ -11,6 +11,7 @@ from attrs import frozen
 from confiture.models.dashboard import DatabaseView
 from confiture.models.event import Event
 from confiture.output.format import format_count
+from confiture.output.history_items import list_runs
 from confiture.units import format_duration
 
 _SLOWEST = 5
@@ -68,7 +69,8 @@ class Figures:
 
 def compute_figures(view: DatabaseView) -> Figures:
     """Return the figures of a database that could be read."""
-    done = [event for event in view.events if event.kind != "FAILED"]
+    runs = list_runs(view.events, view.migrations)
+    done = [event for event in runs if event.kind != "FAILED"]
     durations = sorted(event.duration_ms for event in done if event.kind == "APPLIED")
     failures = [event for event in view.events if event.kind == "FAILED"]
     last = failures[-1] if failures else None
@@ -83,7 +85,7 @@ def compute_figures(view: DatabaseView) -> Figures:
         p95_ms=compute_quantile(durations, 0.95),
         hook_share=_compute_hook_share(done),
         blocks=_list_blocks(view, done),
-        people=tuple(Counter(event.by for event in view.events).most_common()),
+        people=tuple(Counter(event.by for event in runs).most_common()),
         revisions=tuple(
             Counter(event.git_revision for event in reversed(view.events) if event.git_revision).items()
         ),

@@ -19,6 +19,7 @@ from confiture.output.dashboard_figures import (
     format_share,
 )
 from confiture.output.format import format_count
+from confiture.output.history_items import Item, list_runs, make_event, merge_items
 from confiture.output.history_text import describe_schema_step
 from confiture.output.html import load_templates
 from confiture.units import format_duration
@@ -89,15 +90,16 @@ def _build_title(sections: list[DatabaseSection], bad: list[DatabaseSection]) ->
 
 def _build_section(number: int, view: DatabaseView) -> DatabaseSection:
     figures = compute_figures(view)
-    rows = tuple(reversed(view.events))
+    runs = list_runs(view.events, view.migrations)
+    rows = merge_items(view.events, view.migrations)[::-1]
     return DatabaseSection(
         f"d{number}",
         view,
         figures,
-        _build_bars(view.events),
+        _build_bars(runs),
         describe_durations(figures),
-        max((event.duration_ms for event in view.events), default=0.0),
-        tuple((event, tuple(_list_details(event))) for event in rows[:_MOST_ROWS]),
+        max((event.duration_ms for event in runs), default=0.0),
+        tuple((make_event(row), tuple(_list_details(row))) for row in rows[:_MOST_ROWS]),
         max(0, len(rows) - _MOST_ROWS),
     )
 
@@ -123,8 +125,11 @@ def _format_moment(at: str) -> str:
     return at[:19].replace("T", " ")
 
 
-def _list_details(event: Event) -> Iterator[str]:
+def _list_details(item: Item) -> Iterator[str]:
     """Yield what else is recorded of an event."""
+    event = make_event(item)
+    if not isinstance(item, Event):
+        yield "baseline, not run" if item.baseline else "recorded by an older version, without an event"
     if not event.transactional:
         yield "no-transaction"
     if event.git_revision:
@@ -139,7 +144,8 @@ def _list_details(event: Event) -> Iterator[str]:
         yield f"hook {hook.phase} {hook.hook} {hook.outcome}{took}"
     if event.plugins:
         yield "plugins " + ", ".join(f"{plugin.name} {plugin.version}" for plugin in event.plugins)
-    yield describe_schema_step(event.schema_before, event.schema_after)
+    if isinstance(item, Event):
+        yield describe_schema_step(event.schema_before, event.schema_after)
 
 
 def render_text(dashboard: Dashboard, **_options: Any) -> str:
@@ -170,6 +176,7 @@ def render_json(dashboard: Dashboard) -> str:
                 "drift": None if view.drift is None else [asdict(one) for one in view.drift],
                 "objects": [asdict(one) for one in view.objects],
                 "predictions": [{**asdict(one), "inside": one.inside} for one in view.predictions],
+                "migrations": [asdict(one) for one in view.migrations],
                 "blocks": [
                     {
                         "event": use.event.number,

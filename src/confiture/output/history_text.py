@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -21,9 +20,9 @@ from confiture.output.format import (
     style_notable,
     style_quiet,
 )
+from confiture.output.history_items import Item, get_time, merge_items
 from confiture.output.listings import format_timestamp, join_lines
 
-Item = Event | HistoryRecord
 _SHOWN_DIGITS = 12
 _KINDS = {
     "APPLIED": style_good("applied"),
@@ -37,9 +36,7 @@ def render_history(history: History, *, colour: bool = False) -> str:
 
     A migration that was applied before events were recorded, or was never run, has a line too.
     """
-    # Merged and not sorted: events keep their order even if the clock was set back.
-    both: tuple[Sequence[Item], ...] = (history.events, _select_without_event(history))
-    items = list(heapq.merge(*both, key=_get_time))
+    items = merge_items(history.events, history.migrations)
     if not items:
         return join_lines(["no migration has been applied yet"], colour)
     titles = align_columns([_build_row(item) for item in items])
@@ -51,15 +48,6 @@ def render_history(history: History, *, colour: bool = False) -> str:
     return join_lines([*lines, "", _summarize(history)], colour)
 
 
-def _select_without_event(history: History) -> list[HistoryRecord]:
-    recorded = {event.version for event in history.events if event.kind == "APPLIED"}
-    return [item for item in history.migrations if item.baseline or item.version not in recorded]
-
-
-def _get_time(item: Item) -> str:
-    return item.at if isinstance(item, Event) else item.applied_at
-
-
 def _build_row(item: Item) -> tuple[str, ...]:
     kind, by, baseline = (
         (item.kind, item.by, False)
@@ -69,7 +57,7 @@ def _build_row(item: Item) -> tuple[str, ...]:
     took = format_duration(item.duration_ms)
     how = "baseline, not run" if baseline else "" if item.transactional else "no-transaction"
     return (
-        style_quiet(format_timestamp(_get_time(item))),
+        style_quiet(format_timestamp(get_time(item))),
         _KINDS[kind],
         escape_control(item.version),
         click.style(escape_control(item.name), bold=True),
