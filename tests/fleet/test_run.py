@@ -217,3 +217,15 @@ def test_two_hosts_that_are_one_server_are_found(project, database):
     assert answer.code == 2
     assert "a and b are two names for one database" in answer.err
     assert "public.orders" not in tables(database)
+
+
+def test_the_dashboard_shows_the_last_run(fleet):
+    before = fleet("dashboard", "--output", "json")
+    fleet("fleet", "run")
+
+    page, after = fleet("dashboard", "--output", "html"), fleet("dashboard", "--output", "json")
+
+    assert before.json["fleet"] is None
+    assert after.json["fleet"]["state"] == "done"
+    assert "Fleet run 1 is done; 6 targets: 6 done" in page.out
+    assert page.out.count('<li class="cell done') == 6

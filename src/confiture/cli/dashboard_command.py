@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 from attrs import evolve
 
-from confiture.cli.context import open_server, read_settings
+from confiture.cli.context import EMBEDDED_URL, open_server, read_settings
 from confiture.cli.flags import Flags, database_options
 from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
+from confiture.exceptions import ConnectionFault, UsageFault
+from confiture.models.fleet import RunRecord
 
 
 @click.command("dashboard")
@@ -22,7 +24,8 @@ from confiture.config.settings import Settings
 def command(flags: Flags, file: Path | None, targets: str | None) -> int:
     """Write the history of one or more databases as one HTML page.
 
-    Writes to FILE, or to stdout. With --output json, writes the same as JSON.
+    Writes to FILE, or to stdout. With --output json, writes the same as JSON. The last run of a fleet is
+    on it too, if one is recorded.
     """
     from confiture.api.read_dashboard import read_dashboard
 
@@ -31,10 +34,26 @@ def command(flags: Flags, file: Path | None, targets: str | None) -> int:
     elif file:
         raise click.UsageError("FILE and --output cannot both be given: write --output html=FILE")
     with open_outputs(flags) as out:
-        with _open_databases(read_settings(flags), targets) as databases:
+        settings = read_settings(flags)
+        with _open_databases(settings, targets) as databases:
             dashboard = read_dashboard(databases)
+            dashboard = evolve(dashboard, fleet=_read_fleet(settings, databases[0][1]))
         out.write("dashboard", dashboard)
     return 0
+
+
+def _read_fleet(settings: Settings, first: Settings) -> RunRecord | None:
+    """Return the last fleet run in the control database, or in the first one that is shown."""
+    from confiture.fleet.store import FleetStore
+    from confiture.postgres.connect import open_connection
+
+    control = settings.fleet.control
+    opened = first if control in (None, EMBEDDED_URL) else evolve(settings, url=control, direct_url=None)
+    try:
+        with open_connection(opened) as conn:
+            return FleetStore(conn, settings.schema).read_present()
+    except (UsageFault, ConnectionFault):
+        return None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from confiture.models.event import Event
+from confiture.models.fleet import RunRecord
 from confiture.models.ledger import HistoryRecord
 from confiture.models.schema import ObjectDifference
 
@@ -90,7 +91,9 @@ class Dashboard:
     Attributes:
         made_at: When it was read, in ISO 8601.
         databases: One view each, in the order in which they were named.
+        fleet: The last run of a fleet; ``None`` if none is recorded.
     """
 
     made_at: str
     databases: tuple[DatabaseView, ...]
+    fleet: RunRecord | None = None

@@ -80,7 +80,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
         "drift": "json.render_drift",
         "version_diff": "json.render_version_diff",
     },
-    "html": {"report": "html.render", "dashboard": "dashboard_page.render"},
+    "html": {"report": "html.render", "dashboard": "dashboard_page.render", "fleet": "fleet_map.render"},
 }
 # What these commands write can also be handed to the reporters of runs, once it is made a report.
 _REPORTS: Mapping[OutputKind, str] = {

@@ -18,6 +18,8 @@ from confiture.output.dashboard_figures import (
     describe_step,
     format_share,
 )
+from confiture.output.fleet_map import build_map
+from confiture.output.fleet_text import build_document
 from confiture.output.format import format_count
 from confiture.output.history_items import Item, list_runs, make_event, merge_items
 from confiture.output.history_text import describe_schema_step
@@ -74,6 +76,7 @@ def render(dashboard: Dashboard, **_options: Any) -> str:
             title=_build_title(sections, bad),
             share=format_share,
             moment=_format_moment,
+            map=build_map(dashboard.fleet) if dashboard.fleet else None,
         )
     )
     # Character references, because stdout may have another encoding than the UTF-8 that the page names.
@@ -192,5 +195,11 @@ def render_json(dashboard: Dashboard) -> str:
                 "events": [{**asdict(event), "schema_unread": event.schema_unread} for event in view.events],
             }
         )
-    document = {"schema_version": 1, "made_at": dashboard.made_at, "databases": databases}
+    fleet = build_document(dashboard.fleet) if dashboard.fleet else None
+    document = {
+        "schema_version": 1,
+        "made_at": dashboard.made_at,
+        "databases": databases,
+        "fleet": fleet,
+    }
     return json.dumps(document, indent=2) + "\n"

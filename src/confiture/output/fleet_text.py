@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confiture.escape import escape_control
 from confiture.output.format import (
@@ -96,8 +96,12 @@ def _list_causes(record: RunRecord) -> list[str]:
 
 def render_json(record: RunRecord) -> str:
     """Return the record as JSON."""
-    document = {
-        "schema_version": 1,
+    return json.dumps({"schema_version": 1, **build_document(record)}, indent=2) + "\n"
+
+
+def build_document(record: RunRecord) -> dict[str, Any]:
+    """Return the record as JSON has it."""
+    return {
         "run": record.run,
         "state": record.state,
         "reason": record.reason,
@@ -115,4 +119,3 @@ def render_json(record: RunRecord) -> str:
             for target in record.targets
         ],
     }
-    return json.dumps(document, indent=2) + "\n"
