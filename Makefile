@@ -23,13 +23,13 @@ demo-fleet: $(VENV)/.dev
 	$(BIN)/python examples/fleet/demo.py $(addprefix --page ,$(PAGE))
 
 test: $(VENV)/.dev $(VENV)/.tools lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Without the slow tests: under two minutes on two cores.
 fast: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 # One file or one test: `make one T=tests/unit/test_sql.py::test_name`.
 one: $(VENV)/.dev

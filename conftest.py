@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# No test depends on time being fast: on a busy machine, drawing a few values takes seconds.
+hypothesis.settings.register_profile(
+    "confiture", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("confiture")
 
 # Where the environment was made before the entry point was there; else pytest has found it already.
 pytest_plugins = ["confiture.testing"]

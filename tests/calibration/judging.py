@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confiture.estimate.error_law import NEAR_FACTORS, ErrorLaw
 from confiture.estimate.prior import CatalogBound, OwnHistory, Prior
@@ -92,18 +92,25 @@ def judge_by_others(
     cases: Cases, others: Cases, design: tuple[int, int], machine_spread: float, own_runs: int = 0
 ) -> list[Judged]:
     """Judge cases by what others teach."""
+    prior = learn_from_others(others, design)
+    own = OwnHistory(cases=own_runs)
+    return judge_by_prior(cases, design, evolve(prior, own=own, machine_spread=machine_spread))
+
+
+def learn_from_others(others: Cases, design: tuple[int, int]) -> Prior:
+    """Return what these cases teach for one way to rehearse, without a spread between machines."""
     form = learn_form(others)
     groups = fit(prediction.residual for prediction in predict_all(others, design, form))
-    own = OwnHistory(cases=own_runs)
-    return judge_by_prior(cases, design, Prior(groups, _UNUSED_BOUND, own, form, machine_spread))
+    return Prior(groups, _UNUSED_BOUND, form=form)
 
 
 def judge_by_prior(cases: Cases, design: tuple[int, int], prior: Prior) -> list[Judged]:
     """Judge cases by a prior that was learned from others."""
-    return _judge(predict_all(cases, design, prior.form), prior)
+    return judge_predictions(predict_all(cases, design, prior.form), prior)
 
 
-def _judge(predictions: Sequence[Prediction], prior: Prior) -> list[Judged]:
+def judge_predictions(predictions: Sequence[Prediction], prior: Prior) -> list[Judged]:
+    """Judge predictions by a prior that their cases did not teach."""
     return [Judged(prediction, _find_law(prediction, prior)) for prediction in predictions]
 
 

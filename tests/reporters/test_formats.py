@@ -369,7 +369,7 @@ def test_one_endless_message_does_not_crowd_out_the_rest():
 
 
 @pytest.mark.parametrize("name", BUILTIN_FORMATS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=text_of_users)
 def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
     # On stdout in a job of GitHub, as outputs print it.
@@ -388,7 +388,7 @@ def test_no_text_of_a_user_is_obeyed_by_a_log(name, text):
     assert re.search("[\x00-\x08\x0b-\x1f\x7f\u202e\ud800]", "\n".join(lines)) is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=text_of_users)
 def test_annotations_stay_one_command_each(text):
     told = commands(hostile(text))
@@ -401,7 +401,7 @@ def test_annotations_stay_one_command_each(text):
     }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=text_of_users)
 def test_sarif_junit_and_gitlab_stay_valid(text):
     told = hostile(text)
@@ -413,7 +413,7 @@ def test_sarif_junit_and_gitlab_stay_valid(text):
     assert junit(told).tag == "testsuites"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=text_of_users)
 def test_markdown_stays_inert(text):
     markdown = MarkdownIt("commonmark", {"html": True}).enable("table")

@@ -22,6 +22,7 @@ from tests.project import Project
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>]")
 _BEGUN_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*|[()])?\Z")
 _PATIENCE_S = 90.0
+_SILENCE_S = 10.0
 
 
 @define
@@ -85,6 +86,18 @@ class Terminal:
         """Type keys; ``\\n`` is Enter, ``\\x03`` Ctrl-C."""
         os.write(self._master, keys.encode())
 
+    def interrupt(self) -> int:
+        """Press Ctrl-C until the command ends, and return the exit code.
+
+        Python notices one that comes between a prompt and its reading with the next key only.
+        """
+        assert self._process is not None
+        while self._process.poll() is None:
+            self.type("\x03")
+            while self._read_more(_SILENCE_S):
+                pass
+        return self.wait()
+
     def wait(self) -> int:
         """Read to the end, and return the exit code."""
         while self._read_more():
@@ -92,8 +105,8 @@ class Terminal:
         assert self._process is not None
         return self._process.wait(_PATIENCE_S)
 
-    def _read_more(self) -> bool:
-        ready, _, _ = select.select([self._master], [], [], _PATIENCE_S)
+    def _read_more(self, patience_s: float = _PATIENCE_S) -> bool:
+        ready, _, _ = select.select([self._master], [], [], patience_s)
         if not ready:
             return False
         try:

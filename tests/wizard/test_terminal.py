@@ -148,8 +148,7 @@ def test_a_split_is_rehearsed_offered_and_written(shop, columns, database):
 def test_ctrl_c_at_a_prompt_applies_nothing(shop, columns, database):
     with Terminal(shop, ("wizard",), columns) as terminal:
         terminal.read_until(PROMPT)
-        terminal.type("\x03")
-        code = terminal.wait()
+        code = terminal.interrupt()
 
     assert code == 130
     assert "Traceback" not in terminal.text

@@ -14,6 +14,7 @@ from attrs import frozen
 
 SHARES = tuple(percent / 100 for percent in range(1, 100))
 """The probabilities whose quantiles an error law stores: 0.01 to 0.99."""
+_NORMAL_QUANTILES = tuple(NormalDist().inv_cdf(share) for share in SHARES)
 NEAR_FACTORS = (0.85, 1.15)
 """A prediction counts as right if true / predicted is between these: within 15 %."""
 
@@ -68,9 +69,8 @@ class ErrorLaw:
         middle = self.median
         return ErrorLaw(
             tuple(
-                middle
-                + math.copysign(math.hypot(value - middle, NormalDist().inv_cdf(share) * spread), share - 0.5)
-                for share, value in zip(SHARES, self.quantiles, strict=True)
+                middle + math.copysign(math.hypot(value - middle, normal * spread), normal)
+                for normal, value in zip(_NORMAL_QUANTILES, self.quantiles, strict=True)
             )
         )
 
@@ -79,9 +79,10 @@ class ErrorLaw:
 
         The median stays; each quantile keeps the larger distance from its median.
         """
+        middle, other_middle = self.median, other.median
         return ErrorLaw(
             tuple(
-                self.median + max(value - self.median, other_value - other.median, key=abs)
+                middle + max(value - middle, other_value - other_middle, key=abs)
                 for value, other_value in zip(self.quantiles, other.quantiles, strict=True)
             )
         )
