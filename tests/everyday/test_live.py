@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from confiture.cli.progress import render_activity
+from confiture.cli.live_display import render_activity
 from confiture.engine.blockers import Activity
 from tests.project import ended
 

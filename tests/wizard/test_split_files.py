@@ -45,8 +45,9 @@ def test_of_a_pair_the_down_files_are_written(tmp_path):
     (tmp_path / "2_jam.up.sql").write_text("SET;\n")
     (tmp_path / "2_jam.down.sql").write_text("UNSET;\n")
 
-    write_split(tmp_path, (pair(CHECK), pair(REQUIRE)))
+    written = write_split(tmp_path, (pair(CHECK), pair(REQUIRE)))
 
+    assert {path.name for path in written} == read(tmp_path).keys()
     assert read(tmp_path) == {
         "2_jam.up.sql": "ADD CHECK;\n",
         "2_jam.down.sql": "DROP CHECK;\n",

@@ -235,7 +235,8 @@ def _write_split(card: Card, settings: Settings) -> list[str]:
     folder = Path(file).parent if file else settings.migrations
     written = write_split(folder, card.strategy.files)
     click.echo(f"wrote {', '.join(path.name for path in written)}; rehearsing again", err=True)
-    return [named.version for path in written if (named := parse_filename(path.name))]
+    named = filter(None, (parse_filename(path.name) for path in written))
+    return list(dict.fromkeys(one.version for one in named))
 
 
 def run_approved(

@@ -37,7 +37,7 @@ def write_split(folder: Path, files: Sequence[RecipeFile]) -> tuple[Path, ...]:
             f"the split cannot be written: {error.filename}: {error.strerror}",
             hint="move that file away, or write the split by hand",
         ) from None
-    return tuple(folder / file.name for file in files)
+    return tuple(texts)
 
 
 def _list_texts(folder: Path, files: Sequence[RecipeFile]) -> Mapping[Path, str]:

@@ -29,9 +29,11 @@ def shop(project, database):
 
 @pytest.mark.slow
 def test_a_terminal_shows_how_far_it_is_and_ctrl_c_says_where_it_stops(shop, database, second):
+    plan = ("run", "--plan", "confiture-plan.json")
+    saved = shop("wizard", "--choose", "all=run", "--database", database.info.dbname, "--no-apply")
     second.execute("BEGIN; SELECT 1 FROM orders WHERE id = 25000 FOR UPDATE")
 
-    with Terminal(shop, ("run",), 120) as terminal:
+    with Terminal(shop, plan, 120) as terminal:
         terminal.read_until("1 fill: up, ")
         terminal.read_until("line 2: DO $backfill$")
         terminal.read_until(FAR)
@@ -40,11 +42,12 @@ def test_a_terminal_shows_how_far_it_is_and_ctrl_c_says_where_it_stops(shop, dat
         code = terminal.wait()
     second.execute("ROLLBACK")
     committed = database.execute("SELECT count(qty) FROM orders").fetchone()
-    refused = shop("run")
+    refused = shop(*plan)
     answered = shop("repair", "--again", "1:2")
-    went_on = shop("run")
+    went_on = shop(*plan)
 
     last = " ".join(terminal.text.split())
+    assert saved.code == 0, saved.err
     assert code == 130
     assert committed == (20_000,)
     assert "line 2 may be committed, whole or in part" in last
