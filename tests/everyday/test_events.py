@@ -464,10 +464,12 @@ def test_a_lock_recorded_by_an_older_version_has_no_time(project, database):
     assert "An older version recorded no times of locks" in project("dashboard").out
 
 
-def test_a_migration_that_drops_the_kept_plan_only_makes_the_next_reading_slower(
-    project, database, monkeypatch
+@pytest.mark.parametrize("lasts", [10, -99], ids=["kept", "renewed each time"])
+def test_the_plan_for_reading_may_be_kept_renewed_or_dropped_by_a_migration(
+    project, database, monkeypatch, lasts
 ):
     monkeypatch.setattr(event_recorder, "FREE_MS", 60_000.0)
+    monkeypatch.setattr(event_recorder, "_PLAN_LASTS", lasts)
     project.write("1_t.sql", "CREATE TABLE t1 (i int);")
     project.write("2_drop.sql", "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; CREATE TABLE t2 (i int); END $$;")
     project.write("3_t.sql", "CREATE TABLE t3 (i int);")

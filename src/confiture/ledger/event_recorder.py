@@ -27,6 +27,7 @@ from confiture.postgres.signals import hold_signals
 
 FREE_MS = 250.0
 _SHARE = 0.02
+_PLAN_LASTS = 10
 
 
 @define
@@ -47,7 +48,9 @@ class EventRecorder:
     _number: int = 0
     _fingerprint: str | None = None
     _outside: str = "[]"
-    _plan: str | None = None
+    _keeps_plan: bool = False
+    _first: int = 0
+    _planned_at: int | None = None
     _unread: list[int] = field(factory=list)
     _began_s: float = field(factory=time.perf_counter)
     _cost_ms: float = 0.0
@@ -62,8 +65,8 @@ class EventRecorder:
                 self._outside = json.dumps(outside or [])
                 # A pooler invents the process id that it reports, and the next transaction may be in another
                 # server process, which has no plan.
-                if self.session.owned and pid == self.session.conn.info.backend_pid:
-                    self._plan = self._render_prepare_sql()
+                self._keeps_plan = self.session.owned and pid == self.session.conn.info.backend_pid
+                self._first = self._number
         if not self._number:
             self._number = self._read_last_number()
         self._began_s = time.perf_counter()
@@ -71,10 +74,6 @@ class EventRecorder:
     @property
     def _version(self) -> int:
         return self.session.conn.info.server_version
-
-    def _render_prepare_sql(self) -> str:
-        query = self.table.render_observe_query(self._version, "$1", "$2")
-        return f"PREPARE {KEPT_PLAN} (bigint[], jsonb) AS {query};"
 
     def _read_last_number(self) -> int:
         with self.session.transaction():
@@ -149,15 +148,29 @@ class EventRecorder:
     def _observe(self) -> list[tuple[Any, ...]]:
         numbers = quote_literal("{" + ",".join(map(str, self._unread)) + "}")
         outside = quote_literal(self._outside)
-        if self._plan is None:
+        if not self._keeps_plan:
             return self._read_schema(self.table.render_observe_query(self._version, numbers, outside))
-        prepare, self._plan = self._plan, ""
+        prepare, usual_ms = self._render_prepare_sql(), self._cost_ms
         try:
-            return self._read_schema(f"{prepare} EXECUTE {KEPT_PLAN} ({numbers}, {outside})")
+            rows = self._read_schema(f"{prepare} EXECUTE {KEPT_PLAN} ({numbers}, {outside})")
+            # What the next one will cost, which makes no plan.
+            self._cost_ms = min(usual_ms, self._cost_ms) if prepare else self._cost_ms
+            return rows
         except psycopg.errors.InvalidSqlStatementName:
             # A migration has run DEALLOCATE ALL.
-            self._plan = self._render_prepare_sql()
+            self._planned_at = None
             return self._observe()
+
+    def _render_prepare_sql(self) -> str:
+        """Return SQL that makes the plan, if there is none or if it is old; else nothing."""
+        planned_at = self._planned_at
+        # A plan for a small schema joins a large one in loops. It is renewed when the run has doubled.
+        if planned_at is not None and self._number - planned_at <= _PLAN_LASTS + planned_at - self._first:
+            return ""
+        self._planned_at = self._number
+        query = self.table.render_observe_query(self._version, "$1", "$2")
+        drop = f"DEALLOCATE {KEPT_PLAN};" if planned_at is not None else ""
+        return f"{drop} PREPARE {KEPT_PLAN} (bigint[], jsonb) AS {query};"
 
     def _roll_back(self) -> None:
         conn = self.session.conn
