@@ -13,10 +13,12 @@ from confiture_anonymize.keyed_hash import Key
 from confiture_anonymize.source_schema import quote
 
 # Texts of values must not depend on a session's settings, or the two sides would write them differently.
+# A scan always begins at the first row, and a shuffle of some hundred thousand is sorted in memory.
 SESSION = """
     SET row_security = off; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET timezone = 'UTC';
     SET extra_float_digits = 1; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-    SET lc_monetary = 'C'; SET bytea_output = 'hex'; SET xmloption = 'content'"""
+    SET lc_monetary = 'C'; SET bytea_output = 'hex'; SET xmloption = 'content';
+    SET synchronize_seqscans = off; SET work_mem = '64MB'"""
 
 
 def prepare_session(conn: Connection[Any], key: Key, plans: Sequence[TablePlan]) -> None:
@@ -48,7 +50,7 @@ def copy_table(source: Connection[Any], target: Connection[Any], plan: TablePlan
     expressions = ", ".join(column.sql for column in plan.columns)
     moved = any(column.mask is not None and column.mask.moves for column in plan.columns)
     # In the order of a shuffle, each value would stand next to the row that it comes from.
-    order = " ORDER BY tableoid, ctid" if moved else ""
+    order = f" ORDER BY {'tableoid, ' if plan.table.partitioned else ''}ctid" if moved else ""
     read = f"COPY (SELECT {expressions} FROM {plan.table.rows_sql}{order}) TO STDOUT"
     write = f"COPY {plan.table.sql} ({names}) FROM STDIN"
     functions = [column.mask.function if column.mask else None for column in plan.columns]

@@ -97,17 +97,16 @@ def _find_secret(table: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None
 
 
-def render_digest(domain: str, value_sql: str, *, inline: bool = False) -> str:
+def render_digest(domain: str, value_sql: str) -> str:
     """Return SQL for the keyed hash of a text, 32 bytes; NULL for NULL.
-
-    With ``inline``, the key is read for each row, and not once by a subquery: the server recognizes two such
-    expressions as the same, and sorts once for several window functions over it.
 
     The construction of HMAC is written out with ``sha256()``, which every server has: pgcrypto may not be
     installed in production, and nothing is installed there.
     """
-    read = "pg_catalog.decode(pg_catalog.current_setting('confiture_anonymize.{}'), 'hex')"
-    inner, outer = ((read if inline else f"(SELECT {read})").format(part) for part in ("inner", "outer"))
+    inner, outer = (
+        f"(SELECT pg_catalog.decode(pg_catalog.current_setting('confiture_anonymize.{part}'), 'hex'))"
+        for part in ("inner", "outer")
+    )
     message = f"pg_catalog.convert_to({quote_text(domain + ':')} || {value_sql}, 'UTF8')"
     return f"pg_catalog.sha256({outer} || pg_catalog.sha256({inner} || {message}))"
 

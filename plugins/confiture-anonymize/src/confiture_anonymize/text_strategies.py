@@ -5,7 +5,7 @@ from __future__ import annotations
 from confiture.plugins.kit import COUNT, FLAG, TEXT, make_choice
 from confiture_anonymize.hash_strategies import UNIQUE_CHARS
 from confiture_anonymize.keyed_hash import render_digest, render_number
-from confiture_anonymize.name_pool import KINDS, SEPARATOR, make_pool
+from confiture_anonymize.name_pool import KINDS, NamePool, make_pool
 from confiture_anonymize.permutation import ShapeMask
 from confiture_anonymize.source_schema import quote, quote_text
 from confiture_anonymize.strategy import Mask, Masking, Strategy
@@ -24,19 +24,30 @@ def _compile_pseudonym(masking: Masking) -> Mask:
         raise masking.refuse("is unique and too short for a name", hint="use hash or pattern")
     pool = make_pool(kind, locale, shorter)
     setting = f"confiture_anonymize.pool_{kind}_{locale.lower()}_{shorter or 0}"
-    array = (
-        f"(SELECT pg_catalog.string_to_array(pg_catalog.current_setting({quote_text(setting)}), E'\\x1f'))"
-    )
-    number = render_number(masking.domain, masking.value_sql)
-    # The next one, where the pool happens to hold the original.
-    text = (
-        f"(SELECT CASE WHEN p[i] = v THEN p[i % {len(pool)} + 1] ELSE p[i] END FROM (SELECT {array} AS p,"
-        f" ({number} % {len(pool)})::int + 1 AS i, {quote(masking.column.name)}::text AS v OFFSET 0) AS x)"
-    )
+    text = _render_pick(masking, setting, pool)
     if suffix:
         digest = f"pg_catalog.encode({render_digest(masking.domain, masking.value_sql)}, 'hex')"
         text = f"{text} || ' ' || pg_catalog.left({digest}, {UNIQUE_CHARS})"
-    return Mask(text, settings={setting: SEPARATOR.join(pool)}, distinct=suffix)
+    return Mask(text, settings={setting: pool.text}, distinct=suffix)
+
+
+def _render_pick(masking: Masking, setting: str, pool: NamePool) -> str:
+    """Return SQL for the text of a pool that the keyed hash of the value picks."""
+    # All texts have as many bytes, so the server finds one without reading those before it, as it would in an
+    # array of texts.
+    texts = f"(SELECT pg_catalog.convert_to(pg_catalog.current_setting({quote_text(setting)}), 'UTF8'))"
+    number = f"({render_number(masking.domain, masking.value_sql)} % {pool.size})::int"
+
+    def render_text(place: str) -> str:
+        part = f"pg_catalog.substr(b, {place} * {pool.width_bytes} + 1, {pool.width_bytes})"
+        return f"pg_catalog.rtrim(pg_catalog.convert_from({part}, 'UTF8'))"
+
+    value = f"{quote(masking.column.name)}::text"
+    numbered = f"SELECT {texts} AS b, {number} AS i, {value} AS v OFFSET 0"
+    picked = f"SELECT {render_text('i')} AS t, b, i, v FROM ({numbered}) AS x OFFSET 0"
+    # The next one, where the pool happens to hold the original.
+    other = render_text(f"((i + 1) % {pool.size})")
+    return f"(SELECT CASE WHEN t = v THEN {other} ELSE t END FROM ({picked}) AS y)"
 
 
 def _compile_pattern(masking: Masking) -> Mask:

@@ -36,8 +36,8 @@ def _compile_null(masking: Masking) -> Mask:
 def _compile_shuffle(masking: Masking) -> Mask:
     name = quote(masking.column.name)
     # Each column in an order of its own, or the parts of one name would move together.
-    row = "(tableoid::bigint || ':' || ctid::text)"
-    digest = render_digest(f"{masking.domain}:shuffle:{masking.column.name}", row, inline=True)
+    row = "(tableoid::bigint || ':' || ctid::text)" if masking.table.partitioned else "ctid::text"
+    digest = render_digest(f"{masking.domain}:shuffle:{masking.column.name}", row)
     order = f"OVER (ORDER BY {digest})"
     return Mask(
         f"CASE WHEN pg_catalog.lead(1) {order} IS NULL"
