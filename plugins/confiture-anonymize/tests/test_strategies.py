@@ -80,6 +80,18 @@ def test_a_pattern_keeps_the_shape_and_no_value(text: str) -> None:
     assert masked != text
 
 
+@pytest.mark.parametrize("length", [40, 80, 400])
+def test_no_part_of_a_long_text_stays(length: int) -> None:
+    text = "abcdefghij" * (length // 10)
+
+    masked = ShapeMask(KEY, "d")(text)
+
+    # One letter in 26 is the same by chance.
+    for begin in range(0, length, 20):
+        part = slice(begin, begin + 20)
+        assert sum(a == b for a, b in zip(text[part], masked[part], strict=True)) < 7
+
+
 def test_a_text_too_short_for_what_may_stay_keeps_nothing() -> None:
     masked = ShapeMask(KEY, "d", keep_first=3)("123")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from psycopg import Connection
@@ -19,6 +20,7 @@ SESSION = """
     SET extra_float_digits = 1; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
     SET lc_monetary = 'C'; SET bytea_output = 'hex'; SET xmloption = 'content';
     SET synchronize_seqscans = off; SET work_mem = '64MB'"""
+_REMEMBERED = 10_000
 
 
 def prepare_session(conn: Connection[Any], key: Key, plans: Sequence[TablePlan]) -> None:
@@ -53,7 +55,7 @@ def copy_table(source: Connection[Any], target: Connection[Any], plan: TablePlan
     order = f" ORDER BY {'tableoid, ' if plan.table.partitioned else ''}ctid" if moved else ""
     read = f"COPY (SELECT {expressions} FROM {plan.table.rows_sql}{order}) TO STDOUT"
     write = f"COPY {plan.table.sql} ({names}) FROM STDIN"
-    functions = [column.mask.function if column.mask else None for column in plan.columns]
+    functions = [remember(column.mask.function) if column.mask else None for column in plan.columns]
     if not any(functions):
         return stream_copy(source, target, read, write)
     with source.cursor() as reading, target.cursor() as writing:
@@ -65,6 +67,11 @@ def copy_table(source: Connection[Any], target: Connection[Any], plan: TablePlan
                 ]
                 copy.write_row(masked)
         return writing.rowcount
+
+
+def remember(function: Callable[[str], str] | None) -> Callable[[str], str] | None:
+    """Return a function that keeps some results: many columns have few values."""
+    return lru_cache(maxsize=_REMEMBERED)(function) if function else None
 
 
 def stream_copy(source: Connection[Any], target: Connection[Any], read: str, write: str) -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
 from math import isqrt
+from typing import final
 
 from attrs import frozen
 
@@ -11,6 +14,7 @@ from confiture_anonymize.check_digits import complete_iban, complete_luhn
 from confiture_anonymize.keyed_hash import Key
 
 _ROUNDS = 8
+_DIGEST_BYTES = 32
 _MIN_FREE = 4
 # ASCII; then Latin with accents, Greek and Cyrillic.
 _BLOCKS = (range(0x80), range(0xC0, 0x100), range(0x100, 0x180), range(0x370, 0x400), range(0x400, 0x500))
@@ -114,28 +118,59 @@ def rotate(key: Key, tweak: str, number: int, size: int) -> int:
     A permutation alone has fixed points, so a code of three digits would often stay as it is. Going one step
     on between a permutation and its inverse has none, and still no two numbers get the same.
     """
-    step = (_permute(key, tweak, number, size, forward=False) + 1) % size
-    return _permute(key, tweak, step, size, forward=True)
+    permutation = _Permutation(_derive_key(key, tweak), size)
+    return permutation.apply((permutation.revert(number) + 1) % size)
 
 
-def _permute(key: Key, tweak: str, number: int, size: int, *, forward: bool) -> int:
-    left_size = isqrt(size - 1) + 1
-    right_size = -(-size // left_size)
-    while True:
-        number = _feistel(key, tweak, number, (left_size, right_size), forward=forward)
-        # The rectangle is a little larger than `size`; walking on until inside keeps it a permutation.
-        if number < size:
-            return number
+@lru_cache(maxsize=1024)
+def _derive_key(key: Key, tweak: str) -> bytes:
+    return key.digest(tweak, "permutation")
 
 
-def _feistel(key: Key, tweak: str, number: int, sizes: tuple[int, int], *, forward: bool) -> int:
-    halves = [number % sizes[0], number // sizes[0]]
-    sign = 1 if forward else -1
-    for turn in range(_ROUNDS) if forward else reversed(range(_ROUNDS)):
-        changed = turn % 2
-        digest = key.digest(tweak, f"{turn}:{halves[1 - changed]}")
-        halves[changed] = (halves[changed] + sign * int.from_bytes(digest[:16])) % sizes[changed]
-    return halves[1] * sizes[0] + halves[0]
+@final
+class _Permutation:
+    """A Feistel network over the numbers below a size."""
+
+    __slots__ = ("_key", "_left_size", "_parts", "_right_size", "_size")
+
+    def __init__(self, key: bytes, size: int) -> None:
+        self._key = key
+        self._size = size
+        self._left_size = isqrt(size - 1) + 1
+        self._right_size = -(-size // self._left_size)
+        # 64 bits more than a half has: what is added must reach its first digit, and evenly.
+        self._parts = -(-(self._left_size.bit_length() + 64) // (8 * _DIGEST_BYTES))
+
+    def apply(self, number: int) -> int:
+        """Return the number that stands for ``number``."""
+        while True:
+            right, left = divmod(number, self._left_size)
+            for turn in range(0, _ROUNDS, 2):
+                left = (left + self._mix(turn, right)) % self._left_size
+                right = (right + self._mix(turn + 1, left)) % self._right_size
+            number = right * self._left_size + left
+            # The rectangle is a little larger than `size`; walking on until inside keeps it a permutation.
+            if number < self._size:
+                return number
+
+    def revert(self, number: int) -> int:
+        """Return the number that ``number`` stands for."""
+        while True:
+            right, left = divmod(number, self._left_size)
+            for turn in range(_ROUNDS - 2, -1, -2):
+                right = (right - self._mix(turn + 1, left)) % self._right_size
+                left = (left - self._mix(turn, right)) % self._left_size
+            number = right * self._left_size + left
+            if number < self._size:
+                return number
+
+    def _mix(self, turn: int, half: int) -> int:
+        # BLAKE2 with a key, which takes a quarter of the time of HMAC-SHA-256; the key is made by that.
+        message = b"%d:%d" % (turn, half)
+        mixed = blake2b(message, key=self._key, digest_size=_DIGEST_BYTES).digest()
+        for part in range(1, self._parts):
+            mixed += blake2b(b"%d:%b" % (part, message), key=self._key, digest_size=_DIGEST_BYTES).digest()
+        return int.from_bytes(mixed)
 
 
 def _choose_alphabet(character: str) -> str:

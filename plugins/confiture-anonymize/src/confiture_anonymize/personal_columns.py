@@ -54,7 +54,6 @@ _PROPOSALS = (
     _propose("ssn|national|passport|licen[cs]e|tax|vat|zip|postcode|postal|bic|account_?number", '"pattern"'),
     _propose("notes?|comments?|message|body|remarks?|description|reason|bio", '"redact"'),
     _propose("birth|born|birthday|dob", '"date_shift"', "date", "timestamp"),
-    _propose("ip|ip_?address|addr|address", '"hash"', "inet"),
     _propose("salary|wage|income", '"noise"', "integer", "number"),
 )  # fmt: skip
 
@@ -71,8 +70,8 @@ def may_be_personal(column: Column) -> bool:
 
 
 def propose_rule(column: Column) -> str | None:
-    """Return the rule that a column's name or comment suggests, as TOML; ``None`` if they say nothing."""
-    return next(_match_names(column), None)
+    """Return the rule that a column's type, name or comment suggests, as TOML; ``None`` if none does."""
+    return '"hash"' if column.sort == "inet" else next(_match_names(column), None)
 
 
 def _match_names(column: Column) -> Iterator[str]:
