@@ -6,12 +6,14 @@ back, and an application ends its own transaction. So the gate judges exactly wh
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Self
 
+import psycopg
 from attrs import define, evolve, field, frozen
 from psycopg.errors import InvalidSavepointSpecification
 from psycopg.pq import TransactionStatus
@@ -158,6 +160,7 @@ class TransactionalAttempt:
     _began_ms: float = field(init=False)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
     _timeouts: dict[str, str] = field(factory=dict)
+    _sends_sql_only: bool = False
 
     @_began_ms.default
     def _read_clock_ms(self) -> float:
@@ -229,7 +232,8 @@ class TransactionalAttempt:
         """Run it in one transaction, or in a savepoint of the caller's or the rehearsal's transaction.
 
         psycopg's block refuses ``commit()``, ``rollback()`` and ``autocommit = …`` by itself. A raw
-        SAVEPOINT would not: a hook's ``conn.commit()`` would really commit.
+        SAVEPOINT would not: a hook's ``conn.commit()`` would really commit. Without Python code, the sentinel
+        is enough.
 
         Raises:
             Exception: Whatever stopped it; the migration has been rolled back.
@@ -273,8 +277,32 @@ class TransactionalAttempt:
         def committing() -> None:
             self.stage = "commit"
 
+        self._sends_sql_only = self._runs_no_code()
+        if self._sends_sql_only:
+            with self._open_savepoint():
+                yield
+            self._mark_complete()
+            return
         with self.run_context.session.transaction(before_commit=committing, after_commit=self._mark_complete):
             yield
+
+    def _runs_no_code(self) -> bool:
+        """Return True if a rehearsal runs nothing but the statements of a file: no hook, and no check."""
+        context = self.run_context
+        plain = context.rolls_back and context.session.owned and type(self.migration) is SqlMigration
+        return plain and not self.hook_runner.has_hooks(*HookPhase)
+
+    @contextmanager
+    def _open_savepoint(self) -> Iterator[None]:
+        """Undo a failure with the sentinel, which the first message sets and the last one releases."""
+        try:
+            yield
+        except BaseException:
+            conn = self.run_context.session.conn
+            end_copy(conn)
+            with contextlib.suppress(psycopg.Error):
+                send(conn, f"ROLLBACK TO {self._sentinel}; RELEASE {self._sentinel}")
+            raise
 
     def _mark_complete(self) -> None:
         self.complete = True
@@ -412,11 +440,14 @@ class TransactionalAttempt:
             check = "" if self.observer.saw_no_events else self._render_check_sql()
         keeper = self.run_context.migration_lock.render_condition()
         closing = self.observer.closing_sql(keeper, checks=bool(check))
-        first = f"{check} RELEASE {self._sentinel}; {closing};"
+        release = f"RELEASE {self._sentinel};"
+        # As the only savepoint, it undoes a failure of this message too.
+        middle, end = ("", release) if self._sends_sql_only else (release, "")
+        first = f"{check} {middle} {closing};"
         last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
         try:
             if session.owned:
-                answers = send(session.conn, f"{first} {session.render_reset_sql()} {last}")
+                answers = send(session.conn, f"{first} {session.render_reset_sql()} {last} {end}")
             else:
                 answers = send(session.conn, first)
                 session.restore({**self._timeouts, **self.hook_runner.local_settings})
