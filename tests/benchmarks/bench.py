@@ -94,6 +94,12 @@ def measure_peak_kib(command: list[str]) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+def measure_as_installed() -> None:
+    """Let Python keep what it compiles, as pip does: where it may not, each process compiles 250 modules."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([*CONFITURE, "dry-run", "--help"], check=True, capture_output=True)
+
+
 @frozen
 class Bench:
     """A server with fsync on, and a folder to work in."""
@@ -337,36 +343,9 @@ def print_memory_figure(bench: Bench) -> None:
     print(f"peak memory at {FEW} migrations: {peak_kib / 1024:.0f} MiB")
 
 
-def build_psql_commands(bench: Bench, url: str) -> list[str]:
-    """Return psql's command for the history's files, in one process; plain psycopg's where there is no psql."""
-    folder = bench.history()
-    if shutil.which("psql") is None:
-        return [sys.executable, "-c", PLAIN_FILES, url, str(folder)]
-    files = [argument for file in sorted(folder.iterdir()) for argument in ("-f", str(file))]
-    return ["psql", url, "-q", "-X", "-v", "ON_ERROR_STOP=1", *files]
-
-
-def print_rehearsal_figures(bench: Bench) -> None:
-    """Print what a rehearsal of a long history costs, against running its files without looking."""
-    ours, theirs, peaks_kib = [], [], []
-    for _ in range(ROUNDS):
-        with bench.database() as url:
-            theirs.append(measure_cost(build_psql_commands(bench, url)).wall_ms)
-        with bench.database() as url:
-            command = [*CONFITURE, "dry-run", "--no-gate", "--url", url, "--migrations", str(bench.history())]
-            ours.append(measure_cost(command).wall_ms)
-            # Nothing was kept, so the same database is empty again.
-            peaks_kib.append(measure_peak_kib(command))
-    ours_ms, theirs_ms = statistics.median(ours), statistics.median(theirs)
-    who = "psql -f" if shutil.which("psql") else "plain psycopg"
-    print(
-        f"\nrehearsal of a history of {HISTORY} files: {ours_ms / 1000:.1f} s, {who} of the same files"
-        f" {theirs_ms / 1000:.1f} s: x {ours_ms / theirs_ms:.2f} (goal: 2), peak memory {max(peaks_kib) / 1024:.0f} MiB"
-    )
-
-
 def main() -> None:
     """Print every figure."""
+    measure_as_installed()
     folder = Path(tempfile.mkdtemp(prefix="confiture-bench-"))
     try:
         with open_temporary_server(folder.parent, fsync=True) as server:
@@ -383,6 +362,9 @@ def main() -> None:
             print_help_figure()
             print_round_trip_figures(bench)
             print_memory_figure(bench)
+            # It stands on this module.
+            from tests.benchmarks.long_plan import print_rehearsal_figures
+
             print_rehearsal_figures(bench)
     finally:
         shutil.rmtree(folder)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from confiture.engine.blockers import ProgressListener
     from confiture.engine.runner import MigrationResult, Runner
-    from confiture.estimate.rehearse_sizes import RehearsalResult
+    from confiture.estimate.rehearsal_result import RehearsalResult
     from confiture.estimate.statistics import Statistics
     from confiture.migrations.prepare import PreparedMigration
     from confiture.models.report import Fault, Mode, Outcome, PluginUse, Report
@@ -95,9 +95,7 @@ class Executor:
             repeat: The number of rehearsals.
             with_statistics: True to export the database's statistics before the first rehearsal.
         """
-        from confiture.estimate.count_rows import count_rows
-        from confiture.estimate.export import export
-        from confiture.estimate.rehearse_sizes import RehearsalResult
+        from confiture.estimate.rehearsal_result import RehearsalResult
         from confiture.rehearsal.repeat import repeat_rehearsal
 
         statistics: list[Statistics] = []
@@ -106,6 +104,9 @@ class Executor:
         def take_statistics(
             settings: Settings, conn: Connection[Any], works: tuple[PreparedMigration, ...]
         ) -> None:
+            from confiture.estimate.count_rows import count_rows
+            from confiture.estimate.export import export
+
             # Every session counts, because that also maps the tables' pages into its process.
             counted = count_rows(conn, works)
             # Every repetition starts from the same rows, so they are exported once.

@@ -17,6 +17,7 @@ from confiture.estimate.export import export
 from confiture.estimate.plan_estimate import RehearsedSize, forecast_plan, note_server_difference
 from confiture.estimate.prediction_store import PredictionStore
 from confiture.estimate.prior import Prior, load_shipped
+from confiture.estimate.rehearsal_result import RehearsalResult
 from confiture.estimate.statistics import Statistics, describe_age
 from confiture.estimate.statistics_file import load_statistics
 from confiture.exceptions import ConnectionFault, LockFault, UsageFault, UserFault
@@ -120,21 +121,6 @@ def _read_configured_source(settings: Settings) -> str:
         raise UsageFault(
             f"[env.production] stats: {error}", hint="set it, or name the file: --production FILE"
         ) from None
-
-
-@frozen
-class RehearsalResult:
-    """The rehearsals of a plan at one size.
-
-    Attributes:
-        report: The report of all repetitions together.
-        runs: The report of each repetition.
-        here: Statistics of the database before the first repetition; ``None`` if nothing was pending.
-    """
-
-    report: Report
-    runs: tuple[Report, ...] = ()
-    here: Statistics | None = None
 
 
 RehearseCallback = Callable[["RehearsalTarget", int | None, int], RehearsalResult]

@@ -201,9 +201,11 @@ class CatalogReader:
 
     Attributes:
         catalog: The catalog as last read.
+        ignored: Relations to leave out of it.
     """
 
     catalog: Catalog = field(factory=Catalog)
+    ignored: frozenset[int] = frozenset()
     _versions: dict[int, int] = field(factory=dict)
     _total: int = 0
     _horizon: int | None = None
@@ -225,11 +227,12 @@ class CatalogReader:
         self, conn: Connection[Any], rows: Sequence[tuple[Any, ...]], changes: CatalogChanges
     ) -> list[tuple[int, int, int]]:
         """Bring the catalog up to date with these rows, and return the scan counters of each relation."""
-        gone = self.catalog.find_replaced(rows)
-        versions = {row[0]: row[-3] for row in rows}
-        self._versions = {oid: it for oid, it in self._versions.items() if oid not in gone} | versions
-        self._total = sum(self._versions.values())
-        self.catalog = self.catalog.update(gone, (row[:-3] for row in rows), self.catalog.parents)
+        found = [row for row in rows if row[0] not in self.ignored]
+        gone = self.catalog.find_replaced(found)
+        self._total -= sum(self._versions.pop(oid, 0) for oid in (*gone, *(row[0] for row in rows)))
+        self._versions |= {row[0]: row[-3] for row in rows}
+        self._total += sum(row[-3] for row in rows)
+        self.catalog = self.catalog.update(gone, (row[:-3] for row in found), self.catalog.parents)
         if any(self.catalog.resolve_name(*name, ()) is None for name in changes.created):
             # PostgreSQL's counter of oids has begun again, and they are lower than older ones.
             self.read(conn, fetch_rows(conn, _VERSIONS_SQL.format(recent="true"))[0])
@@ -262,7 +265,7 @@ class CatalogReader:
             versions = written = _parse_versions(listed)
         # A schema's new name is in the name of each of its relations.
         known = self._versions if namespaces == self._namespaces else {}
-        changed = {oid for oid, version in written.items() if known.get(oid) != version}
+        changed = {oid for oid, version in written.items() if known.get(oid) != version} - self.ignored
         self._update(conn, self._versions.keys() - versions.keys(), changed, inherited)
         self._versions, self._total = versions, sum(versions.values())
         self._namespaces, self._horizon = namespaces, horizon

@@ -183,6 +183,10 @@ class SessionState:
         """The relations that existed when the current migration began."""
         return self._catalogs.catalog
 
+    def ignore(self, oids: Iterable[int]) -> None:
+        """Leave these relations out of the catalog."""
+        self._catalogs.ignored = frozenset(oids)
+
     @property
     def is_recent(self) -> bool:
         """True if the whole catalog was read a moment ago."""

@@ -136,6 +136,7 @@ class Tracer:
     def ignore_relations(self, oids: Iterable[int]) -> None:
         """Leave out these relations and the locks on them, which the rehearsal itself has created."""
         self._ignored = frozenset(oids)
+        self._state.ignore(self._ignored)
 
     def reset(self) -> None:
         """Forget the previous migration."""
@@ -172,7 +173,6 @@ class Tracer:
             self._closed = False
             self.migration_trace = trace = MigrationTrace(self._state)
             if self._ignored:
-                trace.catalog = trace.catalog.update(self._ignored, (), trace.catalog.parents)
                 trace.held_before -= {(oid, mode) for oid in self._ignored for mode in STRONG_MODES}
             if hooks:
                 self._event_triggers.install()
