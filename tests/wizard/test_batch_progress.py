@@ -68,15 +68,18 @@ def test_a_terminal_shows_how_far_a_plugin_is(project):
 
 @hookimpl
 def after_ddl(conn, context):
+    yield 1
+    conn.execute("SELECT pg_sleep(1.4)")
     context.log.info("jam.progressed", rows=3)
-    conn.execute("SELECT pg_sleep(1.5)")
+    conn.execute("SELECT pg_sleep(0.4)")
     context.log.info("jam.cooled")
 """,
     )
-    project.write("1_jam.sql", "SELECT 1;\n")
+    project.write("1_jam.sql", f"{NO_TRANSACTION}\nSELECT 1;\n")
 
     with Terminal(project, ("run", "--plugins", "jam"), 120) as terminal:
         terminal.read_until("1 jam: after_ddl, ")
+        terminal.read_until("of plugin 'jam' has committed 1 times")
         terminal.read_until("jam: rows=3")
         code = terminal.wait()
 

@@ -95,6 +95,7 @@ class Guard:
         checkpoints: Commits at a generator hook's ``yield``; ``None`` in a transaction or a rehearsal.
         local_settings: Settings that hooks made with ``set_local``, valid until the migration ends.
         fatal_error: The failure that stops every further hook, whatever its policy.
+        progress: How often the generator hook that runs has committed, in words.
         observer: Observes each hook of ``reports`` in a rehearsal.
     """
 
@@ -109,6 +110,7 @@ class Guard:
     warnings: list[str] = field(factory=list)
     local_settings: dict[str, str] = field(factory=dict)
     fatal_error: BaseException | None = None
+    progress: str | None = None
     observer: HookObserver = field(factory=NoHookObserver)
     _wanted_settings: dict[str, str] = field(factory=dict)
     _cursors: frozenset[str] = frozenset()
@@ -270,6 +272,7 @@ class Guard:
             self.fatal_error = self._build_commit_failure(call.ref, error)
             raise
         call.commit_count += 1
+        self.progress = f"{_describe(call.ref)} has committed {call.commit_count:,} times"
         # From here on a rollback goes back to this commit, in Python as in the database.
         call.restore_context = self.context.save_state()
         self._begin_again((*self._wrappers, call))
@@ -386,6 +389,7 @@ class Guard:
         return _make_savepoint_name() if self.plain_left > 0 else None
 
     def _keep(self, call: _HookCall, result: HookResult | None) -> None:
+        self.progress = None
         self.reports.append(self._make_report(call, result))
         self.observer.end_hook(call.since_ms)
 

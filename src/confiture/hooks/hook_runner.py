@@ -60,11 +60,13 @@ class HookRunner:
     own_schema: str | None = None
     list_statements: Callable[[], tuple[str, ...]] = tuple
     _messages: ServerMessages | None = None
+    _guard: Guard | None = None
 
     @property
     def last_message(self) -> str | None:
-        """What the server has said last in the phase that runs."""
-        return self._messages.last if self._messages else None
+        """What the server has said last in the phase that runs, else how often a hook has committed."""
+        said = self._messages.last if self._messages else None
+        return said or (self._guard.progress if self._guard else None)
 
     def has_hooks(self, *phases: HookPhase) -> bool:
         """Return True if any of these phases has a hook."""
@@ -97,7 +99,7 @@ class HookRunner:
             checkpoints,
             observer=self.observer,
         )
-        self.manager.guard = guard
+        self.manager.guard = self._guard = guard
         self._messages = messages = ServerMessages(session.conn)
         try:
             with messages.listen():
