@@ -27,16 +27,18 @@ from confiture.postgres.locks import (
 )
 from confiture.postgres.session import fetch_rows, has_open_copy
 
-# Reading the locks takes a tenth of a millisecond and a round trip.
+# Reading the locks takes a tenth of a millisecond and a round trip, which may be slow. It may take a
+# twentieth of the time.
 _LOOK_AFTER_MS = 50.0
+_COST_SHARE = 0.05
 
 
 @define
 class LocksAtEnd(NoObserver):
     """Reads the locks of a run in the message before the commit, which costs no round trip.
 
-    It also reads them before a statement, but not within ``_LOOK_AFTER_MS`` of the last time. A lock was
-    taken after the last time that it was not held, and is held for at most the time since then.
+    It also reads them before a statement, unless it did so a short time ago. A lock was taken after the last
+    time that it was not held, and is held for at most the time since then.
 
     Attributes:
         conn: The migration's connection.
@@ -51,6 +53,7 @@ class LocksAtEnd(NoObserver):
     _newest: int | None = None
     _existing: dict[int, RelationName] | None = None
     _looked_ms: float = 0.0
+    _look_cost_ms: float = 0.0
     _since_ms: dict[tuple[Any, ...], float] = field(factory=dict)
 
     def reset(self) -> None:
@@ -87,9 +90,9 @@ class LocksAtEnd(NoObserver):
         usable = self.conn.info.transaction_status == TransactionStatus.INTRANS and not has_open_copy(
             self.conn
         )
-        if now_ms - self._looked_ms >= _LOOK_AFTER_MS and usable:
+        if usable and now_ms - self._looked_ms >= max(_LOOK_AFTER_MS, self._look_cost_ms / _COST_SHARE):
             self._note_since(fetch_rows(self.conn, HELD_SQL))
-            self._looked_ms = now_ms
+            self._looked_ms, self._look_cost_ms = now_ms, self.now_ms() - now_ms
 
     def _note_since(self, held: HeldRows) -> None:
         """Note since when each lock is held at most; one that was released is forgotten."""

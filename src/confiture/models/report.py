@@ -26,7 +26,7 @@ class Lock:
         kind: The kind of relation.
         mode: PostgreSQL's name of the mode, such as ``AccessExclusiveLock``.
         blocks: The access of other sessions that it blocks: ``"reads"``, ``"writes"``, both or none.
-        held_ms: How long it was held, in milliseconds; ``None`` if not measured.
+        held_ms: How long it was held, in milliseconds, in a run at most; ``None`` if not measured.
         transient: True if it was released before the migration ended.
         seen: How it was observed: ``measured`` from the migration's own session, ``sampled`` from another one
             while the statement ran, or ``held-before`` if an earlier statement had taken it.
