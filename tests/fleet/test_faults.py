@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections import Counter
 
 import psycopg
 import pytest
 
-from tests.project import ended, running, until, wait_until
+from tests.project import ended, exists, running, until, wait_until
+from tests.restartable_server import find_other_programs, open_restartable_server
 
 TENANTS = 8
 SLOW = """
@@ -16,6 +18,15 @@ SLOW = """
     SELECT pg_sleep(0.4);
     INSERT INTO orders VALUES (1);
     INSERT INTO public.trail VALUES (current_schema());
+"""
+# Stands for a migration that uses what only one major version has.
+MORE = """
+    CREATE TABLE more (id int);
+    DO $$BEGIN
+        IF current_setting('server_version_num')::int / 10000 <> {major} THEN
+            RAISE 'another major version';
+        END IF;
+    END$$;
 """
 STATES = "SELECT state FROM confiture.fleet_target WHERE run = 1 ORDER BY place"
 
@@ -184,6 +195,83 @@ def test_a_deadlock_on_a_shared_object_fails_one_target_whole(fleet, database):
     assert any("deadlock" in (one["error"] or "") for one in first.json["targets"])
     assert database.execute("SELECT n FROM public.shared").fetchall() == [(TENANTS,)] * 2
     assert_done_once(database)
+
+
+@pytest.mark.slow
+def test_a_server_that_accepts_and_says_nothing_fails_alone(project, database):
+    project.write("1_orders.sql", "CREATE TABLE orders (id int);")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"host=127.0.0.1 port={silent.getsockname()[1]} dbname=silent connect_timeout=2"
+        (project.folder / "targets.csv").write_text(f"name,url\na,{where}\nb,{project.url}\n")
+
+        answer = project(
+            *("fleet", "run", "--targets", "targets.csv", "--control", project.url),
+            *("--stop-after", "100%", "--output", "json"),
+        )
+
+    assert answer.code == 3
+    assert [one["state"] for one in answer.json["targets"]] == ["failed", "done"]
+    assert "timeout expired" in answer.json["targets"][0]["error"]
+    assert exists(database, "orders")
+
+
+@pytest.mark.slow
+def test_a_killed_server_is_gone_on_with_when_it_is_back(project, database):
+    project.write("1_orders.sql", "CREATE TABLE orders (id int);\nSELECT pg_sleep(0.4);")
+    with open_restartable_server() as server, psycopg.connect(server.url, autocommit=True) as conn:
+        for number in range(2):
+            conn.execute(f"CREATE SCHEMA tenant_{number}".encode())
+        project.configure(
+            f'url = "{server.url}"\n[fleet]\nschemas = "tenant_*"\ncontrol = "{project.url}"\n'
+            'waves = ["100%"]\nstop_after = "100%"\nworkers = 2\n'
+        )
+        project.url = ""
+        process = project.start("fleet", "run", "--output", "json")
+        wait_until(lambda: read_states(database)["running"], process)
+        until(running(conn, "pg_sleep(0.4)"), "a migration")
+        server.kill()
+        killed = ended(process)
+        server.start()
+
+        resumed = project("fleet", "run", "--resume", "1", "--retry-failed", "--output", "json")
+
+        with psycopg.connect(server.url) as after:
+            done = after.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'orders'").fetchone()
+            ledgers = after.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'ledger'").fetchone()
+    assert killed.code != 0
+    assert read_states(database)["running"] == 0
+    assert {one["state"] for one in killed.json["targets"]} >= {"failed"}
+    assert resumed.code == 0, resumed.err
+    assert done == ledgers == (2,)
+
+
+@pytest.mark.slow
+def test_a_target_on_another_major_version_is_migrated_too_or_fails_alone_and_whole(project, database):
+    bindir = find_other_programs()
+    if bindir is None:
+        pytest.skip("the programs of one major version of PostgreSQL only are installed")
+    project.write("1_orders.sql", "CREATE TABLE orders (id int);")
+    with open_restartable_server(bindir) as server:
+        (project.folder / "targets.csv").write_text(f"name,url\nours,{project.url}\nother,{server.url}\n")
+        project.configure(
+            f'[fleet]\ntargets = "targets.csv"\ncontrol = "{project.url}"\nstop_after = "100%"\n'
+        )
+        both = project("fleet", "run", "--output", "json")
+        drift = project("fleet", "status", "--drift", "--output", "json")
+        # Neither what another version calls by another name, nor what stands before it, may stay.
+        major = database.info.server_version // 10000
+        project.write("2_more.sql", MORE.format(major=major))
+
+        one = project("fleet", "run", "--output", "json")
+
+        with psycopg.connect(server.url) as conn:
+            left = exists(conn, "more")
+    assert [target["state"] for target in both.json["targets"]] == ["done", "done"]
+    assert [group["targets"] for group in drift.json["servers"]] == [["ours"], ["other"]]
+    assert one.code == 4
+    assert [target["state"] for target in one.json["targets"]] == ["done", "failed"]
+    assert "another major version" in one.json["targets"][1]["error"]
+    assert not left
 
 
 def test_an_unreachable_target_fails_and_the_others_go_on(project, database, alone):

@@ -88,11 +88,14 @@ def test_files_that_changed_since_the_run_began_are_refused(fleet, database):
         ("name,url\na,postgresql://h/x\nb,host=h dbname=x\n", "a and b are two names for one database"),
         ("name\na\n", "no columns name and url"),
         ("name,url\n", "lists no target"),
+        ("name,url\na,\n", "targets.csv:2: a target needs a name and a url"),
+        (b"name,url\nj\xe9,postgresql://h/x\n", "targets.csv:2 is not UTF-8"),
+        (b"name,url\na,\x00" + b"x" * 200_000, "field larger than field limit"),
     ],
 )
 def test_a_list_of_targets_that_cannot_be_used_is_refused_before_the_first(project, text, words):
     project.write("1_orders.sql", ORDERS)
-    (project.folder / "targets.csv").write_text(text)
+    (project.folder / "targets.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
 
     answer = project("fleet", "run", "--targets", "targets.csv", "--control", project.url)
 
@@ -154,12 +157,38 @@ def test_what_is_refused_before_the_run_is_reported_in_every_format(fleet):
     assert answer.json["error"]["message"] == "a wave of 0 has no target"
 
 
-def test_a_limit_that_can_never_be_met_is_refused(fleet, database):
-    answer = fleet("fleet", "run", "--stop-after", "6")
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ('stop_after = "6"', "stop_after 6 can never be met: there are 6 targets"),
+        ("connections_per_host = 2", "connections_per_host = 2 can never be met: a target takes 3"),
+        ('waves = ["0%"]', "a wave of 0% has no target"),
+        ('waves = ["many"]', "'many' is neither a count nor a share"),
+        ('canary = "schema=tenant_9"', "canary: no target has schema=tenant_9"),
+        ('order_by = "region"', "order_by: tenant_0 has no tag 'region'"),
+    ],
+)
+def test_a_policy_that_can_never_be_met_is_refused(fleet, database, policy, words):
+    with (fleet.folder / "confiture.toml").open("a") as file:
+        file.write(f"{policy}\n")
+
+    answer = fleet("fleet", "run")
 
     assert answer.code == 2
-    assert "stop_after 6 can never be met: there are 6 targets" in answer.err
+    assert words in answer.err
     assert "confiture.fleet_run" not in tables(database)
+
+
+def test_targets_that_changed_since_the_run_began_are_refused(fleet, database):
+    database.execute("CREATE TABLE tenant_0.orders (id text)")
+    fleet("fleet", "run")
+    database.execute("CREATE SCHEMA tenant_7")
+
+    answer = fleet("fleet", "run", "--resume", "1", "--retry-failed")
+
+    assert answer.code == 2
+    assert "the targets have changed since fleet run 1 began: tenant_7" in answer.err
+    assert "begin a new run" in answer.err
 
 
 def test_an_unreachable_control_database_is_refused_before_the_first_target(fleet, database):
@@ -229,3 +258,18 @@ def test_the_dashboard_shows_the_last_run(fleet):
     assert after.json["fleet"]["state"] == "done"
     assert "Fleet run 1 is done; 6 targets: 6 done" in page.out
     assert page.out.count('<li class="cell done') == 6
+
+
+def test_progress_says_which_wave_waits_and_why_targets_failed(fleet, database):
+    database.execute("CREATE TABLE tenant_0.orders (id text)")
+    with (fleet.folder / "confiture.toml").open("a") as file:
+        file.write('stop_after = "100%"\nsoak = "10ms"\n')
+
+    answer = fleet("fleet", "run")
+
+    failed = '1 failed: relation "orders" already exists'
+    assert (
+        f"wave 1 of 3: 1 of 6 ended, 1 failed, 0 running; the next wave begins in 10 ms; {failed}"
+        in answer.err
+    )
+    assert "wave 2 of 3: 2 of 6 ended" in answer.err

@@ -18,7 +18,7 @@ from confiture.config.settings import Settings
 from confiture.exceptions import UserFault
 from confiture.fleet.ask_targets import ask_targets
 from confiture.fleet.executors import FleetExecutor
-from confiture.fleet.policy import Policy
+from confiture.fleet.policy import Policy, check_connections
 from confiture.fleet.shape import ShapeTask, read_target
 from confiture.fleet.target import Target
 from confiture.fleet.work import ask_database, build_settings, close_connections
@@ -39,7 +39,9 @@ def find_drift(
 
     Raises:
         ConnectionFault: The scheduler cannot be reached.
+        UsageFault: No target gets as many connections as it takes.
     """
+    check_connections(policy.connections_per_host)
     shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
     try:
         with executor.open(policy.workers, scheduler) as pool:

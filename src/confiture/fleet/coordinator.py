@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any
@@ -42,6 +43,9 @@ class Coordinator:
         failed: How many of those failed.
         wave: The wave that is running.
         draining: True if nothing more is begun.
+        soaking: True while it waits between two waves.
+        waves_left: How many waves come after this one.
+        causes: How many targets of this process failed for which reason.
         in_flight: What is running, and when it began.
     """
 
@@ -59,6 +63,9 @@ class Coordinator:
     failed: int = 0
     wave: int = 0
     draining: bool = False
+    soaking: bool = False
+    waves_left: int = 0
+    causes: Counter[str] = field(factory=Counter)
     in_flight: dict[Future[Any], tuple[TargetBatch, float]] = field(factory=dict)
     _outcomes: list[TargetOutcome] = field(factory=list)
     _queue: WorkQueue = field(init=False)
@@ -78,8 +85,8 @@ class Coordinator:
             KeyboardInterrupt: A signal arrived; what had begun has ended, and is recorded.
         """
         try:
-            for number, targets in waves.items():
-                self.wave = number
+            for place, (number, targets) in enumerate(waves.items(), 1):
+                self.wave, self.waves_left = number, len(waves) - place
                 if stop := self._lead_wave(targets):
                     return stop
                 if number != max(waves) and (stop := self._check_between(number)):
@@ -91,7 +98,11 @@ class Coordinator:
         return self._find_reason_to_stop()
 
     def _check_between(self, number: int) -> Stop | None:
-        time.sleep(self.policy.soak_s)
+        if self.policy.soak_s:
+            self.soaking = True
+            self.watch(self)
+            time.sleep(self.policy.soak_s)
+            self.soaking = False
         try:
             self.check_health(self.run, number + 1, self._outcomes)
         except Exception as error:
@@ -143,7 +154,9 @@ class Coordinator:
             outcomes += self._end_survey(future, batch) if batch.is_survey else [_read_outcome(future, batch)]
         self.store.end_targets(self.run, outcomes)
         self.ended += len(outcomes)
-        self.failed += sum(outcome.state == "failed" for outcome in outcomes)
+        failed = [outcome.error or "unknown" for outcome in outcomes if outcome.state == "failed"]
+        self.failed += len(failed)
+        self.causes.update(failed)
         self._outcomes += outcomes
         self.watch(self)
 

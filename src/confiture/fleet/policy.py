@@ -40,8 +40,8 @@ class Policy:
 
     @property
     def targets_per_host(self) -> int:
-        """How many targets of one host are migrated at the same time, one at least."""
-        return max(1, self.connections_per_host // _CONNECTIONS_PER_TARGET)
+        """How many targets of one host are migrated at the same time."""
+        return self.connections_per_host // _CONNECTIONS_PER_TARGET
 
     def count_allowed_failures(self, total: int) -> int:
         """Return how many targets may fail before the run stops."""
@@ -76,6 +76,7 @@ def assign_waves(targets: Sequence[Target], policy: Policy) -> tuple[tuple[Targe
         first = {target.name for target in canaries}
         ordered = [target for target in ordered if target.name not in first]
     _check_limit(policy.stop_after, len(targets))
+    check_connections(policy.connections_per_host)
     for size in policy.waves:
         count = read_amount(size, len(targets))
         if count == 0:
@@ -90,6 +91,20 @@ def _check_limit(stop_after: str, total: int) -> None:
         raise UsageFault(
             f"stop_after {stop_after} can never be met: there are {total} targets",
             hint="write a smaller count, or 100% never to stop",
+        )
+
+
+def check_connections(connections: int) -> None:
+    """Refuse a limit that leaves no room for one target.
+
+    Raises:
+        UsageFault: It does.
+    """
+    if connections < _CONNECTIONS_PER_TARGET:
+        raise UsageFault(
+            f"connections_per_host = {connections} can never be met:"
+            f" a target takes {_CONNECTIONS_PER_TARGET}",
+            hint=f"write {_CONNECTIONS_PER_TARGET} or more",
         )
 
 

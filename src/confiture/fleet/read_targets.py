@@ -27,10 +27,9 @@ def read_file(path: Path) -> tuple[Target, ...]:
         UsageFault: The file cannot be read, or a target is not usable.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        return parse_targets(_decode(path.read_bytes(), str(path)), str(path))
     except OSError as error:
         raise UsageFault(f"the targets cannot be read: {path}: {error.strerror}", hint=_FORM) from None
-    return parse_targets(text, str(path))
 
 
 def run_command(command: str) -> tuple[Target, ...]:
@@ -39,13 +38,12 @@ def run_command(command: str) -> tuple[Target, ...]:
     Raises:
         UsageFault: The command failed, or a target is not usable.
     """
-    done = subprocess.run(
-        command, shell=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
+    done = subprocess.run(command, shell=True, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise UsageFault(f"the command for targets failed: {last[0]}", hint=f"try it: {command}")
-    return parse_targets(done.stdout, "the command's output")
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        last = said[-1] if said else f"exit code {done.returncode}"
+        raise UsageFault(f"the command for targets failed: {last}", hint=f"try it: {command}")
+    return parse_targets(_decode(done.stdout, "the command's output"), "the command's output")
 
 
 def parse_targets(text: str, origin: str) -> tuple[Target, ...]:
@@ -55,10 +53,13 @@ def parse_targets(text: str, origin: str) -> tuple[Target, ...]:
         UsageFault: A column or a value is missing, or a target is listed twice.
     """
     reader = csv.DictReader(io.StringIO(text))
-    names = reader.fieldnames or ()
-    if not {"name", "url"} <= set(names):
-        raise UsageFault(f"{origin} has no columns name and url", hint=f"write {_FORM}")
-    return _check([_build_target(row, f"{origin}:{reader.line_num}") for row in reader], origin)
+    try:
+        names = reader.fieldnames or ()
+        if not {"name", "url"} <= set(names):
+            raise UsageFault(f"{origin} has no columns name and url", hint=f"write {_FORM}")
+        return _check([_build_target(row, f"{origin}:{reader.line_num}") for row in reader], origin)
+    except csv.Error as error:
+        raise UsageFault(f"{origin}:{reader.line_num}: {error}", hint=f"write {_FORM}") from None
 
 
 def query_targets(settings: Settings, query: str) -> tuple[Target, ...]:
@@ -96,6 +97,15 @@ def list_schemas(settings: Settings, pattern: str) -> tuple[Target, ...]:
     if not rows:
         raise UsageFault(f"no schema matches {pattern!r}", hint="* stands for anything: --schemas 'tenant_*'")
     return tuple(Target(name, settings.url or "", name) for (name,) in rows)
+
+
+def _decode(text: bytes, origin: str) -> str:
+    try:
+        # A spreadsheet begins a file with a mark of its encoding.
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise UsageFault(f"{origin}:{line} is not UTF-8", hint=f"write UTF-8: {_FORM}") from None
 
 
 def _write(value: Any) -> str:

@@ -24,6 +24,8 @@ T = TypeVar("T")
 OLDEST_SUPPORTED = 14
 # A pooler with one connection keeps the second client waiting, by default for minutes.
 _PATIENCE_S = 10.0
+# A machine that vanishes is noticed after a minute. The system's own default is two hours.
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # libpq reports these after the server has answered: waiting longer does not help.
 _HAS_STARTED = ("password", "authentication", "pg_hba.conf", "does not exist")
 
@@ -93,6 +95,7 @@ def _complete_url(url: str) -> str:
     parameters = psycopg.conninfo.conninfo_to_dict(url)
     return make_conninfo(
         url,
+        **{name: parameters.get(name) or value for name, value in _KEEPALIVES.items()},
         client_encoding="UTF8",
         application_name=parameters.get("application_name") or os.environ.get("PGAPPNAME") or "confiture",
         connect_timeout=parameters.get("connect_timeout") or os.environ.get("PGCONNECT_TIMEOUT") or 10,
