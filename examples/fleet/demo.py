@@ -1,4 +1,6 @@
-"""``make demo-fleet``: forty tenants; one fails and is tried again, a coordinator is killed and resumed.
+"""``make demo-fleet``: forty tenants are rehearsed and migrated, on threads and on a local Dask cluster.
+
+One of them fails and is tried again, and the coordinator is killed and resumed.
 
 ``--page FILE`` also pastes what it prints into a page, between its markers.
 """
@@ -23,6 +25,8 @@ from confiture.server import open_embedded_server
 
 HERE = Path(__file__).parent
 TENANTS = [f"tenant_{number:02d}" for number in range(1, 41)]
+# The smallest tenant has so many, the largest four times as many.
+_ORDERS = 10_000
 _BLOCK = re.compile("<!-- begin demo -->\n.*?<!-- end demo -->", re.S)
 
 
@@ -31,6 +35,7 @@ def play(folder: Path, conn: psycopg.Connection[Any]) -> Iterator[str]:
     for executor in ("threads", "dask"):
         _make_tenants(conn)
         yield f"# forty tenants; tenant_07 has a table that the migration does not expect ({executor})"
+        yield from _call(folder, "fleet", "run", "--executor", executor, "--dry-run")
         yield from _kill_in_the_middle(folder, conn, executor)
         yield from _call(folder, "fleet", "status")
         yield from _call(folder, "fleet", "run", "--executor", executor, "--resume", "1")
@@ -38,6 +43,7 @@ def play(folder: Path, conn: psycopg.Connection[Any]) -> Iterator[str]:
         conn.execute("ALTER TABLE tenant_07.invoices RENAME TO old_invoices")
         yield from _call(folder, "fleet", "run", "--executor", executor, "--resume", "1", "--retry-failed")
         yield f"# {_count_invoices(conn)}"
+        yield from _call(folder, "fleet", "status", "--drift")
         yield ""
 
 
@@ -45,6 +51,9 @@ def _make_tenants(conn: psycopg.Connection[Any]) -> None:
     for tenant in TENANTS:
         conn.execute(f"DROP SCHEMA IF EXISTS {tenant}, confiture_{tenant} CASCADE".encode())
         conn.execute(f"CREATE SCHEMA {tenant}".encode())
+        rows = _ORDERS * (1 + TENANTS.index(tenant) % 4)
+        conn.execute(f"CREATE TABLE {tenant}.orders (id int PRIMARY KEY, euros int NOT NULL)".encode())
+        conn.execute(f"INSERT INTO {tenant}.orders SELECT n, n FROM generate_series(1, {rows}) n".encode())
     conn.execute("DROP SCHEMA IF EXISTS confiture CASCADE")
     conn.execute("CREATE TABLE tenant_07.invoices (number text)")
 

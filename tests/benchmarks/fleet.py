@@ -1,6 +1,7 @@
 """How long ``confiture fleet run`` takes for ten thousand tenant schemas with nothing to do, and its memory.
 
-``python -m tests.benchmarks.fleet 1000 10000`` for other numbers of tenants.
+``python -m tests.benchmarks.fleet 1000 10000`` for other numbers of tenants. From the costs of a tenant between the
+smallest and the largest number it computes what a million would take, in databases as large as the measured one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.benchmarks.lint import build_environment
 
 TENANTS, LIMIT_S = (1000, 10_000), 60.0
 _MIGRATIONS = 20
+_ON_PAPER = 1_000_000
 # A transaction that made them all would need more locks than the server has.
 _COPY = """
     DO $do$
@@ -104,6 +106,36 @@ def measure_fleets(sizes: Sequence[int]) -> list[Measurement]:
     return measured
 
 
+def compute_on_paper(measured: Sequence[Measurement], tenants: int) -> Measurement:
+    """Return what so many tenants would take, if each costs what one costs between two measured numbers."""
+    first, last = measured[0], measured[-1]
+    more = last.tenants - first.tenants
+
+    def extend(begin: float, end: float) -> float:
+        return end + (end - begin) / more * (tenants - last.tenants)
+
+    return Measurement(
+        tenants,
+        extend(first.elapsed_s, last.elapsed_s),
+        extend(first.cpu_s, last.cpu_s),
+        round(extend(first.peak_bytes, last.peak_bytes)),
+    )
+
+
+def describe_on_paper(measured: Sequence[Measurement]) -> str:
+    """Return the costs of one tenant, and what a million would take, as a sentence."""
+    first, last = measured[0], measured[-1]
+    more = last.tenants - first.tenants
+    paper = compute_on_paper(measured, _ON_PAPER)
+    return (
+        f"a tenant costs {(last.elapsed_s - first.elapsed_s) / more * 1000:.1f} ms,"
+        f" {(last.cpu_s - first.cpu_s) / more * 1000:.2f} ms of CPU and"
+        f" {(last.peak_bytes - first.peak_bytes) / more / 1000:.1f} kB; on paper, {paper.tenants:,} take"
+        f" {paper.elapsed_s / 60:.0f} minutes, {paper.cpu_s / 60:.0f} minutes of CPU and"
+        f" {paper.peak_bytes / 1e9:.1f} GB\n"
+    )
+
+
 def main() -> None:
     """Print the figures; exit 1 where it took too long."""
     measured = measure_fleets([int(size) for size in sys.argv[1:]] or TENANTS)
@@ -113,6 +145,8 @@ def main() -> None:
             f" {one.elapsed_s:.1f} s, {one.cpu_s:.1f} s of CPU, {one.peak_bytes / 2**20:.0f} MiB"
             f" (goal: {LIMIT_S:.0f} s for {TENANTS[-1]:,} tenants)\n"
         )
+    if len(measured) > 1:
+        sys.stdout.write(describe_on_paper(measured))
     sys.exit(0 if measured[-1].elapsed_s <= LIMIT_S else 1)
 
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -36,6 +37,7 @@ FAULTS = ("coordinator", "connection", "record", "worker", "scheduler", "server"
 _ON_DASK, _ON_BOTH = ("worker", "scheduler"), ("coordinator", "server")
 # About as long as it takes to migrate all tenants, on a cluster too.
 _LONGEST_S = 3.0
+CRASHED = 99
 # Longer than any timeout: a run that has not ended by then hangs.
 _HUNG_S = 120.0
 _MIGRATION = """
@@ -139,9 +141,17 @@ def _begin(place: Place, *arguments: str) -> int:
         return pid
     os.chdir(place.folder)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    os._exit(main(["fleet", "run", "-q", *arguments]))
+    log = os.open(place.folder / "runs.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream, target in enumerate((nothing, nothing, log)):
+        os.dup2(target, stream)
+    code = CRASHED
+    try:
+        code = main(["fleet", "run", "-q", *arguments])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # Whatever happened: the parent's servers are not this process's to stop.
+        os._exit(code)
 
 
 def _wait(pid: int) -> int | None:
@@ -163,18 +173,17 @@ def _list_arguments(place: Place, *, on_dask: bool) -> tuple[str, ...]:
     return "--executor", "dask", "--scheduler", place.cluster.address
 
 
-def finish(place: Place, *, on_dask: bool) -> tuple[int, int]:
-    """Resume the run until it is done; return how often that took, and how often it hung."""
-    hung = 0
+def finish(place: Place, codes: Counter[int | None], *, on_dask: bool) -> int:
+    """Resume the run until it is done; return how often that took. Every exit code is counted."""
     for attempt in range(1, MOST_RESUMED):
         tables = place.execute(place.record, "SELECT to_regclass('confiture.fleet_run') IS NOT NULL")
         begun = tables == [(True,)] and place.execute(place.record, "SELECT FROM confiture.fleet_run")
         resume = ("--resume", "1", "--retry-failed") if begun else ()
         code = _wait(_begin(place, *resume, *_list_arguments(place, on_dask=on_dask)))
-        hung += code is None
+        codes[code] += 1
         if code == 0:
-            return attempt, hung
-    return MOST_RESUMED, hung
+            return attempt
+    return MOST_RESUMED
 
 
 def run_trial(
@@ -188,11 +197,12 @@ def run_trial(
     pid = _begin(place, *_list_arguments(place, on_dask=on_dask))
     time.sleep(chance.uniform(0.05, _LONGEST_S))
     hits[fault] += kill(fault, pid, place, chance)
-    hung = int(_wait(pid) is None)
-    resumed, hung_again = finish(place, on_dask=on_dask)
+    codes: Counter[int | None] = Counter([_wait(pid)])
+    resumed = finish(place, codes, on_dask=on_dask)
     wrong = find_faults(place)
-    if hung + hung_again:
-        wrong[f"hung after a killed {fault}"] += hung + hung_again
+    for code, what in ((None, "hung"), (CRASHED, "crashed")):
+        if codes[code]:
+            wrong[f"{what} after a killed {fault}"] += codes[code]
     return resumed, wrong
 
 
@@ -214,6 +224,8 @@ def run_trials(trials: int, faults: Sequence[str]) -> bool:
             again, found = run_trial(place, chance.choice(faults), chance, hits)
             resumed += again
             wrong += found
+        if wrong:
+            sys.stdout.write((folder / "runs.log").read_text())
     what = ", ".join(f"{hits[fault]} {fault}" for fault in faults)
     found = ", ".join(f"{count} {kind}" for kind, count in wrong.items()) or "nothing half-done or done twice"
     sys.stdout.write(

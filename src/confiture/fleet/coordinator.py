@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from typing import Any
 
 from attrs import define, field
 
+from confiture.exceptions import ConnectionFault
 from confiture.fleet.health_check import CheckHealth
 from confiture.fleet.policy import Policy
 from confiture.fleet.store import FleetStore
@@ -43,6 +44,7 @@ class Coordinator:
         failed: How many of those failed.
         wave: The wave that is running.
         draining: True if nothing more is begun.
+        lost: True if the executor is gone, with all that it had.
         soaking: True while it waits between two waves.
         waves_left: How many waves come after this one.
         causes: How many targets of this process failed for which reason.
@@ -63,6 +65,7 @@ class Coordinator:
     failed: int = 0
     wave: int = 0
     draining: bool = False
+    lost: bool = False
     soaking: bool = False
     waves_left: int = 0
     causes: Counter[str] = field(factory=Counter)
@@ -124,6 +127,8 @@ class Coordinator:
         return self._find_reason_to_stop()
 
     def _find_reason_to_stop(self) -> Stop | None:
+        if self.lost:
+            return Stop("the scheduler was lost: what it ran failed, and the rest waits", exit_code=3)
         allowed = self.policy.count_allowed_failures(self.total)
         if self.failures > allowed:
             return Stop(f"{self.failures} failed, and {allowed} may")
@@ -151,6 +156,8 @@ class Coordinator:
         for future in done:
             batch, _began = self.in_flight.pop(future)
             self._queue.end(batch)
+            # Nobody here cancels work: Dask does, all of it, once the connection to the scheduler breaks.
+            self.lost = self.lost or future.cancelled()
             outcomes += self._end_survey(future, batch) if batch.is_survey else [_read_outcome(future, batch)]
         self.store.end_targets(self.run, outcomes)
         self.ended += len(outcomes)
@@ -163,7 +170,7 @@ class Coordinator:
     def _end_survey(self, future: Future[Any], batch: TargetBatch) -> list[TargetOutcome]:
         """Return the outcomes of the tenants with nothing to do; put the others into the queue."""
         # A survey that failed has found none: each target then says itself what is wrong.
-        unchanged = set() if future.exception() else set(future.result())
+        unchanged = set() if future.cancelled() or future.exception() else set(future.result())
         for target in batch.targets:
             if target.name not in unchanged:
                 self._queue.put(TargetBatch(batch.host, (target,)))
@@ -179,6 +186,9 @@ class Coordinator:
 def _read_outcome(future: Future[Any], batch: TargetBatch) -> TargetOutcome:
     try:
         outcome: TargetOutcome = future.result()
+    except CancelledError:
+        what = "the scheduler was lost"
+        return TargetOutcome(batch.targets[0].name, "failed", error=what, exit_code=ConnectionFault.exit_code)
     except Exception as error:
         # The worker is gone, or could not read the task.
         what = f"{type(error).__name__}: {error}"
