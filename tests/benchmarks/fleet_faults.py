@@ -227,9 +227,11 @@ def run_trials(trials: int, faults: Sequence[str]) -> bool:
         if wrong:
             sys.stdout.write((folder / "runs.log").read_text())
     what = ", ".join(f"{hits[fault]} {fault}" for fault in faults)
-    found = ", ".join(f"{count} {kind}" for kind, count in wrong.items()) or "nothing half-done or done twice"
+    faulty = (
+        ", ".join(f"{count} {kind}" for kind, count in wrong.items()) or "nothing half-done or done twice"
+    )
     sys.stdout.write(
-        f"{trials} trials with {TENANTS} tenants, killed: {what}; resumed {resumed} times: {found}\n"
+        f"{trials} trials with {TENANTS} tenants, killed: {what}; resumed {resumed} times: {faulty}\n"
     )
     return not wrong
 
