@@ -16,7 +16,7 @@ from confiture_anonymize.keyed_hash import Key, render_number
 from confiture_anonymize.source_schema import quote
 
 _DOMAIN = "verify"
-_SAMPLE_ROWS = 1000
+_SAMPLE_ROWS = 200
 _REMEMBERED = 10_000
 
 

@@ -80,7 +80,11 @@ def build_report(findings: Iterable[Finding], plans: Sequence[TablePlan], profil
     ]
     found = {finding.rule for finding in placed}
     texts = (RuleText(f"anonymize-{check}", *texts, _PAGE) for check, texts in CHECKS.items())
-    verdict = Verdict(False, "do not use this copy", "correct the profile, then --drop and copy again")
+    verdict = Verdict(
+        False,
+        "do not use this copy",
+        "correct the profile or what changed the copy, then --drop and copy again",
+    )
     return Report(
         mode="dry-run",
         outcome="ok",

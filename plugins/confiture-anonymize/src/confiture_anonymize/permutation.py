@@ -8,7 +8,7 @@ from hashlib import blake2b
 from math import isqrt
 from typing import final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from confiture_anonymize.check_digits import complete_iban, complete_luhn
 from confiture_anonymize.keyed_hash import Key
@@ -20,6 +20,21 @@ _MIN_FREE = 4
 _BLOCKS = (range(0x80), range(0xC0, 0x100), range(0x100, 0x180), range(0x370, 0x400), range(0x400, 0x500))
 
 
+@frozen
+class _Letter:
+    """A letter or a digit.
+
+    Attributes:
+        alphabet: All that may stand in its place.
+        radix: How many these are.
+        index: Its place among them.
+    """
+
+    alphabet: str
+    radix: int
+    index: int
+
+
 def _list_alphabets() -> Iterator[str]:
     for block in _BLOCKS:
         letters = [chr(code) for code in block if chr(code).isalpha()]
@@ -28,7 +43,18 @@ def _list_alphabets() -> Iterator[str]:
 
 
 _ALPHABETS = ("0123456789", *_list_alphabets())
-_ALPHABET_OF = {character: alphabet for alphabet in _ALPHABETS for character in alphabet}
+_LETTERS = {
+    character: _Letter(alphabet, len(alphabet), index)
+    for alphabet in _ALPHABETS
+    for index, character in enumerate(alphabet)
+}
+
+
+def _find_stand_in(character: str) -> _Letter:
+    """Return the letter for a character of no alphabet: the only case in which two texts may become one."""
+    upper = "A" if character.isupper() else "a"
+    first = _LETTERS["0" if character.isdecimal() else upper]
+    return evolve(first, index=ord(character) % first.radix)
 
 
 @frozen
@@ -75,18 +101,18 @@ class ShapeMask:
         return free if len(free) >= min(_MIN_FREE, len(places)) else places
 
     def _replace(self, characters: list[str], free: list[int]) -> None:
-        alphabets = [_choose_alphabet(characters[place]) for place in free]
+        found = [_LETTERS.get(characters[place]) or _find_stand_in(characters[place]) for place in free]
         number, size = 0, 1
-        for place, alphabet in zip(free, alphabets, strict=True):
-            number = number * len(alphabet) + _find_index(characters[place], alphabet)
-            size *= len(alphabet)
+        for letter in found:
+            number = number * letter.radix + letter.index
+            size *= letter.radix
         if size == 1:
             return
-        shape = "".join(alphabet[0] for alphabet in alphabets)
+        shape = "".join([letter.alphabet[0] for letter in found])
         permuted = rotate(self.key, f"{self.domain}:shape:{shape}", number, size)
-        for place, alphabet in zip(reversed(free), reversed(alphabets), strict=True):
-            permuted, index = divmod(permuted, len(alphabet))
-            characters[place] = alphabet[index]
+        for place, letter in zip(reversed(free), reversed(found), strict=True):
+            permuted, index = divmod(permuted, letter.radix)
+            characters[place] = letter.alphabet[index]
 
 
 @frozen
@@ -171,17 +197,3 @@ class _Permutation:
         for part in range(1, self._parts):
             mixed += blake2b(b"%d:%b" % (part, message), key=self._key, digest_size=_DIGEST_BYTES).digest()
         return int.from_bytes(mixed)
-
-
-def _choose_alphabet(character: str) -> str:
-    if alphabet := _ALPHABET_OF.get(character):
-        return alphabet
-    if character.isdecimal():
-        return _ALPHABETS[0]
-    return _ALPHABETS[2] if character.isupper() else _ALPHABETS[1]
-
-
-def _find_index(character: str, alphabet: str) -> int:
-    # A character of no alphabet stands for one of ours: the only case in which two texts may become one.
-    index = alphabet.find(character)
-    return index if index >= 0 else ord(character) % len(alphabet)
