@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from confiture.fleet.choose_sample import MOST_SAMPLED, choose_sample
 from confiture.fleet.estimate_rollout import TargetForecast, compute_makespan_ms, interpolate
 from confiture.fleet.policy import Policy
+from confiture.fleet.rehearse_target import rehearse_target
 from confiture.fleet.target import Target
+from confiture.fleet.work import TargetTask, hash_plan
 from confiture.models.fleet_shape import TargetShape
+from confiture.sources.read_migrations import read_migrations
 from tests.project import tables
 
 TENANTS = 6
@@ -72,6 +77,19 @@ def test_a_target_that_would_fail_is_named_before_the_run_and_not_in_the_estimat
     assert "5 targets, 8 at a time, in 3 waves, without 1 target that will fail" in answer.out
     assert "nothing was changed or recorded" in answer.out
     assert 'failures="' in (fleet.folder / "run.xml").read_text()
+
+
+def test_what_a_worker_found_can_be_sent_to_the_coordinator(fleet):
+    """On a Dask cluster the work is done in other processes."""
+    settings = fleet.settings()
+    plan = hash_plan(read_migrations(settings))
+    task = TargetTask(Target("a", fleet.url, "tenant_1"), fleet.settings(url=None), plan)
+
+    name, report = rehearse_target(task)
+
+    assert name == "a"
+    assert report.outcome == "ok"
+    assert pickle.loads(pickle.dumps(report)) == report
 
 
 def make_shape(number: int, *, pending: tuple[str, ...] = ("1",), fingerprint: str = "a") -> TargetShape:
