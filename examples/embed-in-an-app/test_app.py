@@ -13,6 +13,8 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 APP = Path(__file__).with_name("app.py")
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -6,6 +6,8 @@ import pytest
 
 from tests.project import Project, applied, tables
 
+pytestmark = pytest.mark.slow
+
 MIGRATION = "from confiture.models.migration import Migration\n"
 
 

@@ -10,6 +10,8 @@ from psycopg import sql
 
 from tests.project import tables
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = [
     """it's "two" words 🍓""",
     "100%s {0} {jam} %(jam)s back\\slash $1 :jam $$",

@@ -8,6 +8,8 @@ import pytest
 
 from tests.project import Project, applied, tables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shop(project: Project) -> Project:

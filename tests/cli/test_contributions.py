@@ -11,6 +11,8 @@ import pytest
 from tests import published
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 HEAD = """\
 from confiture import hookimpl
 from confiture.output.reporters import Reporter

@@ -6,6 +6,8 @@ import pytest
 
 from tests.project import Project, applied, tables
 
+pytestmark = pytest.mark.slow
+
 COMMENTED = [
     "CREATE TABLE u (x timestamp with /* UTC */ time zone)",
     "CREATE TABLE u (x time without -- é: no zone\n  time zone)",

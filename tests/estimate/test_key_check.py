@@ -15,6 +15,8 @@ from confiture.sql.statement_kind import classify_statement
 from tests.estimate.production import export_quickly, grow
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 ADD = "ALTER TABLE lines ADD FOREIGN KEY (part) REFERENCES parts"
 GROWN = {"public.lines": 2_000_000.0, "public.parts": 2_000_000.0}
 
@@ -223,7 +225,6 @@ def test_the_same_plan_of_the_check_is_not_shown(workshop, settings):
     assert statement.estimate.known
 
 
-@pytest.mark.slow
 def test_a_copy_on_an_embedded_server_has_all_visible_pages_as_production_has(workshop, settings):
     workshop.execute("""
         CREATE TABLE wide (part int, words text);

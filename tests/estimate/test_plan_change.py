@@ -13,6 +13,8 @@ from confiture.rehearsal.trace.plan_comparison import PlanPair, ProductionPlanne
 from tests.estimate.production import export_quickly, grow
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 JOIN = "UPDATE lines SET price = parts.price FROM parts WHERE parts.id = lines.part AND lines.state = 'new'"
 
 

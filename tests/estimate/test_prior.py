@@ -9,6 +9,8 @@ from tests.calibration.judging import judge_by_folds
 from tests.calibration.learn import PRIOR, learn_all, render_prior
 from tests.calibration.timings import DESIGNS, FILE, read_cases
 
+pytestmark = pytest.mark.slow
+
 WITHIN, CROSSING = Regime(3, 2, False), Regime(3, 2, True)
 KINDS = ("scan", "rewrite", "index", "dml", "matview")
 
@@ -117,7 +119,6 @@ def test_a_catalog_change_has_a_bound_and_never_less_than_the_least():
     assert (catalog.compute_bound_ms(0.1), catalog.compute_bound_ms(4.0)) == (2.0, 12.0)
 
 
-@pytest.mark.slow
 def test_no_case_is_judged_by_what_it_taught():
     """Without a case's own residuals its law is another than with them."""
     cases = read_cases(FILE)[::3]

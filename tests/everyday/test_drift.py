@@ -9,6 +9,8 @@ from confiture.server import find_binaries
 from confiture.server.binaries import read_major
 from tests.everyday.test_fingerprint import SCHEMA
 
+pytestmark = pytest.mark.slow
+
 JAM = "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nDROP TABLE jam;\n"
 
 
@@ -160,7 +162,6 @@ def test_a_database_without_a_ledger_has_a_fingerprint_too(project):
     assert project("schema-version").code == 0
 
 
-@pytest.mark.slow
 def test_against_the_migrations_drift_is_found_without_any_record(shop, database, builder):
     database.execute(
         "DROP TABLE confiture.event, confiture.schema_object; ALTER TABLE jam ADD COLUMN sugar int"
@@ -172,7 +173,6 @@ def test_against_the_migrations_drift_is_found_without_any_record(shop, database
     assert names(answer) == ["changed: table public.jam"]
 
 
-@pytest.mark.slow
 def test_against_the_migrations_pending_ones_do_not_count_and_roles_are_there(shop, database, builder):
     database.execute("CREATE ROLE drift_reader")
     try:
@@ -209,7 +209,6 @@ def test_an_applied_migration_that_fails_on_an_empty_database_is_named(project, 
     assert '1 sugar fails on an empty database: relation "jam" does not exist' in answer.err
 
 
-@pytest.mark.slow
 def test_diff_shows_what_two_versions_differ_in_either_direction(project):
     project.url = ""
     project.write("1_jam.sql", JAM)

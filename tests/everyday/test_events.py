@@ -17,6 +17,8 @@ from confiture.models.migration import Migration
 from tests.everyday.test_killed import waits_at
 from tests.project import ended, wait_until
 
+pytestmark = pytest.mark.slow
+
 JAM = "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nDROP TABLE jam;\n"
 HOOK = "from confiture import hookimpl\n\n\n@hookimpl\ndef after_ddl(conn):\n    conn.execute({sql!r})\n"
 

@@ -15,6 +15,8 @@ from confiture.catalog.compare_schemas import compare_schemas
 from confiture.catalog.read_schema import read_fingerprint, read_objects
 from confiture.server import open_temporary_server
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = (Path(__file__).parents[1] / "data" / "every_kind.sql").read_text()
 
 # Each change, and the kind and name of an object that it changes.
@@ -248,7 +250,6 @@ def test_every_object_has_a_definition_and_a_name_of_its_own(shared):
     assert len({(item.kind, item.identity) for item in found}) == len(found)
 
 
-@pytest.mark.slow
 def test_two_servers_of_one_major_version_have_one_fingerprint(database, tmp_path_factory):
     """The second creates other OIDs, and the objects in another order where that is possible."""
     database.execute(SCHEMA.encode())

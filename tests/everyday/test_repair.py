@@ -6,6 +6,8 @@ import pytest
 
 from tests.project import applied
 
+pytestmark = pytest.mark.slow
+
 INDEX = """\
 -- confiture: no-transaction
 CREATE TABLE jam (i int);

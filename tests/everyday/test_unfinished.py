@@ -11,6 +11,8 @@ from confiture.ledger.table import Ledger
 from confiture.models.ledger import LedgerEntry
 from tests.project import applied, ended, exists, running, wait_until
 
+pytestmark = pytest.mark.slow
+
 HEAD = "-- confiture: no-transaction\n"
 BATCHES = """\
 DO $$ BEGIN FOR batch IN 1..3 LOOP UPDATE jam SET jars = jars + 1; COMMIT; END LOOP; {end}; END $$;
@@ -296,7 +298,6 @@ class TestAfterAFailure:
         assert count(database) == 3
 
 
-@pytest.mark.slow
 def test_a_rehearsal_in_a_clone_does_not_count_its_own_transactions(project):
     project.write("1_fill.sql", f"{HEAD}DO $$ BEGIN PERFORM 1 / 0; COMMIT; END $$;\n")
 
@@ -307,7 +308,6 @@ def test_a_rehearsal_in_a_clone_does_not_count_its_own_transactions(project):
     assert "had ended" not in answer.json["migrations"][0]["reason"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_stopped_by_a_signal_it_is_not_sent_again_either(jam, database, number):
     jam.write("1_fill.sql", HEAD + BATCHES.format(end="PERFORM pg_sleep(600)"))
@@ -332,7 +332,6 @@ def test_stopped_by_a_signal_it_is_not_sent_again_either(jam, database, number):
     assert count(database) == 3
 
 
-@pytest.mark.slow
 def test_a_lost_connection_is_said_to_leave_it_open(jam, database):
     jam.write("1_fill.sql", HEAD + BATCHES.format(end="PERFORM pg_sleep(600)"))
     run = jam.start("run")
@@ -348,7 +347,6 @@ def test_a_lost_connection_is_said_to_leave_it_open(jam, database):
     assert count(database) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, sql, left",
     [
@@ -422,7 +420,6 @@ CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON confiture.progress DEFERRABLE INI
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sql", ["CALL fill()", "CREATE INDEX CONCURRENTLY i ON jam (jars)", "VACUUM jam"])
 def test_a_signal_before_the_statement_is_sent_leaves_nothing_in_doubt(jam, database, sql):
     """It comes while the record of the begin is committed, and the commit is not cancelled by it."""

@@ -7,6 +7,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.project import tables
 
+pytestmark = pytest.mark.slow
+
 ORDERS = "CREATE TABLE orders (id int);\n"
 
 

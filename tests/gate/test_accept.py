@@ -9,6 +9,8 @@ import pytest
 from confiture.gate import ACCEPTED_FILE as FILE
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 TABLE = "CREATE TABLE orders (id int PRIMARY KEY, day date);\n"
 

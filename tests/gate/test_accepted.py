@@ -17,6 +17,8 @@ from confiture.gate.accepted import (
 )
 from tests.gate.making import finding
 
+pytestmark = pytest.mark.slow
+
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ENTRIES = st.builds(AcceptedFinding, WORDS, WORDS, WORDS, st.sampled_from(["measured", "static"]), WORDS)
 SETS = st.sets(ENTRIES, max_size=6)

@@ -10,6 +10,8 @@ import pytest
 from tests.gate.test_changes import commit
 from tests.project import Project, applied, tables
 
+pytestmark = pytest.mark.slow
+
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 REWRITE = "ALTER TABLE orders ALTER id TYPE bigint;\n"
 

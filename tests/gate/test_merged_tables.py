@@ -10,6 +10,8 @@ from confiture.rules.registry import collect_rules
 from tests.gate.test_changes import commit
 from tests.project import Project
 
+pytestmark = pytest.mark.slow
+
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, customer int, day date);\n"
 INDEX = "CREATE INDEX orders_day ON orders (day);\n"
 PLANS = "CREATE TABLE plans (id int, name text);\nINSERT INTO plans VALUES (1, 'free');\n"
@@ -61,28 +63,24 @@ def command(request) -> tuple[str, ...]:
     return COMMANDS[request.param]
 
 
-@pytest.mark.slow
 def test_an_index_on_a_merged_table_fails(pull_request, command):
     answer = pull_request(ORDERS, INDEX, command=command)
 
     assert (answer.code, counted(answer)) == (1, [("index-not-concurrent", "error")])
 
 
-@pytest.mark.slow
 def test_an_index_on_a_table_of_the_same_pull_request_passes_though_it_has_a_row(pull_request, command):
     answer = pull_request(ORDERS, PLANS, "CREATE INDEX plans_name ON plans (name);\n", command=command)
 
     assert (answer.code, counted(answer)) == (0, [])
 
 
-@pytest.mark.slow
 def test_a_merged_table_that_has_a_row_is_no_way_out(pull_request, command):
     answer = pull_request(PLANS, "CREATE INDEX plans_name ON plans (name);\n", command=command)
 
     assert (answer.code, counted(answer)) == (1, [("index-not-concurrent", "error")])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("applied", [False, True])
 def test_a_merged_table_that_is_applied_and_empty_is_in_use(pull_request, repository, database_url, applied):
     if applied:
@@ -155,7 +153,6 @@ PARTED = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("base", [PARTED, PARTED.splitlines()[0] + "\n"])
 def test_an_index_on_a_partitioned_table_is_judged_alike(pull_request, command, base):
     answer = pull_request(base, "CREATE INDEX metric_at ON metric (at);\n", command=command)
@@ -163,7 +160,6 @@ def test_an_index_on_a_partitioned_table_is_judged_alike(pull_request, command, 
     assert (answer.code, counted(answer)) == (1, [("partitioned-index-recurses", "error")])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_RECIPE)
 def test_a_pull_request_that_blocks_production_fails_on_an_empty_server(pull_request, name):
     rule = RULES[name]

@@ -11,6 +11,8 @@ from confiture import HookContext, HookResult, hookimpl
 from confiture.core import HookPhase
 from tests.project import Project as CommandProject
 
+pytestmark = pytest.mark.slow
+
 MODES = pytest.mark.parametrize("dry_run", [False, True], ids=["run", "dry-run"])
 
 

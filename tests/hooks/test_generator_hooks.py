@@ -16,6 +16,8 @@ from confiture import HookResult, hookimpl
 from confiture.plugins.load import LoadedPlugin
 from tests.project import Project, exists, keeper_of, only, plugin, until
 
+pytestmark = pytest.mark.slow
+
 NO_TRANSACTION = "-- confiture: no-transaction\n"
 FRUITS = ("apple", "fig", "plum", "quince")
 

@@ -11,6 +11,8 @@ from confiture.hooks.api import HookContext, HookResult
 from tests import published
 from tests.project import Project, only, plugin, tables
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ("json", "html", "junit", "sarif", "gitlab", "markdown", "text")
 FLAGS = [flag for name in FORMATS for flag in ("--output", f"{name}=out.{name}")]
 HEAD = """

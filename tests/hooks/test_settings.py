@@ -11,6 +11,8 @@ from psycopg import sql
 
 from confiture import hookimpl
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = [
     ("search_path", "pg_temp"),
     ("lock_timeout", "77ms"),

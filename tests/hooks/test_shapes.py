@@ -10,6 +10,8 @@ import pytest
 
 from confiture import hookimpl
 
+pytestmark = pytest.mark.slow
+
 PHASES = ("before_validation", "before_ddl", "after_ddl", "after_validation", "cleanup")
 
 

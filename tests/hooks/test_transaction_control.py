@@ -9,6 +9,8 @@ from confiture.hooks.implementation import HookFatal
 from confiture.models.migration import Migration
 from tests.project import Project as CommandProject
 
+pytestmark = pytest.mark.slow
+
 STATEMENTS = [
     "COMMIT",
     "ROLLBACK",

@@ -12,6 +12,8 @@ from confiture.exceptions import PluginFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.models.report import Report
 
+pytestmark = pytest.mark.slow
+
 
 def put(conn: Any, fruit: str) -> None:
     conn.execute("INSERT INTO jam VALUES (%s)", (fruit,))

@@ -9,6 +9,8 @@ import pytest
 from confiture import HookContext
 from tests.project import PHASES, exists, only, plugin
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def three(project):

@@ -27,6 +27,8 @@ from confiture.models.migration import Migration
 from confiture.postgres.connect import connect_like, read_parameters
 from tests.project import exists, keeper_of, until
 
+pytestmark = pytest.mark.slow
+
 
 class Jam(Migration):
     version = "7"

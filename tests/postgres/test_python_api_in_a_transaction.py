@@ -26,6 +26,8 @@ from confiture.exceptions import ConfitureError, RightsFault, UsageFault
 from confiture.models.migration import Migration
 from tests.project import exists
 
+pytestmark = pytest.mark.slow
+
 
 class Jam(Migration):
     version = "7"

@@ -11,6 +11,8 @@ import pytest
 from confiture.models.report import Report, ServerMessage
 from tests.project import Project, only, plugin
 
+pytestmark = pytest.mark.slow
+
 SPEAKS = "DO $$ BEGIN RAISE WARNING 'mind the gap'; RAISE NOTICE 'by the way'; RAISE INFO 'so'; END $$;\n"
 SAID = (
     ServerMessage("WARNING", "mind the gap"),

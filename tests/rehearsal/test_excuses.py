@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 KEYS = (
     "CREATE TABLE a (id int PRIMARY KEY)",
     "CREATE TABLE b (a int REFERENCES a DEFERRABLE INITIALLY DEFERRED)",

@@ -13,6 +13,8 @@ from confiture.rules.registry import collect_rules
 from tests.project import Project, plugin
 from tests.rules.examples import linted, write
 
+pytestmark = pytest.mark.slow
+
 ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int)"
 ROWS = "INSERT INTO orders SELECT g, 'n', g FROM generate_series(1, 500) g"
 AFTER = "statement-after-dangerous-lock"

@@ -12,6 +12,8 @@ from tests.catalog import read_catalog
 from tests.project import applied, exists, tables
 from tests.tools import find_tool
 
+pytestmark = pytest.mark.slow
+
 ENV = """
 import os
 import psycopg
@@ -142,7 +144,6 @@ def heads(database):
     return [head for (head,) in database.execute("SELECT version_num FROM alembic_version ORDER BY 1")]
 
 
-@pytest.mark.slow
 def test_adopt_records_what_the_heads_imply_and_run_applies_the_rest(shop, database):
     shop("upgrade", "ab02")
 
@@ -157,7 +158,6 @@ def test_adopt_records_what_the_heads_imply_and_run_applies_the_rest(shop, datab
     assert heads(database) == ["ab02"]
 
 
-@pytest.mark.slow
 def test_the_schema_is_what_alembic_alone_makes(shop, database, alone, tmp_path):
     shop("upgrade", "ab02")
     shop("upgrade", "heads", url=alone)
@@ -172,7 +172,6 @@ def test_the_schema_is_what_alembic_alone_makes(shop, database, alone, tmp_path)
     assert database.execute("SELECT note FROM orders").fetchone() == ("50% -- off",)
 
 
-@pytest.mark.slow
 def test_with_mirror_alembic_finds_nothing_to_do_and_goes_on(shop, database):
     shop("upgrade", "aa01")
     shop.project("adopt", "--mirror")
@@ -186,7 +185,6 @@ def test_with_mirror_alembic_finds_nothing_to_do_and_goes_on(shop, database):
     assert heads(database) == ["ab02"]
 
 
-@pytest.mark.slow
 def test_down_leaves_the_heads_that_alembic_would_leave(shop, database, alone):
     shop("upgrade", "heads")
     shop("upgrade", "heads", url=alone)
@@ -204,7 +202,6 @@ def test_down_leaves_the_heads_that_alembic_would_leave(shop, database, alone):
     assert "public.orders" not in tables(database)
 
 
-@pytest.mark.slow
 def test_a_run_with_nothing_to_do_starts_no_process(shop, database, monkeypatch):
     shop("upgrade", "heads")
     shop.project("adopt")
@@ -214,7 +211,6 @@ def test_a_run_with_nothing_to_do_starts_no_process(shop, database, monkeypatch)
     assert shop.project("status").code == 0
 
 
-@pytest.mark.slow
 def test_a_new_branch_below_what_is_applied_is_not_out_of_order(shop, database):
     shop("upgrade", "heads")
     shop.project("adopt")
@@ -323,7 +319,6 @@ def test_no_message_shows_the_password_of_a_url(shop):
     assert "secret" not in answer.err
 
 
-@pytest.mark.slow
 def test_a_commit_written_by_hand_ends_the_transaction(shop, database):
     shop.write(
         "dd07",

@@ -6,6 +6,8 @@ import pytest
 
 from tests.project import Project, applied, exists, tables
 
+pytestmark = pytest.mark.slow
+
 LEDGER = """
     CREATE TABLE __diesel_schema_migrations (
         version varchar(50) PRIMARY KEY NOT NULL,

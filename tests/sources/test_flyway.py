@@ -7,6 +7,8 @@ import pytest
 from confiture.sources.flyway_script import compute_checksum
 from tests.project import applied, exists, tables
 
+pytestmark = pytest.mark.slow
+
 # The table as Flyway creates it in PostgreSQL.
 HISTORY = """
     CREATE TABLE flyway_schema_history (

@@ -6,6 +6,8 @@ import pytest
 
 from tests.project import applied, exists, tables
 
+pytestmark = pytest.mark.slow
+
 UP = "CREATE TABLE {0} (id int);"
 DOWN = "DROP TABLE {0};"
 STATE = "SELECT version, dirty FROM schema_migrations"

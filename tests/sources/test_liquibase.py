@@ -13,6 +13,8 @@ from tests.project import Project, applied, exists, tables
 from tests.tools import find_node_packages, find_tool
 from tests.tools.tcp_door import open_tcp_door
 
+pytestmark = pytest.mark.slow
+
 # The tables as Liquibase creates them in PostgreSQL.
 LEDGER = """
     CREATE TABLE databasechangelog (
@@ -212,7 +214,6 @@ def list_versions(project):
     return [migration["version"] for migration in answer.json["migrations"]]
 
 
-@pytest.mark.slow
 def test_half_with_liquibase_and_half_with_confiture_make_what_liquibase_makes(shop, database, alone):
     call_liquibase(shop.url, shop, "update-count", "--count=2")
 
@@ -229,7 +230,6 @@ def test_half_with_liquibase_and_half_with_confiture_make_what_liquibase_makes(s
     assert "Database is up to date" in call_liquibase(shop.url, shop, "update")
 
 
-@pytest.mark.slow
 def test_with_mirror_the_rows_are_those_of_liquibase_whatever_a_changeset_says(project, database, alone):
     project.configure(CONFIG)
     (project.migrations / "inc" / "Sub").mkdir(parents=True)
@@ -259,7 +259,6 @@ def test_with_mirror_the_rows_are_those_of_liquibase_whatever_a_changeset_says(p
         assert list_rows(database) == list_rows(conn)
 
 
-@pytest.mark.slow
 def test_with_mirror_each_tool_undoes_what_the_other_applied(shop, database):
     (shop.migrations / "later" / "raw.sql").unlink()
     call_liquibase(shop.url, shop, "update-count", "--count=4")

@@ -9,6 +9,8 @@ from tests.project import applied, exists, tables
 from tests.tools import build_node_url, find_tool, run_tool
 from tests.tools.schema import describe_schema
 
+pytestmark = pytest.mark.slow
+
 LEDGER = """
     CREATE TABLE pgmigrations (id SERIAL PRIMARY KEY, name varchar(255) NOT NULL, run_on timestamp NOT NULL)
 """

@@ -15,6 +15,8 @@ from tests.project import Project
 
 from .conftest import modes
 
+pytestmark = pytest.mark.slow
+
 # What differs from one rehearsal to the next.
 _VARIES = ("_ms", "wal_bytes", "rewritten_bytes", "estimate", "notes", "residue")
 

@@ -12,6 +12,8 @@ from confiture import HookContext
 from confiture.api import operations
 from tests.project import Project, plugin
 
+pytestmark = pytest.mark.slow
+
 
 def notes(project: Project) -> str:
     return " | ".join(project.rehearse().notes)

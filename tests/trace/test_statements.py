@@ -14,6 +14,8 @@ from tests.project import Project, until
 
 from .conftest import modes
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_statement_has_the_locks_it_took_first_or_strengthened(rehearse: Any) -> None:
     migration = rehearse(

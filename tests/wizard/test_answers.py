@@ -10,6 +10,8 @@ import pytest
 
 from tests.project import applied, tables
 
+pytestmark = pytest.mark.slow
+
 ORDERS = "CREATE TABLE orders (id bigint PRIMARY KEY, note text, qty int);\n"
 INDEX = "CREATE INDEX orders_qty ON orders (qty);\n"
 

@@ -7,6 +7,8 @@ import pytest
 from tests.project import applied, running, until
 from tests.wizard.terminal import Terminal
 
+pytestmark = pytest.mark.slow
+
 # With the blank, which is written once the prompt is being read.
 PROMPT = "[q]uit: "
 
@@ -125,7 +127,6 @@ def test_save_writes_what_was_approved_so_far(shop, columns, database):
     assert applied(database) == ["1"]
 
 
-@pytest.mark.slow
 def test_a_split_is_rehearsed_offered_and_written(shop, columns, database):
     shop.write("2_notes.sql", "CREATE INDEX orders_qty ON orders (qty);\n")
     (shop.migrations / "3_qty.sql").unlink()

@@ -12,6 +12,8 @@ from confiture_anonymize.check_digits import is_iban, is_luhn
 from tests.anonymized_shop import SECRET, Shop, open_shop
 from tests.in_process import run_in_process
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shop(tmp_path: Path, database_url: str) -> Iterator[Shop]:

@@ -9,6 +9,8 @@ import pytest
 
 from tests.anonymized_shop import SECRET, Shop, open_shop
 
+pytestmark = pytest.mark.slow
+
 ORIGINALS = ("real-host", "Givenname", "192.168", "called about", "login-of")
 
 

@@ -18,6 +18,8 @@ from confiture_anonymize.keyed_hash import Key, read_key, render_digest
 from confiture_anonymize.permutation import NumberMask, ShapeMask, rotate
 from tests.anonymized_shop import Shop, open_shop
 
+pytestmark = pytest.mark.slow
+
 KEY = Key(b"a secret of many bytes")
 Database = psycopg.Connection[Any]
 

@@ -14,6 +14,8 @@ from confiture.output import FORMATS
 from confiture_anonymize import strategy
 from tests.anonymized_shop import RULES, Shop, open_shop
 
+pytestmark = pytest.mark.slow
+
 KEEP = '{ strategy = "keep", reason = "to see whether somebody notices" }'
 
 

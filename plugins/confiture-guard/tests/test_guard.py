@@ -24,6 +24,8 @@ from confiture.testing import run_hook
 from confiture_guard import plugin
 from confiture_guard.errors import MigrationRefused
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[Any]
 
 

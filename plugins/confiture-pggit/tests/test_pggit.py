@@ -20,6 +20,8 @@ from confiture.plugins.load import load_all
 from confiture.plugins.select import PluginSelection
 from confiture_pggit import plugin
 
+pytestmark = pytest.mark.slow
+
 Database = psycopg.Connection[Any]
 
 CONTRACT = Path(__file__).with_name("contract.sql")
