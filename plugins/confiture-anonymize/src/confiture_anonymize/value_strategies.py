@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confiture.plugins.kit import Kind
-from confiture_anonymize.keyed_hash import render_digest
+from confiture_anonymize.keyed_hash import render_order
 from confiture_anonymize.source_schema import quote, quote_text
 from confiture_anonymize.strategy import Mask, Masking, Strategy
 
@@ -37,8 +37,7 @@ def _compile_shuffle(masking: Masking) -> Mask:
     name = quote(masking.column.name)
     # Each column in an order of its own, or the parts of one name would move together.
     row = "(tableoid::bigint || ':' || ctid::text)" if masking.table.partitioned else "ctid::text"
-    digest = render_digest(f"{masking.domain}:shuffle:{masking.column.name}", row)
-    order = f"OVER (ORDER BY {digest})"
+    order = f"OVER (ORDER BY {render_order(f'{masking.domain}:shuffle:{masking.column.name}', row)})"
     return Mask(
         f"CASE WHEN pg_catalog.lead(1) {order} IS NULL"
         f" THEN pg_catalog.first_value({name}) {order} ELSE pg_catalog.lead({name}) {order} END",
