@@ -41,8 +41,11 @@ def test_a_second_run_has_nothing_to_do(fleet):
     fleet("fleet", "run")
 
     answer = fleet("fleet", "run", "--output", "json")
+    rehearsal = fleet("fleet", "run", "--dry-run")
 
     assert states(answer) == ["unchanged"] * 6
+    assert rehearsal.code == 0
+    assert "6 targets: nothing to do on any of them" in rehearsal.out
 
 
 def test_the_first_failure_stops_the_run_and_resume_goes_on(fleet, database):
@@ -193,8 +196,9 @@ def test_targets_that_changed_since_the_run_began_are_refused(fleet, database):
     assert "begin a new run" in answer.err
 
 
-def test_an_unreachable_control_database_is_refused_before_the_first_target(fleet, database):
-    answer = fleet("fleet", "run", "--control", "postgresql://127.0.0.1:1/x")
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["run", "rehearsal"])
+def test_an_unreachable_control_database_is_refused_before_the_first_target(fleet, database, more):
+    answer = fleet("fleet", "run", *more, "--control", "postgresql://127.0.0.1:1/x")
 
     assert answer.code == 3
     assert "the control database cannot be used" in answer.err

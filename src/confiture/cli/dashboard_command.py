@@ -44,6 +44,8 @@ def command(flags: Flags, file: Path | None, targets: str | None) -> int:
 
 def _read_fleet(settings: Settings, first: Settings) -> RunRecord | None:
     """Return the last fleet run in the control database, or in the first one that is shown."""
+    from psycopg.errors import InsufficientPrivilege
+
     from confiture.fleet.store import FleetStore
     from confiture.postgres.connect import open_connection
 
@@ -52,7 +54,7 @@ def _read_fleet(settings: Settings, first: Settings) -> RunRecord | None:
     try:
         with open_connection(opened) as conn:
             return FleetStore(conn, settings.schema).read_present()
-    except (UsageFault, ConnectionFault):
+    except (UsageFault, ConnectionFault, InsufficientPrivilege):
         return None
 
 

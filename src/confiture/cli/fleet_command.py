@@ -9,7 +9,7 @@ import click
 from attrs import evolve
 
 from confiture.cli.commands import print_help_if_bare
-from confiture.cli.context import load_plugins, open_server, read_settings
+from confiture.cli.context import EMBEDDED_URL, load_plugins, open_server, read_settings
 from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.error_messages import say, say_line
 from confiture.cli.execute import write_refusal
@@ -114,10 +114,13 @@ def _rehearse(
     out: Outputs, settings: Settings, fleet: FleetSettings, plugins: tuple[LoadedPlugin, ...]
 ) -> int:
     from confiture.fleet.rehearse_fleet import rehearse_fleet
+    from confiture.fleet.run_fleet import check_control
 
+    # A run would refuse it. The embedded server is not started for a rehearsal, which records nothing.
+    if fleet.control not in (None, EMBEDDED_URL):
+        check_control(evolve(settings, url=fleet.control, direct_url=None))
     options = GateOptions()
     judge = partial(apply_gate, settings, gate_options=options, scope=choose_scope(settings, options))
-    # The control database is needed for a query only: a rehearsal records nothing there.
     request = _build_request(settings, None, fleet, plugins)
     rehearsal = rehearse_fleet(
         settings, request, plugins, judge, lambda line: None if out.quiet else say([line])
@@ -139,7 +142,7 @@ def status(flags: Flags, fleet_flags: FleetFlags, drift: bool, run: int | None) 
         if drift and run is not None:
             raise click.UsageError("--drift reads the targets as they are now, and takes no RUN")
         if drift:
-            _compare(out, settings, fleet)
+            _compare(flags, out, settings, fleet)
         else:
             _show(out, settings, fleet, run)
     return 0
@@ -154,13 +157,14 @@ def _show(out: Outputs, settings: Settings, fleet: FleetSettings, run: int | Non
     out.write("fleet", record)
 
 
-def _compare(out: Outputs, settings: Settings, fleet: FleetSettings) -> None:
+def _compare(flags: Flags, out: Outputs, settings: Settings, fleet: FleetSettings) -> None:
     from confiture.fleet.compare_targets import find_drift
     from confiture.fleet.find_executor import find_executor
 
-    with open_server(settings) as opened:
+    # The executor may be a plugin's.
+    with open_server(settings) as opened, load_plugins(settings, flags) as plugins:
         targets = read_targets(opened, fleet, None)
-        executor = find_executor(fleet.executor, ())
+        executor = find_executor(fleet.executor, plugins)
         drift = find_drift(opened, targets, build_policy(fleet), executor, fleet.scheduler)
     out.write("fleet_drift", drift)
 

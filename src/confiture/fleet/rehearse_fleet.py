@@ -56,10 +56,10 @@ def rehearse_fleet(
     shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
     try:
         with request.executor.open(policy.workers, request.scheduler) as pool:
-            say(f"reading {len(targets)} targets")
+            say(f"reading the targets: {len(targets)}")
             shapes = _read_shapes(pool, prepared, targets.values(), shared)
             choices, left_out = choose_sample(list(shapes.values()))
-            say(f"rehearsing {len(choices)} of them")
+            say(f"rehearsing some of them: {len(choices)}")
             chosen = [targets[choice.shape.name] for choice in choices]
             reports = _rehearse_targets(pool, prepared, chosen, shared, plugins)
         drift = compare_shapes(shared, targets.values(), tuple(shapes.values()))

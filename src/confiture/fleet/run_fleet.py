@@ -86,6 +86,16 @@ def _build_task_maker(
     return lambda target: TargetTask(target, shared, plan, names)
 
 
+def check_control(control: Settings) -> None:
+    """Connect to the control database, as a run would before its first target.
+
+    Raises:
+        ConnectionFault: It cannot be reached.
+    """
+    with _open_control(control):
+        pass
+
+
 @contextmanager
 def _open_control(control: Settings) -> Iterator[Connection[Any]]:
     try:

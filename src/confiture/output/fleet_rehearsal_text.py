@@ -100,6 +100,8 @@ def _describe_targets(one: FleetFinding, rehearsal: FleetRehearsal) -> str:
 
 
 def _summarize(rehearsal: FleetRehearsal) -> str:
+    if not rehearsal.sampled and not rehearsal.exit_code:
+        return style_good(f"{format_count(len(rehearsal.shapes), 'target')}: nothing to do on any of them")
     failed = sum(one.error is not None for one in rehearsal.sampled)
     head = f"rehearsed {len(rehearsal.sampled)} of {format_count(len(rehearsal.shapes), 'target')}"
     head += f", {failed} failed" if failed else ""
