@@ -66,14 +66,14 @@ def test_a_table_that_the_role_may_not_read_keeps_its_estimate(shop, plan, datab
 
 @pytest.mark.parametrize("budget_s", [10.0, -1.0])
 def test_a_table_whose_rows_a_policy_hides_keeps_its_estimate(shop, plan, database_url, budget_s):
-    shop.execute("DO $$ BEGIN CREATE ROLE blind LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+    shop.execute("DO $$ BEGIN CREATE ROLE uncounting LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
     shop.execute(
-        "ALTER TABLE customers ENABLE ROW LEVEL SECURITY; GRANT SELECT ON orders, customers TO blind"
+        "ALTER TABLE customers ENABLE ROW LEVEL SECURITY; GRANT SELECT ON orders, customers TO uncounting"
     )
     works = prepare_plan(plan, "DELETE FROM orders; DELETE FROM customers")
 
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("SET ROLE blind")
+        conn.execute("SET ROLE uncounting")
         counted = count_rows(conn, works, budget_s)
 
     assert list(counted.rows) == ["public.orders"]
