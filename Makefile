@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLUGINS := $(wildcard plugins/*/pyproject.toml)
 EDITABLE_PLUGINS := $(foreach plugin,$(PLUGINS),-e $(dir $(plugin)))
+# One more than there are cores, because tests often wait for a server.
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN || echo 2) + 1)))
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo demo-fleet test fast one fix coverage accuracy bench-lint test-matrix calibration calibration-live install lint bench docs measurements clean
@@ -23,13 +25,13 @@ demo-fleet: $(VENV)/.dev
 	$(BIN)/python examples/fleet/demo.py $(addprefix --page ,$(PAGE))
 
 test: $(VENV)/.dev $(VENV)/.tools lint
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Without the slow tests: under two minutes on two cores.
 fast: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 # One file or one test: `make one T=tests/unit/test_sql.py::test_name`.
 one: $(VENV)/.dev

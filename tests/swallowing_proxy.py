@@ -102,5 +102,8 @@ class SwallowingProxy:
             while data := server.recv(65536):
                 if not silent.is_set():
                     client.sendall(data)
+            # The end of the connection is the answer to a request to cancel.
+            if not silent.is_set():
+                client.shutdown(socket.SHUT_WR)
         except OSError:
             return

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 CASES = read_cases()
 # A part of them: `make accuracy` runs them all, in all places.
-USUAL = (*read_cases("locks.tsv")[::2], *read_cases("locks_more.tsv")[::4])
+USUAL = (*read_cases("locks.tsv")[::3], *read_cases("locks_more.tsv")[::6])
 
 # Locks taken and given back where no event trigger fires: LOCK that is rolled back, DDL that fails.
 NOT_SEEN = {"M059", "M060"}

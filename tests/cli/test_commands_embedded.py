@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from confiture.server.postmaster import is_alive, read_postmaster
+from confiture.testing.servers import choose_fast_folder
 from tests.project import Project, ended, wait_until
 
 pytestmark = pytest.mark.slow
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def shop() -> Iterator[Project]:
     """A project with one migration, in a folder that the server's user may enter when we are root."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=choose_fast_folder()) as place:
         Path(place).chmod(0o755)
         project = Project(Path(place))
         (project.folder / ".git").mkdir()

@@ -472,37 +472,20 @@ CASES = {
 }
 
 
+# A rehearsal of their recipe takes numbers of a sequence, which a rollback does not give back.
+NUMBERED = ("serial", "identity-odd")
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.none])
-def test_a_recipe_does_what_the_statement_does(name, project, second_url):
+def test_a_recipe_does_what_the_statement_does_and_blocks_nobody_for_long(name, project, second_url):
     case = CASES[name]
     finding = find(project, case)
     said = [line for file in finding.files for line in file.sql.splitlines() if "-- differs:" in line]
     other = make_other(project, second_url, case)
 
-    ran = project.run()
-    assert ran.outcome == "ok", ran
     for file in finding.files:
         other.write(file.name, "\n".join((*file.directives, file.sql)))
-    ran = other.run()
-    assert ran.outcome == "ok", ran
-
-    assert bool(said) == bool(case.differs), said
-    assert all(case.differs in line for line in said if case.differs)
-    assert read_rows(other.url) == read_rows(project.url)
-    if not case.differs or any(words in case.differs for words in SAME):
-        assert read_catalog(other.url, other.folder) == read_catalog(project.url, project.folder)
-
-
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.none])
-def test_no_file_of_a_recipe_has_an_error(name, project, second_url):
-    case = CASES[name]
-    finding = find(project, case)
-    other = make_other(project, second_url, case)
-    for file in finding.files:
-        other.write(file.name, "\n".join((*file.directives, file.sql)))
-
-        report = rehearsed(other)
-        ran = other.run()
+        report, ran = rehearsed(other), other.run()
 
         assert ran.outcome == "ok", (file, ran)
         assert [found for found in report.findings if found.severity == "error"] == [], file
@@ -510,6 +493,25 @@ def test_no_file_of_a_recipe_has_an_error(name, project, second_url):
 
     # The text alone is not judged otherwise, as before a rehearsal or on an empty database.
     assert [found for found in linted(other).findings if found.severity == "error"] == []
+    ran = project.run()
+    assert ran.outcome == "ok", ran
+    assert bool(said) == bool(case.differs), said
+    assert all(case.differs in line for line in said if case.differs)
+    if name not in NUMBERED:
+        assert read_rows(other.url) == read_rows(project.url)
+    if not case.differs or any(words in case.differs for words in SAME):
+        assert read_catalog(other.url, other.folder) == read_catalog(project.url, project.folder)
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_a_recipe_that_was_not_rehearsed_gives_the_same_numbers(name, project, second_url):
+    finding = find(project, CASES[name])
+    other = make_other(project, second_url, CASES[name])
+    for file in finding.files:
+        other.write(file.name, "\n".join((*file.directives, file.sql)))
+
+    assert (project.run().outcome, other.run().outcome) == ("ok", "ok")
+    assert read_rows(other.url) == read_rows(project.url)
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,11 @@ def open_test_server() -> Iterator[AnyServer]:
         return
     from confiture.server import open_temporary_server
 
-    with open_temporary_server(_choose_fast_folder(), fsync=False) as ours:
+    with open_temporary_server(choose_fast_folder(), fsync=False) as ours:
         yield ours
 
 
-def _choose_fast_folder() -> Path:
+def choose_fast_folder() -> Path:
     """Return the memory file system if it has room, else the temporary folder."""
     if (
         _MEMORY_FOLDER.is_dir()
