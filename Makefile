@@ -49,8 +49,8 @@ coverage: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/basedpyright
+	@# Each of the two uses one core.
+	$(BIN)/mypy & mypy=$$!; $(BIN)/basedpyright && wait $$mypy
 
 # How accurate rehearsals are; exit code 1 if a figure is not reached. `make accuracy ONLY=C123` for one case.
 accuracy: $(VENV)/.dev
