@@ -343,31 +343,34 @@ def print_memory_figure(bench: Bench) -> None:
     print(f"peak memory at {FEW} migrations: {peak_kib / 1024:.0f} MiB")
 
 
-def main() -> None:
-    """Print every figure."""
+@contextmanager
+def open_bench() -> Iterator[Bench]:
+    """Lend a bench on a server of its own, with fsync on, as long as the block lasts."""
     measure_as_installed()
     folder = Path(tempfile.mkdtemp(prefix="confiture-bench-"))
     try:
         with open_temporary_server(folder.parent, fsync=True) as server:
-            bench = Bench(server, folder)
-            version = subprocess.run(
-                [server.bindir / "postgres", "--version"], capture_output=True, text=True
-            )
-            print(
-                f"{version.stdout.strip()}, fsync on, {os.cpu_count()} cores, Python {sys.version.split()[0]}"
-            )
-            print_apply_figures(bench)
-            print_event_figure(bench)
-            print_status_figure(bench)
-            print_help_figure()
-            print_round_trip_figures(bench)
-            print_memory_figure(bench)
-            # It stands on this module.
-            from tests.benchmarks.long_plan import print_rehearsal_figures
-
-            print_rehearsal_figures(bench)
+            yield Bench(server, folder)
     finally:
         shutil.rmtree(folder)
+
+
+def main() -> None:
+    """Print every figure."""
+    with open_bench() as bench:
+        postgres = bench.server.bindir / "postgres"
+        version = subprocess.run([postgres, "--version"], capture_output=True, text=True)
+        print(f"{version.stdout.strip()}, fsync on, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+        print_apply_figures(bench)
+        print_event_figure(bench)
+        print_status_figure(bench)
+        print_help_figure()
+        print_round_trip_figures(bench)
+        print_memory_figure(bench)
+        # It stands on this module.
+        from tests.benchmarks.long_plan import print_rehearsal_figures
+
+        print_rehearsal_figures(bench)
 
 
 if __name__ == "__main__":

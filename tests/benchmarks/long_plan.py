@@ -9,22 +9,21 @@ import os
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from attrs import frozen
 
-from confiture.server import Server, open_temporary_server
+from confiture.server import Server
 from tests.benchmarks.bench import (
     CONFITURE,
     HISTORY,
     PLAIN_FILES,
     ROUNDS,
     Bench,
-    measure_as_installed,
     measure_cost,
     measure_peak_kib,
+    open_bench,
 )
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -115,13 +114,8 @@ def print_rehearsal_figures(bench: Bench) -> None:
 
 def main() -> None:
     """Print these figures only."""
-    measure_as_installed()
-    folder = Path(tempfile.mkdtemp(prefix="confiture-bench-"))
-    try:
-        with open_temporary_server(folder.parent, fsync=True) as server:
-            print_rehearsal_figures(Bench(server, folder))
-    finally:
-        shutil.rmtree(folder)
+    with open_bench() as bench:
+        print_rehearsal_figures(bench)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ Kind = tuple[tuple[str, ...] | None, str | None]
 
 
 @frozen
-class Choice:
+class SampleChoice:
     """One target of the sample.
 
     Attributes:
@@ -41,7 +41,7 @@ def group_by_kind(shapes: Sequence[TargetShape]) -> list[list[TargetShape]]:
     return sorted(kinds.values(), key=len, reverse=True)
 
 
-def choose_sample(shapes: Sequence[TargetShape]) -> tuple[tuple[Choice, ...], int]:
+def choose_sample(shapes: Sequence[TargetShape]) -> tuple[tuple[SampleChoice, ...], int]:
     """Return the sample, and how many kinds are not in it.
 
     The smallest, the median and the largest target are always in it, then the largest of each kind that has
@@ -58,15 +58,15 @@ def choose_sample(shapes: Sequence[TargetShape]) -> tuple[tuple[Choice, ...], in
     return tuple(sample), len(others[room:])
 
 
-def _choose_by_size(shapes: Sequence[TargetShape]) -> Iterator[Choice]:
+def _choose_by_size(shapes: Sequence[TargetShape]) -> Iterator[SampleChoice]:
     ordered = sorted((shape for shape in shapes if shape.pending), key=lambda shape: shape.size_bytes or 0)
     if ordered:
-        yield Choice(ordered[0], "smallest")
-        yield Choice(ordered[len(ordered) // 2], "median")
-        yield Choice(ordered[-1], "largest")
+        yield SampleChoice(ordered[0], "smallest")
+        yield SampleChoice(ordered[len(ordered) // 2], "median")
+        yield SampleChoice(ordered[-1], "largest")
 
 
-def _choose_of_kind(kind: Sequence[TargetShape], most: Sequence[TargetShape]) -> Choice:
+def _choose_of_kind(kind: Sequence[TargetShape], most: Sequence[TargetShape]) -> SampleChoice:
     largest = max(kind, key=lambda shape: shape.size_bytes or 0)
     what = "schema" if largest.pending == most[0].pending else "pending migrations"
-    return Choice(largest, f"other {what}")
+    return SampleChoice(largest, f"other {what}")

@@ -10,7 +10,7 @@ from attrs import evolve
 from confiture.config.fleet_settings import FleetSettings
 from confiture.config.settings import Settings
 from confiture.fleet.ask_targets import ask_targets
-from confiture.fleet.choose_sample import Choice, choose_sample, get_kind
+from confiture.fleet.choose_sample import SampleChoice, choose_sample, get_kind
 from confiture.fleet.compare_targets import compare_shapes
 from confiture.fleet.estimate_rollout import estimate_rollout
 from confiture.fleet.prepare_fleet import FleetRequest, PreparedFleet, prepare_fleet
@@ -115,7 +115,7 @@ def _rehearse_targets(
 
 
 def _build_sampled(
-    choice: Choice, reports: dict[str, Report], shapes: dict[str, TargetShape]
+    choice: SampleChoice, reports: dict[str, Report], shapes: dict[str, TargetShape]
 ) -> SampledTarget:
     kind, report = get_kind(choice.shape), reports[choice.shape.name]
     alike = sum(get_kind(shape) == kind for shape in shapes.values())
