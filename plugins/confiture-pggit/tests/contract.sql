@@ -1,13 +1,14 @@
 -- The part of pgGit's interface that the plugin uses: the same names, arguments and columns as in 0.2, with the
 -- smallest bodies that behave alike.
 CREATE SCHEMA pggit;
-CREATE TYPE pggit.object_type AS ENUM ('TABLE', 'VIEW');
+CREATE TYPE pggit.object_type AS ENUM ('TABLE', 'COLUMN', 'VIEW', 'FUNCTION');
 CREATE TYPE pggit.change_type AS ENUM ('CREATE', 'ALTER', 'DROP');
 CREATE TYPE pggit.change_severity AS ENUM ('MAJOR', 'MINOR', 'PATCH');
 CREATE TABLE pggit.objects (
     id serial PRIMARY KEY, object_type pggit.object_type NOT NULL, schema_name text NOT NULL,
     object_name text NOT NULL, full_name text GENERATED ALWAYS AS (schema_name || '.' || object_name) STORED,
-    version integer NOT NULL DEFAULT 1, is_active boolean DEFAULT true,
+    branch_name text DEFAULT 'main', version integer NOT NULL DEFAULT 1, version_major integer NOT NULL DEFAULT 1,
+    version_minor integer NOT NULL DEFAULT 0, version_patch integer NOT NULL DEFAULT 0, is_active boolean DEFAULT true,
     created_at timestamp DEFAULT CURRENT_TIMESTAMP
 );
 CREATE TABLE pggit.history (
@@ -41,7 +42,8 @@ END $$;
 CREATE FUNCTION pggit.get_version(p_object_name text) RETURNS TABLE (
     object_name text, schema_name text, version integer, version_string text, created_at timestamp
 ) LANGUAGE sql AS $$
-    SELECT object_name, schema_name, o.version, '1.' || o.version || '.0', o.created_at
+    SELECT object_name, schema_name, o.version,
+        o.version_major || '.' || o.version_minor || '.' || o.version_patch, o.created_at
     FROM pggit.objects o WHERE full_name = p_object_name AND is_active
 $$;
 

@@ -383,6 +383,31 @@ class TestObjectVersions:
         assert version.version is not None
         assert [(change.kind, change.description) for change in version.changes] == [("ALTER", "added sugar")]
 
+    def test_an_object_on_several_branches_has_its_newest_version(self, pggit: Database) -> None:
+        _add_object(pggit)
+        pggit.execute("""
+            INSERT INTO pggit.objects
+                (object_type, schema_name, object_name, branch_name, version, version_major)
+            VALUES ('TABLE', 'public', 'jam', 'dev', 2, 2), ('TABLE', 'public', 'jam', 'old', 1, 1)
+        """)
+
+        versions = plugin.object_versions(pggit, MIRROR)
+
+        assert versions is not None
+        assert [(version.identity, version.version) for version in versions] == [("public.jam", "2.0.0")]
+
+    def test_columns_and_functions_known_by_a_number_are_left_out(self, pggit: Database) -> None:
+        _add_object(pggit)
+        pggit.execute(
+            "INSERT INTO pggit.objects (object_type, schema_name, object_name) "
+            "VALUES ('COLUMN', 'public', 'jam.fruit'), ('FUNCTION', 'public', '16820')"
+        )
+
+        versions = plugin.object_versions(pggit, MIRROR)
+
+        assert versions is not None
+        assert [version.identity for version in versions] == ["public.jam"]
+
     @pytest.mark.parametrize("config", [{}, {"mirror": False}])
     def test_unconfigured_there_is_none(self, pggit: Database, config: dict[str, Any]) -> None:
         _add_object(pggit)

@@ -11,11 +11,15 @@ from psycopg.rows import tuple_row
 from confiture.models.schema import ObjectChange, ObjectVersion
 from confiture_pggit.features import PgGitFeatures
 
-# As JSON, because the columns that the two functions return differ between releases of pgGit.
+# As JSON, because the columns that the two functions return differ between releases of pgGit. get_version
+# returns a row for each branch; only that of main goes up. pgGit's event trigger also adds columns, which it
+# never counts up and keeps when they are dropped, and functions, with their OID as the name.
 _VERSIONS = """
-    SELECT name, (SELECT to_jsonb(found) FROM pggit.get_version(name) AS found LIMIT 1), {history}
+    SELECT name, (SELECT to_jsonb(found) FROM pggit.get_version(name) AS found
+            ORDER BY (to_jsonb(found) ->> 'version')::integer DESC NULLS LAST LIMIT 1), {history}
     FROM (SELECT DISTINCT full_name AS name FROM pggit.objects
-        WHERE is_active AND full_name NOT LIKE 'pggit.%') AS known ORDER BY name
+        WHERE is_active AND full_name NOT LIKE 'pggit.%'
+            AND object_type::text <> 'COLUMN' AND object_name !~ '^[0-9]+$') AS known ORDER BY name
 """
 _HISTORY = "(SELECT jsonb_agg(to_jsonb(found)) FROM pggit.get_history(name, {rows}) AS found)"
 
@@ -23,7 +27,7 @@ _HISTORY = "(SELECT jsonb_agg(to_jsonb(found)) FROM pggit.get_history(name, {row
 def read_versions(
     conn: Connection[Any], features: PgGitFeatures, history_rows: int
 ) -> tuple[ObjectVersion, ...]:
-    """Return version and last changes of every object that pgGit knows, without its own, in one query.
+    """Return version and last changes of the objects that pgGit knows by name, without its own, in one query.
 
     Raises:
         psycopg.Error: pgGit's functions fail.
