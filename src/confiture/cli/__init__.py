@@ -13,8 +13,16 @@ _INTERRUPTED = 130
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # This module imports nothing, so that Ctrl-C while the others are imported is caught here too.
+    # This module imports nothing of ours, so that Ctrl-C while the others are imported is caught here too.
     try:
+        import gc
+        import sys
+
+        # Modules, files and reports live until the end: to look for garbage among them only costs time.
+        gc.set_threshold(50_000, 20, 50)
+        # How long a thread whose answer has arrived waits for another one to pause. The default, 5 ms, is
+        # longer than most statements take.
+        sys.setswitchinterval(0.0003)
         from confiture.cli.command_line import run_command_line
     except KeyboardInterrupt:
         import os

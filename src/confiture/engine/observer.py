@@ -68,8 +68,8 @@ class Observer(HookObserver, Protocol):
         """Note what a statement did, which took ``duration_ms``."""
 
     @property
-    def saw_no_events(self) -> bool:
-        """True if nothing in the migration can have queued a trigger event for its end."""
+    def left_nothing(self) -> bool:
+        """True if the migration can have left neither a trigger event for its end nor a session's state."""
 
     def closing_sql(self, keeper: str, *, checks: bool) -> str:
         """Return queries for the last message: what it holds, and if the migration lock is held.
@@ -117,7 +117,7 @@ class StepObserver(Protocol):
 class NoObserver(NoHookObserver):
     """Observes nothing."""
 
-    saw_no_events = False
+    left_nothing = False
     follow_up_sql = ""
 
     def listen(self) -> AbstractContextManager[None]:

@@ -29,6 +29,7 @@ class StatementRunner:
     Attributes:
         conn: The connection that they run on.
         file: The migration's file, to find the line of a Python call.
+        cpu_wait: Reads how long the server process has waited for a CPU.
         reports: One report per statement, in order.
         failed: The statement of the file that failed, to locate the error in the file.
         failed_line: The line of the Python call that failed.
@@ -40,6 +41,7 @@ class StatementRunner:
 
     conn: Connection[Any]
     file: Path | None
+    cpu_wait: CpuWait
     reports: list[StatementReport] = field(factory=list)
     failed: Statement | None = None
     failed_line: int | None = None
@@ -50,12 +52,7 @@ class StatementRunner:
     observer: Observer = field(factory=NoObserver)
     warnings: list[str] = field(factory=list)
     _messages: ServerMessages = field(init=False)
-    _cpu_wait: CpuWait = field(init=False)
     _cpu_wait_ms: float | None = None
-
-    @_cpu_wait.default
-    def _find_cpu_wait(self) -> CpuWait:
-        return CpuWait.find(self.conn)
 
     @_messages.default
     def _make_messages(self) -> ServerMessages:
@@ -152,7 +149,7 @@ class StatementRunner:
         self.observer.before_statement(sql)
         # An event trigger of the user's may speak when the tracer creates its own.
         self._messages.take()
-        self._cpu_wait_ms = self._cpu_wait.read_ms()
+        self._cpu_wait_ms = self.cpu_wait.read_ms()
         # Last: neither the observer's preparations nor reading /proc count as the statement's time.
         return time.perf_counter()
 
@@ -169,7 +166,7 @@ class StatementRunner:
         duration_ms = (time.perf_counter() - began) * 1000
         self.running = None
         messages = self._messages.take()
-        waited_ms = _compute_wait_ms(self._cpu_wait_ms, self._cpu_wait.read_ms(), duration_ms)
+        waited_ms = _compute_wait_ms(self._cpu_wait_ms, self.cpu_wait.read_ms(), duration_ms)
         plan, rows = self.observer.read_plan(cursor) if explained else (None, _read_row_count(cursor))
         if followed:
             duration_ms -= self.observer.take_follow_up(fetch_results(cursor))

@@ -19,7 +19,7 @@ from psycopg.errors import InvalidSavepointSpecification
 from psycopg.pq import TransactionStatus
 
 from confiture.engine.observer import Observer, StepObserver
-from confiture.engine.statements import StatementRunner
+from confiture.engine.statements import CpuWait, StatementRunner
 from confiture.exceptions import MigrationFault
 from confiture.hooks.api import HookContext, HookPhase
 from confiture.hooks.hook_runner import HookRunner, register_own_hooks
@@ -99,6 +99,7 @@ class RunContext:
         step_observer: Observes the statements of a no-transaction migration.
         refuse_call: Refuses a Python migration's statement, before it is sent, if a copy does not isolate it.
         events: Records what happens; ``None`` in a rehearsal.
+        cpu_wait: Reads how long the session's server process has waited for a CPU.
     """
 
     session: Session
@@ -114,6 +115,11 @@ class RunContext:
     mode: ExecutionMode = ExecutionMode.RUN
     refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
     events: EventRecorder | None = None
+    cpu_wait: CpuWait = field(init=False)
+
+    @cpu_wait.default
+    def _find_cpu_wait(self) -> CpuWait:
+        return CpuWait.find(self.session.conn)
 
     @property
     def dry_run(self) -> bool:
@@ -180,7 +186,7 @@ class TransactionalAttempt:
             attempt=attempt,
             folder=work.file.parent if work.file else None,
         )
-        statements = StatementRunner(run_context.session.conn, work.file)
+        statements = StatementRunner(run_context.session.conn, work.file, run_context.cpu_wait)
         migration._run_statement = statements.execute
         if isinstance(migration, SqlMigration):
             migration.run_statement = statements.run
@@ -437,7 +443,7 @@ class TransactionalAttempt:
         session = self.run_context.session
         check = "SET CONSTRAINTS ALL IMMEDIATE;"
         if self._shares_transaction:
-            check = "" if self.observer.saw_no_events else self._render_check_sql()
+            check = "" if self.observer.left_nothing else self._render_check_sql()
         keeper = self.run_context.migration_lock.render_condition()
         closing = self.observer.closing_sql(keeper, checks=bool(check))
         release = f"RELEASE {self._sentinel};"
@@ -446,7 +452,9 @@ class TransactionalAttempt:
         first = f"{check} {middle} {closing};"
         last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
         try:
-            if session.owned:
+            if self._sends_sql_only and self.observer.left_nothing:
+                answers = send(session.conn, f"{first} {end}")
+            elif session.owned:
                 answers = send(session.conn, f"{first} {session.render_reset_sql()} {last} {end}")
             else:
                 answers = send(session.conn, first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -17,6 +17,7 @@ from confiture.models.report import MigrationReport
 from confiture.postgres.locks import HELD_SQL
 from confiture.postgres.session import fetch_rows
 from confiture.rehearsal.excuse import explain_as_not_rehearsed
+from confiture.rehearsal.read_ahead import classify_ahead
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import LockWaitMonitor
@@ -40,7 +41,7 @@ class Rehearsal:
     _created_ledger: bool = False
 
     def run(
-        self, works: Iterable[PreparedMigration], on_result: Callable[[MigrationResult], None]
+        self, works: Sequence[PreparedMigration], on_result: Callable[[MigrationResult], None]
     ) -> tuple[MigrationResult, ...]:
         """Rehearse the migrations until the first failure, and roll everything back.
 
@@ -50,6 +51,7 @@ class Rehearsal:
         results: list[MigrationResult] = []
         self.runner.explain_as_not_rehearsed = self._explain_as_not_rehearsed
         with (
+            classify_ahead(works),
             self.runner.run_context.observer.listen(),
             self.runner.run_context.session.transaction(keep=False),
         ):

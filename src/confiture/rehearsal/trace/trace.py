@@ -388,8 +388,8 @@ class Tracer:
                     trace.note_unseen(find_hidden(text))
 
     @property
-    def saw_no_events(self) -> bool:
-        """True if each statement is proven to change no rows: nothing is left to be checked."""
+    def left_nothing(self) -> bool:
+        """True if each statement is proven to change no rows, and to run no function that sets anything."""
         return self._proven.active and not self._proven.changed_rows
 
     def closing_sql(self, keeper: str, *, checks: bool) -> str:
