@@ -8,7 +8,10 @@ import psycopg
 import pytest
 from attrs import asdict
 
+from confiture.engine import transactional
 from confiture.models.report import Report
+from confiture.postgres import session
+from confiture.postgres.session import send
 from confiture.rehearsal.trace import trace
 from confiture.rehearsal.trace.proven import ProvenStatements
 from tests.project import Project
@@ -68,8 +71,6 @@ class Rehearsals:
         return proven
 
     def _send(self, conn: psycopg.Connection[Any], message: str) -> list[list[tuple[Any, ...]]]:
-        from confiture.postgres.session import send
-
         self.snapshots += "pg_locks" in message
         return send(conn, message)
 
@@ -405,3 +406,66 @@ def test_an_error_in_a_proven_statement_is_shown_where_it_is(project: Project) -
     assert [statement.sql for statement in migration.statements] == ["CREATE TABLE jars (id int)"]
     assert migration.error is not None
     assert (migration.error.sqlstate, migration.error.line, migration.error.column) == ("42704", 5, 7)
+
+
+def test_a_migration_that_leaves_nothing_behind_ends_with_the_next_message(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs no round trip of its own, and what follows begins as after any other migration."""
+    sent: list[str] = []
+
+    def note(conn: psycopg.Connection[Any], message: str) -> list[list[tuple[Any, ...]]]:
+        sent.append(message)
+        return send(conn, message)
+
+    monkeypatch.setattr(session, "send", note)
+    monkeypatch.setattr(transactional, "send", note)
+    project.write("1_shop.sql", "CREATE TABLE jars (id int); CREATE SEQUENCE numbers;")
+    project.write("2_lids.sql", "CREATE TABLE lids (id int);")
+    project.write("3_note.sql", "COMMENT ON TABLE lids IS 'of jars';")
+    project.write("4_bad.sql", "SELECT nextval('numbers'); CREATE TABLE jars (id int);")
+
+    report = project.rehearse()
+
+    assert [migration.outcome for migration in report.migrations] == ["rehearsed"] * 3 + ["failed"]
+    beginnings = [message.count("RELEASE") for message in sent if "set_config('lock_timeout'" in message]
+    assert beginnings == [0, 0, 1, 1]
+    assert sum("INSERT INTO confiture.ledger" in message for message in sent) == 1
+
+
+@pytest.mark.parametrize("kind", ["python", "hooks"])
+def test_a_migration_with_code_follows_one_that_leaves_nothing_behind(project: Project, kind: str) -> None:
+    """Its savepoint is psycopg's, and must not be inside the one before."""
+    hook = "before_ddl = [lambda context: context.connection.execute('SELECT 1')]" if kind == "hooks" else ""
+    project.write("1_shop.sql", "CREATE TABLE jars (id int);")
+    project.write(
+        "2_it.py",
+        f"""
+        from confiture.models.migration import Migration
+
+        class It(Migration):
+            {hook}
+            def up(self):
+                self.execute("CREATE TABLE lids (id int)")
+        """,
+    )
+    project.write("3_note.sql", "COMMENT ON TABLE lids IS 'of jars';")
+
+    report = project.rehearse()
+
+    assert [migration.outcome for migration in report.migrations] == ["rehearsed"] * 3
+    assert report.exit_code == 0
+
+
+def test_the_last_number_of_a_sequence_does_not_outlast_its_migration(project: Project) -> None:
+    project.write(
+        "1_shop.sql", "CREATE TABLE jars (id int); INSERT INTO jars VALUES (1); CREATE SEQUENCE numbers;"
+    )
+    project.write("2_lids.sql", "CREATE TABLE lids (id int);")
+    project.write("3_row.sql", "ALTER TABLE jars ADD COLUMN n bigint DEFAULT nextval('numbers');")
+    project.write("4_last.sql", "SELECT lastval();")
+
+    report = project.rehearse()
+
+    assert report.migrations[-1].error is not None
+    assert report.migrations[-1].error.sqlstate == "55000"

@@ -24,9 +24,9 @@ from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import PluginUse
 from confiture.postgres.connect import read_server_version
 from confiture.postgres.session import Session
-from confiture.rehearsal.copies import DatabaseCopy
 
 if TYPE_CHECKING:
+    from confiture.rehearsal.copies import DatabaseCopy
     from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
 
@@ -125,13 +125,14 @@ def _make_observers(
 ) -> tuple[Observer, StepObserver]:
     if mode is ExecutionMode.RUN:
         return LocksAtEnd(session.conn, keeper.conn), LocksOfSteps(keeper.conn)
-    from confiture.rehearsal.copy_observer import CopyObserver
     from confiture.rehearsal.transaction import create_tracer
 
     trace = create_tracer(session.conn, blockers, explain=explain, production_planner=production_planner)
-    if copy:
-        from confiture.rehearsal.isolation import build_outward_fault
+    if copy is None:
+        # Everything runs in one transaction, and the step observer is never called.
+        return trace, LocksOfSteps(keeper.conn)
+    from confiture.rehearsal.copy_observer import CopyObserver
+    from confiture.rehearsal.isolation import build_outward_fault
 
-        trace.outward.scopes, trace.outward.build_error = copy.refused_scopes, build_outward_fault
-    # Without a copy everything runs in one transaction, and the step observer is never called.
-    return trace, CopyObserver(session.conn, trace, copy.sampler) if copy else LocksOfSteps(keeper.conn)
+    trace.outward.scopes, trace.outward.build_error = copy.refused_scopes, build_outward_fault
+    return trace, CopyObserver(session.conn, trace, copy.sampler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -35,6 +36,8 @@ def run_command_line(args: Sequence[str] | None = None) -> int:
     if args is None:
         # The process ends now, with this code. Python's own clean-up would answer Ctrl-C with a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Python looks for garbage once more at its exit, but not among frozen objects.
+        gc.freeze()
     return code
 
 

@@ -7,10 +7,10 @@ from functools import partial
 import click
 
 from confiture.cli.early_refusal import ReportCommand
+from confiture.cli.execute import rehearse
 from confiture.cli.flags import Flags, run_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.rehearsal_flags import RehearsalOptions, add_rehearsal_flags
-from confiture.cli.run_command import rehearse
 
 
 @click.command("dry-run", cls=ReportCommand, mode="dry-run")

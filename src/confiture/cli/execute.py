@@ -106,6 +106,20 @@ def _say_failures(report: Report) -> None:
         say(render_error(report.error))
 
 
+def rehearse(
+    flags: Flags,
+    rehearsal_options: RehearsalOptions,
+    gate_options: GateOptions,
+    *,
+    check: Callable[[], None],
+) -> int:
+    """Rehearse the pending migrations, apply the gate and return the exit code."""
+    work = partial(
+        rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
+    )
+    return execute(flags, "dry-run", work, check=check)
+
+
 def rehearse_pending(
     settings: Settings,
     plugins: tuple[LoadedPlugin, ...],

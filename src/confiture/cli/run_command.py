@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from attrs import evolve
 
 from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.error_messages import shorten_path
-from confiture.cli.execute import execute, rehearse_pending
+from confiture.cli.execute import execute, rehearse, rehearse_pending
 from confiture.cli.flags import Flags, run_options
 from confiture.cli.gate_flags import GateOptions, add_gate_flags
 from confiture.cli.progress import ProgressDisplay
@@ -74,20 +73,6 @@ def command(
         else None
     )
     return execute(flags, "run", partial(_run, to=flags.to, dump=dump, rehearse_first=first), check=check)
-
-
-def rehearse(
-    flags: Flags,
-    rehearsal_options: RehearsalOptions,
-    gate_options: GateOptions,
-    *,
-    check: Callable[[], None],
-) -> int:
-    """Rehearse the pending migrations, apply the gate and return the exit code."""
-    work = partial(
-        rehearse_pending, to=flags.to, rehearsal_options=rehearsal_options, gate_options=gate_options
-    )
-    return execute(flags, "dry-run", work, check=check)
 
 
 def _run_plan(

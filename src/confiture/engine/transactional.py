@@ -34,6 +34,7 @@ from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
 from confiture.models.report import HookReport, MigrationReport, PluginUse
 from confiture.postgres.session import (
+    Row,
     Session,
     end_copy,
     fetch_rows,
@@ -440,26 +441,13 @@ class TransactionalAttempt:
         last, after the reset has ended the role that the migration may have taken.
         """
         self.stage = "validation"
-        session = self.run_context.session
         check = "SET CONSTRAINTS ALL IMMEDIATE;"
         if self._shares_transaction:
             check = "" if self.observer.left_nothing else self._render_check_sql()
         keeper = self.run_context.migration_lock.render_condition()
         closing = self.observer.closing_sql(keeper, checks=bool(check))
-        release = f"RELEASE {self._sentinel};"
-        # As the only savepoint, it undoes a failure of this message too.
-        middle, end = ("", release) if self._sends_sql_only else (release, "")
-        first = f"{check} {middle} {closing};"
-        last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
         try:
-            if self._sends_sql_only and self.observer.left_nothing:
-                answers = send(session.conn, f"{first} {end}")
-            elif session.owned:
-                answers = send(session.conn, f"{first} {session.render_reset_sql()} {last} {end}")
-            else:
-                answers = send(session.conn, first)
-                session.restore({**self._timeouts, **self.hook_runner.local_settings})
-                send(session.conn, last)
+            answers = self._send_end(check, closing)
         except InvalidSavepointSpecification as error:
             raise self.mark_transaction_ended() from error
         # Without the migration lock another run may be at work, and this one must not commit.
@@ -468,7 +456,24 @@ class TransactionalAttempt:
         # The names of the locked relations are known only now. A migration that locks nothing that existed
         # before costs no round trip more.
         if self.run_context.events and (locks := self._list_locks()):
-            send(session.conn, self.run_context.events.render_locks_sql(locks))
+            send(self.run_context.session.conn, self.run_context.events.render_locks_sql(locks))
+
+    def _send_end(self, check: str, closing: str) -> list[list[Row]]:
+        """Send the last message of the migration, and return the answers to ``closing``."""
+        session, release = self.run_context.session, f"RELEASE {self._sentinel};"
+        if self._sends_sql_only and self.observer.left_nothing:
+            session.defer(release)
+            return send(session.conn, closing) if closing else []
+        # As the only savepoint, it undoes a failure of this message too.
+        middle, end = ("", release) if self._sends_sql_only else (release, "")
+        first = f"{check} {middle} {closing};"
+        last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
+        if session.owned:
+            return send(session.conn, f"{first} {session.render_reset_sql()} {last} {end}")
+        answers = send(session.conn, first)
+        session.restore({**self._timeouts, **self.hook_runner.local_settings})
+        send(session.conn, last)
+        return answers
 
     def _try_ledger_sql(self) -> str:
         """Return SQL that writes the ledger row and takes it back: what a run may not do fails here too."""

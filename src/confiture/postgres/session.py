@@ -122,6 +122,7 @@ class Session:
     owned: bool
     nested: bool = False
     commit_unanswered: bool = False
+    _deferred: str = field(default="", init=False)
     _before: CallerState | None = field(default=None, init=False)
 
     @classmethod
@@ -151,6 +152,7 @@ class Session:
         the commit has been answered and ``after_commit`` has run.
         """
         commits = keep and self.conn.info.transaction_status == TransactionStatus.IDLE
+        self._send_deferred()
         block = self.conn.transaction(force_rollback=not keep)
         block.__enter__()
         try:
@@ -172,6 +174,21 @@ class Session:
                 raise
             if after_commit:
                 after_commit()
+
+    def defer(self, sql: str) -> None:
+        """Send this with the next migration's first message, if the transaction has not ended by then.
+
+        For the end of a migration that has changed no setting and left no cursor, lock or temporary table.
+        """
+        self._deferred = sql
+
+    def _take_deferred(self) -> str:
+        sql, self._deferred = self._deferred, ""
+        return sql if self.conn.info.transaction_status == TransactionStatus.INTRANS else ""
+
+    def _send_deferred(self) -> None:
+        if sql := self._take_deferred():
+            send(self.conn, sql)
 
     @contextmanager
     def keep_idle(self) -> Iterator[None]:
@@ -228,6 +245,9 @@ class Session:
         """
         if not self.owned:
             return send(self.conn, f"{savepoint} SELECT {settings}; {query}")
+        if deferred := self._take_deferred():
+            # The migration before it has left nothing but the last values of sequences.
+            return send(self.conn, f"{deferred} {savepoint} DISCARD SEQUENCES; SELECT {settings}; {query}")
         # Not DEALLOCATE ALL: behind a pooler the driver's statements of other clients are in this session.
         first, *answers = send(
             self.conn,

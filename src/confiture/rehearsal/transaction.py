@@ -17,7 +17,7 @@ from confiture.models.report import MigrationReport
 from confiture.postgres.locks import HELD_SQL
 from confiture.postgres.session import fetch_rows
 from confiture.rehearsal.excuse import explain_as_not_rehearsed
-from confiture.rehearsal.read_ahead import classify_ahead
+from confiture.rehearsal.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import LockWaitMonitor
@@ -51,7 +51,7 @@ class Rehearsal:
         results: list[MigrationResult] = []
         self.runner.explain_as_not_rehearsed = self._explain_as_not_rehearsed
         with (
-            classify_ahead(works),
+            read_ahead(works),
             self.runner.run_context.observer.listen(),
             self.runner.run_context.session.transaction(keep=False),
         ):

@@ -34,8 +34,8 @@ _DEPENDENTS = "what depends on it"
 _OF_A_TABLE = ("OBJECT_TRIGGER", "OBJECT_RULE", "OBJECT_POLICY")
 
 
-# Asked of one statement for several reasons, one after the other.
-@lru_cache(maxsize=64)
+# Asked of one statement for several reasons, and ahead of a long plan.
+@lru_cache(maxsize=4096)
 def find_expected_locks(sql: str) -> tuple[ExpectedLock, ...]:
     """Return the locks that a text takes on existing relations, one per relation.
 
