@@ -21,6 +21,7 @@ from tests.benchmarks.bench import (
     PLAIN_FILES,
     ROUNDS,
     Bench,
+    measure_as_installed,
     measure_cost,
     measure_peak_kib,
     open_bench,
@@ -124,6 +125,7 @@ def print_rehearsal_figures(bench: Bench) -> None:
 
 def main() -> None:
     """Print these figures only."""
+    measure_as_installed()
     with open_bench() as bench:
         print_rehearsal_figures(bench)
 
