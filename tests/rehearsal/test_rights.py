@@ -121,6 +121,37 @@ def test_a_migration_that_takes_the_ledger_away(project, sql, text, known):
     assert rehearsal == run
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE confiture.ledger ADD CHECK (version <> '3')",
+        "ALTER TABLE confiture.ledger ADD team text DEFAULT NULL CHECK (version <> '3')",
+        "CREATE UNIQUE INDEX ON confiture.ledger ((1 / (version::int - 3)))",
+        "ALTER TABLE confiture.ledger ADD team text; UPDATE confiture.ledger SET team = 'jam';"
+        " ALTER TABLE confiture.ledger ALTER team SET NOT NULL",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF new.version = '3' THEN RAISE 'no third'; END IF; RETURN new; END $$;"
+        " CREATE TRIGGER refuse BEFORE INSERT ON confiture.ledger FOR EACH ROW EXECUTE FUNCTION refuse()",
+        f"ALTER TABLE confiture.ledger ENABLE ROW LEVEL SECURITY; GRANT ALL ON SCHEMA confiture TO {ROLE};"
+        f" GRANT ALL ON ALL TABLES IN SCHEMA confiture TO {ROLE};"
+        " CREATE POLICY not_the_third ON confiture.ledger WITH CHECK (version <> '3')",
+    ],
+    ids=["check", "column", "index", "not-null", "trigger", "policy"],
+)
+def test_a_ledger_that_others_have_changed(limited, project, sql, change):
+    """Its row is tried even after a migration that leaves nothing else for its end."""
+    project.write("1_it.sql", "SELECT 1;")
+    project.run()
+    sql(change)
+    tried = limited if "POLICY" in change else project
+    for version in ("2", "3"):
+        tried.write(f"{version}_it.sql", f"CREATE TABLE app.jam{version} (n int);")
+
+    rehearsal, run = errors(tried)
+
+    assert rehearsal == run
+
+
 def test_nothing_of_it_is_left_or_seen(project, sql):
     """Not in the locks, the rewrites and the scans, nor as residue, with a ledger and without one."""
     for version in ("1", "2"):

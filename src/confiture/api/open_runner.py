@@ -74,13 +74,21 @@ def open_runner(
         open_monitor_connection(keeper, works, connect_observer) as monitor_conn,
         LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearses) as blockers,
     ):
+        ledger = ledger or Ledger(settings.schema)
         observer, step_observer = _make_observers(
-            session, keeper, blockers, mode, copy, explain=explain, production_planner=production_planner
+            session,
+            keeper,
+            blockers,
+            ledger,
+            mode,
+            copy,
+            explain=explain,
+            production_planner=production_planner,
         )
         run_context = RunContext(
             session=session,
             migration_lock=keeper,
-            ledger=ledger or Ledger(settings.schema),
+            ledger=ledger,
             plugin_manager=manager,
             observer=observer,
             step_observer=step_observer,
@@ -117,6 +125,7 @@ def _make_observers(
     session: Session,
     keeper: MigrationLock,
     blockers: LockWaitMonitor,
+    ledger: Ledger,
     mode: ExecutionMode,
     copy: DatabaseCopy | None,
     *,
@@ -127,7 +136,9 @@ def _make_observers(
         return LocksAtEnd(session.conn, keeper.conn), LocksOfSteps(keeper.conn)
     from confiture.rehearsal.transaction import create_tracer
 
-    trace = create_tracer(session.conn, blockers, explain=explain, production_planner=production_planner)
+    trace = create_tracer(
+        session.conn, blockers, ledger, explain=explain, production_planner=production_planner
+    )
     if copy is None:
         # Everything runs in one transaction, and the step observer is never called.
         return trace, LocksOfSteps(keeper.conn)

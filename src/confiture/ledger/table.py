@@ -32,6 +32,8 @@ _RIGHTS = {
     "event": "SELECT, INSERT, UPDATE",
     "schema_object": "SELECT, INSERT",
 }
+# Of the table ledger, as created below.
+_LEDGER_COLUMNS = 9
 
 
 class Versioned(Protocol):
@@ -194,6 +196,25 @@ class Ledger:
         return (
             f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END,"
             f" to_regnamespace({schema}) IS NOT NULL"
+        )
+
+    def render_unchanged_sql(self) -> str:
+        """Return a condition that is true if nothing but rights can refuse a row of a migration.
+
+        Somebody may have added triggers, policies, rules, columns or constraints. What the other tool's
+        ledger refuses is not known.
+        """
+        if self.mirror:
+            return "false"
+        table = f"to_regclass({self._quote_table('ledger')})"
+        # Its one index is that of the primary key; NOT NULL is a constraint since PostgreSQL 18.
+        return (
+            f"EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {table} AND relkind = 'r'"
+            " AND NOT (relhastriggers OR relhasrules OR relrowsecurity OR relispartition)"
+            f" AND relnatts = {_LEDGER_COLUMNS})"
+            f" AND (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {table}) = 1"
+            " AND (SELECT count(*) FROM pg_catalog.pg_constraint"
+            f" WHERE conrelid = {table} AND contype <> 'n') = 1"
         )
 
     def _quote_table(self, table: str) -> str:

@@ -21,6 +21,7 @@ from confiture.rehearsal.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import LockWaitMonitor
+    from confiture.ledger.table import Ledger
     from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
     from confiture.rehearsal.trace.trace import Tracer
 
@@ -105,6 +106,7 @@ class Rehearsal:
 def create_tracer(
     conn: Connection[Any],
     blockers: LockWaitMonitor,
+    ledger: Ledger,
     *,
     explain: bool = False,
     production_planner: ProductionPlanner | None = None,
@@ -116,6 +118,7 @@ def create_tracer(
     return Tracer(
         conn,
         blockers,
+        ledger,
         auto_explain=AutoExplain(conn) if explain else None,
         production_planner=production_planner,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import define, field
 from psycopg import Connection
 
+from confiture.ledger.table import Ledger
 from confiture.models.lock_mode import LockMode
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.rehearsal.trace.catalog import FIRST_OID, Catalog, CatalogChanges
@@ -46,7 +47,7 @@ _CONDITIONS_SQL = f"""
         OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc IN (SELECT oid FROM written))
         OR EXISTS (SELECT FROM pg_catalog.pg_amproc WHERE amproc IN (SELECT oid FROM written))
         OR EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_my_temp_schema()
-            AND relnamespace <> 0))
+            AND relnamespace <> 0)), {{ledger}}
 """
 
 
@@ -59,16 +60,20 @@ class ProvenStatements:
 
     Attributes:
         conn: The connection that is rehearsed.
+        ledger: The ledger, of which nothing is proven.
         active: False once a statement or hook of the migration may have done more than any text proves.
         changed_rows: True if the migration has changed rows, so that deferred constraints may be to check.
         created: The relations that the migration has created so far, by schema and name; true for tables.
         proves_rows: False if nothing is to be proven of statements that change rows.
+        ledger_unchanged: True if the ledger takes every row, so that none need be tried.
     """
 
     conn: Connection[Any]
+    ledger: Ledger
     active: bool = False
     changed_rows: bool = False
     proves_rows: bool = True
+    ledger_unchanged: bool = False
     created: dict[RelationRef, bool] = field(factory=dict)
     _read: set[int] = field(factory=set)
     _conditions: bool | None = None
@@ -82,7 +87,8 @@ class ProvenStatements:
 
     def _read_conditions(self) -> bool:
         if self._conditions is None:
-            self._conditions = bool(fetch_rows(self.conn, _CONDITIONS_SQL)[0][0])
+            sql = _CONDITIONS_SQL.format(ledger=self.ledger.render_unchanged_sql())
+            ((self._conditions, self.ledger_unchanged),) = fetch_rows(self.conn, sql)
         return self._conditions
 
     def find_reached(
@@ -126,6 +132,8 @@ class ProvenStatements:
         schema, bare_name = name[0] or next(iter(search_path), ""), name[1]
         if (schema, bare_name) in self.created:
             return 0 if self.created[schema, bare_name] else None
+        if schema == self.ledger.schema:
+            return None
         known = catalog.resolve_name(schema, bare_name, ())
         if known is None or known.kind != "table" or known.partitioned or known.partition:
             return None

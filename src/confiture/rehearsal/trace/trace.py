@@ -13,6 +13,7 @@ from psycopg import Connection, Cursor
 
 from confiture.engine.blockers import LockWaitMonitor
 from confiture.hooks.hook_observer import Results
+from confiture.ledger.table import Ledger
 from confiture.models.lock_mode import STRONG_MODES
 from confiture.models.report import MigrationReport
 from confiture.postgres.session import send
@@ -66,6 +67,7 @@ class Tracer:
     Attributes:
         conn: The migration's connection.
         lock_monitor: Observes the session from another connection.
+        ledger: Records the migrations.
         migration_trace: The trace of the current migration.
         auto_explain: Collects the plans of DML; ``None`` without ``--explain``.
         outward: Refuses statements that reach outside of the transaction.
@@ -74,6 +76,7 @@ class Tracer:
 
     conn: Connection[Any]
     lock_monitor: LockWaitMonitor
+    ledger: Ledger
     migration_trace: MigrationTrace = field(factory=MigrationTrace)
     auto_explain: AutoExplain | None = None
     outward: OutwardWatch = field(init=False)
@@ -106,7 +109,7 @@ class Tracer:
     def _create_proven(self) -> ProvenStatements:
         # Of these, the plan is read in another way.
         plans = self.auto_explain is not None or self.production_planner is not None
-        return ProvenStatements(self.conn, proves_rows=not plans)
+        return ProvenStatements(self.conn, self.ledger, proves_rows=not plans)
 
     @_event_triggers.default
     def _create_event_triggers(self) -> EventTriggerTracer:
@@ -389,8 +392,12 @@ class Tracer:
 
     @property
     def left_nothing(self) -> bool:
-        """True if each statement is proven to change no rows, and to run no function that sets anything."""
-        return self._proven.active and not self._proven.changed_rows
+        """True if each statement is proven to change no rows, and to run no function that sets anything.
+
+        Not of a ledger that others have changed: there the end of each migration may fail.
+        """
+        proven = self._proven
+        return proven.active and proven.ledger_unchanged and not proven.changed_rows
 
     def closing_sql(self, keeper: str, *, checks: bool) -> str:
         """Return SQL that takes a snapshot, and tells if the migration lock is held.
