@@ -124,3 +124,40 @@ def test_rehearsing_again_and_again_predicts_the_same(database, settings):
     assert all(estimate.scales_with == "the rows of public.parts" for estimate in estimates)
     p50_ms = [estimate.p50_ms for estimate in estimates]
     assert min(p50_ms) > 0.4 * p50_ms[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        # The index build writes the number of pages into the catalog, dead rows' pages included.
+        ("1_one.sql", "UPDATE parts SET state = 'old'; CREATE INDEX ON parts (state)"),
+        ("1_one.sql", "UPDATE parts SET label = label || 'x'"),
+        (
+            "1_one.py",
+            "from confiture.models.migration import Migration\n"
+            "class One(Migration):\n"
+            "    def up(self):\n"
+            "        self.execute(\"UPDATE parts SET state = 'old'\")\n",
+        ),
+        ("1_one.sql", "UPDATE seen SET state = 'old'"),
+    ],
+    ids=["index", "TOAST", "Python", "view"],
+)
+def test_what_a_rehearsal_leaves_does_not_change_the_next_estimate(database, settings, name, text):
+    database.execute("CREATE TABLE parts (id int, state text, label text STORAGE EXTERNAL)")
+    database.execute(
+        "INSERT INTO parts SELECT i, 'new', CASE WHEN i % 20 = 0 THEN repeat('x', 3000) END"
+        " FROM generate_series(1, 20000) i"
+    )
+    database.execute("CREATE VIEW seen AS SELECT * FROM parts")
+    database.execute("VACUUM ANALYZE parts")
+    production = Production(grow(export_quickly(settings), 10))
+    Project(settings.root, settings.url).write(name, text)
+
+    predicted = [run(settings, dry_run=True, production=production) for _ in range(3)]
+
+    estimates: list[Any] = [report.migrations[0].estimate for report in predicted]
+    assert [estimate.reason for estimate in estimates] == [None] * 3
+    p50_ms = [estimate.p50_ms for estimate in estimates]
+    assert min(p50_ms) > 0.4 * p50_ms[0]

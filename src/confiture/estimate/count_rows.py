@@ -1,8 +1,10 @@
 """Counts the rows of the tables that a plan names, in the session that rehearses it.
 
 PostgreSQL's own figure is an estimate from the size of the file, which dead rows inflate: after three rolled
-back UPDATEs of 100,000 rows it was 473,805. Counting also reads the table into memory and maps its pages into
-the session's process, which production has done long before a migration runs.
+back UPDATEs of 100,000 rows it was 473,805. So tables with dead rows are counted too: a Python migration names
+none before it runs, and a view or a foreign key leads to tables that the SQL does not name. Counting also reads
+the table into memory and maps its pages into the session's process, which production has done long before a
+migration runs.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from psycopg import Connection
 from psycopg.errors import QueryCanceled
 
@@ -32,7 +34,38 @@ _BEGIN_SQL = (
     "BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL lock_timeout = '1s';"
     " SET LOCAL row_security = off;"
 )
+# A rolled back CREATE INDEX leaves reltuples and relpages as it found them, dead rows' pages included. Only the
+# counters of the cumulative statistics still know of the dead rows then, and they alone know of those in TOAST.
+# A database that was copied from a template starts them at zero.
+_DEAD_SQL = """
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.dead, c.dead > 0.1 * c.reltuples,
+        CASE WHEN t.live > 0 THEN t.live / (t.live + t.dead) ELSE 1.0 END
+    FROM (SELECT *, pg_stat_get_dead_tuples(oid)::float8 AS dead FROM pg_class) c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN LATERAL (
+        SELECT pg_stat_get_dead_tuples(oid)::float8 AS dead,
+            coalesce(nullif(pg_stat_get_live_tuples(oid), 0)::float8, reltuples) AS live
+        FROM pg_class WHERE oid = c.reltoastrelid
+    ) t ON true
+    WHERE c.relkind IN ('r', 'm') AND (c.dead > 0 OR t.dead > 0)
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1
+"""
 _PAGES_SQL = "SELECT pg_relation_size({name}::regclass) / current_setting('block_size')::int"
+
+
+@frozen
+class DeadRows:
+    """The dead rows of a table, by PostgreSQL's cumulative statistics.
+
+    Attributes:
+        rows: Their number.
+        many: True if they make PostgreSQL's estimate of the rows wrong.
+        toast_share: The share of the values in its TOAST table that are alive.
+    """
+
+    rows: float = 0.0
+    many: bool = False
+    toast_share: float = 1.0
 
 
 @frozen
@@ -42,36 +75,51 @@ class CountedRows:
     Attributes:
         rows: By schema-qualified name.
         sampled: The names of those that were too large to be counted.
+        dead: The dead rows of each table that has some.
     """
 
     rows: Mapping[str, float]
     sampled: tuple[str, ...] = ()
+    dead: Mapping[str, DeadRows] = field(factory=dict)
 
     def correct(self, statistics: Statistics) -> Statistics:
         """Return the statistics with these rows instead of PostgreSQL's estimates."""
         relations = {
-            name: _correct_relation(relation, self.rows[name]) if name in self.rows else relation
+            name: _correct_relation(relation, self.rows[name], self.dead.get(name, DeadRows()))
+            if name in self.rows
+            else relation
             for name, relation in statistics.relations.items()
         }
         return evolve(statistics, relations=relations)
 
 
-def _correct_relation(relation: RelationStatistics, rows: float) -> RelationStatistics:
+def _correct_relation(relation: RelationStatistics, rows: float, dead: DeadRows) -> RelationStatistics:
     # PostgreSQL derives the rows from the pages: where it sees too many rows, the pages hold dead ones.
     # They are not compared with production's pages: an earlier rehearsal has left them.
-    share = rows / relation.rows if relation.rows else 1.0
-    return evolve(relation, rows=rows, pages=round(relation.pages * min(share, 1.0)))
+    shares = [rows / total for total in (relation.rows, rows + dead.rows) if total]
+    return evolve(
+        relation,
+        rows=rows,
+        pages=round(relation.pages * min(1.0, *shares)),
+        toast_bytes=round(relation.toast_bytes * dead.toast_share),
+    )
 
 
 def count_rows(
     conn: Connection[Any], works: Iterable[PreparedMigration], budget_s: float = COUNT_BUDGET_S
 ) -> CountedRows:
-    """Return the rows of each table and partition that the SQL of a plan names, on an idle connection."""
-    names = _list_tables(conn, works)
+    """Return the rows of each table and partition that the SQL of a plan names, on an idle connection.
+
+    Also of each other table with many dead rows, as long as the budget lasts.
+    """
+    named = _list_tables(conn, works)
+    dead = {name: DeadRows(*values) for name, *values in fetch_rows(conn, _DEAD_SQL)}
     deadline = time.monotonic() + budget_s
     rows: dict[str, float] = {}
     sampled: list[str] = []
-    for name in names:
+    for name in (*named, *(name for name in dead if dead[name].many and name not in named)):
+        if name not in named and time.monotonic() > deadline:
+            break
         try:
             rows[name], is_sampled = _count_or_sample(
                 conn, name, max(deadline - time.monotonic(), _SHORTEST_S)
@@ -83,7 +131,7 @@ def count_rows(
             if conn.closed:
                 raise
             send(conn, "ROLLBACK")
-    return CountedRows(rows, tuple(sampled))
+    return CountedRows(rows, tuple(sampled), dead)
 
 
 def _count_or_sample(conn: Connection[Any], name: str, seconds: float) -> tuple[float, bool]:
