@@ -237,6 +237,18 @@ def test_partitions_count_together():
     assert 4_000 < estimate.p50_ms < 9_000
 
 
+def test_a_statement_on_one_partition_does_not_grow_with_the_others():
+    parent = build_table(None, kind="partitioned", pages=0)
+    partitions = [build_table(50_000, f"public.p{number}", parent=ORDERS) for number in range(10)]
+    here, there = build_statistics(parent, *partitions[:2]), build_statistics(parent, *partitions)
+    ran = build_statement("UPDATE orders SET id = id WHERE at < 1", scans=("public.p1",))
+
+    estimate = estimate_production([RehearsedStatement(here, (ran,))], there)
+
+    assert estimate.scales_with == "the rows of public.p1"
+    assert 400 < estimate.p50_ms < 600
+
+
 def test_what_is_partitioned_on_one_side_only_is_unknown():
     there = build_statistics(
         build_table(None, kind="partitioned", pages=0), build_table(1_000_000, "public.p1", parent=ORDERS)

@@ -189,19 +189,25 @@ def _find_driving_relation(
 
     Of several it is the one with the most rows in production.
     """
-    known = [
-        _find_root(name, largest.here) for name in statement_class.relations if name in largest.here.relations
-    ]
+    known = [name for name in statement_class.relations if name in largest.here.relations]
+    known = [_find_root(name, known, largest.here) for name in known]
     rows = {
         name: (production.count_rows(name) or 0.0, largest.here.count_rows(name) or 0.0) for name in known
     }
     return max(known, key=lambda name: rows[name], default=None)
 
 
-def _find_root(name: str, here: Statistics) -> str:
-    """Return the topmost partitioned table of a partition; other relations are their own root."""
+def _find_root(name: str, touched: Sequence[str], here: Statistics) -> str:
+    """Return the topmost partitioned table whose rows were all touched; other relations are their own root.
+
+    Production may have more partitions than this database, but a statement that works on some of them does
+    so there too.
+    """
     parent = here.relations[name].parent
-    return name if parent is None else _find_root(parent, here)
+    if parent is None:
+        return name
+    filled = {leaf.name for leaf in here.find_leaves(parent) if leaf.rows != 0}
+    return _find_root(parent, touched, here) if filled <= {*touched} else name
 
 
 def _find_empty(largest: RehearsedStatement, production: Statistics) -> UnknownEstimate | None:
