@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,17 @@ from confiture.server import open_temporary_server
 pytestmark = pytest.mark.slow
 
 SCHEMA = (Path(__file__).parents[1] / "data" / "every_kind.sql").read_text()
+
+# What only a change needs.
+MORE = """
+CREATE TYPE shop.only_a AS (a integer);
+CREATE MATERIALIZED VIEW shop.named AS SELECT id, name FROM shop.jam;
+CREATE UNIQUE INDEX named_id ON shop.named (id);
+CREATE TABLE shop.spread (a integer, b integer, CONSTRAINT apart EXCLUDE USING btree ((a + b) WITH =));
+CREATE TABLE shop.split (k integer, UNIQUE (k)) PARTITION BY LIST (k);
+CREATE TABLE shop.elder (a integer CONSTRAINT whole CHECK (a > 0), b integer);
+CREATE TABLE shop.younger () INHERITS (shop.elder);
+"""
 
 # Each change, and the kind and name of an object that it changes.
 CHANGES = {
@@ -69,6 +81,22 @@ CHANGES = {
     "ALTER INDEX shop.jam_name SET (fillfactor = 60)": "index shop.jam_name",
     "ALTER INDEX shop.jam_name ALTER COLUMN 1 SET STATISTICS 9": "index shop.jam_name",
     "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'shop.jam_name'::regclass": "index shop.jam_name",
+    "ALTER TABLE shop.jam DISABLE TRIGGER ALL": 'trigger of the constraints of "Odd One"."Tab le" ON shop.jam',
+    "ALTER TABLE shop.younger ADD CONSTRAINT whole CHECK (a > 0)": "table shop.younger",
+    "ALTER TABLE shop.younger NO INHERIT shop.elder; ALTER TABLE shop.younger INHERIT shop.elder": (
+        "table shop.younger"
+    ),
+    "ALTER INDEX shop.apart ALTER COLUMN 1 SET STATISTICS 9": "table shop.spread",
+    "ALTER MATERIALIZED VIEW shop.named ALTER name SET STORAGE EXTERNAL": "materialized view shop.named",
+    "ALTER MATERIALIZED VIEW shop.named ALTER name SET COMPRESSION pglz": "materialized view shop.named",
+    "ALTER MATERIALIZED VIEW shop.named ALTER name SET STATISTICS 9": "materialized view shop.named",
+    "ALTER MATERIALIZED VIEW shop.named ALTER name SET (n_distinct = 5)": "materialized view shop.named",
+    "ALTER MATERIALIZED VIEW shop.named CLUSTER ON named_id": "materialized view shop.named",
+    "ALTER MATERIALIZED VIEW shop.named SET (toast.autovacuum_enabled = off)": "materialized view shop.named",
+    "ALTER FUNCTION shop.double DEPENDS ON EXTENSION plpgsql": (
+        "dependency OF FUNCTION shop.double(integer) ON EXTENSION plpgsql"
+    ),
+    "ALTER TABLE shop.jam REPLICA IDENTITY USING INDEX jam_pkey": "table shop.jam",
     "CREATE OR REPLACE VIEW shop.good AS SELECT id, name FROM shop.jam": "view shop.good",
     "ALTER VIEW shop.good ALTER name SET DEFAULT 'x'": "view shop.good",
     "ALTER VIEW shop.good RESET (security_barrier)": "view shop.good",
@@ -156,10 +184,12 @@ SINCE_15 = {
     "ALTER PUBLICATION news SET TABLE ONLY shop.jam WHERE (id > 3)": "publication news",
     "ALTER PUBLICATION news ADD TABLES IN SCHEMA \"Odd One\"": "publication news",
     "ALTER VIEW shop.good SET (security_invoker)": "view shop.good",
+    "ALTER SEQUENCE shop.jam_id_seq SET UNLOGGED": "table shop.jam",
 }  # fmt: skip
 SINCE_18 = {
     "ALTER TABLE shop.parent ADD b integer GENERATED ALWAYS AS (a + 1) VIRTUAL": "table shop.parent",
     "ALTER TABLE shop.jam RENAME CONSTRAINT jam_name_not_null TO named": "table shop.jam",
+    "ALTER TABLE shop.split SET ACCESS METHOD heap": "table shop.split",
 }
 # What is no part of the schema, or differs between servers that have the same one.
 NO_CHANGES = (
@@ -188,7 +218,7 @@ def shared(server: Any) -> Iterator[Connection[Any]]:
         maintenance.execute("CREATE DATABASE every_kind TEMPLATE template0")
         with psycopg.connect(server.conninfo("every_kind"), autocommit=True) as conn:
             conn.execute(SCHEMA.encode())
-            conn.execute("CREATE TYPE shop.only_a AS (a integer)")
+            conn.execute(MORE)
             yield conn
         maintenance.execute("DROP DATABASE every_kind WITH (FORCE)")
 
@@ -266,3 +296,44 @@ def test_two_servers_of_one_major_version_have_one_fingerprint(database, tmp_pat
 
         assert read_fingerprint(conn, "confiture") == read_fingerprint(database, "confiture")
         assert read_objects(conn, "confiture") == read_objects(database, "confiture")
+
+
+def test_a_restored_dump_has_the_fingerprint_of_its_original(server, database, database_url):
+    """PostgreSQL prints both conditions otherwise once it has read them back, and numbers keys of partitions."""
+    database.execute("""
+        CREATE SCHEMA shop;
+        SET search_path = shop;
+        CREATE TABLE jam (id integer PRIMARY KEY, kind varchar(9) CHECK (kind IN ('it''s', 'b,c')), sugar integer,
+            CHECK (sugar BETWEEN 1 AND 3 AND kind <> 'x'), CHECK (sugar NOT BETWEEN 4 AND 5 OR kind = 'y'))
+            PARTITION BY RANGE (id);
+        CREATE TABLE label (jam integer REFERENCES jam);
+        CREATE TABLE late PARTITION OF jam FOR VALUES FROM (10) TO (20);
+        CREATE TABLE early PARTITION OF jam FOR VALUES FROM (0) TO (10);
+        CREATE VIEW sweet AS SELECT id FROM jam WHERE sugar BETWEEN 1 AND 9 AND kind IN ('a', 'b');
+        RESET search_path;
+    """)
+    fingerprint, objects = read_fingerprint(database, "confiture"), read_objects(database, "confiture")
+
+    dump = subprocess.run(
+        [server.bindir / "pg_dump", "--schema-only", "-d", database_url],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    database.execute("DROP SCHEMA shop CASCADE")
+    lines = (line for line in dump.stdout.splitlines() if not line.startswith("\\"))
+    database.execute("\n".join(lines).encode())
+
+    assert read_objects(database, "confiture") == objects
+    assert read_fingerprint(database, "confiture") == fingerprint
+
+
+def test_the_parentheses_of_a_condition_count_where_they_have_a_meaning(shared):
+    with shared.transaction(force_rollback=True):
+        shared.execute("ALTER TABLE shop.parent ADD CONSTRAINT c CHECK (a = 1 AND (a = 2 OR a = 3))")
+        fingerprint = read_fingerprint(shared, "confiture")
+
+        shared.execute("ALTER TABLE shop.parent DROP CONSTRAINT c")
+        shared.execute("ALTER TABLE shop.parent ADD CONSTRAINT c CHECK (a = 1 AND a = 2 OR a = 3)")
+
+        assert read_fingerprint(shared, "confiture") != fingerprint

@@ -31,6 +31,16 @@ TRIGGERS = f"""
         concat(pg_get_triggerdef(g.oid), {_ENABLED.format("g.tgenabled")})
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN spaces s ON s.oid = c.relnamespace
     WHERE NOT g.tgisinternal AND c.oid NOT IN (SELECT oid FROM own_tables)
+    UNION ALL
+    SELECT 'trigger', format('of the constraints of %s ON %s', k.conrelid::regclass, g.tgrelid::regclass),
+        string_agg(concat(pg_get_constraintdef(k.oid), ': ', g.tgfoid::regproc,
+                translate({_ENABLED.format("g.tgenabled")}, E'\\n', ' ')),
+            E'\\n' ORDER BY pg_get_constraintdef(k.oid) COLLATE "C", g.tgfoid::regproc::text COLLATE "C")
+    FROM pg_trigger g JOIN pg_constraint k ON k.oid = g.tgconstraint
+    JOIN pg_class c ON c.oid = g.tgrelid JOIN spaces s ON s.oid = c.relnamespace
+    -- ALTER TABLE … DISABLE TRIGGER ALL also disables the triggers that check foreign keys.
+    WHERE g.tgisinternal AND g.tgenabled <> 'O'
+    GROUP BY k.conrelid, g.tgrelid
 """
 
 EVENT_TRIGGERS = f"""

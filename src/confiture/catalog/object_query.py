@@ -7,6 +7,7 @@ sorted where their order has no meaning, and nothing depends on OIDs, owners, th
 from __future__ import annotations
 
 from confiture.catalog import code_objects, table_objects, type_objects
+from confiture.catalog.settled_text import render_settled
 from confiture.catalog.table_objects import render_options, skip_members
 from confiture.postgres.session import quote_literal
 
@@ -34,6 +35,14 @@ _EXTENSIONS = """
     SELECT 'extension', quote_ident(x.extname),
         format('CREATE EXTENSION %I SCHEMA %I VERSION %L', x.extname, n.nspname, x.extversion)
     FROM pg_extension x JOIN pg_namespace n ON n.oid = x.extnamespace
+    UNION ALL
+    SELECT 'dependency', format('OF %s %s ON EXTENSION %I', w.kind, i.identity, x.extname),
+        format('ALTER %s %s DEPENDS ON EXTENSION %I', w.kind, i.identity, x.extname)
+    FROM pg_depend e JOIN pg_extension x ON x.oid = e.refobjid
+    CROSS JOIN LATERAL pg_identify_object(e.classid, e.objid, 0) i
+    CROSS JOIN LATERAL (SELECT upper(i.type COLLATE "C") AS kind) w
+    WHERE e.refclassid = 'pg_extension'::regclass AND e.deptype = 'x'
+        AND (i.schema IS NULL OR i.schema IN (SELECT name FROM spaces))
 """
 _FOREIGN_SERVERS = f"""
     SELECT 'foreign data wrapper', quote_ident(w.fdwname), concat('CREATE FOREIGN DATA WRAPPER ',
@@ -55,7 +64,8 @@ _COMMENTS = """
     FROM pg_description d
     CROSS JOIN LATERAL pg_identify_object(d.classoid, d.objoid, d.objsubid) i
     CROSS JOIN LATERAL (SELECT CASE WHEN d.objsubid <> 0 THEN 'COLUMN'
-        WHEN d.classoid = 'pg_constraint'::regclass THEN 'CONSTRAINT' ELSE upper(i.type) END AS kind) w
+        WHEN d.classoid = 'pg_constraint'::regclass THEN 'CONSTRAINT'
+        ELSE upper(i.type COLLATE "C") END AS kind) w
     WHERE (d.objoid >= 16384 OR d.objoid = 'public'::regnamespace AND d.classoid = 'pg_namespace'::regclass)
         AND d.classoid <> 'pg_largeobject'::regclass AND i.identity IS NOT NULL
         AND (i.schema IS NULL OR i.schema IN (SELECT name FROM spaces))
@@ -107,7 +117,7 @@ def render_object_query(own_schema: str, version: int, only: str | None = None) 
     ),
     own_tables AS MATERIALIZED ({_render_own_tables(own_schema)}),
     {table_objects.render_columns(version)}
-    SELECT kind::text, identity::text, ddl::text FROM ({objects}) objects (kind, identity, ddl)
+    {render_settled(objects)}
     """
 
 

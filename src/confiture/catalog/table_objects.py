@@ -29,7 +29,6 @@ SEQUENCE_OPTIONS = (
     " CASE WHEN q.seqcycle THEN ' CYCLE' END)"
 )
 
-_STORAGE = "CASE {} WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' ELSE 'MAIN' END"
 
 # A server option may hold a password, which must not get into a diff or into the recorded schema.
 _SECRET = "(password|passwd|secret|token|api_?key|private_?key)"
@@ -37,7 +36,8 @@ _SECRET = "(password|passwd|secret|token|api_?key|private_?key)"
 
 def render_options(options: str, word: str = "OPTIONS") -> str:
     """Return SQL for the options in an array of ``name=value``, sorted; NULL if there are none."""
-    secret = f"split_part(o, '=', 1) ~* '{_SECRET}'"
+    # COLLATE "C": in a Turkish database, APIKEY does not match apikey.
+    secret = f"split_part(o, '=', 1) COLLATE \"C\" ~* '{_SECRET}'"
     value = f"CASE WHEN {secret} THEN '''***''' ELSE quote_literal(substr(o, strpos(o, '=') + 1)) END"
     return _render_list(options, word, f"quote_ident(split_part(o, '=', 1)) || ' ' || {value}")
 
@@ -55,6 +55,12 @@ def _render_list(options: str, word: str, item: str) -> str:
     )
 
 
+_COLUMN_STORAGE = """CASE a.attstorage WHEN t.typstorage THEN '' WHEN 'p' THEN ' STORAGE PLAIN'
+                WHEN 'e' THEN ' STORAGE EXTERNAL' WHEN 'x' THEN ' STORAGE EXTENDED' ELSE ' STORAGE MAIN' END,
+            CASE a.attcompression WHEN 'p' THEN ' COMPRESSION pglz' WHEN 'l' THEN ' COMPRESSION lz4' END"""
+_COLUMN_STATISTICS = f"""' STATISTICS ' || nullif(a.attstattarget, -1), {render_storage("a.attoptions")}"""
+
+
 def render_columns(version: int) -> str:
     """Return the CTE ``columns``: the lines of each relation's columns, in their order."""
     generated = "CASE a.attgenerated WHEN 's' THEN ' STORED' ELSE ' VIRTUAL' END"
@@ -65,23 +71,24 @@ def render_columns(version: int) -> str:
             CASE WHEN a.attcollation <> t.typcollation THEN ' COLLATE ' || (
                 SELECT format('%I.%I', n.nspname, l.collname) FROM pg_collation l
                 JOIN pg_namespace n ON n.oid = l.collnamespace WHERE l.oid = a.attcollation) END,
-            CASE WHEN a.attstorage <> t.typstorage THEN ' STORAGE ' || {_STORAGE.format("a.attstorage")} END,
-            CASE a.attcompression WHEN 'p' THEN ' COMPRESSION pglz' WHEN 'l' THEN ' COMPRESSION lz4' END,
+            {_COLUMN_STORAGE},
             {render_options("a.attfdwoptions")},
             CASE WHEN a.attgenerated <> '' THEN ' GENERATED ALWAYS AS ('
                 || pg_get_expr(d.adbin, d.adrelid) || ')' || {generated}
                 ELSE ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
             CASE WHEN a.attidentity <> '' THEN (
-                SELECT format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %I.%I%s)',
+                SELECT format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %I.%I%s%s)',
                     CASE a.attidentity WHEN 'a' THEN 'ALWAYS' ELSE 'BY DEFAULT' END, n.nspname, i.relname,
-                    {SEQUENCE_OPTIONS})
+                    CASE i.relpersistence WHEN c.relpersistence THEN '' WHEN 'u' THEN ' UNLOGGED'
+                        ELSE ' LOGGED' END, {SEQUENCE_OPTIONS})
                 FROM pg_depend e JOIN pg_sequence q ON q.seqrelid = e.objid JOIN pg_class i ON i.oid = e.objid
                 JOIN pg_namespace n ON n.oid = i.relnamespace
                 WHERE e.classid = 'pg_class'::regclass AND e.refclassid = 'pg_class'::regclass
                     AND e.refobjid = a.attrelid AND e.refobjsubid = a.attnum AND e.deptype = 'i') END,
             CASE WHEN a.attnotnull THEN ' NOT NULL' END,
-            ' STATISTICS ' || nullif(a.attstattarget, -1),
-            {render_storage("a.attoptions")}), E',\\n' ORDER BY a.attnum) AS lines
+            {_COLUMN_STATISTICS},
+            CASE WHEN a.attinhcount > 0 AND a.attislocal AND NOT c.relispartition THEN ' LOCAL' END),
+            E',\\n' ORDER BY a.attnum) AS lines
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN spaces s ON s.oid = c.relnamespace
         JOIN pg_type t ON t.oid = a.atttypid
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -91,12 +98,21 @@ def render_columns(version: int) -> str:
     constraints AS (
         SELECT k.conrelid AS oid, string_agg(concat(E',\\n    CONSTRAINT ', quote_ident(k.conname), ' ',
             pg_get_constraintdef(k.oid), {render_storage("i.reloptions")},
-            CASE WHEN NOT x.indisvalid THEN ' INVALID' END), ''
+            CASE WHEN k.contype = 'x' THEN (SELECT string_agg(
+                format(' ALTER COLUMN %s SET STATISTICS %s', a.attnum, a.attstattarget), '' ORDER BY a.attnum)
+                FROM pg_attribute a WHERE a.attrelid = i.oid AND a.attstattarget > -1) END,
+            CASE WHEN NOT x.indisvalid THEN ' INVALID' END,
+            CASE WHEN k.coninhcount > 0 AND k.conislocal AND NOT c.relispartition THEN ' LOCAL' END,
+            ' OF ' || quote_ident(r.conname)), ''
             ORDER BY k.contype, k.conname COLLATE "C") AS lines
-        FROM pg_constraint k JOIN spaces s ON s.oid = k.connamespace
+        FROM pg_constraint k JOIN spaces s ON s.oid = k.connamespace JOIN pg_class c ON c.oid = k.conrelid
+        LEFT JOIN pg_constraint r ON r.oid = k.conparentid
         LEFT JOIN pg_class i ON i.oid = k.conindid AND k.contype IN ('p', 'u', 'x')
         LEFT JOIN pg_index x ON x.indexrelid = i.oid
-        WHERE k.conrelid <> 0 AND k.contype <> 't' {_render_named_not_null(version)}
+        WHERE k.contype <> 't'
+            -- PostgreSQL adds a constraint for each partition of a referenced table. Its name depends on the
+            -- order in which the partitions were attached.
+            AND r.conrelid IS DISTINCT FROM k.conrelid {_render_named_not_null(version)}
         GROUP BY k.conrelid
     )"""
 
@@ -112,10 +128,20 @@ def _render_named_not_null(version: int) -> str:
 
 _NAME = "s.name || '.' || quote_ident(c.relname)"
 _PERSISTENCE = "CASE WHEN c.relpersistence = 'u' THEN 'UNLOGGED ' END"
+# A partitioned table may have none, and then its partitions take the default.
 _METHOD = """(SELECT ' USING ' || quote_ident(m.amname) FROM pg_am m
-    WHERE m.oid = c.relam AND m.amname <> 'heap')"""
+    WHERE m.oid = c.relam AND (m.amname <> 'heap' OR c.relkind = 'p'))"""
 _PARENTS = """(SELECT string_agg(h.inhparent::regclass::text, ', ' ORDER BY h.inhseqno)
     FROM pg_inherits h WHERE h.inhrelid = c.oid)"""
+_TOAST = f"""(SELECT {render_storage("t.reloptions")} FROM pg_class t WHERE t.oid = c.reltoastrelid)
+                || ' FOR TOAST'"""
+_INDEXES_IN_USE = """CASE c.relreplident WHEN 'f' THEN E'\\nREPLICA IDENTITY FULL'
+                WHEN 'n' THEN E'\\nREPLICA IDENTITY NOTHING'
+                WHEN 'i' THEN concat(E'\\nREPLICA IDENTITY USING INDEX ', (
+                    SELECT x.indexrelid::regclass::text FROM pg_index x
+                    WHERE x.indrelid = c.oid AND x.indisreplident)) END,
+            E'\\nCLUSTER ON ' || (SELECT x.indexrelid::regclass::text FROM pg_index x
+                WHERE x.indrelid = c.oid AND x.indisclustered)"""
 
 TABLES = f"""
     SELECT CASE c.relkind WHEN 'f' THEN 'foreign table' ELSE 'table' END, {_NAME},
@@ -126,18 +152,11 @@ TABLES = f"""
                 pg_get_expr(c.relpartbound, c.oid)) ELSE E'\\nINHERITS (' || {_PARENTS} || ')' END,
             E'\\nPARTITION BY ' || pg_get_partkeydef(c.oid),
             {_METHOD}, {render_storage("c.reloptions")},
-            (SELECT {render_storage("t.reloptions")} FROM pg_class t WHERE t.oid = c.reltoastrelid)
-                || ' FOR TOAST',
+            {_TOAST},
             (SELECT E'\\nSERVER ' || quote_ident(v.srvname) || {render_options("f.ftoptions")}
                 FROM pg_foreign_table f JOIN pg_foreign_server v ON v.oid = f.ftserver
                 WHERE f.ftrelid = c.oid),
-            CASE c.relreplident WHEN 'f' THEN E'\\nREPLICA IDENTITY FULL'
-                WHEN 'n' THEN E'\\nREPLICA IDENTITY NOTHING'
-                WHEN 'i' THEN E'\\nREPLICA IDENTITY USING INDEX ' || (
-                    SELECT x.indexrelid::regclass::text FROM pg_index x
-                    WHERE x.indrelid = c.oid AND x.indisreplident) END,
-            E'\\nCLUSTER ON ' || (SELECT x.indexrelid::regclass::text FROM pg_index x
-                WHERE x.indrelid = c.oid AND x.indisclustered),
+            {_INDEXES_IN_USE},
             CASE WHEN c.relrowsecurity THEN E'\\nENABLE ROW LEVEL SECURITY' END,
             CASE WHEN c.relforcerowsecurity THEN E'\\nFORCE ROW LEVEL SECURITY' END)
     FROM (SELECT c.*, s.name FROM {RELATIONS} AND c.relkind IN ('r', 'p', 'f')) c
@@ -145,14 +164,23 @@ TABLES = f"""
     LEFT JOIN columns k ON k.oid = c.oid LEFT JOIN constraints o ON o.oid = c.oid
 """
 
+# How a materialized view stores its columns; what they are is in its query.
+_STORED_COLUMNS = f"""(SELECT string_agg(E'\\nALTER COLUMN ' || quote_ident(a.attname) || w.options, ''
+                ORDER BY a.attnum)
+                FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+                CROSS JOIN LATERAL (SELECT nullif(concat(
+                    {_COLUMN_STORAGE}, {_COLUMN_STATISTICS}), '') AS options) w
+                WHERE a.attrelid = c.oid AND a.attnum > 0)"""
+
 VIEWS = f"""
     SELECT CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'view' END, {_NAME},
         concat('CREATE ', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED ' END, 'VIEW ', {_NAME}, {_METHOD},
-            {render_storage("c.reloptions")}, E' AS\\n', pg_get_viewdef(c.oid),
+            {render_storage("c.reloptions")}, {_TOAST}, E' AS\\n', pg_get_viewdef(c.oid),
             (SELECT string_agg(format(E'\\nALTER COLUMN %I SET DEFAULT %s', a.attname,
                 pg_get_expr(d.adbin, d.adrelid)), '' ORDER BY a.attnum)
                 FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-                WHERE d.adrelid = c.oid))
+                WHERE d.adrelid = c.oid),
+            CASE c.relkind WHEN 'm' THEN {_STORED_COLUMNS} END, {_INDEXES_IN_USE})
     FROM {RELATIONS} AND c.relkind IN ('v', 'm')
 """
 

@@ -120,10 +120,11 @@ CASTS = f"""
     FROM pg_conversion k JOIN spaces s ON s.oid = k.connamespace WHERE {skip_members("pg_conversion", "k")}
 """
 
-# The version of a collation is that of the machine's library, and differs between servers.
+# The version of a collation is that of the machine's library, and its encoding that of the database.
+_COLLATION = _render_row("l", "oid", "collname", "collnamespace", "collowner", "collversion", "collencoding")
 COLLATIONS = f"""
     SELECT 'collation', format('%s.%I', s.name, l.collname), format('CREATE COLLATION %s.%I (%s)', s.name,
-        l.collname, {_render_row("l", "oid", "collname", "collnamespace", "collowner", "collversion")})
+        l.collname, {_COLLATION})
     FROM pg_collation l JOIN spaces s ON s.oid = l.collnamespace WHERE {skip_members("pg_collation", "l")}
 """
 
