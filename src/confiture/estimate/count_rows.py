@@ -1,10 +1,10 @@
 """Counts the rows of the tables that a plan names, in the session that rehearses it.
 
 PostgreSQL's own figure is an estimate from the size of the file, which dead rows inflate: after three rolled
-back UPDATEs of 100,000 rows it was 473,805. So tables with dead rows are counted too: a Python migration names
-none before it runs, and a view or a foreign key leads to tables that the SQL does not name. Counting also reads
-the table into memory and maps its pages into the session's process, which production has done long before a
-migration runs.
+back UPDATEs of 100,000 rows it was 473,805. So tables with dead rows are counted too: a Python migration
+names none before it runs, and a view or a foreign key leads to tables that the SQL does not name. Counting
+also reads the table into memory and maps its pages into the session's process, which production has done long
+before a migration runs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _BEGIN_SQL = (
     "BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL lock_timeout = '1s';"
     " SET LOCAL row_security = off;"
 )
-# A rolled back CREATE INDEX leaves reltuples and relpages as it found them, dead rows' pages included. Only the
-# counters of the cumulative statistics still know of the dead rows then, and they alone know of those in TOAST.
-# A database that was copied from a template starts them at zero.
+# A rolled back CREATE INDEX leaves relpages with the pages of dead rows, and reltuples without those rows. The
+# counters of the cumulative statistics still know of them then, and nothing else knows of those in TOAST.
+# In a database that was copied from a template they start at zero.
 _DEAD_SQL = """
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.dead, c.dead > 0.1 * c.reltuples,
         CASE WHEN t.live > 0 THEN t.live / (t.live + t.dead) ELSE 1.0 END
