@@ -34,8 +34,8 @@ _BEGIN_SQL = (
     "BEGIN READ ONLY; SET LOCAL statement_timeout = {milliseconds}; SET LOCAL lock_timeout = '1s';"
     " SET LOCAL row_security = off;"
 )
-# A rolled back CREATE INDEX leaves relpages with the pages of dead rows, and reltuples without those rows. The
-# counters of the cumulative statistics still know of them then, and nothing else knows of those in TOAST.
+# A rolled back CREATE INDEX leaves relpages with the pages of dead rows, but reltuples without those rows.
+# The counters of the cumulative statistics still know of them then, and nothing else knows of those in TOAST.
 # In a database that was copied from a template they start at zero.
 _DEAD_SQL = """
     SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.dead, c.dead > 0.1 * c.reltuples,
