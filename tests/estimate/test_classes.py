@@ -26,6 +26,7 @@ from tests.project import Project
         ("UPDATE customers SET email = 'y'", "dml", ("public.customers",)),
         ("INSERT INTO customers VALUES (1000, 'z')", "dml", ()),
         ("CREATE MATERIALIZED VIEW m AS SELECT count(*) FROM orders", "matview", ("public.orders",)),
+        ("SELECT * INTO copied FROM orders", "matview", ("public.orders",)),
         ("DO $$ BEGIN PERFORM 1; END $$", None, ()),
     ],
 )

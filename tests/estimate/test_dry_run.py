@@ -318,6 +318,17 @@ def test_a_production_that_cannot_be_read_is_named_without_its_password(project,
     assert "s3cret" not in done.out + done.err
 
 
+def test_a_production_whose_statement_timeout_is_too_short_is_named(project, orders):
+    project.write("1_it.sql", REWRITE)
+    url = make_conninfo(database_url_of(orders), options="-c statement_timeout=1")
+
+    done = project("dry-run", "--production", url)
+
+    assert done.code == 4
+    assert "cannot read production's statistics: canceling statement due to statement timeout" in done.err
+    assert "raise the statement_timeout" in done.err
+
+
 @pytest.mark.slow
 def test_a_production_that_is_locked_is_not_waited_for(project, orders, second):
     project.write("1_it.sql", "SELECT 1;")

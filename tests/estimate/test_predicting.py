@@ -131,7 +131,7 @@ def test_a_table_that_production_lacks():
     reason, advice = read_unknown(build_rehearsal(), build_statistics())
 
     assert "is not in production's statistics" in reason
-    assert "export" in advice
+    assert "rehearse with its new statistics" in advice
 
 
 def test_a_table_that_is_empty_here_and_full_there():
@@ -210,6 +210,29 @@ def test_a_trigger_for_each_row_makes_an_update_unknown(side):
     reason, _ = read_unknown(ran, build_statistics(build_table(1_000_000, **triggers.get("there", {}))))
 
     assert "trigger each_order" in reason
+
+
+SCAN = {"Node Type": "Seq Scan", "Relation Name": "orders"}
+BY_DAY = {"Node Type": "Index Scan", "Index Name": "by_day", "Relation Name": "orders"}
+BY_ID = {**BY_DAY, "Index Name": "by_id"}
+GATHER = {"Node Type": "Gather", "Plans": [SCAN]}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "change"),
+    [
+        (SCAN, BY_ID, "Index Scan using by_id on orders instead of Seq Scan on orders"),
+        (BY_DAY, BY_ID, "Index Scan using by_id on orders instead of Index Scan using by_day on orders"),
+        (SCAN, GATHER, "with Gather"),
+        (GATHER, SCAN, "without Gather"),
+    ],
+)
+def test_a_changed_plan_is_unknown_and_says_what_changes(here, there, change):
+    ran = evolve(UPDATE, plan=[{"Plan": here}], production_plan=[{"Plan": there}])
+
+    reason, _ = read_unknown(build_rehearsal(ran=ran), build_statistics(build_table(1_000_000)))
+
+    assert reason == f"production will use another plan: {change}"
 
 
 @pytest.mark.parametrize("harmless", [build_trigger(per_row=False), build_trigger(enabled=False)])

@@ -96,11 +96,11 @@ class CountedRows:
 def _correct_relation(relation: RelationStatistics, rows: float, dead: DeadRows) -> RelationStatistics:
     # PostgreSQL derives the rows from the pages: where it sees too many rows, the pages hold dead ones.
     # They are not compared with production's pages: an earlier rehearsal has left them.
-    shares = [rows / total for total in (relation.rows, rows + dead.rows) if total]
+    shares = [1.0, *(rows / total for total in (relation.rows, rows + dead.rows) if total)]
     return evolve(
         relation,
         rows=rows,
-        pages=round(relation.pages * min(1.0, *shares)),
+        pages=round(relation.pages * min(shares)),
         toast_bytes=round(relation.toast_bytes * dead.toast_share),
     )
 

@@ -107,6 +107,13 @@ def _read_directly(settings: Settings, url: str) -> Statistics:
                 "check that its server is running, and the URL: --production, or `stats` of [env.production]"
             )
         raise type(fault)(f"cannot read production's statistics: {fault.message}", hint=hint) from fault
+    except psycopg.Error as error:
+        # Without an SQLSTATE the error is the client's: the connection was lost.
+        fault_type = ConnectionFault if error.sqlstate is None else UserFault
+        hint = None
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            hint = "raise the statement_timeout of its role there"
+        raise fault_type(f"cannot read production's statistics: {error}", hint=hint) from error
 
 
 def _read_configured_source(settings: Settings) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -226,25 +227,42 @@ def _find_plan_change(statement: StatementReport) -> UnknownEstimate | None:
         return None
     here, there = (_list_nodes(plan) for plan in (statement.plan, statement.production_plan))
     return UnknownEstimate(
-        f"production will use another plan: {_list_new(there, here)} instead of {_list_new(here, there)}",
+        f"production will use another plan: {_describe_change(here, there)}",
         "rehearse on a copy with as many rows as production, or time it there",
     )
 
 
 def _list_nodes(plan: Any) -> list[str]:
-    """Return the nodes of a plan in the format of ``EXPLAIN (FORMAT JSON)``: ``Seq Scan on orders``."""
+    """Return the nodes of a plan in the format of ``EXPLAIN (FORMAT JSON)``: ``Seq Scan on orders``.
+
+    Also tells apart all that makes plans differ: ``Index Scan using by_day on orders``, ``Hashed Aggregate``.
+    """
     # A rule makes several plans of one statement.
     nodes, waiting = [], [query["Plan"] for query in plan if isinstance(query, dict) and "Plan" in query]
     while waiting:
         node = waiting.pop()
-        relation = node.get("Relation Name")
-        nodes.append(f"{node['Node Type']} on {relation}" if relation else str(node["Node Type"]))
+        nodes.append(_describe_node(node))
         waiting += node.get("Plans", ())
     return nodes
 
 
-def _list_new(nodes: Sequence[str], others: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(node for node in nodes if node not in others)) or ", ".join(nodes)
+def _describe_node(node: Mapping[str, Any]) -> str:
+    kinds = (node.get("Strategy"), node.get("Join Type"), node["Node Type"])
+    words = [str(kind) for kind in kinds if kind not in (None, "Plain", "Inner")]
+    for word, key in (("using", "Index Name"), ("on", "Relation Name")):
+        words += [word, str(node[key])] if key in node else []
+    return " ".join(words)
+
+
+def _describe_change(here: Sequence[str], there: Sequence[str]) -> str:
+    """Return what production's plan has ``instead of`` the nodes here, ``with`` more, or ``without`` some."""
+    counts = Counter(there), Counter(here)
+    new, missing = (
+        ", ".join(dict.fromkeys((ours - theirs).elements())) for ours, theirs in (counts, counts[::-1])
+    )
+    if new and missing:
+        return f"{new} instead of {missing}"
+    return f"with {new}" if new else f"without {missing}"
 
 
 def _find_obstacle(
@@ -254,13 +272,13 @@ def _find_obstacle(
     if name not in production.relations:
         return UnknownEstimate(
             f"{name} is not in production's statistics",
-            "apply the migration that creates it in production, then export again: confiture stats export",
+            "apply the migration that creates it in production, then rehearse with its new statistics",
         )
     here, there = largest.here.count_rows(name), production.count_rows(name)
     if there is None:
         return UnknownEstimate(
             f"production has no statistics of {name}: it was never analyzed",
-            f"run ANALYZE {name} in production, then export again: confiture stats export",
+            f"run ANALYZE {name} in production, then rehearse with its new statistics",
         )
     if here is None:
         return UnknownEstimate(f"{name} was never analyzed here", f"run ANALYZE {name} before rehearsing")

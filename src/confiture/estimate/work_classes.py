@@ -99,7 +99,7 @@ def _classify_unknown(statement: StatementReport, kind: StatementKind) -> Statem
             f"it could not be rehearsed: {statement.not_rehearsed}",
             "apply the migrations before it first, or rehearse with --in clone",
         )
-    if not kind.changes_rows and kind.verb in ("DO", "CALL", "SELECT", "EXECUTE", "VALUES"):
+    if kind.verb in ("DO", "CALL", "EXECUTE"):
         return _build_unknown(
             f"{kind.verb} runs code; its time on other data cannot be predicted",
             "write its work as plain SQL statements, which are timed one by one",
@@ -108,6 +108,10 @@ def _classify_unknown(statement: StatementReport, kind: StatementKind) -> Statem
         return _build_unknown(
             "CONCURRENTLY waits for the transactions of other sessions to end",
             "rehearse it without CONCURRENTLY and expect two to three times that time",
+        )
+    if kind.verb in ("SELECT", "VALUES") and not (kind.changes_rows or kind.fills_relation):
+        return _build_unknown(
+            f"{kind.verb} may call functions, which were never timed", "time it on a copy of production"
         )
     if kind.verb in ("TRUNCATE", "VACUUM", "ANALYZE"):
         return _build_unknown(f"{kind.verb} was never timed", "time it on a copy of production")

@@ -75,7 +75,7 @@ class StatementKind:
         changes_rows: True for INSERT, UPDATE, DELETE and MERGE, also in a WITH clause.
         is_query: True for a query or a statement that only changes rows.
         may_run_functions: True if it may run a function or procedure, which may take and release locks.
-        fills_relation: True for CREATE TABLE AS, and for CREATE or REFRESH MATERIALIZED VIEW.
+        fills_relation: True for CREATE TABLE AS, SELECT INTO, and CREATE or REFRESH MATERIALIZED VIEW.
         concurrent: True if it says CONCURRENTLY.
         reads_rows: For INSERT and COPY: False if it writes only the values given in its text or data.
         checks_foreign_key: True if it adds a foreign key that is not NOT VALID.
@@ -174,7 +174,8 @@ def _classify(parsed: RawStatement) -> StatementKind:
         is_query=node in ("select_stmt", "copy_stmt") or changes_rows,
         may_run_functions=node == "create_table_as_stmt"
         or not (node.startswith(_RUN_NO_FUNCTIONS) or node in _RUN_NO_FUNCTIONS_EITHER),
-        fills_relation=node in ("create_table_as_stmt", "refresh_mat_view_stmt"),
+        fills_relation=node in ("create_table_as_stmt", "refresh_mat_view_stmt")
+        or (node == "select_stmt" and any(find_nodes(statement, "IntoClause"))),
         concurrent=_is_concurrent(statement),
         reads_rows=_reads_rows(node, statement),
         checks_foreign_key=node == "alter_table_stmt" and _checks_foreign_key(statement),
