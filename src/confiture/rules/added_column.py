@@ -17,6 +17,7 @@ from confiture.rules.parse_tree import (
     ParsedConstraint,
     derive_name,
     list_constraints,
+    read_name_list,
     render_type,
 )
 from confiture.rules.recipes import copy_tree, set_enum, write_backfill
@@ -160,13 +161,22 @@ def _number_column(steps: AlterSteps, column: Any, identity: Any) -> None:
     ]
     steps.brief_undo += [f"{steps.head} ALTER COLUMN {name} DROP DEFAULT;", f"DROP SEQUENCE {filling};"]
     own = f"pg_get_serial_sequence({quote_literal(str(table))}, {quote_literal(column.colname)})"
-    kind += f" AS IDENTITY ({options})" if options else " AS IDENTITY"
+    # The temporary sequence cannot have that name too.
+    listed = " ".join(filter(None, (_render_sequence_name(identity), options)))
+    kind += f" AS IDENTITY ({listed})" if listed else " AS IDENTITY"
     steps.ends += [
         f"{steps.head} ALTER COLUMN {name} DROP DEFAULT;",
         f"{steps.head} ALTER COLUMN {name} ADD GENERATED {kind};",
         f"SELECT setval({own}, nextval({quote_literal(str(filling))}), false);",
         f"DROP SEQUENCE {filling};",
     ]
+
+
+def _render_sequence_name(identity: Any) -> str:
+    for option in identity.options:
+        if option.def_elem.defname == "sequence_name":
+            return f"SEQUENCE NAME {read_name_list(option.def_elem.arg.list.items)}"
+    return ""
 
 
 def _render_options(identity: Any) -> str:

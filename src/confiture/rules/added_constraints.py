@@ -55,6 +55,11 @@ def add_constraint(steps: AlterSteps, command: AlterCommand, constraint: ParsedC
         steps.required += [column for column in columns if column]
         steps.last.append(render_alter(steps.statement.stmt, [command]))
         steps.last_undo.append(None)
+    elif constraint.sort == "CONSTR_NOTNULL" and constraint.column is None and not tree.skip_validation:
+        return add_checked(steps, constraint)
+    elif tree.without_overlaps:
+        # Its index is a gist one, and USING INDEX accepts only btree.
+        return False
     elif constraint.sort not in SEPARATE or tree.skip_validation or tree.indexname:
         steps.kept.append(command)
     elif constraint.sort in ("CONSTR_CHECK", "CONSTR_FOREIGN"):
@@ -65,7 +70,7 @@ def add_constraint(steps: AlterSteps, command: AlterCommand, constraint: ParsedC
 
 
 def add_checked(steps: AlterSteps, constraint: ParsedConstraint) -> bool:
-    """Add a CHECK or a FOREIGN KEY: NOT VALID first, so that it is brief, and validated without blocking.
+    """Add a CHECK, FOREIGN KEY or NOT NULL: briefly as NOT VALID, and validated later without blocking.
 
     Two migrations, because in one the strong lock of the first would still be held during the scan.
     """

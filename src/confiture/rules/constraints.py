@@ -15,6 +15,7 @@ from confiture.rules.parse_tree import (
     list_added_constraints,
     list_commands,
     list_constraints,
+    list_keys,
     read_name,
     read_name_list,
 )
@@ -123,6 +124,9 @@ def _check_set_not_null(statement: ParsedStatement) -> Iterator[Hit]:
     columns = [
         command.tree.name for command in list_commands(statement.stmt) if command.sort == "AT_SetNotNull"
     ]
+    # PostgreSQL 18: ADD CONSTRAINT name NOT NULL column.
+    for constraint in _list_added(statement, "CONSTR_NOTNULL"):
+        columns += list_keys(constraint) if constraint.column is None else ()
     if columns:
         table = read_name(statement.stmt.relation)
         yield Hit(
@@ -234,9 +238,11 @@ def _list_dropped(statement: ParsedStatement) -> list[QualifiedName]:
 def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
     stmt = statement.stmt
     domain = read_name_list(stmt.type_name)
+    constraint = getattr(stmt, "def").constraint
     # The letters of AlterDomainStmt: C adds a constraint, O sets NOT NULL, V validates a constraint.
-    if stmt.subtype == "C" and not getattr(stmt, "def").constraint.skip_validation:
-        constraint = getattr(stmt, "def").constraint
+    if stmt.subtype == "C" and read_enum_name(constraint, "contype") == "CONSTR_CHECK":
+        if constraint.skip_validation:
+            return
         name = quote_ident(constraint.conname or derive_name(domain.name, "", "check"))
         from confiture.sql.parser import deparse_expression
 
@@ -253,9 +259,9 @@ def _check_domain(statement: ParsedStatement) -> Iterator[Hit]:
         )
     elif stmt.subtype == "V":
         yield Hit(f"scans every table with a column of {domain} while blocking writes")
-    elif stmt.subtype == "O":
-        # NOT NULL of a domain cannot be NOT VALID, a CHECK can.
-        name = quote_ident(derive_name(domain.name, "", "filled"))
+    elif stmt.subtype in ("C", "O"):
+        # NOT NULL of a domain cannot be NOT VALID, a CHECK can. PostgreSQL 17 can name it.
+        name = quote_ident(constraint.conname or derive_name(domain.name, "", "filled"))
         yield Hit(
             f"scans every table with a column of {domain} while blocking writes",
             None,
@@ -296,7 +302,7 @@ RULES = (
         Example(_ORDERS, "ALTER TABLE orders ALTER COLUMN note SET NOT NULL;"),
         confirmed_by=was_scanned,
         likely_by_text=is_likely_unproven,
-        subcommands=("AT_SetNotNull",),
+        subcommands=("AT_SetNotNull", "AT_AddConstraint"),
     ),
     _make_long_rule(
         "add-check-validated",

@@ -196,14 +196,20 @@ def list_table_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
             yield from list_constraints(elt.column_def)
 
 
+_CONSTRAINT_LABELS = {
+    "CONSTR_FOREIGN": "fkey",
+    "CONSTR_NOTNULL": "not_null",
+    "CONSTR_PRIMARY": "pkey",
+    "CONSTR_UNIQUE": "key",
+}
+
+
 def name_constraint(constraint: ParsedConstraint) -> tuple[str, str]:
     """Return the words and the label that PostgreSQL names a constraint by; no label for others."""
     if constraint.sort == "CONSTR_CHECK":
         columns = find_columns(constraint.tree.raw_expr)
         return columns[0] if len(columns) == 1 else "", "check"
-    label = {"CONSTR_FOREIGN": "fkey", "CONSTR_UNIQUE": "key", "CONSTR_PRIMARY": "pkey"}.get(
-        constraint.sort, ""
-    )
+    label = _CONSTRAINT_LABELS.get(constraint.sort, "")
     if label in ("", "pkey"):
         return "", label
     including = [item.string.sval for item in constraint.tree.including]
@@ -221,7 +227,7 @@ def list_added_constraints(stmt: Any) -> Iterator[ParsedConstraint]:
 
 
 def list_keys(constraint: ParsedConstraint) -> tuple[str, ...]:
-    """Return the columns of a UNIQUE, PRIMARY KEY or FOREIGN KEY constraint."""
+    """Return the columns of a UNIQUE, PRIMARY KEY, FOREIGN KEY or NOT NULL constraint."""
     if constraint.column is not None:
         return (constraint.column.colname,)
     listed = constraint.tree.fk_attrs if constraint.sort == "CONSTR_FOREIGN" else constraint.tree.keys

@@ -79,7 +79,25 @@ def _write_attach(statement: ParsedStatement, child: QualifiedName, tree: Any) -
     return write_recipe(
         *_write_checks(checks),
         # After the ATTACH the partition's bounds say what the CHECK says.
-        write_part(f"{statement.sql.rstrip().rstrip(';')};", *_drop_checks(checks)),
+        write_part(
+            *_explain_missing(statement, parent, child),
+            f"{statement.sql.rstrip().rstrip(';')};",
+            *_drop_checks(checks),
+        ),
+    )
+
+
+def _explain_missing(
+    statement: ParsedStatement, parent: QualifiedName, child: QualifiedName
+) -> tuple[str, ...]:
+    """Return a comment if the ATTACH built indexes or checked foreign keys: the recipe's would do so too."""
+    known = (child, statement.migration.schema.defaults.get(parent))
+    others = [rel for rel in list_scanned(statement) if not any(name and name.is_rel(rel) for name in known)]
+    if not others and not (statement.report and statement.report.index_builds):
+        return ()
+    return (
+        f"-- first give {child} the indexes (CONCURRENTLY) and foreign keys of {parent} that it lacks:",
+        "-- ATTACH makes them while it blocks reads and writes",
     )
 
 
