@@ -161,3 +161,19 @@ def test_what_a_rehearsal_leaves_does_not_change_the_next_estimate(database, set
     assert [estimate.reason for estimate in estimates] == [None] * 3
     p50_ms = [estimate.p50_ms for estimate in estimates]
     assert min(p50_ms) > 0.4 * p50_ms[0]
+
+
+@pytest.mark.slow
+def test_a_clone_does_not_keep_what_rehearsals_left_in_its_source(database, settings):
+    database.execute("CREATE TABLE parts AS SELECT i, 'new' AS state FROM generate_series(1, 20000) i")
+    database.execute("VACUUM ANALYZE parts")
+    production = Production(grow(export_quickly(settings), 10), budget_s=0.0)
+    project = Project(settings.root, settings.url)
+    project.write("1_one.sql", "UPDATE parts SET state = 'old'; CREATE INDEX ON parts (state)")
+    run(settings, dry_run=True)
+    database.close()
+
+    report = run(settings, dry_run=True, production=production, place="clone")
+
+    estimate: Any = report.migrations[0].estimate
+    assert estimate.reason is None

@@ -104,9 +104,11 @@ class Executor:
         def take_statistics(
             settings: Settings, conn: Connection[Any], works: tuple[PreparedMigration, ...]
         ) -> None:
-            from confiture.estimate.count_rows import count_rows
+            from confiture.estimate.count_rows import count_rows, vacuum_tables
             from confiture.estimate.export import export
 
+            if place == "clone":
+                vacuum_tables(conn, works)
             # Every session counts, because that also maps the tables' pages into its process.
             counted = count_rows(conn, works)
             # Every repetition starts from the same rows, so they are exported once.

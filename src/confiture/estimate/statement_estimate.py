@@ -277,7 +277,7 @@ def _find_obstacle(
     here, there = largest.here.count_rows(name), production.count_rows(name)
     if there is None:
         return UnknownEstimate(
-            f"production has no statistics of {name}: it was never analyzed",
+            f"production has no statistics of {name}: it was never analyzed, or not since a rewrite",
             f"run ANALYZE {name} in production, then rehearse with its new statistics",
         )
     if here is None:
