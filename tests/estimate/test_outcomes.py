@@ -119,6 +119,35 @@ def test_a_file_holds_what_was_kept():
     assert from_json(json.loads(json.dumps(to_json(everything)))) == everything
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"actual_ms": "fast"},
+        {"actual_ms": math.nan},
+        {"actual_ms": 10**20},
+        {"interval90_ms": [5.0]},
+        {"interval90_ms": [5.0, 1.0]},
+        {"interval90_ms": None},
+        {"rows": 0},
+        {"own": None},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_damaged_migration_is_not_counted_and_stops_nothing(project, changes):
+    document = to_json([build_migration(build_kept()), build_migration(build_kept())])
+    document["migrations"][0]["statements"][0].update(changes)
+    file = project.folder / PREDICTIONS_FILE
+    file.parent.mkdir()
+    file.write_text(json.dumps(document))
+
+    done = project("estimates")
+
+    assert done.code == 0, done.err
+    assert "1 migration predicted and run" in done.out
+    assert "1 stored migration not counted: damaged" in done.out
+
+
 def test_a_run_is_kept_beside_its_prediction(project, settings, here, orders):
     project.write("1_it.sql", f"{INDEX}\nALTER TABLE orders ADD secret text DEFAULT 'hush-hush';")
     run(settings, dry_run=True, production=Production(grow(here, 1)))

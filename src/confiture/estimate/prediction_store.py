@@ -175,22 +175,30 @@ def read_calibration(settings: Settings) -> Calibration:
     """
     from confiture.estimate.own_history import compute_calibration
 
-    return compute_calibration(read_predictions(settings))
+    kept, damaged = _read_file(settings)
+    return evolve(compute_calibration(kept), damaged=damaged)
 
 
 def read_predictions(settings: Settings) -> tuple[KeptMigration, ...]:
-    """Return the stored migrations; none if nothing was predicted yet.
+    """Return the stored migrations, without damaged ones; none if nothing was predicted yet.
 
     Raises:
         PredictionStoreFault: If the file cannot be read.
     """
+    return _read_file(settings)[0]
+
+
+def _read_file(settings: Settings) -> tuple[tuple[KeptMigration, ...], int]:
+    """Return the stored migrations, and the number of damaged ones."""
     from confiture.estimate.own_history import from_json
 
     file = settings.root / PREDICTIONS_FILE
     try:
-        return from_json(json.loads(file.read_text(encoding="utf-8")))
+        document = json.loads(file.read_text(encoding="utf-8"))
+        kept = from_json(document)
+        return kept, len(document["migrations"]) - len(kept)
     except FileNotFoundError:
-        return ()
+        return (), 0
     except OSError as error:
         raise PredictionStoreFault(file, error.strerror or "") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

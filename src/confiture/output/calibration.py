@@ -15,10 +15,8 @@ _MAX_STATEMENTS = 20
 
 def render(calibration: Calibration, *, colour: bool = False) -> str:  # noqa: ARG001 - nothing to colour
     """Return the figures and the latest statements that they come from."""
-    return (
-        "\n".join([*_render_figures(calibration), *_render_table(calibration.statements[-_MAX_STATEMENTS:])])
-        + "\n"
-    )
+    lines = [*_render_figures(calibration), *_render_damage(calibration)]
+    return "\n".join([*lines, *_render_table(calibration.statements[-_MAX_STATEMENTS:])]) + "\n"
 
 
 def render_json(calibration: Calibration) -> str:
@@ -56,6 +54,12 @@ def _render_figures(calibration: Calibration) -> list[str]:
             "the tables had another size than predicted"
         )
     return lines
+
+
+def _render_damage(calibration: Calibration) -> list[str]:
+    if not calibration.damaged:
+        return []
+    return [f"{format_count(calibration.damaged, 'stored migration')} not counted: damaged"]
 
 
 def _format_percent(percent: float | None) -> str:
