@@ -163,6 +163,10 @@ class LedgerFault(UserFault):
     exit_code = 7
 
 
+class OutdatedLedger(UserFault):
+    """The ledger's tables lack columns that this version of Confiture reads."""
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGINT or SIGTERM arrived; what was in progress is rolled back.
 

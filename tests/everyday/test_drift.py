@@ -150,7 +150,7 @@ def test_at_a_version_and_at_a_time_it_is_what_was_recorded(shop, database):
     assert later["fingerprint"] + "\n" == shop("schema-version").out
 
 
-@pytest.mark.parametrize("at", ["1999-01-01", "77", "yesterday"])
+@pytest.mark.parametrize("at", ["1999-01-01", "77", "29990131", "yesterday"])
 def test_where_nothing_was_recorded_it_ends_with_two(shop, at):
     answer = shop("schema-version", "--at", at)
 

@@ -189,6 +189,8 @@ def test_a_session_that_was_ended_has_its_failure_recorded_on_a_new_connection(p
     assert project("run").code != 0
 
     assert kinds(database) == [("APPLIED", "1"), ("FAILED", "2")]
+    applied, failed = project("history", "--output", "json").json["events"]
+    assert failed["schema_after"] == failed["schema_before"] == applied["schema_after"] is not None
 
 
 def test_ledger_row_and_event_are_committed_together_or_not_at_all(project, database):
@@ -300,13 +302,20 @@ def test_an_older_ledger_is_upgraded_in_place_by_the_next_run(project, database)
     assert out.index(" jam ") < out.index(" fig ")
 
 
-def test_an_older_ledger_that_the_role_may_not_upgrade_is_refused_with_the_grant(
-    project, database, database_url
+@pytest.mark.parametrize(
+    ("lost", "way_on"),
+    [
+        ("DROP TABLE confiture.event, confiture.schema_object", "GRANT CREATE ON SCHEMA confiture"),
+        ("ALTER TABLE confiture.event DROP COLUMN locks", "connect as the owner of its tables"),
+    ],
+)
+def test_an_older_ledger_that_the_role_may_not_upgrade_is_refused_with_the_way_on(
+    project, database, database_url, lost, way_on
 ):
     project.write("1_jam.sql", JAM)
     assert project("run").code == 0
     database.execute(
-        "DROP TABLE confiture.event, confiture.schema_object; CREATE ROLE deploy LOGIN;"
+        f"{lost}; CREATE ROLE deploy LOGIN;"
         "GRANT ALL ON SCHEMA public TO deploy; GRANT USAGE ON SCHEMA confiture TO deploy;"
         "GRANT ALL ON ALL TABLES IN SCHEMA confiture TO deploy"
     )
@@ -319,8 +328,67 @@ def test_an_older_ledger_that_the_role_may_not_upgrade_is_refused_with_the_grant
         database.execute("DROP OWNED BY deploy; DROP ROLE deploy")
 
     assert answer.code == 4
-    assert "GRANT CREATE ON SCHEMA confiture" in answer.err
+    assert way_on in answer.err
     assert database.execute("SELECT to_regclass('fig')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "TABLE confiture.event DROP COLUMN locks, DROP COLUMN git_revision",
+        "TABLE confiture.ledger DROP COLUMN hooks",
+        "TABLE confiture.schema_object DROP COLUMN ddl",
+    ],
+)
+def test_a_ledger_that_lacks_columns_is_upgraded_by_the_next_run(project, database, lost):
+    project.write("1_jam.sql", JAM)
+    assert project("run").code == 0
+    database.execute(f"ALTER {lost}")
+    project.write("2_fig.sql", "CREATE TABLE fig (i int);")
+
+    ran = project("run")
+
+    assert ran.code == 0, ran.err
+    events = project("history", "--output", "json").json["events"]
+    assert [(event["kind"], event["version"]) for event in events] == [("APPLIED", "1"), ("APPLIED", "2")]
+    assert events[1]["server_version"] == events[0]["server_version"]
+
+
+def test_a_ledger_that_lacks_a_column_is_not_read_and_the_sql_that_adds_it_is_named(project, database):
+    project.write("1_jam.sql", JAM)
+    assert project("run").code == 0
+    database.execute("ALTER TABLE confiture.event DROP COLUMN locks")
+
+    answer = project("history")
+
+    assert answer.code == 4
+    assert "lacks event.locks" in answer.err
+    database.execute(answer.err[answer.err.index("ALTER TABLE") :])
+    assert project("history").code == 0
+
+
+def test_a_ledger_that_lacks_a_column_of_a_key_is_refused(project, database):
+    project.write("1_jam.sql", JAM)
+    assert project("run").code == 0
+    database.execute("ALTER TABLE confiture.progress DROP COLUMN direction")
+    project.write("2_fig.sql", "CREATE TABLE fig (i int);")
+
+    answer = project("run")
+
+    assert answer.code == 4
+    assert "lacks progress.direction" in answer.err
+    assert database.execute("SELECT to_regclass('fig')").fetchone() == (None,)
+
+
+def test_without_the_table_of_progress_applied_migrations_stay_applied(project, database):
+    project.write("1_jam.sql", JAM)
+    assert project("run").code == 0
+    database.execute("DROP TABLE confiture.progress")
+
+    assert "1 applied" in project("status").out
+    project.write("2_fig.sql", "CREATE TABLE fig (i int);")
+    assert project("run").code == 0
+    assert kinds(database) == [("APPLIED", "1"), ("APPLIED", "2")]
 
 
 def test_a_schema_that_cannot_be_read_stops_no_migration(project, database, second):

@@ -80,7 +80,8 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
 
 def _parse_time(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        # fromisoformat reads 20260131 too, which is a version.
+        moment = datetime.fromisoformat(text if not text.isdigit() else "")
     except ValueError:
         raise UsageFault(
             f"--at {text}: no migration of this version was recorded, and it is no time",

@@ -15,6 +15,7 @@ from psycopg import Connection
 
 from confiture.catalog.object_query import CANONICAL_SETTINGS, FINGERPRINT, render_object_query
 from confiture.ledger.table import Ledger
+from confiture.ledger.table_columns import list_columns
 from confiture.models.event import Event, EventError, EventHook, EventLock, NewEvent
 from confiture.models.ledger import PluginRecord
 from confiture.models.schema import SchemaObject
@@ -27,6 +28,7 @@ BEGIN_READING = (
     "BEGIN; SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '60s';"
     f" SET LOCAL plan_cache_mode = force_generic_plan; {CANONICAL_SETTINGS}"
 )
+_EVENT_COLUMNS, _OBJECT_COLUMNS = list_columns("event"), list_columns("schema_object")
 _HASH = f"SELECT {FINGERPRINT} FROM live"
 
 
@@ -67,12 +69,15 @@ class EventTable:
                 _quote_or_null(self.git_revision),
                 quote_literal(self.server_version),
                 _quote_or_null(schema_before),
-                "NULL",
+                # A rollback changed nothing, and the schema may not be read again if the connection is lost.
+                _quote_or_null(schema_before if event.kind == "FAILED" and event.transactional else None),
                 "NULL" if event.error is None else _quote_json(event.error),
             )
         )
         announce = self._render_notify(number, event)
-        return f"INSERT INTO {quote_ident(self.schema)}.event VALUES ({values}); {announce}"
+        return (
+            f"INSERT INTO {quote_ident(self.schema)}.event ({_EVENT_COLUMNS}) VALUES ({values}); {announce}"
+        )
 
     def _render_notify(self, number: int, event: NewEvent) -> str:
         if self.channel is None:
@@ -104,7 +109,7 @@ class EventTable:
             version,
             f""",
             first AS (
-                INSERT INTO {q}.schema_object SELECT kind, identity, 0, ddl FROM live
+                INSERT INTO {q}.schema_object ({_OBJECT_COLUMNS}) SELECT kind, identity, 0, ddl FROM live
                 WHERE NOT EXISTS (SELECT FROM {q}.schema_object)
             )
             SELECT (SELECT coalesce(max(number), 0) FROM {q}.event), pg_backend_pid(), ({_HASH}),
@@ -126,7 +131,7 @@ class EventTable:
             version,
             f""",
             new AS (
-                INSERT INTO {q}.schema_object
+                INSERT INTO {q}.schema_object ({_OBJECT_COLUMNS})
                 SELECT kind, identity, ({numbers}::bigint[])[1], ddl FROM changed
                 WHERE jsonb_build_array(kind, identity, md5(ddl)) NOT IN (
                     SELECT value FROM jsonb_array_elements({outside}::jsonb))

@@ -17,7 +17,13 @@ from attrs import frozen
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
-from confiture.exceptions import RightsFault
+from confiture.exceptions import OutdatedLedger, RightsFault
+from confiture.ledger.table_columns import (
+    find_missing_columns,
+    list_columns,
+    render_complete_sql,
+    render_create_sql,
+)
 from confiture.migrations.folder import hash_text
 from confiture.models.ledger import LedgerEntry, LedgerRow
 from confiture.models.migration import Direction
@@ -76,11 +82,13 @@ class Ledger:
         Raises:
             RightsFault: The role may not read it.
         """
+        # Without progress, an older version's ledger is read alone: nothing of it is taken for pending.
+        found = self.select(conn, self.render_read_sql())
+        if not found and not conn.info.transaction_status:
+            found = self.select(conn, self._render_applied_sql())
         return tuple(
             LedgerEntry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
-            for version, name, checksum, applied_at, done, direction, begun in self.select(
-                conn, self.render_read_sql()
-            )
+            for version, name, checksum, applied_at, done, direction, begun in found
         )
 
     def read_settled(self, conn: Connection[Any]) -> tuple[LedgerEntry, ...]:
@@ -101,12 +109,18 @@ class Ledger:
         """Return the rows of a query on the ledger's tables; none if there is no ledger yet.
 
         Raises:
+            OutdatedLedger: It lacks columns.
             RightsFault: The role may not read it.
         """
         try:
             return fetch_rows(conn, query)
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return []
+        except psycopg.errors.UndefinedColumn as error:
+            missing = {} if conn.info.transaction_status else find_missing_columns(conn, self.schema)
+            if not missing:
+                raise
+            raise _build_outdated_fault(self.schema, missing) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._build_rights_fault(
                 conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
@@ -116,10 +130,7 @@ class Ledger:
         """Return the query for the columns of a :class:`LedgerEntry`, one row a migration."""
         q = quote_ident(self.schema)
         return f"""
-            SELECT version, name, checksum,
-                to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
-                NULL::text[], 'forward', NULL
-            FROM {q}.ledger
+            {self._render_applied_sql()}
             UNION ALL
             SELECT version, min(name), min(checksum), NULL,
                 array_agg(statement_sha256 ORDER BY step) FILTER (WHERE done_at IS NOT NULL), direction,
@@ -127,10 +138,19 @@ class Ledger:
             FROM {q}.progress GROUP BY version, direction
         """
 
+    def _render_applied_sql(self) -> str:
+        return f"""
+            SELECT version, name, checksum,
+                to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+                NULL::text[], 'forward', NULL
+            FROM {quote_ident(self.schema)}.ledger
+        """
+
     def create(self, conn: Connection[Any]) -> bool:
-        """Create the schema and its missing tables; return True if any was missing.
+        """Create the schema and its missing tables; return True if any table or column was missing.
 
         Raises:
+            OutdatedLedger: They lack a column that cannot be added.
             RightsFault: The role may not create or write them, or the database is read-only.
         """
         # Check first: CREATE … IF NOT EXISTS needs the CREATE privilege even if everything exists.
@@ -140,7 +160,12 @@ class Ledger:
                 if writable is None:
                     # CREATE SCHEMA IF NOT EXISTS needs the right to create one, even if it exists.
                     schema = "" if has_schema else f"CREATE SCHEMA IF NOT EXISTS {quote_ident(self.schema)};"
-                    send(conn, schema + self._render_create_sql())
+                    send(conn, schema + render_create_sql(self.schema))
+                    missing = find_missing_columns(conn, self.schema)
+                    if all(missing.values()):
+                        send(conn, " ".join(missing.values()))
+                    else:
+                        raise _build_outdated_fault(self.schema, missing)
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._build_create_fault(conn) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
@@ -165,6 +190,12 @@ class Ledger:
             return self._build_rights_fault(
                 conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE"
             )
+        if find_missing_columns(conn, self.schema):
+            return RightsFault(
+                f"role {read_role(conn)!r} may not add the missing columns of the ledger in schema"
+                f" {self.schema!r} in database {conn.info.dbname!r}",
+                hint="connect as the owner of its tables, once",
+            )
         # The tables there are an older version's, or there are none yet.
         return self._build_rights_fault(
             conn,
@@ -183,18 +214,18 @@ class Ledger:
     def _render_writable_sql(self) -> str:
         """Return a query for whether the role may write the tables, and whether there is the schema.
 
-        The first is NULL if the tables do not all exist yet.
+        The first is NULL if tables or columns are missing.
         """
         rights = [
             f"has_table_privilege(to_regclass({self._quote_table(table)}), {quote_literal(right)})"
             for table, need in _RIGHTS.items()
             for right in need.split(", ")
         ]
-        # If the last one exists, the others do. An older ledger lacks it, and is upgraded.
-        newest = self._quote_table(list(_RIGHTS)[-1])
+        # An older ledger lacks some, and is upgraded.
+        complete = render_complete_sql(self.schema)
         schema = quote_literal(quote_ident(self.schema))
         return (
-            f"SELECT CASE WHEN to_regclass({newest}) IS NOT NULL THEN {' AND '.join(rights)} END,"
+            f"SELECT CASE WHEN {complete} THEN {' AND '.join(rights)} END,"
             f" to_regnamespace({schema}) IS NOT NULL"
         )
 
@@ -220,69 +251,6 @@ class Ledger:
     def _quote_table(self, table: str) -> str:
         return quote_literal(f"{quote_ident(self.schema)}.{table}")
 
-    def _render_create_sql(self) -> str:
-        q = quote_ident(self.schema)
-        return f"""
-            CREATE TABLE IF NOT EXISTS {q}.ledger (
-                version text PRIMARY KEY,
-                name text NOT NULL,
-                checksum text,
-                applied_at timestamptz NOT NULL,
-                applied_by text NOT NULL,
-                duration_ms double precision NOT NULL,
-                transactional boolean NOT NULL,
-                plugins jsonb NOT NULL,
-                hooks jsonb NOT NULL
-            );
-            CREATE TABLE IF NOT EXISTS {q}.progress (
-                version text,
-                direction text,
-                step integer,
-                name text NOT NULL,
-                checksum text,
-                statement_sha256 text NOT NULL,
-                begun_at timestamptz NOT NULL,
-                done_at timestamptz,
-                PRIMARY KEY (version, direction, step)
-            );
-            CREATE TABLE IF NOT EXISTS {q}.hook_progress (
-                version text,
-                direction text,
-                phase text,
-                plugin text,
-                hook text,
-                progress jsonb NOT NULL,
-                at timestamptz NOT NULL,
-                PRIMARY KEY (version, direction, phase, plugin, hook)
-            );
-            CREATE TABLE IF NOT EXISTS {q}.event (
-                number bigint NOT NULL,
-                kind text NOT NULL,
-                version text NOT NULL,
-                name text NOT NULL,
-                direction text NOT NULL,
-                at timestamptz NOT NULL,
-                by text NOT NULL,
-                duration_ms double precision NOT NULL,
-                transactional boolean NOT NULL,
-                plugins jsonb NOT NULL,
-                hooks jsonb NOT NULL,
-                locks jsonb NOT NULL,
-                git_revision text,
-                server_version text NOT NULL,
-                schema_before text,
-                schema_after text,
-                error jsonb
-            );
-            CREATE INDEX IF NOT EXISTS event_number ON {q}.event (number);
-            CREATE TABLE IF NOT EXISTS {q}.schema_object (
-                kind text NOT NULL,
-                identity text NOT NULL,
-                number bigint NOT NULL,
-                ddl text
-            )
-        """
-
     def render_insert_sql(self, row: LedgerRow) -> str:
         """Return SQL that records a migration as applied and deletes its progress."""
         q = quote_ident(self.schema)
@@ -305,7 +273,7 @@ class Ledger:
         before = "" if row.transactional else self._render_forget_progress_sql(row.version)
         if row.repeated:
             before += f"DELETE FROM {q}.ledger WHERE version = {quote_literal(row.version)};"
-        return f"{before} INSERT INTO {q}.ledger VALUES ({values}); {mirrored}"
+        return f"{before} INSERT INTO {q}.ledger ({list_columns('ledger')}) VALUES ({values}); {mirrored}"
 
     def render_delete_sql(self, version: str) -> str:
         """Return SQL that deletes a migration and its progress."""
@@ -339,7 +307,8 @@ class Ledger:
         checksum = "NULL" if entry.checksum is None else quote_literal(entry.checksum)
         # The row exists already if the statement failed or was interrupted before.
         return (
-            f"INSERT INTO {quote_ident(self.schema)}.progress VALUES ({quote_literal(entry.version)}, "
+            f"INSERT INTO {quote_ident(self.schema)}.progress ({list_columns('progress')})"
+            f" VALUES ({quote_literal(entry.version)}, "
             f"{quote_literal(entry.direction)}, {step}, {quote_literal(entry.name)}, {checksum}, "
             f"{quote_literal(hash_text(sql))}, "
             "clock_timestamp(), NULL) ON CONFLICT (version, direction, step) DO UPDATE SET "
@@ -373,7 +342,8 @@ class Ledger:
         """Return SQL that stores the progress that a generator hook yielded, as JSON."""
         values = ", ".join(map(quote_literal, (work.version, work.direction, *hook, progress)))
         return (
-            f"INSERT INTO {quote_ident(self.schema)}.hook_progress VALUES ({values}, clock_timestamp()) "
+            f"INSERT INTO {quote_ident(self.schema)}.hook_progress ({list_columns('hook_progress')})"
+            f" VALUES ({values}, clock_timestamp()) "
             "ON CONFLICT (version, direction, phase, plugin, hook) DO UPDATE SET "
             "progress = excluded.progress, at = excluded.at;"
         )
@@ -383,6 +353,16 @@ class Ledger:
             f"role {read_role(conn)!r} may not {what} in database {conn.info.dbname!r}",
             hint=f"{grant} to it, or connect as a role that has these rights",
         )
+
+
+def _build_outdated_fault(schema: str, missing: dict[str, str]) -> OutdatedLedger:
+    known = all(missing.values())
+    return OutdatedLedger(
+        f"the ledger in schema {schema!r} is not of this version of Confiture: it lacks {', '.join(missing)}",
+        hint=f"add what it lacks: {' '.join(missing.values())}"
+        if known
+        else "a column of a key cannot be added: restore these tables from a backup",
+    )
 
 
 def read_role(conn: Connection[Any]) -> str:
