@@ -438,6 +438,17 @@ CASES = {
         "CREATE TABLE area (r int4range); INSERT INTO area SELECT int4range(g, g + 1) FROM generate_series(1, 50) g;",
         "CREATE INDEX IF NOT EXISTS area_r ON area USING gist (r)",
     ),
+    "index-after-renames": Case(
+        "index-not-concurrent",
+        f"CREATE SCHEMA larder; {ORDERS}",
+        "ALTER TABLE orders RENAME TO bills; ALTER TABLE bills SET SCHEMA larder;"
+        " ALTER SCHEMA larder RENAME TO cellar; CREATE INDEX ON cellar.bills (qty)",
+    ),
+    "index-of-a-renamed-partition": Case(
+        "partitioned-index-recurses",
+        METRIC,
+        "ALTER TABLE metric_a RENAME TO metric_z; CREATE INDEX ON metric (v)",
+    ),
     "index-of-partitions": Case("partitioned-index-recurses", METRIC, "CREATE INDEX ON metric (v)"),
     "index-of-odd-partitions": Case(
         "partitioned-index-recurses",

@@ -23,7 +23,7 @@ Sort = Literal["tool", "misspelt", "ours", "framed", "bare"]
 # Most files have no such line, and need not be divided into tokens.
 _MAYBE = re.compile(
     r"^[ \t\r\f\v#]*(?:--|/\*)[^\n]*?"
-    r"(?:liquibase|drop[ \t]+below|undo|rollback|migrat|\b(?:up|down)s?\b|:[ \t]*[udop]\w+)"
+    r"(?:liquibase|drop[ \t]+below|undo|roll ?back|revert|migrat|\b(?:up|down)s?\b|:[ \t]*[udop]\w+)"
     r"|--[ \t]*migrate:(?:up|down)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -48,6 +48,7 @@ _SPELLED = {"migrate": "sql-migrate"}
 _CONVENTIONS = {"goose": "goose", "Liquibase": "liquibase", "node-pg-migrate": "node-pg-migrate"}
 _MIGRATE = re.compile(
     r"[@+!]? ?(?:migrate|migrations?)[:=./_ -]{0,3}(?P<part>up|down)s?(?: transaction:\w+)?"
+    r"|migrate ?: ?(?P<back>undo|rollback|revert)"
 )
 _MISSPELT = re.compile(r"[@+!]? ?(?P<word>[a-z]+) ?: ?(?P<part>[a-z]+)(?: transaction:\w+)?")
 _SPELLINGS: dict[str, Part] = {
@@ -58,8 +59,10 @@ _SPELLINGS: dict[str, Part] = {
 }
 # node-pg-migrate takes whatever follows the two words.
 _HEADING = re.compile(
-    r"(?P<pg>up|down) migration\b.*|(?P<part>up|down)s?(?: (?:script|sql|part))?"
-    r"|(?P<back>undo|rollback)(?: (?:migration|script|sql|part))?"
+    r"(?P<pg>up|down) migration\b.*|\+?(?P<part>up|down)s?(?: (?:script|sql|part))?"
+    r"|(?P<back>undo|rollback|roll back|revert)(?: (?:migration|script|sql|part))?"
+    # `-- name: down` is of libraries that read queries from files.
+    r"|(?:name|section|step|part): ?(?P<named>up|down)"
 )
 _FRAME = "=*#~<>[](){}|"
 _ORNAMENT = "-_:;. \t\r" + _FRAME
@@ -157,7 +160,7 @@ def _recognize(text: str, token: Token) -> Divider | None:
     heading = _HEADING.fullmatch(body.strip(_ORNAMENT))
     if heading is None:
         return None
-    part = _read_part(heading["part"] or heading["pg"] or heading["back"])
+    part = _read_part(heading["part"] or heading["pg"] or heading["back"] or heading["named"])
     # `==== DOWN ====` is shmig's, `Down Migration` node-pg-migrate's; `Down` alone is some people's.
     exact = heading["pg"] is not None and body.endswith("migration")
     framed = not heading["back"] and any(sign in body for sign in _FRAME)
@@ -167,7 +170,7 @@ def _recognize(text: str, token: Token) -> Divider | None:
 
 def _read_misspelt(body: str) -> Part | None:
     if found := _MIGRATE.fullmatch(body):
-        return _read_part(found["part"])
+        return _read_part(found["part"] or found["back"])
     found = _MISSPELT.fullmatch(body)
     part = _SPELLINGS.get(found["part"]) if found else None
     if found is None or part is None:
