@@ -86,6 +86,16 @@ def test_a_table_is_blocked_from_its_lock_to_the_migrations_end(predict):
     assert blocked.reads.p50_ms < blocked.writes.p50_ms
 
 
+def test_a_table_is_blocked_from_the_lock_on_its_index(predict, orders):
+    """Reads of orders wait for the rebuilt index, but not for the index of another table."""
+    orders.execute("CREATE TABLE others AS SELECT * FROM orders")
+
+    migration = get_only_migration(predict("CREATE INDEX ON others (note); REINDEX INDEX orders_pkey"))
+
+    (of_orders,) = (table for table in migration.unavailable if table.relation == "public.orders")
+    assert of_orders.reads == of_orders.writes
+
+
 def test_without_production_nothing_is_said(settings, project):
     project.write("1_it.sql", REWRITE)
 

@@ -83,9 +83,11 @@ def _find_blocking_steps(
         (number, lock) for number, lock in locks if lock.relation == relation and access in lock.blocks
     ]
     if not blocking and relation in getattr(migration.blocks, access):
-        # It is blocked by a lock on something else, an index or its partitioned table. Take the first lock,
-        # which gives the longest time.
-        blocking = locks[:1]
+        # It is blocked by a lock on something else: one of its indexes, or its partitioned table. If it
+        # is not known which, take the first lock, which gives the longest time.
+        builds = [build for step in steps for build in getattr(step.step, "index_builds", ())]
+        indexes = {build.index for build in builds if build.table == relation}
+        blocking = [(number, lock) for number, lock in locks if lock.relation in indexes] or locks[:1]
     for number, lock in blocking:
         yield number, _outlasts_step(lock, number, steps)
 
