@@ -132,6 +132,26 @@ def test_several_databases_stand_side_by_side_and_one_that_cannot_be_read_stops_
     assert "s3cret" not in answer.out
 
 
+def test_a_database_that_fails_while_it_is_read_stops_nothing_either(lived, database):
+    """Another session holds the ledger, and the URL says how long to wait for it."""
+    waiting = f"{lived.url}&options=-c%20lock_timeout%3D100ms"
+    (lived.folder / "targets.csv").write_text(f"name,url\nheld,{waiting}\n")
+
+    with database.transaction():
+        database.execute("LOCK TABLE confiture.event IN ACCESS EXCLUSIVE MODE")
+        answer = lived("dashboard", "--targets", "targets.csv")
+
+    assert answer.code == 0, answer.err
+    assert "it could not be read: canceling statement due to lock timeout" in answer.out
+
+
+def test_without_targets_a_database_that_cannot_be_read_ends_as_with_every_command(lived):
+    answer = lived("dashboard", "page.html", "--url", "postgresql://nobody@127.0.0.1:1/gone")
+
+    assert answer.code == 3
+    assert "cannot connect" in answer.err
+
+
 def test_a_database_without_a_history_says_so(project):
     project.write("1_jam.sql", "CREATE TABLE jam (fruit text);\n")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from psycopg import Connection
 
 from confiture.api.schema_versions import find_recorded_drift
@@ -26,19 +27,26 @@ _MOST_OBJECTS = 500
 
 
 def read_dashboard(databases: Iterable[tuple[str, Settings]]) -> Dashboard:
-    """Return the history of each database; one that cannot be read is shown with the reason.
+    """Return the history of each database; a named one that cannot be read is shown with the reason.
 
     Needs read rights only, and takes no lock.
+
+    Raises:
+        ConfitureError: The one database without a name, that of the settings, cannot be read.
     """
     views = tuple(_read_or_explain(name, settings) for name, settings in databases)
     return Dashboard(datetime.now(UTC).isoformat(timespec="seconds"), views)
 
 
 def _read_or_explain(name: str, settings: Settings) -> DatabaseView:
+    if not name:
+        return _read_database(name, settings)
     try:
         return _read_database(name, settings)
     except ConfitureError as fault:
         return DatabaseView(name, fault=mask_password(str(fault)))
+    except psycopg.Error as error:
+        return DatabaseView(name, fault=error.diag.message_primary or mask_password(str(error)))
 
 
 def _read_database(name: str, settings: Settings) -> DatabaseView:
