@@ -254,6 +254,25 @@ def test_the_python_api_says_what_is_known(orders, here):
     assert (silent.estimated_production_time_ms, silent.confidence_percent) == (None, None)
 
 
+def test_the_python_api_predicts_the_same_again_and_again(orders, here):
+    """Every rolled back UPDATE leaves as many dead rows as the table has."""
+
+    class Touch(Migration):
+        version, name = "1", "touch"
+
+        def up(self) -> None:
+            self.execute("UPDATE orders SET customer = customer + 1")
+
+    production = Production(grow(here, 10))
+
+    asked: list[Any] = [
+        DryRunExecutor().run(orders, Touch(connection=orders), production=production) for _ in range(3)
+    ]
+
+    estimates = [result.estimated_production_time_ms for result in asked]
+    assert min(estimates) > 0.5 * estimates[0]
+
+
 def test_the_page_shows_the_headline_and_each_estimate(predict):
     page = render(predict(REWRITE + "ALTER TABLE orders ADD x int;"))
 

@@ -31,6 +31,7 @@ from confiture.rehearsal.transaction import Rehearsal
 
 if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
+    from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
 
 class DeferredConstraintFault(ConfitureError):
@@ -80,25 +81,28 @@ class Migrator:
             StatisticsFault: The file with production's statistics is unusable.
         """
         work = prepare_instance(migration, "forward")
-        estimate = self._prepare_estimate(production) if production is not None else None
-        with self._open_runner(work, ExecutionMode.REHEARSE) as runner:
+        target = None if production is None else _read_production(production)
+        estimate = self._prepare_estimate(work, target) if target else None
+        planner = target.build_planner() if target else None
+        with self._open_runner(work, ExecutionMode.REHEARSE, planner) as runner:
             (result,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
         if result.error:
             raise DryRunError(work.name, result.error) from result.error
         return DryRunResult.from_result(estimate(result) if estimate else result)
 
     def _prepare_estimate(
-        self, production: Production | Path
+        self, work: PreparedMigration, target: Production
     ) -> Callable[[MigrationResult], MigrationResult]:
         """Export statistics before a rehearsal; return a function that adds estimates to its result."""
+        from confiture.estimate.count_rows import count_rows
         from confiture.estimate.export import export_from
-        from confiture.estimate.rehearse_sizes import Production, add_estimates
+        from confiture.estimate.rehearse_sizes import add_estimates
 
-        target = production if isinstance(production, Production) else Production.read(production)
         # On another connection: the export begins a transaction for one consistent snapshot, and the caller's
         # connection may already be in one.
         with closing(connect_like(read_parameters(self.connection))) as conn:
-            statistics = export_from(conn, self.settings.schema, sampled_s=0.0)
+            counted = count_rows(conn, (work,))
+            statistics = counted.correct(export_from(conn, self.settings.schema, sampled_s=0.0))
         return lambda result: evolve(result, report=add_estimates(result.report, statistics, target))
 
     def _run(self, migration: Migration, direction: Direction) -> MigrationResult:
@@ -131,7 +135,10 @@ class Migrator:
 
     @contextmanager
     def _open_runner(
-        self, work: PreparedMigration, mode: ExecutionMode = ExecutionMode.RUN
+        self,
+        work: PreparedMigration,
+        mode: ExecutionMode = ExecutionMode.RUN,
+        planner: ProductionPlanner | None = None,
     ) -> Iterator[Runner]:
         session = Session.adopt(self.connection)
         _check_connection(session, work)
@@ -148,6 +155,7 @@ class Migrator:
             manager=manager,
             connect=lambda: connect_like(parameters),
             connect_observer=lambda: closing(connect_like(parameters)),
+            production_planner=planner,
         ) as runner:
             if session.nested:
                 _check_callers_constraints(self.connection)
@@ -156,6 +164,12 @@ class Migrator:
                 yield runner
             finally:
                 session.release_leftovers()
+
+
+def _read_production(production: Production | Path) -> Production:
+    from confiture.estimate.rehearse_sizes import Production
+
+    return production if isinstance(production, Production) else Production.read(production)
 
 
 def _is_done(work: PreparedMigration, entries: Sequence[LedgerEntry]) -> bool:

@@ -36,18 +36,25 @@ _BEGIN_SQL = (
 )
 # A rolled back CREATE INDEX leaves relpages with the pages of dead rows, but reltuples without those rows.
 # The counters of the cumulative statistics still know of them then, and nothing else knows of those in TOAST.
-# In a database that was copied from a template they start at zero.
+# In a database that was copied from a template they start at zero, and a session that goes on reports to them
+# late, so tables whose files have grown are counted too.
 _DEAD_SQL = """
-    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.dead, c.dead > 0.1 * c.reltuples,
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.dead,
+        c.dead > 0.1 * c.reltuples OR c.grown,
         CASE WHEN t.live > 0 THEN t.live / (t.live + t.dead) ELSE 1.0 END
-    FROM (SELECT *, pg_stat_get_dead_tuples(oid)::float8 AS dead FROM pg_class) c
+    FROM (
+        SELECT *, pg_stat_get_dead_tuples(oid)::float8 AS dead,
+            relpages > 0 AND coalesce(pg_relation_size(oid), 0)
+                > 1.1 * relpages * current_setting('block_size')::int AS grown
+        FROM pg_class WHERE relkind IN ('r', 'm')
+    ) c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     LEFT JOIN LATERAL (
         SELECT pg_stat_get_dead_tuples(oid)::float8 AS dead,
             coalesce(nullif(pg_stat_get_live_tuples(oid), 0)::float8, reltuples) AS live
         FROM pg_class WHERE oid = c.reltoastrelid
     ) t ON true
-    WHERE c.relkind IN ('r', 'm') AND (c.dead > 0 OR t.dead > 0)
+    WHERE (c.dead > 0 OR t.dead > 0 OR c.grown)
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1
 """
 _PAGES_SQL = "SELECT pg_relation_size({name}::regclass) / current_setting('block_size')::int"
@@ -113,7 +120,7 @@ def count_rows(
     Also of each other table with many dead rows, as long as the budget lasts.
     """
     named = _list_tables(conn, works)
-    dead = {name: DeadRows(*values) for name, *values in fetch_rows(conn, _DEAD_SQL)}
+    dead = _read_dead_rows(conn)
     deadline = time.monotonic() + budget_s
     rows: dict[str, float] = {}
     sampled: list[str] = []
@@ -132,6 +139,18 @@ def count_rows(
                 raise
             send(conn, "ROLLBACK")
     return CountedRows(rows, tuple(sampled), dead)
+
+
+def _read_dead_rows(conn: Connection[Any]) -> dict[str, DeadRows]:
+    begin = _BEGIN_SQL.format(milliseconds=round(1000 * _SAMPLE_S))
+    try:
+        return {name: DeadRows(*values) for name, *values in fetch_rows(conn, f"{begin} {_DEAD_SQL}; COMMIT")}
+    except psycopg.Error:
+        # Another session has locked a table, whose size cannot be read then.
+        if conn.closed:
+            raise
+        send(conn, "ROLLBACK")
+        return {}
 
 
 def vacuum_tables(conn: Connection[Any], works: Iterable[PreparedMigration]) -> None:
