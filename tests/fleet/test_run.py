@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -132,6 +134,17 @@ def test_the_events_of_a_tenant_are_about_its_own_schema(fleet, database):
 
     assert ("table", "tenant_3.orders") in recorded
     assert not [identity for _, identity in recorded if "tenant_4" in identity]
+
+
+def test_a_listener_hears_of_which_tenant_each_event_is(fleet, second):
+    fleet.configure(f'notify = "news"\n{(fleet.folder / "confiture.toml").read_text()}')
+    second.execute("LISTEN news")
+
+    assert fleet("fleet", "run").code == 0
+
+    heard = [json.loads(notice.payload) for notice in second.notifies(timeout=10, stop_after=6)]
+    assert {event["tenant"] for event in heard} == {f"tenant_{number}" for number in range(6)}
+    assert {(event["event"], event["number"], event["version"]) for event in heard} == {("APPLIED", 1, "1")}
 
 
 def test_a_run_has_a_page_too(fleet):

@@ -82,10 +82,10 @@ class EventTable:
     def _render_notify(self, number: int, event: NewEvent) -> str:
         if self.channel is None:
             return ""
-        payload = json.dumps(
-            {"event": event.kind, "number": number, "version": event.version, "name": event.name}
-        )
-        return f"NOTIFY {quote_ident(self.channel)}, {quote_literal(payload)};"
+        payload = {"event": event.kind, "number": number, "version": event.version, "name": event.name}
+        # Tenants of one database share the channel, and each counts its own events.
+        tenant = {} if self.tenant is None else {"tenant": self.tenant}
+        return f"NOTIFY {quote_ident(self.channel)}, {quote_literal(json.dumps({**payload, **tenant}))};"
 
     def render_locks_sql(self, number: int, locks: tuple[EventLock, ...]) -> str:
         """Return SQL that adds the locks to an event of the same transaction."""
