@@ -337,3 +337,18 @@ def test_the_parentheses_of_a_condition_count_where_they_have_a_meaning(shared):
         shared.execute("ALTER TABLE shop.parent ADD CONSTRAINT c CHECK (a = 1 AND a = 2 OR a = 3)")
 
         assert read_fingerprint(shared, "confiture") != fingerprint
+
+
+def test_a_database_in_another_encoding_has_the_same_fingerprint(server, database):
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as maintenance:
+        maintenance.execute("DROP DATABASE IF EXISTS latin WITH (FORCE)")
+        maintenance.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'")
+        try:
+            with psycopg.connect(server.conninfo("latin"), autocommit=True) as conn:
+                conn.execute(SCHEMA.encode())
+                database.execute(SCHEMA.encode())
+
+                assert read_objects(conn, "confiture") == read_objects(database, "confiture")
+                assert read_fingerprint(conn, "confiture") == read_fingerprint(database, "confiture")
+        finally:
+            maintenance.execute("DROP DATABASE latin WITH (FORCE)")

@@ -26,6 +26,7 @@ ROUTINES = f"""
 
 _ENABLED = "CASE {} WHEN 'D' THEN E'\\nDISABLED' WHEN 'R' THEN E'\\nREPLICA' WHEN 'A' THEN E'\\nALWAYS' END"
 
+# ALTER TABLE … DISABLE TRIGGER ALL also disables the triggers that check foreign keys.
 TRIGGERS = f"""
     SELECT 'trigger', format('%I ON %s', g.tgname, g.tgrelid::regclass),
         concat(pg_get_triggerdef(g.oid), {_ENABLED.format("g.tgenabled")})
@@ -38,7 +39,6 @@ TRIGGERS = f"""
             E'\\n' ORDER BY pg_get_constraintdef(k.oid) COLLATE "C", g.tgfoid::regproc::text COLLATE "C")
     FROM pg_trigger g JOIN pg_constraint k ON k.oid = g.tgconstraint
     JOIN pg_class c ON c.oid = g.tgrelid JOIN spaces s ON s.oid = c.relnamespace
-    -- ALTER TABLE … DISABLE TRIGGER ALL also disables the triggers that check foreign keys.
     WHERE g.tgisinternal AND g.tgenabled <> 'O'
     GROUP BY k.conrelid, g.tgrelid
 """
