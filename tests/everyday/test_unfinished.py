@@ -664,3 +664,21 @@ class TestRehearsalAndPlan:
         (migration,) = jam("dry-run", "--output", "json").json["migrations"]
 
         assert migration["outcome"] == "rehearsed"
+
+
+@pytest.mark.parametrize("place", ["transaction", "clone"])
+def test_without_its_directive_nothing_is_sent_again(jam, place):
+    """In one transaction all of the file would be sent, what is committed included."""
+    text = "CREATE TABLE pot ();\nCREATE INDEX i ON {};\nCREATE TABLE lid ();\n"
+    jam.write("1_it.sql", HEAD + text.format("nothing (n)"))
+    assert jam("run").code == 4
+    jam.write("1_it.sql", text.format("jam (jars)"))
+
+    answers = [jam(*words) for words in (("plan",), ("dry-run", "--in", place), ("run",))]
+
+    for answer in answers:
+        assert answer.code == 7
+        assert "its file is not no-transaction any more" in answer.err
+    assert "put that line back and run again" in jam("repair").out.replace("\n", " ")
+    jam.write("1_it.sql", HEAD + text.format("jam (jars)"))
+    assert jam("run").code == 0

@@ -191,6 +191,9 @@ class Executor:
                 self.ledger.create(run_conn)
             if self.mode == "dry-run" and not self.copy:
                 works = self._skip_finished(run_conn, works)
+            else:
+                # A no-transaction migration asks when it begins; what is recorded of others stops the run.
+                self._skip_finished(run_conn, tuple(work for work in works if work.transactional))
             before = self._take_snapshot(run_conn, works)
             report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))
             report = kept.keep(_add_warnings(report, runner))

@@ -167,6 +167,7 @@ def _describe_unfinished(
         *([f"a run is in progress: {running}"] if running else []),
         *([f"its file cannot be read: {unreadable}"] if unreadable else []),
         *_make_notes(progress, script, states, leftover_indexes),
+        *(_explain_directive(script, entry) if script and statements else ()),
         *_describe_next(begun),
     )
     return UnfinishedMigration(
@@ -220,6 +221,18 @@ def read_statements(
     except (MigrationFault, MigrationFaults) as fault:
         return (), fault.message
     return (parsed.statements if parsed else ()), None
+
+
+def _explain_directive(script: MigrationFile, entry: LedgerEntry) -> Iterator[str]:
+    """Yield what to do if somebody has taken ``no-transaction`` out of the file."""
+    from confiture.sql.script import read_sql
+
+    parsed = read_sql(script, entry.direction)
+    if parsed and parsed.transactional:
+        yield (
+            "its file is not no-transaction any more: put that line back and run again, or undo what is done "
+            f"and start over: confiture repair --forget {entry.version}"
+        )
 
 
 def _make_notes(

@@ -60,13 +60,21 @@ def find_resume_point(conn: Connection[Any], work: PreparedMigration) -> ResumeP
     """Return where ``run`` would start a migration. Needs only read rights.
 
     Raises:
-        LedgerFault: It is unfinished and cannot go on: its finished part has changed, an invalid index is
-            left, or a statement was begun and may be committed in part.
+        LedgerFault: It is unfinished and cannot go on: its finished part has changed, its file is not
+            no-transaction any more, an invalid index is left, or a statement was begun and may be committed
+            in part.
     """
     entry, script = work.recorded, work.script
     if entry is None or script is None:
         return ResumePoint()
     ending = f"confiture repair {work.version}"
+    if work.transactional:
+        # In one transaction all of it would be sent, what is committed included.
+        raise LedgerFault(
+            f"migration {work.label} is unfinished, and its file is not no-transaction any more",
+            hint="put the line -- confiture: no-transaction back above its first statement, or undo what is "
+            f"done and start over: confiture repair --forget {work.version}",
+        )
     done = len(entry.done)
     if entry.done != tuple(hash_text(statement.sql) for statement in script.statements[:done]):
         raise LedgerFault(
