@@ -328,6 +328,17 @@ def test_a_restored_dump_has_the_fingerprint_of_its_original(server, database, d
     assert read_fingerprint(database, "confiture") == fingerprint
 
 
+def test_the_text_of_a_literal_stays_as_it_is(shared):
+    text = "((a AND b) AND c) (ARRAY['a'::character varying])::text[]".replace("'", "''")
+    with shared.transaction(force_rollback=True):
+        shared.execute(f"CREATE VIEW shop.said AS SELECT '{text}' AS said WHERE 1 IN (2, 3)".encode())
+
+        (view,) = (item for item in read_objects(shared, "confiture") if item.identity == "shop.said")
+
+    assert f"'{text}'::text" in view.ddl
+    assert "REPLICA" not in view.ddl
+
+
 def test_the_parentheses_of_a_condition_count_where_they_have_a_meaning(shared):
     with shared.transaction(force_rollback=True):
         shared.execute("ALTER TABLE shop.parent ADD CONSTRAINT c CHECK (a = 1 AND (a = 2 OR a = 3))")

@@ -71,6 +71,7 @@ _COMMENTS = """
         AND (i.schema IS NULL OR i.schema IN (SELECT name FROM spaces))
         AND NOT EXISTS (SELECT FROM members m WHERE m.classid = d.classoid AND m.objid = d.objoid)
         AND (d.classoid <> 'pg_namespace'::regclass OR d.objoid IN (SELECT oid FROM spaces))
+        AND (d.classoid <> 'pg_class'::regclass OR d.objoid NOT IN (SELECT oid FROM own_tables))
 """
 
 

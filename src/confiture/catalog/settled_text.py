@@ -14,6 +14,7 @@ _DEPTH = 6
 _TYPE = r"[a-zA-Z0-9_.\" ]+"
 _ITEM = rf"(?:'(?:[^']|'')*'|[a-zA-Z0-9_.\"-]+)(?:::{_TYPE}(?:\(\d+\))?)?"
 _ARRAY = rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::({_TYPE})\[\]"
+_MASKS = r"E'\x04\x05'"
 
 
 def render_settled(objects: str) -> str:
@@ -21,12 +22,23 @@ def render_settled(objects: str) -> str:
     own = "o.kind IN ('function', 'procedure', 'comment') AND o.ddl NOT LIKE E'%\\nBEGIN ATOMIC\\n%'"
     # OFFSET: each text is computed once, however often the next step names it.
     return f"""
-    SELECT o.kind::text, o.identity::text, CASE WHEN {own} THEN o.ddl ELSE d.ddl END AS ddl
+    SELECT o.kind::text, o.identity::text, CASE WHEN {own} THEN o.ddl
+        ELSE translate(d.ddl, {_MASKS}, '()') END AS ddl
     FROM ({objects} OFFSET 0) o (kind, identity, ddl)
-    CROSS JOIN LATERAL (SELECT {_cast_elements("o.ddl")} AS ddl OFFSET 0) e
+    CROSS JOIN LATERAL (SELECT {_mask_literals("o.ddl")} AS ddl OFFSET 0) m
+    CROSS JOIN LATERAL (SELECT {_cast_elements("m.ddl")} AS ddl OFFSET 0) e
     CROSS JOIN LATERAL (SELECT {_flatten("AND", "e.ddl")} AS ddl OFFSET 0) a
     CROSS JOIN LATERAL (SELECT {_flatten("OR", "a.ddl")} AS ddl OFFSET 0) d
     """
+
+
+def _mask_literals(ddl: str) -> str:
+    """Hide the parentheses within string literals, which stay as they are."""
+    # Every second part between quotes is within a literal; a doubled quote ends one and begins the next.
+    return f"""CASE WHEN {ddl} LIKE '%''%(%''%' OR {ddl} LIKE '%''%)%''%' THEN (
+        SELECT string_agg(CASE p.number % 2 WHEN 0 THEN translate(p.part, '()', {_MASKS}) ELSE p.part END,
+            '''' ORDER BY p.number)
+        FROM unnest(string_to_array({ddl}, '''')) WITH ORDINALITY p (part, number)) ELSE {ddl} END"""
 
 
 def _cast_elements(ddl: str) -> str:

@@ -180,7 +180,7 @@ VIEWS = f"""
                 pg_get_expr(d.adbin, d.adrelid)), '' ORDER BY a.attnum)
                 FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
                 WHERE d.adrelid = c.oid),
-            CASE c.relkind WHEN 'm' THEN {_STORED_COLUMNS} END, {_INDEXES_IN_USE})
+            CASE c.relkind WHEN 'm' THEN concat({_STORED_COLUMNS}, {_INDEXES_IN_USE}) END)
     FROM {RELATIONS} AND c.relkind IN ('v', 'm')
 """
 
