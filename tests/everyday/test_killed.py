@@ -310,6 +310,32 @@ def test_a_python_migration_that_was_killed_says_that_it_starts_over(project, da
     assert database.execute("SELECT count(*) FROM confiture.progress").fetchone() == (0,)
 
 
+def test_a_python_migration_that_starts_over_and_fails_at_once_stays_unfinished(project, database):
+    """What the first attempt has committed is still there."""
+    text = (
+        "from confiture.models.migration import Migration\n\n\nclass Jam(Migration):\n"
+        "    transactional = False\n\n    def up(self):\n"
+        "        self.execute('CREATE TABLE {condition} jam (step int)')\n"
+        "        self.execute('INSERT INTO jam VALUES (1)')\n"
+        "        self.execute('SELECT 1/{divisor}')\n"
+    )
+    project.write("1_jam.py", text.format(condition="", divisor=0))
+    assert project("run").code == 4
+
+    for _ in range(2):
+        assert project("run").code == 4
+        status = project("status", "--output", "json").json["migrations"]
+        assert [item["state"] for item in status] == ["unfinished"]
+    project.write("1_jam.py", text.format(condition="IF NOT EXISTS", divisor=0))
+    assert project("run").code == 4
+    project.write("1_jam.py", text.format(condition="IF NOT EXISTS", divisor=1))
+    answer = project("run")
+
+    assert "repeats the statements that had run before it was stopped: 4" in answer.out
+    assert answer.code == 0
+    assert database.execute("SELECT count(*) FROM confiture.progress").fetchone() == (0,)
+
+
 def test_a_python_migration_that_failed_at_once_has_nothing_to_start_over(project, database):
     text = (
         "from confiture.models.migration import Migration\n\n\nclass Jam(Migration):\n"

@@ -51,6 +51,16 @@ def test_a_hook_that_returns_a_result_is_kept_and_reported(scene, jam):
     assert jam() == (["fig"] if scene.way.keeps else [])
 
 
+def test_the_row_count_of_a_hook_that_changes_none_is_zero(scene, jam):
+    def index(conn, context):
+        rows = conn.execute("CREATE INDEX by_fruit ON jam (fruit)").rowcount
+        return HookResult(phase="AFTER_DDL", hook_name="Index", rows_affected=rows)
+
+    migration = scene.play(index)
+
+    assert [(hook.outcome, hook.rows_affected) for hook in migration.hooks] == [("kept", 0)]
+
+
 def test_a_hook_that_returns_something_else_has_failed(scene, jam):
     def seven(conn, context):
         fig(conn)

@@ -193,7 +193,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             self._refuse_unfinished()
 
     def _start_over(self) -> None:
-        """Warn that a Python migration repeats what it had done, and delete the record of it.
+        """Warn that a Python migration repeats what it had done, and put the record of it aside.
 
         It cannot resume in the middle: only Python knows which statement comes next.
         """

@@ -400,7 +400,8 @@ class Guard:
             hook=result.hook_name if result else call.ref.name,
             outcome="kept",
             duration_ms=call.duration_ms,
-            rows_affected=result.rows_affected if result else 0,
+            # psycopg counts -1 rows of a statement that changes none.
+            rows_affected=max(result.rows_affected, 0) if result else 0,
             stats=dict(call.stats),
             handed_over=call.handed_over,
         )

@@ -296,10 +296,18 @@ class Ledger:
         )
 
     def render_start_over_sql(self, work: Versioned) -> str:
-        """Return SQL that deletes the statement records of an unfinished migration."""
+        """Return SQL that gives the statements that have run numbers below 0, and forgets one that was begun.
+
+        They stay recorded until the migration ends: the new attempt may fail at once.
+        """
+        progress = f"{quote_ident(self.schema)}.progress"
+        key = f"(version, direction) = ({quote_literal(work.version)}, {quote_literal(work.direction)})"
+        # So far down that no new number is one that another row still has.
         return (
-            f"DELETE FROM {quote_ident(self.schema)}.progress WHERE "
-            f"(version, direction) = ({quote_literal(work.version)}, {quote_literal(work.direction)});"
+            f"DELETE FROM {progress} WHERE {key} AND done_at IS NULL;"
+            f" UPDATE {progress} SET step = step - (2 * last - first + 2) FROM"
+            f" (SELECT min(step) AS first, max(step) AS last FROM {progress} WHERE {key}) AS known"
+            f" WHERE {key} AND last >= 0;"
         )
 
     def render_begin_step_sql(self, entry: LedgerEntry, step: int, sql: str) -> str:
