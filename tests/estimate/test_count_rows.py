@@ -145,7 +145,10 @@ def test_rehearsing_again_and_again_predicts_the_same(database, settings):
     ids=["index", "TOAST", "Python", "view"],
 )
 def test_what_a_rehearsal_leaves_does_not_change_the_next_estimate(database, settings, name, text):
-    database.execute("CREATE TABLE parts (id int, state text, label text STORAGE EXTERNAL)")
+    database.execute(
+        "CREATE TABLE parts (id int, state text, label text STORAGE EXTERNAL)"
+        " WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off)"
+    )
     database.execute(
         "INSERT INTO parts SELECT i, 'new', CASE WHEN i % 20 = 0 THEN repeat('x', 3000) END"
         " FROM generate_series(1, 20000) i"
@@ -165,7 +168,10 @@ def test_what_a_rehearsal_leaves_does_not_change_the_next_estimate(database, set
 
 @pytest.mark.slow
 def test_a_clone_does_not_keep_what_rehearsals_left_in_its_source(database, settings):
-    database.execute("CREATE TABLE parts AS SELECT i, 'new' AS state FROM generate_series(1, 20000) i")
+    database.execute(
+        "CREATE TABLE parts WITH (autovacuum_enabled = off) AS"
+        " SELECT i, 'new' AS state FROM generate_series(1, 20000) i"
+    )
     database.execute("VACUUM ANALYZE parts")
     production = Production(grow(export_quickly(settings), 10), budget_s=0.0)
     project = Project(settings.root, settings.url)
