@@ -192,7 +192,8 @@ class Executor:
             if self.mode == "dry-run" and not self.copy:
                 works = self._skip_finished(run_conn, works)
             else:
-                # A no-transaction migration asks when it begins; what is recorded of others stops the run.
+                # Refuses a transactional migration of which statements are recorded: it was no-transaction
+                # before. One that still is, is checked when it begins.
                 self._skip_finished(run_conn, tuple(work for work in works if work.transactional))
             before = self._take_snapshot(run_conn, works)
             report = kept.keep(self._make_report(version, *self._run_all(runner, works), works))

@@ -80,8 +80,9 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
 
 def _parse_time(text: str) -> datetime:
     try:
-        # fromisoformat reads 20260131 too, which is a version.
-        moment = datetime.fromisoformat(text if not text.isdigit() else "")
+        if text.isdigit():
+            raise ValueError("a version, though fromisoformat would read 20260131 as a day")
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageFault(
             f"--at {text}: no migration of this version was recorded, and it is no time",

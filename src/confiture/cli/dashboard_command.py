@@ -32,7 +32,7 @@ def command(flags: Flags, file: Path | None, targets: str | None) -> int:
     if not flags.output:
         flags = evolve(flags, output=(f"html={file}" if file else "html",))
     elif file:
-        raise click.UsageError("give FILE or --output, not both: write --output html=FILE")
+        raise click.UsageError("FILE and --output cannot both be given: write --output html=FILE")
     with open_outputs(flags) as out:
         settings = read_settings(flags)
         with _open_databases(settings, targets) as databases:

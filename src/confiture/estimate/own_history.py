@@ -25,7 +25,7 @@ SAME_SIZE_RATIO = 1.5
 
 A run on a development database says nothing about production.
 """
-# What a stored prediction may say; a third of a year, and a few times more than anybody has seen.
+# A stored prediction with a number beyond these is damaged. 1e10 ms are 115 days.
 _LEAST_MS, _MOST_MS = 1e-6, 1e10
 _MOST_ROWS = 1e15
 _MOST_SHIFT = 10.0

@@ -256,13 +256,15 @@ def _describe_node(node: Mapping[str, Any]) -> str:
 
 def _describe_change(here: Sequence[str], there: Sequence[str]) -> str:
     """Return what production's plan has ``instead of`` the nodes here, ``with`` more, or ``without`` some."""
-    counts = Counter(there), Counter(here)
-    new, missing = (
-        ", ".join(dict.fromkeys((ours - theirs).elements())) for ours, theirs in (counts, counts[::-1])
-    )
+    new, missing = _list_surplus(there, here), _list_surplus(here, there)
     if new and missing:
         return f"{new} instead of {missing}"
     return f"with {new}" if new else f"without {missing}"
+
+
+def _list_surplus(nodes: Sequence[str], others: Sequence[str]) -> str:
+    """Return the nodes that occur more often than among the others, each once."""
+    return ", ".join(Counter(nodes) - Counter(others))
 
 
 def _find_obstacle(

@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 
 from confiture.exceptions import OutdatedLedger, RightsFault
 from confiture.ledger.table_columns import (
+    count_columns,
     find_missing_columns,
     list_columns,
     render_complete_sql,
@@ -38,8 +39,6 @@ _RIGHTS = {
     "event": "SELECT, INSERT, UPDATE",
     "schema_object": "SELECT, INSERT",
 }
-# Of the table ledger, as created below.
-_LEDGER_COLUMNS = 9
 
 
 class Versioned(Protocol):
@@ -84,7 +83,7 @@ class Ledger:
         """
         # Without progress, an older version's ledger is read alone: nothing of it is taken for pending.
         found = self.select(conn, self.render_read_sql())
-        if not found and not conn.info.transaction_status:
+        if not found and conn.info.transaction_status == TransactionStatus.IDLE:
             found = self.select(conn, self._render_applied_sql())
         return tuple(
             LedgerEntry(version, name, checksum, applied_at, tuple(done or ()), direction, begun)
@@ -117,7 +116,9 @@ class Ledger:
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return []
         except psycopg.errors.UndefinedColumn as error:
-            missing = {} if conn.info.transaction_status else find_missing_columns(conn, self.schema)
+            # After the error, an open transaction takes no query.
+            idle = conn.info.transaction_status == TransactionStatus.IDLE
+            missing = find_missing_columns(conn, self.schema) if idle else {}
             if not missing:
                 raise
             raise _build_outdated_fault(self.schema, missing) from error
@@ -242,7 +243,7 @@ class Ledger:
         return (
             f"EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {table} AND relkind = 'r'"
             " AND NOT (relhastriggers OR relhasrules OR relrowsecurity OR relispartition)"
-            f" AND relnatts = {_LEDGER_COLUMNS})"
+            f" AND relnatts = {count_columns('ledger')})"
             f" AND (SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {table}) = 1"
             " AND (SELECT count(*) FROM pg_catalog.pg_constraint"
             f" WHERE conrelid = {table} AND contype <> 'n') = 1"

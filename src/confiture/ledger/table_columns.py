@@ -98,6 +98,11 @@ def list_columns(table: str) -> str:
     return ", ".join(_TABLES[table][0])
 
 
+def count_columns(table: str) -> int:
+    """Return how many columns a table has."""
+    return len(_TABLES[table][0])
+
+
 def render_create_sql(schema: str) -> str:
     """Return SQL that creates the tables that do not exist."""
     q = quote_ident(schema)
