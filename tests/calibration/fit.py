@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from confiture.estimate.error_law import compute_weighted_quantiles
 from confiture.estimate.prior import (
     Regime,
     RegimeGroup,
     Stretch,
 )
+from tests.calibration.quantiles import compute_weighted_quantiles
 
 _Key = TypeVar("_Key")
 # The error of each case, by class.

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from confiture import estimate
-from confiture.estimate.error_law import compute_weighted_quantiles
 from confiture.estimate.prior import CatalogBound, Prior, to_json
 from tests.calibration.curve_form import learn_form
 from tests.calibration.fit import fit
 from tests.calibration.machine_spread import learn_machine_spread
+from tests.calibration.quantiles import compute_weighted_quantiles
 from tests.calibration.timings import (
     DESIGNS,
     MACHINES,

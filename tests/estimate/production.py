@@ -11,7 +11,7 @@ from confiture.config.settings import Settings
 from confiture.estimate.export import export
 from confiture.estimate.statement_estimate import RehearsedStatement
 from confiture.estimate.statistics import (
-    Column,
+    ColumnStatistics,
     Index,
     Probe,
     RelationStatistics,
@@ -41,7 +41,7 @@ def build_table(rows: float | None, name: str = ORDERS, **more: Any) -> Relation
         "toast_bytes": 0,
         "analyzed_at": None,
         "indexes": (build_index("orders_pkey"),),
-        "columns": (Column("id", "integer", 4, -1.0, 0.0),),
+        "columns": (ColumnStatistics("id", "integer", 4, -1.0, 0.0),),
     }
     return RelationStatistics(name, **{**shape, **more})
 

@@ -4,7 +4,7 @@ import pytest
 from attrs import evolve
 
 from confiture.estimate.statement_estimate import RehearsedStatement, predict
-from confiture.estimate.statistics import Column
+from confiture.estimate.statistics import ColumnStatistics
 from confiture.estimate.work_classes import classify
 from tests.estimate.production import (
     build_index_statement,
@@ -65,7 +65,10 @@ def test_a_real_rehearsal_predicts_a_larger_database(database, settings):
     ("collation", "work"), [("C", "index"), ("en_US.UTF-8", "text index"), (None, "text index")]
 )
 def test_an_index_on_texts_has_its_own_class_where_a_language_sorts_them(collation, work):
-    columns = (Column("id", "integer", 4, -1.0, 0.0), Column("note", "text", 20, -1.0, 0.0))
+    columns = (
+        ColumnStatistics("id", "integer", 4, -1.0, 0.0),
+        ColumnStatistics("note", "text", 20, -1.0, 0.0),
+    )
     here = build_statistics(build_table(100_000, columns=columns))
     settings = {**here.settings, **({"lc_collate": collation} if collation else {})}
     statement = build_index_statement()

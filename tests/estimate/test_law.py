@@ -5,7 +5,8 @@ from statistics import NormalDist
 
 import pytest
 
-from confiture.estimate.error_law import SHARES, ErrorLaw, compute_weighted_quantiles
+from confiture.estimate.error_law import SHARES, ErrorLaw
+from tests.calibration.quantiles import compute_weighted_quantiles
 
 
 def build_normal_law(spread: float, middle: float = 0.0) -> ErrorLaw:

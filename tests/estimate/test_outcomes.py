@@ -14,10 +14,9 @@ from confiture.estimate.own_history import (
     KeptMigration,
     KeptStatement,
     compute_calibration,
-    from_json,
     learn_from_runs,
-    to_json,
 )
+from confiture.estimate.prediction_document import build_document, parse_document
 from confiture.estimate.prediction_store import PREDICTIONS_FILE, read_calibration
 from confiture.estimate.prior import OwnHistory, load_shipped
 from confiture.estimate.rehearse_sizes import Production
@@ -116,7 +115,7 @@ def test_what_is_learned_shifts_and_stretches_the_law():
 def test_a_file_holds_what_was_kept():
     everything = (build_migration(build_kept(own=OwnHistory(0.1, 0.9, 2))),)
 
-    assert from_json(json.loads(json.dumps(to_json(everything)))) == everything
+    assert parse_document(json.loads(json.dumps(build_document(everything)))) == everything
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_a_file_holds_what_was_kept():
     ids=str,
 )
 def test_a_damaged_migration_is_not_counted_and_stops_nothing(project, changes):
-    document = to_json([build_migration(build_kept()), build_migration(build_kept())])
+    document = build_document([build_migration(build_kept()), build_migration(build_kept())])
     document["migrations"][0]["statements"][0].update(changes)
     file = project.folder / PREDICTIONS_FILE
     file.parent.mkdir()

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 
 from confiture.estimate.statement_estimate import RehearsedStatement, predict, predict_hook, sum_predictions
-from confiture.estimate.statistics import Column, Probe, Statistics
+from confiture.estimate.statistics import ColumnStatistics, Probe, Statistics
 from confiture.models.report import HookReport
 from tests.estimate.production import (
     LOCKED,
@@ -169,7 +169,7 @@ def test_an_index_of_a_table_that_the_migration_makes_gets_a_bound():
 
 
 def test_another_schema_names_what_differs():
-    other = build_table(1_000_000, columns=(Column("id", "bigint", 8, -1.0, 0.0),))
+    other = build_table(1_000_000, columns=(ColumnStatistics("id", "bigint", 8, -1.0, 0.0),))
 
     reason, _ = read_unknown(build_rehearsal(), build_statistics(other))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from confiture.estimate.statistics import Column, RelationStatistics, Statistics, to_json
+from confiture.estimate.statistics import ColumnStatistics, RelationStatistics, Statistics, to_json
 from tests.estimate.production import export_quickly, grow
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def move_orders(here: Statistics) -> Statistics:
 
 
 def add_column(here: Statistics) -> Statistics:
-    column = Column("more", "text", 8, -1.0, 0.0)
+    column = ColumnStatistics("more", "text", 8, -1.0, 0.0)
     return change_orders(columns=(*here.relations[ORDERS].columns, column))(here)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from confiture.fleet.choose_sample import MOST_SAMPLED, choose_sample
 from confiture.fleet.estimate_rollout import TargetForecast, compute_makespan_ms, interpolate
-from confiture.fleet.policy import Policy
+from confiture.fleet.policy import FleetPolicy
 from confiture.fleet.rehearse_target import rehearse_target
 from confiture.fleet.target import Target
 from confiture.fleet.work import TargetTask, hash_plan
@@ -122,9 +122,9 @@ def test_the_sample_has_the_extremes_and_one_of_each_kind_up_to_a_limit():
 def test_a_wave_takes_as_long_as_its_hosts_and_workers_let_it():
     wave = [Target(str(number), f"host=h{number % 2} dbname=d{number}") for number in range(8)]
 
-    free = compute_makespan_ms(wave, lambda _: 10.0, Policy(workers=8))
-    by_workers = compute_makespan_ms(wave, lambda _: 10.0, Policy(workers=3))
-    by_hosts = compute_makespan_ms(wave, lambda _: 10.0, Policy(workers=8, connections_per_host=3))
+    free = compute_makespan_ms(wave, lambda _: 10.0, FleetPolicy(workers=8))
+    by_workers = compute_makespan_ms(wave, lambda _: 10.0, FleetPolicy(workers=3))
+    by_hosts = compute_makespan_ms(wave, lambda _: 10.0, FleetPolicy(workers=8, connections_per_host=3))
 
     assert (free, by_workers, by_hosts) == (10.0, 30.0, 40.0)
 

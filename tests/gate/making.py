@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
+from confiture.config.gate_policy import GATE_KEYS, GatePolicy, read_policy
 from confiture.config.table_reader import TableReader
 from confiture.models.report import Finding, Lock, MigrationReport, Report, StatementReport
 
@@ -50,5 +50,5 @@ def rehearsal(*migrations: MigrationReport, **more: Any) -> Report:
     return Report(migrations=migrations or (migration(),), **(facts | more))
 
 
-def policy(**table: Any) -> Policy:
+def policy(**table: Any) -> GatePolicy:
     return read_policy(TableReader(table, GATE_KEYS))

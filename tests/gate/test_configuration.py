@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from confiture.config.gate_policy import Limit, Policy
+from confiture.config.gate_policy import GatePolicy, Limit
 from confiture.config.settings import Given, load_settings
 from confiture.exceptions import ConfigurationFault
 from confiture.units import format_size, parse_size
@@ -18,7 +18,7 @@ from confiture.units import format_size, parse_size
 def gate(tmp_path):
     """Read the gate of a configuration's text."""
 
-    def read(text: str, **given: Any) -> Policy:
+    def read(text: str, **given: Any) -> GatePolicy:
         (tmp_path / "confiture.toml").write_text(text)
         return load_settings(Given(**given), cwd=tmp_path, environ={}).gate
 
@@ -26,7 +26,7 @@ def gate(tmp_path):
 
 
 def test_without_a_table_errors_fail_and_nothing_is_limited(gate):
-    assert gate('schema = "jam"') == Policy(fail_on="error")
+    assert gate('schema = "jam"') == GatePolicy(fail_on="error")
 
 
 def test_every_key_is_read(gate):
@@ -46,7 +46,7 @@ max_estimated = "1h"
 "public.orders" = "500ms"
 """)
 
-    assert policy == Policy(
+    assert policy == GatePolicy(
         fail_on="warning",
         severity={"drop-table": "off"},
         judge_after="0005",
@@ -71,7 +71,7 @@ max_block = "1s"
 severity = { b = "error" }
 """
 
-    assert gate(text, env="ci") == Policy(
+    assert gate(text, env="ci") == GatePolicy(
         fail_on="warning", max_block=Limit(1_000, "1s"), severity={"a": "off", "b": "error"}
     )
 

@@ -9,7 +9,7 @@ import pytest
 from attrs import fields
 
 from confiture.cli.commands import confiture
-from confiture.config.gate_policy import Policy
+from confiture.config.gate_policy import GatePolicy
 from confiture.config.settings import Given, load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "gate.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_the_policy_on_the_page_can_be_used_and_has_every_key(tmp_path):
 
     policy = load_settings(Given(), cwd=tmp_path, environ={}).gate
 
-    assert [field.name for field in fields(Policy) if field.name not in found] == []
+    assert [field.name for field in fields(GatePolicy) if field.name not in found] == []
     assert policy.max_block is not None
     assert policy.max_block.most == 2_000
     assert policy.find_block_limit("public.orders") is not policy.max_block

@@ -16,7 +16,7 @@ from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
 
 if TYPE_CHECKING:
-    from confiture.fleet.policy import Policy
+    from confiture.fleet.policy import FleetPolicy
     from confiture.fleet.target import Target
 
 
@@ -113,11 +113,11 @@ def read_targets(settings: Settings, fleet: FleetSettings, control: Settings | N
     return read.list_schemas(settings, fleet.schemas or "")
 
 
-def build_policy(fleet: FleetSettings) -> Policy:
+def build_policy(fleet: FleetSettings) -> FleetPolicy:
     """Return the policy that the settings describe."""
-    from confiture.fleet.policy import Policy
+    from confiture.fleet.policy import FleetPolicy
 
-    return Policy(
+    return FleetPolicy(
         waves=fleet.waves,
         canary=fleet.canary,
         order_by=fleet.order_by,

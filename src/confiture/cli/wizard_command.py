@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
     from confiture.rehearsal.copies import RehearsalTarget
     from confiture.wizard.card import Card
-    from confiture.wizard.choices import Session
     from confiture.wizard.plan_file import ApprovedPlan
+    from confiture.wizard.wizard_session import WizardSession
 
 
 # Enough to see whether a split leaves other rows than the migration that it replaces.
@@ -151,7 +151,7 @@ def _walk(
     wizard_options: WizardOptions,
 ) -> Report:
     from confiture.wizard.approval import approve, describe_pending
-    from confiture.wizard.choices import Session
+    from confiture.wizard.wizard_session import WizardSession
 
     answers = wizard_options.read_answers()
     dialog = Dialog(answers)
@@ -165,7 +165,7 @@ def _walk(
             return evolve(rehearsal, mode="run")
         cards = _build_cards(settings, rehearsal)
         known = {card.migration.version for card in cards}
-        session = Session(cards, {key: value for key, value in decisions.items() if key in known})
+        session = WizardSession(cards, {key: value for key, value in decisions.items() if key in known})
         dialog.database, dialog.rehearsal = current.database, rehearsal
         check = partial(_check_split, settings, plugins, rehearsal_options)
         session, ending = _decide_all(dialog, session, settings, check)
@@ -205,8 +205,8 @@ def _check_split(
 
 
 def _decide_all(
-    dialog: Dialog, session: Session, settings: Settings, check: Callable[[Card], Card]
-) -> tuple[Session, str]:
+    dialog: Dialog, session: WizardSession, settings: Settings, check: Callable[[Card], Card]
+) -> tuple[WizardSession, str]:
     """Return the session with its decisions, and how it ended: ``done``, ``split``, ``save`` or ``stop``."""
     while undecided := session.undecided:
         # Rehearsing a split takes seconds: it is done when its card is next, and somebody may choose it.

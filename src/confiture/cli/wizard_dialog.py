@@ -12,7 +12,7 @@ from attrs import Factory, define, evolve, field, frozen
 from confiture.exceptions import UsageFault
 from confiture.models.report import RecipeFile, Report
 from confiture.wizard.card import Card
-from confiture.wizard.choices import Session
+from confiture.wizard.wizard_session import WizardSession
 
 Choice = Literal["run", "skip", "split", "preview", "details", "save", "stop"]
 _KEYS: Mapping[str, Choice] = {
@@ -96,7 +96,7 @@ class Dialog:
         version = card.migration.version
         return self.answers.find(version, self.origins.get(version, version))
 
-    def decide(self, session: Session, card: Card) -> Choice:
+    def decide(self, session: WizardSession, card: Card) -> Choice:
         """Show a card and return what to do with it: ``run``, ``skip``, ``split``, ``save`` or ``stop``.
 
         Raises:
@@ -125,7 +125,7 @@ class Dialog:
         noun = "migration" if count == 1 else "migrations"
         return click.confirm(f"run {count} {noun} on {self.database} now?", default=False, err=True)
 
-    def _show(self, session: Session, card: Card) -> None:
+    def _show(self, session: WizardSession, card: Card) -> None:
         from rich.console import Console
 
         from confiture.wizard.draw_card import draw_card

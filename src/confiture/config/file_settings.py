@@ -10,7 +10,7 @@ from attrs import Factory, field, frozen
 
 from confiture.config.config_file import ConfigFile, Table, name_table
 from confiture.config.fleet_settings import FLEET_KEYS, FleetSettings, read_fleet
-from confiture.config.gate_policy import GATE_KEYS, Policy, read_policy
+from confiture.config.gate_policy import GATE_KEYS, GatePolicy, read_policy
 from confiture.config.table_reader import (
     COUNT,
     DURATION_S,
@@ -78,7 +78,7 @@ class FileSettings:
     allow_out_of_order: bool
     notify: str | None
     stats: str | None
-    gate: Policy
+    gate: GatePolicy
     schema_policy: SchemaPolicy | None
     fleet: FleetSettings
     plugin_tables: Mapping[str, Mapping[str, Any]] = Factory(dict)

@@ -44,7 +44,7 @@ class Limit:
 
 
 @frozen
-class Policy:
+class GatePolicy:
     """What fails the gate.
 
     Attributes:
@@ -76,7 +76,7 @@ class Policy:
         return self.max_block_of.get(relation, self.max_block)
 
 
-def read_policy(table: TableReader) -> Policy:
+def read_policy(table: TableReader) -> GatePolicy:
     """Return the policy that the gate's table describes.
 
     Raises:
@@ -86,7 +86,7 @@ def read_policy(table: TableReader) -> Policy:
         **{key: _read_limit(table, key, DURATION_MS) for key in TIMES},
         **{key: _read_limit(table, key, SIZE_BYTES) for key in SIZES},
     }
-    return Policy(
+    return GatePolicy(
         fail_on=cast("FailOn", table.get("fail_on", make_choice(*FAIL_ON), "error")),
         severity=table.get_mapping("severity", make_choice("error", "warning", "info", "off")),
         judge_after=table.get("judge_after", VERSION, None),

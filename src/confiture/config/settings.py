@@ -13,7 +13,7 @@ from attrs import Factory, field, frozen
 from confiture.config.config_file import ConfigFile, Table, find_file, name_table
 from confiture.config.file_settings import CORE_KEYS, check_file, read_file_settings
 from confiture.config.fleet_settings import FleetSettings
-from confiture.config.gate_policy import Policy, merge_gate
+from confiture.config.gate_policy import GatePolicy, merge_gate
 from confiture.config.table_reader import TableReader
 from confiture.config.urls import expand_variables
 from confiture.config.urls import mask_password as mask_password
@@ -79,7 +79,7 @@ class Settings:
     allow_out_of_order: bool = False
     direct_url: str | None = field(default=None, repr=lambda url: repr(url and mask_password(url)))
     notify: str | None = None
-    gate: Policy = field(default=Policy())
+    gate: GatePolicy = field(default=GatePolicy())
     schema_policy: SchemaPolicy | None = None
     tenant: str | None = None
     fleet: FleetSettings = field(default=FleetSettings())

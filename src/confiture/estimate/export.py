@@ -21,7 +21,7 @@ from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.estimate.statistics import (
-    Column,
+    ColumnStatistics,
     Index,
     Probe,
     RelationStatistics,
@@ -233,7 +233,7 @@ def _read_relations(conn: Connection[Any], ledger: str, scope: str) -> dict[str,
     )
     block_bytes = _read_block_bytes(conn)
     indexes_of = _group_by_relation(indexes, _build_index)
-    columns_of = _group_by_relation(columns, Column)
+    columns_of = _group_by_relation(columns, ColumnStatistics)
     triggers_of = _group_by_relation(triggers, _build_trigger)
     names = {oid: name for oid, name, *_ in relations}
     return {

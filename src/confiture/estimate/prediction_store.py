@@ -112,14 +112,14 @@ class PredictionStore:
         return evolve(report, notes=(*report.notes, *notes))
 
     def _write(self, everything: Sequence[KeptMigration]) -> tuple[str, ...]:
-        from confiture.estimate.own_history import to_json
+        from confiture.estimate.prediction_document import build_document
 
         file = self.settings.root / PREDICTIONS_FILE
         try:
             file.parent.mkdir(exist_ok=True)
             # Write a temporary file and rename it: an interruption leaves the old file intact.
             new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-            new.write_text(json.dumps(to_json(everything), indent=1) + "\n", encoding="utf-8")
+            new.write_text(json.dumps(build_document(everything), indent=1) + "\n", encoding="utf-8")
             new.replace(file)
         except OSError as error:
             return (f"the predictions could not be stored: {file}: {error.strerror}",)
@@ -190,12 +190,12 @@ def read_predictions(settings: Settings) -> tuple[KeptMigration, ...]:
 
 def _read_file(settings: Settings) -> tuple[tuple[KeptMigration, ...], int]:
     """Return the stored migrations, and the number of damaged ones."""
-    from confiture.estimate.own_history import from_json
+    from confiture.estimate.prediction_document import parse_document
 
     file = settings.root / PREDICTIONS_FILE
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
-        kept = from_json(document)
+        kept = parse_document(document)
         return kept, len(document["migrations"]) - len(kept)
     except FileNotFoundError:
         return (), 0

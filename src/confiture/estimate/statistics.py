@@ -53,7 +53,7 @@ class Index:
 
 
 @frozen
-class Column:
+class ColumnStatistics:
     """A column with the planner's statistics; these are ``None`` if it was never analyzed.
 
     Attributes:
@@ -108,7 +108,7 @@ class RelationStatistics:
     toast_bytes: int
     analyzed_at: str | None
     indexes: tuple[Index, ...] = ()
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ColumnStatistics, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     visible_pages: int | None = None
 

@@ -18,7 +18,7 @@ from attrs import fields, frozen
 from confiture.config.urls import mask_password
 from confiture.estimate.statistics import (
     STATS_VERSION,
-    Column,
+    ColumnStatistics,
     Index,
     Probe,
     RelationStatistics,
@@ -152,7 +152,7 @@ def _check_names(relations: tuple[RelationStatistics, ...], at: _FileLocation) -
 def _build_relation(value: Any, at: _FileLocation) -> RelationStatistics:
     lists = {
         "indexes": _make_builder(Index),
-        "columns": _make_builder(Column),
+        "columns": _make_builder(ColumnStatistics),
         "triggers": _make_builder(Trigger),
     }
     return _make_builder(RelationStatistics, lists)(value, at)

@@ -6,7 +6,6 @@ PostgreSQL releases locks at the end of a transaction, so a table stays blocked 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 from attrs import frozen
 
@@ -19,8 +18,6 @@ from confiture.models.report import (
     StatementReport,
     Unavailable,
 )
-
-Access = Literal["reads", "writes"]
 
 
 @frozen

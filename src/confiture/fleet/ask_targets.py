@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import TypeVar
 
-from confiture.fleet.policy import Policy
+from confiture.fleet.policy import FleetPolicy
 from confiture.fleet.target import Target
 from confiture.fleet.work_queue import TargetBatch, WorkQueue
 
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 def ask_targets(
     executor: Executor,
-    policy: Policy,
+    policy: FleetPolicy,
     targets: Iterable[Target],
     work: Callable[[Task], Answer],
     make_task: Callable[[Target], Task],

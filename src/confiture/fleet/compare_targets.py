@@ -18,7 +18,7 @@ from confiture.config.settings import Settings
 from confiture.exceptions import UserFault
 from confiture.fleet.ask_targets import ask_targets
 from confiture.fleet.executors import FleetExecutor
-from confiture.fleet.policy import Policy, check_connections
+from confiture.fleet.policy import FleetPolicy, check_connections
 from confiture.fleet.shape import ShapeTask, read_target
 from confiture.fleet.target import Target
 from confiture.fleet.work import ask_database, build_settings, close_connections
@@ -31,7 +31,7 @@ _MOST_COMPARED = 10
 def find_drift(
     settings: Settings,
     targets: Sequence[Target],
-    policy: Policy,
+    policy: FleetPolicy,
     executor: FleetExecutor,
     scheduler: str | None = None,
 ) -> FleetDrift:

@@ -12,7 +12,7 @@ from attrs import define, field
 
 from confiture.exceptions import ConnectionFault
 from confiture.fleet.health_check import CheckHealth
-from confiture.fleet.policy import Policy
+from confiture.fleet.policy import FleetPolicy
 from confiture.fleet.store import FleetStore
 from confiture.fleet.survey import SurveyTask, survey_targets
 from confiture.fleet.target import Target
@@ -53,7 +53,7 @@ class Coordinator:
 
     store: FleetStore
     run: int
-    policy: Policy
+    policy: FleetPolicy
     executor: Executor
     make_task: Callable[[Target], TargetTask]
     total: int

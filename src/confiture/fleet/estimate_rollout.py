@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import evolve, frozen
 
 from confiture.fleet.choose_sample import get_kind
-from confiture.fleet.policy import Policy
+from confiture.fleet.policy import FleetPolicy
 from confiture.fleet.target import Target
 from confiture.fleet.work_queue import TargetBatch, WorkQueue
 from confiture.models.fleet_rehearsal import RolloutEstimate, SampledTarget, WaveEstimate
@@ -50,7 +50,7 @@ def estimate_rollout(
     waves: Sequence[Sequence[Target]],
     shapes: Mapping[str, TargetShape],
     sampled: Sequence[SampledTarget],
-    policy: Policy,
+    policy: FleetPolicy,
 ) -> RolloutEstimate:
     """Return the estimate of all waves, soak times included; unknown if that of one target is.
 
@@ -127,7 +127,7 @@ def interpolate(points: Mapping[int, TargetForecast], size: int) -> TargetForeca
 
 
 def _estimate_wave(
-    wave: Sequence[Target], forecasts: Mapping[str, TargetForecast], policy: Policy
+    wave: Sequence[Target], forecasts: Mapping[str, TargetForecast], policy: FleetPolicy
 ) -> WaveEstimate:
     def compute(get_ms: Callable[[TargetForecast], float]) -> float:
         return compute_makespan_ms(wave, lambda target: get_ms(forecasts[target.name]), policy)
@@ -140,7 +140,9 @@ def _estimate_wave(
     )
 
 
-def compute_makespan_ms(wave: Sequence[Target], get_ms: Callable[[Target], float], policy: Policy) -> float:
+def compute_makespan_ms(
+    wave: Sequence[Target], get_ms: Callable[[Target], float], policy: FleetPolicy
+) -> float:
     """Return how long a wave takes if its targets begin as the coordinator begins them."""
     queue = WorkQueue(policy.targets_per_host)
     for target in wave:

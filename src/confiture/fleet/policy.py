@@ -16,7 +16,7 @@ _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)%")
 
 
 @frozen
-class Policy:
+class FleetPolicy:
     """How a fleet is migrated.
 
     Attributes:
@@ -62,7 +62,7 @@ def read_amount(text: str, total: int) -> int:
     return -int(-total * float(share[1]) // 100)
 
 
-def assign_waves(targets: Sequence[Target], policy: Policy) -> tuple[tuple[Target, ...], ...]:
+def assign_waves(targets: Sequence[Target], policy: FleetPolicy) -> tuple[tuple[Target, ...], ...]:
     """Return the targets of each wave, in order; the canary is the first wave if there is one.
 
     Raises:

@@ -14,7 +14,7 @@ from confiture.config.urls import SECRETS
 from confiture.exceptions import UsageFault
 from confiture.fleet.executors import FleetExecutor
 from confiture.fleet.find_aliases import refuse_aliases
-from confiture.fleet.policy import Policy, assign_waves
+from confiture.fleet.policy import FleetPolicy, assign_waves
 from confiture.fleet.target import Target
 from confiture.fleet.work import hash_plan
 from confiture.sources.read_migrations import read_migrations
@@ -36,7 +36,7 @@ class FleetRequest:
     """
 
     targets: tuple[Target, ...]
-    policy: Policy
+    policy: FleetPolicy
     executor: FleetExecutor
     scheduler: str | None = None
     resume: int | None = None
@@ -75,7 +75,7 @@ def prepare_fleet(settings: Settings, request: FleetRequest) -> PreparedFleet:
     return PreparedFleet(request, hash_plan(migrations), waves)
 
 
-def _limit_workers(request: FleetRequest) -> Policy:
+def _limit_workers(request: FleetRequest) -> FleetPolicy:
     workers = request.policy.workers
     return evolve(request.policy, workers=min(workers, request.executor.most_workers or workers))
 

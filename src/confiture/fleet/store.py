@@ -11,7 +11,7 @@ from attrs import asdict, evolve, frozen
 from psycopg import Connection
 
 from confiture.exceptions import LedgerFault, LockFault, UsageFault
-from confiture.fleet.policy import Policy
+from confiture.fleet.policy import FleetPolicy
 from confiture.fleet.target import Target
 from confiture.models.fleet import RunRecord, TargetOutcome, TargetRecord
 from confiture.postgres.session import fetch_rows, quote_literal, send
@@ -60,7 +60,7 @@ class FleetStore:
     conn: Connection[Any]
     schema: str
 
-    def create_run(self, plan: str, policy: Policy, waves: Sequence[Sequence[Target]]) -> int:
+    def create_run(self, plan: str, policy: FleetPolicy, waves: Sequence[Sequence[Target]]) -> int:
         """Record a new run with all its targets, and return its number."""
         q = quote_ident(self.schema)
         listed = [(wave, target) for wave, targets in enumerate(waves) for target in targets]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from attrs import evolve
 
-from confiture.config.gate_policy import FailOn, Policy
+from confiture.config.gate_policy import FailOn, GatePolicy
 from confiture.gate.scope import EVERYTHING, Scope
 from confiture.models.report import Finding, MigrationReport, Report, Verdict
 
@@ -20,7 +20,7 @@ _FAILING_SEVERITIES: Mapping[FailOn, tuple[str, ...]] = MappingProxyType(
 
 def judge_report(
     report: Report,
-    policy: Policy,
+    policy: GatePolicy,
     *,
     scope: Scope = EVERYTHING,
     accepted: Collection[str] = (),
@@ -77,7 +77,7 @@ def select_failures(findings: Collection[Finding], fail_on: FailOn) -> tuple[Fin
 
 
 def _find_exceeded(
-    migrations: Sequence[MigrationReport], policy: Policy, files: Mapping[str, str]
+    migrations: Sequence[MigrationReport], policy: GatePolicy, files: Mapping[str, str]
 ) -> tuple[Finding, ...]:
     from confiture.gate.limits import find_exceeded
 
@@ -121,7 +121,7 @@ _MAX_PLACES = 3
 def build_verdict(
     findings: Collection[Finding],
     failing: Sequence[Finding],
-    policy: Policy,
+    policy: GatePolicy,
     *,
     only_report: bool = False,
     table: str = "[gate] in confiture.toml",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 
-from confiture.config.gate_policy import Limit, Policy
+from confiture.config.gate_policy import GatePolicy, Limit
 from confiture.models.report import Finding, HookReport, Lock, MigrationReport, NotSeen, StatementReport
 from confiture.rules.fingerprint import make_fingerprint
 from confiture.units import format_duration, format_size
@@ -47,7 +47,7 @@ class _LimitBreach:
 
 
 def find_exceeded(
-    migrations: Sequence[MigrationReport], policy: Policy, files: Mapping[str, str]
+    migrations: Sequence[MigrationReport], policy: GatePolicy, files: Mapping[str, str]
 ) -> tuple[Finding, ...]:
     """Return a finding for each exceeded limit.
 
@@ -82,7 +82,7 @@ def _build_finding(breach: _LimitBreach, files: Mapping[str, str]) -> Finding:
 # One migration.
 
 
-def _check_migration(migration: MigrationReport, policy: Policy) -> Iterator[_LimitBreach]:
+def _check_migration(migration: MigrationReport, policy: GatePolicy) -> Iterator[_LimitBreach]:
     if policy.max_block or policy.max_block_of:
         yield from _check_blocks(migration, policy)
     if policy.max_hook_duration:
@@ -91,7 +91,7 @@ def _check_migration(migration: MigrationReport, policy: Policy) -> Iterator[_Li
         yield from _check_estimate(migration, policy.max_estimated)
 
 
-def _check_blocks(migration: MigrationReport, policy: Policy) -> Iterator[_LimitBreach]:
+def _check_blocks(migration: MigrationReport, policy: GatePolicy) -> Iterator[_LimitBreach]:
     key = "max_block" if policy.max_block else "max_block_of"
     if why := _explain_unknown(migration, locks=True):
         yield _report_unknown(key, policy.max_block, migration, why)
@@ -196,7 +196,7 @@ def _check_estimate(migration: MigrationReport, limit: Limit) -> Iterator[_Limit
 # All of them together.
 
 
-def _check_totals(migrations: Sequence[MigrationReport], policy: Policy) -> Iterator[_LimitBreach]:
+def _check_totals(migrations: Sequence[MigrationReport], policy: GatePolicy) -> Iterator[_LimitBreach]:
     for key, limit, measured, words in (
         ("max_duration", policy.max_duration, _measure_duration, format_duration),
         ("max_rewritten", policy.max_rewritten, _measure_rewritten, _format_size),

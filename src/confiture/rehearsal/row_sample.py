@@ -67,7 +67,7 @@ class SampledTable:
 
 
 @frozen
-class ForeignKey:
+class SampledForeignKey:
     """A foreign key of a table.
 
     Attributes:
@@ -92,7 +92,7 @@ class RowSample:
 
     conn: Connection[Any]
     tables: dict[int, SampledTable]
-    keys: dict[int, list[ForeignKey]]
+    keys: dict[int, list[SampledForeignKey]]
     chosen: dict[int, set[str]] = field(factory=dict)
 
     def take(self, most_rows: int) -> None:
@@ -126,7 +126,7 @@ class RowSample:
         return found
 
     def _find_referenced(
-        self, child: SampledTable, key: ForeignKey, places: set[str]
+        self, child: SampledTable, key: SampledForeignKey, places: set[str]
     ) -> list[tuple[Any, ...]]:
         return fetch_rows(
             self.conn,
@@ -208,9 +208,9 @@ def thin_out(source: Connection[Any], clone: Connection[Any], ledger_schema: str
 def _copy_sample(
     source: Connection[Any], target: Connection[Any], tables: dict[int, SampledTable], most_rows: int
 ) -> None:
-    keys: dict[int, list[ForeignKey]] = {}
+    keys: dict[int, list[SampledForeignKey]] = {}
     for oid, parent, condition in fetch_rows(source, _KEYS):
-        keys.setdefault(oid, []).append(ForeignKey(parent, condition))
+        keys.setdefault(oid, []).append(SampledForeignKey(parent, condition))
     sample = RowSample(source, tables, keys)
     sample.take(most_rows)
     for oid, places in sample.chosen.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confiture.models.report import Lock
-from confiture.rules.parse_tree import QualifiedName, find_columns, read_name
+from confiture.rules.parse_tree import find_columns, read_name
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Hit
 
@@ -79,15 +79,6 @@ def _reads_all(statement: ParsedStatement, relation: str) -> bool:
         if columns and table.is_rel(relation)
     }
     return not stmt.HasField("where_clause") or indexed.isdisjoint(find_columns(stmt.where_clause))
-
-
-def find_locks_on(statement: ParsedStatement, name: QualifiedName) -> tuple[Lock, ...]:
-    """Return the locks that the migration takes on a relation, those of this statement first."""
-    migration = statement.migration.report
-    own = statement.report.locks if statement.report else ()
-    return tuple(
-        lock for lock in (*own, *(migration.locks if migration else ())) if name.is_rel(lock.relation)
-    )
 
 
 def was_rewritten(_: Hit, statement: ParsedStatement) -> bool:

@@ -17,9 +17,9 @@ from confiture.migrations.planner import select_pending
 from confiture.postgres.connect import open_connection, read_server_version
 from confiture.sources.read_migrations import open_migrations
 from confiture.wizard.card import Card
-from confiture.wizard.choices import Session
 from confiture.wizard.interrupted_plan import drop_applied
 from confiture.wizard.plan_file import ApprovedMigration, ApprovedPlan
+from confiture.wizard.wizard_session import WizardSession
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -74,7 +74,7 @@ def _judge_texts(
     )
 
 
-def approve(session: Session, current: ApprovedPlan) -> ApprovedPlan:
+def approve(session: WizardSession, current: ApprovedPlan) -> ApprovedPlan:
     """Return the plan of what was chosen; all that was not is skipped."""
     levels = {card.migration.version: card.level for card in session.chosen}
     return evolve(

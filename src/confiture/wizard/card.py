@@ -30,7 +30,7 @@ class Risk:
 
 
 @frozen
-class Strategy:
+class RunStrategy:
     """A way to run a migration.
 
     Attributes:
@@ -86,7 +86,7 @@ class Card:
     time: str
     hooks: tuple[HookReport, ...]
     undo: Undo
-    strategy: Strategy
+    strategy: RunStrategy
     findings: tuple[Finding, ...] = ()
 
     @property

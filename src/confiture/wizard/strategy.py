@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from confiture.models.report import Finding, MigrationReport
 from confiture.output.format import join_names
-from confiture.wizard.card import Strategy
+from confiture.wizard.card import RunStrategy
 from confiture.wizard.risk import find_unseen
 
 _NO_TRANSACTION = "-- confiture: no-transaction"
@@ -18,7 +18,7 @@ def recommend_strategy(
     sessions: Sequence[str],
     lock_timeout: str,
     retries: int,
-) -> Strategy:
+) -> RunStrategy:
     """Return the recommended way to run a migration.
 
     Args:
@@ -33,7 +33,7 @@ def recommend_strategy(
         return _recommend_files(with_files[0], len(with_files) - 1)
     if migration.long_blocks:
         names = join_names(migration.long_blocks)
-        return Strategy(
+        return RunStrategy(
             "quiet-window",
             f"wait for a quiet window: {names} stays blocked while the work lasts, and there is no other way",
             sessions=tuple(sessions),
@@ -42,24 +42,24 @@ def recommend_strategy(
     if advised:
         return _recommend_files(advised, 0)
     if unseen := find_unseen(migration):
-        return Strategy("run", f"run now: no rule objects to its text, but it was not measured: {unseen}")
+        return RunStrategy("run", f"run now: no rule objects to its text, but it was not measured: {unseen}")
     if migration.blocks.reads or migration.blocks.writes:
         wait = f"run now, with a lock_timeout of {lock_timeout} and {retries} retries"
         if sessions:
-            return Strategy("run-with-timeout", f"{wait}; in the way now:", sessions=tuple(sessions))
-        return Strategy("run-with-timeout", f"{wait}: the locks are brief once they are granted")
-    return Strategy("run", "run now: it blocks nobody")
+            return RunStrategy("run-with-timeout", f"{wait}; in the way now:", sessions=tuple(sessions))
+        return RunStrategy("run-with-timeout", f"{wait}: the locks are brief once they are granted")
+    return RunStrategy("run", "run now: it blocks nobody")
 
 
-def _recommend_files(finding: Finding, others: int) -> Strategy:
+def _recommend_files(finding: Finding, others: int) -> RunStrategy:
     """Return the strategy of one finding; ``others`` is how many more of the migration have files."""
     files = finding.files
     outside = [file for file in files if _NO_TRANSACTION in file.directives]
     if len(files) == 1 and outside:
-        return Strategy("build-concurrently", "mark it no-transaction and build concurrently", files)
+        return RunStrategy("build-concurrently", "mark it no-transaction and build concurrently", files)
     advice = f"split it into {len(files)} migrations"
     if finding.rule == "rename-column":
         advice += "; run the last one when the application uses the new name only"
     if others:
         advice += "; what is left of it gets cards of its own"
-    return Strategy("split", advice, files)
+    return RunStrategy("split", advice, files)

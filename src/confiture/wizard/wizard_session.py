@@ -15,7 +15,7 @@ Decision = Literal["run", "skip"]
 
 
 @frozen
-class Session:
+class WizardSession:
     """The cards of a plan, and the decisions so far.
 
     Attributes:
@@ -41,11 +41,11 @@ class Session:
         """The cards of the migrations that are not to run."""
         return tuple(card for card in self.cards if self.decisions.get(card.migration.version) == "skip")
 
-    def replace(self, old: Card, new: Card) -> Session:
+    def replace(self, old: Card, new: Card) -> WizardSession:
         """Return the session with another card in the place of one."""
         return evolve(self, cards=tuple(new if card is old else card for card in self.cards))
 
-    def decide(self, card: Card, decision: Decision) -> Session:
+    def decide(self, card: Card, decision: Decision) -> WizardSession:
         """Return the session with a decision; what depends on a skipped migration is skipped with it."""
         added: dict[str, Decision] = {card.migration.version: decision}
         if decision == "skip":
