@@ -1,4 +1,4 @@
-"""Parse and format times (``5s``, ``250ms``, ``10min``, as in PostgreSQL) and sizes (``500MB``)."""
+"""Parse and format times (``5s``, ``250ms``, ``10min``, as in PostgreSQL), sizes (``500MB``) and counts."""
 
 from __future__ import annotations
 
@@ -108,3 +108,8 @@ def format_size(count_bytes: int) -> str:
     while amount >= 999.5:
         amount, unit = amount / 1_000, next(units, "PB")
     return f"{amount:.1f} {unit}" if amount < 99.5 else f"{amount:.0f} {unit}"
+
+
+def format_count(count: int, noun: str) -> str:
+    """Return ``1 row``, ``2 rows``, ``1,000 rows``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

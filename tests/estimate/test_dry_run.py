@@ -162,7 +162,7 @@ def test_a_budget_that_is_spent_leaves_the_first_size(settings, project, here):
     report = run(settings, dry_run=True, place="embedded", production=Production(grow(here, 10), budget_s=0))
 
     assert not any("for the estimates" in note for note in report.notes)
-    assert any("a sample of 10000 rows" in note for note in report.notes)
+    assert any("a sample of 10,000 rows" in note for note in report.notes)
 
 
 def test_a_clone_is_rehearsed_with_fewer_rows_too_where_production_has_more(

@@ -79,7 +79,7 @@ def after_ddl(conn, context):
 
     with Terminal(project, ("run", "--plugins", "jam"), 120) as terminal:
         terminal.read_until("1 jam: after_ddl, ")
-        terminal.read_until("of plugin 'jam' has committed 1 times")
+        terminal.read_until("of plugin 'jam' has committed 1 time")
         terminal.read_until("jam: rows=3")
         code = terminal.wait()
 

@@ -30,6 +30,7 @@ from confiture.gate.accepted import (
 )
 from confiture.models.report import Report, Verdict
 from confiture.rules.lint import show_path
+from confiture.units import format_count
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -189,7 +190,7 @@ def _complete_report(
     refused = bool(change.new) and not grows
     notes = list(report.notes)
     if change.gone:
-        gone = f"{_format_count(len(change.gone))} of {FILE} no longer found"
+        gone = f"{format_count(len(change.gone), 'finding')} of {FILE} no longer found"
         notes.append(
             f"{gone}: removed" if options.prune else f"{gone}: remove them with confiture accept --prune"
         )
@@ -205,7 +206,7 @@ def _complete_report(
 
 
 def _build_refusal(change: AcceptedChange) -> Verdict:
-    found = _format_count(len(change.new))
+    found = format_count(len(change.new), "finding")
     return Verdict(
         False,
         f"{found} not accepted: {FILE} may only shrink",
@@ -215,9 +216,5 @@ def _build_refusal(change: AcceptedChange) -> Verdict:
 
 def _describe_outcome(change: AcceptedChange, after: Collection[str], *, grows: bool) -> str:
     if grows and change.new:
-        return f"accepted {_format_count(len(change.new))} ({len(after)} in {FILE})"
+        return f"accepted {format_count(len(change.new), 'finding')} ({len(after)} in {FILE})"
     return f"nothing new to accept ({len(after)} in {FILE})" if after else "nothing to accept"
-
-
-def _format_count(count: int) -> str:
-    return f"{count} finding{'s' * (count != 1)}"

@@ -11,6 +11,7 @@ from attrs import evolve
 from confiture.config.gate_policy import FailOn, GatePolicy
 from confiture.gate.scope import EVERYTHING, Scope
 from confiture.models.report import Finding, MigrationReport, Report, Verdict
+from confiture.units import format_count
 
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 _FAILING_SEVERITIES: Mapping[FailOn, tuple[str, ...]] = MappingProxyType(
@@ -145,9 +146,7 @@ def build_verdict(
 
 def _count_by_severity(findings: Collection[Finding]) -> str:
     counts = Counter(finding.severity for finding in findings)
-    parts = [
-        f"{counts[name]} {name}{'s' * (counts[name] != 1)}" for name in ("error", "warning") if counts[name]
-    ]
+    parts = [format_count(counts[name], name) for name in ("error", "warning") if counts[name]]
     return " and ".join(parts)
 
 

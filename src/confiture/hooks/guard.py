@@ -42,6 +42,7 @@ from confiture.hooks.implementation import Checkpoints, HookFatal, HookImplement
 from confiture.models.report import HookReport
 from confiture.postgres.session import Session, end_copy, fetch_rows, has_open_copy, send
 from confiture.sql.quote import quote_ident
+from confiture.units import format_count
 
 
 @define
@@ -272,7 +273,7 @@ class Guard:
             self.fatal_error = self._build_commit_failure(call.ref, error)
             raise
         call.commit_count += 1
-        self.progress = f"{_describe(call.ref)} has committed {call.commit_count:,} times"
+        self.progress = f"{_describe(call.ref)} has committed {format_count(call.commit_count, 'time')}"
         # From here on a rollback goes back to this commit, in Python as in the database.
         call.restore_context = self.context.save_state()
         self._begin_again((*self._wrappers, call))
@@ -432,9 +433,8 @@ class Guard:
             evolve(self._make_report(call, None), outcome="undone"),
         ]
         if call.commit_count:
-            self.warnings.append(
-                f"{_describe(call.ref)} had committed {call.commit_count} times; those commits are kept"
-            )
+            times = format_count(call.commit_count, "time")
+            self.warnings.append(f"{_describe(call.ref)} had committed {times}; those commits are kept")
         if self.fatal_error:
             raise self.fatal_error
         self._roll_back(call, error)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from confiture.escape import escape_control
+from confiture.units import format_count as format_count
 from confiture.units import format_duration as format_duration
 from confiture.units import format_size as format_size
 
@@ -17,11 +18,6 @@ MIN_COLUMNS = 12
 # A private-use character, so that replacing it afterwards changes no real no-break space.
 _GLUE_CHARACTER = "\ue000"
 _AMOUNT = re.compile(r"(?<=\d) (?=(?:ms|s|min)\b)")
-
-
-def format_count(count: int, noun: str) -> str:
-    """Return ``1 row``, ``2 rows``, ``1,000 rows``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:

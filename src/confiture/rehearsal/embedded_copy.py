@@ -28,6 +28,7 @@ from confiture.server import Server, open_temporary_server
 from confiture.server.binaries import BINDIR_VARIABLE, find_binaries, read_major
 from confiture.server.extensions import build_extension_hint
 from confiture.sql.quote import quote_ident
+from confiture.units import format_count
 
 ELSEWHERE = "or rehearse on the server itself: --in clone or --in transaction"
 _DUMP_FLAGS = (
@@ -162,7 +163,7 @@ def _fill(
         empty = _refresh_views(source, target)
         # As in production: an index alone is read only if pages are all-visible.
         send(target, "VACUUM (ANALYZE)")
-    rows = "no rows" if sample_rows is None else f"a sample of {sample_rows} rows per table"
+    rows = "no rows" if sample_rows is None else f"a sample of {format_count(sample_rows, 'row')} per table"
     note = f"rehearsed in a copy of the schema of {source.info.dbname} with {rows}, as a superuser"
     return (note, *empty)
 

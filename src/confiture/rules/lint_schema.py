@@ -31,6 +31,7 @@ from confiture.schema.build_schema import build_schema
 from confiture.schema.judged_schema import JudgedSchema
 from confiture.schema.read_catalog import read_catalog
 from confiture.sources.read_migrations import read_migrations
+from confiture.units import format_count
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -202,5 +203,5 @@ def _describe(schema: JudgedSchema) -> str:
         (len(schema.views), "view"),
         (len(schema.functions), "function"),
     )
-    what = ", ".join(f"{count:,} {name}{'s' * (count != 1)}" for count, name in counts)
+    what = ", ".join(format_count(count, name) for count, name in counts)
     return f"{what} judged on PostgreSQL {schema.catalog.server_version}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from confiture.escape import escape_control
 from confiture.models.report import HookReport
-from confiture.units import format_duration
+from confiture.units import format_count, format_duration
 from confiture.wizard.card import Card
 
 if TYPE_CHECKING:
@@ -53,5 +53,5 @@ def draw_card(card: Card, place: int, count: int) -> RenderableType:
 
 def _describe_hook(hook: HookReport) -> str:
     owner = hook.plugin or "the migration"
-    took = format_duration(hook.duration_ms).strip()
-    return escape_control(f"{hook.phase} {owner} {hook.hook}: {hook.rows_affected} rows, {took}")
+    rows, took = format_count(hook.rows_affected, "row"), format_duration(hook.duration_ms)
+    return escape_control(f"{hook.phase} {owner} {hook.hook}: {rows}, {took}")

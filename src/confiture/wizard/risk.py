@@ -9,7 +9,7 @@ from confiture.output.effects import list_long_blocks
 from confiture.output.estimates import format_estimate
 from confiture.output.format import join_names
 from confiture.sql.parser import ParseError, parse
-from confiture.units import format_duration
+from confiture.units import format_count, format_duration
 from confiture.wizard.card import Level, Risk
 
 # What the running application reads or writes is gone, or an INSERT of its fails.
@@ -77,10 +77,10 @@ def _judge_data_loss(
         return Risk("data loss", "high", reason)
     deleted = _sum_rows(migration.statements, "delete_stmt")
     if deleted:
-        return Risk("data loss", "high", f"deletes {deleted:,} rows")
+        return Risk("data loss", "high", f"deletes {format_count(deleted, 'row')}")
     written = _sum_rows(migration.statements, "update_stmt", "merge_stmt")
     if written:
-        return Risk("data loss", "medium", f"overwrites values in {written:,} rows")
+        return Risk("data loss", "medium", f"overwrites values in {format_count(written, 'row')}")
     if removed:
         return Risk("data loss", "low", f"{_join_messages(removed)}; it holds no rows")
     return Risk("data loss", "low", "removes and overwrites no row")
@@ -148,7 +148,9 @@ def _count_rows(finding: Finding, rows: Mapping[str, float]) -> float | None:
 
 def _describe_removal(finding: Finding, rows: Mapping[str, float]) -> str:
     count = _count_rows(finding, rows)
-    return finding.message if count is None else f"{finding.message}: about {count:,.0f} rows"
+    if count is None:
+        return finding.message
+    return f"{finding.message}: about {format_count(round(count), 'row')}"
 
 
 def _sum_rows(statements: Iterable[StatementReport], *kinds: str) -> int:

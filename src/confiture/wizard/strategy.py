@@ -44,7 +44,8 @@ def recommend_strategy(
     if unseen := find_unseen(migration):
         return RunStrategy("run", f"run now: no rule objects to its text, but it was not measured: {unseen}")
     if migration.blocks.reads or migration.blocks.writes:
-        wait = f"run now, with a lock_timeout of {lock_timeout} and {retries} retries"
+        again = "1 retry" if retries == 1 else f"{retries} retries"
+        wait = f"run now, with a lock_timeout of {lock_timeout} and {again}"
         if sessions:
             return RunStrategy("run-with-timeout", f"{wait}; in the way now:", sessions=tuple(sessions))
         return RunStrategy("run-with-timeout", f"{wait}: the locks are brief once they are granted")

@@ -47,7 +47,7 @@ class UniqueIndex:
 def check_unique(
     source: Connection[Any], target: Connection[Any], plans: Sequence[TablePlan]
 ) -> Iterator[Finding]:
-    """Find unique indexes of the source that the copy lacks, and say how many values are there twice.
+    """Find unique indexes of the source that the copy lacks, and count the values that recur.
 
     An index that is there and valid needs no look at the rows: the server has checked them.
     """
@@ -56,7 +56,7 @@ def check_unique(
     for index in _read_indexes(source):
         if index.definition not in there and (table := tables.get(index.table)):
             twice = _count_duplicates(target, table, index)
-            message = f"lacks the unique index {index.name} in the copy: {twice} values are there twice"
+            message = f"lacks the unique index {index.name} in the copy; values that recur there: {twice:,}"
             yield make_finding("unique", f"{table.label}.{index.name}", message)
 
 

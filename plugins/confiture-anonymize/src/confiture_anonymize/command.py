@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from confiture.cli.plugin_report import Flags, ReportCommand, finding_options, report_findings
+from confiture.units import format_count
 
 if TYPE_CHECKING:
     from confiture.models.report import Report
+    from confiture_anonymize.copy_database import TableCopied
     from confiture_anonymize.copy_session import CopySession
 
 _FROM = click.option("--from", "source_url", metavar="URL", help="The database to copy from.")
@@ -56,12 +58,17 @@ def command(
             session.drop()
             click.echo("dropped: the tables of the copy are empty")
             return 0
-        copied = session.copy(resume=resume, report=lambda table: click.echo(
-            f"{table.name}: {table.rows} rows{' (copied before)' if table.resumed else ''}", err=True
-        ))  # fmt: skip
-    done = f"masked {len(copied)} tables in place" if in_place_url else f"copied {len(copied)} tables"
-    click.echo(f"{done}, {sum(table.rows for table in copied)} rows, as profile {profile}")
+        copied = session.copy(resume=resume, report=_report_table)
+    tables = format_count(len(copied), "table")
+    rows = format_count(sum(table.rows for table in copied), "row")
+    done = f"masked {tables} in place" if in_place_url else f"copied {tables}"
+    click.echo(f"{done}, {rows}, as profile {profile}")
     return 0
+
+
+def _report_table(table: TableCopied) -> None:
+    before = " (copied before)" if table.resumed else ""
+    click.echo(f"{table.name}: {format_count(table.rows, 'row')}{before}", err=True)
 
 
 @command.command("suggest")

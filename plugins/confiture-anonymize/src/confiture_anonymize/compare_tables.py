@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from psycopg import Connection
 
 from confiture.models.report import Finding
+from confiture.units import format_count
 from confiture_anonymize.copy_findings import make_finding
 from confiture_anonymize.copy_plan import ColumnPlan, TablePlan
 from confiture_anonymize.keyed_hash import Key, render_number
@@ -42,12 +43,13 @@ def compare_tables(
         if plan.skipped:
             rows = _count_rows(target, plan)
             if rows:
-                yield make_finding("skipped", label, f"is skipped, and has {rows} rows in the copy")
+                message = f"is skipped, and has {format_count(rows, 'row')} in the copy"
+                yield make_finding("skipped", label, message)
             continue
         expected_rows, expected = _summarize_masked(source, plan, key)
         rows, found = _summarize(target, plan, masked=False)
         if rows != expected_rows:
-            message = f"has {rows} rows in the copy, {expected_rows} in the source"
+            message = f"has {format_count(rows, 'row')} in the copy, {expected_rows:,} in the source"
             yield make_finding("rows", label, message)
             continue
         for column, wanted, there in zip(plan.columns, expected, found, strict=True):
@@ -60,7 +62,7 @@ def _compare_column(
 ) -> Iterator[Finding]:
     where = f"{plan.table.label}.{column.column.name}"
     if found.values != expected.values:
-        message = f"has {found.values} values in the copy where {expected.values} are expected"
+        message = f"has {format_count(found.values, 'value')} in the copy instead of {expected.values:,}"
         yield make_finding("nulls", where, message)
     elif found.checksum != expected.checksum:
         if column.mask is None:

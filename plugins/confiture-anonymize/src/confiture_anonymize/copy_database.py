@@ -12,6 +12,7 @@ import psycopg
 from attrs import frozen
 from psycopg import Connection
 
+from confiture.units import format_count
 from confiture_anonymize.copy_plan import TablePlan
 from confiture_anonymize.copy_record import CopyRecord, RecordTable
 from confiture_anonymize.copy_rows import SESSION, copy_table, hold_snapshot, prepare_session
@@ -188,7 +189,7 @@ def _copy_sequences(source: Connection[Any], target: Connection[Any], ledger_sch
 def _check_foreign_keys(target: Connection[Any], plans: Sequence[TablePlan]) -> None:
     for table, key, rows in find_orphans(target, plans):
         raise CopyFault(
-            f"{rows} rows of {table} refer to nothing ({key})",
+            f"{table} has {format_count(rows, 'row')} referring to nothing ({key})",
             hint="a resumed copy saw two moments of the source: empty the target with --drop, copy again",
         )
 

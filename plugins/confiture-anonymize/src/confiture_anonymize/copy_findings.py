@@ -9,6 +9,7 @@ from attrs import evolve
 
 from confiture.models.report import Finding, Report, RuleText, Verdict
 from confiture.plugins.kit import TableReader
+from confiture.units import format_count
 from confiture_anonymize.copy_plan import TablePlan
 from confiture_anonymize.profile import Profile
 
@@ -92,7 +93,7 @@ def build_report(findings: Iterable[Finding], plans: Sequence[TablePlan], profil
         findings=tuple(placed),
         rules=tuple(text for text in texts if text.rule in found),
         verdict=verdict if placed else None,
-        judged=f"{len(plans):,} table{'s' * (len(plans) != 1)} verified",
+        judged=f"{format_count(len(plans), 'table')} verified",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import Connection
 
+from confiture.units import format_count
 from confiture_anonymize.copy_plan import ColumnPlan, TablePlan
 from confiture_anonymize.copy_rows import stream_copy
 from confiture_anonymize.keyed_hash import render_digest
@@ -88,7 +89,7 @@ def _find_anywhere(target: Connection[Any], plan: TablePlan) -> Iterator[tuple[s
     )
     for index, rows in target.execute(query.encode()).fetchall():
         if rows:
-            message = f"has {rows} rows with a value that a masked column has in the source"
+            message = f"has {format_count(rows, 'row')} with a value that a masked column has in the source"
             yield f"{plan.table.label}.{columns[index]}", message
 
 
@@ -151,6 +152,6 @@ def _count_unchanged(
         unchanged, values, different = found[3 * index : 3 * index + 3]
         where = f"{plan.table.label}.{column.column.name}"
         if column.promise != "other" and unchanged:
-            yield where, f"has {unchanged} of {values} rows with their own original value"
+            yield where, f"has {unchanged:,} of {format_count(values, 'row')} with their own original value"
         elif unchanged == values and different > 1:
-            yield where, f"has all {values} rows with their own original value"
+            yield where, f"has all {values:,} rows with their own original value"

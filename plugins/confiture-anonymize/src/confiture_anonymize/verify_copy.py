@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import Connection
 
 from confiture.models.report import Finding
+from confiture.units import format_count
 from confiture_anonymize.check_unique import check_distinct, check_unique
 from confiture_anonymize.compare_tables import compare_tables
 from confiture_anonymize.copy_findings import make_finding
@@ -37,7 +38,7 @@ def verify_copy(
             *check_unique(source, target, plans),
         ]
     orphans = (
-        make_finding("foreign-key", table, f"has {rows} rows that refer to nothing ({name})")
+        make_finding("foreign-key", table, f"has {format_count(rows, 'row')} referring to nothing ({name})")
         for table, name, rows in find_orphans(target, plans)
     )
     return (*findings, *orphans, *_check_groups(target, plans, profile))
@@ -56,5 +57,6 @@ def _check_groups(target: Connection[Any], plans: Sequence[TablePlan], profile: 
             )
             ((rows,),) = target.execute(query.encode()).fetchall()
             if rows:
-                message = f"has {rows} rows in groups of fewer than {profile.k} by {', '.join(columns)}"
+                groups = f"groups of fewer than {profile.k} by {', '.join(columns)}"
+                message = f"has {format_count(rows, 'row')} in {groups}"
                 yield make_finding("k-anonymity", plan.table.label, message)

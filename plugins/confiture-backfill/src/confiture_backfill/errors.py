@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from confiture.exceptions import UserFault
+from confiture.units import format_count
 
 _HINT_ONE_PIECE = (
     "compare the INSERT with the count query; if other sessions write at the same time, put "
@@ -41,8 +42,8 @@ class IncompleteBackfill(UserFault):
 
     def __init__(self, table: str, *, expected: int, found: int, in_batches: bool = False) -> None:
         super().__init__(
-            f"the backfill of {table} is incomplete: its count query says {expected} rows, "
-            f"the table holds {found}",
+            f"the backfill of {table} is incomplete: its count query says {format_count(expected, 'row')}, "
+            f"the table holds {found:,}",
             hint=_HINT_BATCHES if in_batches else _HINT_ONE_PIECE,
         )
         self.table, self.expected, self.found = table, expected, found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from confiture.exceptions import UserFault
+from confiture.units import format_count
 
 
 class CheckRefused(UserFault):
@@ -68,7 +69,7 @@ class CountMismatch(UserFault):
     def __init__(self, name: str, *, source: int, target: int, difference: int) -> None:
         allowed = f", {difference} are allowed" if difference else ""
         super().__init__(
-            f"counts {name}: the source has {source} rows, the target {target}: "
+            f"counts {name}: the source has {format_count(source, 'row')}, the target {target:,}: "
             f"they differ by {abs(source - target)}{allowed}",
             hint=f"run the two queries of plugin.checks.counts.{name} to see which rows are missing",
         )
