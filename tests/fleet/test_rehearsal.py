@@ -6,6 +6,8 @@ import pickle
 
 import pytest
 
+from confiture.cli.fleet_flags import build_policy
+from confiture.config.fleet_settings import FleetSettings
 from confiture.fleet.choose_sample import MOST_SAMPLED, choose_sample
 from confiture.fleet.estimate_rollout import TargetForecast, compute_makespan_ms, interpolate
 from confiture.fleet.policy import FleetPolicy
@@ -120,11 +122,15 @@ def test_the_sample_has_the_extremes_and_one_of_each_kind_up_to_a_limit():
 
 
 def test_a_wave_takes_as_long_as_its_hosts_and_workers_let_it():
+    def limit(*, workers: int, connections_per_host: int = 24) -> FleetPolicy:
+        settings = FleetSettings(workers=workers, connections_per_host=connections_per_host)
+        return build_policy(settings)
+
     wave = [Target(str(number), f"host=h{number % 2} dbname=d{number}") for number in range(8)]
 
-    free = compute_makespan_ms(wave, lambda _: 10.0, FleetPolicy(workers=8))
-    by_workers = compute_makespan_ms(wave, lambda _: 10.0, FleetPolicy(workers=3))
-    by_hosts = compute_makespan_ms(wave, lambda _: 10.0, FleetPolicy(workers=8, connections_per_host=3))
+    free = compute_makespan_ms(wave, lambda _: 10.0, limit(workers=8))
+    by_workers = compute_makespan_ms(wave, lambda _: 10.0, limit(workers=3))
+    by_hosts = compute_makespan_ms(wave, lambda _: 10.0, limit(workers=8, connections_per_host=3))
 
     assert (free, by_workers, by_hosts) == (10.0, 30.0, 40.0)
 

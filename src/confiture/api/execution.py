@@ -288,7 +288,7 @@ class Executor:
     @contextmanager
     def _open_runner(self, conn: Connection[Any], works: tuple[PreparedMigration, ...]) -> Iterator[Runner]:
         from confiture.api.open_runner import open_runner
-        from confiture.engine.transactional import ExecutionMode
+        from confiture.engine.run_context import ExecutionMode
         from confiture.hooks.plugin_manager import GuardedPluginManager
         from confiture.plugins.order import fill_manager
         from confiture.postgres.session import Session

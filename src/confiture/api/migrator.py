@@ -15,8 +15,8 @@ from psycopg.pq import TransactionStatus
 from confiture.api.dry_run import DryRunError, DryRunResult
 from confiture.api.open_runner import open_runner
 from confiture.config.settings import Settings
+from confiture.engine.run_context import ExecutionMode
 from confiture.engine.runner import MigrationResult, Runner
-from confiture.engine.transactional import ExecutionMode
 from confiture.exceptions import ConfitureError, UsageFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.table import Ledger

@@ -11,9 +11,9 @@ from psycopg import Connection
 from confiture.config.settings import Settings
 from confiture.engine.blockers import LockWaitMonitor, open_monitor_connection
 from confiture.engine.observer import Observer, StepObserver
+from confiture.engine.run_context import ExecutionMode, RunContext
 from confiture.engine.run_locks import LocksAtEnd, LocksOfSteps
 from confiture.engine.runner import Runner
-from confiture.engine.transactional import ExecutionMode, RunContext
 from confiture.hooks.plugin_manager import GuardedPluginManager
 from confiture.ledger.event_recorder import EventRecorder
 from confiture.ledger.event_table import EventTable
@@ -69,15 +69,15 @@ def open_runner(
     rehearses = mode is not ExecutionMode.RUN
     # The lock comes first, so that it is released last.
     with (
-        take_migration_lock(connect(), settings.schema, settings.lock_wait_s) as keeper,
+        take_migration_lock(connect(), settings.schema, settings.lock_wait_s) as migration_lock,
         session.keep_idle(),
-        open_monitor_connection(keeper, works, connect_observer) as monitor_conn,
+        open_monitor_connection(migration_lock, works, connect_observer) as monitor_conn,
         LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearses) as blockers,
     ):
         ledger = ledger or Ledger(settings.schema)
         observer, step_observer = _make_observers(
             session,
-            keeper,
+            migration_lock,
             blockers,
             ledger,
             mode,
@@ -87,7 +87,7 @@ def open_runner(
         )
         run_context = RunContext(
             session=session,
-            migration_lock=keeper,
+            migration_lock=migration_lock,
             ledger=ledger,
             plugin_manager=manager,
             observer=observer,
@@ -123,7 +123,7 @@ def create_recorder(
 
 def _make_observers(
     session: Session,
-    keeper: MigrationLock,
+    migration_lock: MigrationLock,
     blockers: LockWaitMonitor,
     ledger: Ledger,
     mode: ExecutionMode,
@@ -133,7 +133,7 @@ def _make_observers(
     production_planner: ProductionPlanner | None,
 ) -> tuple[Observer, StepObserver]:
     if mode is ExecutionMode.RUN:
-        return LocksAtEnd(session.conn, keeper.conn), LocksOfSteps(keeper.conn)
+        return LocksAtEnd(session.conn, migration_lock.conn), LocksOfSteps(migration_lock.conn)
     from confiture.rehearsal.transaction import create_tracer
 
     trace = create_tracer(
@@ -141,7 +141,7 @@ def _make_observers(
     )
     if copy is None:
         # Everything runs in one transaction, and the step observer is never called.
-        return trace, LocksOfSteps(keeper.conn)
+        return trace, LocksOfSteps(migration_lock.conn)
     from confiture.rehearsal.copy_observer import CopyObserver
     from confiture.rehearsal.isolation import build_outward_fault
 

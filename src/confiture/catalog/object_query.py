@@ -117,7 +117,8 @@ def render_object_query(own_schema: str, version: int, only: str | None = None) 
         WHERE deptype = 'e' AND refclassid = 'pg_extension'::regclass
     ),
     own_tables AS MATERIALIZED ({_render_own_tables(own_schema)}),
-    {table_objects.render_columns(version)}
+    {table_objects.COLUMNS_CTE},
+    {table_objects.render_constraints(version)}
     {render_settled(objects)}
     """
 

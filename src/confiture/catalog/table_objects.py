@@ -61,10 +61,10 @@ _COLUMN_STORAGE = """CASE a.attstorage WHEN t.typstorage THEN '' WHEN 'p' THEN '
 _COLUMN_STATISTICS = f"""' STATISTICS ' || nullif(a.attstattarget, -1), {render_storage("a.attoptions")}"""
 
 
-def render_columns(version: int) -> str:
-    """Return the CTE ``columns``: the lines of each relation's columns, in their order."""
-    generated = "CASE a.attgenerated WHEN 's' THEN ' STORED' ELSE ' VIRTUAL' END"
-    return f"""
+_GENERATED_END = "CASE a.attgenerated WHEN 's' THEN ' STORED' ELSE ' VIRTUAL' END"
+
+# The lines of each relation's columns, in their order.
+COLUMNS_CTE = f"""
     columns AS (
         SELECT a.attrelid AS oid, string_agg(concat('    ', quote_ident(a.attname), ' ',
             format_type(a.atttypid, a.atttypmod),
@@ -74,7 +74,7 @@ def render_columns(version: int) -> str:
             {_COLUMN_STORAGE},
             {render_options("a.attfdwoptions")},
             CASE WHEN a.attgenerated <> '' THEN ' GENERATED ALWAYS AS ('
-                || pg_get_expr(d.adbin, d.adrelid) || ')' || {generated}
+                || pg_get_expr(d.adbin, d.adrelid) || ')' || {_GENERATED_END}
                 ELSE ' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
             CASE WHEN a.attidentity <> '' THEN (
                 SELECT format(' GENERATED %s AS IDENTITY (SEQUENCE NAME %I.%I%s%s)',
@@ -94,7 +94,12 @@ def render_columns(version: int) -> str:
         LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'c')
         GROUP BY a.attrelid
-    ),
+    )"""
+
+
+def render_constraints(version: int) -> str:
+    """Return the CTE ``constraints``: the lines of each table's constraints, by kind and name."""
+    return f"""
     constraints AS (
         SELECT k.conrelid AS oid, string_agg(concat(E',\\n    CONSTRAINT ', quote_ident(k.conname), ' ',
             pg_get_constraintdef(k.oid), {render_storage("i.reloptions")},

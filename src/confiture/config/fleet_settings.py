@@ -50,19 +50,20 @@ def read_fleet(table: TableReader) -> FleetSettings:
     Raises:
         ConfigurationFault: A value cannot be used.
     """
+    unset = FleetSettings()
     return FleetSettings(
-        targets=table.get("targets", TEXT, None),
-        query=table.get("query", TEXT, None),
-        command=table.get("command", TEXT, None),
-        schemas=table.get("schemas", TEXT, None),
-        control=table.get("control", TEXT, None),
-        executor=table.get("executor", TEXT, "threads"),
-        scheduler=table.get("scheduler", TEXT, None),
-        workers=table.get("workers", POSITIVE, 8),
-        waves=table.get("waves", TEXTS, ("1", "10%")),
-        canary=table.get("canary", TEXT, None),
-        order_by=table.get("order_by", TEXT, None),
-        soak_s=table.get("soak", DURATION_S, 0.0),
-        stop_after=table.get("stop_after", TEXT, "0"),
-        connections_per_host=table.get("connections_per_host", POSITIVE, 24),
+        targets=table.get("targets", TEXT, unset.targets),
+        query=table.get("query", TEXT, unset.query),
+        command=table.get("command", TEXT, unset.command),
+        schemas=table.get("schemas", TEXT, unset.schemas),
+        control=table.get("control", TEXT, unset.control),
+        executor=table.get("executor", TEXT, unset.executor),
+        scheduler=table.get("scheduler", TEXT, unset.scheduler),
+        workers=table.get("workers", POSITIVE, unset.workers),
+        waves=table.get("waves", TEXTS, unset.waves),
+        canary=table.get("canary", TEXT, unset.canary),
+        order_by=table.get("order_by", TEXT, unset.order_by),
+        soak_s=table.get("soak", DURATION_S, unset.soak_s),
+        stop_after=table.get("stop_after", TEXT, unset.stop_after),
+        connections_per_host=table.get("connections_per_host", POSITIVE, unset.connections_per_host),
     )

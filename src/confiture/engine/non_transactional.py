@@ -20,7 +20,8 @@ from psycopg.pq import TransactionStatus
 
 from confiture.engine.committed_work import CommittedWork
 from confiture.engine.observer import NoObserver
-from confiture.engine.transactional import RunContext, TransactionalAttempt
+from confiture.engine.run_context import RunContext
+from confiture.engine.transactional import TransactionalAttempt
 from confiture.exceptions import LedgerFault, LockFault, MigrationFault
 from confiture.hooks.api import HookPhase
 from confiture.hooks.checkpoints import CheckpointedTransaction
@@ -66,9 +67,9 @@ class NonTransactionalAttempt(TransactionalAttempt):
         cls, run_context: RunContext, work: PreparedMigration, attempt: int, migration: Migration
     ) -> Self:
         """Make a fresh migration ready for one attempt."""
-        walk = super().begin(run_context, work, attempt, migration)
-        walk.statements.wrap_python_statement = walk._wrap_python_statement
-        return walk
+        ready = super().begin(run_context, work, attempt, migration)
+        ready.statements.wrap_python_statement = ready._wrap_python_statement
+        return ready
 
     def watch(self) -> None:
         """Observe each statement separately: no transaction spans the whole migration."""

@@ -20,7 +20,8 @@ from confiture.engine.failures import (
     was_blocked,
 )
 from confiture.engine.non_transactional import NonTransactionalAttempt
-from confiture.engine.transactional import EndedTransaction, RunContext, TransactionalAttempt
+from confiture.engine.run_context import RunContext
+from confiture.engine.transactional import EndedTransaction, TransactionalAttempt
 from confiture.engine.unanswered_commit import COMMITTED_WARNING, explain_commit, look_up_commit
 from confiture.exceptions import MigrationFault, UserFault, describe_error
 from confiture.hooks.api import HookError, HookPhase

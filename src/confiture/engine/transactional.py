@@ -8,129 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import Enum, auto
 from typing import Self
 
 import psycopg
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 from psycopg.errors import InvalidSavepointSpecification
 from psycopg.pq import TransactionStatus
 
-from confiture.engine.observer import Observer, StepObserver
-from confiture.engine.statements import CpuWait, StatementRunner
+from confiture.engine.observer import Observer
+from confiture.engine.run_context import RunContext
+from confiture.engine.statements import StatementRunner
 from confiture.exceptions import MigrationFault
 from confiture.hooks.api import HookContext, HookPhase
 from confiture.hooks.hook_runner import HookRunner, register_own_hooks
-from confiture.hooks.plugin_manager import GuardedPluginManager
-from confiture.ledger.event_recorder import EventRecorder
-from confiture.ledger.migration_lock import MigrationLock, build_lock_lost_fault
-from confiture.ledger.table import Ledger
+from confiture.ledger.migration_lock import build_lock_lost_fault
 from confiture.migrations.prepare import PreparedMigration, check_timeouts
 from confiture.migrations.sql_migration import SqlMigration
 from confiture.models.event import EventError, EventHook, EventKind, EventLock, NewEvent
 from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
-from confiture.models.report import HookReport, MigrationReport, PluginUse
+from confiture.models.report import HookReport, MigrationReport
+from confiture.postgres.deferred_constraints import render_constraint_check
 from confiture.postgres.session import (
     Row,
-    Session,
     end_copy,
-    fetch_rows,
     has_open_copy,
     quote_literal,
     send,
 )
-
-# In a transaction that goes on, ALL IMMEDIATE would also hold for every constraint that a later migration
-# creates INITIALLY DEFERRED. So those that there are, are checked by name.
-_DEFERRABLE_SQL = """
-    SELECT DISTINCT format('%I.%I', n.nspname, c.conname), has_schema_privilege(n.oid, 'USAGE')
-    FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
-    WHERE c.condeferrable
-"""
-# They stay immediate until the transaction ends. This defers those that are INITIALLY DEFERRED again. SET
-# CONSTRAINTS takes a name, and another constraint of that name and schema may not be deferrable, which is an
-# error: hence one by one.
-_RESTORE_DEFERRED_SQL = """
-    DO $confiture$
-    DECLARE each text;
-    BEGIN
-        FOR each IN SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
-            FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
-            WHERE c.condeferred AND has_schema_privilege(n.oid, 'USAGE')
-        LOOP
-            BEGIN
-                EXECUTE 'SET CONSTRAINTS ' || each || ' DEFERRED';
-            EXCEPTION WHEN wrong_object_type THEN NULL;
-            END;
-        END LOOP;
-    END
-    $confiture$;
-"""
-
-
-class ExecutionMode(Enum):
-    """How the migrations of one command end."""
-
-    RUN = auto()
-    """Each is committed and recorded, or is part of the caller's transaction."""
-    REHEARSE = auto()
-    """All of them share one transaction, which is rolled back."""
-    REHEARSE_IN_COPY = auto()
-    """Each is committed in a copy of the database, which is dropped."""
-
-
-@frozen
-class RunContext:
-    """The values that all migrations of one run share.
-
-    Attributes:
-        session: The session that they run in.
-        migration_lock: The migration lock and the connection that keeps it.
-        ledger: The table that records them.
-        plugin_manager: The registered plugins.
-        plugins: The plugins with their versions, as the ledger records them.
-        lock_timeout: For migrations that set none.
-        statement_timeout: For migrations that set none.
-        wait_concurrently: The ``lock_timeout`` of CONCURRENTLY.
-        mode: Whether they are applied or rehearsed.
-        observer: Observes a migration in its transaction.
-        step_observer: Observes the statements of a no-transaction migration.
-        refuse_call: Refuses a Python migration's statement, before it is sent, if a copy does not isolate it.
-        events: Records what happens; ``None`` in a rehearsal.
-        cpu_wait: Reads how long the session's server process has waited for a CPU.
-    """
-
-    session: Session
-    migration_lock: MigrationLock
-    ledger: Ledger
-    plugin_manager: GuardedPluginManager
-    observer: Observer
-    step_observer: StepObserver
-    plugins: tuple[PluginUse, ...] = ()
-    lock_timeout: str = "5s"
-    statement_timeout: str | None = None
-    wait_concurrently: str = "0"
-    mode: ExecutionMode = ExecutionMode.RUN
-    refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
-    events: EventRecorder | None = None
-    cpu_wait: CpuWait = field(init=False)
-
-    @cpu_wait.default
-    def _find_cpu_wait(self) -> CpuWait:
-        return CpuWait.find(self.session.conn)
-
-    @property
-    def dry_run(self) -> bool:
-        """True in a rehearsal."""
-        return self.mode is not ExecutionMode.RUN
-
-    @property
-    def rolls_back(self) -> bool:
-        """True if everything is rolled back at the end."""
-        return self.mode is ExecutionMode.REHEARSE
 
 
 class EndedTransaction(MigrationFault):
@@ -191,7 +98,7 @@ class TransactionalAttempt:
         migration._run_statement = statements.execute
         if isinstance(migration, SqlMigration):
             migration.run_statement = statements.run
-        walk = cls(
+        ready = cls(
             run_context,
             work,
             migration,
@@ -205,9 +112,9 @@ class TransactionalAttempt:
             run_context.observer,
         )
         if run_context.rolls_back and not migration.transactional and isinstance(migration, SqlMigration):
-            migration.run_statement = walk._run_before_commit
-        walk.watch()
-        return walk
+            migration.run_statement = ready._run_before_commit
+        ready.watch()
+        return ready
 
     def _run_before_commit(self, statement: Statement) -> None:
         """Run a statement of a no-transaction migration and check deferred constraints, as its commit does.
@@ -218,17 +125,9 @@ class TransactionalAttempt:
         self._check_constraints()
 
     def _check_constraints(self) -> None:
-        if check := self._render_check_sql():
-            send(self.run_context.session.conn, check)
-
-    def _render_check_sql(self) -> str:
-        """Return SQL that checks deferred constraints and leaves each as it was created."""
-        found = fetch_rows(self.run_context.session.conn, _DEFERRABLE_SQL)
-        if not found:
-            return ""
-        # In a schema that this role may not use, none can be named.
-        which = ", ".join(name for name, _ in found) if all(usable for _, usable in found) else "ALL"
-        return f"SET CONSTRAINTS {which} IMMEDIATE; {_RESTORE_DEFERRED_SQL}"
+        conn = self.run_context.session.conn
+        if check := render_constraint_check(conn):
+            send(conn, check)
 
     def watch(self) -> None:
         """Let the observer see every statement and hook."""
@@ -443,7 +342,9 @@ class TransactionalAttempt:
         self.stage = "validation"
         check = "SET CONSTRAINTS ALL IMMEDIATE;"
         if self._shares_transaction:
-            check = "" if self.observer.left_nothing else self._render_check_sql()
+            check = (
+                "" if self.observer.left_nothing else render_constraint_check(self.run_context.session.conn)
+            )
         keeper = self.run_context.migration_lock.render_condition()
         closing = self.observer.closing_sql(keeper, checks=bool(check))
         try:

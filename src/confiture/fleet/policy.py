@@ -30,13 +30,13 @@ class FleetPolicy:
         workers: How many targets are migrated at the same time.
     """
 
-    waves: tuple[str, ...] = ("1", "10%")
-    canary: str | None = None
-    order_by: str | None = None
-    soak_s: float = 0.0
-    stop_after: str = "0"
-    connections_per_host: int = 24
-    workers: int = 8
+    waves: tuple[str, ...]
+    canary: str | None
+    order_by: str | None
+    soak_s: float
+    stop_after: str
+    connections_per_host: int
+    workers: int
 
     @property
     def targets_per_host(self) -> int:
