@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from confiture.streams import find_stderr
 
 # As in the module logging, which takes three milliseconds to import and would lend nothing else.
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
@@ -64,7 +65,7 @@ def _configure() -> None:
             *_choose_renderers(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(min(_threshold, INFO)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(find_stderr()),
     )
 
 

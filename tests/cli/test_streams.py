@@ -107,6 +107,60 @@ def test_a_reader_that_goes_away_leaves_the_exit_code_of_a_run(project, unread, 
     assert "Broken pipe" not in err
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        "sys.stdout.close()",
+        "sys.stderr.close()",
+        "sys.stdout = sys.stderr = None",
+        "sys.stdout = sys.stderr = object()",
+        "sys.stderr.detach()",
+        "sys.__stderr__.close()",
+    ],
+)
+def test_what_a_migration_does_to_the_streams_ends_with_it(project, what):
+    project.write("1_jam.sql", "SELECT 1")
+    project.write(
+        "2_fig.py",
+        "import sys\nfrom confiture.models.migration import Migration\n\n\nclass Fig(Migration):\n"
+        f"    def up(self):\n        print('printed')\n        {what}\n",
+    )
+    project.write("3_kiwi.sql", "SELECT 1/0")
+
+    answer = project.call_process("run", "--output", "json")
+
+    assert answer.code == 4
+    outcomes = [migration["outcome"] for migration in answer.json["migrations"]]
+    assert outcomes == ["applied", "applied", "failed"]
+    assert "__" in what or "error: division by zero" in answer.err
+
+
+def test_a_stdout_that_a_hook_has_closed_for_good_is_a_message(project):
+    project.write("1_jam.sql", "SELECT 1")
+    source = "import sys\nfrom confiture import hookimpl\n\n\n@hookimpl\ndef cleanup():\n"
+    project.install("closer", f"{source}    sys.__stdout__.close()\n")
+
+    answer = project.call_process("run", "--plugins=closer", "--output", "json", "--output", "junit=out.xml")
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: the report cannot be written to stdout: it was closed\n" in answer.err
+    assert "testsuite" in (project.folder / "out.xml").read_text()
+
+
+@pytest.mark.parametrize("command", [("plan",), ("drift", "--against", "migrations"), ("diff", "1", "1")])
+def test_what_a_migration_prints_is_in_no_document(project, command):
+    project.write(
+        "1_jam.py",
+        "from confiture.models.migration import Migration\n\nprint('printed')\n\n\nclass Jam(Migration):\n"
+        "    def up(self):\n        print('printed')\n",
+    )
+
+    answer = project(*command, "--output", "json")
+
+    assert answer.code == 0
+    assert "printed" not in answer.out
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
 def test_a_stream_that_the_shell_closed_is_not_an_error(folder, closed):
     script = f"exec '{sys.executable}' -m confiture init {closed}"

@@ -12,7 +12,7 @@ ROOT = Path(confiture.__file__).parent
 ARROWS = {
     "__main__": "cli",
     "cli": "api config confiture did_you_mean engine escape estimate exceptions fleet gate ledger logs migrations models"
-    " output plugins postgres rehearsal rules server sources units wizard",
+    " output plugins postgres rehearsal rules server sources streams units wizard",
     "wizard": "api catalog config escape exceptions ledger migrations models output plugins postgres rehearsal rules sources"
     " sql units",
     "fleet": "api catalog config did_you_mean estimate exceptions gate hooks ledger migrations models plugins postgres"
@@ -32,7 +32,7 @@ ARROWS = {
     "ledger": "catalog config exceptions migrations models plugins postgres sources sql",
     "sources": "config did_you_mean exceptions migrations models plugins postgres sql",
     "catalog": "exceptions models postgres",
-    "plugins": "config confiture did_you_mean exceptions hooks migrations models sql",
+    "plugins": "config confiture did_you_mean exceptions hooks migrations models sql streams",
     "confiture": "hooks",
     "hooks": "exceptions logs models postgres sql units",
     "postgres": "config did_you_mean exceptions models server sql",
@@ -40,12 +40,13 @@ ARROWS = {
     "migrations": "exceptions models sql units",
     "sql": "exceptions models units",
     "server": "exceptions",
-    "logs": "escape",
+    "logs": "escape streams",
     "models": "",
     "exceptions": "",
     "units": "",
     "did_you_mean": "",
     "escape": "",
+    "streams": "",
 }
 
 # Reports, plans and estimates are computed from values; these modules of `estimate` fetch the values.

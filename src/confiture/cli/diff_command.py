@@ -7,6 +7,7 @@ import click
 from confiture.cli.context import read_settings
 from confiture.cli.flags import Flags, diff_options
 from confiture.cli.outputs import open_outputs
+from confiture.streams import lend_streams
 
 
 @click.command("diff")
@@ -21,5 +22,7 @@ def command(flags: Flags, before: str, after: str) -> int:
     from confiture.api.schema_versions import diff_versions
 
     with open_outputs(flags) as out:
-        out.write("version_diff", diff_versions(read_settings(flags), before, after))
+        with lend_streams():
+            difference = diff_versions(read_settings(flags), before, after)
+        out.write("version_diff", difference)
     return 0

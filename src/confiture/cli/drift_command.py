@@ -9,6 +9,7 @@ import click
 from confiture.cli.context import open_server, read_settings
 from confiture.cli.flags import Flags, database_options
 from confiture.cli.outputs import open_outputs
+from confiture.streams import lend_streams
 
 if TYPE_CHECKING:
     from confiture.api.built_schema import BuildPlace
@@ -38,7 +39,7 @@ def command(flags: Flags, against: DriftBasis | None, place: BuildPlace, exit_co
     from confiture.api.schema_versions import find_drift
 
     with open_outputs(flags) as out:
-        with open_server(read_settings(flags)) as settings:
+        with lend_streams(), open_server(read_settings(flags)) as settings:
             drift = find_drift(settings, against, place)
         out.write("drift", drift)
     return int(exit_code and bool(drift.differences))

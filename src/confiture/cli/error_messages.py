@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from confiture.exceptions import Interrupted, UserFault
+from confiture.streams import find_stderr, find_stdout
 
 if TYPE_CHECKING:
     from confiture.exceptions import MigrationFault
@@ -134,15 +135,17 @@ def say(lines: list[str], *, event: str = "notice.given", **facts: object) -> No
 
     # Flush stdout first, so that both streams keep their order at a terminal. Either may be closed; the exit
     # code must not depend on it.
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-    with contextlib.suppress(OSError):
+    # A ValueError: the code of a plugin or a migration has closed it.
+    with contextlib.suppress(OSError, ValueError):
+        find_stdout().flush()
+    with contextlib.suppress(OSError, ValueError):
         if is_json():
             log = get_logger("confiture")
             emit = log.error if event.endswith(".failed") else log.warning
             emit(event, message=click.unstyle("\n".join(lines)), **facts)
         else:
-            click.echo("\n".join(lines), err=True, color=wants_colour(sys.stderr))
+            stderr = find_stderr()
+            click.echo("\n".join(lines), file=stderr, color=wants_colour(stderr))
 
 
 def say_line(text: str) -> None:

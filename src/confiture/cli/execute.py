@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from confiture.cli.rehearsal_flags import RehearsalOptions
 from confiture.config.settings import Settings
 from confiture.exceptions import Interrupted, SourceFault, UserFault
 from confiture.models.report import Mode, Report
+from confiture.streams import lend_streams
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -79,7 +78,7 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
     with (
         raise_on_signals(say_line),
         open_progress(flags) as progress,
-        redirect_stdout(sys.stderr),
+        lend_streams(),
     ):
         return keep_report(work)
 

@@ -26,6 +26,7 @@ from confiture.cli.fleet_progress import FleetProgress
 from confiture.cli.gate_flags import GateOptions, apply_gate, choose_scope
 from confiture.cli.outputs import Outputs, open_outputs
 from confiture.exceptions import Interrupted, RecordLost
+from confiture.streams import lend_streams
 
 if TYPE_CHECKING:
     from confiture.config.fleet_settings import FleetSettings
@@ -103,7 +104,8 @@ def _run(
         request = _build_request(settings, control, fleet, plugins)
         request = evolve(request, resume=resume, retries_failed=retries_failed)
         progress = FleetProgress(out.quiet)
-        result = run_fleet(settings, control, request, plugins, progress, build_health_check(plugins))
+        with lend_streams():
+            result = run_fleet(settings, control, request, plugins, progress, build_health_check(plugins))
     out.write("fleet", result.record)
     if result.record.state != "done":
         say([f"go on with: confiture fleet run --resume {result.record.run}"])
@@ -122,9 +124,10 @@ def _rehearse(
     options = GateOptions()
     judge = partial(apply_gate, settings, gate_options=options, scope=choose_scope(settings, options))
     request = _build_request(settings, None, fleet, plugins)
-    rehearsal = rehearse_fleet(
-        settings, request, plugins, judge, lambda line: None if out.quiet else say([line])
-    )
+    with lend_streams():
+        rehearsal = rehearse_fleet(
+            settings, request, plugins, judge, lambda line: None if out.quiet else say([line])
+        )
     out.write("fleet_rehearsal", rehearsal)
     return rehearsal.exit_code
 
@@ -165,7 +168,8 @@ def _compare(flags: Flags, out: Outputs, settings: Settings, fleet: FleetSetting
     with open_server(settings) as opened, load_plugins(settings, flags) as plugins:
         targets = read_targets(opened, fleet, None)
         executor = find_executor(fleet.executor, plugins)
-        drift = find_drift(opened, targets, build_policy(fleet), executor, fleet.scheduler)
+        with lend_streams():
+            drift = find_drift(opened, targets, build_policy(fleet), executor, fleet.scheduler)
     out.write("fleet_drift", drift)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import sys
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
 from confiture.cli.outputs import open_outputs
 from confiture.cli.schema_flags import check_schema_flags, judge_schema
 from confiture.config.settings import Settings
+from confiture.streams import lend_streams
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
@@ -43,7 +43,7 @@ def command(flags: Flags, files: tuple[Path, ...], schema: bool, gate_options: G
             check_schema_flags(flags, files, schema=schema)
             settings = read_settings(flags)
             # Rules of plugins may print; stdout carries only the report, which a machine may parse.
-            with redirect_stdout(sys.stderr), _load_chosen_plugins(settings, flags) as plugins:
+            with lend_streams(), _load_chosen_plugins(settings, flags) as plugins:
                 judge = partial(judge_schema, flags=flags) if schema else partial(lint_files, files=files)
                 report = judge(settings, plugins, gate_options)
         except Exception as error:

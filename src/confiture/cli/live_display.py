@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
@@ -11,6 +10,7 @@ from attrs import define, field, frozen
 
 from confiture.escape import escape_control, escape_lines
 from confiture.output.format import format_duration
+from confiture.streams import find_stderr
 
 if TYPE_CHECKING:
     from confiture.engine.blockers import Activity
@@ -38,9 +38,10 @@ class LineEndingStream:
         return getattr(self.stream, name)
 
 
-def find_stderr() -> TextIO:
+def find_terminal() -> TextIO:
     """Return the real stderr, which ends no line before it writes."""
-    return sys.stderr.stream if isinstance(sys.stderr, LineEndingStream) else sys.stderr
+    stderr = find_stderr()
+    return stderr.stream if isinstance(stderr, LineEndingStream) else stderr
 
 
 # Ten times a second looks continuous.
@@ -111,7 +112,7 @@ def _build_display() -> Any:
     from rich.console import Console
     from rich.live import Live as Display
 
-    stderr = find_stderr()
+    stderr = find_terminal()
     # Erase the line that TerminalProgress has printed.
     stderr.write("\r\x1b[K")
     # rich would replace sys.stdout and sys.stderr, which are global, while the main thread prints.

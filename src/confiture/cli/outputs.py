@@ -8,7 +8,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext
 from io import FileIO
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,6 +23,7 @@ from confiture.escape import escape_command
 from confiture.exceptions import PluginFault, UsageFault, UserFault, describe_error
 from confiture.output import FORMATS, OutputKind, load_renderer, make_report
 from confiture.output.reporters import BUILTIN_FORMATS, Render, RenderContext, Reporter, load_builtin_reporter
+from confiture.streams import lend_streams
 
 
 @frozen
@@ -258,10 +259,12 @@ def _print(text: str) -> None:
     except BrokenPipeError:
         # The reader has closed the pipe. The work is done, and its exit code stays.
         _discard_stdout()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         # What is left in the buffer would fail once more at exit, and its code would replace the run's.
         _discard_stdout()
-        raise UsageFault(f"the report cannot be written to stdout: {error.strerror}") from None
+        # A ValueError if the code of a plugin or a migration has closed it.
+        why = error.strerror if isinstance(error, OSError) else "it was closed"
+        raise UsageFault(f"the report cannot be written to stdout: {why}") from None
 
 
 def _escape_for_runner(text: str) -> str:
@@ -288,7 +291,7 @@ def find_plugin_reporter(wanted: str, format: str, flags: Flags) -> Reporter:
 
     settings = read_settings(flags)
     chosen = select_plugins(find_plugins(), settings.plugins, flags.plugins, flags.no_plugins, flags.locked)
-    with redirect_stdout(sys.stderr):
+    with lend_streams():
         found = collect_reporters(load_all(chosen, settings.plugin_tables))
     if format not in found:
         raise UsageFault(
@@ -305,7 +308,7 @@ def call_reporter(reporter: Reporter, render: Render, value: Any) -> str:
     """
     try:
         # A plugin may print; stdout carries only reports.
-        with redirect_stdout(sys.stderr) if reporter.plugin else nullcontext():
+        with lend_streams() if reporter.plugin else nullcontext():
             text = render(value, build_render_context())
     except (Exception, SystemExit) as error:
         if reporter.plugin is None:

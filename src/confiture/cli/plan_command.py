@@ -7,6 +7,7 @@ import click
 from confiture.cli.context import load_plugins, note_unversioned, open_server, read_settings
 from confiture.cli.flags import Flags, plan_options
 from confiture.cli.outputs import open_outputs
+from confiture.streams import lend_streams
 
 
 @click.command("plan")
@@ -17,7 +18,11 @@ def command(flags: Flags) -> int:
 
     with open_outputs(flags) as out:
         settings = read_settings(flags)
-        with load_plugins(settings, flags) as plugins, open_server(settings) as settings:
+        with (
+            lend_streams(),
+            load_plugins(settings, flags) as plugins,
+            open_server(settings) as settings,
+        ):
             plan = make_plan(settings, to=flags.to, plugins=plugins)
             note_unversioned(settings, flags)
         out.write("plan", plan)

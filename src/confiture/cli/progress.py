@@ -13,7 +13,7 @@ from attrs import define, evolve, field
 
 from confiture.cli.error_messages import say
 from confiture.cli.flags import Flags
-from confiture.cli.live_display import LineEndingStream, LiveDisplay, find_stderr
+from confiture.cli.live_display import LineEndingStream, LiveDisplay, find_terminal
 from confiture.escape import escape_control
 from confiture.logs import (
     DEBUG,
@@ -183,5 +183,5 @@ _COMMON_KEYS = ("level", "event", "version", "phase", "plugin")
 
 def _print_line(line: str) -> None:
     room = shutil.get_terminal_size().columns - 1
-    with suppress(OSError):
-        click.echo(f"\r\x1b[K{escape_control(line)[:room]}", file=find_stderr(), nl=False)
+    with suppress(OSError, ValueError):
+        click.echo(f"\r\x1b[K{escape_control(line)[:room]}", file=find_terminal(), nl=False)

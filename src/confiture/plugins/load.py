@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +23,7 @@ from confiture.plugins.check import (
 )
 from confiture.plugins.find import FoundPlugin
 from confiture.plugins.select import PluginSelection
+from confiture.streams import lend_streams
 
 NO_TABLES: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
@@ -80,7 +79,7 @@ def load_plugin(found: FoundPlugin) -> LoadedPlugin:
 def _add_check(loaded: LoadedPlugin, found: FoundPlugin, plugin: object) -> LoadedPlugin:
     checked, keys = PluginCheck(), None
     try:
-        with _silence_stdout():
+        with lend_streams():
             checked = check_plugin(plugin, found.value)
             keys = read_declared_keys(plugin) if not checked.faults else None
     except KeyboardInterrupt:
@@ -94,7 +93,8 @@ def _add_check(loaded: LoadedPlugin, found: FoundPlugin, plugin: object) -> Load
 def _import(value: str) -> object:
     """Import the object that an entry point names: ``module`` or ``module:attribute [extra]``."""
     name, _, path = re.sub(r"\s*\[.*\]\s*$", "", value).partition(":")
-    with _silence_stdout():
+    # A plugin may print when it is imported; that must not end up in a JSON report on stdout.
+    with lend_streams():
         plugin: object = importlib.import_module(name.strip())
         for attribute in filter(None, path.strip().split(".")):
             plugin = _resolve_attribute(plugin, attribute, value)
@@ -112,11 +112,6 @@ def _resolve_attribute(owner: object, attribute: str, value: str) -> object:
         raise _Unresolved(
             f"{value} cannot be found, there is no {attribute!r}" + (f"; {near}" if near else "")
         ) from None
-
-
-def _silence_stdout() -> contextlib.redirect_stdout[Any]:
-    # A plugin may print when it is imported; that must not end up in a JSON report on stdout.
-    return contextlib.redirect_stdout(sys.stderr)
 
 
 def find_name_clashes(found: Iterable[FoundPlugin]) -> dict[str, str]:
