@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.project import applied
+from tests.project import applied, running, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +67,39 @@ def test_a_finished_part_that_changed_is_shown(broken):
 
     assert [item["state"] for item in found["statements"]] == ["done", "changed", "begun", "pending"]
     assert any("start over" in note for note in found["notes"])
+
+
+def test_where_run_would_refuse_the_next_command_is_another(project):
+    """The finished part has changed, the directive is gone, or the file cannot be read."""
+    text = "-- confiture: no-transaction\nCREATE TABLE jam (i int);\nSELECT 1/0;\n"
+    project.write("1_jam.sql", text)
+    assert project("run").code == 4
+
+    def find_commands(changed: str) -> list[str]:
+        project.write("1_jam.sql", changed)
+        assert project("run").code in (4, 7)
+        return project("repair", "--output", "json").json["unfinished"][0]["commands"]
+
+    assert find_commands(text.replace("int", "bigint")) == ["confiture repair --forget 1"]
+    assert find_commands(text.partition("\n")[2]) == ["confiture repair --forget 1"]
+    assert find_commands(text.replace("SELECT", "SELEKT")) == ["confiture repair 1"]
+
+
+def test_while_a_run_is_in_progress_the_next_command_is_to_look_again(project, database):
+    project.write(
+        "1_jam.sql",
+        "-- confiture: no-transaction\nCREATE TABLE jam (i int);\nSELECT pg_advisory_xact_lock(7);\n",
+    )
+    database.execute("SELECT pg_advisory_lock(7)")
+
+    with project.running("run") as process:
+        wait_until(running(database, "pg_advisory_xact_lock(7)"), process)
+        (found,) = project("repair", "--output", "json").json["unfinished"]
+        database.execute("SELECT pg_advisory_unlock(7)")
+        process.communicate()
+
+    assert found["commands"] == ["confiture repair 1"]
+    assert "a run is in progress" in found["notes"][0]
 
 
 def test_an_unfinished_migration_whose_file_is_gone_can_be_forgotten(broken, database):

@@ -163,11 +163,14 @@ def _describe_unfinished(
     with apply_settings(conn, statements[: len(entry.done)]):
         leftover_indexes = find_invalid_indexes(conn, statements, entry)
         begun = examine_begun(conn, statements, entry) if statements else None
+    is_sql = script is not None and script.kind == "sql"
+    lost_directive = bool(script and statements and _is_transactional(script, entry))
+    restarts = lost_directive or (is_sql and any(state.state == "changed" for state in states))
     notes = (
-        *([f"a run is in progress: {running}"] if running else []),
-        *([f"its file cannot be read: {unreadable}"] if unreadable else []),
+        *([f"a run is in progress: {running}; wait until it has ended"] if running else []),
+        *([f"its file cannot be read: {unreadable}; correct it, then look again"] if unreadable else []),
         *_make_notes(progress, script, states, leftover_indexes),
-        *(_explain_directive(script, entry) if script and statements else ()),
+        *([_EXPLAIN_DIRECTIVE.format(version=entry.version)] if lost_directive else []),
         *_describe_next(begun),
     )
     return UnfinishedMigration(
@@ -180,8 +183,14 @@ def _describe_unfinished(
         hooks=progress.hooks,
         invalid_indexes=leftover_indexes,
         notes=notes,
-        commands=_list_commands(entry, script, leftover_indexes, begun),
-        alternatives=begun is not None and begun.needs_answer and not leftover_indexes,
+        commands=(
+            (f"confiture repair {entry.version}",)
+            if unreadable or running
+            else _list_commands(entry, script, leftover_indexes, begun, restarts=restarts)
+        ),
+        alternatives=begun is not None
+        and begun.needs_answer
+        and not (leftover_indexes or restarts or running),
     )
 
 
@@ -223,16 +232,18 @@ def read_statements(
     return (parsed.statements if parsed else ()), None
 
 
-def _explain_directive(script: MigrationFile, entry: LedgerEntry) -> Iterator[str]:
-    """Yield what to do if somebody has taken ``no-transaction`` out of the file."""
+def _is_transactional(script: MigrationFile, entry: LedgerEntry) -> bool:
+    """Return True if somebody has taken ``no-transaction`` out of the file."""
     from confiture.sql.script import read_sql
 
     parsed = read_sql(script, entry.direction)
-    if parsed and parsed.transactional:
-        yield (
-            "its file is not no-transaction any more: put that line back and run again, or undo what is done "
-            f"and start over: confiture repair --forget {entry.version}"
-        )
+    return bool(parsed and parsed.transactional)
+
+
+_EXPLAIN_DIRECTIVE = (
+    "its file is not no-transaction any more: put that line back and run again, or undo what is done and "
+    "start over: confiture repair --forget {version}"
+)
 
 
 def _make_notes(
@@ -251,8 +262,8 @@ def _make_notes(
             notes.append("one more was begun, and may be committed, whole or in part")
     if any(state.state == "changed" for state in states) and script and script.kind == "sql":
         notes.append(
-            "statements that have already run were changed in the file: restore them and run again, or "
-            f"start over: confiture repair --forget {progress.entry.version}"
+            "statements that have already run were changed in the file: restore them and run again, or undo "
+            f"what is done and start over: confiture repair --forget {progress.entry.version}"
         )
     for index in leftover_indexes:
         if index.builder_pid is not None:
@@ -268,8 +279,13 @@ def _list_commands(
     script: MigrationFile | None,
     leftover_indexes: tuple[InvalidIndex, ...],
     begun: BegunStatement | None,
+    *,
+    restarts: bool,
 ) -> tuple[str, ...]:
-    """Return the exact next commands, in order; or the answers to choose from, if only a person can tell."""
+    """Return the exact next commands, in order; or the answers to choose from, if only a person can tell.
+
+    With ``restarts``, the file does not fit what is done any more, and ``run`` refuses it as it is.
+    """
     go_on = "confiture run" if entry.direction == "forward" else "confiture down"
     if script is None or (begun and begun.line is None):
         return (f"confiture repair --forget {entry.version}",)
@@ -277,6 +293,8 @@ def _list_commands(
         begun and begun.session_pid is not None
     ):
         return (f"confiture repair {entry.version}",)
+    if restarts:
+        return (f"confiture repair --forget {entry.version}",)
     if leftover_indexes:
         return (*(f"DROP INDEX CONCURRENTLY {index.index};" for index in leftover_indexes), go_on)
     if begun and begun.needs_answer:
