@@ -258,3 +258,25 @@ def test_a_python_no_transaction_migration_starts_over(project, database):
         "it starts over and repeats the statements that had run before it was stopped: 2",
     )
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",), ("fig",)]
+
+
+def test_one_that_starts_over_in_a_transaction_says_so_and_ends(project):
+    text = """
+        from confiture.models.migration import Migration
+
+        class Jam(Migration):
+            transactional = {transactional}
+
+            def up(self):
+                self.execute("CREATE TABLE IF NOT EXISTS jam (fruit text)")
+                self.execute("SELECT {sum}")
+        """
+    project.write("1_jam.py", text.format(transactional=False, sum="1/0"))
+    assert project.run().exit_code == 4
+    project.write("1_jam.py", text.format(transactional=True, sum="1/1"))
+
+    rehearsed, again = project.rehearse(), project.run()
+
+    warning = "it starts over and repeats the statements that had run before it was stopped: 1"
+    assert [only(report).warnings for report in (rehearsed, again)] == [(warning,), (warning,)]
+    assert project.states() == {"1": "applied"}

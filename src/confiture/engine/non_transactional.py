@@ -194,17 +194,10 @@ class NonTransactionalAttempt(TransactionalAttempt):
             self._refuse_unfinished()
 
     def _start_over(self) -> None:
-        """Warn that a Python migration repeats what it had done, and put the record of it aside.
-
-        It cannot resume in the middle: only Python knows which statement comes next.
-        """
-        if self.work.recorded is None:
-            return
-        ran = len(self.work.recorded.done)
-        self.hook_runner.warnings.append(
-            f"it starts over and repeats the statements that had run before it was stopped: {ran}"
-        )
-        self._record(self.run_context.ledger.render_start_over_sql(self.work))
+        """Put the record of what a Python migration had done aside, and warn that it repeats it."""
+        self.warn_of_start_over()
+        if self.work.recorded is not None:
+            self._record(self.run_context.ledger.render_start_over_sql(self.work))
 
     def _refuse_unfinished(self) -> None:
         """Refuse a connection that is not idle: otherwise the next commit would be the migration's."""

@@ -262,8 +262,20 @@ class TransactionalAttempt:
         """Run ``up()`` or ``down()``."""
         forward = self.work.direction == "forward"
         self.stage = "up" if forward else "down"
+        self.warn_of_start_over()
         (self.migration.up if forward else self.migration.down)()
         self.check_transaction()
+
+    def warn_of_start_over(self) -> None:
+        """Warn that an unfinished Python migration repeats what it had done.
+
+        It cannot resume in the middle: only Python knows which statement comes next.
+        """
+        if self.work.recorded is not None and self.work.script is None:
+            ran = len(self.work.recorded.done)
+            self.hook_runner.warnings.append(
+                f"it starts over and repeats the statements that had run before it was stopped: {ran}"
+            )
 
     def _check_sentinel(self) -> None:
         """Raise if the migration ran COMMIT and then BEGIN, before hooks run in that other transaction.
@@ -398,6 +410,7 @@ class TransactionalAttempt:
                 plugins=tuple(f"{plugin.name}=={plugin.version}" for plugin in self.run_context.plugins),
                 hooks=tuple(f"{report.phase} {report.hook}" for report in self.hook_runner.reports),
                 repeated=work.repeatable,
+                was_unfinished=work.recorded is not None,
             )
         )
         return f"{row} {event}"

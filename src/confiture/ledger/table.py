@@ -271,7 +271,8 @@ class Ledger:
                 quote_literal(json.dumps(row.hooks)),
             )
         )
-        before = "" if row.transactional else self._render_forget_progress_sql(row.version)
+        keeps = row.transactional and not row.was_unfinished
+        before = "" if keeps else self._render_forget_progress_sql(row.version)
         if row.repeated:
             before += f"DELETE FROM {q}.ledger WHERE version = {quote_literal(row.version)};"
         return f"{before} INSERT INTO {q}.ledger ({list_columns('ledger')}) VALUES ({values}); {mirrored}"

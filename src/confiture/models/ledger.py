@@ -297,6 +297,7 @@ class LedgerRow:
     Attributes:
         repeated: True if it replaces an earlier row of the same version.
         applied_at: When another tool applied it, in ISO 8601; ``None`` for now.
+        was_unfinished: True if an earlier run has left progress of it, which the row replaces.
     """
 
     version: str
@@ -308,3 +309,4 @@ class LedgerRow:
     hooks: tuple[str, ...]
     repeated: bool = False
     applied_at: str | None = None
+    was_unfinished: bool = False
