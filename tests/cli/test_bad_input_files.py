@@ -334,6 +334,40 @@ def test_copy_data_that_the_table_refuses_undoes_the_migration(project, database
     assert "public.jam" not in tables(database)
 
 
+@pytest.mark.parametrize("command", ["lint", "plan", "dry-run", "run"])
+@pytest.mark.parametrize("sql", ["COPY jam TO STDOUT", "COPY (SELECT 1) TO STDOUT WITH (FORMAT csv)"])
+def test_rows_that_nobody_takes_are_refused_before_anything_runs(project, database, sql, command):
+    project.write("1_jam.sql", "CREATE TABLE jam (i int);\n")
+    project.write("2_out.sql", f"SELECT 1;\n{sql};\n")
+
+    answer = project(command)
+
+    assert answer.code == 4
+    assert "migrations/2_out.sql:2:1: COPY … TO STDOUT in a migration" in answer.err
+    assert "hint: remove it" in answer.err
+    assert "public.jam" not in tables(database)
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+@pytest.mark.parametrize("how", ["self.execute", "self.connection.execute"])
+@pytest.mark.parametrize("sql", ["COPY jam FROM STDIN", "COPY jam TO STDOUT"])
+def test_a_copy_that_execute_cannot_carry_is_told_the_way(project, sql, how, transactional):
+    project.write("1_jam.sql", "CREATE TABLE jam (i int);\n")
+    project.write(
+        "2_copy.py",
+        "from confiture.models.migration import Migration\n\n\nclass Copy(Migration):\n"
+        f"    transactional = {transactional}\n\n    def up(self):\n        {how}('{sql}')\n",
+    )
+
+    answer = project("run", "--output", "json")
+
+    error = answer.json["migrations"][1]["error"]
+    assert (answer.code, error["line"]) == (4, 8)
+    assert "was sent with execute()" in error["message"]
+    assert 'cursor.copy("COPY …")' in error["hint"]
+    assert "connection was lost" not in (answer.json["migrations"][1]["reason"] or "")
+
+
 @pytest.mark.parametrize(
     "text, place, message",
     [

@@ -622,10 +622,10 @@ def test_what_follows_copy_on_its_line_runs_after_the_data():
 @pytest.mark.parametrize(
     "sql",
     [
-        "COPY (SELECT * FROM stdin) TO STDOUT",
+        "COPY (SELECT * FROM stdin) TO '/stdin'",
         "COPY t FROM '/stdin'",
         "COPY t FROM PROGRAM 'cat stdin'",
-        "COPY stdin TO STDOUT",
+        "COPY stdin TO PROGRAM 'cat'",
         "SELECT 1 FROM stdin",
         "DO $$ COPY t FROM STDIN; $$",
     ],

@@ -119,6 +119,8 @@ def _build_message(error: BaseException, inner: BaseException, holder: str | Non
     text = text.strip() or type(inner).__name__
     if isinstance(inner, KeyboardInterrupt):
         return "interrupted"
+    if _is_copy_without_client(inner):
+        text = "COPY … TO STDOUT or FROM STDIN was sent with execute(), which passes no rows on"
     if holder:
         text += f"; the lock is held by {holder}"
     if not isinstance(inner, psycopg.Error | UserFault):
@@ -167,6 +169,11 @@ def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | N
         return None if error.hint is None else str(error.hint)
     if hint := _read_diag(error, "message_hint"):
         return hint
+    if _is_copy_without_client(error):
+        return (
+            "use copy(), and read or write the rows in its block: "
+            'with conn.cursor() as cursor, cursor.copy("COPY …") as copy'
+        )
     if isinstance(error, InsufficientPrivilege):
         role = "" if conn.closed else f" {read_role(conn)!r}"
         return f"role{role} lacks this right: have its owner grant it, or connect as a role that has it"
@@ -175,6 +182,15 @@ def _choose_hint(error: BaseException, conn: psycopg.Connection[Any]) -> str | N
     if isinstance(error, LockNotAvailable):
         return "run again when the other session has ended, or wait longer: -- confiture: lock_timeout=…"
     return None
+
+
+def _is_copy_without_client(error: BaseException) -> bool:
+    """Return True if psycopg has refused to run a COPY whose rows somebody must send or take."""
+    return (
+        isinstance(error, psycopg.ProgrammingError)
+        and error.sqlstate is None
+        and read_message(error).startswith("COPY cannot be used")
+    )
 
 
 def _suggest_no_transaction(error: BaseException, stage: str, statements: StatementRunner) -> str | None:

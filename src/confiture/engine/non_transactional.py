@@ -341,6 +341,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
             with self._use_concurrently_timeout() if is_concurrent(sql) else nullcontext():
                 yield
         except BaseException as error:
+            # A COPY that execute() has begun and refused is still open; the connection is not lost.
+            end_copy(conn)
             if self.run_context.session.lost:
                 doubt = "may be committed, whole or in part: the connection was lost"
                 self._begin_doubt(line, self._add_last_message(doubt))

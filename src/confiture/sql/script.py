@@ -323,8 +323,14 @@ def _find_copy_data(source: SourceFile, plain: PlainSql, parsed: RawStatement) -
     if parsed.kind != "copy_stmt":
         return None
     copy = parsed.node.copy_stmt
-    if not copy.is_from or copy.filename or copy.is_program:
+    if copy.filename or copy.is_program:
         return None
+    if not copy.is_from:
+        raise source.build_fault(
+            "COPY … TO STDOUT in a migration: nobody takes the rows that it sends",
+            parsed.start,
+            hint="remove it; to keep the rows, write CREATE TABLE … AS SELECT …; to export them, use \\copy in psql",
+        )
     if parsed.start not in plain.copy_data:
         raise source.build_fault(
             "COPY … FROM STDIN without its data",
