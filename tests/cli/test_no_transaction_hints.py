@@ -178,3 +178,33 @@ def test_lint_finds_the_same_in_a_python_migration(project: Project, sql):
 
     found = [item for item in findings if item["rule"] == "concurrently-in-transaction"]
     assert [item["file"] for item in found] == ["migrations/1_a.py"]
+
+
+COMMITS = "CREATE PROCEDURE boil({}) LANGUAGE plpgsql AS $$ BEGIN {}; END $$;\n"
+
+
+@pytest.mark.parametrize(
+    "before, call, finds",
+    [
+        (COMMITS.format("", "COMMIT"), "CALL boil();", True),
+        (COMMITS.format("i int", "ROLLBACK"), "CALL public.boil(1);", True),
+        (COMMITS.format("", "NULL"), "CALL boil();", False),
+        (COMMITS.format("", "COMMIT"), "CALL stir();", False),
+        (COMMITS.format("", "COMMIT") + COMMITS.format("i int", "NULL"), "CALL boil(1);", False),
+        (
+            COMMITS.format("", "COMMIT") + COMMITS.format("", "NULL").replace("CREATE", "CREATE OR REPLACE"),
+            "CALL boil();",
+            False,
+        ),
+        (COMMITS.format("", "COMMIT"), f"{DIRECTIVE}\nCALL boil();", False),
+    ],
+)
+def test_lint_follows_a_call_to_a_procedure_of_the_folder(folder: Project, before, call, finds):
+    folder.write("1_boil.sql", before)
+    folder.write("2_call.sql", f"{call}\n")
+    folder.write("3_later.sql", COMMITS.format("i int", "COMMIT").replace("CREATE", "CREATE OR REPLACE"))
+
+    answer = folder("lint")
+
+    assert answer.code == int(finds)
+    assert ("CALL of a procedure with" in answer.out) == finds

@@ -18,6 +18,7 @@ from confiture.rules.parse_tree import (
     read_rel,
 )
 from confiture.rules.parsed_migration import ParsedStatement
+from confiture.rules.procedures import find_end_in_procedure
 from confiture.rules.recipes import (
     Recipe,
     copy_tree,
@@ -232,6 +233,8 @@ def _check_in_transaction(statement: ParsedStatement) -> Iterator[Hit]:
     words, sqlstate = describe_non_transactional(statement), "25001"
     if end := find_transaction_end(statement.kind, statement.sql):
         words, sqlstate = f"DO with {end.word}", "2D000"
+    elif word := find_end_in_procedure(statement):
+        words, sqlstate = f"CALL of a procedure with {word}", "2D000"
     if words:
         yield Hit(
             f"{words} cannot run inside a transaction: error {sqlstate}",
@@ -307,7 +310,7 @@ RULES = (
         id="concurrently-in-transaction",
         severity="error",
         basis="static",
-        summary="CONCURRENTLY, VACUUM, CREATE DATABASE, DO with COMMIT and the like inside a transaction",
+        summary="CONCURRENTLY, VACUUM, CREATE DATABASE, DO with COMMIT and the like in a transaction",
         effect="refuses it with error 25001 or 2D000",
         risk="the migration fails",
         check=_check_in_transaction,

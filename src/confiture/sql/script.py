@@ -329,7 +329,7 @@ def _find_copy_data(source: SourceFile, plain: PlainSql, parsed: RawStatement) -
         raise source.build_fault(
             "COPY … TO STDOUT in a migration: nobody takes the rows that it sends",
             parsed.start,
-            hint="remove it; to keep the rows, write CREATE TABLE … AS SELECT …; to export them, use \\copy in psql",
+            hint="remove it; to keep the rows: CREATE TABLE … AS SELECT …; to export them: \\copy in psql",
         )
     if parsed.start not in plain.copy_data:
         raise source.build_fault(
