@@ -59,8 +59,6 @@ _COLUMN_STORAGE = """CASE a.attstorage WHEN t.typstorage THEN '' WHEN 'p' THEN '
                 WHEN 'e' THEN ' STORAGE EXTERNAL' WHEN 'x' THEN ' STORAGE EXTENDED' ELSE ' STORAGE MAIN' END,
             CASE a.attcompression WHEN 'p' THEN ' COMPRESSION pglz' WHEN 'l' THEN ' COMPRESSION lz4' END"""
 _COLUMN_STATISTICS = f"""' STATISTICS ' || nullif(a.attstattarget, -1), {render_storage("a.attoptions")}"""
-
-
 _GENERATED_END = "CASE a.attgenerated WHEN 's' THEN ' STORED' ELSE ' VIRTUAL' END"
 
 # The lines of each relation's columns, in their order.

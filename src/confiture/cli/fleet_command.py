@@ -138,7 +138,7 @@ def _rehearse(
 @click.option("--drift", is_flag=True, help="Show which targets differ in schema, extensions or server.")
 @click.argument("run", type=int, required=False)
 def status(flags: Flags, fleet_flags: FleetFlags, drift: bool, run: int | None) -> int:
-    """Show what became of each target of a run; of the last one if none is named."""
+    """Show each target of a run, by default the last."""
     with open_outputs(flags) as out:
         settings = read_settings(flags)
         fleet = fleet_flags.override(settings.fleet)

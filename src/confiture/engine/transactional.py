@@ -354,9 +354,8 @@ class TransactionalAttempt:
         self.stage = "validation"
         check = "SET CONSTRAINTS ALL IMMEDIATE;"
         if self._shares_transaction:
-            check = (
-                "" if self.observer.left_nothing else render_constraint_check(self.run_context.session.conn)
-            )
+            conn = self.run_context.session.conn
+            check = "" if self.observer.left_nothing else render_constraint_check(conn)
         keeper = self.run_context.migration_lock.render_condition()
         closing = self.observer.closing_sql(keeper, checks=bool(check))
         try:

@@ -50,6 +50,14 @@ _DEPENDENTS = """
     AND NOT EXISTS (SELECT FROM pg_trigger WHERE classid = 'pg_trigger'::regclass AND pg_trigger.oid = objid
         AND tgisinternal)
 """
+# In the order of the last columns of ``_QUERY``.
+_OBSTACLES = (
+    "its identity",
+    "its generated value",
+    "its privileges",
+    "the partitions or the parent of the table",
+    "its storage or statistics setting",
+)
 _CHECK = re.compile(r"CHECK \((.*)\)", re.DOTALL)
 
 
@@ -59,18 +67,8 @@ def read_column(conn: Connection[Any], table: QualifiedName, column: str) -> Col
     rows = fetch_rows(conn, _QUERY.format(**names))
     if not rows:
         return None
-    not_null, default, comment, type_name, identity, generated, granted, inherits, stored = rows[0]
-    obstacles = [
-        words
-        for words, is_so in (
-            ("its identity", identity),
-            ("its generated value", generated),
-            ("its privileges", granted),
-            ("the partitions or the parent of the table", inherits),
-            ("its storage or statistics setting", stored),
-        )
-        if is_so
-    ]
+    not_null, default, comment, type_name, *flags = rows[0]
+    obstacles = [obstacle for obstacle, is_there in zip(_OBSTACLES, flags, strict=True) if is_there]
     indexes, checks, sequences = dict[str, tuple[str, str]](), dict[str, str](), list[str]()
     not_null_name = None
     for row in fetch_rows(conn, _DEPENDENTS.format(**names)):
