@@ -68,6 +68,16 @@ def test_another_value_does_not_make_an_applied_file_a_changed_one(templated):
     assert templated("status").code == 0
 
 
+def test_an_empty_value_keeps_the_default(project, database):
+    project.configure('[variables]\nschema = ""\n')
+    project.write("1_jobs.sql", "CREATE TABLE /* TEMPLATE: schema */jobs (id int);\n")
+
+    answer = project("run")
+
+    assert answer.code == 0, answer.err
+    assert "public.jobs" in tables(database)
+
+
 @pytest.mark.parametrize("command", ["run", "dry-run", "plan", "lint"])
 def test_a_variable_without_a_value_stops_before_anything_is_applied(project, database, command):
     project.write("1_first.sql", "CREATE TABLE first (id int);\n")

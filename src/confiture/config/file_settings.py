@@ -12,6 +12,7 @@ from confiture.config.config_file import ConfigFile, Table, name_table
 from confiture.config.fleet_settings import FLEET_KEYS, FleetSettings, read_fleet
 from confiture.config.gate_policy import GATE_KEYS, GatePolicy, read_policy
 from confiture.config.table_reader import (
+    ANY_TEXT,
     COUNT,
     DURATION_S,
     FLAG,
@@ -125,7 +126,7 @@ def read_file_settings(table: TableReader) -> FileSettings:
         schema_policy=_read_schema_policy(expected) if expected else None,
         fleet=read_fleet(table.get_table("fleet", FLEET_KEYS)),
         plugin_tables=_read_plugin_tables(table),
-        variables=table.get_mapping("variables", TEXT),
+        variables=table.get_mapping("variables", ANY_TEXT),
     )
 
 

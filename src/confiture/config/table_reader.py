@@ -202,6 +202,10 @@ def read_text(value: object) -> str:
     return value
 
 
+def _read_any_text(value: object) -> str:
+    return read_text(value) if not isinstance(value, str) or value.strip() else value
+
+
 def _read_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -275,6 +279,7 @@ def make_choice(*words: str) -> Kind[str]:
 
 
 TEXT = Kind("a string", '"…"', read_text)
+ANY_TEXT = Kind("a string", '"…"', _read_any_text)
 FLAG = Kind("true or false", "true", _read_flag)
 TEXTS = Kind("a list of names", '["…"]', _read_texts)
 COUNT = Kind("a whole number, 0 or more", "0", _read_count)
