@@ -136,6 +136,20 @@ def test_a_block_that_no_rule_knows_fails(pull_request):
     assert [severity for _, severity in counted(answer)] == ["error"]
 
 
+def test_a_rewrite_inside_a_do_block_fails(pull_request):
+    """An empty table has a new file then, as after TRUNCATE."""
+    added = "ADD COLUMN twice int GENERATED ALWAYS AS (customer * 2) STORED"
+    answer = pull_request(ORDERS, f"DO $$ BEGIN ALTER TABLE orders {added}; END $$;\n")
+
+    assert (answer.code, counted(answer)) == (1, [("add-column-generated-stored", "error")])
+
+
+def test_truncate_inside_a_do_block_is_no_rewrite(pull_request):
+    answer = pull_request(ORDERS, "DO $$ BEGIN TRUNCATE orders; END $$;\n")
+
+    assert (answer.code, counted(answer)) == (0, [("truncate", "warning")])
+
+
 def test_judge_after_makes_the_tables_of_older_migrations_be_in_use(project):
     project.configure('[gate]\njudge_after = "1"\n')
     project.write("1_orders.sql", ORDERS)

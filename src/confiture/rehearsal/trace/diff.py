@@ -95,7 +95,12 @@ class MigrationTrace:
         """Add to a step the scans and new files in these facts, which are new since the last snapshot."""
         self._unknown.update(fact.oid for fact in facts if fact.oid not in self.catalog.relations)
         read, files = self._compare_scans(facts), self._find_new_files(facts)
-        emptied = {oid for oid in files if is_truncate(self.catalog.relations[oid], read.get(oid), sql)}
+        emptied = {
+            oid
+            for oid in files
+            if not step.rewrites.get(self.catalog.relations[oid].name)
+            and is_truncate(self.catalog.relations[oid], read.get(oid), sql)
+        }
         scanned = {
             self.catalog.find_table(oid)
             for oid, scans in read.items()

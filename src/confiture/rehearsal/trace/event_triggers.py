@@ -25,7 +25,7 @@ _EVENTS = ("ddl_command_start", "ddl_command_end", "table_rewrite")
 # PostgreSQL's AT_REWRITE_… bits, as pg_event_trigger_table_rewrite_reason() returns them.
 _REASONS = {
     1: "its persistence changes",
-    2: "a new column has a volatile default",
+    2: "a new column's value is computed for every row",
     4: "a column's type changes",
     8: "its access method changes",
 }

@@ -359,12 +359,13 @@ class Tracer:
         trace.steps.append(step)
 
         self._note_held_before(step, sql, since_ms, proven=proven)
+        # Before the files are compared: they show that an empty table with a new file was not truncated.
+        trace.note_rewrite_reasons(step, self._event_triggers.take_reasons())
         for snapshot in (*self._event_triggers.take_snapshots(), *snapshots):
             if proven and sql is not None:
                 trace.note_reached(step, snapshot, sql)
             else:
                 trace.compare(step, snapshot, sql, since_ms + waited_ms, ended_ms)
-        trace.note_rewrite_reasons(step, self._event_triggers.take_reasons())
         with self._pause_clock():
             trace.note_built(step, read_new_indexes(self.conn, trace.take_unknown()))
             step.rewritten_bytes = measure_bytes(self.conn, step.rewritten)
