@@ -250,6 +250,21 @@ def test_what_the_same_plan_has_made_is_used_by_nobody(project, place):
     assert rules_of(judged(project, place=place)) == set()
 
 
+def test_a_new_table_that_a_do_block_renames_is_used_by_nobody(project, database):
+    project.write("1_a.sql", f"{ORDERS};")
+    project.write("2_b.sql", "DO $$ BEGIN ALTER TABLE orders RENAME TO bills; END $$;")
+    project.write("3_c.sql", "CREATE INDEX ON bills (qty);")
+
+    assert rules_of(judged(project)) == set()
+
+
+def test_the_old_table_that_a_rebuilt_one_replaces_is_no_other_table(project, orders):
+    rebuild = f"ALTER TABLE orders RENAME TO old; {ORDERS}; INSERT INTO orders SELECT * FROM old;"
+    write(project, f"DO $$ BEGIN {rebuild} DROP TABLE old; END $$;")
+
+    assert "drop-fk-locks-both" not in rules_of(judged(project))
+
+
 def test_what_was_there_before_the_plan_is_used(project, orders):
     orders.execute("CREATE INDEX ON orders (qty); CREATE VIEW noted AS SELECT id FROM orders;")
     orders.execute("CREATE TABLE pot (of bigint REFERENCES orders)")

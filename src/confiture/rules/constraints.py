@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.likelihood import is_always_likely, is_likely_unproven
-from confiture.rules.measurements import is_new_relation, was_scanned, was_worked_on
+from confiture.rules.measurements import find_present_name, is_new_relation, was_scanned, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
     QualifiedName,
@@ -202,13 +202,12 @@ def _check_drop_foreign(statement: ParsedStatement) -> Iterator[Hit]:
         return
     dropped = _list_dropped(statement)
     parents = _find_partition_keys(statement, dropped)
+    own = dropped + parents
     others = [
         lock.relation
         for lock in _find_locks(statement)
-        if dropped
-        and lock.kind == "table"
-        and not is_new_relation(statement, lock.relation)
-        and not any(name.is_rel(lock.relation) for name in dropped + parents)
+        if dropped and lock.kind == "table" and not is_new_relation(statement, lock.relation)
+        if not any(name.is_rel(str(find_present_name(statement, lock.relation))) for name in own)
     ]
     if others and (statement.kind == "drop_stmt" or _drops_constraint(statement)):
         yield Hit(f"blocks reads and writes of {others[0]} too, until the migration ends", others[0])

@@ -8,14 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 from confiture.rules.index_names import name_index
-from confiture.rules.measurements import is_in_use, was_worked_on
+from confiture.rules.measurements import find_present_name, is_in_use, was_worked_on
 from confiture.rules.parse_tree import (
     QualifiedName,
     TakenNames,
-    find_renamed,
     read_name,
     read_name_list,
-    read_rel,
 )
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.procedures import find_end_in_procedure
@@ -73,22 +71,8 @@ def _list_built_partitions(statement: ParsedStatement) -> tuple[QualifiedName, .
     """Return the partitions that the rehearsal built indexes on."""
     table = read_name(statement.stmt.relation)
     builds = statement.report.index_builds if statement.report else ()
-    built = (_find_present_name(statement, build.table) for build in builds)
+    built = (find_present_name(statement, build.table) for build in builds)
     return tuple(dict.fromkeys(name for name in built if not table.is_rel(str(name))))
-
-
-def _find_present_name(statement: ParsedStatement, rel: str) -> QualifiedName:
-    """Return a relation's name before a statement; a report has that before the migration."""
-    name = read_rel(rel)
-    for earlier in statement.earlier_statements:
-        for old, new in find_renamed(earlier.kind, earlier.node):
-            name = new if old.is_rel(str(name)) else name
-        renames_schema = earlier.kind == "rename_stmt" and (
-            read_enum_name(earlier.stmt, "rename_type") == "OBJECT_SCHEMA"
-        )
-        if renames_schema and earlier.stmt.subname == name.written:
-            name = QualifiedName(earlier.stmt.newname, name.name, earlier.stmt.newname)
-    return name
 
 
 def _is_partitioned(statement: ParsedStatement) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from confiture.models.report import Lock
-from confiture.rules.parse_tree import find_columns, read_name
+from confiture.rules.parse_tree import QualifiedName, find_columns, find_renamed, read_name, read_rel
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Hit
+from confiture.sql.parser import read_enum_name
 
 _EMPTY = "; it holds no rows here, so how long this takes with rows is unknown"
 # A query of an empty table reads all of it even where an index would serve it if there were rows.
@@ -64,6 +65,20 @@ def is_new_relation(statement: ParsedStatement, relation: str) -> bool:
     """Return True if the plan created a relation, as a report spells it, before this statement."""
     # A rehearsal reports no relation that the migration itself creates, so only earlier ones are asked about.
     return any(name.is_rel(relation) for name in statement.migration.created_before)
+
+
+def find_present_name(statement: ParsedStatement, rel: str) -> QualifiedName:
+    """Return a relation's name before a statement; a report has that before the migration."""
+    name = read_rel(rel)
+    for earlier in statement.list_run_before():
+        for old, new in find_renamed(earlier.kind, earlier.node):
+            name = new if old.is_rel(str(name)) else name
+        renames_schema = earlier.kind == "rename_stmt" and (
+            read_enum_name(earlier.stmt, "rename_type") == "OBJECT_SCHEMA"
+        )
+        if renames_schema and earlier.stmt.subname == name.written:
+            name = QualifiedName(earlier.stmt.newname, name.name, earlier.stmt.newname)
+    return name
 
 
 def _reads_all(statement: ParsedStatement, relation: str) -> bool:

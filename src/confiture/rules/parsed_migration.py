@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -62,6 +63,15 @@ class ParsedStatement:
     def earlier_statements(self) -> tuple[ParsedStatement, ...]:
         """The statements before this one in the migration."""
         return tuple(self.migration.statements[: self.index])
+
+    def list_run_before(self) -> tuple[ParsedStatement, ...]:
+        """Return the statements before this one, with those inside DO blocks after their block."""
+        ran = (
+            inner
+            for statement in self.migration.statements[: self.index + 1]
+            for inner in (statement, *statement.inner_statements)
+        )
+        return tuple(takewhile(lambda statement: statement is not self, ran))
 
     @cached_property
     def inner_statements(self) -> tuple[ParsedStatement, ...]:
@@ -189,15 +199,12 @@ class ParsedMigration:
         created = self.created_before
         yield created
         for statement in self.statements:
-            added = frozenset(
-                name
-                for inner in (statement, *statement.inner_statements)
-                for name in self._list_created(inner)
-            )
-            for old, renamed in find_renamed(statement.kind, statement.node):
-                # A new relation stays new under its new name; an existing one must not become new.
-                added |= {renamed} if old in created else frozenset()
-            created = created | added if added else created
+            for inner in (statement, *statement.inner_statements):
+                added = frozenset(self._list_created(inner))
+                for old, renamed in find_renamed(inner.kind, inner.node):
+                    # A new relation stays new under its new name; an existing one must not become new.
+                    added |= {renamed} if old in created else frozenset()
+                created = created | added if added else created
             yield created
 
     def _list_created(self, statement: ParsedStatement) -> Iterator[QualifiedName]:
