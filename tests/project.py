@@ -27,7 +27,7 @@ from confiture.config.settings import Settings
 from confiture.models.report import Report
 from confiture.plugins.load import LoadedPlugin
 from tests import published
-from tests.in_process import run_in_process
+from tests.in_process import Output, run_in_process
 
 _SOURCE = Path(confiture.__file__).parents[1]
 PHASES = ("before_validation", "before_ddl", "after_ddl", "after_validation", "cleanup")
@@ -44,18 +44,8 @@ _PATIENCE_S = 120.0
 
 
 @frozen
-class Answer:
-    """What a command answered.
-
-    Attributes:
-        code: Its exit code.
-        out: What it wrote to stdout.
-        err: What it wrote to stderr.
-    """
-
-    code: int
-    out: str
-    err: str
+class Answer(Output):
+    """What a command left behind, with its report."""
 
     @property
     def json(self) -> Any:

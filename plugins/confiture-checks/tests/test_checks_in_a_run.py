@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +9,16 @@ import psycopg
 import pytest
 
 from confiture.api import operations
-from confiture.config.settings import Settings
 from confiture.models.report import Report
-from confiture.plugins.find import FoundPlugin
-from confiture.plugins.load import load_all
-from confiture.plugins.select import PluginSelection
+from tests.package_plugin import load_plugin
 
 Database = psycopg.Connection[Any]
 
 
 def run(url: str, folder: Path, config: dict[str, Any], *, dry_run: bool = False) -> Report:
     """Run what is in ``folder`` with the plugin that this package's pyproject.toml names."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    ((name, value),) = project["entry-points"]["confiture"].items()
-    entry = EntryPoint(name, value, "confiture")
-    found = FoundPlugin(name, project["name"], project["version"], value, entry)
-    plugins = load_all(PluginSelection(used=(found,)), {name: config})
-    settings = Settings(root=folder, url=url, migrations=folder, plugin_tables={name: config})
+    package = Path(__file__).parents[1]
+    settings, plugins = load_plugin(package, config, url=url, migrations=folder)
     return operations.run(settings, plugins=plugins, dry_run=dry_run)
 
 

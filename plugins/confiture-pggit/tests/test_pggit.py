@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,9 @@ import psycopg
 import pytest
 
 from confiture.api import operations
-from confiture.config.settings import Settings
 from confiture.models.report import HookReport, Report
-from confiture.plugins.find import FoundPlugin
-from confiture.plugins.load import load_all
-from confiture.plugins.select import PluginSelection
 from confiture_pggit import plugin
+from tests.package_plugin import load_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -70,12 +65,8 @@ def folder(tmp_path: Path) -> Path:
 
 def call(operation: Any, url: str, folder: Path, config: dict[str, Any], **options: Any) -> Report:
     """Call an operation with the plugin that this package's pyproject.toml names."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    ((name, value),) = project["entry-points"]["confiture"].items()
-    entry = EntryPoint(name, value, "confiture")
-    found = FoundPlugin(name, project["name"], project["version"], value, entry)
-    plugins = load_all(PluginSelection(used=(found,)), {name: config})
-    settings = Settings(root=folder, url=url, migrations=folder, plugin_tables={name: config})
+    package = Path(__file__).parents[1]
+    settings, plugins = load_plugin(package, config, url=url, migrations=folder)
     report = operation(settings, plugins=plugins, **options)
     assert isinstance(report, Report)
     return report
