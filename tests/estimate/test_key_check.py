@@ -247,5 +247,5 @@ def test_a_copy_on_an_embedded_server_has_all_visible_pages_as_production_has(wo
     (statement,) = report.migrations[0].statements
     assert statement.production_plan is None
     assert statement.estimate is not None
-    # On a busy machine the interval may be too wide to be given; the plan is the same.
-    assert statement.estimate.known or "interval" in str(statement.estimate.reason)
+    # It may be too short or too uncertain to be given, but not because the plan differs.
+    assert "plan" not in str(statement.estimate.reason)

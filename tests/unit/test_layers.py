@@ -32,7 +32,7 @@ ARROWS = {
     "ledger": "catalog config exceptions migrations models plugins postgres sources sql",
     "sources": "config did_you_mean exceptions migrations models plugins postgres sql",
     "catalog": "exceptions models postgres",
-    "plugins": "config confiture did_you_mean exceptions hooks migrations models sql streams",
+    "plugins": "config confiture did_you_mean exceptions hooks migrations models sql streams units",
     "confiture": "hooks",
     "hooks": "exceptions logs models postgres sql units",
     "postgres": "config did_you_mean exceptions models server sql",

@@ -23,6 +23,7 @@ from confiture.did_you_mean import did_you_mean
 from confiture.plugins.plugin_settings import PluginSettingsFault, names_migration, open_settings
 from confiture.plugins.sidecar import Sidecar, find_sidecar
 from confiture.plugins.sql_text import SqlStatement, SqlSyntaxError, line_and_column, parse_statements
+from confiture.units import format_count
 
 __all__ = [
     "COUNT",
@@ -40,6 +41,7 @@ __all__ = [
     "TableReader",
     "did_you_mean",
     "find_sidecar",
+    "format_count",
     "line_and_column",
     "make_choice",
     "names_migration",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from confiture.cli.plugin_report import Flags, ReportCommand, finding_options, report_findings
-from confiture.units import format_count
+from confiture.plugins.kit import format_count
 
 if TYPE_CHECKING:
     from confiture.models.report import Report

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 from psycopg import Connection
 
 from confiture.models.report import Finding
-from confiture.units import format_count
+from confiture.plugins.kit import format_count
 from confiture_anonymize.copy_findings import make_finding
 from confiture_anonymize.copy_plan import ColumnPlan, TablePlan
 from confiture_anonymize.keyed_hash import Key, render_number

@@ -12,7 +12,7 @@ import psycopg
 from attrs import frozen
 from psycopg import Connection
 
-from confiture.units import format_count
+from confiture.plugins.kit import format_count
 from confiture_anonymize.copy_plan import TablePlan
 from confiture_anonymize.copy_record import CopyRecord, RecordTable
 from confiture_anonymize.copy_rows import SESSION, copy_table, hold_snapshot, prepare_session

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import evolve
 
 from confiture.models.report import Finding, Report, RuleText, Verdict
-from confiture.plugins.kit import TableReader
-from confiture.units import format_count
+from confiture.plugins.kit import TableReader, format_count
 from confiture_anonymize.copy_plan import TablePlan
 from confiture_anonymize.profile import Profile
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from confiture.units import format_count
+from confiture.plugins.kit import format_count
 from confiture_anonymize.copy_plan import ColumnPlan, TablePlan
 from confiture_anonymize.copy_rows import stream_copy
 from confiture_anonymize.keyed_hash import render_digest

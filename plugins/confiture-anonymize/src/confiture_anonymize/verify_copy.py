@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection
 
 from confiture.models.report import Finding
-from confiture.units import format_count
+from confiture.plugins.kit import format_count
 from confiture_anonymize.check_unique import check_distinct, check_unique
 from confiture_anonymize.compare_tables import compare_tables
 from confiture_anonymize.copy_findings import make_finding

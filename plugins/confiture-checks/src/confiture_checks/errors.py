@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confiture.exceptions import UserFault
-from confiture.units import format_count
+from confiture.plugins.kit import format_count
 
 
 class CheckRefused(UserFault):
