@@ -1,4 +1,4 @@
-"""Lends stdout and stderr to the code of migrations and plugins, and takes them back."""
+"""Lend stdout and stderr to the code of migrations and plugins, and take them back."""
 
 from __future__ import annotations
 

@@ -19,22 +19,22 @@ from tests.page.samples import EVERY, everyday
 
 WIDTHS_PX = (1280, 360)
 _PATIENCE_S = 120
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium is installed"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 
 
 def chromium(profile: Path, page: Path, *arguments: str) -> bytes:
     """Open a page without a window, and return what Chromium prints."""
-    assert _CHROMIUM
+    assert CHROMIUM
     # Root has no sandbox to give; the pages are our own.
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
     answer = subprocess.run(
         [
-            _CHROMIUM,
+            CHROMIUM,
             "--headless",
             "--disable-gpu",
             "--disable-dev-shm-usage",

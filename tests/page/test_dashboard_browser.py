@@ -11,7 +11,7 @@ from confiture.models.dashboard import Dashboard, DatabaseView, ObjectVersions, 
 from confiture.models.event import Event, EventError, EventHook, EventLock
 from confiture.models.schema import ObjectDifference
 from confiture.output.dashboard_page import render
-from tests.page.test_browser import _CHROMIUM, framed, measure
+from tests.page.test_browser import CHROMIUM, framed, measure
 
 WIDTHS_PX = (390, 800, 1400)
 COUNTS = (1, 30, 1000)
@@ -19,7 +19,7 @@ LONG = "a_name_that_goes_on_and_on_without_any_place_to_break_it_and_then_some_m
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium is installed"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
 ]
 
 

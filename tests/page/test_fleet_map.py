@@ -11,7 +11,7 @@ from confiture.models.dashboard import Dashboard
 from confiture.models.fleet import RunRecord, TargetRecord
 from confiture.output import dashboard_page
 from confiture.output.fleet_map import MOST_CELLS, build_map, render
-from tests.page.test_browser import _CHROMIUM, framed, measure
+from tests.page.test_browser import CHROMIUM, framed, measure
 
 WIDTHS_PX = (390, 800, 1400)
 COUNTS = (40, 3000)
@@ -80,7 +80,7 @@ def measurements(tmp_path_factory) -> dict[tuple[str, int], Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(_CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width_px", WIDTHS_PX)
 @pytest.mark.parametrize("count", COUNTS)
 def test_nothing_is_cut_off_overlaps_or_is_loaded(measurements, count, width_px):

@@ -1,4 +1,4 @@
-"""Keeps the report of what has run: an error in what follows is added to it and never replaces it."""
+"""Keep the report of what has run: an error in what follows is added to it and never replaces it."""
 
 from __future__ import annotations
 

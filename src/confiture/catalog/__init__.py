@@ -1,1 +1,1 @@
-"""The schema as canonical DDL: what there is in the catalog, its fingerprint and its differences."""
+"""The schema as canonical DDL: its objects, its fingerprint and its differences."""

@@ -1,4 +1,4 @@
-"""Runs one command in a process: prepares its streams, reports its error and returns its exit code."""
+"""Run one command in a process: prepare its streams, report its error and return its exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists the commands with their help, so that ``--help`` imports none of them."""
+"""List the commands with their help, so that ``--help`` imports none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns flags into settings, ``embedded:`` into a running server, and names into loaded plugins."""
+"""Turn flags into settings, ``embedded:`` into a running server, and names into loaded plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the reports of a command whose own flags cannot be parsed."""
+"""Write the reports of a command whose own flags cannot be parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns exceptions into messages on stderr and exit codes; no other module does that."""
+"""Turn exceptions into messages on stderr and exit codes; no other module does that."""
 
 from __future__ import annotations
 

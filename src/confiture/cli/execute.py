@@ -1,4 +1,4 @@
-"""Runs a command that executes migrations: loads plugins, starts the server, works, writes the report."""
+"""Run a command that executes migrations: load plugins, start the server, work, write the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the flags that several commands share, and the value that holds them."""
+"""Define the flags that several commands share, and the value that holds them."""
 
 from __future__ import annotations
 

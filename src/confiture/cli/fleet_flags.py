@@ -1,4 +1,4 @@
-"""Defines the flags of a fleet: which targets it has, and how they are migrated."""
+"""Define the flags of a fleet: which targets it has, and how they are migrated."""
 
 from __future__ import annotations
 

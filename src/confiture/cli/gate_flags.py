@@ -1,4 +1,4 @@
-"""Defines the gate's flags, and applies the gate to a report."""
+"""Define the gate's flags, and apply the gate to a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws on stderr what runs at this moment, again and again in the same place."""
+"""Draw on stderr what runs at this moment, again and again in the same place."""
 
 from __future__ import annotations
 

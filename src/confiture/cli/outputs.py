@@ -1,4 +1,4 @@
-"""Opens the files of ``--output`` before anything runs, and writes the reports at the end."""
+"""Open the files of ``--output`` before anything runs, and write the reports at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the rules and the formats that plugins add, before anything runs."""
+"""Check the rules and the formats that plugins add, before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows progress on stderr: live at a terminal, plain lines elsewhere, JSON with ``--log-format json``."""
+"""Show progress on stderr: live at a terminal, plain lines elsewhere, JSON with ``--log-format json``."""
 
 from __future__ import annotations
 

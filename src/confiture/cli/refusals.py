@@ -1,4 +1,4 @@
-"""Builds the report of a command that was refused before it began: what is wrong, for every format."""
+"""Build the report of a command that was refused before it began: what is wrong, for every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines the flags that choose where and how to rehearse."""
+"""Define the flags that choose where and how to rehearse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks the flags of ``--schema``, and judges a schema by rules and gate."""
+"""Check the flags of ``--schema``, and judge a schema by rules and gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds and reads the configuration file, and knows on which line each of its keys is written."""
+"""Find and read the configuration file, and know on which line each of its keys is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the settings of the configuration file, or of one ``[env.NAME]`` in it."""
+"""Read the settings of the configuration file, or of one ``[env.NAME]`` in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.fleet]``: which targets a fleet has, and how they are migrated."""
+"""Read ``[tool.confiture.fleet]``: which targets a fleet has, and how they are migrated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.gate]``: which findings fail the gate, and how much may be measured at most."""
+"""Read ``[tool.confiture.gate]``: which findings fail the gate, and how much may be measured at most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.schema]``: what a schema is expected to look like."""
+"""Read ``[tool.confiture.schema]``: what a schema is expected to look like."""
 
 from __future__ import annotations
 

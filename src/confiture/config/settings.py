@@ -1,4 +1,4 @@
-"""Resolves flags, environment variables and the configuration file into one frozen ``Settings``."""
+"""Resolve flags, environment variables and the configuration file into one frozen ``Settings``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads one table of settings key by key, with types, and names whatever cannot be used.
+"""Read one table of settings key by key, with types, and name whatever cannot be used.
 
 The core, the gate and every plugin read their tables with this, so that each fault has the same form:
 file and line, key, what is expected, what was found, and as the hint the line to write instead::

@@ -1,4 +1,4 @@
-"""Estimates how long a rehearsed migration takes in production, with an interval, or says why it cannot.
+"""Estimate how long a rehearsed migration takes in production, with an interval, or say why it cannot.
 
 The way of one estimate: ``work_classes`` finds the class of a statement, ``comparability`` refuses tables
 that cannot be compared, ``curve`` extrapolates the rehearsed times, ``error_law`` puts an interval round

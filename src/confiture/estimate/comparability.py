@@ -1,4 +1,4 @@
-"""Decides if a rehearsed table is comparable with production's, and if both servers are.
+"""Decide if a rehearsed table is comparable with production's, and if both servers are.
 
 *Here* is the database of the rehearsal, *there* is production.
 """

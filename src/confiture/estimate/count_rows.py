@@ -1,4 +1,4 @@
-"""Counts the rows of the tables that a plan names, in the session that rehearses it.
+"""Count the rows of the tables that a plan names, in the session that rehearses it.
 
 PostgreSQL's own figure is an estimate from the size of the file, which dead rows inflate: after three rolled
 back UPDATEs of 100,000 rows it was 473,805. So tables with dead rows are counted too: a Python migration

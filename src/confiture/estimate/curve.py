@@ -1,4 +1,4 @@
-"""Extrapolates a time from the rehearsed sizes with the curve ``t = a + b·n·log2 n`` or ``t = a + b·n``.
+"""Extrapolate a time from the rehearsed sizes with the curve ``t = a + b·n·log2 n`` or ``t = a + b·n``.
 
 The first form is for work that compares texts or maintains indexes row by row, the second for work that
 reads or writes each row once: a sort of numbers takes little of an index build's time. Both were chosen by

@@ -1,4 +1,4 @@
-"""Exports the statistics of production that estimates need: read only, in one snapshot, without row data.
+"""Export the statistics of production that estimates need: read only, in one snapshot, without row data.
 
 Of each column it reads the width, the number of distinct values and the share of nulls, but never common
 values and histogram bounds, which are row data. It replaces constants in the definitions of indexes,

@@ -1,4 +1,4 @@
-"""Counts the parallel workers that PostgreSQL takes to build an index, by its own rule.
+"""Count the parallel workers that PostgreSQL takes to build an index, by its own rule.
 
 A small table has none, and the larger the table the more there are. The rule is that of
 ``plan_create_index_workers`` in PostgreSQL's planner.

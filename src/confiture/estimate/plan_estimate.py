@@ -1,4 +1,4 @@
-"""Adds estimates for production to the report of a rehearsal: per statement, hook, migration and table."""
+"""Add estimates for production to the report of a rehearsal: per statement, hook, migration and table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stores predictions and the real times in ``.confiture/estimates.json`` next to the configuration.
+"""Store predictions and the real times in ``.confiture/estimates.json`` next to the configuration.
 
 A file instead of a table: rehearsals do not write to the database. Modules are imported inside functions
 because every ``confiture run`` imports this one, and most have nothing to store.

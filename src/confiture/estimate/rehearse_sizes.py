@@ -1,4 +1,4 @@
-"""Rehearses a plan, at several sizes if that improves the estimates, and adds the estimates to the report."""
+"""Rehearse a plan, at several sizes if that improves the estimates, and add the estimates to the report."""
 
 from __future__ import annotations
 

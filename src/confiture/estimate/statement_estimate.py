@@ -1,4 +1,4 @@
-"""Estimates one statement in production from its rehearsals: an interval, an upper bound, or *unknown*."""
+"""Estimate one statement in production from its rehearsals: an interval, an upper bound, or *unknown*."""
 
 from __future__ import annotations
 

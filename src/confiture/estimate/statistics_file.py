@@ -1,4 +1,4 @@
-"""Reads the file of ``confiture stats export`` and names the place of each error, for files edited by hand.
+"""Read the file of ``confiture stats export`` and name the place of each error, for files edited by hand.
 
 The attributes of the value classes in ``statistics`` are the schema: their annotations decide which
 types, keys and ``null`` are valid.

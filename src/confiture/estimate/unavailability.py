@@ -1,4 +1,4 @@
-"""Estimates for how long a table cannot be read or written: from the statement that locks it to the release.
+"""Estimate for how long a table cannot be read or written: from the statement that locks it to the release.
 
 PostgreSQL releases locks at the end of a transaction, so a table stays blocked during all later steps.
 """

@@ -1,4 +1,4 @@
-"""Finds the class of work of a rehearsed statement, from its observed effects and from its kind.
+"""Find the class of work of a rehearsed statement, from its observed effects and from its kind.
 
 The text of an ``ALTER TABLE`` does not show if it only changes the catalog, scans or rewrites; its effects
 do. Statements of one class grow alike, so the prior stores their errors by class.

@@ -1,4 +1,4 @@
-"""Reads and writes the file of accepted findings, which may only shrink."""
+"""Read and write the file of accepted findings, which may only shrink."""
 
 from __future__ import annotations
 

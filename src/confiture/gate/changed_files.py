@@ -1,4 +1,4 @@
-"""Asks git which files changed since a commit; it is an error if git cannot say."""
+"""Ask git which files changed since a commit; it is an error if git cannot say."""
 
 from __future__ import annotations
 

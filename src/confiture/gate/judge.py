@@ -1,4 +1,4 @@
-"""Judges a report by a policy: which findings count, and whether they fail the gate."""
+"""Judge a report by a policy: which findings count, and whether they fail the gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares the measurements with the limits; an unknown value counts as exceeded."""
+"""Compare the measurements with the limits; an unknown value counts as exceeded."""
 
 from __future__ import annotations
 

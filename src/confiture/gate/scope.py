@@ -1,4 +1,4 @@
-"""Decides which migrations the gate checks: all, those after a version, or those that changed."""
+"""Decide which migrations the gate checks: all, those after a version, or those that changed."""
 
 from __future__ import annotations
 

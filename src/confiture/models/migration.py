@@ -1,4 +1,4 @@
-"""Defines the base class of Python migrations, and the values that describe a migration file."""
+"""Define the base class of Python migrations, and the values that describe a migration file."""
 
 from __future__ import annotations
 

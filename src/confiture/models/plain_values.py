@@ -1,4 +1,4 @@
-"""Turns any object that a plugin hands over into one that every report can show."""
+"""Turn any object that a plugin hands over into one that every report can show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registers the built-in reporters with the same hook that plugins use."""
+"""Register the built-in reporters with the same hook that plugins use."""
 
 from __future__ import annotations
 

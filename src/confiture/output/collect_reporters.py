@@ -1,4 +1,4 @@
-"""Collects the built-in reporters and those of plugins, by calling the hook ``reporters``."""
+"""Collect the built-in reporters and those of plugins, by calling the hook ``reporters``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides which migrations of a long plan a report shows, and which it folds into one line."""
+"""Decide which migrations of a long plan a report shows, and which it folds into one line."""
 
 from __future__ import annotations
 

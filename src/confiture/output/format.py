@@ -1,4 +1,4 @@
-"""Formats durations, counts, columns and names for text output, and escapes control characters."""
+"""Format durations, counts, columns and names for text output, and escape control characters."""
 
 from __future__ import annotations
 

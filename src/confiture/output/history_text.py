@@ -1,4 +1,4 @@
-"""Renders the history of a database for a terminal: a line an event, newest last."""
+"""Render the history of a database for a terminal: a line an event, newest last."""
 
 from __future__ import annotations
 

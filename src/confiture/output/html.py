@@ -1,4 +1,4 @@
-"""Renders a report as one page for a browser or a printer, which loads nothing and runs no scripts."""
+"""Render a report as one page for a browser or a printer, which loads nothing and runs no scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders reports as JSON, with exactly the keys of the published schema, in its order."""
+"""Render reports as JSON, with exactly the keys of the published schema, in its order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders every listing (status, plan, plugins, history…) for a terminal."""
+"""Render every listing (status, plan, plugins, history…) for a terminal."""
 
 from __future__ import annotations
 

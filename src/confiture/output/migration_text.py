@@ -1,4 +1,4 @@
-"""Renders the migrations of a run, a rehearsal or a down for a terminal."""
+"""Render the migrations of a run, a rehearsal or a down for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describes the notices that no rule gives: failures, limits of the gate, what could not be observed."""
+"""Describe the notices that no rule gives: failures, limits of the gate, what could not be observed."""
 
 from __future__ import annotations
 

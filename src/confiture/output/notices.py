@@ -1,4 +1,4 @@
-"""Collects a report's notices: findings, failures, and effects that could not be observed."""
+"""Collect a report's notices: findings, failures, and effects that could not be observed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats a recipe: its files one below the other, each with its name and its directives on top."""
+"""Format a recipe: its files one below the other, each with its name and its directives on top."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defines a reporter: a name for ``--output`` and a function from a report to text."""
+"""Define a reporter: a name for ``--output`` and a function from a report to text."""
 
 from __future__ import annotations
 

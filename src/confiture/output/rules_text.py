@@ -1,4 +1,4 @@
-"""Renders the rules: a list of all, or the explanation of one."""
+"""Render the rules: a list of all, or the explanation of one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renders fingerprints, drift and the differences of two versions for a terminal."""
+"""Render fingerprints, drift and the differences of two versions for a terminal."""
 
 from __future__ import annotations
 

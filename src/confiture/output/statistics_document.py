@@ -1,4 +1,4 @@
-"""Renders exported statistics; the text format is the same JSON document."""
+"""Render exported statistics; the text format is the same JSON document."""
 
 from __future__ import annotations
 

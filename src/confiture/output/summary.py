@@ -1,4 +1,4 @@
-"""Summarizes a report in one sentence."""
+"""Summarize a report in one sentence."""
 
 from __future__ import annotations
 

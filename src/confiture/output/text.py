@@ -1,4 +1,4 @@
-"""Renders the report of a run, a rehearsal, a down or a lint for a terminal."""
+"""Render the report of a run, a rehearsal, a down or a lint for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes when each statement ran and each lock was held, in percent of the migration's duration."""
+"""Compute when each statement ran and each lock was held, in percent of the migration's duration."""
 
 from __future__ import annotations
 

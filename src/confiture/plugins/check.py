@@ -1,4 +1,4 @@
-"""Checks a plugin before any hook is called, and reports every fault at once, as sentences."""
+"""Check a plugin before any hook is called, and report every fault at once, as sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the plugins that installed packages declare in their metadata, and imports none of them."""
+"""Find the plugins that installed packages declare in their metadata, and import none of them."""
 
 from __future__ import annotations
 

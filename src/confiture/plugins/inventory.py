@@ -1,4 +1,4 @@
-"""Lists every plugin for ``confiture plugins``, broken ones included."""
+"""List every plugin for ``confiture plugins``, broken ones included."""
 
 from __future__ import annotations
 

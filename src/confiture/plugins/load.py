@@ -1,4 +1,4 @@
-"""Imports and checks plugins; collects the faults of all of them, so that one error reports everything."""
+"""Import and check plugins; collect the faults of all of them, so that one error reports everything."""
 
 from __future__ import annotations
 

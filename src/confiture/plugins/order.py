@@ -1,4 +1,4 @@
-"""Registers plugins, and asks pluggy in which order it calls their hooks."""
+"""Register plugins, and ask pluggy in which order it calls their hooks."""
 
 from __future__ import annotations
 

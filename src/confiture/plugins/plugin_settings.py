@@ -1,4 +1,4 @@
-"""Reads the table of a plugin's settings, and settings that name a migration."""
+"""Read the table of a plugin's settings, and settings that name a migration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refuses a table of settings that no installed plugin reads."""
+"""Refuse a table of settings that no installed plugin reads."""
 
 from __future__ import annotations
 

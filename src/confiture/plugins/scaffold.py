@@ -1,4 +1,4 @@
-"""Writes the package of a new plugin: one hook, and a test that passes."""
+"""Write the package of a new plugin: one hook, and a test that passes."""
 
 from __future__ import annotations
 

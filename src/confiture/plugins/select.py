@@ -1,4 +1,4 @@
-"""Selects which of the installed plugins are used, and in which order."""
+"""Select which of the installed plugins are used, and in which order."""
 
 from __future__ import annotations
 

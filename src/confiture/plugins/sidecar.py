@@ -1,4 +1,4 @@
-"""Finds the file that a plugin keeps next to a migration: ``0005_orders.check.sql``."""
+"""Find the file that a plugin keeps next to a migration: ``0005_orders.check.sql``."""
 
 from __future__ import annotations
 

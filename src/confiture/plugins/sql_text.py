@@ -1,4 +1,4 @@
-"""Splits SQL text into statements with PostgreSQL's own parser."""
+"""Split SQL text into statements with PostgreSQL's own parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collects what the server says beside its results: WARNING, NOTICE, INFO and so on."""
+"""Collect what the server says besides its results: WARNING, NOTICE, INFO and so on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists the constraints that an ALTER TABLE checks the rows of a table for, if they are foreign keys."""
+"""List the constraints that an ALTER TABLE checks the rows of a table for, if they are foreign keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs ANALYZE on what a migration has changed, and reports how it grew."""
+"""Run ANALYZE on what a migration has changed, and report how it grew."""
 
 from confiture_analyze.hook import AnalyzeChanged
 

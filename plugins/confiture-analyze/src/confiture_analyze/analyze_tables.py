@@ -1,4 +1,4 @@
-"""Analyzes relations after the commit, and measures them again."""
+"""Analyze relations after the commit, and measure them again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds relations, and measures how many rows and bytes they have.
+"""Find relations, and measure how many rows and bytes they have.
 
 There are two measures. The catalog has the numbers of the last ANALYZE or VACUUM, and reading them locks no
 relation. The sizes of the files are current, and are read only for the tables that the settings name.

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.plugin.analyze]``."""
+"""Read ``[tool.confiture.plugin.analyze]``."""
 
 from __future__ import annotations
 

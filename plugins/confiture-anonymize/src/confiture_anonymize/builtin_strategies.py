@@ -1,4 +1,4 @@
-"""The strategies there are."""
+"""The built-in strategies, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills the read models that a migration needs, in the migration itself."""
+"""Fill the read models that a migration needs, in the migration itself."""
 
 from confiture_backfill.hook import BackfillReadModel
 

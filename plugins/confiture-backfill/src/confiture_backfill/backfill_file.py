@@ -1,4 +1,4 @@
-"""Reads the read model of ``VERSION_name.backfill.sql``."""
+"""Read the read model of ``VERSION_name.backfill.sql``."""
 
 from __future__ import annotations
 

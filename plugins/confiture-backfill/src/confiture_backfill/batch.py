@@ -1,4 +1,4 @@
-"""Reads how to fill a large read model in batches: along which key, and how many rows at a time."""
+"""Read how to fill a large read model in batches: along which key, and how many rows at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills one read model, and compares its rows with the count query."""
+"""Fill one read model, and compare its rows with the count query."""
 
 from __future__ import annotations
 

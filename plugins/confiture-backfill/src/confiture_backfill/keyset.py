@@ -1,4 +1,4 @@
-"""Fills one read model in batches along a key: each is committed with the key that it reached."""
+"""Fill one read model in batches along a key: each is committed with the key that it reached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replaces ``{range}`` in SQL by the condition of a batch."""
+"""Replace ``{range}`` in SQL by the condition of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fills several read models one after the other, and resumes each after a crash."""
+"""Fill several read models one after the other, and resume each after a crash."""
 
 from __future__ import annotations
 

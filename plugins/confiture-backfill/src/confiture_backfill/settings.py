@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.plugin.backfill]``."""
+"""Read ``[tool.confiture.plugin.backfill]``."""
 
 from __future__ import annotations
 

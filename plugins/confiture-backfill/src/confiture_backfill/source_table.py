@@ -1,4 +1,4 @@
-"""Reads the table along whose key the batches go, and finds where the next batch ends."""
+"""Read the table along whose key the batches go, and find where the next batch ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks what a migration requires before it begins, and what it leaves behind."""
+"""Check what a migration requires before it begins, and what it leaves behind."""
 
 from confiture_checks.hook import Checks
 

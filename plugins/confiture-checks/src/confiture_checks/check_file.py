@@ -1,4 +1,4 @@
-"""Reads and runs the queries of ``VERSION_name.check.sql``: each must return no rows."""
+"""Read and run the queries of ``VERSION_name.check.sql``: each must return no rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the NOT VALID constraints of changed tables, and counts the rows that violate them.
+"""Find the NOT VALID constraints of changed tables, and count the rows that violate them.
 
 A validated constraint holds: the server has checked every row. A NOT VALID one was checked for new rows
 only. A NOT ENFORCED one is never checked and does not claim to be: it is left out.

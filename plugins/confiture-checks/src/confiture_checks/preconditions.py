@@ -1,4 +1,4 @@
-"""Tests whether the database meets what a migration requires before it begins."""
+"""Test whether the database meets what a migration requires before it begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a check's queries without letting them change anything, and locates the errors of the server."""
+"""Run a check's queries without letting them change anything, and locate the errors of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.plugin.checks]``."""
+"""Read ``[tool.confiture.plugin.checks]``."""
 
 from __future__ import annotations
 

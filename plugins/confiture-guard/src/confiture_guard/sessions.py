@@ -1,4 +1,4 @@
-"""Asks the server whether it is a replica, what time it is, and which sessions hold locks."""
+"""Ask the server whether it is a replica, what time it is, and which sessions hold locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.plugin.guard]``."""
+"""Read ``[tool.confiture.plugin.guard]``."""
 
 from __future__ import annotations
 

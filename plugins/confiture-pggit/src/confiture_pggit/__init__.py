@@ -1,4 +1,4 @@
-"""Mirrors migrations to pgGit: an event and a commit each, and the versions of objects from there."""
+"""Mirror migrations to pgGit: an event and a commit each, and the versions of objects from there."""
 
 from confiture_pggit.hook import MirrorToPgGit
 

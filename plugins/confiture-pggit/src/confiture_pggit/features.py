@@ -1,4 +1,4 @@
-"""Finds which of pgGit's tables and functions a database has.
+"""Find which of pgGit's tables and functions a database has.
 
 By their signatures and never by a version: pgGit's installer may stop half-way, and its version then says
 nothing about what is there.

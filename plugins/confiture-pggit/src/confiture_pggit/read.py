@@ -1,4 +1,4 @@
-"""Reads from pgGit which version each object has, and what changed it."""
+"""Read from pgGit which version each object has, and what changed it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads ``[tool.confiture.plugin.pggit]``."""
+"""Read ``[tool.confiture.plugin.pggit]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes an event and a commit to pgGit."""
+"""Write an event and a commit to pgGit."""
 
 from __future__ import annotations
 

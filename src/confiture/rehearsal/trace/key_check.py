@@ -1,4 +1,4 @@
-"""Renders the query by which PostgreSQL checks the rows of a table for a foreign key.
+"""Render the query by which PostgreSQL checks the rows of a table for a foreign key.
 
 PostgreSQL plans this query for itself, so no EXPLAIN of the statement shows it. The text is the one of
 ``RI_Initial_Check`` in PostgreSQL's ``ri_triggers.c``.

@@ -1,4 +1,4 @@
-"""Compares a statement's query plan here with the plan it would have under production's row counts.
+"""Compare a statement's query plan here with the plan it would have under production's row counts.
 
 The time of a statement grows along a curve only as long as its plan stays the same. Where PostgreSQL would
 choose another join or another scan in production, the time here says little about the time there.
