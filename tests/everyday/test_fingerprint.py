@@ -339,6 +339,19 @@ def test_the_text_of_a_literal_stays_as_it_is(shared):
     assert "REPLICA" not in view.ddl
 
 
+def test_how_a_session_writes_strings_does_not_change_it(shared):
+    with shared.transaction(force_rollback=True):
+        shared.execute(
+            "CREATE TABLE shop.said (a int, b varchar CHECK (b IN ('x', E'y\\\\z')),"
+            " CHECK (a BETWEEN 1 AND 2 AND a <> 3), CHECK ((a = 1 OR a = 2) OR a = 3))"
+        )
+        objects = read_objects(shared, "confiture")
+
+        shared.execute("SET LOCAL standard_conforming_strings = off")
+
+        assert compare_schemas(objects, read_objects(shared, "confiture")) == ()
+
+
 def test_the_parentheses_of_a_condition_count_where_they_have_a_meaning(shared):
     with shared.transaction(force_rollback=True):
         shared.execute("ALTER TABLE shop.parent ADD CONSTRAINT c CHECK (a = 1 AND (a = 2 OR a = 3))")

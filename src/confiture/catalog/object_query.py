@@ -20,7 +20,8 @@ CANONICAL_SETTINGS = (
     "SET LOCAL jit = off;"
     " SET LOCAL search_path = ''; SET LOCAL quote_all_identifiers = off; SET LOCAL DateStyle = 'ISO, MDY';"
     " SET LOCAL IntervalStyle = 'postgres'; SET LOCAL TimeZone = 'UTC'; SET LOCAL extra_float_digits = 1;"
-    " SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL xmlbinary = 'base64';"
+    " SET LOCAL standard_conforming_strings = on; SET LOCAL bytea_output = 'hex';"
+    " SET LOCAL lc_monetary = 'C'; SET LOCAL xmlbinary = 'base64';"
 )
 
 FINGERPRINT = """encode(sha256(convert_to(coalesce(string_agg(

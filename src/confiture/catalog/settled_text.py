@@ -47,7 +47,7 @@ def _cast_elements(ddl: str) -> str:
     marked = rf"regexp_replace({ddl}, {quote_literal(_ARRAY)}, E'\x01\\1\x02\\2\x03', 'g')"
     items, after = "split_part(p.part, E'\\x02', 1)", "split_part(p.part, E'\\x02', 2)"
     target, rest = f"split_part({after}, E'\\x03', 1)", f"split_part({after}, E'\\x03', 2)"
-    elements = f"regexp_replace({items}, {quote_literal(_ITEM)}, '(\\&)::' || {target}, 'g')"
+    elements = f"regexp_replace({items}, {quote_literal(_ITEM)}, E'(\\\\&)::' || {target}, 'g')"
     return f"""CASE WHEN {ddl} LIKE '%(ARRAY[%' THEN (
         SELECT string_agg(CASE p.number WHEN 1 THEN p.part
             ELSE concat('ARRAY[', {elements}, ']', {rest}) END, '' ORDER BY p.number)
@@ -61,5 +61,5 @@ def _flatten(operator: str, ddl: str) -> str:
     for _ in range(_DEPTH):
         operand = rf"(?:{plain}|\({operand}\))*"
     nested = rf"\(\(({operand} {operator} {operand})\) {operator} "
-    replaced = f"regexp_replace({ddl}, {quote_literal(nested)}, '(\\1 {operator} ', 'g')"
+    replaced = f"regexp_replace({ddl}, {quote_literal(nested)}, E'(\\\\1 {operator} ', 'g')"
     return f"CASE WHEN {ddl} LIKE '%((% {operator} %) {operator} %' THEN {replaced} ELSE {ddl} END"

@@ -108,11 +108,11 @@ def copy_rights(conn: Connection[Any], source: str, database: str) -> None:
 
 _ROLES_SQL = """
     SELECT rolname::text, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolbypassrls
-    FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%' ORDER BY oid
+    FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY oid
 """
 _MEMBERS_SQL = """
     SELECT DISTINCT roleid::regrole::text, member::regrole::text FROM pg_auth_members
-    WHERE pg_get_userbyid(member) NOT LIKE 'pg\\_%' ORDER BY 1, 2
+    WHERE pg_get_userbyid(member) !~ '^pg_' ORDER BY 1, 2
 """
 _ROLE_OPTIONS = ("SUPERUSER", "INHERIT", "CREATEROLE", "CREATEDB", "BYPASSRLS")
 

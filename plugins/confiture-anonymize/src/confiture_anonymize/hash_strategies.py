@@ -37,7 +37,7 @@ def _compile_hash(masking: Masking) -> Mask:
 def _compile_address(masking: Masking, digest: str) -> Mask:
     if masking.column.unique:
         # There are 16 million addresses of 10.0.0.0/8, which is too few; of fd00::/8 there are 2¹²⁰.
-        rest = "pg_catalog.regexp_replace(pg_catalog.substr(h, 3), '(.{4})', ':\\1', 'g')"
+        rest = "pg_catalog.regexp_replace(pg_catalog.substr(h, 3), '(.{4})', E':\\\\1', 'g')"
         masked = f"'fd' || pg_catalog.left(h, 2) || {rest}"
         hexadecimal = f"SELECT pg_catalog.left(pg_catalog.encode({digest}, 'hex'), 30) AS h OFFSET 0"
         return Mask(
