@@ -79,6 +79,34 @@ def test_a_plugin_that_fails_is_a_warning(shop, database):
     assert answer.err.startswith("warning: plugin 'sweet': no versions of objects: UndefinedTable: ")
 
 
+def test_what_a_plugin_writes_is_rolled_back(shop):
+    (shop.folder / "confiture.toml").write_text('plugins = ["bad", "sweet"]\n[plugin.sweet]\nsweet = true\n')
+    shop.install(
+        "bad",
+        "from confiture import hookimpl\n@hookimpl\ndef object_versions(conn):\n"
+        "    conn.execute('DROP TABLE jam')\n    return []\n",
+    )
+
+    answer = shop("schema-version")
+
+    assert "public.jam  1.0.0" in answer.out
+
+
+@pytest.mark.parametrize("given", ["ObjectVersion('jam', 7)", "ObjectVersion('jam', '7', [ObjectChange(1)])"])
+def test_a_version_that_is_no_text_is_a_warning(shop, given):
+    shop.install(
+        "bitter",
+        "from confiture import hookimpl\nfrom confiture.models.schema import ObjectChange, ObjectVersion\n"
+        f"@hookimpl\ndef object_versions():\n    return [{given}]\n",
+    )
+    (shop.folder / "confiture.toml").write_text('plugins = ["bitter"]\n')
+
+    answer = shop("schema-version")
+
+    assert answer.code == 0
+    assert "plugin 'bitter': no versions of objects: TypeError: " in answer.err
+
+
 def test_a_value_of_another_kind_is_a_warning(shop):
     shop.install(
         "bitter", "from confiture import hookimpl\n@hookimpl\ndef object_versions():\n    return [1]\n"

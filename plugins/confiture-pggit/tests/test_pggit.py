@@ -418,6 +418,31 @@ class TestObjectVersions:
         assert versions is not None
         assert [(version.identity, version.changes) for version in versions] == [("public.jam", ())]
 
+    @pytest.mark.parametrize(
+        ("returns", "version"),
+        [
+            ("text LANGUAGE sql AS $$ SELECT '1.2.3' $$", None),
+            ("TABLE (version text, version_string integer) LANGUAGE sql AS $$ SELECT '1.2', 7 $$", "7"),
+        ],
+    )
+    def test_functions_that_return_something_else_do_no_harm(
+        self, pggit: Database, returns: str, version: str | None
+    ) -> None:
+        _add_object(pggit)
+        pggit.execute("DROP FUNCTION pggit.get_version(text); DROP FUNCTION pggit.get_history(text, integer)")
+        pggit.execute(f"CREATE FUNCTION pggit.get_version(text) RETURNS {returns}".encode())
+        pggit.execute(
+            "CREATE FUNCTION pggit.get_history(text, integer)"
+            " RETURNS TABLE (change_type integer, created_at date)"
+            " LANGUAGE sql AS $$ SELECT 1, date '2026-01-01' $$"
+        )
+
+        versions = plugin.object_versions(pggit, MIRROR)
+
+        assert versions is not None
+        assert [(item.identity, item.version) for item in versions] == [("public.jam", version)]
+        assert [(change.kind, change.at) for change in versions[0].changes] == [("1", "2026-01-01")]
+
 
 def _add_object(conn: Database) -> None:
     conn.execute(

@@ -52,7 +52,10 @@ def _call_hook(plugin: object, conn: Connection[Any], table: Any) -> Iterable[Ob
     manager = pluggy.PluginManager("confiture")
     manager.add_hookspecs(spec)
     manager.register(plugin)
-    found = [version for given in manager.hook.object_versions(conn=conn, config=table) for version in given]
+    # Rolled back: the command only reads, and a function that a plugin calls may write.
+    with conn.transaction(force_rollback=True):
+        given = manager.hook.object_versions(conn=conn, config=table)
+    found = [version for versions in given for version in versions]
     for version in found:
         if not isinstance(version, ObjectVersion):
             raise TypeError(f"{_HOOK}() returned a {type(version).__name__}, not an ObjectVersion")

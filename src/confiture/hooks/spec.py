@@ -211,7 +211,7 @@ def object_versions(conn: Connection[Any], config: Mapping[str, Any]) -> Sequenc
     ``plugins = [...]`` of the configuration.
 
     Args:
-        conn: A connection that may read; the hook leaves no transaction open on it.
+        conn: A connection in a transaction that is rolled back: the hook only reads.
         config: The plugin's table of the configuration.
 
     Returns:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen, validators
 
 Change = Literal["added", "removed", "changed"]
 DriftBasis = Literal["recorded", "migrations"]
+
+# Plugins make these values, perhaps of what a function in the database returns.
+_IS_TEXT = validators.instance_of(str)
+_MAY_BE_TEXT = validators.optional(_IS_TEXT)
 
 
 @frozen(order=True)
@@ -36,10 +40,10 @@ class ObjectChange:
         by: The role that changed it.
     """
 
-    kind: str
-    description: str | None = None
-    at: str | None = None
-    by: str | None = None
+    kind: str = field(validator=_IS_TEXT)
+    description: str | None = field(default=None, validator=_MAY_BE_TEXT)
+    at: str | None = field(default=None, validator=_MAY_BE_TEXT)
+    by: str | None = field(default=None, validator=_MAY_BE_TEXT)
 
 
 @frozen
@@ -52,8 +56,8 @@ class ObjectVersion:
         changes: Its last changes, newest first.
     """
 
-    identity: str
-    version: str | None
+    identity: str = field(validator=_IS_TEXT)
+    version: str | None = field(validator=_MAY_BE_TEXT)
     changes: tuple[ObjectChange, ...] = ()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from psycopg import Connection, Cursor
@@ -16,7 +15,7 @@ from confiture_pggit.features import PgGitFeatures
 # never counts up and keeps when they are dropped, and functions, with their OID as the name.
 _VERSIONS = """
     SELECT name, (SELECT to_jsonb(found) FROM pggit.get_version(name) AS found
-            ORDER BY (to_jsonb(found) ->> 'version')::integer DESC NULLS LAST LIMIT 1), {history}
+            ORDER BY to_jsonb(found) -> 'version' DESC NULLS LAST LIMIT 1), {history}
     FROM (SELECT DISTINCT full_name AS name FROM pggit.objects
         WHERE is_active AND full_name NOT LIKE 'pggit.%'
             AND object_type::text <> 'COLUMN' AND object_name !~ '^[0-9]+$') AS known ORDER BY name
@@ -36,15 +35,21 @@ def read_versions(
     with Cursor(conn, row_factory=tuple_row) as cursor:
         found = cursor.execute(_VERSIONS.format(history=history).encode()).fetchall()
     return tuple(
-        ObjectVersion(name, (version or {}).get("version_string"), tuple(map(_read_change, changes or ())))
+        ObjectVersion(name, _read_text(version, "version_string"), tuple(map(_read_change, changes or ())))
         for name, version, changes in found
     )
 
 
-def _read_change(row: Mapping[str, Any]) -> ObjectChange:
+def _read_change(row: Any) -> ObjectChange:
     return ObjectChange(
-        kind=row.get("change_type") or "CHANGE",
-        description=row.get("change_description"),
-        at=row.get("created_at"),
-        by=row.get("created_by"),
+        kind=_read_text(row, "change_type") or "CHANGE",
+        description=_read_text(row, "change_description"),
+        at=_read_text(row, "created_at"),
+        by=_read_text(row, "created_by"),
     )
+
+
+def _read_text(row: Any, column: str) -> str | None:
+    """Return a column as text; ``None`` if the function returns another one, or no columns at all."""
+    value = row.get(column) if isinstance(row, dict) else None
+    return None if value is None else str(value)
