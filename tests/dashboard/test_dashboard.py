@@ -35,7 +35,7 @@ def test_the_first_screen_answers_the_three_questions(lived):
     assert "the schema is as the last run left it" in page
     assert "2 sugar" in page
     assert "contains null values" in page
-    assert "(applied since)" in page
+    assert "(succeeded since)" in page
     assert "half of the applied migrations took at most" in page
     assert "http" not in page.replace("http-equiv", "")
 
@@ -169,6 +169,46 @@ def test_a_hostile_name_stays_text(project):
 
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_a_long_error_leaves_room_for_the_other_answers(project):
+    project.write("1_jam.sql", "DO $$ BEGIN RAISE '%', repeat('long ', 1000); END $$;")
+    assert project("run").code == 4
+
+    page = project("dashboard").out
+
+    answers = page.split('<dl class="answers">')[1].split("</dl>")[0]
+    assert ("long " * 60)[:300] in answers
+    assert len(answers) < 1500
+
+
+def test_a_failed_down_that_then_succeeded_is_not_called_applied(project):
+    project.write("1_jam.sql", "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nSELECT 1/0;\n")
+    assert (project("run").code, project("down").code) == (0, 4)
+    still = project("dashboard").out
+    project.write("1_jam.sql", "-- migrate:up\nCREATE TABLE jam (i int);\n-- migrate:down\nDROP TABLE jam;\n")
+    assert project("repair", "--accept-changed", "1").code == 0
+    assert project("down").code == 0
+
+    page = project("dashboard").out
+
+    assert "since)" not in still
+    assert "(succeeded since)" in page
+
+
+def test_a_name_of_a_database_is_shown_inert_on_a_terminal(lived):
+    (lived.folder / "targets.csv").write_text(f"name,url\nshop\x1b[2J\u202e,{lived.url}\n")
+
+    answer = lived("dashboard", "page.html", "--targets", "targets.csv")
+
+    assert answer.out == "shop\\x1b[2J\\u202e: the schema is as the last run left it\n"
+
+
+def test_a_file_and_an_output_are_refused(lived):
+    answer = lived("dashboard", "page.html", "--output", "json")
+
+    assert answer.code == 2
+    assert answer.err.startswith("error: FILE and --output cannot both be given")
 
 
 def test_whatever_is_hostile_in_a_history_stays_text():

@@ -80,7 +80,8 @@ def _explain_migration_fault(fault: MigrationFault) -> list[str]:
 
 def _explain_usage_error(error: click.ClickException) -> list[str]:
     text = error.format_message().rstrip(".")
-    text = text[:1].lower() + text[1:]
+    # Not the FILE of a usage line.
+    text = text if text[1:2].isupper() else text[:1].lower() + text[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     return _format_message(text) + _format_hint(f"{context.command_path if context else 'confiture'} --help")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
+from confiture.escape import escape_control
 from confiture.models.dashboard import Dashboard, DatabaseView
 from confiture.models.event import Event
 from confiture.output.dashboard_figures import (
@@ -31,6 +32,7 @@ from confiture.units import format_duration
 _LEAST_HEIGHT = 0.08
 _MOST_ROWS = 200
 _MOST_LOCKS = 5
+_MOST_CHARACTERS = 300
 _SHOWN_DIGITS = 12
 
 
@@ -76,6 +78,7 @@ def render(dashboard: Dashboard, **_options: Any) -> str:
             title=_build_title(sections, bad),
             share=format_share,
             moment=_format_moment,
+            shorten=_shorten,
             map=build_map(dashboard.fleet) if dashboard.fleet else None,
         )
     )
@@ -118,14 +121,20 @@ def _scale(duration_ms: float, most_ms: float) -> float:
 
 
 def _describe(event: Event) -> str:
-    label = f"{event.version} {event.name}".rstrip()
     took = format_duration(event.duration_ms)
-    error = f": {event.error.message}" if event.error else ""
-    return f"{_format_moment(event.at)} UTC: {label} {event.kind.lower()} by {event.by} in {took}{error}"
+    error = f": {_shorten(event.error.message)}" if event.error else ""
+    return (
+        f"{_format_moment(event.at)} UTC: {event.label} {event.kind.lower()} by {event.by} in {took}{error}"
+    )
 
 
 def _format_moment(at: str) -> str:
     return at[:19].replace("T", " ")
+
+
+def _shorten(text: str) -> str:
+    """Return the beginning of a message: the answers are to stay on the first screen."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
 
 
 def _list_details(item: Item) -> Iterator[str]:
@@ -153,7 +162,8 @@ def _list_details(item: Item) -> Iterator[str]:
 
 def render_text(dashboard: Dashboard, **_options: Any) -> str:
     """Return a line a database: whether its schema is as the ledger says."""
-    return "".join(f"{view.name}: {describe_step(view)[1]}\n" for view in dashboard.databases)
+    lines = (f"{view.name}: {describe_step(view)[1]}" for view in dashboard.databases)
+    return "".join(f"{escape_control(line)}\n" for line in lines)
 
 
 def render_json(dashboard: Dashboard) -> str:
