@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from confiture.core import Migrator
+from confiture.models.migration import Migration
 from confiture.server import find_binaries
 from confiture.server.binaries import read_major
 from tests.everyday.test_fingerprint import SCHEMA
@@ -101,6 +104,76 @@ def test_what_there_was_before_the_first_run_is_no_drift(project, database):
     assert project("run").code == 0
 
     assert project("drift", "--exit-code").code == 0
+
+
+@pytest.fixture
+def unread(shop, database, second):
+    """A third migration, after which the schema could not be read: a view's table was locked."""
+    database.execute("CREATE TABLE held (i int); CREATE VIEW seen AS SELECT i FROM held")
+    shop.write("3_pear.sql", "CREATE TABLE pear (i int);")
+    assert shop("run").code == 0
+    shop.write("4_plum.sql", "CREATE TABLE plum (i int); DROP TABLE pear;")
+    with second.transaction():
+        second.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+        assert "fingerprint could not be read" in shop("run").out
+    return shop
+
+
+def test_what_a_migration_changed_is_no_drift_though_the_schema_was_not_read_after_it(unread, database):
+    before = unread("drift", "--against", "recorded", "--exit-code")
+    dashboard = unread("dashboard", "--output", "json").json["databases"][0]
+
+    unread.write("5_bad.sql", "SELECT 1/0;")
+    run = unread("run")
+    after = unread("drift", "--against", "recorded", "--output", "json")
+    database.execute("CREATE TABLE by_hand (i int)")
+    later = unread("drift", "--against", "recorded", "--output", "json")
+
+    assert before.code == 2
+    assert "what 4 plum changed is not recorded" in before.err
+    assert (dashboard["as_recorded"], dashboard["drift"]) == (None, None)
+    assert dashboard["sentence"] == "the schema was not read after 4 plum"
+    taken = "table public.held, table public.pear, table public.plum, view public.seen; compare it"
+    assert (run.code, taken in " ".join(run.out.split())) == (4, True)
+    assert names(after) == []
+    assert names(later) == ["added: table public.by_hand"]
+
+
+def test_where_not_all_is_recorded_it_is_compared_with_the_migrations(unread, builder):
+    answer = unread("drift", "--output", "json")
+
+    assert answer.json["against"] == "migrations"
+    assert names(answer) == ["added: table public.held", "added: view public.seen"]
+
+
+def test_a_migration_in_an_applications_transaction_is_no_drift(shop, database_url):
+    class Pear(Migration):
+        version, name = "3", "pear"
+
+        def up(self):
+            self.execute("CREATE TABLE pear (i int)")
+
+    with psycopg.connect(database_url) as conn:
+        conn.execute("SELECT 1")
+        Migrator(connection=conn).apply(Pear(connection=conn))
+        conn.commit()
+
+    assert shop("drift", "--against", "recorded").code == 2
+    shop.write("3_pear.sql", "CREATE TABLE pear (i int);")
+    shop.write("4_plum.sql", "CREATE TABLE plum (i int);")
+    assert shop("repair", "--accept-changed", "3").code == 0
+    assert shop("run").code == 0
+    assert shop("drift", "--against", "recorded", "--exit-code").code == 0
+
+
+def test_a_header_of_a_diff_is_one_line(shop, database):
+    database.execute('CREATE TABLE "a\nb" (i int)')
+
+    lines = shop("drift").out.splitlines()
+
+    assert lines[:3] == [
+        '--- as recorded: table public."a\\nb"', '+++ live: table public."a\\nb"', "@@ -0,0 +1,4 @@"
+    ]  # fmt: skip
 
 
 def test_down_records_the_schema_too(shop):

@@ -11,7 +11,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from confiture.catalog.read_schema import read_fingerprint
+from confiture.config.settings import Settings
 from confiture.core import Migrator
+from confiture.exceptions import MigrationFault
 from confiture.ledger import event_recorder
 from confiture.models.migration import Migration
 from tests.everyday.test_killed import waits_at
@@ -511,6 +513,71 @@ def test_how_long_a_lock_was_held_counts_from_the_statement_that_took_it(project
     assert held_ms["public.jam"] <= held_ms["public.fig"] - 290
     assert held_ms["public.fig"] >= 300
     assert "public.fig ShareLock for" in project("history").out
+
+
+@pytest.mark.parametrize("through", ["run", "Migrator"])
+def test_deferred_triggers_count_in_how_long_it_took(project, database, database_url, through):
+    database.execute("""
+        CREATE TABLE fig (i int); CREATE TABLE jam (i int);
+        CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END';
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON jam DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION wait();
+    """)
+    if through == "run":
+        project.write("1_jam.sql", "ALTER TABLE fig ADD sugar int; INSERT INTO jam VALUES (1);")
+        assert project("run").code == 0
+    else:
+
+        class Late(Migration):
+            version, name = "1", "jam"
+
+            def up(self):
+                self.execute("ALTER TABLE fig ADD sugar int")
+                self.execute("INSERT INTO jam VALUES (1)")
+
+        with psycopg.connect(database_url) as conn:
+            Migrator(connection=conn).apply(Late(connection=conn))
+
+    history = project("history", "--output", "json").json
+    (event,), (migration,) = history["events"], history["migrations"]
+    (held_ms,) = (lock["held_ms"] for lock in event["locks"] if lock["relation"] == "public.fig")
+    assert migration["duration_ms"] >= 200
+    assert event["duration_ms"] >= held_ms >= 200
+
+
+def test_a_huge_error_is_shortened(project):
+    project.write("1_jam.sql", "DO $$ BEGIN RAISE '%', repeat('x', 1000000); END $$;")
+
+    assert project("run").code == 4
+
+    assert last(project)["error"]["message"] == "x" * 10_000 + "… (1,000,000 characters)"
+
+
+def test_a_name_that_no_payload_has_room_for_is_shortened_there(database, database_url, second, tmp_path):
+    class Long(Migration):
+        version, name = "1", "é" * 9_000
+
+        def up(self):
+            pass
+
+    second.execute("LISTEN jams")
+    with psycopg.connect(database_url) as conn:
+        settings = Settings(root=tmp_path, notify="jams")
+        Migrator(connection=conn, settings=settings).apply(Long(connection=conn))
+
+    (heard,) = second.notifies(timeout=60, stop_after=1)
+    assert json.loads(heard.payload)["name"] == "é" * 500
+    assert database.execute("SELECT length(name) FROM confiture.event").fetchone() == (9_000,)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_name_that_postgresql_refuses_is_refused_first(database_url, name):
+    class Refused(Fig):
+        pass
+
+    Refused.name = name
+    with psycopg.connect(database_url) as conn, pytest.raises(MigrationFault, match="PostgreSQL refuses"):
+        Migrator(connection=conn).apply(Refused(connection=conn))
 
 
 def test_each_statement_of_a_no_transaction_migration_holds_its_locks_alone(project, database):

@@ -55,7 +55,7 @@ def _read_database(name: str, settings: Settings) -> DatabaseView:
     with open_connection(settings) as conn:
         history = read_history_of(conn, ledger)
         statuses = _read_statuses(conn, first, ledger)
-        drift = find_recorded_drift(conn, settings)
+        drift = find_recorded_drift(conn, settings, history.events)
         limit = settings.gate.max_block
         return DatabaseView(
             name=name or conn.info.dbname,

@@ -17,7 +17,7 @@ from confiture.ledger.event_table import read_events, read_recorded_objects
 from confiture.ledger.table import Ledger
 from confiture.migrations.planner import find_script
 from confiture.migrations.version import parse_version
-from confiture.models.event import Event
+from confiture.models.event import UNREAD, Event, find_unread
 from confiture.models.schema import (
     Drift,
     DriftBasis,
@@ -72,7 +72,7 @@ def find_recorded(events: Sequence[Event], at: str) -> SchemaVersion:
     last = found[-1]
     if last.schema_after is None:
         raise UsageFault(
-            f"the schema was not read after {last.version} {last.name}".rstrip() + f": {last.schema_unread}",
+            f"the schema was not read after {last.label}: {last.schema_unread}",
             hint=f"build it from the migrations: confiture diff {last.version} OTHER-VERSION",
         )
     return SchemaVersion(last.schema_after, last.server_version or "", last.at, last.version)
@@ -85,8 +85,9 @@ def _parse_time(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageFault(
-            f"--at {text}: no migration of this version was recorded, and it is no time",
-            hint="write a version of confiture history, or a time as in 2026-01-31T12:00 (UTC)",
+            f"--at {text}: no schema was recorded after a migration of this version, and it is no time",
+            hint="write a version that confiture history shows with its schema, or a time as in "
+            "2026-01-31T12:00 (UTC)",
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -96,10 +97,11 @@ def find_drift(
 ) -> Drift:
     """Compare the live schema with what the runs recorded, or with what the applied migrations make.
 
-    Without ``against``, it is compared with what is recorded, and with the migrations if nothing is.
+    Without ``against``, it is compared with what is recorded, and with the migrations if nothing is, or not
+    what the last one changed.
 
     Raises:
-        UsageFault: It is to be compared with what is recorded, and nothing is.
+        UsageFault: It is to be compared with what is recorded, and nothing is, or not all.
         MigrationFault: An applied migration fails on an empty database.
         ConfitureError: The schema cannot be read or built.
     """
@@ -107,11 +109,11 @@ def find_drift(
     with open_connection(settings, direct=True) as conn:
         live = read_objects(conn, settings.schema)
         expected = () if against == "migrations" else read_recorded_objects(conn, ledger)
-        if not expected and against == "recorded":
-            raise UsageFault(
-                "no run has recorded the schema of this database yet",
-                hint="compare it with what the migrations make: confiture drift --against migrations",
-            )
+        unread = find_unread(read_events(conn, ledger)) if expected else None
+        if against == "recorded" and (unread or not expected):
+            raise _build_unrecorded_fault(unread)
+        if unread:
+            expected = ()
         basis: DriftBasis = "recorded" if expected else "migrations"
         if not expected:
             opened = read_first(settings).settle(conn)
@@ -122,10 +124,25 @@ def find_drift(
     return Drift(basis, count, differences)
 
 
-def find_recorded_drift(conn: Connection[Any], settings: Settings) -> tuple[ObjectDifference, ...] | None:
-    """Return the objects that differ from what the runs recorded; ``None`` if nothing is recorded."""
+def _build_unrecorded_fault(unread: Event | None) -> UsageFault:
+    if unread is None:
+        return UsageFault(
+            "no run has recorded the schema of this database yet",
+            hint="compare it with what the migrations make: confiture drift --against migrations",
+        )
+    return UsageFault(
+        f"what {unread.label} changed is not recorded, because the schema was not read after it: {UNREAD}",
+        hint="compare it with what the migrations make: confiture drift --against migrations; the next run "
+        "records the schema as it finds it",
+    )
+
+
+def find_recorded_drift(
+    conn: Connection[Any], settings: Settings, events: Sequence[Event]
+) -> tuple[ObjectDifference, ...] | None:
+    """Return the objects that differ from what the runs recorded; ``None`` if not all is recorded."""
     expected = read_recorded_objects(conn, Ledger(settings.schema))
-    if not expected:
+    if not expected or find_unread(events):
         return None
     live = read_objects(conn, settings.schema)
     return compare_schemas(expected, live, before_label=_LABELS["recorded"], after_label="live")

@@ -30,11 +30,13 @@ def _describe(
 ) -> ObjectDifference:
     kind, identity = key
     change: Change = "added" if before is None else "removed" if after is None else "changed"
+    # A header is one line, also of a table whose name has two.
+    title = f"{kind} {identity}".replace("\n", "\\n")
     lines = difflib.unified_diff(
         _split(before),
         _split(after),
-        f"{before_label}: {kind} {identity}",
-        f"{after_label}: {kind} {identity}",
+        f"{before_label}: {title}",
+        f"{after_label}: {title}",
         lineterm="",
     )
     return ObjectDifference(kind, identity, change, "\n".join(lines))

@@ -368,7 +368,9 @@ class TransactionalAttempt:
         # The names of the locked relations are known only now. A migration that locks nothing that existed
         # before costs no round trip more.
         if self.run_context.events and (locks := self._list_locks()):
-            send(self.run_context.session.conn, self.run_context.events.render_locks_sql(locks))
+            # They were held until now, and no lock is to be held longer than the migration took.
+            sql = self.run_context.events.render_locks_sql(locks, self.measure_elapsed_ms())
+            send(self.run_context.session.conn, sql)
 
     def _send_end(self, check: str, closing: str) -> list[list[Row]]:
         """Send the last message of the migration, and return the answers to ``closing``."""
@@ -379,12 +381,13 @@ class TransactionalAttempt:
         # As the only savepoint, it undoes a failure of this message too.
         middle, end = ("", release) if self._sends_sql_only else (release, "")
         first = f"{check} {middle} {closing};"
-        last = self._try_ledger_sql() if self.run_context.rolls_back else self.ledger_sql()
+        render_last = self._try_ledger_sql if self.run_context.rolls_back else self.ledger_sql
         if session.owned:
-            return send(session.conn, f"{first} {session.render_reset_sql()} {last} {end}")
+            return send(session.conn, f"{first} {session.render_reset_sql()} {render_last()} {end}")
         answers = send(session.conn, first)
         session.restore({**self._timeouts, **self.hook_runner.local_settings})
-        send(session.conn, last)
+        # Rendered now: it says how long the migration took.
+        send(session.conn, render_last())
         return answers
 
     def _try_ledger_sql(self) -> str:

@@ -28,6 +28,7 @@ from confiture.postgres.signals import hold_signals
 FREE_MS = 250.0
 _SHARE = 0.015
 _PLAN_LASTS = 10
+_SHOWN = 5
 
 
 @define
@@ -61,8 +62,10 @@ class EventRecorder:
         if not self.session.nested:
             answers = self._read_schema(self.table.render_begin_query(self._version))
             if answers:
-                ((self._number, pid, self._fingerprint, outside),) = answers
+                ((self._number, pid, self._fingerprint, outside, taken),) = answers
                 self._outside = json.dumps(outside or [])
+                if taken:
+                    self.warnings.append(_describe_taken(taken))
                 # A pooler invents the process id that it reports, and the next transaction may be in another
                 # server process, which has no plan.
                 self._keeps_plan = self.session.owned and pid == self.session.conn.info.backend_pid
@@ -83,9 +86,9 @@ class EventRecorder:
         """Return SQL that records a migration in its transaction."""
         return self.table.render_insert_sql(self._number + 1, event, self._fingerprint)
 
-    def render_locks_sql(self, locks: tuple[EventLock, ...]) -> str:
+    def render_locks_sql(self, locks: tuple[EventLock, ...], duration_ms: float) -> str:
         """Return SQL that adds the locks, which are known only after the event was sent."""
-        return self.table.render_locks_sql(self._number + 1, locks)
+        return self.table.render_locks_sql(self._number + 1, locks, duration_ms)
 
     def end_migration(self) -> None:
         """Note that the migration is committed, and read the schema after it if that is cheap enough."""
@@ -181,3 +184,12 @@ class EventRecorder:
         text = f"warning: {what}: {describe_error(error)}"
         if text not in self.warnings:
             self.warnings.append(text)
+
+
+def _describe_taken(objects: list[str]) -> str:
+    more = f" and {len(objects) - _SHOWN} more" if len(objects) > _SHOWN else ""
+    return (
+        "warning: the schema was not read after the last migration, and what differs from the record is "
+        f"taken for its work: {', '.join(objects[:_SHOWN])}{more}; compare it: "
+        "confiture drift --against migrations"
+    )

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from psycopg import Connection
 
 from confiture.catalog.object_query import CANONICAL_SETTINGS, FINGERPRINT, render_object_query
-from confiture.ledger.table import Ledger
+from confiture.ledger.table import Ledger, render_duration
 from confiture.ledger.table_columns import list_columns
 from confiture.models.event import Event, EventError, EventHook, EventLock, NewEvent
 from confiture.models.ledger import PluginRecord
@@ -29,6 +29,10 @@ BEGIN_READING = (
     f" SET LOCAL plan_cache_mode = force_generic_plan; {CANONICAL_SETTINGS}"
 )
 _EVENT_COLUMNS, _OBJECT_COLUMNS = list_columns("event"), list_columns("schema_object")
+# Every history shows an error whole, and the report of the run had all of it.
+_LONGEST_ERROR = 10_000
+# A payload is shorter than 8,000 bytes, and a character takes up to 12 of them.
+_LONGEST_NAME = 500
 _HASH = f"SELECT {FINGERPRINT} FROM live"
 
 
@@ -63,7 +67,7 @@ class EventTable:
                 quote_literal(event.direction),
                 "clock_timestamp()",
                 "session_user",
-                f"{event.duration_ms:.3f}",
+                f"{event.duration_ms:.3f}" if event.kind == "FAILED" else render_duration(event.duration_ms),
                 str(event.transactional).lower(),
                 *map(_quote_json, (self.plugins, event.hooks, event.locks)),
                 _quote_or_null(self.git_revision),
@@ -71,7 +75,7 @@ class EventTable:
                 _quote_or_null(schema_before),
                 # A rollback changed nothing, and the schema may not be read again if the connection is lost.
                 _quote_or_null(schema_before if event.kind == "FAILED" and event.transactional else None),
-                "NULL" if event.error is None else _quote_json(event.error),
+                "NULL" if event.error is None else _quote_json(_shorten(event.error)),
             )
         )
         announce = self._render_notify(number, event)
@@ -82,16 +86,17 @@ class EventTable:
     def _render_notify(self, number: int, event: NewEvent) -> str:
         if self.channel is None:
             return ""
-        payload = {"event": event.kind, "number": number, "version": event.version, "name": event.name}
+        name = event.name[:_LONGEST_NAME]
+        payload = {"event": event.kind, "number": number, "version": event.version, "name": name}
         # Tenants of one database share the channel, and each counts its own events.
         tenant = {} if self.tenant is None else {"tenant": self.tenant}
         return f"NOTIFY {quote_ident(self.channel)}, {quote_literal(json.dumps({**payload, **tenant}))};"
 
-    def render_locks_sql(self, number: int, locks: tuple[EventLock, ...]) -> str:
-        """Return SQL that adds the locks to an event of the same transaction."""
+    def render_locks_sql(self, number: int, locks: tuple[EventLock, ...], duration_ms: float) -> str:
+        """Return SQL that adds the locks to an event of the same transaction, and how long it took by now."""
         return (
-            f"UPDATE {quote_ident(self.schema)}.event SET locks = {_quote_json(locks)}"
-            f" WHERE number = {number};"
+            f"UPDATE {quote_ident(self.schema)}.event SET locks = {_quote_json(locks)},"
+            f" duration_ms = {duration_ms:.3f} WHERE number = {number};"
         )
 
     def render_last_sql(self) -> str:
@@ -99,22 +104,38 @@ class EventTable:
         return f"SELECT coalesce(max(number), 0) FROM {quote_ident(self.schema)}.event"
 
     def render_begin_query(self, version: int) -> str:
-        """Return a query that reads the schema before a run; the first run records all of it.
+        """Return a query that reads the schema before a run, and records it if it was not read last time.
 
-        Its row: the number of the last event, the process id of the server process, the fingerprint, and the
-        kind, name and MD5 of each object that differs from what was recorded.
+        The first run records all of it. If the schema was not read after the last migration, because the run
+        was killed or an application committed it, what differs is taken for that migration's work.
+
+        Its row: the number of the last event, the process id of the server process, the fingerprint, the
+        kind, name and MD5 of each object that differs from what is recorded, and the objects that were taken
+        for a migration's work.
         """
         q = quote_ident(self.schema)
         return self._render_reading(
             version,
             f""",
-            first AS (
-                INSERT INTO {q}.schema_object ({_OBJECT_COLUMNS}) SELECT kind, identity, 0, ddl FROM live
-                WHERE NOT EXISTS (SELECT FROM {q}.schema_object)
+            unread AS (
+                SELECT max(number) AS number FROM {q}.event
+                WHERE schema_after IS NULL AND NOT (kind = 'FAILED' AND transactional) AND number > (
+                    SELECT coalesce(max(number), 0) FROM {q}.event WHERE schema_after IS NOT NULL)
+                AND EXISTS (SELECT FROM {q}.schema_object)
+            ),
+            new AS (
+                INSERT INTO {q}.schema_object ({_OBJECT_COLUMNS})
+                SELECT c.kind, c.identity, coalesce(u.number, 0), c.ddl FROM changed c CROSS JOIN unread u
+                WHERE NOT EXISTS (SELECT FROM {q}.schema_object) OR u.number IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM {q}.schema_object o
+                    WHERE o.kind = c.kind AND o.identity = c.identity AND o.number = u.number)
+                RETURNING kind, identity, number
             )
             SELECT (SELECT coalesce(max(number), 0) FROM {q}.event), pg_backend_pid(), ({_HASH}),
                 (SELECT jsonb_agg(jsonb_build_array(kind, identity, md5(ddl))) FROM changed
-                    WHERE EXISTS (SELECT FROM {q}.schema_object))""",
+                    WHERE (kind, identity) NOT IN (SELECT kind, identity FROM new)),
+                (SELECT jsonb_agg(concat(n.kind, ' ', n.identity) ORDER BY n.kind, n.identity)
+                    FROM new n JOIN unread u ON u.number = n.number)""",
         )
 
     def render_observe_query(self, version: int, numbers: str, outside: str) -> str:
@@ -162,6 +183,12 @@ def _to_json(value: Any) -> dict[str, Any]:
         name: item.encode(errors="replace").decode().replace("\0", "") if isinstance(item, str) else item
         for name, item in asdict(value, recurse=False).items()
     }
+
+
+def _shorten(error: EventError) -> EventError:
+    if len(error.message) <= _LONGEST_ERROR:
+        return error
+    return evolve(error, message=f"{error.message[:_LONGEST_ERROR]}… ({len(error.message):,} characters)")
 
 
 def _quote_or_null(value: str | None) -> str:

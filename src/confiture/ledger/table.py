@@ -124,7 +124,7 @@ class Ledger:
             raise _build_outdated_fault(self.schema, missing) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._build_rights_fault(
-                conn, "read the ledger", "GRANT USAGE ON SCHEMA and SELECT ON ALL TABLES"
+                conn, "read the ledger", self._render_table_grants("SELECT")
             ) from error
 
     def render_read_sql(self) -> str:
@@ -180,16 +180,21 @@ class Ledger:
             ) from error
         if writable is False:
             raise self._build_rights_fault(
-                conn, "write the ledger", "GRANT INSERT, UPDATE and DELETE ON ALL TABLES IN SCHEMA"
+                conn, "write the ledger", self._render_table_grants("SELECT, INSERT, UPDATE, DELETE")
             )
         return writable is None
+
+    def _render_table_grants(self, rights: str) -> tuple[str, ...]:
+        schema = quote_ident(self.schema)
+        return f"GRANT USAGE ON SCHEMA {schema}", f"GRANT {rights} ON ALL TABLES IN SCHEMA {schema}"
 
     def _build_create_fault(self, conn: Connection[Any]) -> RightsFault:
         schema = quote_ident(self.schema)
         ((has_schema,),) = fetch_rows(conn, f"SELECT to_regnamespace({quote_literal(schema)}) IS NOT NULL")
         if not has_schema:
+            database = quote_ident(conn.info.dbname)
             return self._build_rights_fault(
-                conn, f"create schema {self.schema!r}", "GRANT CREATE ON DATABASE"
+                conn, f"create schema {self.schema!r}", (f"GRANT CREATE ON DATABASE {database}",)
             )
         if find_missing_columns(conn, self.schema):
             return RightsFault(
@@ -201,7 +206,7 @@ class Ledger:
         return self._build_rights_fault(
             conn,
             f"create the missing tables of the ledger in schema {self.schema!r}",
-            f"GRANT CREATE ON SCHEMA {schema}",
+            (f"GRANT CREATE ON SCHEMA {schema}",),
         )
 
     def drop(self, conn: Connection[Any]) -> None:
@@ -265,7 +270,7 @@ class Ledger:
                 "NULL" if row.checksum is None else quote_literal(row.checksum),
                 "clock_timestamp()" if row.applied_at is None else quote_literal(row.applied_at),
                 "session_user",
-                f"{row.duration_ms:.3f}",
+                render_duration(row.duration_ms) if row.duration_ms else "0",
                 str(row.transactional).lower(),
                 quote_literal(json.dumps(row.plugins)),
                 quote_literal(json.dumps(row.hooks)),
@@ -358,11 +363,22 @@ class Ledger:
             "progress = excluded.progress, at = excluded.at;"
         )
 
-    def _build_rights_fault(self, conn: Connection[Any], what: str, grant: str) -> RightsFault:
+    def _build_rights_fault(self, conn: Connection[Any], what: str, grants: tuple[str, ...]) -> RightsFault:
+        role = read_role(conn)
+        sql = " ".join(f"{grant} TO {quote_ident(role)};" for grant in grants)
         return RightsFault(
-            f"role {read_role(conn)!r} may not {what} in database {conn.info.dbname!r}",
-            hint=f"{grant} to it, or connect as a role that has these rights",
+            f"role {role!r} may not {what} in database {conn.info.dbname!r}",
+            hint=f"{sql} or connect as a role that has these rights",
         )
+
+
+def render_duration(duration_ms: float) -> str:
+    """Return SQL for a duration and the time since the server got this message.
+
+    What comes before it in the message, deferred constraints above all, belongs to the migration.
+    """
+    since = "extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000"
+    return f"round({duration_ms:.3f} + greatest({since}, 0), 3)"
 
 
 def _build_outdated_fault(schema: str, missing: dict[str, str]) -> OutdatedLedger:

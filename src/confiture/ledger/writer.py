@@ -22,6 +22,7 @@ from confiture.ledger.table import Ledger, build_read_only_fault
 from confiture.models.ledger import LedgerEntry
 from confiture.postgres.connect import connect, open_connection
 from confiture.postgres.session import Session, send
+from confiture.sql.quote import quote_ident
 
 _UNANSWERED = "the server did not answer COMMIT, and it is not known whether the ledger was changed"
 _UNANSWERED_HINT = "when the server answers again, look: confiture status"
@@ -94,5 +95,6 @@ def open_ledger_writer(settings: Settings) -> Iterator[LedgerWriter]:
 def _build_rights_fault(conn: Connection[Any], schema: str) -> RightsFault:
     return RightsFault(
         f"role {conn.info.user!r} may not write the ledger in database {conn.info.dbname!r}",
-        hint=f"GRANT INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} to it, or connect as its owner",
+        hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {quote_ident(schema)} TO "
+        f"{quote_ident(conn.info.user)}; or connect as its owner",
     )

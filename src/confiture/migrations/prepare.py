@@ -89,7 +89,7 @@ def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigr
     """Prepare a migration object that an application passes in; the first attempt uses that object.
 
     Raises:
-        MigrationFault: One of its timeouts cannot be used.
+        MigrationFault: One of its timeouts, its version or its name cannot be used.
     """
     unused: list[Migration] = [migration]
 
@@ -102,15 +102,27 @@ def prepare_instance(migration: Migration, direction: Direction) -> PreparedMigr
 
     script = _find_script(type(migration))
     check_timeouts(migration, script.path if script else None)
+    version = migration.version or (script.version if script else "")
+    name = migration.name or (script.name if script else "")
+    _check_storable(version + name)
     return PreparedMigration(
-        version=migration.version or (script.version if script else ""),
-        name=migration.name or (script.name if script else ""),
+        version=version,
+        name=name,
         direction=direction,
         checksum=script.checksum if script else None,
         file=script.path if script else None,
         make=make,
         transactional=migration.transactional,
     )
+
+
+def _check_storable(text: str) -> None:
+    # A lone surrogate has no encoding.
+    if "\0" in text or text.encode(errors="ignore").decode() != text:
+        raise MigrationFault(
+            f"the version or name of a migration contains a character that PostgreSQL refuses: {text!r}",
+            hint="the ledger stores both as UTF-8, without NUL",
+        )
 
 
 def _find_script(migration: type[Migration]) -> MigrationFile | None:

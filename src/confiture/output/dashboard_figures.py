@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from confiture.models.dashboard import DatabaseView
-from confiture.models.event import Event
+from confiture.models.event import Event, find_unread
 from confiture.output.format import format_count
 from confiture.output.history_items import list_runs
 from confiture.units import format_duration
@@ -44,7 +44,7 @@ class Figures:
         in_step: Whether the schema is as the ledger says, in a sentence.
         good: True if it is, False if it is not, ``None`` if that is not known.
         last_failure: The last failure; ``None`` if there was none.
-        repaired: True if the same version was applied after it.
+        repaired: True if the same version succeeded after it, in the same direction.
         slowest: The slowest migrations, the slowest first.
         p50_ms: The median duration of what was applied; ``None`` without any.
         p95_ms: The duration that 95 % stayed below.
@@ -99,7 +99,9 @@ def describe_step(view: DatabaseView) -> tuple[bool | None, str]:
     if view.changed:
         return False, f"{format_count(len(view.changed), 'migration')} changed, missing or unfinished"
     if view.drift is None:
-        return None, "no run has recorded the schema yet"
+        unread = find_unread(view.events)
+        after = f"the schema was not read after {unread.label}" if unread else None
+        return None, after or "no run has recorded the schema yet"
     if view.drift:
         return False, f"{format_count(len(view.drift), 'object')} changed outside of migrations"
     waiting = f"; {format_count(len(view.pending), 'migration')} pending" if view.pending else ""
@@ -112,7 +114,8 @@ def compute_quantile(ordered: Sequence[float], share: float) -> float | None:
 
 
 def _repairs(event: Event, failure: Event) -> bool:
-    return event.version == failure.version and event.number > failure.number
+    same = (event.version, event.direction) == (failure.version, failure.direction)
+    return same and event.number > failure.number
 
 
 def _compute_hook_share(events: Sequence[Event]) -> float | None:
