@@ -9,7 +9,7 @@ Names load when first asked for: ``confiture --help`` needs none of them.
 
 from __future__ import annotations
 
-# As typing has it, whose import takes 10 ms: Ctrl-C before `confiture.cli.main` begins is a traceback.
+# The same constant as in typing, whose import takes 10 ms, in which Ctrl-C would print a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

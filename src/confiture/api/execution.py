@@ -336,7 +336,7 @@ class Executor:
         except KeyboardInterrupt as signal:
             return tuple(results), signal
         except Exception as error:
-            # What has run is reported, whatever it was that failed between two migrations.
+            # Report the migrations that have run, whatever failed between two of them.
             if not results:
                 raise
             return tuple(results), error
@@ -395,7 +395,7 @@ class Executor:
         from confiture.models.report import MigrationReport, Report
 
         outcome: Outcome = "failed" if stopped else "ok"
-        # What stopped a migration is reported as that migration's error.
+        # An error that stopped a migration is reported with that migration.
         between = stopped is not None and not any(result.error for result in results)
         not_reached = works[len(results) :]
         return Report(

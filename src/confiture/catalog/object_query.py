@@ -58,7 +58,7 @@ _FOREIGN_SERVERS = f"""
     FROM pg_foreign_server v JOIN pg_foreign_data_wrapper w ON w.oid = v.srvfdw
     WHERE {skip_members("pg_foreign_server", "v")}
 """
-# A comment is an object of its own, so that one query finds those of all kinds.
+# A comment counts as a separate object, so that one query finds those of all kinds.
 _COMMENTS = """
     SELECT 'comment', format('ON %s %s', w.kind, i.identity),
         format('COMMENT ON %s %s IS %L', w.kind, i.identity, d.description)

@@ -121,7 +121,7 @@ def render_constraints(version: int) -> str:
 
 
 def _render_named_not_null(version: int) -> str:
-    """Return a condition that leaves out each NOT NULL whose constraint has the name that it gets unasked."""
+    """Return a condition that leaves out each NOT NULL whose constraint has its default name."""
     if version < 180000:
         return ""
     return """AND NOT (k.contype = 'n' AND k.convalidated AND NOT k.connoinherit AND k.conname = (

@@ -260,7 +260,7 @@ def _print(text: str) -> None:
         # The reader has closed the pipe. The work is done, and its exit code stays.
         _discard_stdout()
     except (OSError, ValueError) as error:
-        # What is left in the buffer would fail once more at exit, and its code would replace the run's.
+        # The rest of the buffer would fail again at exit, and that exit code would replace the run's.
         _discard_stdout()
         # A ValueError if the code of a plugin or a migration has closed it.
         why = error.strerror if isinstance(error, OSError) else "it was closed"

@@ -332,7 +332,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         # its begin says where to look.
         with self._forget_if_interrupted(forget):
             self._record(begin)
-            # Not in a rehearsal: what traces the statement runs transactions too.
+            # Not in a rehearsal: the tracer runs transactions too.
             counts = runs_code(sql) and not self.run_context.dry_run
             number = read_transaction_number(conn) if counts else None
         # Until its end is recorded: a signal may come at any moment.
@@ -374,8 +374,8 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     def _settle(self, sql: str, line: int | None, effect: Effect, forget: str, *, refused: bool) -> None:
         """Keep or forget the record of a statement that did not end well; ``refused`` by the server."""
-        # If the server has reported an error, the effect in the catalog is an earlier statement's; and a
-        # statement in a transaction of its own is rolled back.
+        # If the server has reported an error, an earlier statement made the effect in the catalog; and a
+        # statement in a separate transaction is rolled back.
         unchanged = effect.state == "absent" or (
             refused and (effect.state == "done" or not commits_by_itself(sql))
         )
@@ -391,7 +391,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     @contextmanager
     def _use_concurrently_timeout(self) -> Iterator[None]:
-        """Set CONCURRENTLY's separate lock_timeout: it waits for old snapshots, and blocks nobody meantime.
+        """Set CONCURRENTLY's separate lock_timeout: while it waits for old snapshots, it blocks nobody.
 
         The usual timeout would make it fail on any long query and leave an invalid index.
         """

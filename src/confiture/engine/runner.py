@@ -186,7 +186,7 @@ class Runner:
         )
 
     def _end_event(self) -> KeyboardInterrupt | None:
-        """Read the schema after a migration; return a signal that came meanwhile: the report is kept."""
+        """Read the schema after a migration; return a signal that came during it: the report is kept."""
         try:
             if self.run_context.events:
                 self.run_context.events.end_migration()

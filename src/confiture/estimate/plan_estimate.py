@@ -24,7 +24,7 @@ from confiture.sql.statement_kind import classify_statement
 # A change of the catalog alone takes no longer than this.
 _BUSY_MS = 100.0
 _BEFORE = ("before_validation", "before_ddl")
-# A migration is unknown if it spent at least this share of its time, and at least so many milliseconds,
+# A migration is unknown if it spent at least this share of its time, and at least this many milliseconds,
 # outside of statements and hooks.
 _UNACCOUNTED_SHARE = 0.2
 _UNACCOUNTED_MS = 50.0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from confiture.models.report import Report
 
 PREDICTIONS_FILE = Path(".confiture", "estimates.json")
-# A partitioned table has no rows of its own: sum its leaves. NULL if the table does not exist or was never
+# A partitioned table itself has no rows: sum its leaves. NULL if the table does not exist or was never
 # analyzed (reltuples is -1 then).
 _ROWS_SQL = """
     SELECT CASE WHEN bool_and(reltuples >= 0) THEN sum(reltuples)::float8 END FROM pg_catalog.pg_class

@@ -131,7 +131,7 @@ def _read_configured_source(settings: Settings) -> str:
 
 
 RehearseCallback = Callable[["RehearsalTarget", int | None, int], RehearsalResult]
-"""Rehearses at a target, on a sample of so many rows per table (``None``: all), so many times."""
+"""Rehearses at a target, on a sample of a number of rows per table (``None``: all), a number of times."""
 
 
 def rehearse_with_estimates(

@@ -82,7 +82,7 @@ def _limit_workers(request: FleetRequest) -> FleetPolicy:
 
 def _refuse_passwords(targets: Sequence[Target]) -> None:
     for target in targets:
-        # What is left once the variables are gone is in the text itself.
+        # Without its variables, the text has only what is written in it.
         if mask_password(bare := _VARIABLE.sub("", target.url)) != bare and _holds_password(bare):
             raise UsageFault(
                 f"the URL of {target.name} holds a password, which would be sent to the scheduler",

@@ -159,7 +159,7 @@ def _check_outcome(
     after = [
         LedgerEntry(file.version, file.name, file.checksum, record.applied_at or "") for file, record in new
     ]
-    # What is out of order is for the user to decide at the next run.
+    # The user decides at the next run about migrations that are out of order.
     select_pending(migrations, (*entries, *after), out_of_order=True)
 
 

@@ -1,9 +1,9 @@
 """Record during a run what happens to each migration, and the schema before and after it.
 
 An event is written in the migration's own transaction. The schema is read after the commit, because it takes
-longer than a small migration, which would hold its locks meanwhile. A run of many small migrations does not
-read it after each: reading may cost 1.5 % of the time that the migrations take, and ``FREE_MS`` more,
-so that a short run reads it every time. It is always read before the first migration and after the last.
+longer than a small migration, which would hold its locks all that time. A run of many small migrations does
+not read it after each: reading may cost 1.5 % of the time that the migrations take, and ``FREE_MS`` more, so
+that a short run reads it every time. It is always read before the first migration and after the last.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class EventRecorder:
         prepare, usual_ms = self._render_prepare_sql(), self._cost_ms
         try:
             rows = self._read_schema(f"{prepare} EXECUTE {KEPT_PLAN} ({numbers}, {outside})")
-            # What the next one will cost, which makes no plan.
+            # The cost of the next reading, which needs no new plan.
             self._cost_ms = min(usual_ms, self._cost_ms) if prepare else self._cost_ms
             return rows
         except psycopg.errors.InvalidSqlStatementName:

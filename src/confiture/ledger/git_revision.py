@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-# Where an image has the files without the repository, the job that built or runs it knows the commit.
+# If an image has the files without the repository, the job that built or runs it knows the commit.
 _VARIABLES = ("GITHUB_SHA", "CI_COMMIT_SHA")
 _PATIENCE_S = 5.0
 

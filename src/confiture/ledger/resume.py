@@ -152,7 +152,7 @@ def find_leftover_indexes(
     found: set[str] = set()
     for step, statement in enumerate(statements):
         build = None if statement.in_transaction else parse_build(statement.sql)
-        # Where the statement does not name the index, only one that was begun can have left it: before it,
+        # If the statement does not name the index, only one that was begun can have left it: before it,
         # an invalid index of that table is somebody else's.
         if build and (build.index is not None or _was_begun(statement, step, entry)):
             found.update(build.find_invalid(conn))

@@ -32,7 +32,7 @@ def refuse_unadopted(conn: Connection[Any], settings: Settings, migrations: Sequ
         try:
             history = table.source.ledger.read(conn, table.table, migrations)
         except (InsufficientPrivilege, ValueError):
-            # Whoever may not read it learns nothing; versions that are no numbers are not of the tool.
+            # A role without the right to read it learns nothing. The tool's versions are always numbers.
             continue
         theirs = {parse_version(record.version) for record in history.applied}
         found = [file.version for file in migrations if parse_version(file.version) in theirs]

@@ -109,7 +109,7 @@ def find_skipped(
 ) -> tuple[MigrationFile, ...]:
     """Return the migrations that are not applied although one that is requires them."""
     required: set[VersionKey] = set()
-    # What a migration requires comes before it.
+    # A migration comes after those that it requires.
     for script in reversed(scripts):
         key = parse_version(script.version)
         if key in required or key in applied:

@@ -47,7 +47,7 @@ class Migration(ABC):
     @property
     def connection(self) -> Any:
         """The psycopg connection that ``execute`` uses."""
-        # What a migration runs on it is in no report, so a report must not claim to know all that ran.
+        # No report lists the statements that a migration runs on it, so a report must not claim to know all.
         self._uses_connection = True
         return self._connection
 

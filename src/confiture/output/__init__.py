@@ -82,7 +82,7 @@ _RENDERERS: Mapping[str, Mapping[OutputKind, str]] = {
     },
     "html": {"report": "html.render", "dashboard": "dashboard_page.render", "fleet": "fleet_map.render"},
 }
-# What these commands write can also be handed to the reporters of runs, once it is made a report.
+# The results of these commands can be turned into a report, for the reporters of runs.
 _REPORTS: Mapping[OutputKind, str] = {
     "fleet": "fleet_report.build_report",
     "fleet_rehearsal": "fleet_rehearsal_text.build_report",

@@ -27,7 +27,7 @@ from confiture.output.history_text import describe_schema_step
 from confiture.output.html import load_templates
 from confiture.units import format_duration
 
-# What a bar of full height stands for is the slowest migration; the scale is logarithmic, and a bar of the
+# A bar of full height stands for the slowest migration; the scale is logarithmic, and a bar of the
 # fastest one stays visible.
 _LEAST_HEIGHT = 0.08
 _MOST_ROWS = 200

@@ -60,7 +60,7 @@ def _render_failure(report: Report) -> str:
     word = "reverted" if report.mode == "down" or redoing else "applied"
     remains = _describe_remains(report)
     undone = "stopped" if remains else "rolled back"
-    # Where no migration failed, what stopped the run came after a commit, and nothing is rolled back.
+    # If no migration failed, the run was stopped after a commit, and nothing is rolled back.
     failed = any(migration.outcome == "failed" for migration in report.migrations)
     if report.exit_code in _INTERRUPT_EXIT_CODES:
         undone = f"interrupted, {undone}" if failed else "interrupted"

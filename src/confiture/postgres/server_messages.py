@@ -18,7 +18,7 @@ TRACER_PREFIX = "confiture_trace_"
 
 # A loop in a migration may raise a million notices. The first ones tell what it says.
 _MAX_MESSAGES = 100
-# What auto_explain sends at every statement of a rehearsal with --explain.
+# auto_explain sends this at every statement of a rehearsal with --explain.
 _QUERY_PLAN = re.compile(r"duration: [\d.]+ ms  plan:\n")
 
 

@@ -134,7 +134,7 @@ def _fill_column(
         # inserted during it have a value.
         text = deparse_expression(sorts["CONSTR_DEFAULT"].raw_expr)
         steps.brief.append(f"{steps.head} ALTER COLUMN {name} SET DEFAULT {text};")
-        # What an unknown function returns is not known either.
+        # The result of an unknown function is unknown too.
         may_be_null = not VOLATILE.issuperset(list_called(sorts["CONSTR_DEFAULT"].raw_expr))
         # NULLIF and CASE can be NULL, whatever their functions return.
         may_be_null = may_be_null or any(word in text.upper() for word in ("NULL", "CASE"))

@@ -62,7 +62,7 @@ def _build_failure(
 ) -> PluginFault:
     from confiture.plugins.check import locate_error, locate_function
 
-    # What the function returns may fail here and not in its own code: a number has no elements.
+    # The function's result may fail here and not in its own code: a number has no elements.
     where = locate_error(error) or locate_function(function)
     return _build_fault(rule, f"{what} with {describe_error(error)}{where}")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-# As an ignore comment can name it.
+# An id that an ignore comment can name.
 _ID = re.compile(r"[A-Za-z][\w-]*")
 _SEVERITIES = ("error", "warning", "info", "off")
 _BASES = ("static", "measured", "either")

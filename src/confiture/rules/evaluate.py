@@ -189,7 +189,7 @@ def _judge_migration(
 
 
 def _render_message(match: RuleMatch) -> str:
-    # What a DO block takes long for is not said of its statements that only hold a lock.
+    # A long DO block says nothing about those of its statements that only hold a lock.
     brief = match.statement.inside and match.rule.severity != "error"
     measured = match.basis == "measured" and not brief
     return render_measured(match.hit, match.statement) if measured else match.hit.message

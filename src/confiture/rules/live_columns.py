@@ -12,7 +12,7 @@ from confiture.rules.schema_model import ColumnFacts
 if TYPE_CHECKING:
     from psycopg import Connection
 
-# What is not known to be carried over by a swap of columns is an obstacle, whatever it is.
+# Anything that a swap of columns is not known to carry over is an obstacle.
 _QUERY = """
     SELECT attnotnull, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum),
         format_type(atttypid, atttypmod) || CASE WHEN attcollation <> typcollation

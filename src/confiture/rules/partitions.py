@@ -195,7 +195,7 @@ def _check_create(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _write_attached(statement: ParsedStatement, parent: QualifiedName, child: QualifiedName) -> Recipe | None:
-    """Return the new partition as a table that is attached; ``None`` if it has columns of its own.
+    """Return the new partition as a table that is attached; ``None`` if it declares other columns.
 
     Since version 12 ATTACH takes only a ShareUpdateExclusive lock on the parent. The new table is empty and
     nobody else uses it, so the scan of ATTACH costs nothing.

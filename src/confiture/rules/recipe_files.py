@@ -17,12 +17,12 @@ from confiture.sql.parser import find_nodes
 
 _DOWN = re.compile(r"^[ \t]*--[ \t]*migrate:down\b", re.MULTILINE)
 _MARKER = re.compile(r"[ \t]*--[ \t]*migrate:(?:up|down)\b")
-# The BEGIN and COMMIT around all of a file, which a run passes over; each in a file of its own is refused.
+# The BEGIN and COMMIT around a whole file, which a run passes over; in separate files they are refused.
 _BEGIN = re.compile(r"(?im)^[ \t]*(?:BEGIN|START TRANSACTION)\b[^;]*;[ \t]*\n?")
 _COMMIT = re.compile(r"(?i)^[ \t]*(?:COMMIT|END)\b[^;\n]*;?\s*\Z", re.MULTILINE)
 _SET_LOCAL = re.compile(r"\bSET[ \t\n]+LOCAL\b", re.IGNORECASE)
 _TIMESTAMP = "%Y%m%d%H%M%S"
-# What these do does not show in the words of their text.
+# The text of these statements does not show what they do.
 _OPAQUE_KINDS = ("do_stmt", "call_stmt", "select_stmt")
 _LONGEST_KEPT_LINES = 3
 # Conventions with a folder a migration: diesel's and Prisma's.
@@ -75,7 +75,7 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     if down:
         drafts[0] = drafts[0].add(_Segment(migration.text[down.start() :], kept=True))
     if down and len(drafts) == 1:
-        # What undoes the statement undoes its safer form too.
+        # The SQL that undoes the statement undoes its safer form too.
         drafts[0] = evolve(drafts[0], down=None)
     names = [hand, *(_propose_name(path, n, draft, taken) for n, draft in enumerate(drafts[1:], 1))]
     return tuple(map(_name, drafts, names))
@@ -291,7 +291,7 @@ def _follow(version: str, number: int, taken: Collection[str]) -> str:
     if len(seconds) == _MOST_FILES and number <= _MOST_FILES and not any(one in taken for one in seconds):
         return seconds[number - 1]
     # Versions compare number by number: 0004 < 0004_1 < 0005, and the next file may already be called 0005.
-    # Where an earlier recipe has taken 0004_1, its files come after these: 0004 < 0004_0_1 < 0004_1.
+    # If an earlier recipe has taken 0004_1, its files come after these: 0004 < 0004_0_1 < 0004_1.
     while any(f"{version}_{n}" in taken for n in range(1, _MOST_FILES + 1)):
         version = f"{version}_0"
     return f"{version}_{number}"

@@ -29,7 +29,7 @@ def build_schema(settings: Settings) -> Iterator[tuple[Settings, Report]]:
         ConfitureError: The server cannot be started, or a migration cannot be read.
     """
     with open_temporary_server(Path(tempfile.gettempdir())) as server:
-        # Nobody else uses this server: waiting for a lock would be for nothing.
+        # Nobody else uses this server, so there is no lock to wait for.
         there = evolve(settings, url=server.conninfo(_DATABASE), direct_url=None, wait_s=0.0)
         report = Executor(there, "run", _choose_all, (), _ignore_progress).execute()
         yield there, evolve(report, mode="dry-run", migrations=tuple(map(_add_hint, report.migrations)))

@@ -38,7 +38,7 @@ def read_adoption(conn: Connection[Any], schema: str) -> Adoption | None:
         psycopg.errors.InvalidSchemaName,
         psycopg.errors.InsufficientPrivilege,
     ):
-        # Whoever may not read it may not read the ledger either, which says so.
+        # A role without the right to read it cannot read the ledger either, whose error says so.
         return None
     return Adoption(*rows[0]) if rows else None
 

@@ -122,7 +122,7 @@ def _read_metadata(path: Path) -> bool:
             hint="write run_in_transaction = false, or delete the file",
             file=path,
         ) from None
-    # Where the file does not say so, diesel takes its type's default, which is false.
+    # If the file does not say so, diesel takes its type's default, which is false.
     transactional = table.get("run_in_transaction", False)
     if not isinstance(transactional, bool):
         raise MigrationFault(

@@ -133,7 +133,7 @@ def is_transactional(path: Path, text: str, config: ScriptConfig) -> bool:
     try:
         found = parse(strip_psql(source).text)
     except ParseError:
-        # Whoever prepares the migration reports it with its place.
+        # Preparing the migration reports it with its place.
         return True
     refusals = [find_transaction_refusal(parsed.kind, parsed.node) for parsed in found]
     outside = [refusal for refusal in refusals if refusal and refusal.always]
@@ -142,7 +142,7 @@ def is_transactional(path: Path, text: str, config: ScriptConfig) -> bool:
         raise source.build_fault(
             f"{outside[0].words} cannot run inside a transaction, but other statements of this file do",
             found[first].start,
-            hint="give it a migration of its own, which Flyway asks for too; or write "
+            hint="give it a separate migration, as Flyway demands too; or write "
             f"executeInTransaction=false into {path.name}.conf",
         )
     return not outside

@@ -33,7 +33,7 @@ class GeneratedSql:
     def get(self, version: str, direction: Direction) -> Any:
         """Return the tool's answer for a migration."""
         if (version, direction) not in self.answers:
-            # What is pending comes after the first that is, and what is undone before it.
+            # Pending ones come after the first pending one, undone ones before it.
             place = self.order.index(version)
             first = place if direction == "forward" else max(0, place + 1 - _MOST_BACKWARD)
             end = len(self.order) if direction == "forward" else place + 1

@@ -22,7 +22,7 @@ from django.db.migrations.state import ProjectState
 
 # Some SQL depends on the version of a server that nobody asks here.
 _PG_VERSION = 180000
-# What introspection says of a kind of constraint, and how the catalog has it.
+# Introspection's word for a kind of constraint, and the catalog's.
 _KINDS = (("foreign_key", "f"), ("check", "c"), ("primary_key", "p"), ("unique", "u"))
 _COLUMNS = (
     " AND ARRAY(SELECT attname::text FROM unnest({key}) WITH ORDINALITY AS k(attnum, place)"

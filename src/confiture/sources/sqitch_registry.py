@@ -16,7 +16,7 @@ from confiture.sources.source import ToolHistory, ToolRecord
 from confiture.sources.sqitch_plan import PlanChange, PlanDependency, PlanEntry, SqitchPlan
 from confiture.sources.sql_files import hash_line_ends, render_utc
 
-# Who deploys: sqitch asks its configuration, which a migration has no part in.
+# The person who deploys: sqitch takes it from its configuration, and confiture has none.
 _NAME, _EMAIL = "session_user", "session_user || '@localhost'"
 
 

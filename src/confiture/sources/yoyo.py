@@ -122,7 +122,7 @@ def _divide_sql(migration: MigrationFile, header: _Header, direction: Direction)
     if direction == "forward":
         return SqlSection(migration.path, migration.text, header.transactional)
     if migration.down_path is None:
-        # Where nothing is done there is nothing to undo.
+        # A migration that does nothing has nothing to undo.
         if find_statement_start(migration.text) is None:
             return SqlSection(migration.path, "")
         raise _build_no_rollback_fault(migration, f"write {migration.path.stem}{_ROLLBACK}.sql beside it")

@@ -71,7 +71,7 @@ def _divide(divide: Callable[[Direction], SqlSection | None], direction: Directi
     section = divide(direction)
     if section is None and direction == "backward":
         up = divide("forward")
-        # Where nothing is done there is nothing to undo.
+        # A migration that does nothing has nothing to undo.
         if up is not None and find_statement_start(up.text) is None:
             return evolve(up, text=blank_out(up.text))
     return section
@@ -99,7 +99,7 @@ def read_section_sql(section: SqlSection, direction: Direction, *, keep_refused:
         or (section.lone_outside and _is_lone_outside(found))
         or (section.outside_if_needed and any(map(_is_always_outside, found)))
     )
-    # What a transaction of its own wraps as a whole runs in a transaction.
+    # A file that BEGIN and COMMIT wrap as a whole runs in a transaction.
     outside = outside and _drop_plain_pair(found) is found
     return _build_without_pair(source, plain, found, None, keep_refused, theirs=True, outside=outside)
 
@@ -148,7 +148,7 @@ def read_sql_text(
     is_down = direction == "backward" or file.name.endswith(".down.sql")
     refuse_dividers(source, plain.text, None if divided else "down" if is_down else "up")
     part = read_section(source, plain.text, direction) if divided else None
-    # Where nothing is done there is nothing to undo.
+    # A migration that does nothing has nothing to undo.
     if divided and part is None and direction == "backward" and find_statement_start(plain.text) is not None:
         return None
     if part is not None:

@@ -12,7 +12,7 @@ from confiture.sql.parser import ParseError, parse
 from confiture.units import format_count, format_duration
 from confiture.wizard.card import Level, Risk
 
-# What the running application reads or writes is gone, or an INSERT of its fails.
+# The running application loses something that it reads or writes, or one of its INSERTs fails.
 _BREAKS = frozenset(
     {
         "drop-column",

@@ -25,7 +25,7 @@ def write_split(folder: Path, files: Sequence[RecipeFile]) -> tuple[Path, ...]:
     old = {path: path.read_text(encoding="utf-8") for path in (hand, _find_down(hand)) if path.exists()}
     written: list[Path] = []
     try:
-        # What is there already is replaced last.
+        # The existing file is replaced last.
         for path in sorted(texts, key=lambda path: path in old):
             with path.open("w" if path in old else "x", encoding="utf-8") as stream:
                 written.append(path)

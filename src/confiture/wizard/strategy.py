@@ -62,5 +62,5 @@ def _recommend_files(finding: Finding, others: int) -> RunStrategy:
     if finding.rule == "rename-column":
         advice += "; run the last one when the application uses the new name only"
     if others:
-        advice += "; what is left of it gets cards of its own"
+        advice += "; its other parts get their own cards"
     return RunStrategy("split", advice, files)

@@ -1,4 +1,4 @@
-"""The built-in strategies, by name."""
+"""The built-in strategies."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from confiture_anonymize.name_dictionary import load_names
 from confiture_anonymize.national_numbers import is_national_number
 from confiture_anonymize.source_schema import Sort
 
-# So many of the sampled values must look alike before a column is taken for what they are.
+# The share of sampled values that must look alike before the column counts as that kind.
 _SHARE = 0.6
 _FIRST_ROWS = 40
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")

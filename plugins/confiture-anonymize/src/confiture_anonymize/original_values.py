@@ -76,7 +76,7 @@ def _find_anywhere(target: Connection[Any], plan: TablePlan) -> Iterator[tuple[s
     columns = [
         column.column.name
         for column in plan.columns
-        # What a mask of few possible results makes of one value may be another's original.
+        # A mask with few possible results may turn one value into another row's original.
         if column.column.sort in _TEXT_SORTS and not (column.mask and column.promise == "changed")
     ]
     if not columns:

@@ -81,7 +81,7 @@ class ShapeMask:
         free = self._choose_free(places)
         characters = list(text)
         self._replace(characters, free)
-        # Where all places are free, the check digits are permuted with the others.
+        # If all places are free, the check digits are permuted with the others.
         if len(free) < len(places):
             if self.check == "luhn":
                 complete_luhn(characters, text, places)

@@ -102,7 +102,7 @@ class ProvenStatements:
             held: The locks that the transaction held before it.
             search_path: The schemas in which its names are looked up.
         """
-        # What a user writes explicitly before or behind PostgreSQL's schemas is looked up there first.
+        # PostgreSQL first looks in the schemas that the user put explicitly before or behind its own.
         ordinary = not any(schema.startswith("pg_") for schema in search_path)
         reach = classify_statement(sql).reach if self.active and ordinary else None
         self.active = reach is not None
