@@ -131,7 +131,18 @@ def test_a_rename_without_a_recipe_says_what_is_in_the_way(project, database):
     (finding,) = of(rehearsed(project), "rename-column")
 
     assert finding.files == ()
-    assert "no recipe, because rule _RETURN on view names would have to move" in finding.message
+    assert "no recipe, because view names would have to move" in finding.message
+
+
+def test_a_measured_change_of_type_without_a_recipe_says_so_too(project, database):
+    database.execute("CREATE TABLE jam (id int GENERATED ALWAYS AS IDENTITY, name text)")
+    database.execute("INSERT INTO jam (name) VALUES ('plum')")
+    project.write("1_change.sql", "ALTER TABLE jam ALTER id TYPE bigint;\n")
+
+    (finding,) = of(rehearsed(project), "change-type-rewrite")
+
+    assert finding.basis == "measured"
+    assert "no recipe, because its identity would have to move" in finding.message
 
 
 def test_old_code_writes_while_a_type_changes_and_no_trigger_is_left(start, project, database):

@@ -99,6 +99,10 @@ CASES = {
         "CREATE TRIGGER t BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION touch();",
         differs="UPDATE triggers of orders run",
     ),
+    "volatile-named": volatile(
+        "ALTER TABLE orders ADD COLUMN n float CONSTRAINT here NOT NULL DEFAULT random() * 0",
+        differs="the NOT NULL is not called here",
+    ),
     "serial": Case("add-column-serial-identity", ORDERS, "ALTER TABLE orders ADD COLUMN n serial"),
     "serial-unique-odd": Case(
         "add-column-serial-identity", ODD, 'ALTER TABLE "Shop"."Odd Table" ADD "N" bigserial UNIQUE'
@@ -146,6 +150,12 @@ CASES = {
         f"{ORDERS} CREATE DOMAIN tag AS varchar(9) CHECK (VALUE <> ''); CREATE DOMAIN tags AS tag CHECK (VALUE <> 'x');",
         "ALTER TABLE orders ADD COLUMN label tags",
         differs="has the type character varying(9)",
+    ),
+    "domain-collated": Case(
+        "add-column-constrained-domain",
+        f"{ORDERS} CREATE DOMAIN tag AS text COLLATE \"C\" CHECK (VALUE <> '');",
+        "ALTER TABLE orders ADD COLUMN label tag",
+        none=True,
     ),
     "domain-required": Case(
         "add-column-constrained-domain",
@@ -213,6 +223,11 @@ CASES = {
         "add-pk-builds-index",
         "CREATE TABLE raw (id bigint, at date, note text); INSERT INTO raw SELECT g, '2024-01-01' FROM generate_series(1, 50) g;",
         "ALTER TABLE raw ADD PRIMARY KEY (id, at)",
+    ),
+    "primary-key-in-place-of-another": Case(
+        "add-pk-builds-index",
+        "CREATE TABLE raw (id int PRIMARY KEY, b int NOT NULL); INSERT INTO raw SELECT g, g FROM generate_series(1, 50) g;",
+        "ALTER TABLE raw DROP CONSTRAINT raw_pkey, ADD PRIMARY KEY (b, id)",
     ),
     "primary-key-of-index": Case(
         "pk-using-nullable-index",
@@ -355,6 +370,18 @@ CASES = {
         "INSERT INTO raw SELECT generate_series(1, 50);",
         "ALTER TABLE raw ALTER COLUMN code TYPE varchar(60)",
     ),
+    "type-recheck-not-inherited": Case(
+        "change-type-recheck",
+        "CREATE TABLE raw (code varchar(9) CONSTRAINT filled CHECK (code <> '') NO INHERIT);"
+        "INSERT INTO raw SELECT generate_series(1, 50);",
+        "ALTER TABLE raw ALTER COLUMN code TYPE varchar(60)",
+    ),
+    "type-of-a-domain": Case(
+        "change-type-rewrite",
+        f"{ORDERS} CREATE DOMAIN tag AS text CHECK (VALUE <> '');",
+        "ALTER TABLE orders ALTER qty TYPE tag USING qty::text",
+        none=True,
+    ),
     # Names.
     "rename": Case(
         "rename-column", ORDERS, "ALTER TABLE orders RENAME note TO remark", differs="the last column"
@@ -411,6 +438,12 @@ CASES = {
         "ALTER TABLE orders RENAME qty TO quantity",
         none=True,
     ),
+    "rename-of-a-checked-domain": Case(
+        "rename-column",
+        "CREATE DOMAIN d AS int CHECK (VALUE > 0); CREATE TABLE raw (q d); INSERT INTO raw SELECT generate_series(1, 50);",
+        "ALTER TABLE raw RENAME q TO r",
+        none=True,
+    ),
     "rename-of-a-view": Case(
         "rename-column",
         f"{ORDERS} CREATE VIEW notes AS SELECT note FROM orders;",
@@ -431,6 +464,11 @@ CASES = {
     ),
     "index-taken": Case(
         "index-not-concurrent", f"{ORDERS} CREATE INDEX ON orders (qty);", "CREATE INDEX ON orders (qty)"
+    ),
+    "index-after-its-drop": Case(
+        "index-not-concurrent",
+        f"{ORDERS} CREATE INDEX ON orders (qty);",
+        "DROP INDEX orders_qty_idx; CREATE INDEX ON orders (qty) WHERE qty > 3",
     ),
     "index-odd": Case("index-not-concurrent", ODD, 'CREATE INDEX ON "Shop"."Odd Table" USING hash ("a.b")'),
     "index-gist": Case(

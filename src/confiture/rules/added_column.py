@@ -49,7 +49,7 @@ def add_column(steps: AlterSteps, command: AlterCommand) -> bool:
         dropped += ["CONSTR_NOTNULL", "CONSTR_DEFAULT", "CONSTR_IDENTITY", "CONSTR_GENERATED"]
     required = "CONSTR_NOTNULL" in sorts or serial is not None or "CONSTR_IDENTITY" in sorts
     if domain is not None and (
-        filled or required or default is not None or domain.default or domain.not_null
+        filled or required or default is not None or domain.default or domain.not_null or domain.collated
     ):
         return False
     stripped = _strip_column(command, dropped, serial or (domain.type_name if domain else None))
@@ -61,6 +61,8 @@ def add_column(steps: AlterSteps, command: AlterCommand) -> bool:
         steps.nullable.add(column.colname)
         steps.required += [column.colname] if required or "CONSTR_PRIMARY" in sorts else []
         _fill_column(steps, column, sorts, serial, stored)
+        if name := sorts["CONSTR_NOTNULL"].conname if "CONSTR_NOTNULL" in sorts else "":
+            steps.differs.append(f"on PostgreSQL 18, the NOT NULL is not called {quote_ident(name)}")
     elif "CONSTR_PRIMARY" in sorts and default is None:
         return False
     if domain is not None:

@@ -74,7 +74,7 @@ class AlterSteps:
 
     def choose_name(self, words: str, label: str) -> str:
         """Return a name that is not taken, for a constraint of this kind."""
-        taken = self.statement.migration.schema.find_taken_names(self.table)
+        taken = self.statement.migration.schema.find_taken_names(self.table, self.statement)
         left = self.wanted[words, label] - self.chosen[words, label]
         name = taken.choose(self.table.name, words, label, self.named, max(left, 1))
         self.named.append(name)

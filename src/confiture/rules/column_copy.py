@@ -80,15 +80,10 @@ class ColumnCopy:
         return quote_ident(derive_name(self.table.name, self.column, "filled"))
 
 
-def find_obstacle(statement: ParsedStatement, table: QualifiedName, column: str) -> str | None:
-    """Return what depends on a column and would not survive a copy; ``None`` if nothing does."""
-    facts = statement.migration.schema.find_column(table, column)
-    return describe_obstacles(facts)
-
-
-def describe_obstacles(facts: ColumnFacts | None) -> str | None:
-    """Return the obstacles to a copy as words; ``None`` if there are none."""
-    return ", ".join(facts.obstacles) if facts and facts.obstacles else None
+def explain_obstacles(facts: ColumnFacts | None) -> str | None:
+    """Return why a column cannot be copied, as the rest of a sentence; ``None`` if it can."""
+    obstacles = ", ".join(facts.obstacles) if facts else ""
+    return f"{obstacles} would have to move to a new column" if obstacles else None
 
 
 def write_copy(

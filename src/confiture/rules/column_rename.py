@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from confiture.rules.column_copy import ColumnCopy, describe_obstacles, write_copy
+from confiture.rules.column_copy import ColumnCopy, explain_obstacles, write_copy
+from confiture.rules.domains import explain_domain
 from confiture.rules.parse_tree import QualifiedName, read_name
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import Recipe, write_recipe
+from confiture.rules.recipes import NO_RECIPE, Recipe, write_recipe
 from confiture.rules.schema_model import ColumnFacts
+from confiture.sql.parser import parse_type
 from confiture.sql.quote import quote_ident
 
 
@@ -17,7 +19,7 @@ def write_rename(statement: ParsedStatement) -> Recipe | None:
     an INSERT or UPDATE has not changed there is taken from the old name.
     """
     facts = _read_facts(statement)
-    if facts is None or facts.obstacles or not facts.type_name:
+    if facts is None or not facts.type_name or _explain(statement, facts):
         return None
     copy = ColumnCopy(
         _read_table(statement),
@@ -43,8 +45,15 @@ def write_rename(statement: ParsedStatement) -> Recipe | None:
 
 def explain_lack(statement: ParsedStatement) -> str:
     """Return why a rename has no recipe, as the rest of a sentence; empty if it has one, or nobody knows."""
-    obstacle = describe_obstacles(_read_facts(statement))
-    return f"; no recipe, because {obstacle} would have to move to a new column" if obstacle else ""
+    facts = _read_facts(statement)
+    reason = _explain(statement, facts) if facts else None
+    return f"{NO_RECIPE}{reason}" if reason else ""
+
+
+def _explain(statement: ParsedStatement, facts: ColumnFacts) -> str | None:
+    plain, _, _ = facts.type_name.partition(" COLLATE ")
+    domain = explain_domain(statement.migration.schema, parse_type(plain)) if plain else None
+    return explain_obstacles(facts) or domain
 
 
 def _read_table(statement: ParsedStatement) -> QualifiedName:

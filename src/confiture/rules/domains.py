@@ -35,7 +35,22 @@ def resolve_domain(known: SchemaModel, name: QualifiedName) -> DomainType | None
         checks=(*below.checks, *domain.checks),
         not_null=below.not_null or domain.not_null,
         default=domain.default or below.default,
+        collated=below.collated or domain.collated,
     )
+
+
+def explain_domain(known: SchemaModel, type_name: Any) -> str | None:
+    """Return why a column of this type cannot be added for a copy; ``None`` if it can.
+
+    Args:
+        known: The schema.
+        type_name: The type's tree.
+    """
+    name = read_name_list(type_name.names)
+    domain = None if type_name.array_bounds else resolve_domain(known, name)
+    if domain is None or not (domain.checks or domain.not_null):
+        return None
+    return f"a new column of the domain {name} would rewrite the table too"
 
 
 def render_check(check: str, column: str) -> str:

@@ -47,7 +47,7 @@ def _check_not_concurrent(statement: ParsedStatement) -> Iterator[Hit]:
         yield Hit(
             f"builds an index on {table} while blocking writes",
             str(table),
-            _write_concurrently(statement.stmt, known.find_taken_names(table)),
+            _write_concurrently(statement.stmt, known.find_taken_names(table, statement)),
         )
 
 
@@ -101,7 +101,7 @@ def _write_by_partition(
     building anything; it becomes valid when an index of every partition is attached.
     """
     stmt, known = statement.stmt, statement.migration.schema
-    taken = known.find_taken_names(table)
+    taken = known.find_taken_names(table, statement)
     names = {table: name_index(stmt, taken)}
     empty, builds, attaches = [_render_on(stmt, table, names[table], only=True)], [], []
     for leaf in leaves:

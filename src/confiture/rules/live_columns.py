@@ -85,7 +85,8 @@ def read_column(conn: Connection[Any], table: QualifiedName, column: str) -> Col
         elif contype == "c" and simple and (found := _CHECK.fullmatch(condef)):
             checks[conname] = found.group(1)
         else:
-            obstacles.append(description)
+            # A view depends on its columns through its rule.
+            obstacles.append(description.removeprefix("rule _RETURN on "))
     return ColumnFacts(
         not_null,
         default,

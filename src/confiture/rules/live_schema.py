@@ -43,7 +43,8 @@ _QUERY = f"""
     WHERE contype = 'c' AND {_USERS};
     SELECT n.nspname, t.typname, format_type(t.typbasetype, t.typtypmod),
         ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = t.oid AND contype = 'c'
-            ORDER BY conname), typnotnull, typdefault
+            ORDER BY conname), typnotnull, typdefault,
+        typcollation <> (SELECT b.typcollation FROM pg_type b WHERE b.oid = t.typbasetype)
     FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.typtype = 'd' AND {_USERS};
     SELECT n.nspname, c.relname, array_agg(conname::text)
     FROM pg_constraint JOIN pg_class c ON c.oid = conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -61,6 +62,7 @@ _QUERY = f"""
     WHERE c.relkind = 'm' AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL AND {_USERS}
 """
 # pg_get_constraintdef() returns the whole constraint; a recipe needs only the expression.
+_NOT_INHERITED = re.compile(r"CHECK \(.*\) NO INHERIT(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL).fullmatch
 _CHECK = re.compile(r"CHECK \((.*)\)(?: NO INHERIT)?(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL)
 
 
@@ -88,11 +90,13 @@ def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = ""
         earlier = known.checks.get(_make_name(schema, table), ())
         known.checks[_make_name(schema, table)] = (
             *earlier,
-            CheckConstraint(name, tuple(columns), _parse_expression(text)),
+            CheckConstraint(
+                name, tuple(columns), _parse_expression(text), " NO INHERIT" if _NOT_INHERITED(text) else ""
+            ),
         )
-    for schema, name, type_name, texts, not_null, default in domains:
+    for schema, name, type_name, texts, *facts in domains:
         known.domains[_make_name(schema, name)] = DomainType(
-            type_name, tuple(map(_parse_expression, texts)), not_null, default
+            type_name, tuple(map(_parse_expression, texts)), *facts
         )
     for schema, table, names in constraints:
         known.constraints[_make_name(schema, table)] = frozenset(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from confiture.models.report import Lock
 from confiture.rules.parse_tree import QualifiedName, find_columns, find_renamed, read_name, read_rel
 from confiture.rules.parsed_migration import ParsedStatement
+from confiture.rules.recipes import NO_RECIPE
 from confiture.rules.rule import Hit
 from confiture.sql.parser import read_enum_name
 
@@ -140,7 +141,8 @@ def render_measured(hit: Hit, statement: ParsedStatement) -> str:
     """Return the message of a finding with the measured relation and time in it."""
     if blocked := list_long_blocks(statement):
         took = _format_time(statement.report.duration_ms) if statement.report else ""
-        return _describe_blocks(statement, blocked, f" ({took})")
+        _, lack, reason = hit.message.partition(NO_RECIPE)
+        return _describe_blocks(statement, blocked, f" ({took})") + lack + reason
     if blocked := list_empty_blocks(statement):
         return (hit.message or _describe_blocks(statement, blocked, "")) + _EMPTY
     return hit.message

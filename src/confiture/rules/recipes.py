@@ -19,6 +19,9 @@ BATCH_ROWS = 10_000
 NOTHING_TO_UNDO = "-- nothing to undo: "
 """With this begins the down part of a migration that needs none."""
 
+NO_RECIPE = "; no recipe, because "
+"""With this a message goes on that says why there is none."""
+
 NO_TRANSACTION = "-- confiture: no-transaction"
 """The directive at the top of a migration that runs outside a transaction."""
 

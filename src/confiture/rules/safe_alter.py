@@ -13,7 +13,7 @@ from confiture.rules.added_constraints import add_constraint, list_of_command, n
 from confiture.rules.alter_steps import AlterSteps, assemble_parts
 from confiture.rules.parse_tree import AlterCommand, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import Recipe
+from confiture.rules.recipes import NO_RECIPE, Recipe
 
 
 def write_alter(statement: ParsedStatement) -> Recipe | None:
@@ -40,7 +40,7 @@ def explain_lack(statement: ParsedStatement) -> str:
     """Return why an ALTER TABLE has no recipe, as the end of a message; empty if that is not known."""
     table = read_name(statement.stmt.relation)
     if table in statement.migration.schema.partition_keys:
-        return f"; no recipe, because {table} is partitioned: do it partition by partition"
+        return f"{NO_RECIPE}{table} is partitioned: do it partition by partition"
     return ""
 
 

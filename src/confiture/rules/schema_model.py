@@ -33,11 +33,19 @@ _INTEGERS = (
 
 @frozen
 class CheckConstraint:
-    """A CHECK of a table: its name, the columns in its expression, and the expression as SQL."""
+    """A CHECK of a table.
+
+    Attributes:
+        name: Its name.
+        columns: The columns in its expression.
+        expression: The expression as SQL.
+        suffix: `` NO INHERIT``, or nothing.
+    """
 
     name: str
     columns: tuple[str, ...]
     expression: str
+    suffix: str = ""
 
 
 @frozen
@@ -49,12 +57,14 @@ class DomainType:
         checks: The expressions of its CHECKs, which call the value VALUE.
         not_null: True if it refuses NULL.
         default: Its default as SQL; ``None`` if it has none.
+        collated: True if it has a collation of its own.
     """
 
     type_name: str
     checks: tuple[str, ...] = ()
     not_null: bool = False
     default: str | None = None
+    collated: bool = False
 
 
 @frozen
@@ -132,10 +142,11 @@ class SchemaModel:
             leaves += self.list_leaves(child) if child in self.partition_keys else [child]
         return tuple(leaves)
 
-    def find_taken_names(self, table: QualifiedName) -> TakenNames:
-        """Return the names that a new constraint or index of this table cannot have."""
+    def find_taken_names(self, table: QualifiedName, statement: ParsedStatement) -> TakenNames:
+        """Return the names that a new constraint or index of this table cannot have in a statement."""
         indexes = (index.name for index in self.indexes if index.schema == table.schema)
-        return TakenNames(self.constraints.get(table, frozenset()).union(indexes), self.after)
+        taken = self.constraints.get(table, frozenset()).union(indexes)
+        return TakenNames(taken if self.after else taken - _find_freed_names(statement), self.after)
 
     def list_checks(self, table: QualifiedName) -> tuple[CheckConstraint, ...]:
         """Return the CHECKs of a table."""
@@ -146,6 +157,23 @@ class SchemaModel:
         return tuple(
             _read_check(table, tree) for tree in trees if read_enum_name(tree, "contype") == "CONSTR_CHECK"
         )
+
+
+def _find_freed_names(statement: ParsedStatement) -> frozenset[str]:
+    """Return the names that the migration has dropped when the statement makes its own."""
+    freed: set[str] = set()
+    for earlier in (*statement.earlier_statements, statement):
+        if earlier.kind == "drop_stmt" and read_enum_name(earlier.stmt, "remove_type") == "OBJECT_INDEX":
+            freed.update(read_name_list(item.list.items).name for item in earlier.stmt.objects)
+        elif earlier.kind == "index_stmt":
+            freed.discard(earlier.stmt.idxname)
+        elif earlier.kind == "alter_table_stmt":
+            for command in list_commands(earlier.stmt):
+                if command.sort == "AT_DropConstraint":
+                    freed.add(command.tree.name)
+                elif command.sort == "AT_AddConstraint":
+                    freed.discard(command.definition.constraint.conname)
+    return frozenset(freed)
 
 
 def learn(known: SchemaModel, migrations: Iterable[ParsedMigration]) -> SchemaModel:
@@ -176,6 +204,7 @@ def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
             tuple(map(deparse_expression, checks)),
             "CONSTR_NOTNULL" in kinds,
             deparse_expression(default.raw_expr) if default else None,
+            stmt.HasField("coll_clause"),
         )
     elif statement.kind == "rename_stmt" and read_enum_name(stmt, "rename_type") == "OBJECT_COLUMN":
         table = read_name(stmt.relation)
@@ -234,7 +263,8 @@ def _name_constraints(stmt: Any, table: QualifiedName) -> Iterator[str]:
 def _read_check(table: QualifiedName, tree: Any) -> CheckConstraint:
     columns = find_columns(tree.raw_expr)
     name = tree.conname or derive_name(table.name, columns[0] if len(columns) == 1 else "", "check")
-    return CheckConstraint(name, columns, deparse_expression(tree.raw_expr))
+    suffix = " NO INHERIT" if tree.is_no_inherit else ""
+    return CheckConstraint(name, columns, deparse_expression(tree.raw_expr), suffix)
 
 
 def _learn_partition(

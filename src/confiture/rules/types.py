@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from confiture.rules.column_copy import find_obstacle
+from confiture.rules.column_copy import explain_obstacles
 from confiture.rules.column_swap import write_swap
+from confiture.rules.domains import explain_domain
 from confiture.rules.likelihood import likely_changes_storage
 from confiture.rules.measurements import was_only_rebuilt, was_only_scanned, was_rewritten
 from confiture.rules.parse_tree import AlterCommand, QualifiedName, list_commands, read_name
 from confiture.rules.parsed_migration import ParsedStatement
-from confiture.rules.recipes import Recipe, RecipePart, write_part, write_recipe
+from confiture.rules.recipes import NO_RECIPE, Recipe, RecipePart, write_part, write_recipe
 from confiture.rules.rule import Example, Hit, Rule
 from confiture.rules.safe_alter import write_commands
 from confiture.rules.schema_model import CheckConstraint
@@ -54,8 +55,14 @@ def _check_rebuilt(statement: ParsedStatement) -> Iterator[Hit]:
 
 
 def _explain_obstacle(statement: ParsedStatement, table: QualifiedName, command: AlterCommand) -> str:
-    obstacle = find_obstacle(statement, table, command.tree.name)
-    return f"; no recipe, because {obstacle} would have to move to a new column" if obstacle else ""
+    reason = _find_obstacle(statement, table, command)
+    return f"{NO_RECIPE}{reason}" if reason else ""
+
+
+def _find_obstacle(statement: ParsedStatement, table: QualifiedName, command: AlterCommand) -> str | None:
+    schema, definition = statement.migration.schema, command.definition.column_def
+    facts = schema.find_column(table, command.tree.name)
+    return explain_obstacles(facts) or explain_domain(schema, definition.type_name)
 
 
 def _write_swaps(statement: ParsedStatement, table: QualifiedName) -> Recipe | None:
@@ -63,7 +70,7 @@ def _write_swaps(statement: ParsedStatement, table: QualifiedName) -> Recipe | N
     changed = [command for _, command in _list_changed(statement)]
     names = [command.tree.name for command in changed]
     others = [command for command in list_commands(statement.stmt) if command.sort != "AT_AlterColumnType"]
-    if any(find_obstacle(statement, table, name) for name in names) or _mention(others, names):
+    if any(_find_obstacle(statement, table, command) for command in changed) or _mention(others, names):
         return None
     rest = write_commands(statement, others) if others else Recipe(())
     if rest is None:
@@ -106,7 +113,7 @@ def _write_recheck(
     names = [quote_ident(check.name) for check in checks]
     drop = ", ".join(f"DROP CONSTRAINT {name}" for name in names)
     add = ", ".join(
-        f"ADD CONSTRAINT {name} CHECK ({constraint.expression}) NOT VALID"
+        f"ADD CONSTRAINT {name} CHECK ({constraint.expression}){constraint.suffix} NOT VALID"
         for name, constraint in zip(names, checks, strict=True)
     )
     validate = ", ".join(f"VALIDATE CONSTRAINT {name}" for name in names)
