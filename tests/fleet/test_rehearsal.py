@@ -9,7 +9,7 @@ import pytest
 from confiture.cli.fleet_flags import build_policy
 from confiture.config.fleet_settings import FleetSettings
 from confiture.fleet.choose_sample import MOST_SAMPLED, choose_sample
-from confiture.fleet.estimate_rollout import TargetForecast, compute_makespan_ms, interpolate
+from confiture.fleet.estimate_rollout import TargetForecast, compute_makespan_ms, interpolate_forecast
 from confiture.fleet.policy import FleetPolicy
 from confiture.fleet.rehearse_target import rehearse_target
 from confiture.fleet.target import Target
@@ -138,7 +138,7 @@ def test_a_wave_takes_as_long_as_its_hosts_and_workers_let_it():
 def test_a_target_between_two_sizes_takes_a_time_between_theirs():
     points = {100: TargetForecast(1.0, 2.0, 4.0), 200: TargetForecast(3.0, 4.0, 8.0)}
 
-    assert interpolate(points, 50) == points[100]
-    assert interpolate(points, 150) == TargetForecast(2.0, 3.0, 6.0)
+    assert interpolate_forecast(points, 50) == points[100]
+    assert interpolate_forecast(points, 150) == TargetForecast(2.0, 3.0, 6.0)
     # The tables in question may, or may not, grow with the whole.
-    assert interpolate(points, 400) == TargetForecast(3.0, 8.0, 16.0)
+    assert interpolate_forecast(points, 400) == TargetForecast(3.0, 8.0, 16.0)

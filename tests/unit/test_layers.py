@@ -39,7 +39,7 @@ ARROWS = {
     "config": "did_you_mean exceptions migrations units",
     "migrations": "exceptions models sql units",
     "sql": "exceptions models units",
-    "server": "exceptions",
+    "server": "exceptions models",
     "logs": "escape streams",
     "models": "",
     "exceptions": "",

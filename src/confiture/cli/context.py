@@ -13,16 +13,12 @@ from confiture.cli.error_messages import say, shorten_path
 from confiture.cli.flags import Flags
 from confiture.cli.plugin_contributions import find_contribution_faults
 from confiture.config.settings import Settings, load_settings
+from confiture.config.urls import EMBEDDED_URL
 from confiture.escape import escape_control
 from confiture.exceptions import PluginFault
 
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
-
-if TYPE_CHECKING:
-    from confiture.models.report import MigrationReport, Report
-
-EMBEDDED_URL = "embedded:"
 
 
 def read_settings(flags: Flags, *, checks_tables: bool = True) -> Settings:
@@ -41,18 +37,6 @@ def read_settings(flags: Flags, *, checks_tables: bool = True) -> Settings:
 
         check_tables(settings.plugin_tables, find_plugins(), settings.file)
     return evolve(settings, migrations=Path(shorten_path(str(settings.migrations))))
-
-
-def add_extension_hints(report: Report) -> Report:
-    """Add a hint to errors about an extension that the embedded server lacks: how to get it."""
-    from confiture.server.extensions import build_extension_hint
-
-    def add_hint(migration: MigrationReport) -> MigrationReport:
-        error = migration.error
-        hint = build_extension_hint(error.sqlstate, error.message) if error else None
-        return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration
-
-    return evolve(report, migrations=tuple(map(add_hint, report.migrations)))
 
 
 @contextmanager

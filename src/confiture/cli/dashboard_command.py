@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 from attrs import evolve
 
-from confiture.cli.context import EMBEDDED_URL, open_server, read_settings
+from confiture.cli.context import open_server, read_settings
 from confiture.cli.flags import Flags, database_options
 from confiture.cli.outputs import open_outputs
 from confiture.config.settings import Settings
+from confiture.config.urls import EMBEDDED_URL
 from confiture.exceptions import ConnectionFault, UsageFault
 from confiture.models.fleet import RunRecord
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from confiture.cli.context import EMBEDDED_URL, add_extension_hints, load_plugins, open_server, read_settings
+from attrs import evolve
+
+from confiture.cli.context import load_plugins, open_server, read_settings
 from confiture.cli.error_messages import explain_error, say, say_line
 from confiture.cli.flags import Flags
 from confiture.cli.gate_flags import GateOptions, apply_gate, build_rules_judge, choose_scope
@@ -15,6 +17,7 @@ from confiture.cli.progress import ProgressDisplay
 from confiture.cli.refusals import build_refused_report
 from confiture.cli.rehearsal_flags import RehearsalOptions
 from confiture.config.settings import Settings
+from confiture.config.urls import EMBEDDED_URL
 from confiture.exceptions import Interrupted, SourceFault, UserFault
 from confiture.models.report import Mode, Report
 from confiture.streams import lend_streams
@@ -70,7 +73,7 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
         settings = read_settings(flags)
         with load_plugins(settings, flags) as plugins, open_server(settings) as opened:
             report = operation(opened, plugins, progress)
-            kept.keep(add_extension_hints(report) if settings.url == EMBEDDED_URL else report)
+            kept.keep(_add_hints(report) if settings.url == EMBEDDED_URL else report)
         assert kept.report
         return kept.report
 
@@ -81,6 +84,12 @@ def _run_operation(flags: Flags, operation: Operation) -> Report:
         lend_streams(),
     ):
         return keep_report(work)
+
+
+def _add_hints(report: Report) -> Report:
+    from confiture.server.extensions import add_extension_hints
+
+    return evolve(report, migrations=add_extension_hints(report.migrations))
 
 
 def write_report(out: Outputs, report: Report) -> None:

@@ -9,7 +9,7 @@ import click
 from attrs import evolve
 
 from confiture.cli.commands import print_help_if_bare
-from confiture.cli.context import EMBEDDED_URL, load_plugins, open_server, read_settings
+from confiture.cli.context import load_plugins, open_server, read_settings
 from confiture.cli.early_refusal import ReportCommand
 from confiture.cli.error_messages import say, say_line
 from confiture.cli.execute import write_refusal
@@ -25,6 +25,7 @@ from confiture.cli.fleet_flags import (
 from confiture.cli.fleet_progress import FleetProgress
 from confiture.cli.gate_flags import GateOptions, apply_gate, choose_scope
 from confiture.cli.outputs import Outputs, open_outputs
+from confiture.config.urls import EMBEDDED_URL
 from confiture.exceptions import Interrupted, RecordLost
 from confiture.streams import lend_streams
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 from attrs import evolve, fields, frozen
 
-from confiture.cli.context import EMBEDDED_URL, open_server
+from confiture.cli.context import open_server
 from confiture.cli.flags import collect_options
 from confiture.config.fleet_settings import FleetSettings
 from confiture.config.settings import Settings
+from confiture.config.urls import EMBEDDED_URL
 from confiture.exceptions import UsageFault
 
 if TYPE_CHECKING:

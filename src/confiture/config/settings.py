@@ -15,7 +15,7 @@ from confiture.config.file_settings import CORE_KEYS, check_file, read_file_sett
 from confiture.config.fleet_settings import FleetSettings
 from confiture.config.gate_policy import GatePolicy, merge_gate
 from confiture.config.table_reader import TableReader
-from confiture.config.urls import expand_variables
+from confiture.config.urls import EMBEDDED_URL, expand_variables
 from confiture.config.urls import mask_password as mask_password
 from confiture.exceptions import UsageFault
 
@@ -215,7 +215,7 @@ def _resolve_urls(
     if file is None or (from_environment and not _is_file_url(table, from_environment, environ)):
         return from_environment, None
     url = from_environment or _expand_key(file, table, "url", given.env, environ)
-    return url, None if url == "embedded:" else _expand_key(file, table, "direct_url", given.env, environ)
+    return url, None if url == EMBEDDED_URL else _expand_key(file, table, "direct_url", given.env, environ)
 
 
 def _is_file_url(table: Table, url: str, environ: Mapping[str, str]) -> bool:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
+EMBEDDED_URL = "embedded:"
+"""Names the server that commands start, and no database of a user's."""
 SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 _KEYWORD = re.compile(rf"\b({'|'.join(SECRETS)})(\s*=\s*)('(?:\\.|[^'\\])*'?|(?:\\.|[^\s\\])*)", re.I | re.S)
 _NOT_A_PORT = re.compile(r"^([^:/?\[]*):(?!\d*(?:[,/?]|$))[^/?]*")
@@ -16,7 +18,7 @@ _MASK = "***"
 
 def is_url(text: str) -> bool:
     """Return True if a text names a database, rightly or not, and no file: a URL, or key=value pairs."""
-    return "://" in text or _PAIR.match(text) is not None or text.strip() == "embedded:"
+    return "://" in text or _PAIR.match(text) is not None or text.strip() == EMBEDDED_URL
 
 
 def mask_password(url: str) -> str:

@@ -87,7 +87,7 @@ def forecast_target(shape: TargetShape, sampled: Sequence[SampledTarget]) -> Tar
         # Of two equally large targets the slower one counts.
         size, forecast = one.shape.size_bytes or 0, _read_forecast(one)
         points[size] = max(points.get(size, forecast), forecast, key=lambda point: point.high_ms)
-    return interpolate(points, shape.size_bytes or 0).add_overhead(shape.duration_ms)
+    return interpolate_forecast(points, shape.size_bytes or 0).add_overhead(shape.duration_ms)
 
 
 def _read_forecast(one: SampledTarget) -> TargetForecast:
@@ -102,7 +102,7 @@ def _read_forecast(one: SampledTarget) -> TargetForecast:
     return TargetForecast(low_ms, p50_ms, high_ms)
 
 
-def interpolate(points: Mapping[int, TargetForecast], size: int) -> TargetForecast:
+def interpolate_forecast(points: Mapping[int, TargetForecast], size: int) -> TargetForecast:
     """Return the forecast at a size: linearly between the two nearest, beyond the largest in proportion.
 
     Beyond the largest the lower end stays, and below the smallest the forecast: the tables that a migration

@@ -12,10 +12,10 @@ from typing import NoReturn
 from psycopg import ProgrammingError, pq
 from psycopg.conninfo import conninfo_to_dict
 
+from confiture.config.urls import EMBEDDED_URL
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConnectionFault
 
-EMBEDDED_URL = "embedded:"
 _SCHEMES = ("postgresql://", "postgres://")
 _FORM = "postgresql://user@host:5432/name, or key=value pairs"
 URL_HINT = f"write {_FORM}"

@@ -32,7 +32,7 @@ from confiture.postgres.signals import hold_signals
 from confiture.rehearsal.database_settings import copy_rights, copy_settings, read_settings
 from confiture.sql.quote import quote_ident
 
-ELSEWHERE = "or rehearse on an embedded server: --in embedded"
+_ELSEWHERE = "or rehearse on an embedded server: --in embedded"
 _PREFIX = "confiture_clone_"
 _NAME = re.compile(rf"{_PREFIX}(?P<pid>\d+)_(?P<started>\d+)_[0-9a-f]{{8}}")
 _COMMENT = re.compile(r"clone of a database, made by confiture: (?P<name>\S+) (?P<oid>\d+)\b")
@@ -134,7 +134,7 @@ def connect_for_maintenance(settings: Settings, source: str) -> Connection[Any]:
     raise ConnectionFault(
         f"cannot clone {source!r}: that needs a connection to the database postgres or template1 of its "
         "server, and both refuse it",
-        hint=f"let this role connect to one of them, {ELSEWHERE}",
+        hint=f"let this role connect to one of them, {_ELSEWHERE}",
     )
 
 
@@ -204,7 +204,7 @@ def _build_not_alone_fault(
     return LockFault(
         f"database {source!r} cannot be cloned while others are connected to it; {how_many} connected: "
         f"{sessions}{more}",
-        hint=f"run again when they have disconnected (confiture ends no session), {ELSEWHERE}",
+        hint=f"run again when they have disconnected (confiture ends no session), {_ELSEWHERE}",
     )
 
 
@@ -262,13 +262,13 @@ def _explain_refusal(conn: Connection[Any], source: str, error: psycopg.Error) -
         user = conn.info.user
         return RightsFault(
             f"role {user!r} may not clone database {source!r}: {primary}",
-            hint=f"ALTER ROLE {quote_ident(user)} CREATEDB (it must own the database too), {ELSEWHERE}",
+            hint=f"ALTER ROLE {quote_ident(user)} CREATEDB (it must own the database too), {_ELSEWHERE}",
         )
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        hint = f"point --url at the primary, {ELSEWHERE}"
+        hint = f"point --url at the primary, {_ELSEWHERE}"
         return RightsFault(f"the server is read-only: {primary}", hint=hint)
     return CloneFault(
-        f"database {source!r} could not be cloned: {primary}", hint=f"remove the cause, {ELSEWHERE}"
+        f"database {source!r} could not be cloned: {primary}", hint=f"remove the cause, {_ELSEWHERE}"
     )
 
 

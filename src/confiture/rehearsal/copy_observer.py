@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from confiture.rehearsal.statement_observer import Sampler, StatementObservation
 from confiture.rehearsal.trace.blocked_access import find_blocks
 from confiture.rehearsal.trace.catalog import RELATIONS_SQL, Catalog
 from confiture.rehearsal.trace.trace import Tracer
+from confiture.rehearsal.trace.trace_report import merge_names
 
 
 @define
@@ -106,14 +107,14 @@ class CopyObserver:
             statements=statements,
             locks=self.locks,
             blocks=Blocks(
-                _merge_names(block.reads for block in blocks), _merge_names(block.writes for block in blocks)
+                merge_names(block.reads for block in blocks), merge_names(block.writes for block in blocks)
             ),
-            rewrites=_merge_names(statement.rewrites for statement in statements),
+            rewrites=merge_names(statement.rewrites for statement in statements),
             index_builds=tuple(
                 dict.fromkeys(build for statement in statements for build in statement.index_builds)
             ),
-            scans=_merge_names(statement.scans for statement in statements),
-            long_blocks=_merge_names(
+            scans=merge_names(statement.scans for statement in statements),
+            long_blocks=merge_names(
                 (
                     *(seen.long_blocks for seen in self._sampled.values()),
                     *(part.long_blocks for part in traced.values()),
@@ -136,7 +137,3 @@ def _add_sampled(statement: StatementReport, sampled: StatementObservation | Non
         long_blocks=sampled.long_blocks,
         empty_blocks=sampled.empty_blocks,
     )
-
-
-def _merge_names(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
-    return tuple(sorted({name for names in groups for name in names}))

@@ -17,7 +17,7 @@ from psycopg import Connection
 
 from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, ServerFault
-from confiture.models.report import MigrationReport, Report
+from confiture.models.report import Report
 from confiture.postgres.connect import open_connection, read_server_version
 from confiture.postgres.dump import DumpFault, PgDumpProgram, choose_pg_dump, normalise_dump, run_pg_dump
 from confiture.postgres.session import fetch_rows, send
@@ -26,11 +26,11 @@ from confiture.rehearsal.outbound import disable_outbound
 from confiture.rehearsal.row_sample import begin_read_only_snapshot, copy_rows
 from confiture.server import Server, open_temporary_server
 from confiture.server.binaries import BINDIR_VARIABLE, find_binaries, read_major
-from confiture.server.extensions import build_extension_hint
+from confiture.server.extensions import add_extension_hints, build_extension_hint
 from confiture.sql.quote import quote_ident
 from confiture.units import format_count
 
-ELSEWHERE = "or rehearse on the server itself: --in clone or --in transaction"
+_ELSEWHERE = "or rehearse on the server itself: --in clone or --in transaction"
 _DUMP_FLAGS = (
     "--schema-only",
     "--no-tablespaces",
@@ -71,14 +71,8 @@ class EmbeddedCopy:
 
     def add_hints(self, report: Report) -> Report:
         """Return the report with the embedded server's version, and hints where it lacks an extension."""
-        migrations = tuple(_add_extension_hint(migration) for migration in report.migrations)
+        migrations = add_extension_hints(report.migrations)
         return evolve(report, migrations=migrations, rehearsed_on=self.version)
-
-
-def _add_extension_hint(migration: MigrationReport) -> MigrationReport:
-    error = migration.error
-    hint = build_extension_hint(error.sqlstate, error.message) if error else None
-    return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration
 
 
 @contextmanager
@@ -127,7 +121,7 @@ def _find_program(server_major: int) -> PgDumpProgram:
     try:
         return choose_pg_dump(server_major)
     except DumpFault as fault:
-        fault.hint = f"{fault.hint}; {ELSEWHERE}"
+        fault.hint = f"{fault.hint}; {_ELSEWHERE}"
         raise
 
 
@@ -183,7 +177,7 @@ def build_missing_extensions_fault(missing: list[str], version: str) -> Configur
     """Return the fault of a schema whose extensions the embedded server lacks."""
     return ConfigurationFault(
         f"the embedded PostgreSQL {version} lacks {', '.join(missing)}, which the database uses",
-        hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL that has it, {ELSEWHERE}",
+        hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL that has it, {_ELSEWHERE}",
     )
 
 
@@ -218,9 +212,9 @@ def _build_restore_fault(stderr: str, here: int) -> ConfigurationFault:
     hint = build_extension_hint(found["state"], message) if found else None
     return ConfigurationFault(
         f"cannot restore the schema on the embedded PostgreSQL {here}: {message}",
-        hint=f"{hint}; {ELSEWHERE}"
+        hint=f"{hint}; {_ELSEWHERE}"
         if hint
-        else f"set {BINDIR_VARIABLE} to the server's own version, {ELSEWHERE}",
+        else f"set {BINDIR_VARIABLE} to the server's own version, {_ELSEWHERE}",
     )
 
 

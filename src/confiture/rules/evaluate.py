@@ -8,6 +8,7 @@ from typing import Literal
 
 from attrs import define, evolve, field, frozen
 
+from confiture.config.gate_policy import FailOn
 from confiture.models.report import Finding
 from confiture.rules.ask_rule import find_hits, is_confirmed
 from confiture.rules.fingerprint import make_fingerprint, normalize_sql
@@ -27,8 +28,7 @@ from confiture.rules.recipes import read_recipe
 from confiture.rules.rule import Hit, Rule, Severity
 from confiture.rules.suppressions import Suppressions
 
-Basis = Literal["measured", "static"]
-FailOn = Literal["error", "warning", "never"]
+MatchBasis = Literal["measured", "static"]
 _Asking = tuple[str, frozenset[str] | None, bool, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
@@ -42,7 +42,7 @@ class RuleMatch:
     rule: Rule
     hit: Hit
     statement: ParsedStatement
-    basis: Basis
+    basis: MatchBasis
 
 
 @define
@@ -308,7 +308,7 @@ def _judge_hit(rule: Rule, hit: Hit, statement: ParsedStatement, empty: Collecti
     if is_confirmed(rule, hit, statement):
         # An empty table shows what happens, but not for how long: as far as it can, the text decides.
         without_rows = list_empty_blocks(statement) and not list_long_blocks(statement)
-        basis: Basis = "static" if rule.basis == "either" and without_rows else "measured"
+        basis: MatchBasis = "static" if rule.basis == "either" and without_rows else "measured"
         return RuleMatch(rule, _soften(rule, hit, statement), statement, basis)
     # The rehearsal contradicts the text. On an empty table it proves nothing, so there the text still counts.
     if rule.basis == "measured" or statement.inside or not hit.sure or not _is_empty(hit, statement, empty):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from confiture.rules.parse_tree import QualifiedName, list_commands, read_name, render_type
+from confiture.rules.parse_tree import list_commands, read_name, render_type
 from confiture.rules.parsed_migration import ParsedStatement
 from confiture.rules.rule import Hit
 
@@ -33,10 +33,6 @@ def is_likely_unproven(hit: Hit, statement: ParsedStatement) -> bool:
 def _validates(statement: ParsedStatement, hit: Hit) -> bool:
     return (
         statement.kind == "alter_table_stmt"
-        and str(_read_table(statement)) == hit.relation
+        and str(read_name(statement.stmt.relation)) == hit.relation
         and any(command.sort == "AT_ValidateConstraint" for command in list_commands(statement.stmt))
     )
-
-
-def _read_table(statement: ParsedStatement) -> QualifiedName:
-    return read_name(statement.stmt.relation)

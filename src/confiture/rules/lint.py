@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from confiture.config.gate_policy import FailOn
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, RenderFault, SourceFault
 from confiture.migrations.file_notes import format_names
@@ -19,7 +20,7 @@ from confiture.migrations.version import parse_filename
 from confiture.models.migration import MigrationFile, SqlScript
 from confiture.models.report import Finding, MigrationReport, Report
 from confiture.rules.describe_rules import describe_rules
-from confiture.rules.evaluate import FailOn, RuleSet, find_findings, has_failure, select_rules
+from confiture.rules.evaluate import RuleSet, find_findings, has_failure, select_rules
 from confiture.rules.new_relations import PlanScope, mark_new_relations
 from confiture.rules.parallel import run_in_processes
 from confiture.rules.parse_tree import QualifiedName

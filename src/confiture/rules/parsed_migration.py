@@ -12,13 +12,12 @@ from attrs import define, field
 from confiture.models.report import MigrationReport, StatementReport
 from confiture.rules.parse_tree import QualifiedName, find_created, find_renamed, may_skip
 from confiture.rules.search_path import SearchPath
+from confiture.sql.directives import Ignores
 from confiture.sql.procedural import parse_body
 
 if TYPE_CHECKING:
     from confiture.rules.schema_model import SchemaModel
     from confiture.schema.judged_schema import JudgedSchema
-
-Ignores = tuple[tuple[str, str | None], ...]
 
 
 @define(eq=False, slots=False)

@@ -12,9 +12,9 @@ from attrs import evolve
 from confiture.api.execution import Executor
 from confiture.config.settings import Settings
 from confiture.models.migration import MigrationFile
-from confiture.models.report import MigrationReport, Report
+from confiture.models.report import Report
 from confiture.server import open_temporary_server
-from confiture.server.extensions import build_extension_hint
+from confiture.server.extensions import add_extension_hints
 
 _DATABASE = "app"
 
@@ -32,7 +32,7 @@ def build_schema(settings: Settings) -> Iterator[tuple[Settings, Report]]:
         # Nobody else uses this server, so there is no lock to wait for.
         there = evolve(settings, url=server.conninfo(_DATABASE), direct_url=None, wait_s=0.0)
         report = Executor(there, "run", _choose_all, (), _ignore_progress).execute()
-        yield there, evolve(report, mode="dry-run", migrations=tuple(map(_add_hint, report.migrations)))
+        yield there, evolve(report, mode="dry-run", migrations=add_extension_hints(report.migrations))
 
 
 def _choose_all(scripts: tuple[MigrationFile, ...], _: object) -> tuple[MigrationFile, ...]:
@@ -41,9 +41,3 @@ def _choose_all(scripts: tuple[MigrationFile, ...], _: object) -> tuple[Migratio
 
 def _ignore_progress(_: str) -> None:
     """Say nothing: what is judged is the end."""
-
-
-def _add_hint(migration: MigrationReport) -> MigrationReport:
-    error = migration.error
-    hint = build_extension_hint(error.sqlstate, error.message) if error else None
-    return evolve(migration, error=evolve(error, hint=hint)) if error and hint else migration

@@ -36,13 +36,13 @@ def add_trace(
         )
         + report.hooks[len(hooks) :],
         locks=_select_strongest(acquired, end_ms),
-        rewrites=_merge_names(step.rewrites for step in steps),
+        rewrites=merge_names(step.rewrites for step in steps),
         index_builds=tuple({build: None for step in steps for build in step.builds.values()}),
-        scans=_merge_names(step.scans for step in steps),
-        long_blocks=_merge_names(step.long_blocks for step in steps),
+        scans=merge_names(step.scans for step in steps),
+        long_blocks=merge_names(step.long_blocks for step in steps),
         blocks=_find_blocks(migration_trace, acquired),
         not_seen=(*report.not_seen, *migration_trace.not_seen),
-        warnings=(*report.warnings, *_merge_names(step.warnings for step in steps)),
+        warnings=(*report.warnings, *merge_names(step.warnings for step in steps)),
     )
 
 
@@ -85,5 +85,6 @@ def _find_blocks(migration_trace: MigrationTrace, acquired: Iterable[AcquiredLoc
     )
 
 
-def _merge_names(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+def merge_names(groups: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    """Return the names of all groups, sorted, each once."""
     return tuple(sorted({name for names in groups for name in names}))
