@@ -545,6 +545,21 @@ def test_deferred_triggers_count_in_how_long_it_took(project, database, database
     assert event["duration_ms"] >= held_ms >= 200
 
 
+def test_a_publication_of_all_tables_stops_nothing(project, database):
+    """It refuses to update a row that has no replica identity."""
+    database.execute("CREATE PUBLICATION everything FOR ALL TABLES; CREATE TABLE fig (i int)")
+    project.write("1_jam.sql", JAM.replace("jam (i int)", "jam (i int); ALTER TABLE fig ADD sugar int"))
+    project.write(
+        "2_fast.sql", "-- confiture: no-transaction\n-- migrate:up\nSELECT 1;\n-- migrate:down\nSELECT 1;"
+    )
+
+    answers = [project(command) for command in ("run", "redo", "down")]
+
+    assert [answer.code for answer in answers] == [0] * 3, answers[0].out
+    assert all("warning" not in answer.out for answer in answers)
+    assert last(project)["schema_after"] is not None
+
+
 def test_a_huge_error_is_shortened(project):
     project.write("1_jam.sql", "DO $$ BEGIN RAISE '%', repeat('x', 1000000); END $$;")
 

@@ -11,7 +11,10 @@ from confiture.catalog.settled_text import render_settled
 from confiture.catalog.table_objects import render_options, skip_members
 from confiture.postgres.session import quote_literal
 
-OWN_TABLES = ("ledger", "progress", "hook_progress", "event", "schema_object", "source")
+OWN_TABLES = (
+    *("ledger", "progress", "hook_progress", "event", "schema_object", "source"),
+    *("fleet_run", "fleet_target"),
+)
 """The tables that confiture keeps in its schema."""
 
 # The catalog's functions print names and constants as these settings say. To compile the query takes longer

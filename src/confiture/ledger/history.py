@@ -43,6 +43,8 @@ def _add_event(record: HistoryRecord, events: Sequence[Event]) -> HistoryRecord:
     last = found[-1]
     return evolve(
         record,
+        # Measured a little later than the ledger's, with the reading of the locks.
+        duration_ms=last.duration_ms,
         git_revision=last.git_revision,
         schema_before=last.schema_before,
         schema_after=last.schema_after,

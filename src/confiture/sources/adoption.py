@@ -56,7 +56,7 @@ def render_adoption_sql(schema: str, adoption: Adoption) -> str:
     )
     return f"""
         CREATE TABLE IF NOT EXISTS {q}.source (
-            name text NOT NULL,
+            name text PRIMARY KEY,
             tool_table text,
             mirror boolean NOT NULL,
             sorting text,

@@ -68,7 +68,7 @@ class RecordTable:
         with self.conn.transaction():
             self.conn.execute(
                 f"""CREATE SCHEMA IF NOT EXISTS {quote(self.schema)};
-                CREATE TABLE IF NOT EXISTS {self._copy} (profile text NOT NULL, plan text NOT NULL,
+                CREATE TABLE IF NOT EXISTS {self._copy} (profile text PRIMARY KEY, plan text NOT NULL,
                     started_at timestamptz NOT NULL DEFAULT now(), finished_at timestamptz);
                 CREATE TABLE IF NOT EXISTS {self._rows} (name text PRIMARY KEY, rows bigint NOT NULL);
                 TRUNCATE {self._copy}, {self._rows}""".encode()
