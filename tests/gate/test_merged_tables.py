@@ -144,6 +144,35 @@ def test_a_rewrite_inside_a_do_block_fails(pull_request):
     assert (answer.code, counted(answer)) == (1, [("add-column-generated-stored", "error")])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE orders ADD CHECK (customer > 0)",
+        "ALTER TABLE orders ADD region text; UPDATE orders SET region = 'EU'",
+    ],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DO $do$ BEGIN {}; END $do$;\n",
+        "CREATE FUNCTION go() RETURNS void LANGUAGE plpgsql AS $go$ BEGIN {}; END $go$;\nSELECT go();\n",
+    ],
+)
+def test_a_scan_under_a_lock_inside_a_block_or_a_function_fails(pull_request, text, change):
+    answer = pull_request(ORDERS, text.format(change))
+
+    assert answer.code == 1
+    assert "error" in [severity for _, severity in counted(answer)]
+
+
+def test_a_function_that_only_reads_passes(pull_request):
+    reader = (
+        "CREATE FUNCTION go() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM orders';\nSELECT go();\n"
+    )
+
+    assert counted(pull_request(ORDERS, reader)) == []
+
+
 def test_truncate_inside_a_do_block_is_no_rewrite(pull_request):
     answer = pull_request(ORDERS, "DO $$ BEGIN TRUNCATE orders; END $$;\n")
 

@@ -228,19 +228,28 @@ def _find_matches(
                     if unread and (rule.basis == "measured" or not hit.sure):
                         rule_set.mark_undecided(rule)
                     if match:
-                        named = named or match.basis == "measured" or bool(list_empty_blocks(inner))
+                        named = named or _names_block(match)
                         yield match
         # The catch-all: a measured long block must not stay silent because no rule knows the statement.
-        if not named and _list_blocks(statement) and not _is_silenced(rule_set, statement):
+        blocking = next((inner for inner in _list_with_inner(statement) if _list_blocks(inner)), None)
+        if not named and blocking and not _is_silenced(rule_set, statement):
             unnamed = (rule for rule in rule_set.rules if rule.id == LONG_BLOCK)
             yield from (
-                RuleMatch(rule, _make_unnamed_hit(statement), statement, "measured") for rule in unnamed
+                RuleMatch(rule, _make_unnamed_hit(blocking), blocking, "measured") for rule in unnamed
             )
     for rule in rule_set.wide:
         for hit in find_hits(rule, rule.check_migration, migration, migration.file):
             statement = find_statement(migration, hit.line)
             suppressions.note_match(rule.id, statement)
             yield RuleMatch(rule, hit, statement, "measured" if rule.basis == "measured" else "static")
+
+
+def _names_block(match: RuleMatch) -> bool:
+    """Return True if a finding tells of the long block of its statement."""
+    # What else a DO block does, such as an UPDATE under the lock of its ALTER TABLE, may be the long part.
+    severity = match.hit.severity or match.rule.severity
+    enough = severity == "error" or not match.statement.inside
+    return enough and (match.basis == "measured" or bool(list_empty_blocks(match.statement)))
 
 
 def _list_with_inner(statement: ParsedStatement) -> tuple[ParsedStatement, ...]:

@@ -86,6 +86,11 @@ def _reads_all(statement: ParsedStatement, relation: str) -> bool:
     """Return True if a statement that read all of an empty table would do so if the table held rows."""
     if statement.kind not in _QUERIES:
         return True
+    # A query that takes such a lock calls a function that runs DDL, and what DDL reads it reads to the end.
+    locks = statement.report.locks if statement.report else ()
+    calls = statement.kind in ("select_stmt", "call_stmt")
+    if calls and any(lock.relation == relation and lock.blocks for lock in locks):
+        return True
     stmt = statement.stmt
     if statement.kind not in ("update_stmt", "delete_stmt") or not read_name(stmt.relation).is_rel(relation):
         return False
