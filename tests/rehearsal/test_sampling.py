@@ -42,6 +42,13 @@ def test_an_index_built_concurrently_blocks_nobody(rehearsed, unique):
     assert migration.long_blocks == ()
 
 
+def test_what_it_waited_at_is_not_counted_as_the_wait_of_the_next_statement(rehearsed):
+    """The rehearsal holds it up to read its locks."""
+    migration = rehearsed("CREATE INDEX CONCURRENTLY ledger_memo ON ledger (memo);\nSELECT 1")
+
+    assert [statement.lock_wait_ms for statement in migration.statements] == [None, 0.0]
+
+
 def test_an_index_dropped_concurrently_is_locked_itself_and_nothing_else(rehearsed):
     migration = rehearsed("DROP INDEX CONCURRENTLY ledger_memo", "CREATE INDEX ledger_memo ON ledger (memo)")
 
