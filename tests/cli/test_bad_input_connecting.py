@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -88,6 +89,31 @@ def test_a_database_or_role_that_does_not_exist_is_three_and_named(sound, server
     assert answer.code == 3
     assert f'{missing} "no_such_jam" does not exist' in answer.err
     assert "hint: create it first" in answer.err
+
+
+@pytest.mark.parametrize(
+    "refusing, hint",
+    [
+        ("ALTER DATABASE {name} ALLOW_CONNECTIONS false", "ALTER DATABASE … ALLOW_CONNECTIONS true"),
+        ("ALTER ROLE {name} NOLOGIN", "ALTER ROLE … LOGIN"),
+        ("REVOKE CONNECT ON DATABASE {name} FROM public", "GRANT CONNECT ON DATABASE"),
+    ],
+)
+def test_what_a_running_server_refuses_is_told_its_remedy(sound, server, refusing, hint):
+    name = f"refused_{secrets.token_hex(4)}"
+    url = psycopg.conninfo.make_conninfo(server.conninfo(name), user=name)
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn:
+        try:
+            for statement in ("CREATE ROLE {name} LOGIN", "CREATE DATABASE {name}", refusing):
+                conn.execute(statement.format(name=name).encode())
+            answer = sound("run", "--url", url)
+        finally:
+            conn.execute(f"DROP DATABASE IF EXISTS {name}".encode())
+            conn.execute(f"DROP ROLE IF EXISTS {name}".encode())
+
+    assert answer.code == 3
+    assert hint in answer.err
+    assert "is running" not in answer.err
 
 
 @pytest.mark.parametrize("url", ["jam", "postgresql://me:s3%zzcret@localhost/x", "host=x s3cret"])

@@ -334,6 +334,18 @@ def test_copy_data_that_the_table_refuses_undoes_the_migration(project, database
     assert "public.jam" not in tables(database)
 
 
+def test_an_error_without_a_message_is_named_once(project):
+    project.write(
+        "1_jam.py",
+        "from confiture.models.migration import Migration\n\n\nclass Jam(Migration):\n"
+        "    def up(self):\n        assert 1 == 2\n",
+    )
+
+    (migration,) = project("run", "--output", "json").json["migrations"]
+
+    assert (migration["error"]["message"], migration["error"]["line"]) == ("AssertionError", 6)
+
+
 @pytest.mark.parametrize("command", ["lint", "plan", "dry-run", "run"])
 @pytest.mark.parametrize("sql", ["COPY jam TO STDOUT", "COPY (SELECT 1) TO STDOUT WITH (FORMAT csv)"])
 def test_rows_that_nobody_takes_are_refused_before_anything_runs(project, database, sql, command):

@@ -124,7 +124,9 @@ def _build_message(error: BaseException, inner: BaseException, holder: str | Non
     if holder:
         text += f"; the lock is held by {holder}"
     if not isinstance(inner, psycopg.Error | UserFault):
-        named = type(inner).__module__ == "builtins" or type(inner).__name__ not in text
+        named = text != type(inner).__name__ and (
+            type(inner).__module__ == "builtins" or type(inner).__name__ not in text
+        )
         text = f"{type(inner).__name__}: {text}" if named and type(inner).__name__ != "HookMisuse" else text
     return f"{error.description}: {text}" if isinstance(error, HookError) else text
 

@@ -157,11 +157,27 @@ def count_connections(needed: int) -> Iterator[None]:
         raise
 
 
+# The server runs and has answered: what it refuses is to be allowed there.
+_REFUSALS = {
+    "not currently accepting connections": "allow them: ALTER DATABASE … ALLOW_CONNECTIONS true; or correct "
+    "the name in --url",
+    "not permitted to log in": "let it log in: ALTER ROLE … LOGIN; or name another role in --url",
+    "permission denied for database": "let the role in: GRANT CONNECT ON DATABASE … TO …; or name another "
+    "role in --url",
+    "pg_hba.conf": "let this host, user and database in with a line in the server's pg_hba.conf, or connect "
+    "as its lines allow",
+    "the database system is": "wait until the server is ready: --wait SECONDS",
+}
+
+
 def _suggest_remedy(text: str) -> str:
     if "password" in text or "authentication failed" in text:
         return "check the user and the password: in the URL, PGPASSWORD, or ~/.pgpass"
     if "does not exist" in text:
         return "create it first, or correct the name in --url"
+    for words, remedy in _REFUSALS.items():
+        if words in text:
+            return remedy
     return (
         "check that the server is running and that --url (or CONFITURE_DATABASE_URL, DATABASE_URL, url in "
         "the configuration file) is right; `--url embedded:` needs no server"
