@@ -91,6 +91,30 @@ def test_a_database_or_role_that_does_not_exist_is_three_and_named(sound, server
     assert "hint: create it first" in answer.err
 
 
+@pytest.mark.parametrize("url", ["postgresql://u:s3cr3t@localhost/x", "host=localhost password=s3cr3t"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "{}"),
+        ("run", "--output", "json", "--to={}"),
+        ("status", "--output", "json={}"),
+        ("fleet", "run", "--targets", "{}"),
+        ("fleet", "status", "{}"),
+        ("repair", "--done", "{}"),
+        ("dump", "{}"),
+        ("{}",),
+    ],
+)
+def test_a_url_where_none_belongs_is_two_and_not_repeated(sound, arguments, url):
+    answer = sound(*(argument.format(url) for argument in arguments))
+
+    assert answer.code == 2
+    assert "s3cr3t" not in answer.out + answer.err
+    assert "hint: give it with --url" in answer.err
+    if arguments[1:3] == ("--output", "json"):
+        assert "a database URL stands where none belongs" in answer.json["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "refusing, hint",
     [

@@ -77,17 +77,32 @@ class CommandGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that the arguments name; raise an error that suggests the nearest one."""
-        known = not args or args[0] in COMMANDS or args[0].startswith("-") or has_plugin_command(args[0])
+        from confiture.cli.stray_url import refuse_stray_url
+
+        plugins = bool(args) and args[0] not in COMMANDS and has_plugin_command(args[0])
+        known = not args or args[0] in COMMANDS or args[0].startswith("-") or plugins
         # During shell completion the command may be incomplete, so an unknown word is not an error.
         if not known and not ctx.resilient_parsing:
+            refuse_stray_url(None, args)
             _refuse_other_name(args[0])
             raise click.UsageError(f"there is no command {args[0]!r}{_suggest_nearest(args[0])}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        # The command itself does, where it writes reports; a plugin's may have options of its own for URLs.
+        called = _find_subcommand(command, rest)
+        if not (plugins or ctx.resilient_parsing or hasattr(called, "mode")):
+            refuse_stray_url(called, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the table of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _find_subcommand(command: click.Command | None, args: list[str]) -> click.Command | None:
+    if isinstance(command, click.Group):
+        return command.commands.get(args[0], command) if args else command
+    return command
 
 
 def has_plugin_command(name: str) -> bool:

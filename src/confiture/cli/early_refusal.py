@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from confiture.cli.flags import Flags
+from confiture.cli.stray_url import refuse_stray_url
 from confiture.exceptions import UserFault
 from confiture.models.report import Mode
 
@@ -30,6 +31,7 @@ class ReportCommand(click.Command):
         """Parse the arguments; write the reports before a wrong one is raised."""
         given = tuple(args)
         try:
+            refuse_stray_url(self, given)
             return super().parse_args(ctx, args)
         except (click.UsageError, UserFault) as error:
             if not ctx.resilient_parsing:
