@@ -582,7 +582,7 @@ class TestAnswers:
         [
             ("1", "'1' is not a version and a line"),
             ("1:x", "'1:x' is not a version and a line"),
-            ("1:2", "line 2 of 1 fill was not begun without being recorded as done; line 3 was"),
+            ("1:2", "line 2 of 1 fill is no statement that was begun and not recorded as done; line 3 was"),
             ("9:3", "version '9' is neither in the ledger nor in the migrations folder"),
             ("2:1", "version 2 is not unfinished"),
         ],

@@ -269,7 +269,7 @@ def test_the_top_dir_itself_may_be_named(flipr, database):
     [
         ("lists [nobody]", "sqitch.plan:6:1: lists requires nobody, which does not stand above it"),
         ("lists [!users]", "lists conflicts with users, which stands above it"),
-        ("users", "the change users is there twice, and no tag stands in between"),
+        ("users", "the change users occurs twice without a tag in between"),
         ("-users", "a plan that reverts a change is not supported"),
         ("lists [a,,b", "this is no line of a plan"),
         ("@v1\n@v1", "this is no line of a plan"),

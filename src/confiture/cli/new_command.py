@@ -54,7 +54,7 @@ def _refuse_foreign(source: str | None) -> None:
     # dbmate's files are named and divided as ours.
     if source not in (None, "plain", "dbmate"):
         raise UsageFault(
-            f"the migrations are of {source}, which names its files otherwise",
+            f"the migrations are of {source}, which names its files differently",
             hint=f"write the file as {source} does; confiture reads it where it is",
         )
 

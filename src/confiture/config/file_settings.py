@@ -155,7 +155,7 @@ def _read_plugin_tables(table: TableReader) -> dict[str, Mapping[str, Any]]:
         if (values := table.get(name, TABLE, None)) is None:
             continue
         if name in plugins:
-            raise table.refuse(name, f"stands beside plugin.{name}", hint="write one table of the two")
+            raise table.refuse(name, f"is set here and as plugin.{name}", hint="keep one of the two tables")
         plugins[name] = LocatedTable(values, partial(_locate_top_level, locate)) if locate else values
     return plugins
 

@@ -41,7 +41,7 @@ def run_fleet(
 
     Raises:
         UsageFault: The policy can never be met, or a target's URL holds a password that would leave here.
-        LedgerFault: The migrations are other ones than those of the run to go on with.
+        LedgerFault: The migrations differ from those of the run to go on with.
         LockFault: Another process works on that run.
         ConnectionFault: The control database or the scheduler cannot be reached.
     """

@@ -179,7 +179,7 @@ def read_plan(settings: Settings, checksum: str) -> tuple[MigrationFile, ...]:
     """Return the migrations, which are read once for all targets.
 
     Raises:
-        LedgerFault: They are other ones than those of the run.
+        LedgerFault: They differ from those of the run.
     """
     key = (settings.migrations, settings.source, checksum)
     with _reading:
@@ -187,7 +187,7 @@ def read_plan(settings: Settings, checksum: str) -> tuple[MigrationFile, ...]:
             migrations = read_migrations(settings)
             if hash_plan(migrations) != checksum:
                 raise LedgerFault(
-                    "the migrations here are other ones than those that the run began with",
+                    "the migrations here differ from those that the run began with",
                     hint="deploy the same files to every worker, or begin a new run",
                 )
             _plans[key] = migrations

@@ -65,7 +65,7 @@ def check_stats(stats: Mapping[str, Any]) -> dict[str, Any]:
     plain = {}
     for name, value in stats.items():
         if not isinstance(name, str):
-            raise TypeError(f"the name of a stat must be a str, not a {type(name).__name__}")
+            raise TypeError(f"the name of a stat must be str, not {type(name).__name__}")
         try:
             plain[name] = make_plain(value)
         except Exception as error:
@@ -86,12 +86,12 @@ def _check_type(_: object, attribute: Any, value: Any) -> None:
     wanted = _RESULT_TYPES[attribute.name]
     if not isinstance(value, wanted):
         kind = type(value).__name__
-        raise TypeError(f"{attribute.name} must be a {wanted[0].__name__}, not a {kind}")
+        raise TypeError(f"{attribute.name} must be {wanted[0].__name__}, not {kind}")
 
 
 def _check_result_stats(_: object, attribute: Any, stats: Any) -> None:  # noqa: ARG001 - the validator's
     if stats is not None and not isinstance(stats, Mapping):
-        raise TypeError(f"stats must be a dict or None, not a {type(stats).__name__}")
+        raise TypeError(f"stats must be dict or None, not {type(stats).__name__}")
     check_stats(stats or {})
 
 
@@ -348,7 +348,7 @@ class HookContext:
             TypeError: It cannot be called.
         """
         if not callable(callback):
-            raise TypeError(f"on_commit takes a function, not a {type(callback).__name__}")
+            raise TypeError(f"on_commit takes a function, not {type(callback).__name__}")
         self.callbacks.append(callback)
 
     def _get_running(self, member: str) -> RunningMigration:

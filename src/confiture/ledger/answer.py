@@ -79,13 +79,15 @@ def _find_begun(entry: LedgerEntry, script: MigrationFile | None, line: int) -> 
         raise UsageFault(f"{label} is a Python migration, which starts over: it has no lines", hint=hint)
     statements, unreadable = read_statements(script, entry)
     if unreadable:
-        raise UsageFault(f"the file of {label} cannot be read: {unreadable}", hint="mend it first")
+        raise UsageFault(f"the file of {label} cannot be read: {unreadable}", hint="correct it first")
     begun = statements[len(entry.done) : len(entry.done) + 1] if entry.begun is not None else ()
     for statement in begun:
         if statement.line == line:
             return statement
     where = f"; line {begun[0].line} was" if begun else ""
-    raise UsageFault(f"line {line} of {label} was not begun without being recorded as done{where}", hint=hint)
+    raise UsageFault(
+        f"line {line} of {label} is no statement that was begun and not recorded as done{where}", hint=hint
+    )
 
 
 def _refuse_running(conn: Connection[object], entry: LedgerEntry, statement: Statement) -> None:

@@ -67,11 +67,11 @@ class Reporter:
             raise ValueError(f"the name of a reporter is {shown}: use letters, digits, dots, - and _")
         if not isinstance(self.appended, Mapping):
             kind = type(self.appended).__name__
-            raise TypeError(f"reporter {self.name!r}: appended must be a dict, not a {kind}")
+            raise TypeError(f"reporter {self.name!r}: appended must be dict, not {kind}")
         for render in (self.render, *self.appended.values()):
             if not callable(render):
                 kind = type(render).__name__
-                raise TypeError(f"reporter {self.name!r}: it renders by a function, not a {kind}")
+                raise TypeError(f"reporter {self.name!r}: it renders by a function, not {kind}")
 
 
 BUILTIN_FORMATS = ("github", "gitlab", "sarif", "junit", "markdown")

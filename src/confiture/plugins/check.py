@@ -141,7 +141,7 @@ def read_declared_keys(plugin: object) -> tuple[str, ...] | None:
         return None
     # A string is iterable too: its characters would count as the names.
     if isinstance(keys, (str, bytes)) or not isinstance(keys, Iterable):
-        raise TypeError(f"config_keys must be a list of names, not a {type(keys).__name__}")
+        raise TypeError(f"config_keys must be a list of names, not {type(keys).__name__}")
     names = tuple(keys)
     if not all(isinstance(name, str) for name in names):
         raise TypeError("config_keys must contain only names")

@@ -58,11 +58,11 @@ def check_rule(rule: Any) -> None:
     _check_choice(rule, "basis", _BASES)
     if rule.example is not None and type(rule.example).__name__ != "Example":
         kind = type(rule.example).__name__
-        raise TypeError(f"{_name(rule)}example must be a Example or None, not a {kind}")
+        raise TypeError(f"{_name(rule)}example must be Example or None, not {kind}")
     for name in ("check", "check_migration", "check_schema", "confirmed_by"):
         given = getattr(rule, name)
         if given is not None and not callable(given):
-            raise TypeError(f"{_name(rule)}{name} must be a function, not a {type(given).__name__}")
+            raise TypeError(f"{_name(rule)}{name} must be a function, not {type(given).__name__}")
     for name, such_as in (("kinds", "index_stmt"), ("subcommands", "AT_AddColumn"), ("needs", "cqrs.write")):
         given = getattr(rule, name)
         # A text is a sequence of texts too: its characters.
@@ -86,7 +86,7 @@ def check_hit(hit: Any) -> None:
         _check_type(hit, "recipe", str, Recipe, type(None))
     # bool is an int too, and True would become line 1.
     if isinstance(hit.line, bool):
-        raise TypeError("line must be an int or None, not a bool")
+        raise TypeError("line must be int or None, not bool")
     _check_type(hit, "line", int, type(None))
 
 
@@ -94,7 +94,7 @@ def _check_type(value: Any, name: str, *kinds: type) -> None:
     given = getattr(value, name)
     if not isinstance(given, kinds):
         wanted = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
-        raise TypeError(f"{_name(value)}{name} must be a {wanted}, not a {type(given).__name__}")
+        raise TypeError(f"{_name(value)}{name} must be {wanted}, not {type(given).__name__}")
 
 
 def _check_choice(value: Any, name: str, choices: tuple[str, ...]) -> None:

@@ -191,7 +191,7 @@ class _PlanReader:
             )
         if any(tag.name == other.name for change in self.changes for other in change.tags):
             raise self.source.build_fault(
-                f"the tag @{tag.name} is there twice", offset, hint="give one of the two another name"
+                f"the tag @{tag.name} occurs twice", offset, hint="give one of the two another name"
             )
         change = self.changes[-1]
         content = self._render_content(tag, f"tag @{tag.name}", f"change {change.id}", ())
@@ -223,7 +223,7 @@ class _PlanReader:
         between = [tag.name for change in reversed(self.changes[place:]) for tag in change.tags]
         if not between or self.last_tag is None:
             raise self.source.build_fault(
-                f"the change {entry.name} is there twice, and no tag stands in between",
+                f"the change {entry.name} occurs twice without a tag in between",
                 offset,
                 hint="give one of the two another name, or a tag to the first: sqitch tag, sqitch rework",
             )
