@@ -303,6 +303,21 @@ def test_the_attributes_of_a_composite_type_are_in_no_table(project, database):
     assert rules_of(judged(project)) == set()
 
 
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param(
+            "ADD FOREIGN KEY (qty) REFERENCES orders", id="a foreign key is checked by a scan of its own"
+        ),
+        pytest.param("ADD CHECK (id > 0)", id="two errors, whose recipes are not to be combined"),
+    ],
+)
+def test_what_is_not_to_be_combined_is_not_advised(files, second):
+    write(files, f"ALTER TABLE orders ADD CHECK (qty > 0);\nALTER TABLE orders {second};")
+
+    assert "combine-alter-statements" not in rules_of(linted(files))
+
+
 def test_the_rows_of_a_foreign_table_are_not_here(files):
     write(files, "ALTER FOREIGN TABLE jars ADD COLUMN label text NOT NULL;")
 

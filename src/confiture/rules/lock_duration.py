@@ -265,24 +265,27 @@ def _check_combine(statement: ParsedStatement) -> Iterator[Hit]:
     # ALTER TYPE has the same commands for the attributes of a composite type, and scans nothing.
     if read_enum_name(statement.stmt, "objtype") != "OBJECT_TABLE":
         return
-    if not sorts or sorts - _SCANNING or statement.is_new(table) or _is_deferred(statement):
+    if not sorts or sorts - _SCANNING or statement.is_new(table) or _is_apart(statement):
         return
     for inner in reversed(statement.earlier_statements):
         if inner.kind == "alter_table_stmt" and read_name(inner.stmt.relation) == table:
             earlier = {command.sort for command in list_commands(inner.stmt)}
             # VALIDATE scans under a weak lock; in one statement with others it would scan under theirs.
             alike = (sorts == _ONLY_VALIDATE) == (earlier == _ONLY_VALIDATE)
-            if earlier and not earlier - _SCANNING and not _is_deferred(inner) and alike:
+            if earlier and not earlier - _SCANNING and not _is_apart(inner) and alike:
                 yield Hit(
                     f"alters {table} again: combined with line {inner.line}, one ALTER TABLE scans it once",
                     str(table),
                     _write_combined(statement, inner) if sorts | earlier == _ONLY_VALIDATE else None,
+                    # Their recipes are not to be combined.
+                    adds_to=(statement.line, inner.line),
                 )
             return
 
 
 # Other commands scan under a strong lock: their rules have recipes, which combined commands would undo.
 _ONLY_VALIDATE = {"AT_ValidateConstraint"}
+_SCANNED = ("CONSTR_CHECK", "CONSTR_NOTNULL")
 
 
 def _write_combined(statement: ParsedStatement, earlier: ParsedStatement) -> Recipe | None:
@@ -295,12 +298,12 @@ def _write_combined(statement: ParsedStatement, earlier: ParsedStatement) -> Rec
     )
 
 
-def _is_deferred(statement: ParsedStatement) -> bool:
-    # NOT VALID scans nothing, so there is nothing to save by combining it.
-    return any(
-        command.sort == "AT_AddConstraint" and command.definition.constraint.skip_validation
-        for command in list_commands(statement.stmt)
-    )
+def _is_apart(statement: ParsedStatement) -> bool:
+    # NOT VALID scans nothing, and only a CHECK or NOT NULL is checked by the scan that ALTER TABLE makes for
+    # all of its commands: a foreign key and an index make one of their own.
+    added = (command for command in list_commands(statement.stmt) if command.sort == "AT_AddConstraint")
+    trees = [command.definition.constraint for command in added]
+    return any(tree.skip_validation or read_enum_name(tree, "contype") not in _SCANNED for tree in trees)
 
 
 def _render_tail(statement: ParsedStatement) -> str:
