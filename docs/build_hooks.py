@@ -105,8 +105,8 @@ def _properties() -> Iterator[tuple[str, str]]:
 def _methods() -> Iterator[tuple[str, str]]:
     for name, value in vars(HookContext).items():
         if inspect.isfunction(value) and not name.startswith("_") and name not in RUNNERS:
-            arguments = [str(each) for each in inspect.signature(value).parameters.values()][1:]
-            plain = ", ".join(re.sub(r":[^=]*", "", each).replace(" ", "") for each in arguments)
+            arguments = [str(parameter) for parameter in inspect.signature(value).parameters.values()][1:]
+            plain = ", ".join(re.sub(r":[^=]*", "", argument).replace(" ", "") for argument in arguments)
             yield f"{name}({plain})", doc_of(value).title
 
 

@@ -36,9 +36,9 @@ def require_current(settings: Settings) -> None:
     Raises:
         NotReady: A migration is pending, changed, missing or unfinished.
     """
-    behind = [each for each in read_status(settings) if each.state != "applied"]
+    behind = [status for status in read_status(settings) if status.state != "applied"]
     if behind:
-        named = ", ".join(f"{each.version} {each.name} is {each.state}" for each in behind)
+        named = ", ".join(f"{status.version} {status.name} is {status.state}" for status in behind)
         raise NotReady(f"the schema is not current: {named}; start with --migrate, or: confiture run")
 
 
@@ -49,10 +49,12 @@ def migrate(settings: Settings) -> None:
         NotReady: A migration failed, and was rolled back.
     """
     report = run(settings)
-    for each in report.migrations:
-        print(f"{each.version} {each.name}: {each.outcome}", file=sys.stderr)
-        if each.error:
-            raise NotReady(f"migration {each.version} {each.name} failed: {each.error.message}")
+    for migration in report.migrations:
+        print(f"{migration.version} {migration.name}: {migration.outcome}", file=sys.stderr)
+        if migration.error:
+            raise NotReady(
+                f"migration {migration.version} {migration.name} failed: {migration.error.message}"
+            )
 
 
 def application(settings: Settings) -> Callable[[dict[str, Any], Respond], Iterable[bytes]]:

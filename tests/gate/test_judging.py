@@ -68,7 +68,7 @@ def test_versions_are_compared_number_by_number():
 
     report = judge_report(rehearsal(findings=(old, new)), policy(), scope=Scope(after="09"))
 
-    assert [each.ignored for each in report.findings] == [True, False]
+    assert [finding.ignored for finding in report.findings] == [True, False]
 
 
 def test_a_file_without_a_version_is_judged_whatever_judge_after_says():
@@ -83,7 +83,7 @@ def test_only_changed_files_are_judged_and_those_whose_companions_changed():
 
     report = judge_report(rehearsal(findings=(one, two, three)), policy(), scope=scope)
 
-    assert [each.ignored for each in report.findings] == [True, False, False]
+    assert [finding.ignored for finding in report.findings] == [True, False, False]
     assert report.notes == ("checked only migrations changed since main",)
 
 

@@ -42,7 +42,7 @@ def test_a_long_block_is_told_in_measured_numbers(project, orders):
 
     report = rehearsed(project)
 
-    (finding,) = [each for each in report.findings if each.rule == "index-not-concurrent"]
+    (finding,) = [found for found in report.findings if found.rule == "index-not-concurrent"]
     assert finding.basis == "measured"
     assert finding.relation == "public.orders"
     assert finding.message.startswith("builds public.orders_qty on public.orders (")
@@ -76,7 +76,7 @@ def test_a_rewrite_of_an_empty_table_that_was_there_is_an_error(project, databas
 
     report = rehearsed(project)
 
-    (finding,) = [each for each in report.findings if each.rule == "change-type-rewrite"]
+    (finding,) = [found for found in report.findings if found.rule == "change-type-rewrite"]
     assert (finding.severity, finding.basis) == ("error", "measured")
     assert "holds no rows here" in finding.message
 
@@ -162,7 +162,7 @@ def test_a_python_migration_is_judged_by_what_it_ran(project, orders):
 
     report = rehearsed(project)
 
-    (finding,) = [each for each in report.findings if each.rule == "add-check-validated"]
+    (finding,) = [found for found in report.findings if found.rule == "add-check-validated"]
     assert (finding.file, finding.line, finding.basis) == ("migrations/1_step.py", 6, "measured")
 
 
@@ -181,7 +181,7 @@ def test_names_are_quoted_in_recipes_where_postgresql_would(project, database):
 
     report = rehearsed(project)
 
-    (finding,) = [each for each in report.findings if each.rule == "set-not-null-scan"]
+    (finding,) = [found for found in report.findings if found.rule == "set-not-null-scan"]
     assert finding.relation == 'public."Odd Table"'
     added = 'ADD CONSTRAINT "Odd Table_select_filled" CHECK ("select" IS NOT NULL) NOT VALID'
     assert added in (finding.recipe or "")
