@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from confiture.models.dashboard import Dashboard, DatabaseView, ObjectVersions
+from confiture.estimate.own_history import KeptMigration, KeptStatement
+from confiture.estimate.prediction_document import build_document
+from confiture.models.dashboard import Dashboard, DatabaseView, ObjectVersions, PredictionPair
 from confiture.models.event import Event, EventError, EventHook, EventLock
 from confiture.models.ledger import HistoryRecord, PluginRecord
 from confiture.models.schema import ObjectDifference
@@ -209,6 +213,37 @@ def test_a_file_and_an_output_are_refused(lived):
 
     assert answer.code == 2
     assert answer.err.startswith("error: FILE and --output cannot both be given")
+
+
+def test_what_a_list_leaves_out_is_said():
+    drift = tuple(ObjectDifference("table", f"public.t{number}", "added", "") for number in range(25))
+    view = DatabaseView("shop", drift=drift, predictions=(PredictionPair("1", 3, 2.0, 1.0, 4.0, 3.0),) * 10)
+
+    page = render(Dashboard("2026-01-01T00:00:00+00:00", (view,)))
+
+    assert "changed outside of migrations; 5 more are in --output json" in page
+    assert "nine times in ten</span>" in page
+    assert "1 line 3" in page
+
+
+def test_predictions_are_shown_for_the_one_database_of_the_project_only(lived):
+    statement = KeptStatement(
+        3, "", "public.jam", 9.0, "scan", 2.0, (1.5, 3.0), (1.0, 4.0), actual_ms=3.0, actual_rows=9.0
+    )
+    kept = KeptMigration(
+        "2", "sugar", "", "2026-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00", (statement,)
+    )
+    (lived.folder / ".confiture").mkdir()
+    (lived.folder / ".confiture" / "estimates.json").write_text(json.dumps(build_document([kept])))
+    (lived.folder / "targets.csv").write_text(f"name,url\nshop,{lived.url}\n")
+
+    (alone,) = lived("dashboard", "--output", "json").json["databases"]
+    (named,) = lived("dashboard", "--targets", "targets.csv", "--output", "json").json["databases"]
+
+    assert [(pair["line"], pair["actual_ms"], pair["inside"]) for pair in alone["predictions"]] == [
+        (3, 3.0, True)
+    ]
+    assert named["predictions"] == []
 
 
 def test_whatever_is_hostile_in_a_history_stays_text():

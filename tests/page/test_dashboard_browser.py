@@ -55,7 +55,7 @@ def make_dashboard(count: int) -> Dashboard:
         pending=(),
         drift=(),
         objects=(ObjectVersions("table", f"public.{LONG}", 3, 1),),
-        predictions=(PredictionPair("20260101", 100.0, 50.0, 200.0, 400.0),),
+        predictions=(PredictionPair("20260101", 3, 100.0, 50.0, 200.0, 400.0),),
         block_limit_ms=500.0,
         block_limit="500ms",
     )

@@ -23,8 +23,6 @@ from confiture.postgres.connect import open_connection, read_server_version
 from confiture.sources.read_migrations import FirstReading, read_first
 from confiture.sql.quote import quote_ident
 
-_MOST_OBJECTS = 500
-
 
 def read_dashboard(databases: Iterable[tuple[str, Settings]]) -> Dashboard:
     """Return the history of each database; a named one that cannot be read is shown with the reason.
@@ -66,7 +64,8 @@ def _read_database(name: str, settings: Settings) -> DatabaseView:
             changed=_select(statuses, "changed", "missing", "unfinished") or (),
             drift=drift,
             objects=_read_objects(conn, ledger),
-            predictions=_read_predictions(settings),
+            # The file is the project's, and does not say which of several databases was meant.
+            predictions=() if name else _read_predictions(settings),
             block_limit_ms=limit.most if limit else None,
             block_limit=limit.written if limit else None,
         )
@@ -91,7 +90,7 @@ def _select(statuses: tuple[MigrationStatus, ...] | None, *states: str) -> tuple
 def _read_objects(conn: Connection[Any], ledger: Ledger) -> tuple[ObjectVersions, ...]:
     query = f"""
         SELECT kind, identity, count(*), max(number) FROM {quote_ident(ledger.schema)}.schema_object
-        GROUP BY kind, identity ORDER BY count(*) DESC, max(number) DESC, kind, identity LIMIT {_MOST_OBJECTS}
+        GROUP BY kind, identity ORDER BY count(*) DESC, max(number) DESC, kind, identity
     """
     return tuple(ObjectVersions(*row) for row in ledger.select(conn, query))
 
@@ -99,7 +98,7 @@ def _read_objects(conn: Connection[Any], ledger: Ledger) -> tuple[ObjectVersions
 def _read_predictions(settings: Settings) -> tuple[PredictionPair, ...]:
     lines = compute_calibration(read_predictions(settings)).statements
     return tuple(
-        PredictionPair(line.version, line.p50_ms, *line.interval90_ms, line.actual_ms)
+        PredictionPair(line.version, line.line, line.p50_ms, *line.interval90_ms, line.actual_ms)
         for line in lines
         if line.p50_ms is not None
     )

@@ -12,10 +12,11 @@ from confiture.models.schema import ObjectDifference
 
 @frozen
 class PredictionPair:
-    """A predicted and a real time of one migration.
+    """A predicted and a real time of one statement.
 
     Attributes:
         version: The migration's version.
+        line: The line of the statement; ``None`` if it is not known.
         p50_ms: The prediction, in milliseconds.
         low_ms: The lower end of its 90 % interval.
         high_ms: The upper end.
@@ -23,6 +24,7 @@ class PredictionPair:
     """
 
     version: str
+    line: int | None
     p50_ms: float
     low_ms: float
     high_ms: float

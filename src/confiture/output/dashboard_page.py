@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import asdict, frozen
@@ -79,6 +79,7 @@ def render(dashboard: Dashboard, **_options: Any) -> str:
             share=format_share,
             moment=_format_moment,
             shorten=_shorten,
+            left_out=_describe_left_out,
             map=build_map(dashboard.fleet) if dashboard.fleet else None,
         )
     )
@@ -130,6 +131,12 @@ def _describe(event: Event) -> str:
 
 def _format_moment(at: str) -> str:
     return at[:19].replace("T", " ")
+
+
+def _describe_left_out(items: Sequence[object], most: int) -> str:
+    """Return how many of the items a list of the page leaves out; nothing if it has them all."""
+    more = len(items) - most
+    return f"; {more:,} more are in --output json" if more > 0 else ""
 
 
 def _shorten(text: str) -> str:
