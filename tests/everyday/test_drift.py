@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -11,6 +13,8 @@ from confiture.models.migration import Migration
 from confiture.server import find_binaries
 from confiture.server.binaries import read_major
 from tests.everyday.test_fingerprint import SCHEMA
+from tests.everyday.test_killed import waits_at
+from tests.project import ended, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +168,26 @@ def test_a_migration_in_an_applications_transaction_is_no_drift(shop, database_u
     assert shop("repair", "--accept-changed", "3").code == 0
     assert shop("run").code == 0
     assert shop("drift", "--against", "recorded", "--exit-code").code == 0
+
+
+def test_what_a_killed_no_transaction_migration_made_is_no_drift_when_it_is_finished(shop, database, second):
+    shop.write(
+        "3_pear.sql",
+        "-- confiture: no-transaction\nCREATE TABLE pear (i int);\nSELECT pg_advisory_xact_lock_shared(7);\n",
+    )
+    second.execute("SELECT pg_advisory_lock(7)")
+    run = shop.start("run")
+    wait_until(waits_at(database, 7), run)
+    ended(run, signal.SIGKILL)
+    second.execute("SELECT pg_advisory_unlock(7)")
+
+    killed = shop("drift", "--against", "recorded")
+    goes_on = shop("run")
+    finished = shop("drift", "--against", "recorded", "--exit-code")
+
+    assert (killed.code, "what 3 pear changed is not recorded" in killed.err) == (2, True)
+    assert "taken for its work: table public.pear" in " ".join(goes_on.out.split())
+    assert finished.code == 0, finished.out
 
 
 def test_a_header_of_a_diff_is_one_line(shop, database):

@@ -14,6 +14,7 @@ from confiture.config.settings import Settings, mask_password
 from confiture.estimate.own_history import compute_calibration
 from confiture.estimate.prediction_store import read_predictions
 from confiture.exceptions import ConfitureError
+from confiture.ledger.event_table import find_unread
 from confiture.ledger.history import read_history_of
 from confiture.ledger.table import Ledger
 from confiture.migrations.planner import determine_statuses
@@ -53,7 +54,8 @@ def _read_database(name: str, settings: Settings) -> DatabaseView:
     with open_connection(settings) as conn:
         history = read_history_of(conn, ledger)
         statuses = _read_statuses(conn, first, ledger)
-        drift = find_recorded_drift(conn, settings, history.events)
+        unread = find_unread(conn, ledger)
+        drift = None if unread else find_recorded_drift(conn, settings)
         limit = settings.gate.max_block
         return DatabaseView(
             name=name or conn.info.dbname,
@@ -63,6 +65,7 @@ def _read_database(name: str, settings: Settings) -> DatabaseView:
             pending=_select(statuses, "pending"),
             changed=_select(statuses, "changed", "missing", "unfinished") or (),
             drift=drift,
+            unread=unread,
             objects=_read_objects(conn, ledger),
             # The file is the project's, and does not say which of several databases was meant.
             predictions=() if name else _read_predictions(settings),

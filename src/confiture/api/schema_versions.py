@@ -13,11 +13,11 @@ from confiture.catalog.compare_schemas import compare_schemas
 from confiture.catalog.read_schema import read_fingerprint, read_objects
 from confiture.config.settings import Settings
 from confiture.exceptions import UsageFault
-from confiture.ledger.event_table import read_events, read_recorded_objects
+from confiture.ledger.event_table import find_unread, read_events, read_recorded_objects
 from confiture.ledger.table import Ledger
 from confiture.migrations.planner import find_script
 from confiture.migrations.version import parse_version
-from confiture.models.event import UNREAD, Event, find_unread
+from confiture.models.event import UNREAD, Event
 from confiture.models.schema import (
     Drift,
     DriftBasis,
@@ -109,7 +109,7 @@ def find_drift(
     with open_connection(settings, direct=True) as conn:
         live = read_objects(conn, settings.schema)
         expected = () if against == "migrations" else read_recorded_objects(conn, ledger)
-        unread = find_unread(read_events(conn, ledger)) if expected else None
+        unread = find_unread(conn, ledger) if expected else None
         if against == "recorded" and (unread or not expected):
             raise _build_unrecorded_fault(unread)
         if unread:
@@ -124,25 +124,23 @@ def find_drift(
     return Drift(basis, count, differences)
 
 
-def _build_unrecorded_fault(unread: Event | None) -> UsageFault:
+def _build_unrecorded_fault(unread: str | None) -> UsageFault:
     if unread is None:
         return UsageFault(
             "no run has recorded the schema of this database yet",
             hint="compare it with what the migrations make: confiture drift --against migrations",
         )
     return UsageFault(
-        f"what {unread.label} changed is not recorded, because the schema was not read after it: {UNREAD}",
+        f"what {unread} changed is not recorded, because the schema was not read after it: {UNREAD}",
         hint="compare it with what the migrations make: confiture drift --against migrations; the next run "
         "records the schema as it finds it",
     )
 
 
-def find_recorded_drift(
-    conn: Connection[Any], settings: Settings, events: Sequence[Event]
-) -> tuple[ObjectDifference, ...] | None:
-    """Return the objects that differ from what the runs recorded; ``None`` if not all is recorded."""
+def find_recorded_drift(conn: Connection[Any], settings: Settings) -> tuple[ObjectDifference, ...] | None:
+    """Return the objects that differ from what the runs recorded; ``None`` if nothing is recorded."""
     expected = read_recorded_objects(conn, Ledger(settings.schema))
-    if not expected or find_unread(events):
+    if not expected:
         return None
     live = read_objects(conn, settings.schema)
     return compare_schemas(expected, live, before_label=_LABELS["recorded"], after_label="live")

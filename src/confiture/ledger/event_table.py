@@ -108,6 +108,7 @@ class EventTable:
 
         The first run records all of it. If the schema was not read after the last migration, because the run
         was killed or an application committed it, what differs is taken for that migration's work.
+        What has a record of that migration already is left to the next one's.
 
         Its row: the number of the last event, the process id of the server process, the fingerprint, the
         kind, name and MD5 of each object that differs from what is recorded, and the objects that were taken
@@ -118,10 +119,8 @@ class EventTable:
             version,
             f""",
             unread AS (
-                SELECT max(number) AS number FROM {q}.event
-                WHERE schema_after IS NULL AND NOT (kind = 'FAILED' AND transactional) AND number > (
-                    SELECT coalesce(max(number), 0) FROM {q}.event WHERE schema_after IS NOT NULL)
-                AND EXISTS (SELECT FROM {q}.schema_object)
+                SELECT CASE WHEN EXISTS (SELECT FROM {q}.schema_object) THEN (
+                    SELECT max(number) FROM ({_render_unread(q)}) found) END AS number
             ),
             new AS (
                 INSERT INTO {q}.schema_object ({_OBJECT_COLUMNS})
@@ -129,13 +128,12 @@ class EventTable:
                 WHERE NOT EXISTS (SELECT FROM {q}.schema_object) OR u.number IS NOT NULL AND NOT EXISTS (
                     SELECT FROM {q}.schema_object o
                     WHERE o.kind = c.kind AND o.identity = c.identity AND o.number = u.number)
-                RETURNING kind, identity, number
             )
             SELECT (SELECT coalesce(max(number), 0) FROM {q}.event), pg_backend_pid(), ({_HASH}),
-                (SELECT jsonb_agg(jsonb_build_array(kind, identity, md5(ddl))) FROM changed
-                    WHERE (kind, identity) NOT IN (SELECT kind, identity FROM new)),
-                (SELECT jsonb_agg(concat(n.kind, ' ', n.identity) ORDER BY n.kind, n.identity)
-                    FROM new n JOIN unread u ON u.number = n.number)""",
+                (SELECT jsonb_agg(jsonb_build_array(kind, identity, md5(ddl))) FROM changed, unread
+                    WHERE number IS NULL AND EXISTS (SELECT FROM {q}.schema_object)),
+                (SELECT jsonb_agg(concat(kind, ' ', identity) ORDER BY kind, identity)
+                    FROM changed, unread WHERE number IS NOT NULL)""",
         )
 
     def render_observe_query(self, version: int, numbers: str, outside: str) -> str:
@@ -200,6 +198,36 @@ def _render_recorded(q: str) -> str:
     return f"""SELECT kind, identity, ddl FROM (
         SELECT DISTINCT ON (kind, identity) kind, identity, ddl FROM {q}.schema_object
         ORDER BY kind, identity, number DESC) last WHERE ddl IS NOT NULL"""
+
+
+def _render_unread(q: str) -> str:
+    """Return a query for the last migration that changed the schema, if the schema was not read since.
+
+    Its row: number, version and name. A no-transaction migration that was killed has no event, but progress
+    that is newer than the last one.
+    """
+    return f"""
+        (SELECT number, version, name FROM {q}.event
+        WHERE schema_after IS NULL AND NOT (kind = 'FAILED' AND transactional) AND number > (
+            SELECT coalesce(max(number), 0) FROM {q}.event WHERE schema_after IS NOT NULL)
+        ORDER BY number DESC LIMIT 1)
+        UNION ALL
+        (SELECT coalesce(e.number, 0), p.version, p.name
+        FROM {q}.progress p CROSS JOIN (SELECT max(number) AS number, max(at) AS at FROM {q}.event) e
+        WHERE greatest(p.begun_at, p.done_at) > coalesce(e.at, '-infinity') LIMIT 1)
+    """
+
+
+def find_unread(conn: Connection[Any], ledger: Ledger) -> str | None:
+    """Return the last migration that changed the schema, if the schema was not read since.
+
+    What it changed is then not recorded, and cannot be told from a change outside of migrations.
+
+    Raises:
+        RightsFault: The role may not read the events.
+    """
+    found = ledger.select(conn, _render_unread(quote_ident(ledger.schema)))
+    return next((f"{version} {name}".rstrip() for _, version, name in found), None)
 
 
 def read_recorded_objects(conn: Connection[Any], ledger: Ledger) -> tuple[SchemaObject, ...]:

@@ -66,6 +66,7 @@ class DatabaseView:
         pending: The versions that are not applied yet; ``None`` if the files could not be read.
         changed: The versions whose files changed or are missing.
         drift: The objects that differ from what the last run recorded; ``None`` if nothing is recorded.
+        unread: The last migration, if the schema was not read after it: the drift is not known then.
         objects: The objects that the runs changed, the most often changed first.
         predictions: Predicted and real times.
         block_limit_ms: The longest that a table may be blocked, as the gate has it; ``None`` for no limit.
@@ -80,6 +81,7 @@ class DatabaseView:
     pending: tuple[str, ...] | None = None
     changed: tuple[str, ...] = ()
     drift: tuple[ObjectDifference, ...] | None = None
+    unread: str | None = None
     objects: tuple[ObjectVersions, ...] = ()
     predictions: tuple[PredictionPair, ...] = ()
     block_limit_ms: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -111,20 +110,6 @@ class Event:
     def schema_unread(self) -> str | None:
         """Why the schema after it is not known; ``None`` if it is."""
         return UNREAD if self.schema_after is None else None
-
-
-def find_unread(events: Sequence[Event]) -> Event | None:
-    """Return the last migration that changed the schema, if the schema was not read since.
-
-    What it changed is then not recorded, and cannot be told from a change outside of migrations.
-    """
-    found = None
-    for event in reversed(events):
-        if event.schema_after is not None:
-            break
-        undone = event.kind == "FAILED" and event.transactional
-        found = found or (None if undone else event)
-    return found
 
 
 @frozen

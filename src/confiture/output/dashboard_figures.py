@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from confiture.models.dashboard import DatabaseView
-from confiture.models.event import Event, find_unread
+from confiture.models.event import Event
 from confiture.output.format import format_count
 from confiture.output.history_items import list_runs
 from confiture.units import format_duration
@@ -99,8 +99,7 @@ def describe_step(view: DatabaseView) -> tuple[bool | None, str]:
     if view.changed:
         return False, f"{format_count(len(view.changed), 'migration')} changed, missing or unfinished"
     if view.drift is None:
-        unread = find_unread(view.events)
-        after = f"the schema was not read after {unread.label}" if unread else None
+        after = f"the schema was not read after {view.unread}" if view.unread else None
         return None, after or "no run has recorded the schema yet"
     if view.drift:
         return False, f"{format_count(len(view.drift), 'object')} changed outside of migrations"
