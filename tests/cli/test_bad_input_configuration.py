@@ -22,6 +22,10 @@ def sound(project: Project) -> Project:
             "\n[env.prod]\nurll = 'x'\n",
             "confiture.toml:3: unknown key 'urll' in env.prod\nhint: did you mean 'url'?",
         ),
+        (
+            "[tool.confiture]\nurl = 'x'\n",
+            "confiture.toml:1: [tool.confiture] is for pyproject.toml\nhint: write it so: url = …",
+        ),
         ("lock_timeout = 'soon'\n", "confiture.toml:1: lock_timeout must be a time such as"),
         ("lock_retries = -1\n", "confiture.toml:1: lock_retries must be a whole number"),
         ("plugins = 'backfill'\n", "confiture.toml:1: plugins must be a list of names"),

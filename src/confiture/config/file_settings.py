@@ -165,12 +165,18 @@ def _locate_top_level(locate: Locate, path: Path) -> str:
     return locate(path[1:] if path[:1] == ("plugin",) else path)
 
 
+_SHORTER = "url = …, without a table above it, and [gate] instead of [tool.confiture.gate]"
+
+
 def check_file(file: ConfigFile) -> None:
     """Refuse every unknown key and unusable value of the file, those of all environments included.
 
     Raises:
         ConfigurationFault: It names the file, the line and the key.
     """
+    if "confiture" in file.table.get("tool", ()):
+        # Only pyproject.toml has the tables of several tools.
+        raise file.fault("[tool.confiture] is for pyproject.toml", "tool", hint=f"write it so: {_SHORTER}")
     table = TableReader(file.table, CORE_KEYS, locate=file.locate)
     read_file_settings(table)
     for name, values in table.get("env", TABLE, {}).items():

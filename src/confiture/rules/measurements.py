@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from confiture.models.report import Lock
 from confiture.rules.parse_tree import QualifiedName, find_columns, find_renamed, read_name, read_rel
 from confiture.rules.parsed_migration import ParsedStatement
@@ -16,6 +18,7 @@ _QUERY_WORDS = """
     select_stmt insert_stmt update_stmt delete_stmt merge_stmt copy_stmt call_stmt create_table_as_stmt
     explain_stmt do_stmt
 """
+_EARLIER_PHASES = ("before_validation", "before_ddl")
 _QUERIES = frozenset(_QUERY_WORDS.split())
 
 
@@ -186,7 +189,14 @@ def choose_verb(statement: ParsedStatement, relation: str) -> str:
 
 
 def _describe_waiting(statement: ParsedStatement, relation: str) -> str:
-    kinds = {kind for lock in _list_all_locks(statement) if lock.relation == relation for kind in lock.blocks}
+    # Not what later statements lock: an index build under ShareLock lets others read.
+    migration = statement.migration.report
+    hooks = [hook.locks for hook in migration.hooks if hook.phase in _EARLIER_PHASES] if migration else []
+    ran = (inner.report for inner in (*statement.earlier_statements, statement))
+    taken = chain(*hooks, *(report.locks for report in ran if report))
+    locks = [lock for lock in taken if lock.relation == relation]
+    locks = locks or [lock for lock in _list_all_locks(statement) if lock.relation == relation]
+    kinds = {kind for lock in locks for kind in lock.blocks}
     return "reads and writes" if not kinds or len(kinds) > 1 else kinds.pop()
 
 
