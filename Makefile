@@ -33,7 +33,7 @@ fast: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
-# One file or one test: `make one T=tests/unit/test_sql.py::test_name`.
+# One file or one test: `make one T=tests/unit/test_script.py::test_name`.
 one: $(VENV)/.dev
 	$(BIN)/python -m pytest $(T)
 

@@ -9,11 +9,11 @@ import click
 
 from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.cases import TABLES, Case, read_cases
-from tests.accuracy.comparing import Outcome, compare
+from tests.accuracy.compare import Outcome, compare
 from tests.accuracy.cost import measure_costs
 from tests.accuracy.figures import compute_figures, render_table
 from tests.accuracy.laboratory import open_laboratory, prepare, read_major
-from tests.accuracy.rehearsing import answer_case, try_case
+from tests.accuracy.rehearse_case import answer_case, try_case
 
 PLACES = ("transaction", "clone", "embedded")
 # Each embedded rehearsal starts a server of its own.

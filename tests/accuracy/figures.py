@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
-from tests.accuracy.comparing import Outcome
+from tests.accuracy.compare import Outcome
 
 LONG = 0.98
 DECLARED_IN = 50

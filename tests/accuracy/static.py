@@ -15,7 +15,7 @@ from confiture.rules.registry import collect_rules
 from confiture.sql.script import read_sql_text
 from tests.accuracy.cases import Case, read_cases
 from tests.accuracy.figures import Figure, render_table
-from tests.accuracy.rehearsing import OUTSIDE
+from tests.accuracy.rehearse_case import OUTSIDE
 
 PRECISION, RECALL = 0.90, 0.85
 ON = 18

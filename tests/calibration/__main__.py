@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from confiture.estimate.prior import load_shipped
-from tests.calibration.judging import (
+from tests.calibration.judge import (
     Judged,
     compute_coverage,
     compute_median_error,

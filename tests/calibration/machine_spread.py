@@ -9,7 +9,7 @@ from statistics import fmean
 from attrs import evolve
 
 from confiture.estimate.prior import Prior
-from tests.calibration.judging import Judged, compute_coverage, judge_predictions, learn_from_others
+from tests.calibration.judge import Judged, compute_coverage, judge_predictions, learn_from_others
 from tests.calibration.timings import DESIGNS, Cases, Prediction, predict_all
 
 _SHARE = 0.9

@@ -25,7 +25,7 @@ from confiture.server import open_temporary_server
 from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.laboratory import disable_autovacuum
 from tests.calibration.live.__main__ import find_data_folder
-from tests.calibration.live.measuring import read_processor
+from tests.calibration.live.measure import read_processor
 from tests.calibration.subjects import SUBJECTS, Subject
 
 SIZES = (10_000, 30_000, 100_000, 300_000, 1_000_000)

@@ -10,10 +10,10 @@ import pytest
 from confiture.estimate.statement_estimate import Prediction
 from confiture.models.report import Estimate, StatementReport
 from confiture.testing.databases import TemplateDatabases
-from tests.calibration.live.drawing import draw_picture
-from tests.calibration.live.measuring import Judged, Processor, Timed, measure
+from tests.calibration.live.draw import draw_picture
+from tests.calibration.live.measure import Judged, Processor, Timed, measure
+from tests.calibration.live.render import format_ms, render_summary, render_table
 from tests.calibration.live.schemas import PARCELS, SCHEMAS, TICKETS, Change
-from tests.calibration.live.telling import format_ms, render_summary, render_table
 
 pytestmark = pytest.mark.slow
 

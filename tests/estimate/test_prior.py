@@ -5,7 +5,7 @@ import pytest
 from confiture.estimate.error_law import SHARES, ErrorLaw
 from confiture.estimate.prior import CatalogBound, OwnHistory, Prior, Regime, load_shipped
 from tests.calibration.fit import FEWEST_CASES, Residual, fit
-from tests.calibration.judging import judge_by_folds
+from tests.calibration.judge import judge_by_folds
 from tests.calibration.learn import PRIOR, learn_all, render_prior
 from tests.calibration.timings import DESIGNS, FILE, read_cases
 

@@ -15,7 +15,7 @@ from confiture.gate.accepted import (
     parse_accepted,
     select_acceptable,
 )
-from tests.gate.making import finding
+from tests.gate.reports import finding
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from confiture.models.report import (
     NotSeen,
     StatementReport,
 )
-from tests.gate.making import ORDERS, lock, migration, policy, rehearsal, statement
+from tests.gate.reports import ORDERS, lock, migration, policy, rehearsal, statement
 
 ALL = ("max_block", "max_duration", "max_hook_duration", "max_rewritten", "max_wal")
 GENEROUS = {"max_rewritten": "1TB", "max_wal": "1TB"}

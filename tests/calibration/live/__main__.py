@@ -19,10 +19,10 @@ from confiture.estimate.statement_estimate import FEWEST_MS
 from confiture.server import open_temporary_server
 from confiture.testing.databases import TemplateDatabases
 from tests.accuracy.laboratory import disable_autovacuum
-from tests.calibration.live.drawing import draw_picture
-from tests.calibration.live.measuring import Measured, measure
+from tests.calibration.live.draw import draw_picture
+from tests.calibration.live.measure import Measured, measure
+from tests.calibration.live.render import render_summary, render_table
 from tests.calibration.live.schemas import SCHEMAS
-from tests.calibration.live.telling import render_summary, render_table
 
 SIZES = (20_000, 60_000, 200_000, 1_000_000)
 SEEDS = (1, 2, 3)

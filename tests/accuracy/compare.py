@@ -8,7 +8,7 @@ from attrs import frozen
 
 from tests.accuracy.cases import Case, Facts
 from tests.accuracy.live import Waiting
-from tests.accuracy.rehearsing import Answer
+from tests.accuracy.rehearse_case import Answer
 
 # The whole of these is compared: a name too much is as wrong as one that is missing.
 SETS = ("rewrites", "builds", "scans")

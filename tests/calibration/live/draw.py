@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from confiture.estimate.error_law import NEAR_FACTORS
-from tests.calibration.live.measuring import Judged
-from tests.calibration.live.telling import format_ms, is_answered
+from tests.calibration.live.measure import Judged
+from tests.calibration.live.render import format_ms, is_answered
 
 WIDTH, HEIGHT = 760, 640
 _LEFT, _TOP, _SIDE = 90, 50, 540

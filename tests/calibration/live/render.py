@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean, median
 
 from confiture.estimate.error_law import NEAR_FACTORS
-from tests.calibration.live.measuring import Judged
+from tests.calibration.live.measure import Judged
 
 _HEAD = "| | statement | class | predicted | 90 % interval | confidence | actual | inside | off by |"
 

@@ -6,11 +6,11 @@ import pytest
 from attrs import evolve
 
 from tests.accuracy.cases import Case, Facts, read_cases, spell_name
-from tests.accuracy.comparing import Outcome, compare
+from tests.accuracy.compare import Outcome, compare
 from tests.accuracy.digests import find_differences
 from tests.accuracy.figures import compute_figures
 from tests.accuracy.live import Waiting
-from tests.accuracy.rehearsing import Answer
+from tests.accuracy.rehearse_case import Answer
 
 JAM = frozenset({"public.jam"})
 TRUTH = Facts(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from confiture.gate.judge import judge_report
 from confiture.gate.scope import Scope
-from tests.gate.making import finding, migration, policy, rehearsal, statement
+from tests.gate.reports import finding, migration, policy, rehearsal, statement
 
 SEVERITIES = st.sampled_from(["error", "warning", "info"])
 FINDINGS = st.lists(
