@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from confiture.server import cluster, lifecycle
+from confiture.server import lifecycle
 from tests.project import Project, only
 
 # Each with a word of its reason.
@@ -223,12 +222,8 @@ def test_dblink_that_a_migration_itself_creates_reaches_nothing_from_a_clone(pro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "SELECT 1;\n"])
-def test_a_logical_slot_is_made_in_a_clone_and_dropped_with_it(tmp_path, monkeypatch, before):
-    def build_logical_command(*arguments: Any) -> list[str]:
-        return [*cluster.build_command(*arguments), "-c", "wal_level=logical"]
-
-    monkeypatch.setattr(lifecycle, "build_command", build_logical_command)
-    with lifecycle.open_temporary_server(Path("/tmp")) as server:
+def test_a_logical_slot_is_made_in_a_copy_and_dropped_with_it(tmp_path, before):
+    with lifecycle.open_temporary_server(Path("/tmp"), settings={"wal_level": "logical"}) as server:
         with psycopg.connect(server.conninfo("postgres"), autocommit=True) as conn:
             conn.execute("CREATE DATABASE shop")
         project = Project(tmp_path, server.conninfo("shop"))
@@ -237,13 +232,15 @@ def test_a_logical_slot_is_made_in_a_clone_and_dropped_with_it(tmp_path, monkeyp
             "2_slot.sql", before + "SELECT pg_create_logical_replication_slot('jam', 'test_decoding');"
         )
         clone = project("dry-run", "--in", "clone", "--no-gate", "--output", "json")
+        embedded = project("dry-run", "--in", "embedded", "--no-gate", "--output", "json")
         transaction = project("dry-run", "--in", "transaction", "--no-gate", "--output", "json")
         with psycopg.connect(server.conninfo("postgres")) as conn:
             left = conn.execute("SELECT slot_name FROM pg_replication_slots").fetchall()
         run = project("run")
 
-    assert [migration["outcome"] for migration in clone.json["migrations"]] == ["rehearsed", "rehearsed"]
-    assert clone.code == 0
+    for copy in (clone, embedded):
+        assert [migration["outcome"] for migration in copy.json["migrations"]] == ["rehearsed", "rehearsed"]
+        assert copy.code == 0
     assert transaction.json["migrations"][1]["outcome"] == "not_rehearsed"
     assert transaction.code == 0
     assert left == []

@@ -48,6 +48,12 @@ _SETTINGS = """
             AND name NOT IN ('role', 'session_authorization', 'default_tablespace', 'temp_tablespaces'))
     ORDER BY 1
 """
+# Settings of the whole server without which a statement fails or warns: a logical slot, a publication, the
+# time of a commit.
+_SERVER_SETTINGS = """
+    SELECT name, setting FROM pg_settings
+    WHERE (name, setting) IN (('wal_level', 'logical'), ('track_commit_timestamp', 'on'))
+"""
 # Bodies are not checked: a function may use tables that the dump creates later.
 _RESTORE_PREAMBLE = (
     "SET check_function_bodies = off; SET client_min_messages = warning; SET search_path = '';\n"
@@ -92,7 +98,8 @@ def open_embedded_copy(settings: Settings, sample_rows: int | None = None) -> It
         program = _find_program(source.info.server_version // 10000)
         find_binaries()
         text = _dump_schema(settings, program, snapshot, source)
-        with open_temporary_server(Path(tempfile.gettempdir())) as server:
+        settings_there: dict[str, str] = dict(fetch_rows(source, _SERVER_SETTINGS))
+        with open_temporary_server(Path(tempfile.gettempdir()), settings=settings_there) as server:
             there = evolve(settings, url=server.conninfo(source.info.dbname), direct_url=None, wait_s=0.0)
             _prepare(source, server, made)
             _restore(server, source.info.dbname, text)

@@ -89,6 +89,7 @@ def build_command(files: ServerFiles, bindir: Path, socket: Path) -> list[str]:
     }
     if not files.fsync:
         settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    settings |= files.settings
     words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     return [os.fspath(bindir / "postgres"), "-D", os.fspath(files.data), *words]
 

@@ -8,9 +8,10 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from confiture.exceptions import ServerFault
 from confiture.server.account import Account, choose_server_account, read_owner
@@ -32,6 +33,7 @@ class ServerFiles:
         account: The owner of the data.
         fsync: True if committed data survives a power failure.
         is_temporary: True if ``home`` is deleted when the server ends.
+        settings: Further settings of the whole server.
     """
 
     home: Path
@@ -40,6 +42,7 @@ class ServerFiles:
     account: Account
     fsync: bool = True
     is_temporary: bool = False
+    settings: Mapping[str, str] = field(factory=dict)
 
     def lock_path(self, name: str) -> Path:
         """Return the path of the lock file ``name``: ``gate``, ``users`` or ``steward``."""

@@ -10,7 +10,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,13 @@ def open_embedded_server(root: Path) -> Iterator[str]:
 
 
 @contextmanager
-def open_temporary_server(parent: Path, *, fsync: bool = False) -> Iterator[Server]:
+def open_temporary_server(
+    parent: Path, *, fsync: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Run a server with a new, empty data folder in ``parent`` for the block, then delete the folder.
 
-    Also deletes the folders that killed commands have left in ``parent``.
+    Also deletes the folders that killed commands have left in ``parent``. ``settings`` are further ones of
+    the whole server.
 
     Raises:
         ServerFault: The server cannot be started.
@@ -83,7 +86,10 @@ def open_temporary_server(parent: Path, *, fsync: bool = False) -> Iterator[Serv
             stack.callback(sweep_temporary_servers, parent.resolve(), account)
             home = stack.enter_context(_open_temporary_home(parent.resolve(), account))
             data = home / f"pg{read_major(bindir)}"
-            files = ServerFiles(home, data, home / "server.log", account, fsync=fsync, is_temporary=True)
+            log = home / "server.log"
+            files = ServerFiles(
+                home, data, log, account, fsync=fsync, is_temporary=True, settings=settings or {}
+            )
             server = stack.enter_context(_open_server(files, bindir))
         yield server
 
