@@ -175,9 +175,11 @@ def copy_rows(
             if most_rows is not None:
                 _copy_sample(source, target, others, most_rows)
     except psycopg.errors.InsufficientPrivilege as error:
+        # The ledger's rows are copied without --sample too.
+        sampled = ", or omit --sample" if most_rows is not None else ""
         raise RightsFault(
             f"role {source.info.user!r} may not read the rows to copy: {error.diag.message_primary}",
-            hint="grant it SELECT on all tables (and BYPASSRLS if row security hides rows), or omit --sample",
+            hint=f"grant it SELECT on all tables (and BYPASSRLS if row security hides rows){sampled}",
         ) from error
 
 
