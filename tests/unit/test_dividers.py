@@ -41,6 +41,7 @@ TOOLS = [
     "--- DOWN ---",
     "-----------\n-- Down\n-----------",
     "-- rollback",
+    "-- @rollback",
     "-- Undo:",
     "-- Rollback script",
     "-- DOWN SQL",

@@ -60,7 +60,7 @@ _SPELLINGS: dict[str, Part] = {
 # node-pg-migrate takes whatever follows the two words.
 _HEADING = re.compile(
     r"(?P<pg>up|down) migration\b.*|\+?(?P<part>up|down)s?(?: (?:script|sql|part))?"
-    r"|(?P<back>undo|rollback|roll back|revert)(?: (?:migration|script|sql|part))?"
+    r"|@?(?P<back>undo|rollback|roll back|revert)(?: (?:migration|script|sql|part))?"
     # `-- name: down` is of libraries that read queries from files.
     r"|(?:name|section|step|part): ?(?P<named>up|down)"
 )
