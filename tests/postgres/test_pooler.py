@@ -88,11 +88,12 @@ def test_one_run_at_a_time_holds_through_a_pooler(settings):
         run(settings)
 
 
-def test_a_no_transaction_migration_asks_for_direct_url_before_anything_runs(settings, database):
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_no_transaction_migration_asks_for_direct_url_before_anything_runs(settings, database, dry_run):
     outside(settings)
 
     with pytest.raises(ConfigurationFault, match="transaction pooler") as caught:
-        run(settings)
+        run(settings, dry_run=dry_run)
 
     assert "direct_url" in str(caught.value.hint)
     assert database.execute("SELECT to_regclass('jam')").fetchall() == [(None,)]

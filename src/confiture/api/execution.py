@@ -186,8 +186,8 @@ class Executor:
         ):
             # Another run may have applied some of them while we waited for the lock.
             works = self._prepare_migrations(run_conn, opened, works)
+            self._refuse_pooler(runner, works)
             if (self.mode != "dry-run" or self.copy) and works:
-                self._refuse_pooler(runner, works)
                 self.ledger.create(run_conn)
             if self.mode == "dry-run" and not self.copy:
                 works = self._skip_finished(run_conn, works)

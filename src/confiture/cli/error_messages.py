@@ -97,8 +97,9 @@ def _explain_server_error(error: BaseException) -> tuple[list[str], int] | None:
     if not isinstance(error, psycopg.Error):
         return None
     text = error.diag.message_primary or str(error) or type(error).__name__
-    # 55P03 is lock_not_available. Without an SQLSTATE the error comes from the client: the connection failed.
-    code = 6 if error.sqlstate == "55P03" else 3 if error.sqlstate is None else 4
+    # 55P03 is lock_not_available; without an SQLSTATE the error comes from the client. Class 08 is of the
+    # connection: a pooler refuses the first query, and not the client, if it has no connection to the server.
+    code = 6 if error.sqlstate == "55P03" else 3 if (error.sqlstate or "08").startswith("08") else 4
     return [*_format_message(text), *_format_hint(error.diag.message_hint)], code
 
 

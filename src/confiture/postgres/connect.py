@@ -166,6 +166,8 @@ _REFUSALS = {
     "role in --url",
     "pg_hba.conf": "let this host, user and database in with a line in the server's pg_hba.conf, or connect "
     "as its lines allow",
+    "query_wait_timeout": "the pooler had no connection to the server for it: is it paused, or its pool too "
+    "small?",
     "the database system is": "wait until the server is ready: --wait SECONDS",
 }
 
