@@ -132,6 +132,9 @@ def test_several_databases_stand_side_by_side_and_one_that_cannot_be_read_stops_
 
     assert answer.code == 0, answer.err
     assert "1 of 2 databases need a look" in answer.out
+    assert "red: it is not, or it could not be read" in answer.out
+    overview = answer.out.split('<ul class="fleet">')[1].split("</ul>")[0]
+    assert overview.count("slowest: ") == 1
     assert "it could not be read" in answer.out
     assert "s3cret" not in answer.out
 
