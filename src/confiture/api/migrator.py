@@ -123,6 +123,7 @@ class Migrator:
             events.begin()
             result = runner.run(*add_records((work,), entries))
             events.observe_schema()
+            result = _add_warnings(result, events.warnings)
         if result.stopped_by:
             if result.report.reason:
                 result.stopped_by.add_note(f"of {work.label}, {result.report.reason}")
@@ -170,6 +171,14 @@ def _read_production(production: Production | Path) -> Production:
     from confiture.estimate.rehearse_sizes import Production
 
     return production if isinstance(production, Production) else Production.read(production)
+
+
+def _add_warnings(result: MigrationResult, warnings: Sequence[str]) -> MigrationResult:
+    """Return the result with what the events warn of, which a run reports as notes."""
+    if not warnings:
+        return result
+    more = (warning.removeprefix("warning: ") for warning in warnings)
+    return evolve(result, report=evolve(result.report, warnings=(*result.report.warnings, *more)))
 
 
 def _is_done(work: PreparedMigration, entries: Sequence[LedgerEntry]) -> bool:
