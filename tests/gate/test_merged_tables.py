@@ -126,6 +126,15 @@ def test_a_look_up_by_an_index_under_a_lock_passes(pull_request):
     assert (answer.code, counted(answer)) == (0, [])
 
 
+def test_a_gin_index_looks_up_no_null(pull_request):
+    base = "CREATE TABLE job (args jsonb);\nCREATE INDEX ON job USING gin (args);\n"
+    answer = pull_request(
+        base, "ALTER TABLE job ALTER args SET DEFAULT '{}';\nUPDATE job SET args = '{}' WHERE args IS NULL;\n"
+    )
+
+    assert ("statement-after-dangerous-lock", "error") in counted(answer)
+
+
 def test_a_block_that_no_rule_knows_fails(pull_request):
     answer = pull_request(
         ORDERS,

@@ -10,7 +10,7 @@ from confiture.models.report import Report
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.rules.live_columns import read_column
 from confiture.rules.parse_tree import QualifiedName
-from confiture.rules.schema_model import CheckConstraint, DomainType, SchemaModel
+from confiture.rules.schema_model import LOOK_UP_METHODS, CheckConstraint, DomainType, SchemaModel
 from confiture.sql.quote import quote_ident, quote_name
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
 # Nine queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
 # expression has column number 0, which no row of pg_attribute has, so its name is NULL.
 _QUERY = f"""
-    SELECT n.nspname, i.relname, t.relname, ARRAY(SELECT attname::text
+    SELECT n.nspname, i.relname, t.relname, ARRAY(
+        SELECT CASE WHEN amname IN {LOOK_UP_METHODS} THEN attname::text END
         FROM unnest(indkey::int2[]) WITH ORDINALITY AS k(num, place)
         LEFT JOIN pg_attribute ON attrelid = indrelid AND attnum = num AND num <> 0
         WHERE place <= indnkeyatts ORDER BY place), pg_get_expr(indpred, indrelid)
     FROM pg_index JOIN pg_class i ON i.oid = indexrelid JOIN pg_class t ON t.oid = indrelid
-    JOIN pg_namespace n ON n.oid = i.relnamespace WHERE {_USERS};
+    JOIN pg_am am ON am.oid = i.relam JOIN pg_namespace n ON n.oid = i.relnamespace WHERE {_USERS};
     SELECT n.nspname, c.relname, ARRAY(SELECT attname::text FROM unnest(partattrs::int2[]) WITH ORDINALITY
         AS k(num, place) LEFT JOIN pg_attribute ON attrelid = partrelid AND attnum = num AND num <> 0
         ORDER BY place),

@@ -25,6 +25,9 @@ from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
 from confiture.sql.parser import deparse_expression, deparse_type, read_enum_name
 from confiture.sql.quote import quote_ident
 
+LOOK_UP_METHODS = ("btree", "hash")
+"""The kinds of index that find rows by the value of a column, as a foreign key or a WHERE asks for them."""
+
 _INTEGERS = (
     *("int2", "int4", "int8"),
     *("smallserial", "serial", "bigserial", "serial2", "serial4", "serial8"),
@@ -100,7 +103,8 @@ class SchemaModel:
     """What is known about the schema; each attribute is keyed by name.
 
     Attributes:
-        indexes: The table and the columns of each index, ``None`` for an expression.
+        indexes: The table and the columns of each index, ``None`` for an expression, and in an index that
+            does not look rows up by their values, such as GIN.
         partial_indexes: The indexes that leave rows out.
         partition_keys: The partition key's columns of each partitioned table, ``None`` for an expression.
         partitions: The parent of each partition.
@@ -188,7 +192,10 @@ def _learn(known: SchemaModel, statement: ParsedStatement) -> None:
     stmt = statement.stmt
     if statement.kind == "index_stmt" and stmt.idxname:
         table = read_name(stmt.relation)
-        columns = tuple(parameter.index_elem.name or None for parameter in stmt.index_params)
+        looks_up = (stmt.access_method or "btree") in LOOK_UP_METHODS
+        columns = tuple(
+            (parameter.index_elem.name or None) if looks_up else None for parameter in stmt.index_params
+        )
         known.indexes[table.name_sibling(stmt.idxname)] = (table, columns)
         if stmt.HasField("where_clause") and not _is_not_null(stmt.where_clause, columns[0]):
             known.partial_indexes.add(table.name_sibling(stmt.idxname))
