@@ -74,11 +74,11 @@ def _drop_below_threshold(_logger: Any, method: str, event: Any) -> Any:
     from structlog.exceptions import DropEvent
 
     level = _LEVELS.get(method, ERROR)
-    told = _threshold <= WARNING and level >= INFO and str(event.get("event")).endswith(".progressed")
-    if told and _show_progress is not None:
+    is_progress = _threshold <= WARNING and level >= INFO and str(event.get("event")).endswith(".progressed")
+    if is_progress and _show_progress is not None:
         _show_progress(event)
         raise DropEvent
-    if level < _threshold and not told:
+    if level < _threshold and not is_progress:
         raise DropEvent
     return event
 

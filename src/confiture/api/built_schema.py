@@ -113,8 +113,8 @@ def open_builder(
     """
     if place == "server":
         assert source is not None
-        with open_empty_database(settings, source.info.dbname) as there:
-            yield SchemaBuilder(evolve(there, notify=None), may_create_roles=False)
+        with open_empty_database(settings, source.info.dbname) as empty:
+            yield SchemaBuilder(evolve(empty, notify=None), may_create_roles=False)
         return
     if source is not None:
         _refuse_other_major(source)
@@ -122,17 +122,17 @@ def open_builder(
         if source is not None:
             _prepare(server, source)
         url = server.conninfo(_DATABASE)
-        there = evolve(settings, url=url, direct_url=None, wait_s=0.0, notify=None)
-        yield SchemaBuilder(there, may_create_roles=True)
+        empty = evolve(settings, url=url, direct_url=None, wait_s=0.0, notify=None)
+        yield SchemaBuilder(empty, may_create_roles=True)
 
 
 def _refuse_other_major(source: Connection[Any]) -> None:
-    here, there = read_major(find_binaries()), source.info.server_version // 10000
-    if here != there:
+    built, live = read_major(find_binaries()), source.info.server_version // 10000
+    if built != live:
         raise ConfigurationFault(
-            f"the embedded server is PostgreSQL {here}, the database's is {read_server_version(source)}: "
+            f"the embedded server is PostgreSQL {built}, the database's is {read_server_version(source)}: "
             "their definitions cannot be compared",
-            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL {there}, or build in an empty "
+            hint=f"set {BINDIR_VARIABLE} to the bin folder of a PostgreSQL {live}, or build in an empty "
             "database on the server: --in server",
         )
 

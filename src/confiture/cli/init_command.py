@@ -29,11 +29,11 @@ _CONFIGURATION_TEMPLATE = """\
 @click.command("init")
 def command() -> int:
     """Write a configuration file and a migrations folder."""
-    here = Path.cwd()
-    if (file := read_config_file(here)) is not None:
+    folder = Path.cwd()
+    if (file := read_config_file(folder)) is not None:
         click.echo(f"{file.path.name} already exists; not changed")
     else:
-        with (here / "confiture.toml").open("x", encoding="utf-8") as new:
+        with (folder / "confiture.toml").open("x", encoding="utf-8") as new:
             new.write(_CONFIGURATION_TEMPLATE)
         click.echo("wrote confiture.toml")
     _make_folder()

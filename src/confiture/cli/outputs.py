@@ -344,6 +344,6 @@ def _build_reporter_fault(reporter: Reporter, what: str) -> PluginFault:
 
 def build_render_context() -> RenderContext:
     """Return the repository that contains the working directory, so that paths can be relative to it."""
-    here = Path.cwd()
-    root = next((parent for parent in (here, *here.parents) if (parent / ".git").exists()), here)
-    return RenderContext(root.as_posix(), here.as_posix())
+    folder = Path.cwd()
+    root = next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), folder)
+    return RenderContext(root.as_posix(), folder.as_posix())

@@ -139,12 +139,12 @@ def find_line(text: str, where: tuple[str, ...]) -> int | None:
     for number, line in enumerate(text.splitlines(), start=1):
         if found := re.match(r"\s*\[\[?([^\[\]]+)\]", line):
             header = _split_key(found[1])
-            here = header
+            path = header
         elif found := re.match(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=", line):
-            here = header + _split_key(found[1])
+            path = header + _split_key(found[1])
         else:
             continue
-        if where and here[: len(where)] == where:
+        if where and path[: len(where)] == where:
             return number
     return None
 

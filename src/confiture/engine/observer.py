@@ -71,11 +71,11 @@ class Observer(HookObserver, Protocol):
     def left_nothing(self) -> bool:
         """True if the migration can have left neither a trigger event for its end nor a session's state."""
 
-    def closing_sql(self, keeper: str, *, checks: bool) -> str:
+    def closing_sql(self, lock_condition: str, *, checks: bool) -> str:
         """Return queries for the last message: what it holds, and if the migration lock is held.
 
         Args:
-            keeper: A condition on ``pg_locks`` that is true for the migration lock.
+            lock_condition: A condition on ``pg_locks`` that is true for the migration lock.
             checks: True if deferred constraints are checked before them, whose triggers may take locks.
         """
 
@@ -155,12 +155,12 @@ class NoObserver(NoHookObserver):
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note nothing."""
 
-    def closing_sql(self, keeper: str, *, checks: bool) -> str:  # noqa: ARG002 - the protocol's
-        """Return one query for our locks and the keeper's, whose row has a NULL oid."""
-        return f"{HELD_SQL} OR {keeper}"
+    def closing_sql(self, lock_condition: str, *, checks: bool) -> str:  # noqa: ARG002 - the protocol's
+        """Return one query for our locks and for the migration lock, whose row has a NULL oid."""
+        return f"{HELD_SQL} OR {lock_condition}"
 
     def close(self, answers: Results) -> bool:
-        """Note our locks, if the keeper's is among them."""
+        """Note our locks, if the migration lock is among them."""
         (held,) = answers
         locks = [row for row in held if row[0] is not None]
         if len(locks) == len(held):

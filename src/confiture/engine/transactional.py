@@ -356,8 +356,8 @@ class TransactionalAttempt:
         if self._shares_transaction:
             conn = self.run_context.session.conn
             check = "" if self.observer.left_nothing else render_constraint_check(conn)
-        keeper = self.run_context.migration_lock.render_condition()
-        closing = self.observer.closing_sql(keeper, checks=bool(check))
+        lock_condition = self.run_context.migration_lock.render_condition()
+        closing = self.observer.closing_sql(lock_condition, checks=bool(check))
         try:
             answers = self._send_end(check, closing)
         except InvalidSavepointSpecification as error:

@@ -474,11 +474,11 @@ class Guard:
         following = self._name_next_savepoint()
         # ROLLBACK TO gives the hook's locks back, so a snapshot is taken before it. After an SQL error
         # (INERROR) no query runs until the rollback.
-        look = self.observer.snapshot_sql
-        before = look if status == TransactionStatus.INTRANS else ""
+        snapshot = self.observer.snapshot_sql
+        before = snapshot if status == TransactionStatus.INTRANS else ""
         undo = f"ROLLBACK TO {call.savepoint}; RELEASE {call.savepoint}"
         try:
-            results = send(conn, f"{before} {undo}; {look} {_render_savepoint(following)}")
+            results = send(conn, f"{before} {undo}; {snapshot} {_render_savepoint(following)}")
             self.observer.take_snapshots(results, 2 if before else 1)
         except psycopg.Error as gone:
             # An error of the server has an SQLSTATE; without one the connection broke. With one, the

@@ -74,20 +74,20 @@ def clone_database(settings: Settings, source: str) -> Iterator[Clone]:
         RightsFault: The role may not clone it.
         CloneFault: The server cannot clone it.
     """
-    keeper = connect_for_maintenance(settings, source)
+    maintenance = connect_for_maintenance(settings, source)
     try:
-        sweep(keeper)
-        _wait_until_alone(keeper, source)
-        name = _make_name(keeper)
+        sweep(maintenance)
+        _wait_until_alone(maintenance, source)
+        name = _make_name(maintenance)
         try:
-            notes = _create(keeper, source, name)
-            yield Clone(name, _select_database(settings, name), keeper, notes)
+            notes = _create(maintenance, source, name)
+            yield Clone(name, _select_database(settings, name), maintenance, notes)
         finally:
             # A second Ctrl-C must not leave the clone behind.
             with hold_signals():
-                _drop(settings, keeper, source, name)
+                _drop(settings, maintenance, source, name)
     finally:
-        keeper.close()
+        maintenance.close()
 
 
 @contextmanager
@@ -100,21 +100,22 @@ def open_empty_database(settings: Settings, source: str) -> Iterator[Settings]:
         RightsFault: The role may not create a database.
         CloneFault: The server cannot create it.
     """
-    keeper = connect_for_maintenance(settings, source)
+    maintenance = connect_for_maintenance(settings, source)
     try:
-        sweep(keeper)
-        name = _make_name(keeper)
+        sweep(maintenance)
+        name = _make_name(maintenance)
         try:
-            with _explain_refusals(keeper, source):
-                send(keeper, f"CREATE DATABASE {quote_ident(name)} TEMPLATE template0{_render_limit(name)}")
-                copy_settings(keeper, read_settings(keeper, source), name)
-                _mark(keeper, name)
+            with _explain_refusals(maintenance, source):
+                create = f"CREATE DATABASE {quote_ident(name)} TEMPLATE template0"
+                send(maintenance, f"{create}{_render_limit(name)}")
+                copy_settings(maintenance, read_settings(maintenance, source), name)
+                _mark(maintenance, name)
             yield _select_database(settings, name)
         finally:
             with hold_signals():
-                _drop(settings, keeper, source, name)
+                _drop(settings, maintenance, source, name)
     finally:
-        keeper.close()
+        maintenance.close()
 
 
 def connect_for_maintenance(settings: Settings, source: str) -> Connection[Any]:

@@ -101,9 +101,9 @@ def copy_rights(conn: Connection[Any], source: str, database: str) -> None:
     # datacl is NULL until somebody changes the default rights, which a new database has too. PUBLIC may
     # connect by default: revoke that first, or the copy would be open to more roles than the database.
     if explicit:
-        there = f"ON DATABASE {quote_ident(database)}"
-        grants = "".join(f"GRANT {right} {there} TO {role};" for role, right in found)
-        send(conn, f"REVOKE ALL {there} FROM PUBLIC; {grants}")
+        on_database = f"ON DATABASE {quote_ident(database)}"
+        grants = "".join(f"GRANT {right} {on_database} TO {role};" for role, right in found)
+        send(conn, f"REVOKE ALL {on_database} FROM PUBLIC; {grants}")
 
 
 _ROLES_SQL = """

@@ -100,17 +100,17 @@ def open_embedded_copy(settings: Settings, sample_rows: int | None = None) -> It
         text = _dump_schema(settings, program, snapshot, source)
         settings_there: dict[str, str] = dict(fetch_rows(source, _SERVER_SETTINGS))
         with open_temporary_server(Path(tempfile.gettempdir()), settings=settings_there) as server:
-            there = evolve(settings, url=server.conninfo(source.info.dbname), direct_url=None, wait_s=0.0)
+            copied = evolve(settings, url=server.conninfo(source.info.dbname), direct_url=None, wait_s=0.0)
             _prepare(source, server, made)
             _restore(server, source.info.dbname, text)
-            notes = _fill(settings, source, there, sample_rows)
+            notes = _fill(settings, source, copied, sample_rows)
             version = read_server_version(source)
             # Before the rehearsal: an old snapshot on the source would keep VACUUM from removing rows.
             source.close()
-            with open_connection(there) as target:
+            with open_connection(copied) as target:
                 here = read_server_version(target)
             differs = warn_of_major_difference(version, here)
-            yield EmbeddedCopy(there, here, (*notes, *((differs,) if differs else ())))
+            yield EmbeddedCopy(copied, here, (*notes, *((differs,) if differs else ())))
 
 
 def warn_of_major_difference(source: str, here: str) -> str | None:
@@ -174,8 +174,10 @@ _EXTENSIONS = "SELECT extname::text, extversion FROM pg_extension ORDER BY 1"
 
 def _refuse_missing(source: Connection[Any], target: Connection[Any]) -> None:
     """Refuse a schema before the restore if the embedded server lacks one of its extensions."""
-    there = {name for (name,) in fetch_rows(target, "SELECT name::text FROM pg_available_extensions")}
-    missing = [f"{name} {version}" for name, version in fetch_rows(source, _EXTENSIONS) if name not in there]
+    available = {name for (name,) in fetch_rows(target, "SELECT name::text FROM pg_available_extensions")}
+    missing = [
+        f"{name} {version}" for name, version in fetch_rows(source, _EXTENSIONS) if name not in available
+    ]
     if missing:
         raise build_missing_extensions_fault(missing, read_server_version(target))
 

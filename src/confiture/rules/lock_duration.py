@@ -47,9 +47,9 @@ def _check_after_lock(migration: ParsedMigration) -> Iterator[Hit]:
     if report is None or not migration.transactional:
         return
     held: dict[Lock, int] = {}
-    told: set[Lock] = set()
+    reported: set[Lock] = set()
     for step in _list_steps(migration, report):
-        lock = next((lock for lock in held if lock not in told), None)
+        lock = next((lock for lock in held if lock not in reported), None)
         if lock and step.what:
             since = held[lock]
             yield Hit(
@@ -59,7 +59,7 @@ def _check_after_lock(migration: ParsedMigration) -> Iterator[Hit]:
                 line=step.line or None,
                 adds_to=(step.line, since),
             )
-            told |= held.keys()
+            reported |= held.keys()
         held |= {lock: step.line for lock in _list_blocking(step.locks) if lock not in held}
 
 
@@ -113,9 +113,9 @@ def _read_hook(hook: HookReport) -> _Step:
 
 def _check_work_after_lock(statement: ParsedStatement) -> Iterator[Hit]:
     """Find a relation that is scanned or rewritten only under the lock of an earlier statement."""
-    told = {name for earlier in statement.earlier_statements for name in _list_late(earlier)}
+    reported = {name for earlier in statement.earlier_statements for name in _list_late(earlier)}
     for relation in _list_late(statement):
-        if relation not in told:
+        if relation not in reported:
             yield Hit(
                 f"{choose_verb(statement, relation)} {relation} under the lock of an earlier statement",
                 relation,

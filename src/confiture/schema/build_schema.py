@@ -30,9 +30,9 @@ def build_schema(settings: Settings) -> Iterator[tuple[Settings, Report]]:
     """
     with open_temporary_server(Path(tempfile.gettempdir())) as server:
         # Nobody else uses this server, so there is no lock to wait for.
-        there = evolve(settings, url=server.conninfo(_DATABASE), direct_url=None, wait_s=0.0)
-        report = Executor(there, "run", _choose_all, (), _ignore_progress).execute()
-        yield there, evolve(report, mode="dry-run", migrations=add_extension_hints(report.migrations))
+        built = evolve(settings, url=server.conninfo(_DATABASE), direct_url=None, wait_s=0.0)
+        report = Executor(built, "run", _choose_all, (), _ignore_progress).execute()
+        yield built, evolve(report, mode="dry-run", migrations=add_extension_hints(report.migrations))
 
 
 def _choose_all(scripts: tuple[MigrationFile, ...], _: object) -> tuple[MigrationFile, ...]:

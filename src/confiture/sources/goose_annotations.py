@@ -55,7 +55,7 @@ class GooseFile:
 
 
 @define
-class _Reader:
+class _AnnotationReader:
     """What has been read so far.
 
     Attributes:
@@ -120,7 +120,7 @@ def read_annotations(source: SourceFile) -> GooseFile:
     Raises:
         MigrationFault: An annotation is unknown, missing or out of place.
     """
-    reader, parts, done = _Reader(source), list[GoosePart](), 0
+    reader, parts, done = _AnnotationReader(source), list[GoosePart](), 0
     if not UP_ANNOTATION.search(source.text):
         raise source.build_fault(
             "there is no -- +goose Up in this file", hint="write it alone on a line, above the statements"

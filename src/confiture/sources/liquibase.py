@@ -51,7 +51,7 @@ def build_source() -> Source:
 def _read_changelog(folder: Path, options: SourceOptions) -> tuple[MigrationFile, ...]:
     base = folder.parent if folder.is_file() else folder
     properties = {name.lower(): value for name, value in options.variables.items()}
-    reader = _Reader(base, options.root, properties)
+    reader = _ChangelogReader(base, options.root, properties)
     for path in _find_roots(folder):
         reader.read_file(path, ())
     changesets = [changeset for changeset in reader.changesets if matches_database(changeset.dbms)]
@@ -100,7 +100,7 @@ def _is_included(path: Path, logs: Sequence[Path]) -> bool:
 
 
 @define
-class _Reader:
+class _ChangelogReader:
     """Reads changelogs and what they include.
 
     Attributes:

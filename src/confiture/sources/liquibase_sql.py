@@ -63,7 +63,7 @@ def read_formatted_sql(path: Path, text: str, properties: dict[str, str]) -> lis
     Raises:
         MigrationFault: A line is faulty.
     """
-    reader = _Reader(path, properties)
+    reader = _ChangesetReader(path, properties)
     lines = enumerate(text.split("\n"), 1)
     for number, line in lines:
         if found := _IGNORE_LINES.fullmatch(line):
@@ -75,7 +75,7 @@ def read_formatted_sql(path: Path, text: str, properties: dict[str, str]) -> lis
 
 
 @define
-class _Reader:
+class _ChangesetReader:
     """Reads line by line.
 
     Attributes:

@@ -77,14 +77,14 @@ def read_steps(path: Path, text: str) -> YoyoSteps:
         fault = source.build_fault(f"this is no Python: {error}", hint="correct it, or delete it")
         fault.line = error.lineno if isinstance(error, SyntaxError) else None
         raise fault from None
-    reader = _Reader(SourceFile(path, text))
+    reader = _StepReader(SourceFile(path, text))
     for statement in tree.body:
         reader.read_statement(statement)
     return reader.build_steps()
 
 
 @define
-class _Reader:
+class _StepReader:
     """Reads the statements of a module, one after the other.
 
     Attributes:

@@ -52,9 +52,9 @@ def check_unique(
     An index that is there and valid needs no look at the rows: the server has checked them.
     """
     tables = {plan.table.identity: plan.table for plan in plans if not plan.skipped}
-    there = {index.definition for index in _read_indexes(target)}
+    copied = {index.definition for index in _read_indexes(target)}
     for index in _read_indexes(source):
-        if index.definition not in there and (table := tables.get(index.table)):
+        if index.definition not in copied and (table := tables.get(index.table)):
             twice = _count_duplicates(target, table, index)
             message = f"lacks the unique index {index.name} in the copy; values that recur there: {twice:,}"
             yield make_finding("unique", f"{table.label}.{index.name}", message)
@@ -69,9 +69,9 @@ def check_distinct(
         if not names:
             continue
         expected, found = (_count_distinct(conn, plan.table, names) for conn in (source, target))
-        for name, wanted, there in zip(names, expected, found, strict=True):
-            if there < wanted:
-                message = f"has {there} different values in the copy, {wanted} in the source"
+        for name, wanted, copied in zip(names, expected, found, strict=True):
+            if copied < wanted:
+                message = f"has {copied} different values in the copy, {wanted} in the source"
                 yield make_finding("distinct", f"{plan.table.label}.{name}", message)
 
 

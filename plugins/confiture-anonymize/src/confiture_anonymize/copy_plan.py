@@ -135,10 +135,10 @@ def check_names(tables: Sequence[Table], profile: Profile) -> None:
         found = [table for table in tables if match_parts(pattern, table.identity)]
         if not found:
             raise _refuse_unknown(f"{label}.quasi_identifiers", "table", pattern, names)
-        there = [column.name for column in found[0].columns]
+        column_names = [column.name for column in found[0].columns]
         for name in columns:
-            if name not in there:
-                raise _refuse_unknown(f"{label}.quasi_identifiers.{pattern}", "column", name, there)
+            if name not in column_names:
+                raise _refuse_unknown(f"{label}.quasi_identifiers.{pattern}", "column", name, column_names)
 
 
 def _refuse_unknown(label: str, what: str, name: str, known: Sequence[str] | set[str]) -> ProfileFault:

@@ -117,15 +117,15 @@ def split_facts(text: str | None) -> frozenset[str]:
     return frozenset(text.split(";")) if text else frozenset()
 
 
-def render_closing_sql(keeper: str) -> str:
-    """Return SQL that takes a snapshot, and tells if a lock with the condition ``keeper`` is held.
+def render_closing_sql(lock_condition: str) -> str:
+    """Return SQL that takes a snapshot, and tells if a lock with the condition ``lock_condition`` is held.
 
     In one query: ``pg_locks`` lists the locks of the whole cluster whenever it is read. An advisory lock, as
     that one is, has no relation.
     """
     return f"""
         SELECT string_agg({_FACT}, ';'), coalesce(bool_or(relation IS NULL), false)
-        FROM pg_locks WHERE {_OF_RELATIONS} OR ({keeper});
+        FROM pg_locks WHERE {_OF_RELATIONS} OR ({lock_condition});
         {_POSITION_SQL}
     """
 

@@ -402,7 +402,7 @@ class Tracer:
         proven = self._proven
         return proven.active and proven.ledger_unchanged and not proven.changed_rows
 
-    def closing_sql(self, keeper: str, *, checks: bool) -> str:
+    def closing_sql(self, lock_condition: str, *, checks: bool) -> str:
         """Return SQL that takes a snapshot, and tells if the migration lock is held.
 
         Return nothing if no hook and no deferred trigger runs after the last statement's snapshot, and the
@@ -413,7 +413,7 @@ class Tracer:
             with self._pause_clock():
                 self._catch_up()
         recent = time.perf_counter() * 1000 - self._lock_seen_ms < _LOCK_CHECK_MS
-        return "" if self._sql_only and recent and not checks else render_closing_sql(keeper)
+        return "" if self._sql_only and recent and not checks else render_closing_sql(lock_condition)
 
     def close(self, answers: Results) -> bool:
         """Note the last snapshot, which the next migration of the transaction begins with."""
