@@ -127,7 +127,7 @@ def test_a_look_up_by_an_index_under_a_lock_passes(pull_request):
 
 
 def test_a_gin_index_looks_up_no_null(pull_request):
-    base = "CREATE TABLE job (args jsonb);\nCREATE INDEX ON job USING gin (args);\n"
+    base = "CREATE TABLE job (args jsonb);\nCREATE INDEX job_args ON job USING gin (args);\n"
     answer = pull_request(
         base, "ALTER TABLE job ALTER args SET DEFAULT '{}';\nUPDATE job SET args = '{}' WHERE args IS NULL;\n"
     )
