@@ -52,11 +52,11 @@ def expand_variables(text: str, environ: Mapping[str, str]) -> str:
         ValueError: A variable is not set, or a brace is not closed; the text itself is not repeated.
     """
 
-    def value(found: re.Match[str]) -> str:
+    def read_variable(found: re.Match[str]) -> str:
         if found[1] not in environ:
             raise ValueError(f"the environment variable {found[1]} is not set")
         return environ[found[1]]
 
     if "${" in _VARIABLE.sub("", text):
         raise ValueError("there is a ${ without a variable's name and a closing brace")
-    return _VARIABLE.sub(value, text)
+    return _VARIABLE.sub(read_variable, text)

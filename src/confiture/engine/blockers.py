@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 from confiture.ledger.migration_lock import MigrationLock, describe_sessions
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import MigrationReport
-from confiture.postgres.connect import server_pid
+from confiture.postgres.connect import read_server_pid
 from confiture.postgres.locks import HELD_BY_SQL
 from confiture.postgres.session import fetch_rows
 
@@ -95,7 +95,7 @@ class LockWaitMonitor:
 
     def __enter__(self) -> LockWaitMonitor:
         """Start the polling thread."""
-        self.pid = server_pid(self.migration_conn)
+        self.pid = read_server_pid(self.migration_conn)
         self._thread = threading.Thread(target=self._watch, name="confiture-blockers", daemon=True)
         self._thread.start()
         return self

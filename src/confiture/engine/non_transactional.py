@@ -86,7 +86,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         try:
             with self.register_hooks(), session.keep_idle():
                 # For the session: a local setting would end with the first transaction.
-                session.begin_migration(self.timeouts_sql(local=False))
+                session.begin_migration(self.render_timeouts_sql(local=False))
                 self.run_context.step_observer.begin()
                 self._checkpoints = self._read_checkpoints()
                 point = self._find_resume_point()
@@ -150,11 +150,11 @@ class NonTransactionalAttempt(TransactionalAttempt):
 
     def _open_own_transaction(self, ended: Callable[[], None] | None = None) -> Any:
         # Checked just before each commit: if the lock is lost, another run may be at work already.
-        def committing() -> None:
+        def check_lock() -> None:
             if not is_lock_held(self.run_context.migration_lock):
                 raise build_lock_lost_fault()
 
-        return self.run_context.session.transaction(before_commit=committing, after_commit=ended)
+        return self.run_context.session.transaction(before_commit=check_lock, after_commit=ended)
 
     def _keep_settings(self) -> None:
         """Set for the session what hooks set with ``set_local``: their transaction has ended.
@@ -401,7 +401,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             yield
         finally:
             if not self.run_context.session.lost:
-                send(conn, f"SELECT {self.timeouts_sql(local=False)}")
+                send(conn, f"SELECT {self.render_timeouts_sql(local=False)}")
 
     def _drop_invalid(self, left: tuple[str, ...], error: LockNotAvailable) -> None:
         """Drop the invalid index that CONCURRENTLY left after a lock timeout, so that it can be retried."""
@@ -440,7 +440,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
         """Write the ledger row, as the last step, in a separate transaction."""
         self.stage = "commit"
         with self._open_own_transaction(self._mark_complete):
-            send(self.run_context.session.conn, self.ledger_sql())
+            send(self.run_context.session.conn, self.render_ledger_sql())
 
     # The report.
 

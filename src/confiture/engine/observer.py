@@ -35,14 +35,14 @@ class Observer(HookObserver, Protocol):
     def reset(self) -> None:
         """Forget the previous attempt."""
 
-    def opening_sql(self, *, shared: bool) -> str:
+    def render_opening_sql(self, *, shared: bool) -> str:
         """Return a query for the first message; ``shared`` is true if the transaction held locks before."""
 
     def begin(self, answers: Sequence[HeldRows], *, shared: bool, hooks: bool, sql_only: bool) -> None:
         """Note the state before the migration.
 
         Args:
-            answers: The answers to ``opening_sql``.
+            answers: The answers to ``render_opening_sql``.
             shared: True if the transaction held locks before.
             hooks: True if the migration will run any.
             sql_only: True if it is a file of SQL, and sends nothing but its statements.
@@ -71,7 +71,7 @@ class Observer(HookObserver, Protocol):
     def left_nothing(self) -> bool:
         """True if the migration can have left neither a trigger event for its end nor a session's state."""
 
-    def closing_sql(self, lock_condition: str, *, checks: bool) -> str:
+    def render_closing_sql(self, lock_condition: str, *, checks: bool) -> str:
         """Return queries for the last message: what it holds, and if the migration lock is held.
 
         Args:
@@ -130,7 +130,7 @@ class NoObserver(NoHookObserver):
     def reset(self) -> None:
         """Forget nothing."""
 
-    def opening_sql(self, *, shared: bool) -> str:  # noqa: ARG002 - the protocol's
+    def render_opening_sql(self, *, shared: bool) -> str:  # noqa: ARG002 - the protocol's
         """Ask nothing."""
         return ""
 
@@ -155,7 +155,7 @@ class NoObserver(NoHookObserver):
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Note nothing."""
 
-    def closing_sql(self, lock_condition: str, *, checks: bool) -> str:  # noqa: ARG002 - the protocol's
+    def render_closing_sql(self, lock_condition: str, *, checks: bool) -> str:  # noqa: ARG002 - the protocol's
         """Return one query for our locks and for the migration lock, whose row has a NULL oid."""
         return f"{HELD_SQL} OR {lock_condition}"
 

@@ -61,7 +61,7 @@ class LocksAtEnd(NoObserver):
         self.locks, self._held_before, self._newest, self._existing = (), frozenset(), None, None
         self._since_ms = {}
 
-    def opening_sql(self, *, shared: bool) -> str:
+    def render_opening_sql(self, *, shared: bool) -> str:
         """Return a query for the locks that a shared transaction holds already, else for the newest oid."""
         return HELD_SQL if shared else NEWEST_OID_SQL
 
@@ -81,18 +81,18 @@ class LocksAtEnd(NoObserver):
             self._existing = read_relations(self.conn)
         else:
             ((self._newest,),) = answers[-1]
-        self._looked_ms = self.now_ms()
+        self._looked_ms = self.read_clock_ms()
 
     def before_statement(self, sql: str) -> None:  # noqa: ARG002 - the protocol's
         """Note the locks that are held by now, if the last time is long ago."""
-        now_ms = self.now_ms()
+        now_ms = self.read_clock_ms()
         # With a COPY open or after an error no query works.
         usable = self.conn.info.transaction_status == TransactionStatus.INTRANS and not has_open_copy(
             self.conn
         )
         if usable and now_ms - self._looked_ms >= max(_LOOK_AFTER_MS, self._look_cost_ms / _COST_SHARE):
             self._note_since(fetch_rows(self.conn, HELD_SQL))
-            self._looked_ms, self._look_cost_ms = now_ms, self.now_ms() - now_ms
+            self._looked_ms, self._look_cost_ms = now_ms, self.read_clock_ms() - now_ms
 
     def _note_since(self, held: HeldRows) -> None:
         """Note since when each lock is held at most; one that was released is forgotten."""
@@ -111,7 +111,7 @@ class LocksAtEnd(NoObserver):
             self.locks = add_held_ms(list_strongest_locks(new, known), known, self._compute_held_ms())
 
     def _compute_held_ms(self) -> dict[tuple[Any, ...], float]:
-        now_ms = self.now_ms()
+        now_ms = self.read_clock_ms()
         return {row: now_ms - since_ms for row, since_ms in self._since_ms.items()}
 
     def _read_existing(self, oids: set[int]) -> dict[int, RelationName]:

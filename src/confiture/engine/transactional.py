@@ -79,7 +79,7 @@ class TransactionalAttempt:
     @_began_ms.default
     def _read_clock_ms(self) -> float:
         """Return the observer's clock, in milliseconds; a rehearsal's leaves tracing out."""
-        return self.observer.now_ms()
+        return self.observer.read_clock_ms()
 
     @classmethod
     def begin(
@@ -180,7 +180,7 @@ class TransactionalAttempt:
 
     @contextmanager
     def _open_transaction(self) -> Iterator[None]:
-        def committing() -> None:
+        def note_commit() -> None:
             self.stage = "commit"
 
         self._sends_sql_only = self._runs_no_code()
@@ -189,7 +189,9 @@ class TransactionalAttempt:
                 yield
             self._mark_complete()
             return
-        with self.run_context.session.transaction(before_commit=committing, after_commit=self._mark_complete):
+        with self.run_context.session.transaction(
+            before_commit=note_commit, after_commit=self._mark_complete
+        ):
             yield
 
     def _runs_no_code(self) -> bool:
@@ -226,8 +228,8 @@ class TransactionalAttempt:
         the first write.
         """
         timeouts, *answers = self.run_context.session.begin_migration(
-            self.timeouts_sql(local=True),
-            self.observer.opening_sql(shared=self._shares_transaction),
+            self.render_timeouts_sql(local=True),
+            self.observer.render_opening_sql(shared=self._shares_transaction),
             savepoint=f"SAVEPOINT {self._sentinel};",
         )
         self._timeouts = dict(zip(("lock_timeout", "statement_timeout"), timeouts[0], strict=True))
@@ -238,7 +240,7 @@ class TransactionalAttempt:
             sql_only=isinstance(self.migration, SqlMigration),
         )
 
-    def timeouts_sql(self, *, local: bool) -> str:
+    def render_timeouts_sql(self, *, local: bool) -> str:
         """Return SELECT items that set this migration's timeouts, for the transaction or for the session.
 
         It always sets both, so that a migration does not run with what the one before it has set.
@@ -357,7 +359,7 @@ class TransactionalAttempt:
             conn = self.run_context.session.conn
             check = "" if self.observer.left_nothing else render_constraint_check(conn)
         lock_condition = self.run_context.migration_lock.render_condition()
-        closing = self.observer.closing_sql(lock_condition, checks=bool(check))
+        closing = self.observer.render_closing_sql(lock_condition, checks=bool(check))
         try:
             answers = self._send_end(check, closing)
         except InvalidSavepointSpecification as error:
@@ -381,7 +383,7 @@ class TransactionalAttempt:
         # As the only savepoint, it undoes a failure of this message too.
         middle, end = ("", release) if self._sends_sql_only else (release, "")
         first = f"{check} {middle} {closing};"
-        render_last = self._try_ledger_sql if self.run_context.rolls_back else self.ledger_sql
+        render_last = self._render_ledger_trial if self.run_context.rolls_back else self.render_ledger_sql
         if session.owned:
             return send(session.conn, f"{first} {session.render_reset_sql()} {render_last()} {end}")
         answers = send(session.conn, first)
@@ -390,12 +392,12 @@ class TransactionalAttempt:
         send(session.conn, render_last())
         return answers
 
-    def _try_ledger_sql(self) -> str:
+    def _render_ledger_trial(self) -> str:
         """Return SQL that writes the ledger row and takes it back: what a run may not do fails here too."""
         point = f"{self._sentinel}_ledger"
-        return f"SAVEPOINT {point}; {self.ledger_sql()} ROLLBACK TO {point}; RELEASE {point};"
+        return f"SAVEPOINT {point}; {self.render_ledger_sql()} ROLLBACK TO {point}; RELEASE {point};"
 
-    def ledger_sql(self) -> str:
+    def render_ledger_sql(self) -> str:
         """Return SQL that inserts the migration's ledger row, or deletes it after ``down``, and its event."""
         work, events = self.work, self.run_context.events
         if work.direction == "backward":

@@ -309,7 +309,7 @@ class Guard:
             wanted_settings=dict(self._wanted_settings),
             local_settings=dict(self.local_settings),
             began_s=time.perf_counter(),
-            since_ms=self.observer.now_ms(),
+            since_ms=self.observer.read_clock_ms(),
         )
 
     def _open_savepoint(self) -> str:

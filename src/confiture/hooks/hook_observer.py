@@ -15,7 +15,7 @@ class HookObserver(Protocol):
     def snapshot_sql(self) -> str:
         """SQL that takes a snapshot, for the guard to append to its message; may be empty."""
 
-    def now_ms(self) -> float:
+    def read_clock_ms(self) -> float:
         """Return the observer's clock, in milliseconds, without the time that observing took."""
 
     def take_snapshots(self, results: Results, count: int = 1) -> Results:
@@ -30,7 +30,7 @@ class NoHookObserver:
 
     snapshot_sql = ""
 
-    def now_ms(self) -> float:
+    def read_clock_ms(self) -> float:
         """Return the clock, in milliseconds."""
         return time.perf_counter() * 1000
 

@@ -87,10 +87,10 @@ def _guard_function(
         return _mark_function(wrapper, options)
 
     @functools.wraps(function)
-    def plain(*args: Any) -> Any:
+    def call_in_guard(*args: Any) -> Any:
         return manager.guard.call(ref, lambda: function(*args))
 
-    return _mark_function(plain, options)
+    return _mark_function(call_in_guard, options)
 
 
 def _mark_function(function: Callable[..., Any], options: Mapping[str, Any]) -> Callable[..., Any]:

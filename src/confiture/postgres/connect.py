@@ -191,7 +191,7 @@ def read_server_version(conn: Connection[Any]) -> str:
     return (conn.info.parameter_status("server_version") or "").split(" ")[0]
 
 
-def server_pid(conn: Connection[Any]) -> int:
+def read_server_pid(conn: Connection[Any]) -> int:
     """Return the process id of the server process behind ``conn``.
 
     Raises:

@@ -58,7 +58,7 @@ class CopyObserver:
     def watch_transaction(self, number: int) -> Iterator[Observer]:
         """Trace the statement with that number in its transaction."""
         self.tracer.reset()
-        state = send(self.conn, self.tracer.opening_sql(shared=False))
+        state = send(self.conn, self.tracer.render_opening_sql(shared=False))
         self.tracer.begin(state, shared=False, hooks=False, sql_only=False)
         yield self.tracer
         self.tracer.leave()

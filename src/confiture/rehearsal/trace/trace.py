@@ -124,7 +124,7 @@ class Tracer:
         ):
             yield
 
-    def now_ms(self) -> float:
+    def read_clock_ms(self) -> float:
         """Return the client's clock, in milliseconds, without the time that tracing took."""
         return time.perf_counter() * 1000 - self._paused_ms
 
@@ -146,7 +146,7 @@ class Tracer:
         self.migration_trace = MigrationTrace()
         self._statement_steps, self._hook_steps, self._hook_snapshots = [], [], []
 
-    def opening_sql(self, *, shared: bool) -> str:
+    def render_opening_sql(self, *, shared: bool) -> str:
         """Return the queries that read the state before the migration."""
         keeps_facts = shared and self._closed
         self._changes = self._proven.find_changes() if keeps_facts and self._state.is_recent else None
@@ -280,7 +280,7 @@ class Tracer:
 
     def after_statement(self, sql: str, duration_ms: float) -> None:
         """Compare snapshots after a statement that took ``duration_ms``."""
-        ended_ms = self.now_ms()
+        ended_ms = self.read_clock_ms()
         since_ms = ended_ms - duration_ms
         with self._pause_clock():
             plan = (
@@ -344,7 +344,7 @@ class Tracer:
         snapshots, self._hook_snapshots = self._hook_snapshots, []
         if self.migration_trace.held_before and self._may_have_run_ddl():
             self.migration_trace.note_unseen((describe_hook_locks(),))
-        self._hook_steps.append(self._trace_step(snapshots, None, since_ms, self.now_ms()))
+        self._hook_steps.append(self._trace_step(snapshots, None, since_ms, self.read_clock_ms()))
 
     def _trace_step(
         self,
@@ -402,7 +402,7 @@ class Tracer:
         proven = self._proven
         return proven.active and proven.ledger_unchanged and not proven.changed_rows
 
-    def closing_sql(self, lock_condition: str, *, checks: bool) -> str:
+    def render_closing_sql(self, lock_condition: str, *, checks: bool) -> str:
         """Return SQL that takes a snapshot, and tells if the migration lock is held.
 
         Return nothing if no hook and no deferred trigger runs after the last statement's snapshot, and the
@@ -417,7 +417,7 @@ class Tracer:
 
     def close(self, answers: Results) -> bool:
         """Note the last snapshot, which the next migration of the transaction begins with."""
-        at_ms, before = self.now_ms(), self._state.held
+        at_ms, before = self.read_clock_ms(), self._state.held
         with self._pause_clock():
             if answers:
                 ((facts, kept),), ((wal, search_path),) = answers
@@ -434,7 +434,7 @@ class Tracer:
 
     def end(self, held: Sequence[Any]) -> None:
         """Note the locks just before the end, including those of deferred triggers."""
-        self.migration_trace.end(self._state.held, frozenset(held), self.now_ms())
+        self.migration_trace.end(self._state.held, frozenset(held), self.read_clock_ms())
 
     def leave(self) -> None:
         """Drop the event triggers before the transaction is committed, as it is in a copy."""
@@ -448,7 +448,7 @@ class Tracer:
     def capture_trace(self) -> Callable[[MigrationReport], MigrationReport]:
         """Return a function that adds the trace so far to a report; it stays valid after ``reset``."""
         if not self.migration_trace.end_ms:
-            self.migration_trace.end_ms = self.now_ms()
+            self.migration_trace.end_ms = self.read_clock_ms()
         return partial(
             add_trace,
             migration_trace=self.migration_trace,
