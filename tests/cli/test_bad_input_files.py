@@ -334,6 +334,69 @@ def test_copy_data_that_the_table_refuses_undoes_the_migration(project, database
     assert "public.jam" not in tables(database)
 
 
+PYTHON = "from confiture.models.migration import Migration\n\n\nclass Jam(Migration):\n"
+
+
+@pytest.mark.parametrize(
+    "body, message",
+    [
+        ("async def up(self):\n        pass", "up() in 2_jam.py is async: nothing of it would run"),
+        ("def up(self):\n        yield", "up() in 2_jam.py is a generator: nothing of it would run"),
+        ("transactional = 'no'\n\n    def up(self):\n        pass", "transactional in 2_jam.py is 'no'"),
+    ],
+)
+def test_a_class_of_which_nothing_would_run_is_refused(project, database, body, message):
+    project.write("1_fig.sql", "CREATE TABLE fig (i int);\n")
+    project.write("2_jam.py", f"{PYTHON}    {body}\n")
+
+    answer = project("run")
+
+    assert answer.code == 4
+    assert message in answer.err
+    assert tables(database) == []
+
+
+def test_a_class_that_cannot_be_made_leaves_the_report(project, database):
+    project.write("1_fig.sql", "CREATE TABLE fig (i int);\n")
+    project.write(
+        "2_jam.py", f"{PYTHON}    def __init__(self):\n        pass\n\n    def up(self):\n        pass\n"
+    )
+
+    rehearsed, answer = project("dry-run"), project("run", "--output", "json")
+
+    assert (rehearsed.code, answer.code) == (4, 4)
+    assert "Jam in 2_jam.py cannot be made: TypeError" in answer.json["error"]["message"]
+    assert [migration["outcome"] for migration in answer.json["migrations"]] == ["applied", "pending"]
+    assert applied(database) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("None", "execute() takes SQL, not a NoneType"),
+        ("'SELECT \\0 1'", "the SQL contains a NUL character"),
+    ],
+)
+def test_what_is_no_sql_is_refused_with_the_line_of_the_call(project, argument, message):
+    project.write("1_jam.py", f"{PYTHON}    def up(self):\n        self.execute({argument})\n")
+
+    (migration,) = project("run", "--output", "json").json["migrations"]
+
+    assert (migration["error"]["message"], migration["error"]["line"]) == (message, 6)
+
+
+def test_sql_that_psycopg_has_composed_is_executed(project, database):
+    project.write(
+        "1_jam.py",
+        f"from psycopg import sql\n{PYTHON}    def up(self):\n"
+        "        self.execute(sql.SQL('CREATE TABLE {} (i int)').format(sql.Identifier('Jam')))\n"
+        "        self.execute(b'CREATE TABLE fig (i int)')\n",
+    )
+
+    assert project("run").code == 0
+    assert {'public."Jam"', "public.fig"} < set(tables(database))
+
+
 def test_an_error_without_a_message_is_named_once(project):
     project.write(
         "1_jam.py",

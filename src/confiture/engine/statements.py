@@ -12,8 +12,10 @@ from typing import Any
 
 from attrs import define, field
 from psycopg import Connection, Cursor
+from psycopg.sql import Composable
 
 from confiture.engine.observer import NoObserver, Observer
+from confiture.exceptions import MigrationFault
 from confiture.models.migration import Statement
 from confiture.models.report import StatementReport
 from confiture.postgres.server_messages import ServerMessages
@@ -122,14 +124,15 @@ class StatementRunner:
             followed=bool(follow_up),
         )
 
-    def execute(self, sql: str, params: Any = None) -> Cursor[Any]:
+    def execute(self, sql: str | bytes | Composable, params: Any = None) -> Cursor[Any]:
         """Run the SQL of a Python migration's ``execute``; several statements run one at a time.
 
         With ``params`` it is sent as it is: PostgreSQL allows parameters in a single statement only.
         """
         line = _find_calling_line(self.file)
+        text = self._read_text(sql, line)
         cursor: Cursor[Any] | None = None
-        for statement in _split(sql) if params is None else (sql,):
+        for statement in _split(text) if params is None else (text,):
             cursor = self.conn.cursor()
             began = self._begin(line, statement)
             try:
@@ -141,6 +144,20 @@ class StatementRunner:
             self._note(line, statement, cursor, began)
         assert cursor is not None
         return cursor
+
+    def _read_text(self, sql: object, line: int | None) -> str:
+        """Return the text of what a Python migration executes: a str, or what psycopg takes too."""
+        if isinstance(sql, Composable):
+            sql = sql.as_string(self.conn)
+        text = sql.decode() if isinstance(sql, bytes) else sql
+        if not isinstance(text, str):
+            raise MigrationFault(
+                f"execute() takes SQL, not a {type(sql).__name__}", file=self.file, line=line
+            )
+        # libpq ends the text there, and the rest would not run.
+        if "\0" in text:
+            raise MigrationFault("the SQL contains a NUL character", file=self.file, line=line)
+        return text
 
     def _begin(self, line: int | None, sql: str) -> float:
         self._keep_warnings()

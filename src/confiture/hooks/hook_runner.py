@@ -174,6 +174,8 @@ def check_hooks(hooks: Iterable[Any], phase: HookPhase, where: str) -> list[Hook
     Raises:
         TypeError: An element is not a ``Hook``, or belongs to another phase.
     """
+    if not isinstance(hooks, Iterable):
+        raise TypeError(f"{where}: {hooks!r} is not a list of hooks")
     checked = list(hooks)
     for hook in checked:
         if not isinstance(hook, Hook):

@@ -191,7 +191,7 @@ def select_settings(statements: Iterable[Statement]) -> tuple[Statement, ...]:
 
 
 def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigration:
-    from confiture.migrations.python_file import has_down, load_migration
+    from confiture.migrations.python_file import has_down, load_migration, make_migration
 
     migration = load_migration(script)
     check_timeouts(migration, script.path)
@@ -203,7 +203,7 @@ def _prepare_python(script: MigrationFile, direction: Direction) -> PreparedMigr
         direction=direction,
         checksum=script.checksum,
         file=script.path,
-        make=lambda conn: migration(connection=conn),
+        make=partial(make_migration, script, migration),
         transactional=migration.transactional,
     )
 

@@ -9,8 +9,9 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from confiture.exceptions import MigrationFault, UsageFault
+from confiture.exceptions import MigrationFault, UsageFault, describe_error
 from confiture.migrations.other_tools import recognize_python
 from confiture.migrations.version import parse_version
 from confiture.models.migration import Migration, MigrationFile
@@ -32,7 +33,26 @@ def load_migration(script: MigrationFile) -> type[Migration]:
     usable = [migration for migration in found if not inspect.isabstract(migration)]
     if len(usable) != 1:
         raise _build_count_fault(script, tree, found, usable)
+    _refuse_shape(script, usable[0])
     return _assign_name(script, tree, usable[0])
+
+
+def make_migration(script: MigrationFile, migration: type[Migration], conn: Any) -> Migration:
+    """Return an instance of a migration's class.
+
+    Raises:
+        MigrationFault: Its own ``__init__`` fails, or does not take the connection.
+    """
+    try:
+        return migration(connection=conn)
+    except (Exception, SystemExit) as error:
+        raise _build_fault(
+            script,
+            f"{migration.__name__} in {script.path.name} cannot be made: {describe_error(error)}",
+            _find_raising_line(script, error),
+            hint="leave its __init__ out, or begin it with: def __init__(self, connection): "
+            "super().__init__(connection)",
+        ) from error
 
 
 def has_down(migration: type[Migration]) -> bool:
@@ -149,18 +169,43 @@ def _find_class_line(tree: ast.Module, migration: type[Migration]) -> int | None
     return lines[-1] if lines else None
 
 
-def _build_import_fault(script: MigrationFile, error: BaseException) -> MigrationFault:
+def _refuse_shape(script: MigrationFile, migration: type[Migration]) -> None:
+    """Refuse what would be taken for something else: of an async function nothing runs when it is called."""
+    for name in ("up", "down", "verify"):
+        function = getattr(migration, name)
+        generator = inspect.isgeneratorfunction(function)
+        if generator or inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            raise _build_fault(
+                script,
+                f"{name}() in {script.path.name} is {'a generator' if generator else 'async'}: nothing of it "
+                "would run",
+                function.__code__.co_firstlineno,
+                hint=f"write def {name}(self) without {'yield' if generator else 'async and await'}",
+            )
+    if not isinstance(migration.transactional, bool):
+        raise _build_fault(
+            script,
+            f"transactional in {script.path.name} is {migration.transactional!r}",
+            hint="write transactional = True or transactional = False",
+        )
+
+
+def _find_raising_line(script: MigrationFile, error: BaseException) -> int | None:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == str(script.path)
     ]
+    return lines[-1] if lines else None
+
+
+def _build_import_fault(script: MigrationFile, error: BaseException) -> MigrationFault:
     reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     tool = recognize_python(script.text, script.path.name)
     return _build_fault(
         script,
         f"{script.path.name} fails to import: {reason}",
-        lines[-1] if lines else None,
+        _find_raising_line(script, error),
         hint=tool.way if tool else "correct that line, or install the packages it needs next to confiture",
     )
 

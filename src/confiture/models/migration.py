@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composable
 
 Kind = Literal["sql", "python"]
 Direction = Literal["forward", "backward"]
@@ -42,7 +45,7 @@ class Migration(ABC):
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._uses_connection = False
-        self._run_statement: Callable[[str, Any], Any] = connection.execute
+        self._run_statement: Callable[[Any, Any], Any] = connection.execute
 
     @property
     def connection(self) -> Any:
@@ -66,7 +69,9 @@ class Migration(ABC):
     def verify(self) -> None:  # noqa: B027 - optional on purpose
         """Check the outcome after ``up()``; raise to stop the migration."""
 
-    def execute(self, sql: str, params: Sequence[Any] | dict[str, Any] | None = None) -> Any:
+    def execute(
+        self, sql: str | bytes | Composable, params: Sequence[Any] | dict[str, Any] | None = None
+    ) -> Any:
         """Run SQL and return the psycopg cursor; the report counts its rows and time."""
         return self._run_statement(sql, params)
 
