@@ -122,12 +122,18 @@ def run(
     rehearsal = evolve(executor, explain=explain)
     if production is None:
         return rehearsal.rehearse(place, sample_rows, repeat).report
+    return _rehearse_with_estimates(rehearsal, production, place, sample_rows, repeat)
+
+
+def _rehearse_with_estimates(
+    executor: Executor, production: Production, place: RehearsalTarget, sample_rows: int | None, repeat: int
+) -> Report:
     from confiture.estimate.rehearse_sizes import rehearse_with_estimates
 
     planner = production.build_planner()
-    planning = evolve(rehearsal, production_planner=planner)
+    planning = evolve(executor, production_planner=planner)
     rehearse = partial(planning.rehearse, with_statistics=True)
-    report = rehearse_with_estimates(settings, rehearse, production, place, sample_rows, repeat)
+    report = rehearse_with_estimates(executor.settings, rehearse, production, place, sample_rows, repeat)
     return evolve(report, notes=(*report.notes, *planner.describe_refusal()))
 
 

@@ -111,18 +111,21 @@ class HookRunner:
                 raise guard.fatal_error
         finally:
             # Also after a failure: the report shows what ran, and a retry asks which hooks had begun.
-            self.reports += guard.reports
-            self.warnings += guard.warnings
-            self.warnings += (
-                f"the server warned in {phase.spec}: {message.message}"
-                for message in messages.take()
-                if message.is_warning
-            )
-            self.begun_hooks += guard.begun_hooks
-            self.local_settings |= guard.local_settings
+            self._take_over(guard, phase, messages)
         # pluggy gives a list, but a wrapper may return anything in its place.
         returned = results if isinstance(results, list) else [results]
         return [result for result in returned if isinstance(result, HookResult)]
+
+    def _take_over(self, guard: Guard, phase: HookPhase, messages: ServerMessages) -> None:
+        self.reports += guard.reports
+        self.warnings += guard.warnings
+        self.warnings += (
+            f"the server warned in {phase.spec}: {message.message}"
+            for message in messages.take()
+            if message.is_warning
+        )
+        self.begun_hooks += guard.begun_hooks
+        self.local_settings |= guard.local_settings
 
     def _list_changed(self, session: Session) -> tuple[str, ...]:
         changed = {*self.changed_before, *read_changed_relations(session.conn)}

@@ -175,48 +175,47 @@ def render_text(dashboard: Dashboard, **_options: Any) -> str:
 
 def render_json(dashboard: Dashboard) -> str:
     """Return the same as JSON."""
-    databases = []
-    for view in dashboard.databases:
-        good, sentence = describe_step(view)
-        figures = compute_figures(view)
-        databases.append(
-            {
-                "name": view.name,
-                "fault": view.fault,
-                "server_version": view.server_version,
-                "as_recorded": good,
-                "sentence": sentence,
-                "pending": view.pending,
-                "changed": view.changed,
-                "p50_ms": figures.p50_ms,
-                "p95_ms": figures.p95_ms,
-                "hook_share": figures.hook_share,
-                "last_failure": figures.last_failure.number if figures.last_failure else None,
-                "slowest": [event.number for event in figures.slowest],
-                "drift": None if view.drift is None else [asdict(one) for one in view.drift],
-                "objects": [asdict(one) for one in view.objects],
-                "predictions": [{**asdict(one), "inside": one.inside} for one in view.predictions],
-                "migrations": [asdict(one) for one in view.migrations],
-                "blocks": [
-                    {
-                        "event": use.event.number,
-                        "relations": use.relations,
-                        "held_ms": use.held_ms,
-                        "measured": use.measured,
-                        "share": use.share,
-                    }
-                    for use in figures.blocks
-                ],
-                "people": dict(figures.people),
-                "revisions": dict(figures.revisions),
-                "events": [{**asdict(event), "schema_unread": event.schema_unread} for event in view.events],
-            }
-        )
     fleet = build_document(dashboard.fleet) if dashboard.fleet else None
     document = {
         "schema_version": 1,
         "made_at": dashboard.made_at,
-        "databases": databases,
+        "databases": [_build_database(view) for view in dashboard.databases],
         "fleet": fleet,
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _build_database(view: DatabaseView) -> dict[str, Any]:
+    good, sentence = describe_step(view)
+    figures = compute_figures(view)
+    return {
+        "name": view.name,
+        "fault": view.fault,
+        "server_version": view.server_version,
+        "as_recorded": good,
+        "sentence": sentence,
+        "pending": view.pending,
+        "changed": view.changed,
+        "p50_ms": figures.p50_ms,
+        "p95_ms": figures.p95_ms,
+        "hook_share": figures.hook_share,
+        "last_failure": figures.last_failure.number if figures.last_failure else None,
+        "slowest": [event.number for event in figures.slowest],
+        "drift": None if view.drift is None else [asdict(one) for one in view.drift],
+        "objects": [asdict(one) for one in view.objects],
+        "predictions": [{**asdict(one), "inside": one.inside} for one in view.predictions],
+        "migrations": [asdict(one) for one in view.migrations],
+        "blocks": [
+            {
+                "event": use.event.number,
+                "relations": use.relations,
+                "held_ms": use.held_ms,
+                "measured": use.measured,
+                "share": use.share,
+            }
+            for use in figures.blocks
+        ],
+        "people": dict(figures.people),
+        "revisions": dict(figures.revisions),
+        "events": [{**asdict(event), "schema_unread": event.schema_unread} for event in view.events],
+    }
