@@ -144,9 +144,10 @@ def test_what_a_migration_changed_is_no_drift_though_the_schema_was_not_read_aft
 
 
 def test_where_not_all_is_recorded_it_is_compared_with_the_migrations(unread, builder):
-    answer = unread("drift", "--output", "json")
+    answer, text = unread("drift", "--output", "json"), unread("drift").out
 
     assert answer.json["against"] == "migrations"
+    assert "what the applied migrations make, because the schema was not read after 4 plum" in text
     assert names(answer) == ["added: table public.held", "added: view public.seen"]
 
 

@@ -121,7 +121,7 @@ def find_drift(
             live = _leave_out_tool(live, opened)
     differences = compare_schemas(expected, live, before_label=_LABELS[basis], after_label="live")
     count = len({(item.kind, item.identity) for item in (*live, *expected)})
-    return Drift(basis, count, differences)
+    return Drift(basis, count, differences, unread)
 
 
 def _build_unrecorded_fault(unread: str | None) -> UsageFault:

@@ -108,11 +108,14 @@ class Drift:
             ``migrations`` make.
         compared: The number of objects that were compared.
         differences: The objects that differ, by kind and name; empty if there is no drift.
+        unread: The last migration, if it is compared with the migrations because the schema was not read
+            after that one.
     """
 
     against: DriftBasis
     compared: int
     differences: tuple[ObjectDifference, ...] = ()
+    unread: str | None = None
 
 
 @frozen

@@ -30,6 +30,8 @@ def _list_versions(item: ObjectVersion) -> Iterator[str]:
 def render_drift(drift: Drift, *, colour: bool = False) -> str:
     """Return a unified diff for each object that drifted, or that there is none."""
     basis = _BASES[drift.against]
+    if drift.unread:
+        basis += f", because the schema was not read after {escape_control(drift.unread)}"
     if not drift.differences:
         compared = format_count(drift.compared, "object")
         return join_lines([style_good(f"no drift: {compared} compared with what {basis}")], colour)
