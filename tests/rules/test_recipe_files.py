@@ -127,6 +127,14 @@ def test_a_begin_and_commit_around_the_file_are_left_out(files):
     ]
 
 
+def test_a_do_block_above_the_statement_keeps_its_begin(files):
+    block = "DO $$\nBEGIN\n  PERFORM jam();\nEND $$;\n"
+
+    written = recipe_files(files, "1_add.sql", f"{block}{INDEX}")
+
+    assert [sql for _, _, sql in written] == [block, CONCURRENTLY]
+
+
 def test_the_files_of_a_recipe_are_migrations_that_run(project, database):
     database.execute("CREATE TABLE orders (id bigint PRIMARY KEY, qty int)")
     text = "CREATE TABLE a (id int);\nALTER TABLE orders ADD CONSTRAINT few CHECK (qty < 9);\nSELECT 1;\n"
@@ -183,6 +191,42 @@ def test_the_next_seconds_are_left_to_the_migrations_that_have_them(files):
         "20260101120000_add.sql",
         "20260101120000_1_add_build_index.sql",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "script", "hand", "later", "names"),
+    [
+        (
+            "prisma",
+            "migration.sql",
+            "20260101120000_add",
+            "20260101120001_next",
+            ["20260101120000_add_1_build_index", "20260101120000_add_2_rest"],
+        ),
+        (
+            "diesel",
+            "up.sql",
+            "2026-01-01-120000_add",
+            "2026-01-01-120001_next",
+            ["2026-01-01-120000-0001_add_build_index", "2026-01-01-120000-0002_add_rest"],
+        ),
+    ],
+)
+def test_the_next_seconds_of_folders_are_left_to_those_that_have_them(
+    project, source, script, hand, later, names
+):
+    """The new folders come behind the one at hand and before the next, as the tool sorts them."""
+    texts = {hand: f"CREATE TABLE a (id int);\n{INDEX}SELECT jam();\n", later: "SELECT 1;\n"}
+    for folder, text in texts.items():
+        (project.migrations / folder).mkdir(parents=True)
+        (project.migrations / folder / script).write_text(text)
+    project.configure(f'source = "{source}"\n')
+
+    answer = project("lint", "--output", "json")
+
+    (finding,) = [each for each in answer.json["findings"] if each["rule"] == "index-not-concurrent"]
+    assert [file["name"] for file in finding["files"]][1:] == [f"{name}/{script}" for name in names]
+    assert sorted([later, *names])[-1] == later
 
 
 def test_a_file_that_is_not_cut_says_what_to_take_out(files):

@@ -94,7 +94,9 @@ def _is_sql(line: str) -> bool:
 def _draft_files(statement: ParsedStatement, recipe: Recipe) -> list[_Draft]:
     migration = statement.migration
     kept_directives, before, after, later = _cut_file(statement, recipe)
-    if migration.statements[0].kind != "transaction_stmt" and before and _BEGIN.search(before[0].text):
+    # Above the first statement: a function body or a DO block has a BEGIN too.
+    wrapped = _BEGIN.search(migration.text[: migration.statements[0].span[0]])
+    if migration.statements[0].kind != "transaction_stmt" and before and wrapped:
         before = (_Segment(_BEGIN.sub("", before[0].text, 1), kept=True), *before[1:])
         after = tuple(_Segment(_COMMIT.sub("", segment.text), kept=True) for segment in after)
     parts = list(recipe.parts)
@@ -266,7 +268,7 @@ def _propose_name(path: PurePosixPath, number: int, draft: _Draft, taken: Collec
     found = parse_filename(hand)
     label = draft.label or f"step_{number + 1}"
     if hand in _ONE_A_FOLDER:
-        return f"{_follow_folder(path.parent.name, number, label)}/{hand}"
+        return f"{_follow_folder(path, number, label, taken)}/{hand}"
     if found is None:
         return f"{hand.removesuffix('.py').removesuffix('.sql')}_{number}_{label}.sql"
     suffix = ".sql" if found.part == "whole" else ".up.sql"
@@ -274,15 +276,24 @@ def _propose_name(path: PurePosixPath, number: int, draft: _Draft, taken: Collec
     return f"{words}{suffix}"
 
 
-def _follow_folder(folder: str, number: int, label: str) -> str:
+def _follow_folder(path: PurePosixPath, number: int, label: str, taken: Collection[str]) -> str:
+    folder = path.parent.name
     version, _, name = folder.partition("_")
-    plain = version.replace("-", "")
-    later = _add_seconds(plain, number)
-    if later is None:
-        return f"VERSION_{label}"
-    if plain != version:
-        later = f"{later[:4]}-{later[4:6]}-{later[6:8]}-{later[8:]}"
-    return "_".join(filter(None, (later, name, label)))
+    times = {other.replace("-", "").partition("_")[0] for other in taken}
+    later = [_add_seconds(version.replace("-", ""), n) for n in range(1, _MOST_FILES + 1)]
+    if None not in later and number <= _MOST_FILES and times.isdisjoint(later):
+        at = later[number - 1] or ""
+        if "-" in version:
+            at = f"{at[:4]}-{at[4:6]}-{at[6:8]}-{at[8:]}"
+        return "_".join(filter(None, (at, name, label)))
+    # Both sort folders as text: diesel by what stands before the first underscore, Prisma by the whole name.
+    if path.name == "up.sql":
+        while any(other.startswith(version.replace("-", "") + "000") for other in times):
+            version += "-0000"
+        return "_".join(filter(None, (f"{version}-{number:04}", name, label)))
+    while any(re.match(rf"{re.escape(folder)}_\d+_", other) for other in taken):
+        folder += "_0"
+    return f"{folder}_{number}_{label}"
 
 
 def _follow(version: str, number: int, taken: Collection[str]) -> str:
