@@ -385,6 +385,26 @@ def test_what_is_no_sql_is_refused_with_the_line_of_the_call(project, argument, 
     assert (migration["error"]["message"], migration["error"]["line"]) == (message, 6)
 
 
+@pytest.mark.parametrize("transactional", [True, False])
+def test_execute_in_a_pipeline_is_told_the_way_which_works(project, database, transactional):
+    text = (
+        f"{PYTHON}    transactional = {transactional}\n\n    def up(self):\n"
+        "        with self.connection.pipeline():\n"
+        "            self.execute('CREATE TABLE jam (i int)')\n"
+    )
+    project.write("1_jam.py", text)
+
+    rehearsed, refused = project("dry-run"), project("run")
+    project.write("1_jam.py", text.replace("self.execute", "self.connection.execute"))
+
+    assert (rehearsed.code, refused.code) == (4, 4)
+    for answer in (rehearsed, refused):
+        assert "execute() inside a pipeline" in answer.err
+        assert "hint: use self.connection.execute() there" in answer.err
+    assert (project("dry-run").code, project("run").code) == (0, 0)
+    assert "public.jam" in tables(database)
+
+
 def test_sql_that_psycopg_has_composed_is_executed(project, database):
     project.write(
         "1_jam.py",

@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import define, field
 from psycopg import Connection, Cursor
+from psycopg.pq import PipelineStatus
 from psycopg.sql import Composable
 
 from confiture.engine.observer import NoObserver, Observer
@@ -131,6 +132,14 @@ class StatementRunner:
         """
         line = _find_calling_line(self.file)
         text = self._read_text(sql, line)
+        if self.conn.pgconn.pipeline_status != PipelineStatus.OFF:
+            # Neither its rows nor its locks could be read, and one of its errors would be the next one's.
+            raise MigrationFault(
+                "execute() inside a pipeline cannot be observed",
+                hint="use self.connection.execute() there, or execute() outside of the pipeline",
+                file=self.file,
+                line=line,
+            )
         cursor: Cursor[Any] | None = None
         for statement in _split(text) if params is None else (text,):
             cursor = self.conn.cursor()
