@@ -149,6 +149,7 @@ WRONG_HITS = [
     ("return 7", "failed at {place} with TypeError"),
     ("raise ValueError('burnt')", "failed at {place} with ValueError: burnt"),
     ("exit(3)", "failed at {place} with SystemExit: 3"),
+    ("raise GeneratorExit", "failed at {place} with GeneratorExit"),
     ("yield Hit('found', severity='fatal')", "severity is 'fatal'"),
     ("yield Hit(None)", "message must be str, not NoneType"),
     ("yield Hit('found', recipe=['SELECT 1'])", "recipe must be str or Recipe or None, not list"),
@@ -238,6 +239,19 @@ def test_a_format_that_fails_leaves_all_the_others(shop, command, body):
         "gitlab",
         "sarif",
     }
+
+
+def test_ctrl_c_while_a_format_is_made_leaves_all_the_others(shop):
+    shop.install(
+        "mine",
+        f"{HEAD}import signal\n\n\ndef wrong(report, context):\n    signal.raise_signal(signal.SIGINT)\n\n"
+        "@hookimpl\ndef reporters():\n    return [Reporter('mine', wrong)]\n",
+    )
+
+    answer = shop("run", "--plugins", "mine", "--output", "mine=out.mine", *FLAGS)
+
+    assert answer.code == 130
+    assert [migration["outcome"] for migration in read_json(shop)["migrations"]] == ["applied"]
 
 
 def test_a_format_that_fails_at_a_run_that_failed_keeps_the_runs_code(shop):

@@ -108,12 +108,13 @@ class Outputs:
 
         Raises:
             UsageFault: A file cannot be written; the other reports are written all the same.
+            KeyboardInterrupt: Ctrl-C came meanwhile; it costs only the report that was being written.
         """
-        failed: list[UserFault] = []
+        failed: list[UserFault | KeyboardInterrupt] = []
         for target in self.targets:
             try:
                 self._write(target, kind, value)
-            except UserFault as fault:
+            except (UserFault, KeyboardInterrupt) as fault:
                 # One full disk must not cost the reports on another.
                 failed.append(fault)
             except Exception as error:
@@ -310,7 +311,9 @@ def call_reporter(reporter: Reporter, render: Render, value: Any) -> str:
         # A plugin may print; stdout carries only reports.
         with lend_streams() if reporter.plugin else nullcontext():
             text = render(value, build_render_context())
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if reporter.plugin is None:
             raise
         from confiture.plugins.check import locate_error

@@ -78,7 +78,9 @@ def run_callback(callback: Callable[[], object]) -> str | None:
     """
     try:
         callback()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         name = get_callback_name(callback)
         return f"on_commit callback {name} failed after the commit: {describe_error(error)}"
     return None

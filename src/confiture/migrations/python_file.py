@@ -45,7 +45,9 @@ def make_migration(script: MigrationFile, migration: type[Migration], conn: Any)
     """
     try:
         return migration(connection=conn)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _build_fault(
             script,
             f"{migration.__name__} in {script.path.name} cannot be made: {describe_error(error)}",
@@ -78,12 +80,11 @@ def _run_module(script: MigrationFile, tree: ast.Module) -> ModuleType:
     try:
         # Without dont_inherit this module's own `from __future__ import annotations` would apply to it.
         exec(compile(tree, str(script.path), "exec", dont_inherit=True), module.__dict__)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[module.__name__]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise _build_import_fault(script, error) from error
-    except BaseException:
-        del sys.modules[module.__name__]
-        raise
     return module
 
 

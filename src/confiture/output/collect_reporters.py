@@ -56,7 +56,9 @@ def _call_hook(hook: pluggy.HookImpl) -> tuple[list[Reporter], list[str]]:
     try:
         given: Any = hook.function()
         reporters = list(given or ())
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         return [], [f"its hook raises {describe_error(error)}{locate_error(error)}"]
     strange = [reporter for reporter in reporters if not isinstance(reporter, Reporter)]
     where = locate_function(hook.function)

@@ -23,6 +23,8 @@ def ask_plugin(plugin: LoadedPlugin, hook: str) -> tuple[list[Any], list[str]]:
     manager.register(plugin.plugin, plugin.name)
     try:
         return [value for given in getattr(manager.hook, hook)() for value in given], []
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         what = f"{hook}() failed with {describe_error(error)}{locate_error(error)}"
         return [], [f"plugin {plugin.name!r}: {what}"]

@@ -28,7 +28,9 @@ def find_hits(
     try:
         given = check(asked)
         hits = [] if given is None else list(given)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _build_failure(rule, check, f"failed at {place}", error) from error
     if isinstance(given, str):
         raise _build_wrong_type(rule, check, f"returned a str at {place}, not hits")
@@ -48,7 +50,9 @@ def is_confirmed(rule: Rule, hit: Hit, statement: ParsedStatement) -> bool:
         return True
     try:
         return bool(rule.confirmed_by(hit, statement))
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         place = f"{statement.migration.file}:{statement.line}"
         what = f"failed at {place}, in confirmed_by,"
         raise _build_failure(rule, rule.confirmed_by, what, error) from error
