@@ -17,8 +17,9 @@ from confiture.config.settings import Settings
 from confiture.exceptions import LockFault, MigrationFault, RightsFault
 from confiture.models.report import Report
 from confiture.rehearsal import clone
-from tests.project import Project, only, plugin, running, until
+from tests.project import Project, ended, only, plugin, running, until
 from tests.rehearsal.fingerprints import fingerprint
+from tests.swallowing_proxy import SwallowingProxy
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +31,22 @@ def rehearse(project: Project, *plugins, **more) -> Report:
 def clones(conn) -> list[str]:
     found = conn.execute("SELECT datname FROM pg_database WHERE datname LIKE 'confiture\\_clone\\_%'")
     return [name for (name,) in found]
+
+
+def test_a_connection_that_is_lost_leaves_the_report_and_no_clone(project, maintenance):
+    project.write("1_jam.sql", "CREATE TABLE jam ();")
+    project.write("2_long.sql", "SELECT pg_sleep(600);")
+    with SwallowingProxy(project.url, b"no such marker") as proxy:
+        project.url = proxy.url
+        with project.running("dry-run", "--in", "clone", "--output", "json") as process:
+            until(running(maintenance, "pg_sleep(600)"), "the second migration")
+            proxy.cut()
+            answer = ended(process)
+
+    assert answer.code == 4
+    assert [migration["outcome"] for migration in answer.json["migrations"]] == ["rehearsed", "failed"]
+    assert answer.json["error"] is None
+    assert clones(maintenance) == []
 
 
 def test_each_migration_is_committed_there(project, sql):

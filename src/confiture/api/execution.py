@@ -145,11 +145,16 @@ class Executor:
             self._skip_finished(conn, works)
         if not works:
             return self._make_report(version, ())
+
         # Our connection is closed by now: PostgreSQL copies a database only while nobody is connected to it.
         # The copy need not have the record of what was adopted.
-        with open_copy(opened.settings, place, works, sample_rows) as copy:
-            executor = evolve(self, settings=copy.settings, copy=copy)
-            report = add_copy_notes(executor.execute(works), copy)
+        def rehearse(kept: KeptReport) -> Report:
+            with open_copy(opened.settings, place, works, sample_rows) as copy:
+                executor = evolve(self, settings=copy.settings, copy=copy)
+                report = kept.keep(executor.execute(works))
+                return kept.keep(add_copy_notes(report, copy))
+
+        report = keep_report(rehearse)
         if place == "embedded" and sample_rows is None:
             report = note_missing_rows(report)
         return evolve(report, server_version=version)

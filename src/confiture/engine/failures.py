@@ -89,7 +89,9 @@ def build_outer_fault(error: BaseException) -> Fault:
             column=place.column if place else None,
         )
     return Fault(
-        _read_diag(error, "message_primary") or describe_error(error),
+        _read_diag(error, "message_primary")
+        or (" ".join(read_message(error).split()) if isinstance(error, psycopg.Error) else "")
+        or describe_error(error),
         sqlstate=error.sqlstate if isinstance(error, psycopg.Error) else None,
         detail=_read_diag(error, "message_detail"),
         hint=_read_diag(error, "message_hint"),

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal
 
+import psycopg
 from attrs import evolve, field, frozen
 from psycopg import Connection
 
@@ -137,7 +138,13 @@ def _open_embedded(
 def add_copy_notes(report: Report, copy: DatabaseCopy) -> Report:
     """Return the report with the copy's hints and notes; a committed change outside the clone is a fault."""
     report = copy.add_hints(evolve(report, notes=(*report.notes, *copy.notes)))
-    changed = copy.shared_catalogs.find_changes() if copy.shared_catalogs else ()
+    try:
+        changed = copy.shared_catalogs.find_changes() if copy.shared_catalogs else ()
+    except psycopg.Error:
+        if not report.exit_code:
+            raise
+        unknown = "cannot tell what changed outside of the clone: the connection is lost"
+        return evolve(report, notes=(*report.notes, unknown))
     if not changed:
         return report
     fault = Fault(
