@@ -229,6 +229,28 @@ def test_the_next_seconds_of_folders_are_left_to_those_that_have_them(
     assert sorted([later, *names])[-1] == later
 
 
+@pytest.mark.parametrize(
+    ("source", "up", "down"),
+    [("goose", "-- +goose Up", "-- +goose Down"), ("dbmate", "-- migrate:up", "-- migrate:down")],
+)
+@pytest.mark.parametrize(
+    "change", [INDEX, "ALTER TABLE orders ADD COLUMN key uuid DEFAULT gen_random_uuid();\n"]
+)
+def test_a_recipe_has_the_dividers_of_its_tool(project, source, up, down, change):
+    project.configure(f'source = "{source}"\n')
+    project.write("20260101120000_a.sql", f"{up}\nCREATE TABLE orders (id int, qty int);\n{down}\n")
+    project.write("20260101120100_b.sql", f"{up}\n{change}{down}\n")
+    found = project("lint", "--output", "json").json["findings"]
+    files = next(finding["files"] for finding in found if finding["files"])
+
+    (project.migrations / "20260101120100_b.sql").unlink()
+    for file in files:
+        project.write(file["name"], "\n".join((*file["directives"], file["sql"])))
+
+    assert [file["sql"].splitlines()[0] for file in files] == [up] * len(files)
+    assert project("run").code == 0
+
+
 def test_a_file_that_is_not_cut_says_what_to_take_out(files):
     written = recipe_files(
         files,

@@ -181,6 +181,8 @@ class SqlScript:
         lock_timeout: The value of ``-- confiture: lock_timeout=…``, else ``None``.
         statement_timeout: The value of ``-- confiture: statement_timeout=…``, else ``None``.
         ignores: The rules that are ignored in the whole file.
+        divider: The lines of another tool's convention that begin the file's two directions, ``-- +goose Up``
+            and ``-- +goose Down``; ``None`` if it has none.
         passed_over: The BEGIN and COMMIT around the statements that are not sent, with their lines.
         text: The file's text, both directions of it.
         check: Another script, which checks the outcome and is rolled back; ``None`` if there is none.
@@ -194,4 +196,5 @@ class SqlScript:
     ignores: tuple[tuple[str, str | None], ...] = ()
     passed_over: str = ""
     text: str = field(default="", repr=False)
+    divider: tuple[str, str] | None = None
     check: SqlScript | None = field(default=None, repr=False)

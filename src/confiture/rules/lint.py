@@ -64,6 +64,7 @@ def parse_migration(version: str, name: str, parsed: SqlScript, root: Path) -> P
         statement_timeout=parsed.statement_timeout,
         ignores=parsed.ignores,
         text=parsed.text,
+        divider=parsed.divider,
     )
     for statement in parsed.statements:
         migration.add_statement(

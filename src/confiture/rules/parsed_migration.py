@@ -131,6 +131,7 @@ class ParsedMigration:
         judged_schema: What ``lint --schema`` judges; ``None`` elsewhere.
         plan: The migrations that are judged together with this one.
         text: The file's text; empty for a migration in Python.
+        divider: The lines that begin the two directions in another tool's file; ``None`` if it has none.
     """
 
     version: str
@@ -145,6 +146,7 @@ class ParsedMigration:
     created_before: frozenset[QualifiedName] = frozenset()
     plan: ParsedPlan | None = field(default=None, repr=False)
     text: str = field(default="", repr=False)
+    divider: tuple[str, str] | None = None
     there_before: frozenset[QualifiedName] = frozenset()
     empty_in_production: frozenset[str] = frozenset()
     rehearsal: bool = False

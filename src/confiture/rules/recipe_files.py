@@ -20,6 +20,8 @@ _MARKER = re.compile(r"[ \t]*--[ \t]*migrate:(?:up|down)\b")
 # The BEGIN and COMMIT around a whole file, which a run passes over; in separate files they are refused.
 _BEGIN = re.compile(r"(?im)^[ \t]*(?:BEGIN|START TRANSACTION)\b[^;]*;[ \t]*\n?")
 _COMMIT = re.compile(r"(?i)^[ \t]*(?:COMMIT|END)\b[^;\n]*;?\s*\Z", re.MULTILINE)
+# goose ends a statement at each semicolon, but for those inside such lines of its own.
+_BODY = re.compile(r"^((?:DO|CREATE FUNCTION)\b.*?^END \$\w+\$;)", re.MULTILINE | re.DOTALL)
 _SET_LOCAL = re.compile(r"\bSET[ \t\n]+LOCAL\b", re.IGNORECASE)
 _TIMESTAMP = "%Y%m%d%H%M%S"
 # The text of these statements does not show what they do.
@@ -65,11 +67,13 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     # Advice in a comment does not replace a statement.
     if not any(part.directives or any(map(_is_sql, part.lines)) for part in recipe.parts):
         return ()
-    # The text of a Python migration, and of a DO block, is not cut: the reader moves the statement.
-    if not migration.text or statement.inside or not any(statement.span):
+    # The text of a Python migration, of a DO block and between a tool's dividers is not cut: the reader moves
+    # the statement.
+    if not migration.text or statement.inside or not any(statement.span) or migration.divider:
         drafts = [_draft_part(part, ()) for part in recipe.parts]
         drafts[0] = evolve(drafts[0], segments=(_Segment(_say_what_goes(statement)), *drafts[0].segments))
-        return tuple(_name(draft, _propose_name(path, n, draft, taken)) for n, draft in enumerate(drafts, 1))
+        named = (_name(draft, _propose_name(path, n, draft, taken)) for n, draft in enumerate(drafts, 1))
+        return tuple(_divide(file, *migration.divider) if migration.divider else file for file in named)
     drafts = _draft_files(statement, recipe)
     down = _DOWN.search(migration.text, statement.span[1]) if not hand.endswith(".up.sql") else None
     if down:
@@ -79,6 +83,15 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
         drafts[0] = evolve(drafts[0], down=None)
     names = [hand, *(_propose_name(path, n, draft, taken) for n, draft in enumerate(drafts[1:], 1))]
     return tuple(map(_name, drafts, names))
+
+
+def _divide(file: RecipeFile, up: str, down: str) -> RecipeFile:
+    """Return a file with the dividers of its tool; our directives stand below the first."""
+    sql = file.sql.rstrip("\n")
+    if "goose" in up:
+        sql = _BODY.sub(r"-- +goose StatementBegin\n\1\n-- +goose StatementEnd", sql)
+    whole = "\n".join(filter(None, (up, *file.directives, sql, down))) + "\n"
+    return evolve(file, directives=(), sql=whole, excerpt=whole)
 
 
 def _say_what_goes(statement: ParsedStatement) -> str:

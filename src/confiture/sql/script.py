@@ -40,6 +40,12 @@ _MAY_CONTROL = (
     r"\b(?:begin|start|commit|end|rollback|abort|savepoint|release|prepare|transaction|characteristics)\b"
 )
 
+# What new files of goose, dbmate and node-pg-migrate need too; not the options behind it.
+_UP = re.compile(r"^--[ \t]*(?:\+goose[ \t]+Up|migrate:up|Up Migration)\b", re.MULTILINE | re.IGNORECASE)
+_DOWN = re.compile(
+    r"^--[ \t]*(?:\+goose[ \t]+Down|migrate:down|Down Migration)\b", re.MULTILINE | re.IGNORECASE
+)
+
 
 def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool = False) -> SqlScript | None:
     """Return one direction of an SQL migration; ``None`` if it has no backward direction.
@@ -55,7 +61,8 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
         if section is None:
             return None
         section = evolve(section, text=_fill_in(script, section.path, section.text))
-        return read_section_sql(section, direction, keep_refused=keep_refused)
+        parsed = read_section_sql(section, direction, keep_refused=keep_refused)
+        return evolve(parsed, divider=_find_divider(script.text) if direction == "forward" else None)
     if direction == "backward" and script.down_path is not None:
         text = _fill_in(script, script.down_path, script.down_text or "")
         return read_sql_text(text, script.down_path, direction, keep_refused=keep_refused)
@@ -65,6 +72,14 @@ def read_sql(script: MigrationFile, direction: Direction, *, keep_refused: bool 
         return None
     text = _fill_in(script, script.path, script.text)
     return read_sql_text(text, script.path, direction, divided=not paired, keep_refused=keep_refused)
+
+
+def _find_divider(text: str) -> tuple[str, str] | None:
+    begins = _UP.search(text)
+    if begins is None:
+        return None
+    ends = _DOWN.search(text, begins.end())
+    return begins.group(), ends.group() if ends else ""
 
 
 def _divide(divide: Callable[[Direction], SqlSection | None], direction: Direction) -> SqlSection | None:
