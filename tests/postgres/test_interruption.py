@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.pq import TransactionStatus
 
+from confiture.exceptions import Interrupted
+from confiture.postgres.session import Session
 from confiture.server import open_temporary_server
 from tests import published
 from tests.project import Project, exists, keeper_of, only, plugin, running, until
@@ -406,3 +410,22 @@ def stop(conn: psycopg.Connection[Any]) -> None:
     found = conn.execute("SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int").fetchone()
     assert found is not None
     os.kill(found[0], signal.SIGINT)
+
+
+def test_a_signal_just_before_a_commit_leaves_no_transaction_open(database, monkeypatch):
+    """Whatever is committed next, such as the event of the failure, would commit it."""
+
+    @contextmanager
+    def interrupt(_conn):
+        raise Interrupted(130)
+        yield
+
+    monkeypatch.setattr("confiture.postgres.session.hold_signals", interrupt)
+
+    # Kept, as a report's error is: with it, Python would close the transaction's block too.
+    with pytest.raises(Interrupted) as kept, Session(database, owned=True).transaction():
+        database.execute("CREATE TABLE jam ()")
+
+    assert kept.value
+    assert database.info.transaction_status == TransactionStatus.IDLE
+    assert not exists(database, "jam")

@@ -154,26 +154,32 @@ class Session:
         commits = keep and self.conn.info.transaction_status == TransactionStatus.IDLE
         self._send_deferred()
         block = self.conn.transaction(force_rollback=not keep)
-        block.__enter__()
+        ending = False
         try:
+            # Inside, as is the end: a signal may come between any two steps. The transaction must not stay
+            # open then, or whatever is committed next commits it.
+            block.__enter__()
             yield
             if before_commit:
                 before_commit()
+            # Interrupting a COMMIT leaves nobody knowing whether it happened.
+            with hold_signals(self.conn):
+                ending = True
+                try:
+                    block.__exit__(None, None, None)
+                except psycopg.OperationalError:
+                    self.commit_unanswered = commits and self.lost
+                    raise
+                if after_commit:
+                    after_commit()
         except BaseException as error:
+            if ending:
+                raise
             # With a COPY left open, ROLLBACK would wait forever. A failed rollback must not hide the error.
             end_copy(self.conn)
             with contextlib.suppress(psycopg.Error):
                 block.__exit__(type(error), error, error.__traceback__)
             raise
-        # Interrupting a COMMIT leaves nobody knowing whether it happened.
-        with hold_signals(self.conn):
-            try:
-                block.__exit__(None, None, None)
-            except psycopg.OperationalError:
-                self.commit_unanswered = commits and self.lost
-                raise
-            if after_commit:
-                after_commit()
 
     def defer(self, sql: str) -> None:
         """Send this with the next migration's first message, if the transaction has not ended by then.
