@@ -142,6 +142,19 @@ def test_an_interruption_after_the_work_leaves_the_exit_code(sound, database, tm
     assert (answer.code, answer.err) == (0, "")
 
 
+def test_an_interruption_in_a_destructor_is_no_traceback(sound):
+    sound.write(
+        "2_end.py",
+        "from confiture.models.migration import Migration\n\n\nclass Thing:\n    def __del__(self):\n"
+        "        raise KeyboardInterrupt\n\n\nclass End(Migration):\n    def up(self):\n        Thing()\n",
+    )
+
+    answer = sound.call_process("run")
+
+    assert answer.code == 0
+    assert "KeyboardInterrupt" not in answer.err
+
+
 @both
 def test_interrupted_while_the_server_works(sound, database, number, code):
     sound.write("2_long.sql", "CREATE TABLE long (i int);\nSELECT pg_sleep(600);")

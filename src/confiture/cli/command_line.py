@@ -21,6 +21,8 @@ COMPLETION_VARIABLE = "_CONFITURE_COMPLETE"
 
 def run_command_line(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if args is None:
+        sys.unraisablehook = _show_unraisable
     try:
         _prepare_streams()
         code = _run_command(args)
@@ -39,6 +41,12 @@ def run_command_line(args: Sequence[str] | None = None) -> int:
         # Python looks for garbage once more at its exit, but not among frozen objects.
         gc.freeze()
     return code
+
+
+def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Leave out Ctrl-C in a destructor, which stops nothing: Python would print a traceback about it."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def _run_command(args: Sequence[str] | None) -> int:
