@@ -322,3 +322,13 @@ def test_the_rows_of_a_foreign_table_are_not_here(files):
     write(files, "ALTER FOREIGN TABLE jars ADD COLUMN label text NOT NULL;")
 
     assert "add-column-not-null-no-default" not in rules_of(linted(files))
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_view_that_nobody_can_read_yet_is_refreshed_without_a_finding(project, orders, filled):
+    data = "" if filled else " WITH NO DATA"
+    orders.execute(f"CREATE MATERIALIZED VIEW totals AS SELECT id FROM orders{data}".encode())
+    orders.execute("CREATE UNIQUE INDEX ON totals (id)")
+    write(project, "REFRESH MATERIALIZED VIEW totals;")
+
+    assert rules_of(judged(project)) == ({"refresh-matview-not-concurrent"} if filled else set())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _USERS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
-# Nine queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
+# Ten queries in one message cost one round trip. WITH ORDINALITY keeps the order of the key's columns; an
 # expression has column number 0, which no row of pg_attribute has, so its name is NULL.
 _QUERY = f"""
     SELECT n.nspname, i.relname, t.relname, ARRAY(
@@ -60,7 +60,10 @@ _QUERY = f"""
         AND atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) AND {_USERS};
     SELECT n.nspname, c.relname FROM pg_index JOIN pg_class c ON c.oid = indrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'm' AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL AND {_USERS}
+    WHERE c.relkind = 'm' AND indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL
+        AND {_USERS};
+    SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'm' AND NOT c.relispopulated AND {_USERS}
 """
 # pg_get_constraintdef() returns the whole constraint; a recipe needs only the expression.
 _NOT_INHERITED = re.compile(r"CHECK \(.*\) NO INHERIT(?: NOT VALID)?(?: NOT ENFORCED)?", re.DOTALL).fullmatch
@@ -74,7 +77,7 @@ def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = ""
     ``ledger``, has the rehearsed ``version``, and the catalog what the migrations made.
     """
     indexes, partitioned, partitions, checks, domains, constraints, *others = send(conn, _QUERY)
-    triggers, keys, views = others
+    triggers, keys, views, unpopulated = others
     known = SchemaModel(after=bool(ledger) and _is_recorded(conn, ledger, version))
     for schema, index, table, columns, predicate in indexes:
         known.indexes[QualifiedName(schema, index)] = (QualifiedName(schema, table), tuple(columns))
@@ -104,6 +107,7 @@ def read_schema_model(conn: Connection[Any], ledger: str = "", version: str = ""
     known.update_triggers.update(_make_name(schema, table) for schema, table in triggers)
     known.integer_keys.update({_make_name(schema, table): key for schema, table, key in keys})
     known.unique_views.update(_make_name(schema, view) for schema, view in views)
+    known.unpopulated_views.update(_make_name(schema, view) for schema, view in unpopulated)
     known.read_column = partial(read_column, conn)
     return known
 

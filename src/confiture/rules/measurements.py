@@ -66,9 +66,14 @@ def is_in_use(statement: ParsedStatement, relation: str) -> bool:
 
 
 def is_new_relation(statement: ParsedStatement, relation: str) -> bool:
-    """Return True if the plan created a relation, as a report spells it, before this statement."""
+    """Return True if a relation, as a report spells it, was not in use before the plan.
+
+    The plan created it before this statement, or it is a materialized view that cannot be read yet.
+    """
+    migration = statement.migration
     # A rehearsal reports no relation that the migration itself creates, so only earlier ones are asked about.
-    return any(name.is_rel(relation) for name in statement.migration.created_before)
+    unused = (*migration.created_before, *migration.schema.unpopulated_views)
+    return any(name.is_rel(relation) for name in unused)
 
 
 def find_present_name(statement: ParsedStatement, rel: str) -> QualifiedName:

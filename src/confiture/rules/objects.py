@@ -24,8 +24,9 @@ _TOTAL = (
 
 def _check_refresh(statement: ParsedStatement) -> Iterator[Hit]:
     stmt, view = statement.stmt, read_name(statement.stmt.relation)
-    if not stmt.concurrent and not statement.is_new(view):
-        known = statement.migration.schema
+    known = statement.migration.schema
+    # Nobody can read a view before its first REFRESH, and CONCURRENTLY is refused for it.
+    if not stmt.concurrent and not statement.is_new(view) and view not in known.unpopulated_views:
         # Without a catalog nobody knows; the recipe then says so.
         lacking = known.read_column is not None and view not in known.unique_views
         yield Hit(

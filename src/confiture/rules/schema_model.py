@@ -115,6 +115,7 @@ class SchemaModel:
         constraints: The names of each table's constraints in the catalog.
         integer_keys: The column of each table's primary key, if it is one integer.
         unique_views: Materialized views in the catalog with an index that REFRESH CONCURRENTLY can use.
+        unpopulated_views: Materialized views in the catalog that cannot be read before a REFRESH.
         update_triggers: Tables in the catalog with a trigger that runs for every updated row.
         after: True if the catalog was read after the migrations were committed, as in a clone.
         read_column: Asks the catalog about one column.
@@ -131,6 +132,7 @@ class SchemaModel:
     constraints: dict[QualifiedName, frozenset[str]] = field(factory=dict)
     integer_keys: dict[QualifiedName, str] = field(factory=dict)
     unique_views: set[QualifiedName] = field(factory=set)
+    unpopulated_views: set[QualifiedName] = field(factory=set)
     update_triggers: set[QualifiedName] = field(factory=set)
     after: bool = False
     read_column: Callable[[QualifiedName, str], ColumnFacts | None] | None = None
