@@ -70,7 +70,9 @@ _TABLES: dict[str, tuple[dict[str, str], str]] = {
             "schema_after": "text",
             "error": "jsonb",
         },
-        "",
+        # A publication FOR ALL TABLES refuses an UPDATE of a table without a key. Two applications may give
+        # the same number to two events.
+        "number, at, version",
     ),
     "schema_object": (
         {
@@ -106,13 +108,7 @@ def count_columns(table: str) -> int:
 def render_create_sql(schema: str) -> str:
     """Return SQL that creates the tables that do not exist."""
     q = quote_ident(schema)
-    # A publication FOR ALL TABLES refuses an UPDATE of a table without key or replica identity. Two
-    # applications may give the same number to two events, so it is no key.
-    return f"""
-        {"".join(_render_table(q, table) for table in _TABLES)}
-        CREATE INDEX IF NOT EXISTS event_number ON {q}.event (number);
-        ALTER TABLE {q}.event REPLICA IDENTITY FULL;
-    """
+    return "".join(_render_table(q, table) for table in _TABLES)
 
 
 def _render_table(q: str, table: str) -> str:
