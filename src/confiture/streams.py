@@ -35,10 +35,10 @@ _blocks = 0
 
 @contextmanager
 def lend_streams() -> Iterator[None]:
-    """Let other people's code print during the block: all of it to stderr, because stdout carries a report.
+    """Send to stderr whatever other people's code prints during the block, because stdout carries a report.
 
-    What it puts in the place of a stream is gone after the block. Blocks may be nested, and run in several
-    threads at once.
+    The streams are restored after the block, whatever that code has assigned to them. Blocks may be nested,
+    and run in several threads at once.
     """
     global _ours, _blocks
     with _lock:

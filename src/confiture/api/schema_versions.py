@@ -97,11 +97,11 @@ def find_drift(
 ) -> Drift:
     """Compare the live schema with what the runs recorded, or with what the applied migrations make.
 
-    Without ``against``, it is compared with what is recorded, and with the migrations if nothing is, or not
-    what the last one changed.
+    Without ``against``, the recorded schema is used; the migrations are used if none is recorded, or if the
+    schema was not read after the last migration.
 
     Raises:
-        UsageFault: It is to be compared with what is recorded, and nothing is, or not all.
+        UsageFault: ``against`` is ``recorded``, and no schema is, or not the changes of the last migration.
         MigrationFault: An applied migration fails on an empty database.
         ConfitureError: The schema cannot be read or built.
     """

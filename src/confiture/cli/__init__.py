@@ -18,8 +18,8 @@ def main(args: Sequence[str] | None = None) -> int:
         import gc
         import sys
 
-        # Modules, files and reports live until the end: to look for garbage among them only costs time. To
-        # import all modules makes over 70,000 objects.
+        # Modules, files and reports live until the end: to look for garbage among them only costs time.
+        # Importing the modules makes over 70,000 objects.
         gc.set_threshold(100_000, 20, 50)
         # How long a thread whose answer has arrived waits for another one to pause. The default, 5 ms, is
         # longer than most statements take.

@@ -87,7 +87,8 @@ class CommandGroup(click.Group):
             _refuse_other_name(args[0])
             raise click.UsageError(f"there is no command {args[0]!r}{_suggest_nearest(args[0])}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
-        # The command itself does, where it writes reports; a plugin's may have options of its own for URLs.
+        # A command with reports checks its arguments itself, and writes the refusal into them. A plugin's
+        # command may have other options for URLs.
         called = _find_subcommand(command, rest)
         if not (plugins or ctx.resilient_parsing or hasattr(called, "mode")):
             refuse_stray_url(called, rest)

@@ -107,8 +107,8 @@ class EventTable:
         """Return a query that reads the schema before a run, and records it if it was not read last time.
 
         The first run records all of it. If the schema was not read after the last migration, because the run
-        was killed or an application committed it, what differs is taken for that migration's work.
-        What has a record of that migration already is left to the next one's.
+        was killed or an application committed it, what differs is taken for that migration's work. An object
+        that already has a record of that migration is recorded after the next one.
 
         Its row: the number of the last event, the process id of the server process, the fingerprint, the
         kind, name and MD5 of each object that differs from what is recorded, and the objects that were taken

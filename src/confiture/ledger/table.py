@@ -179,10 +179,13 @@ class Ledger:
                 "that it allows",
             ) from error
         if writable is False:
-            raise self._build_rights_fault(
-                conn, "write the ledger", self._render_table_grants("SELECT, INSERT, UPDATE, DELETE")
-            )
+            raise self.build_write_fault(conn)
         return writable is None
+
+    def build_write_fault(self, conn: Connection[Any]) -> RightsFault:
+        """Return the fault of a role that may not write the ledger, with the GRANTs that it needs."""
+        grants = self._render_table_grants("SELECT, INSERT, UPDATE, DELETE")
+        return self._build_rights_fault(conn, "write the ledger", grants)
 
     def _render_table_grants(self, rights: str) -> tuple[str, ...]:
         schema = quote_ident(self.schema)

@@ -11,7 +11,7 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.config.settings import Settings
-from confiture.exceptions import ConnectionFault, RightsFault
+from confiture.exceptions import ConnectionFault
 from confiture.ledger.migration_lock import (
     MigrationLock,
     build_lock_lost_fault,
@@ -22,7 +22,6 @@ from confiture.ledger.table import Ledger, build_read_only_fault
 from confiture.models.ledger import LedgerEntry
 from confiture.postgres.connect import connect, open_connection
 from confiture.postgres.session import Session, send
-from confiture.sql.quote import quote_ident
 
 _UNANSWERED = "the server did not answer COMMIT, and it is not known whether the ledger was changed"
 _UNANSWERED_HINT = "when the server answers again, look: confiture status"
@@ -72,7 +71,7 @@ class LedgerWriter:
                 raise
             raise ConnectionFault(_UNANSWERED, hint=_UNANSWERED_HINT) from error
         except psycopg.errors.InsufficientPrivilege as error:
-            raise _build_rights_fault(self.conn, self.ledger.schema) from error
+            raise self.ledger.build_write_fault(self.conn) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise build_read_only_fault(error) from error
 
@@ -87,14 +86,6 @@ def open_ledger_writer(settings: Settings) -> Iterator[LedgerWriter]:
     """
     with (
         open_connection(settings) as conn,
-        take_migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as keeper,
+        take_migration_lock(connect(settings), settings.schema, settings.lock_wait_s) as migration_lock,
     ):
-        yield LedgerWriter(conn, Ledger(settings.schema), keeper)
-
-
-def _build_rights_fault(conn: Connection[Any], schema: str) -> RightsFault:
-    return RightsFault(
-        f"role {conn.info.user!r} may not write the ledger in database {conn.info.dbname!r}",
-        hint=f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {quote_ident(schema)} TO "
-        f"{quote_ident(conn.info.user)}; or connect as its owner",
-    )
+        yield LedgerWriter(conn, Ledger(settings.schema), migration_lock)

@@ -33,7 +33,7 @@ def load_migration(script: MigrationFile) -> type[Migration]:
     usable = [migration for migration in found if not inspect.isabstract(migration)]
     if len(usable) != 1:
         raise _build_count_fault(script, tree, found, usable)
-    _refuse_shape(script, usable[0])
+    _check_definition(script, usable[0])
     return _assign_name(script, tree, usable[0])
 
 
@@ -170,8 +170,8 @@ def _find_class_line(tree: ast.Module, migration: type[Migration]) -> int | None
     return lines[-1] if lines else None
 
 
-def _refuse_shape(script: MigrationFile, migration: type[Migration]) -> None:
-    """Refuse what would be taken for something else: of an async function nothing runs when it is called."""
+def _check_definition(script: MigrationFile, migration: type[Migration]) -> None:
+    """Refuse an async or generator method, which would run nothing, and a wrong ``transactional``."""
     for name in ("up", "down", "verify"):
         function = getattr(migration, name)
         generator = inspect.isgeneratorfunction(function)

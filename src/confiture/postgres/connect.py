@@ -157,7 +157,7 @@ def count_connections(needed: int) -> Iterator[None]:
         raise
 
 
-# The server runs and has answered: what it refuses is to be allowed there.
+# Words of refusals by a server that runs, and the remedy for each.
 _REFUSALS = {
     "not currently accepting connections": "allow them: ALTER DATABASE … ALLOW_CONNECTIONS true; or correct "
     "the name in --url",

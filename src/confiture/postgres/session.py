@@ -156,8 +156,8 @@ class Session:
         block = self.conn.transaction(force_rollback=not keep)
         ending = False
         try:
-            # Inside, as is the end: a signal may come between any two steps. The transaction must not stay
-            # open then, or whatever is committed next commits it.
+            # The try covers begin and end, because a signal may come between any two steps: a transaction
+            # that stayed open would be committed with the next one.
             block.__enter__()
             yield
             if before_commit:

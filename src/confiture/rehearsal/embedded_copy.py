@@ -98,8 +98,8 @@ def open_embedded_copy(settings: Settings, sample_rows: int | None = None) -> It
         program = _find_program(source.info.server_version // 10000)
         find_binaries()
         text = _dump_schema(settings, program, snapshot, source)
-        settings_there: dict[str, str] = dict(fetch_rows(source, _SERVER_SETTINGS))
-        with open_temporary_server(Path(tempfile.gettempdir()), settings=settings_there) as server:
+        server_settings: dict[str, str] = dict(fetch_rows(source, _SERVER_SETTINGS))
+        with open_temporary_server(Path(tempfile.gettempdir()), settings=server_settings) as server:
             copied = evolve(settings, url=server.conninfo(source.info.dbname), direct_url=None, wait_s=0.0)
             _prepare(source, server, made)
             _restore(server, source.info.dbname, text)

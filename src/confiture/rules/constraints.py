@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from confiture.rules.likelihood import is_always_likely, is_likely_unproven
-from confiture.rules.measurements import find_present_name, is_new_relation, was_scanned, was_worked_on
+from confiture.rules.measurements import find_present_name, was_scanned, was_unused, was_worked_on
 from confiture.rules.parse_tree import (
     ParsedConstraint,
     QualifiedName,
@@ -206,7 +206,7 @@ def _check_drop_foreign(statement: ParsedStatement) -> Iterator[Hit]:
     others = [
         lock.relation
         for lock in _find_locks(statement)
-        if dropped and lock.kind == "table" and not is_new_relation(statement, lock.relation)
+        if dropped and lock.kind == "table" and not was_unused(statement, lock.relation)
         if not any(name.is_rel(str(find_present_name(statement, lock.relation))) for name in own)
     ]
     if others and (statement.kind == "drop_stmt" or _drops_constraint(statement)):

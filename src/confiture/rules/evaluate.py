@@ -245,8 +245,9 @@ def _find_matches(
 
 
 def _names_block(match: RuleMatch) -> bool:
-    """Return True if a finding tells of the long block of its statement."""
-    # What else a DO block does, such as an UPDATE under the lock of its ALTER TABLE, may be the long part.
+    """Return True if a finding reports the long block of its statement."""
+    # Another statement of the DO block, such as an UPDATE under the lock of its ALTER TABLE, may be the long
+    # part.
     severity = match.hit.severity or match.rule.severity
     enough = severity == "error" or not match.statement.inside
     return enough and (match.basis == "measured" or bool(list_empty_blocks(match.statement)))

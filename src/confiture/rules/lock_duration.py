@@ -11,11 +11,11 @@ from confiture.rules.likelihood import is_always_likely
 from confiture.rules.measurements import (
     choose_verb,
     is_in_use,
-    is_new_relation,
     list_empty_blocks,
     list_long_blocks,
     list_scanned,
     list_worked_on,
+    was_unused,
 )
 from confiture.rules.parse_tree import list_commands, read_name
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement
@@ -101,7 +101,7 @@ def _describe_long(report: StatementReport, statement: ParsedStatement | None) -
         return "runs"
     if statement is None or statement.kind == "truncate_stmt":
         return ""
-    worked = next((name for name in list_worked_on(statement) if not is_new_relation(statement, name)), None)
+    worked = next((name for name in list_worked_on(statement) if not was_unused(statement, name)), None)
     return f"{choose_verb(statement, worked)} {worked}" if worked else ""
 
 

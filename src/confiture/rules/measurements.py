@@ -46,7 +46,7 @@ def list_long_blocks(statement: ParsedStatement) -> tuple[str, ...]:
     """
     long = statement.report.long_blocks if statement.report else ()
     return tuple(
-        name for name in list_worked_on(statement) if name in long and not is_new_relation(statement, name)
+        name for name in list_worked_on(statement) if name in long and not was_unused(statement, name)
     )
 
 
@@ -62,13 +62,13 @@ def list_empty_blocks(statement: ParsedStatement) -> tuple[str, ...]:
 def is_in_use(statement: ParsedStatement, relation: str) -> bool:
     """Return True if the plan did not create a relation, and production's statistics count rows in it."""
     in_production = relation not in statement.migration.empty_in_production
-    return in_production and not is_new_relation(statement, relation)
+    return in_production and not was_unused(statement, relation)
 
 
-def is_new_relation(statement: ParsedStatement, relation: str) -> bool:
-    """Return True if a relation, as a report spells it, was not in use before the plan.
+def was_unused(statement: ParsedStatement, relation: str) -> bool:
+    """Return True if nobody could use a relation, as a report spells it, before this statement.
 
-    The plan created it before this statement, or it is a materialized view that cannot be read yet.
+    The plan has created it, or it is a materialized view that was never filled.
     """
     migration = statement.migration
     # A rehearsal reports no relation that the migration itself creates, so only earlier ones are asked about.

@@ -13,8 +13,8 @@ from confiture.sql.procedural import parse_body
 def find_end_in_procedure(statement: ParsedStatement) -> str | None:
     """Return the COMMIT or ROLLBACK of the procedure that a CALL runs; ``None`` if it is not certain.
 
-    Only text that stands before the CALL counts. Of procedures with one name, all must have one: which of
-    them it is depends on the types of the arguments.
+    Only text before the CALL counts. If several procedures have the name, all must end the transaction,
+    because the types of the arguments decide which one runs.
     """
     if statement.kind != "call_stmt" or statement.inside:
         return None

@@ -20,7 +20,7 @@ NOTHING_TO_UNDO = "-- nothing to undo: "
 """With this begins the down part of a migration that needs none."""
 
 NO_RECIPE = "; no recipe, because "
-"""With this a message goes on that says why there is none."""
+"""Joins a message to the reason why it has no recipe."""
 
 NO_TRANSACTION = "-- confiture: no-transaction"
 """The directive at the top of a migration that runs outside a transaction."""

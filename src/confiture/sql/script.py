@@ -40,7 +40,7 @@ _MAY_CONTROL = (
     r"\b(?:begin|start|commit|end|rollback|abort|savepoint|release|prepare|transaction|characteristics)\b"
 )
 
-# What new files of goose, dbmate and node-pg-migrate need too; not the options behind it.
+# The dividers of goose, dbmate and node-pg-migrate, without options: new files need them too.
 _UP = re.compile(r"^--[ \t]*(?:\+goose[ \t]+Up|migrate:up|Up Migration)\b", re.MULTILINE | re.IGNORECASE)
 _DOWN = re.compile(
     r"^--[ \t]*(?:\+goose[ \t]+Down|migrate:down|Down Migration)\b", re.MULTILINE | re.IGNORECASE

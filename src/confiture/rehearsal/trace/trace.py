@@ -161,7 +161,7 @@ class Tracer:
         sql_only: bool,
     ) -> None:
         """Take the first snapshot of a migration; with ``hooks``, install the event triggers too."""
-        # What a statement outside a transaction has waited, at our pins too, is not the next one's.
+        # A statement outside a transaction may have waited, for our pins too: the next one has not.
         self.lock_monitor.take_waited_ms()
         with self._pause_clock():
             # The session is reset between migrations: DISCARD TEMP drops the triggers' function, and them.
