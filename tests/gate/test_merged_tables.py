@@ -158,6 +158,8 @@ def test_a_rewrite_inside_a_do_block_fails(pull_request):
     [
         "ALTER TABLE orders ADD CHECK (customer > 0)",
         "ALTER TABLE orders ADD region text; UPDATE orders SET region = 'EU'",
+        "CLUSTER orders USING orders_pkey",
+        "EXECUTE 'CLUSTER orders USING orders_pkey'",
     ],
 )
 @pytest.mark.parametrize(
@@ -167,7 +169,7 @@ def test_a_rewrite_inside_a_do_block_fails(pull_request):
         "CREATE FUNCTION go() RETURNS void LANGUAGE plpgsql AS $go$ BEGIN {}; END $go$;\nSELECT go();\n",
     ],
 )
-def test_a_scan_under_a_lock_inside_a_block_or_a_function_fails(pull_request, text, change):
+def test_work_under_a_lock_inside_a_block_or_a_function_fails(pull_request, text, change):
     answer = pull_request(ORDERS, text.format(change))
 
     assert answer.code == 1

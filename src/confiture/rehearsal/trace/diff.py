@@ -98,7 +98,7 @@ class MigrationTrace:
         emptied = {
             oid
             for oid in files
-            if not step.rewrites.get(self.catalog.relations[oid].name)
+            if not (step.clusters or step.rewrites.get(self.catalog.relations[oid].name))
             and is_truncate(self.catalog.relations[oid], read.get(oid), sql)
         }
         scanned = {

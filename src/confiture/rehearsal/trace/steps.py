@@ -62,6 +62,7 @@ class StatementTrace:
         plan: The plan, in the format of ``EXPLAIN (FORMAT JSON)``, with ``--explain``.
         production_plan: The plan in production, if it is another than ``plan``.
         warnings: Warnings for the report.
+        clusters: True if its functions or DO block run CLUSTER, whose new file is no TRUNCATE's.
     """
 
     acquired: list[AcquiredLock] = field(factory=list)
@@ -78,3 +79,4 @@ class StatementTrace:
     plan: Any = None
     production_plan: Any = None
     warnings: list[str] = field(factory=list)
+    clusters: bool = False

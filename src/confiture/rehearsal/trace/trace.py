@@ -363,6 +363,9 @@ class Tracer:
         self._note_held_before(step, sql, since_ms, proven=proven)
         # Before the files are compared: they show that an empty table with a new file was not truncated.
         trace.note_rewrite_reasons(step, self._event_triggers.take_reasons())
+        # No event trigger tells of CLUSTER.
+        statements = (statement for body in self._inner_bodies for statement in body.body.statements)
+        step.clusters = any(statement.kind == "cluster_stmt" for statement in statements)
         for snapshot in (*self._event_triggers.take_snapshots(), *snapshots):
             if proven and sql is not None:
                 trace.note_reached(step, snapshot, sql)
