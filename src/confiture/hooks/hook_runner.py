@@ -14,6 +14,7 @@ from confiture.hooks.guard import Guard
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import Checkpoints, HookImplementation, run_callback
 from confiture.hooks.plugin_manager import GuardedPluginManager
+from confiture.hooks.savepoints import HookSavepoints
 from confiture.models.migration import Migration
 from confiture.models.report import HookReport
 from confiture.postgres.locks import read_changed_relations
@@ -91,13 +92,11 @@ class HookRunner:
             not (implementation.wrapper or implementation.hookwrapper) for implementation in implementations
         )
         guard = Guard(
-            session,
+            HookSavepoints(session, plain, self.observer),
             self.context,
-            plain,
             lambda: self._list_changed(session),
             self.list_statements,
             checkpoints,
-            observer=self.observer,
         )
         self.manager.guard = self._guard = guard
         self._messages = messages = ServerMessages(session.conn)
@@ -125,7 +124,7 @@ class HookRunner:
             if message.is_warning
         )
         self.begun_hooks += guard.begun_hooks
-        self.local_settings |= guard.local_settings
+        self.local_settings |= guard.savepoints.local_settings
 
     def _list_changed(self, session: Session) -> tuple[str, ...]:
         changed = {*self.changed_before, *read_changed_relations(session.conn)}
