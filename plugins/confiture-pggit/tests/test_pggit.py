@@ -375,6 +375,20 @@ class TestObjectVersions:
         assert version.version is not None
         assert [(change.kind, change.description) for change in version.changes] == [("ALTER", "added sugar")]
 
+    def test_changes_of_one_transaction_are_in_their_order_newest_first(self, pggit: Database) -> None:
+        _add_object(pggit)
+        pggit.execute("""
+            INSERT INTO pggit.history
+                (object_id, change_type, change_severity, change_description, new_version)
+            SELECT id, 'ALTER', 'MINOR', 'change ' || number, number
+            FROM pggit.objects, generate_series(9, 11) AS number WHERE full_name = 'public.jam'
+        """)
+
+        versions = plugin.object_versions(pggit, {**MIRROR, "history": 2})
+
+        assert versions is not None
+        assert [change.description for change in versions[0].changes] == ["change 11", "change 10"]
+
     def test_an_object_on_several_branches_has_its_newest_version(self, pggit: Database) -> None:
         _add_object(pggit)
         pggit.execute("""

@@ -20,7 +20,15 @@ _VERSIONS = """
         WHERE is_active AND full_name NOT LIKE 'pggit.%'
             AND object_type::text <> 'COLUMN' AND object_name !~ '^[0-9]+$') AS known ORDER BY name
 """
-_HISTORY = "(SELECT jsonb_agg(to_jsonb(found)) FROM pggit.get_history(name, {rows}) AS found)"
+# All changes of a transaction have one time, and get_history orders by that alone: with a limit, it may leave
+# the newest out.
+_HISTORY = """
+    (SELECT jsonb_agg(change ORDER BY place) FROM (
+        SELECT change, row_number() OVER (
+            ORDER BY change ->> 'created_at' COLLATE "C" DESC, change -> 'version' DESC) AS place
+        FROM pggit.get_history(name, NULL::integer) AS found, to_jsonb(found) AS change
+        ORDER BY place LIMIT {rows}) AS newest)
+"""
 
 
 def read_versions(
