@@ -81,51 +81,55 @@ class Runner:
 
     def describe_activity(self) -> Activity | None:
         """Return what runs at this moment; another thread may call this."""
-        walk = self._current_attempt
-        if walk is None:
+        attempt = self._current_attempt
+        if attempt is None:
             return None
-        line, sql = walk.statements.running or (None, None)
-        attempt = walk.hook_runner.context.attempt
-        counted = f" (attempt {attempt} of {self.retries + 1})" if attempt > 1 else ""
+        line, sql = attempt.statements.running or (None, None)
+        number = attempt.hook_runner.context.attempt
+        counted = f" (attempt {number} of {self.retries + 1})" if number > 1 else ""
         return Activity(
-            walk.work.version,
-            f"{walk.work.label}{counted}",
-            walk.stage,
-            walk.measure_elapsed_ms(),
+            attempt.work.version,
+            f"{attempt.work.label}{counted}",
+            attempt.stage,
+            attempt.measure_elapsed_ms(),
             line,
             sql,
             self.lock_monitor.blocked_by,
-            walk.statements.last_message or walk.hook_runner.last_message,
+            attempt.statements.last_message or attempt.hook_runner.last_message,
         )
 
     def run(self, work: PreparedMigration) -> MigrationResult:
         """Run one migration with its retries and ``on_error`` hooks; a failure is returned, not raised."""
-        attempt = 1
+        attempt_number = 1
         while True:
-            walk, error = self._try_once(work, attempt)
-            if error is None or not self._may_retry(walk, error, attempt):
+            attempt, error = self._try_once(work, attempt_number)
+            if error is None or not self._may_retry(attempt, error, attempt_number):
                 break
-            attempts = f"attempt {attempt + 1} of {self.retries + 1}"
+            attempts = f"attempt {attempt_number + 1} of {self.retries + 1}"
             announce_wait(f"{work.label}: a lock was not granted in time; {attempts} follows")
             try:
                 # Random, so that two sessions that block each other do not retry at the same moment.
-                time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0))
+                time.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2**attempt_number, 5.0))
             except KeyboardInterrupt as signal:
                 error = signal
                 break
-            attempt += 1
+            attempt_number += 1
             work = self._reload_progress(work)
         if error is None:
-            return self._finish(walk)
-        if walk.complete and isinstance(error, KeyboardInterrupt):
-            return evolve(self._finish(walk), interrupted=error)
+            return self._finish(attempt)
+        if attempt.complete and isinstance(error, KeyboardInterrupt):
+            return evolve(self._finish(attempt), interrupted=error)
         if self.run_context.session.commit_unanswered:
-            return self._settle(walk, error, attempt)
-        if reason := self.explain_as_not_rehearsed(walk, error):
+            return self._settle(attempt, error, attempt_number)
+        if reason := self.explain_as_not_rehearsed(attempt, error):
             return MigrationResult(
-                evolve(self._build_report(walk, "not_rehearsed", []), reason=reason, hooks=walk.undo_hooks())
+                evolve(
+                    self._build_report(attempt, "not_rehearsed", []),
+                    reason=reason,
+                    hooks=attempt.undo_hooks(),
+                )
             )
-        return self._fail(walk, error, attempt)
+        return self._fail(attempt, error, attempt_number)
 
     def _reload_progress(self, work: PreparedMigration) -> PreparedMigration:
         """Return the work with the steps that an earlier attempt recorded: a retry does not repeat them."""
@@ -144,14 +148,14 @@ class Runner:
             if migration.transactional or self.run_context.rolls_back
             else NonTransactionalAttempt
         )
-        self._current_attempt = walk = kind.begin(self.run_context, work, attempt_number, migration)
+        self._current_attempt = attempt = kind.begin(self.run_context, work, attempt_number, migration)
         try:
-            walk.run()
+            attempt.run()
         except BaseException as error:
-            return walk, error
+            return attempt, error
         finally:
             self._current_attempt = None
-        return walk, None
+        return attempt, None
 
     def _may_retry(self, attempt: TransactionalAttempt, error: BaseException, attempt_number: int) -> bool:
         # Not in a transaction that goes on, a rehearsal's or a caller's: a new attempt would wait while

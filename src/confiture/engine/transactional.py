@@ -57,7 +57,6 @@ class TransactionalAttempt:
         stage: The current phase, ``up``, ``down``, ``validation`` or ``commit``.
         observer: Observes it from begin to end.
         complete: True if all of it succeeded, the commit included.
-        may_be_repeated: True if a new attempt repeats nothing that may be committed already.
         duration_ms: From begin to end, in milliseconds.
     """
 
@@ -69,7 +68,6 @@ class TransactionalAttempt:
     observer: Observer
     stage: str = "begin"
     complete: bool = False
-    may_be_repeated: bool = True
     duration_ms: float = 0.0
     _began_ms: float = field(init=False)
     _sentinel: str = field(factory=lambda: f"confiture_{secrets.token_hex(8)}")
@@ -441,6 +439,11 @@ class TransactionalAttempt:
         return tuple(EventLock(lock.relation, lock.mode, lock.blocks, lock.held_ms) for lock in report.locks)
 
     # The report.
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """True if a new attempt repeats nothing that may be committed already."""
+        return True  # one transaction: the failure has undone all of it
 
     def measure(self, report: MigrationReport) -> MigrationReport:
         """Return the report with the migration's statements and what the observer saw."""

@@ -207,10 +207,10 @@ class HookExecutor:
         checked = check_hooks(hooks, wanted, f"hooks of {wanted.spec}")
         manager = GuardedPluginManager()
         session = Session.adopt(conn)
-        phases = HookRunner(manager, context)
+        runner = HookRunner(manager, context)
         more: dict[str, Any] = {"error": context.error} if wanted is HookPhase.ON_ERROR else {}
         with register_hooks(manager, [(wanted, hook) for hook in checked]), session.transaction():
-            results = phases.run(session, wanted, **more)
+            results = runner.run(session, wanted, **more)
         if not (session.nested or context.dry_run):
             _run_callbacks(context)
         return results

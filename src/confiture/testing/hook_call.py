@@ -1,4 +1,4 @@
-"""One phase of a plugin, run as a run does."""
+"""Run one phase of a plugin, as a run does."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def run_hook(
     """Run one phase of ``plugin`` as a run does, guard included, and return what its hooks report.
 
     On an idle connection the phase runs in a new transaction, which is committed, and then the
-    ``on_commit`` callbacks are called; with ``context.dry_run`` it is rolled back and none is. On one
-    already in a transaction its end is the test's: what ``context.set_local`` set can be looked at there.
+    ``on_commit`` callbacks are called; with ``context.dry_run`` it is rolled back and none is called. On a
+    connection that is in a transaction, the test ends it, and can read before what ``context.set_local`` set.
 
     Args:
         plugin: The module or object that the entry point names.
-        phase: Which phase.
+        phase: The phase, or its name.
         conn: A real connection.
         context: The hooks' context; by default a forward migration ``1 test``.
         config: The plugin's table of the configuration.
         name: The entry point's name.
         transactional: ``False`` as in a no-transaction migration: each yield of a generator commits.
-        resume: With that, what the generator yielded last before the crash.
-        more: For ``on_error`` the ``error``.
+        resume: What a generator hook yielded last before a crash; needs ``transactional=False``.
+        more: For ``on_error``, the ``error``.
 
     Raises:
-        HookError: A hook failed; what the phase did is undone, but for what a yield has committed.
+        HookError: A hook failed; the phase is rolled back, except for what a yield has committed.
         UsageFault: The connection is in a transaction, which no yield can commit.
-        pluggy.PluginValidationError: It has a hook or an argument that there is not.
+        pluggy.PluginValidationError: It has an unknown hook or argument.
     """
     from confiture.hooks.hook_runner import HookRunner
     from confiture.hooks.plugin_manager import GuardedPluginManager
@@ -57,15 +57,15 @@ def run_hook(
     manager.register(plugin, name)
     manager.check_pending()
     session, wanted = Session.adopt(conn), HookPhase.of(phase)
-    phases = HookRunner(manager, context or HookContext("test", "1"))
+    runner = HookRunner(manager, context or HookContext("test", "1"))
     if wanted is HookPhase.ON_ERROR:
-        phases.context.error = more.setdefault("error", phases.context.error)
-    if transactional or phases.context.dry_run:
-        results = _run_in_transaction(phases, session, wanted, more)
+        runner.context.error = more.setdefault("error", runner.context.error)
+    if transactional or runner.context.dry_run:
+        results = _run_in_transaction(runner, session, wanted, more)
     else:
-        results = _run_in_batches(phases, session, wanted, more, resume)
-    if not (phases.context.dry_run or session.nested):
-        for callback in phases.context.callbacks:
+        results = _run_in_batches(runner, session, wanted, more, resume)
+    if not (runner.context.dry_run or session.nested):
+        for callback in runner.context.callbacks:
             callback()
     return results
 
@@ -86,5 +86,5 @@ def _run_in_batches(
         raise UsageFault("transactional=False needs an idle connection", hint="commit first")
     with CheckpointedTransaction(
         session.transaction, lambda _: resume, lambda _ref, _stored: None
-    ) as stretches:
-        return hook_runner.run(session, phase, stretches, **more)
+    ) as checkpoints:
+        return hook_runner.run(session, phase, checkpoints, **more)
