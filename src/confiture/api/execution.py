@@ -292,30 +292,23 @@ class Executor:
 
     @contextmanager
     def _open_runner(self, conn: Connection[Any], works: tuple[PreparedMigration, ...]) -> Iterator[Runner]:
-        from confiture.api.open_runner import open_runner
-        from confiture.engine.run_context import ExecutionMode
+        from confiture.api.open_runner import RehearsalSetup, open_runner
         from confiture.hooks.plugin_manager import GuardedPluginManager
         from confiture.plugins.order import fill_manager
         from confiture.postgres.session import Session
 
         settings = self.settings
-        if self.mode != "dry-run":
-            mode = ExecutionMode.RUN
-        else:
-            mode = ExecutionMode.REHEARSE_IN_COPY if self.copy else ExecutionMode.REHEARSE
+        rehearsal = RehearsalSetup(self.copy, self.explain, self.production_planner)
         with open_runner(
             settings,
             self.copy.open_session(conn) if self.copy else Session(conn, owned=True),
             works,
-            mode=mode,
             manager=fill_manager(self.plugins, GuardedPluginManager(settings.plugin_tables)),
             connect=partial(connect, settings),
             connect_observer=partial(open_connection, settings, direct=True),
             plugins=self._list_plugin_uses(),
             ledger=self.ledger,
-            copy=self.copy,
-            explain=self.explain,
-            production_planner=self.production_planner,
+            rehearsal=rehearsal if self.mode == "dry-run" else None,
         ) as runner:
             if self.listener:
                 self.listener.start(runner.describe_activity)

@@ -13,9 +13,8 @@ from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
 from confiture.api.dry_run import DryRunError, DryRunResult
-from confiture.api.open_runner import open_runner
+from confiture.api.open_runner import RehearsalSetup, open_runner
 from confiture.config.settings import Settings
-from confiture.engine.run_context import ExecutionMode
 from confiture.engine.runner import MigrationResult, Runner
 from confiture.exceptions import ConfitureError, UsageFault
 from confiture.hooks.plugin_manager import GuardedPluginManager
@@ -31,7 +30,6 @@ from confiture.rehearsal.transaction import Rehearsal
 
 if TYPE_CHECKING:
     from confiture.estimate.rehearse_sizes import Production
-    from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
 
 class DeferredConstraintFault(ConfitureError):
@@ -84,7 +82,7 @@ class Migrator:
         target = None if production is None else _read_production(production)
         estimate = self._prepare_estimate(work, target) if target else None
         planner = target.build_planner() if target else None
-        with self._open_runner(work, ExecutionMode.REHEARSE, planner) as runner:
+        with self._open_runner(work, RehearsalSetup(production_planner=planner)) as runner:
             (result,) = Rehearsal(runner).run((work,), on_result=lambda _: None)
         if result.error:
             raise DryRunError(work.name, result.error) from result.error
@@ -136,10 +134,7 @@ class Migrator:
 
     @contextmanager
     def _open_runner(
-        self,
-        work: PreparedMigration,
-        mode: ExecutionMode = ExecutionMode.RUN,
-        planner: ProductionPlanner | None = None,
+        self, work: PreparedMigration, rehearsal: RehearsalSetup | None = None
     ) -> Iterator[Runner]:
         session = Session.adopt(self.connection)
         _check_connection(session, work)
@@ -152,11 +147,10 @@ class Migrator:
             self.settings,
             session,
             (work,),
-            mode=mode,
             manager=manager,
             connect=lambda: connect_like(parameters),
             connect_observer=lambda: closing(connect_like(parameters)),
-            production_planner=planner,
+            rehearsal=rehearsal,
         ) as runner:
             if session.nested:
                 _check_callers_constraints(self.connection)

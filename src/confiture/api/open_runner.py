@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
 from psycopg import Connection
 
 from confiture.config.settings import Settings
@@ -30,21 +31,38 @@ if TYPE_CHECKING:
     from confiture.rehearsal.trace.plan_comparison import ProductionPlanner
 
 
+@frozen
+class RehearsalSetup:
+    """How a rehearsal runs, and what it measures besides time and locks.
+
+    Attributes:
+        copy: The copy to rehearse in; ``None`` to rehearse in one transaction that is rolled back.
+        explain: True to run EXPLAIN for DML.
+        production_planner: Plans the statements as production would.
+    """
+
+    copy: DatabaseCopy | None = None
+    explain: bool = False
+    production_planner: ProductionPlanner | None = None
+
+    @property
+    def mode(self) -> ExecutionMode:
+        """How its migrations end."""
+        return ExecutionMode.REHEARSE_IN_COPY if self.copy else ExecutionMode.REHEARSE
+
+
 @contextmanager
 def open_runner(
     settings: Settings,
     session: Session,
     works: Iterable[PreparedMigration],
     *,
-    mode: ExecutionMode,
     manager: GuardedPluginManager,
     connect: Callable[[], Connection[Any]],
     connect_observer: Callable[[], AbstractContextManager[Connection[Any]]],
     plugins: tuple[PluginUse, ...] = (),
     ledger: Ledger | None = None,
-    copy: DatabaseCopy | None = None,
-    explain: bool = False,
-    production_planner: ProductionPlanner | None = None,
+    rehearsal: RehearsalSetup | None = None,
 ) -> Iterator[Runner]:
     """Take the migration lock and yield a runner for ``works``; release everything at the end.
 
@@ -52,39 +70,26 @@ def open_runner(
         settings: Timeouts, retries and the ledger's schema.
         session: The session in which the migrations run.
         works: The migrations to run; a no-transaction one needs a separate connection to observe it.
-        mode: Apply or rehearse.
         manager: The plugins.
         connect: Opens another connection to the same database.
         connect_observer: Opens another connection past a transaction pooler.
         plugins: The plugins as the ledger records them.
         ledger: The ledger; ``None`` for that of the settings.
-        copy: The copy to rehearse in.
-        explain: True to run EXPLAIN for DML in a rehearsal.
-        production_planner: Plans the statements of a rehearsal as production would.
+        rehearsal: How to rehearse the migrations; ``None`` to apply them.
 
     Raises:
         LockFault: Another run holds the migration lock.
         ConnectionFault: There is no second connection.
     """
-    rehearses = mode is not ExecutionMode.RUN
+    ledger = ledger or Ledger(settings.schema)
     # The lock comes first, so that it is released last.
     with (
         take_migration_lock(connect(), settings.schema, settings.lock_wait_s) as migration_lock,
         session.keep_idle(),
         open_monitor_connection(migration_lock, works, connect_observer) as monitor_conn,
-        LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearses) as blockers,
+        LockWaitMonitor(monitor_conn, session.conn, measures_waits=rehearsal is not None) as blockers,
     ):
-        ledger = ledger or Ledger(settings.schema)
-        observer, step_observer = _make_observers(
-            session,
-            migration_lock,
-            blockers,
-            ledger,
-            mode,
-            copy,
-            explain=explain,
-            production_planner=production_planner,
-        )
+        observer, step_observer = _make_observers(session, migration_lock, blockers, ledger, rehearsal)
         run_context = RunContext(
             session=session,
             migration_lock=migration_lock,
@@ -96,9 +101,9 @@ def open_runner(
             lock_timeout=settings.lock_timeout,
             statement_timeout=settings.statement_timeout,
             wait_concurrently=settings.wait_concurrently,
-            mode=mode,
-            refuse_call=copy.refuse_call if copy else None,
-            events=None if rehearses else create_recorder(settings, session, plugins, connect),
+            mode=rehearsal.mode if rehearsal else ExecutionMode.RUN,
+            refuse_call=rehearsal.copy.refuse_call if rehearsal and rehearsal.copy else None,
+            events=None if rehearsal else create_recorder(settings, session, plugins, connect),
         )
         yield Runner(run_context, settings.lock_retries, connect, blockers)
 
@@ -126,20 +131,21 @@ def _make_observers(
     migration_lock: MigrationLock,
     blockers: LockWaitMonitor,
     ledger: Ledger,
-    mode: ExecutionMode,
-    copy: DatabaseCopy | None,
-    *,
-    explain: bool,
-    production_planner: ProductionPlanner | None,
+    rehearsal: RehearsalSetup | None,
 ) -> tuple[Observer, StepObserver]:
-    if mode is ExecutionMode.RUN:
+    if rehearsal is None:
         return LocksAtEnd(session.conn, migration_lock.conn), LocksOfSteps(migration_lock.conn)
+    # Imported here: a run needs no tracer.
     from confiture.rehearsal.transaction import create_tracer
 
     trace = create_tracer(
-        session.conn, blockers, ledger, explain=explain, production_planner=production_planner
+        session.conn,
+        blockers,
+        ledger,
+        explain=rehearsal.explain,
+        production_planner=rehearsal.production_planner,
     )
-    if copy is None:
+    if (copy := rehearsal.copy) is None:
         # Everything runs in one transaction, and the step observer is never called.
         return trace, LocksOfSteps(migration_lock.conn)
     from confiture.rehearsal.copy_observer import CopyObserver
