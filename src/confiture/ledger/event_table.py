@@ -21,6 +21,7 @@ from confiture.models.ledger import PluginRecord
 from confiture.models.schema import SchemaObject
 from confiture.postgres.session import quote_literal
 from confiture.sql.quote import quote_ident
+from confiture.sql.timestamp import render_utc
 
 # Reading the schema waits only briefly for a lock, and never for ever. A plan is made once for a run, which
 # takes four fifths of the time of reading a small schema.
@@ -248,7 +249,7 @@ def read_events(conn: Connection[Any], ledger: Ledger) -> tuple[Event, ...]:
     """
     query = f"""
         SELECT number, kind, version, name, direction,
-            to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'), by, duration_ms,
+            {render_utc("at")}, by, duration_ms,
             transactional, plugins, hooks, locks, git_revision, server_version, schema_before, schema_after,
             error
         FROM {quote_ident(ledger.schema)}.event ORDER BY number, at

@@ -16,6 +16,7 @@ from confiture.models.event import Event, History
 from confiture.models.ledger import HistoryRecord, HookRecord, PluginRecord
 from confiture.postgres.connect import open_connection
 from confiture.sql.quote import quote_ident
+from confiture.sql.timestamp import render_utc
 
 
 def read_history(settings: Settings) -> History:
@@ -55,7 +56,7 @@ def render_history_sql(schema: str) -> str:
     """Return SQL that reads all columns of the applied migrations."""
     return f"""
         SELECT version, name,
-            to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+            {render_utc("applied_at")},
             applied_by, duration_ms, transactional, plugins, hooks
         FROM {quote_ident(schema)}.ledger
     """

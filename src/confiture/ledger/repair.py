@@ -38,6 +38,7 @@ from confiture.postgres.connect import open_connection
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.read_migrations import FirstReading, read_first
 from confiture.sql.quote import quote_ident
+from confiture.sql.timestamp import render_utc
 
 
 def read_repair(settings: Settings, version: str | None = None) -> Repair:
@@ -342,7 +343,7 @@ def read_progress(conn: Connection[Any], ledger: Ledger, entry: LedgerEntry) -> 
     q, which = quote_ident(ledger.schema), _render_where(entry)
     steps = ledger.select(
         conn,
-        f"SELECT step, statement_sha256, {_render_time('begun_at')}, {_render_time('done_at')} FROM "
+        f"SELECT step, statement_sha256, {render_utc('begun_at')}, {render_utc('done_at')} FROM "
         f"{q}.progress {which}",
     )
     hooks = ledger.select(
@@ -357,10 +358,6 @@ def read_progress(conn: Connection[Any], ledger: Ledger, entry: LedgerEntry) -> 
 
 def _render_where(entry: LedgerEntry) -> str:
     return f"WHERE (version, direction) = ({quote_literal(entry.version)}, {quote_literal(entry.direction)})"
-
-
-def _render_time(column: str) -> str:
-    return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 
 
 def determine_statement_progress(

@@ -30,6 +30,7 @@ from confiture.models.ledger import LedgerEntry, LedgerRow
 from confiture.models.migration import Direction
 from confiture.postgres.session import fetch_rows, quote_literal, send
 from confiture.sql.quote import quote_ident
+from confiture.sql.timestamp import render_utc
 
 # The tables in the order of their creation, and the rights that a run needs on them.
 _RIGHTS = {
@@ -142,7 +143,7 @@ class Ledger:
     def _render_applied_sql(self) -> str:
         return f"""
             SELECT version, name, checksum,
-                to_char(applied_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+                {render_utc("applied_at")},
                 NULL::text[], 'forward', NULL
             FROM {quote_ident(self.schema)}.ledger
         """

@@ -19,6 +19,7 @@ from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.sql_files import (
     build_migration,
+    find_marked_file,
     keep_spans,
     match_files,
     refuse_duplicates,
@@ -97,10 +98,7 @@ def _check_markers(source: SourceFile, markers: Sequence[re.Match[str]]) -> None
 
 
 def _recognize(folder: Path) -> Evidence | None:
-    for path, _ in match_files(folder, _NAME):
-        if _MARKER.search(path.read_text(encoding="utf-8", errors="replace")):
-            return Evidence(path.name)
-    return None
+    return find_marked_file(folder, _NAME, _MARKER)
 
 
 def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:

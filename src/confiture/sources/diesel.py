@@ -27,9 +27,9 @@ from confiture.sources.sql_files import (
     list_subfolders,
     refuse_duplicates,
     refuse_nothing,
-    render_utc,
     sort_migrations,
 )
+from confiture.sql.timestamp import render_utc
 
 _UP, _DOWN, _METADATA = "up.sql", "down.sql", "metadata.toml"
 # Hasura's folders hold the same files; it names them by milliseconds.

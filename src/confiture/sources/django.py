@@ -26,10 +26,10 @@ from confiture.sources.requirements import sort_by_requirements
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.user_python import ask_python
 from confiture.sql.position import extract_line
+from confiture.sql.timestamp import render_utc
 
 _MANAGE = "manage.py"
 _SCRIPT = Path(__file__).with_name("render_django.py")
-_ISO = """to_char(applied AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 Key = tuple[str, str]
 
 
@@ -236,7 +236,7 @@ def _read_history(conn: Connection[Any], table: str, migrations: Sequence[Migrat
 
     They are of apps that were removed, and of migrations that were squashed.
     """
-    rows = fetch_rows(conn, f"SELECT app, name, {_ISO} FROM {table} ORDER BY id")
+    rows = fetch_rows(conn, f"SELECT app, name, {render_utc('applied')} FROM {table} ORDER BY id")
     times = {(app, name): applied_at for app, name, applied_at in rows}
     files = {migration.details.key: migration for migration in migrations}
     records = [ToolRecord(_join(key), time) for key, time in times.items() if key in files]

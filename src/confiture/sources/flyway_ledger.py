@@ -11,6 +11,7 @@ from psycopg import Connection
 from confiture.models.migration import MigrationFile
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import ToolHistory, ToolLedger, ToolRecord
+from confiture.sql.timestamp import render_utc
 
 _COLUMNS = frozenset({"installed_rank", "version", "description", "type", "script", "checksum", "success"})
 _LONGEST_DESCRIPTION_CHARACTERS = 200
@@ -67,7 +68,7 @@ def _read_history(conn: Connection[Any], table: str, migrations: Sequence[Migrat
     rows = fetch_rows(
         conn,
         "SELECT version::text, description::text, type::text, script::text, checksum, "
-        "to_char(installed_on::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"'), "
+        f"{render_utc('installed_on::timestamptz')}, "
         f"success FROM {table} ORDER BY installed_rank",
     )
     replay = _Replay.begin(migrations)

@@ -22,14 +22,15 @@ from confiture.sources.goose_envsub import substitute_variables
 from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistory, ToolLedger, ToolRecord
 from confiture.sources.sql_files import (
     build_migration,
+    find_marked_file,
     match_files,
     refuse_duplicates,
     refuse_nothing,
-    render_utc,
     sort_migrations,
 )
 from confiture.sql.lexer import blank_out
 from confiture.sql.position import SourceFile
+from confiture.sql.timestamp import render_utc
 
 _NAME = r"(?P<version>[0-9]+)(?:_(?P<name>.*))?\.(?P<kind>sql|go)"
 
@@ -105,10 +106,7 @@ def _join_parts(source: SourceFile, parts: Sequence[GoosePart], options: SourceO
 
 
 def _recognize(folder: Path) -> Evidence | None:
-    for path, found in match_files(folder, _NAME):
-        if found["kind"] == "sql" and UP_ANNOTATION.search(path.read_text("utf-8", errors="replace")):
-            return Evidence(path.name)
-    return None
+    return find_marked_file(folder, _NAME, UP_ANNOTATION)
 
 
 def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:

@@ -15,6 +15,7 @@ from confiture.models.migration import MigrationFile
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.liquibase_changeset import ChangeSet
 from confiture.sources.source import ToolHistory, ToolLedger, ToolRecord
+from confiture.sql.timestamp import render_utc
 
 _COLUMNS = frozenset({"id", "author", "filename", "dateexecuted", "orderexecuted", "exectype", "md5sum"})
 _LONGEST_TEXT_CHARACTERS = 255
@@ -95,7 +96,7 @@ def _read_history(conn: Connection[Any], table: str, migrations: Sequence[Migrat
     rows = fetch_rows(
         conn,
         "SELECT id::text, author::text, filename::text, exectype::text, md5sum::text, "
-        "to_char(dateexecuted::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"') "
+        f"{render_utc('dateexecuted::timestamptz')} "
         f"FROM {table} ORDER BY orderexecuted, dateexecuted",
     )
     by_name: dict[tuple[str, str], list[MigrationFile]] = {}

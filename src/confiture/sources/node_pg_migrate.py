@@ -24,14 +24,15 @@ from confiture.sources.source import Evidence, Source, SourceOptions, ToolHistor
 from confiture.sources.sql_files import (
     build_migration,
     choose_half,
+    find_marked_file,
     keep_spans,
     match_files,
     refuse_duplicates,
     refuse_nothing,
-    render_utc,
 )
 from confiture.sql.lexer import find_statement_start
 from confiture.sql.position import SourceFile
+from confiture.sql.timestamp import render_utc
 
 _NAME = r"(?P<key>[0-9]+.*?)(?P<part>(?:\.up|\.down)?)\.(?P<kind>sql|[cm]?[jt]s)"
 _MARKER = r"^[ \t]*--[ \t-]*{part}[ \t]+migration[^\n]*"
@@ -146,10 +147,7 @@ def _divide(path: Path, text: str, direction: Direction) -> SqlSection | None:
 
 
 def _recognize(folder: Path) -> Evidence | None:
-    for path, found in match_files(folder, _NAME):
-        if found["kind"] == "sql" and _UP.search(path.read_text("utf-8", errors="replace")):
-            return Evidence(path.name)
-    return None
+    return find_marked_file(folder, _NAME, _UP)
 
 
 def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:

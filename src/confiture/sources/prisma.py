@@ -25,10 +25,10 @@ from confiture.sources.sql_files import (
     hash_line_ends,
     list_subfolders,
     refuse_nothing,
-    render_utc,
     sort_migrations,
 )
 from confiture.sql.position import SourceFile
+from confiture.sql.timestamp import render_utc
 
 _SCRIPT, _LOCK = "migration.sql", "migration_lock.toml"
 _PROVIDER = re.compile(r"""^provider\s*=\s*["'](?P<provider>[^"'\n]*)["']""", re.MULTILINE)

@@ -14,7 +14,8 @@ from confiture.models.migration import MigrationFile
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import ToolHistory, ToolRecord
 from confiture.sources.sqitch_plan import PlanChange, PlanDependency, PlanEntry, SqitchPlan
-from confiture.sources.sql_files import hash_line_ends, render_utc
+from confiture.sources.sql_files import hash_line_ends
+from confiture.sql.timestamp import render_utc
 
 # The person who deploys: sqitch takes it from its configuration, and confiture has none.
 _NAME, _EMAIL = "session_user", "session_user || '@localhost'"

@@ -12,6 +12,7 @@ from confiture.migrations.file_notes import name_file
 from confiture.migrations.folder import combine_faults, hash_text, list_folder, read_file
 from confiture.migrations.version import VersionKey, parse_version
 from confiture.models.migration import Direction, MigrationFile, SqlSection
+from confiture.sources.source import Evidence
 from confiture.sql.lexer import blank_out
 
 Divide = Callable[[Path, str, Direction], SqlSection | None]
@@ -29,6 +30,14 @@ def match_files(folder: Path, pattern: str) -> Iterator[tuple[Path, re.Match[str
         found = compiled.fullmatch(path.name)
         if found and not path.is_dir():
             yield path, found
+
+
+def find_marked_file(folder: Path, pattern: str, marker: re.Pattern[str]) -> Evidence | None:
+    """Return the first SQL file of a folder with the mark of a tool, for file names that many tools have."""
+    for path, _ in match_files(folder, pattern):
+        if path.suffix == ".sql" and marker.search(path.read_text("utf-8", errors="replace")):
+            return Evidence(path.name)
+    return None
 
 
 def list_subfolders(folder: Path) -> Iterator[Path]:
@@ -122,11 +131,6 @@ def sort_migrations(migrations: Iterable[MigrationFile], sorting: str) -> tuple[
     return tuple(
         sorted(migrations, key=lambda migration: (parse_version(migration.version), migration.version))
     )
-
-
-def render_utc(timestamp: str) -> str:
-    """Return SQL that writes a ``timestamptz`` as :class:`~confiture.sources.source.ToolRecord` has it."""
-    return f"""to_char({timestamp} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')"""
 
 
 def has_sha256(path: Path, checksum: str) -> bool:

@@ -27,9 +27,9 @@ from confiture.sources.sql_files import (
     match_files,
     refuse_duplicates,
     refuse_nothing,
-    render_utc,
     sort_migrations,
 )
+from confiture.sql.timestamp import render_utc
 
 _NAME = r"(?P<version>[^_]*)_(?P<name>.*?)(?P<part>(?:\.up|\.down)?)\.sql"
 _MOST = 2**63 - 1

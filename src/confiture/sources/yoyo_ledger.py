@@ -13,6 +13,7 @@ from psycopg import Connection
 from confiture.models.migration import MigrationFile
 from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.sources.source import ToolHistory, ToolLedger, ToolRecord
+from confiture.sql.timestamp import UTC_FORMAT
 
 _COLUMNS = frozenset({"migration_hash", "migration_id", "applied_at_utc"})
 _NOW = "clock_timestamp() AT TIME ZONE 'UTC'"
@@ -26,7 +27,7 @@ def build_ledger() -> ToolLedger:
 def _read_history(conn: Connection[Any], table: str, _migrations: Sequence[MigrationFile]) -> ToolHistory:
     rows = fetch_rows(
         conn,
-        'SELECT migration_id::text, to_char(applied_at_utc, \'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"\') '
+        f"SELECT migration_id::text, to_char(applied_at_utc, {UTC_FORMAT}) "
         f"FROM {table} ORDER BY applied_at_utc",
     )
     return ToolHistory(tuple(ToolRecord(*row) for row in rows), _find_lock(conn, table))
