@@ -28,6 +28,8 @@ class LentStream:
         return getattr(self.stream, name)
 
 
+# Of the process, as sys.stdout is. Blocks of several threads may end in any order, so they are counted: the
+# first to begin saves the streams, and the last to end restores them.
 _lock = threading.Lock()
 _ours: tuple[TextIO, TextIO] | None = None
 _blocks = 0

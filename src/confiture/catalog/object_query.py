@@ -61,7 +61,9 @@ _FOREIGN_SERVERS = f"""
     FROM pg_foreign_server v JOIN pg_foreign_data_wrapper w ON w.oid = v.srvfdw
     WHERE {skip_members("pg_foreign_server", "v")}
 """
-# A comment counts as a separate object, so that one query finds those of all kinds.
+# A comment counts as a separate object, so that one query finds those of all kinds. PostgreSQL's own
+# are on objects below 16384, the first OID of a user's object. upper() needs the collation: a Turkish
+# database would write DOMAİN.
 _COMMENTS = """
     SELECT 'comment', format('ON %s %s', w.kind, i.identity),
         format('COMMENT ON %s %s IS %L', w.kind, i.identity, d.description)

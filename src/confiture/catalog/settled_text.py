@@ -14,6 +14,7 @@ _DEPTH = 6
 _TYPE = r"[a-zA-Z0-9_.\" ]+"
 _ITEM = rf"(?:'(?:[^']|'')*'|[a-zA-Z0-9_.\"-]+)(?:::{_TYPE}(?:\(\d+\))?)?"
 _ARRAY = rf"\(ARRAY\[({_ITEM}(?:, {_ITEM})*)\]\)::({_TYPE})\[\]"
+# These two control characters stand for the parentheses within literals, which the patterns must not see.
 _MASKS = r"E'\x04\x05'"
 
 

@@ -168,6 +168,7 @@ class TransactionalAttempt:
         self.stage = "begin"
         try:
             own = register_own_hooks(self.run_context.plugin_manager, self.migration)
+            # Not `with`: a TypeError from inside the block has another reason, and stays one.
             own.__enter__()
         except TypeError as error:
             raise MigrationFault(str(error), file=self.work.file) from error
@@ -183,6 +184,7 @@ class TransactionalAttempt:
 
         self._sends_sql_only = self._runs_no_code()
         if self._sends_sql_only:
+            # psycopg's block would cost two round trips a migration, to refuse a commit() that no code calls.
             with self._open_savepoint():
                 yield
             self._mark_complete()
@@ -354,6 +356,7 @@ class TransactionalAttempt:
         self.stage = "validation"
         check = "SET CONSTRAINTS ALL IMMEDIATE;"
         if self._shares_transaction:
+            # Not ALL where the transaction goes on: it would hold for the migrations that follow, too.
             conn = self.run_context.session.conn
             check = "" if self.observer.left_nothing else render_constraint_check(conn)
         lock_condition = self.run_context.migration_lock.render_condition()
@@ -376,6 +379,7 @@ class TransactionalAttempt:
         """Send the last message of the migration, and return the answers to ``closing``."""
         session, release = self.run_context.session, f"RELEASE {self._sentinel};"
         if self._sends_sql_only and self.observer.left_nothing:
+            # Nothing to check, to reset or to record: the next migration's first message brings the RELEASE.
             session.defer(release)
             return send(session.conn, closing) if closing else []
         # As the only savepoint, it undoes a failure of this message too.

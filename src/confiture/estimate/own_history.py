@@ -312,5 +312,6 @@ def _compute_residuals(migration: KeptMigration) -> Iterable[tuple[float, float]
             low_ms, high_ms = statement.interval90_ms
             spread = math.log(high_ms / low_ms) / _SPREADS_IN_90_PERCENT
             value = math.log(max(statement.actual_ms or 0.0, 1e-3) / statement.p50_ms)
+            # At least 0.02: of an interval of almost no width, every error would be a large multiple.
             # Take out the correction that the prediction includes already, or it would be learned twice.
             yield value + statement.own.shift, max(spread / statement.own.spread, 0.02)

@@ -165,6 +165,7 @@ def sum_predictions(predictions: Sequence[Prediction]) -> Estimate:
             known=False, reason=_describe_first(unknown), advice=unknown[0].advice, lock_wait_ms=wait_ms
         )
     summed = tuple(map(sum, zip(*(prediction.quantiles_ms for prediction in predictions), strict=True)))
+    # The last quantile of a bound is the bound: see `_build_bound`.
     if all(prediction.is_bound for prediction in predictions):
         return _estimate_bound(summed[-1] if summed else 0.0, wait_ms, reason=_describe_bounds(predictions))
     scales = dict.fromkeys(

@@ -116,6 +116,7 @@ class Guard:
         Raises:
             HookError: It failed, and its policy is to stop the migration.
         """
+        # Before the hook runs: the message that ends it opens a savepoint only if another hook follows.
         self.savepoints.plain_left -= 1
         call = self._begin(ref)
         try:
@@ -160,6 +161,7 @@ class Guard:
             raise
         except BaseException as error:
             self._undo(call, error, failed)
+            # What a wrapper returns replaces the results of the hooks inside it, which were undone with it.
             return []
         self._keep(call, result if isinstance(result, HookResult) else None)
         return result

@@ -27,6 +27,7 @@ from confiture.postgres.signals import hold_signals
 
 FREE_MS = 250.0
 _SHARE = 0.015
+# Migrations for which a plan is kept at least.
 _PLAN_LASTS = 10
 _SHOWN = 5
 
@@ -46,13 +47,17 @@ class EventRecorder:
     table: EventTable
     reconnect: Callable[[], Connection[Any]]
     warnings: list[str] = field(factory=list)
+    # The number of the last event; the schema's fingerprint after it, if it was read; and the events after
+    # which it was not read yet.
     _number: int = 0
     _fingerprint: str | None = None
+    _unread: list[int] = field(factory=list)
+    # As JSON: the objects that others had changed before the run. Recording them would hide that drift.
     _outside: str = "[]"
     _keeps_plan: bool = False
+    # The events before the first migration of the run, and when the plan was made.
     _first: int = 0
     _planned_at: int | None = None
-    _unread: list[int] = field(factory=list)
     _began_s: float = field(factory=time.perf_counter)
     _cost_ms: float = 0.0
     _spent_ms: float = 0.0
@@ -110,7 +115,7 @@ class EventRecorder:
         except KeyboardInterrupt:
             pass  # the run ends with the failure anyway
         self._number += 1
-        # It changed nothing, so the schema after it is also the one after the event before.
+        # In a transaction it changed nothing, so the schema after it is also the one after the event before.
         self._unread = [*(self._unread if event.transactional else ()), self._number]
 
     def _write(self, sql: str) -> None:

@@ -20,14 +20,14 @@ _DEFERRABLE_SQL = """
 # error: so one by one.
 _RESTORE_DEFERRED_SQL = """
     DO $confiture$
-    DECLARE each text;
+    DECLARE constraint_name text;
     BEGIN
-        FOR each IN SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
+        FOR constraint_name IN SELECT DISTINCT format('%I.%I', n.nspname, c.conname)
             FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
             WHERE c.condeferred AND has_schema_privilege(n.oid, 'USAGE')
         LOOP
             BEGIN
-                EXECUTE 'SET CONSTRAINTS ' || each || ' DEFERRED';
+                EXECUTE 'SET CONSTRAINTS ' || constraint_name || ' DEFERRED';
             EXCEPTION WHEN wrong_object_type THEN NULL;
             END;
         END LOOP;

@@ -19,6 +19,8 @@ from confiture.exceptions import Interrupted
 # 128 plus the signal's number, as a shell reports it.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 _CANCEL_PATIENCE_S = 5.0
+# Of the process, because a signal handler gets no argument of ours: how many `hold_signals` blocks are open,
+# the signal that they hold back, and the connection whose answer the innermost one waits for.
 _depth = 0
 _pending_signal: int | None = None
 _awaited: Connection[Any] | None = None
@@ -64,7 +66,8 @@ def hold_signals(conn: Connection[Any] | None = None) -> Iterator[None]:
     try:
         with _catch_plain_interrupts():
             yield
-    # A cancelled query is one of these too. Any other error has its own reason, and is not replaced.
+    # A cancelled query is one of these too. Any other error has its own reason, and is not replaced: the
+    # signal is dropped, since the error ends the run as well. `_depth - 1`: this block still counts.
     except psycopg.OperationalError as error:
         if (interruption := _take_pending(_depth - 1)) is not None:
             raise interruption from error
@@ -74,6 +77,7 @@ def hold_signals(conn: Connection[Any] | None = None) -> Iterator[None]:
         raise
     finally:
         _depth, _awaited = _depth - 1, outer
+    # Only after a block that succeeded: an error above has left the function already.
     _deliver()
 
 

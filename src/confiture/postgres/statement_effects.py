@@ -105,7 +105,7 @@ def count_ended_transactions(conn: Connection[Any], before: int) -> Effect:
         conn: The session that ran it.
         before: The number of the transaction just before it, which read this number.
     """
-    # The last transaction was rolled back by the error. If it was the only one, its number is the next.
+    # Two of the numbers since are none that it ended: the one that the error rolled back, and this query's.
     ended = (read_transaction_number(conn) - before - 2) % _TRANSACTION_NUMBERS
     if not ended:
         return Effect("absent", "it had ended no transaction when it failed")

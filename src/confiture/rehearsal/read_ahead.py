@@ -21,6 +21,7 @@ def read_ahead(works: Sequence[PreparedMigration]) -> Iterator[None]:
             for statement in work.script.statements if work.script else ():
                 if stopped.is_set():
                     return
+                # For their caches: asked again by the rehearsal, both answer at once.
                 classify_statement(statement.sql)
                 find_expected_locks(statement.sql)
 

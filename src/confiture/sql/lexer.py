@@ -17,6 +17,8 @@ TokenKind = Literal["comment", "space", "newline", "quoted", "word", "backslash"
 # PostgreSQL knows six whitespace characters. It takes a no-break space, like every character outside ASCII,
 # for part of a name. `[^\x00-\x7f]` says so because a range up to U+10FFFF takes 3 ms to compile.
 # The possessive quantifiers (`++`, `*+`) keep an unclosed quote or comment from backtracking.
+# A string goes on after a line break ('a'\n'b'). Only for E'' that matters here: its second part has escapes
+# too, though it begins with a plain quote. A word may contain `$`, so a$$ begins no dollar quote.
 _TOKEN = re.compile(
     r"""
     (?P<newline>\n)

@@ -38,14 +38,15 @@ def list_validated_keys(statement: Any) -> Iterator[ValidatedKey]:
             columns = tuple(column.string.sval for column in definition.constraint.fk_attrs)
             yield ValidatedKey(table, definition.constraint.conname, columns)
         elif subtype == "AT_AddColumn":
-            yield from _list_of_column(table, definition.column_def)
+            yield from _list_column_keys(table, definition.column_def)
 
 
-def _list_of_column(table: str, column: Any) -> Iterator[ValidatedKey]:
+def _list_column_keys(table: str, column: Any) -> Iterator[ValidatedKey]:
     constraints = [item.constraint for item in column.constraints]
     # A new column without a default is NULL in every row, which no foreign key looks at.
     if not any(
-        read_enum_name(each, "contype") in ("CONSTR_DEFAULT", "CONSTR_GENERATED") for each in constraints
+        read_enum_name(constraint, "contype") in ("CONSTR_DEFAULT", "CONSTR_GENERATED")
+        for constraint in constraints
     ):
         return
     for constraint in constraints:

@@ -36,11 +36,15 @@ _RELATIONS_SQL = f"""
 _INHERITED_SQL = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_inherits"
 RELATIONS_SQL = f"{_RELATIONS_SQL}; {_INHERITED_SQL}"
 # One number that tells if a row has changed: an update gives it another place (ctid) and transaction (xmin),
-# but VACUUM, ANALYZE and CREATE INDEX write pages and rows into the row that is there.
+# but VACUUM, ANALYZE and CREATE INDEX write pages and rows into the row that is there. The factors are
+# arbitrary: they keep two changes from cancelling out. PostgreSQL has no cast from xid to a number, but the
+# difference of two ages is one, and does not move with the counter of transactions as an age alone does.
 _VERSION = """
     (c.oid::bigint * 31 + ((age(c.xmin)::bigint - age('3'::xid)) & 4294967295) * 1000003
         + c.relpages::bigint * 10007 + hashfloat4(c.reltuples) + hashtid(c.ctid))
 """
+# The age that no row written from now on exceeds: within a transaction, PostgreSQL counts all ages from one
+# number.
 _HORIZON = "age(pg_snapshot_xmax(pg_current_snapshot())::xid)"
 # It also lists what the session has scanned. A session does not send its counters to the shared statistics
 # after every transaction: scans of earlier ones may be counted still, also of relations that are not locked

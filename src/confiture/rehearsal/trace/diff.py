@@ -42,6 +42,7 @@ class MigrationTrace:
     not_seen: list[NotSeen] = field(factory=list)
     held_before: frozenset[HeldLock] = field(init=False)
     _acquired: dict[HeldLock, AcquiredLock] = field(factory=dict)
+    # Every file that each relation has had, and the relations in which a scan has found rows.
     _files: dict[int, set[int]] = field(factory=dict)
     _filled: set[int] = field(factory=set)
     _asked_about: set[int] = field(factory=set)
@@ -101,6 +102,8 @@ class MigrationTrace:
             if not (step.clusters or step.rewrites.get(self.catalog.relations[oid].name))
             and is_truncate(self.catalog.relations[oid], read.get(oid), sql)
         }
+        # TRUNCATE reads no row, but rebuilds each index with a scan of the new, empty file. It counts if the
+        # table had rows.
         scanned = {
             self.catalog.find_table(oid)
             for oid, scans in read.items()

@@ -122,6 +122,7 @@ class EventTriggerTracer:
         message = notice.message_primary or ""
         if not message.startswith(self._token):
             return
+        # No part contains a slash: they are the names of events, numbers, and the names of lock modes.
         _, event, rewrite, facts = (part.strip() for part in message.split("/"))
         # A command that fails fires its start but no end.
         self.unfinished_commands += {"ddl_command_start": 1, "ddl_command_end": -1}.get(event, 0)

@@ -81,21 +81,25 @@ class Tracer:
     auto_explain: AutoExplain | None = None
     outward: OutwardWatch = field(init=False)
     production_planner: ProductionPlanner | None = None
+    # Of the statement that runs: its plans, the bodies that it executes, the relations to ask about after it
+    # (`None` if its locks are read instead), and the snapshot that came back with it.
     _plans: PlanPair | None = None
+    _inner_bodies: tuple[ReachedBody, ...] = ()
+    _reached: tuple[int, ...] | None = None
+    _followed: Snapshot | None = None
     _statement_steps: list[StatementTrace] = field(factory=list)
     _hook_steps: list[StatementTrace] = field(factory=list)
     _hook_snapshots: list[Snapshot] = field(factory=list)
     _event_triggers: EventTriggerTracer = field(init=False)
     _state: SessionState = field(factory=SessionState)
     _paused_ms: float = 0.0
-    _inner_bodies: tuple[ReachedBody, ...] = ()
     _function_names: frozenset[str] | None = None
     _ignored: frozenset[int] = frozenset()
+    # True once a migration has ended with a snapshot, which the next one of the transaction begins with.
     _closed: bool = False
     _changes: CatalogChanges | None = None
     _proven: ProvenStatements = field(init=False)
-    _reached: tuple[int, ...] | None = None
-    _followed: Snapshot | None = None
+    # True while statements were traced without their locks, and `_state` is behind pg_locks.
     _unread: bool = False
     _checks: bool = False
     _sql_only: bool = False
