@@ -183,3 +183,32 @@ def test_a_migration_that_gives_up_the_role_that_may_write_the_ledger(limited, p
 
     assert only(project.rehearse()).outcome == "rehearsed"
     assert only(project.run()).outcome == "applied"
+
+
+AUDIT = """
+    CREATE TABLE audit (tag text);
+    CREATE FUNCTION record() RETURNS event_trigger LANGUAGE plpgsql AS
+        $$ BEGIN LOCK TABLE audit; INSERT INTO audit VALUES (tg_tag); END $$;
+    CREATE EVENT TRIGGER record ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA', 'CREATE TABLE')
+        EXECUTE FUNCTION record();
+"""
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_an_event_trigger_locks_for_the_ledger_is_reported_for_the_migration(project, sql, known):
+    """A run creates the ledger in an earlier transaction, so the migration takes the lock itself."""
+    if known:
+        project.write("0_it.sql", "SELECT 1;")
+        project.run()
+    sql(AUDIT)
+    project.write("1_it.sql", "SELECT 1;")
+    project.write("2_it.sql", "CREATE TABLE jam (n int);")
+
+    first, second = project.rehearse().migrations
+
+    assert first.locks == ()
+    (lock,) = second.locks
+    assert (lock.relation, lock.mode, lock.seen) == ("public.audit", "AccessExclusiveLock", "measured")
+    assert sql("SELECT count(*) FROM audit") == [(0,)]
+    applied = project.run().migrations
+    assert [[lock.relation for lock in migration.locks] for migration in applied] == [[], ["public.audit"]]

@@ -47,6 +47,7 @@ class RunContext:
         step_observer: Observes the statements of a no-transaction migration.
         refuse_call: Refuses a Python migration's statement, before it is sent, if a copy does not isolate it.
         events: Records what happens; ``None`` in a rehearsal.
+        create_ledger_sql: Creates the ledger for each trial of its rows; empty if there is one.
         cpu_wait: Reads how long the session's server process has waited for a CPU.
     """
 
@@ -63,6 +64,7 @@ class RunContext:
     mode: ExecutionMode = ExecutionMode.RUN
     refuse_call: Callable[[PreparedMigration, str, int | None], None] | None = None
     events: EventRecorder | None = None
+    create_ledger_sql: str = ""
     cpu_wait: CpuWait = field(init=False)
 
     @cpu_wait.default

@@ -397,7 +397,8 @@ class TransactionalAttempt:
     def _render_ledger_trial(self) -> str:
         """Return SQL that writes the ledger row and takes it back: what a run may not do fails here too."""
         point = f"{self._sentinel}_ledger"
-        return f"SAVEPOINT {point}; {self.render_ledger_sql()} ROLLBACK TO {point}; RELEASE {point};"
+        create = self.run_context.create_ledger_sql
+        return f"SAVEPOINT {point}; {create} {self.render_ledger_sql()} ROLLBACK TO {point}; RELEASE {point};"
 
     def render_ledger_sql(self) -> str:
         """Return SQL that inserts the migration's ledger row, or deletes it after ``down``, and its event."""

@@ -148,26 +148,29 @@ class Ledger:
             FROM {quote_ident(self.schema)}.ledger
         """
 
-    def create(self, conn: Connection[Any]) -> bool:
-        """Create the schema and its missing tables; return True if any table or column was missing.
+    def create(self, conn: Connection[Any]) -> str:
+        """Create the schema and its missing tables; return the SQL that did it, empty if nothing was missing.
 
         Raises:
             OutdatedLedger: They lack a column that cannot be added.
             RightsFault: The role may not create or write them, or the database is read-only.
         """
         # Check first: CREATE … IF NOT EXISTS needs the CREATE privilege even if everything exists.
+        sql = ""
         try:
             with conn.transaction():
                 ((writable, has_schema),) = fetch_rows(conn, self._render_writable_sql())
                 if writable is None:
                     # CREATE SCHEMA IF NOT EXISTS needs the right to create one, even if it exists.
                     schema = "" if has_schema else f"CREATE SCHEMA IF NOT EXISTS {quote_ident(self.schema)};"
-                    send(conn, schema + render_create_sql(self.schema))
+                    sql = schema + render_create_sql(self.schema)
+                    send(conn, sql)
                     missing = find_missing_columns(conn, self.schema)
-                    if all(missing.values()):
-                        send(conn, " ".join(missing.values()))
-                    else:
+                    if not all(missing.values()):
                         raise _build_outdated_fault(self.schema, missing)
+                    added = " ".join(missing.values())
+                    send(conn, added)
+                    sql = f"{sql} {added}"
         except psycopg.errors.InsufficientPrivilege as error:
             raise self._build_create_fault(conn) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
@@ -181,7 +184,7 @@ class Ledger:
             ) from error
         if writable is False:
             raise self.build_write_fault(conn)
-        return writable is None
+        return sql
 
     def build_write_fault(self, conn: Connection[Any]) -> RightsFault:
         """Return the fault of a role that may not write the ledger, with the GRANTs that it needs."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attrs import define, field
+import psycopg
+from attrs import define, evolve, field
 from psycopg import Connection
 from psycopg.pq import TransactionStatus
 
@@ -15,7 +16,7 @@ from confiture.hooks.implementation import HookFatal
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import MigrationReport
 from confiture.postgres.locks import HELD_SQL
-from confiture.postgres.session import fetch_rows
+from confiture.postgres.session import fetch_rows, quote_literal
 from confiture.rehearsal.excuse import explain_as_not_rehearsed
 from confiture.rehearsal.read_ahead import read_ahead
 
@@ -78,15 +79,24 @@ class Rehearsal:
     def _create_ledger(self) -> None:
         """Create the ledger as a run would; it is rolled back with everything else.
 
+        A run commits it before the first migration. If an event trigger locks a user's table meanwhile, the
+        locks would hide those of the migrations: the ledger is then created only for each trial of a row.
+
         Raises:
             RightsFault: The role may not create or write it.
         """
         context = self.runner.run_context
-        held = set(fetch_rows(context.session.conn, HELD_SQL)) if context.session.nested else set()
-        self._created_ledger = context.ledger.create(context.session.conn)
-        if self._created_ledger:
-            new = set(fetch_rows(context.session.conn, HELD_SQL)) - held
-            context.observer.ignore_relations(oid for oid, _ in new)
+        conn = context.session.conn
+        held = set(fetch_rows(conn, HELD_SQL)) if context.session.nested else set()
+        with conn.transaction() as savepoint:
+            sql = context.ledger.create(conn)
+            locked = {oid for oid, _ in set(fetch_rows(conn, HELD_SQL)) - held} if sql else set()
+            if _has_foreign(conn, locked, context.ledger.schema):
+                self.runner.run_context = evolve(context, create_ledger_sql=sql)
+                raise psycopg.Rollback(savepoint)
+            self._created_ledger = bool(sql)
+            if sql:
+                context.observer.ignore_relations(locked)
 
     def _rehearse_one(self, work: PreparedMigration) -> MigrationResult:
         if reason := _explain_no_transaction(work):
@@ -101,6 +111,18 @@ class Rehearsal:
 
     def _explain_as_not_rehearsed(self, attempt: TransactionalAttempt, error: BaseException) -> str | None:
         return explain_as_not_rehearsed(attempt, error, self.not_rehearsed_sql)
+
+
+def _has_foreign(conn: Connection[Any], oids: Collection[int], schema: str) -> bool:
+    """Return True if any of these relations is a user's: not the ledger's, a TOAST table or a catalog."""
+    chosen = ", ".join(map(str, sorted(oids)))
+    return bool(chosen) and bool(
+        fetch_rows(
+            conn,
+            f"SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid IN ({chosen})"
+            f" AND nspname NOT IN ('pg_catalog', 'pg_toast', {quote_literal(schema)}) LIMIT 1",
+        )
+    )
 
 
 def create_tracer(
