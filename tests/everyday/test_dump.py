@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from confiture.postgres.dump import DumpFault, choose_pg_dump, normalise_dump
+from confiture.postgres.dump import DumpFault, choose_pg_dump, normalize_dump
 from tests import published
 
 pytestmark = pytest.mark.slow
@@ -290,14 +290,14 @@ def test_what_looks_like_a_header_further_down_stays():
     body = "SET x = 1;\n\nCREATE FUNCTION f() RETURNS text AS $$\n\\restrict me\n-- Dumped from\n$$;\n"
     foot = "\n\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n\n"
 
-    assert normalise_dump(HEAD + body + foot) == body
+    assert normalize_dump(HEAD + body + foot) == body
 
 
 def test_a_dump_without_tokens_is_normalised_alike():
     body = "SET x = 1;\n"
     foot = "\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
 
-    assert normalise_dump(HEAD.replace("\\restrict abc\n\n", "") + body + foot) == body
+    assert normalize_dump(HEAD.replace("\\restrict abc\n\n", "") + body + foot) == body
 
 
 def test_interrupted_while_it_dumps_a_run_still_reports_what_it_has_applied(project, tmp_path):

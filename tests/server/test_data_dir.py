@@ -171,7 +171,7 @@ def test_the_server_never_runs_as_root(project):
 
 def servers(project: Path) -> list[int]:
     return [
-        pid for pid in processes_of(project) if b"steward" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in processes_of(project) if b"supervisor" not in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
 
 

@@ -27,8 +27,10 @@ def ask(url: str, query: str) -> object:
     return row[0]
 
 
-def steward(root: Path) -> int:
-    return next(pid for pid in processes_of(root) if b"steward" in Path(f"/proc/{pid}/cmdline").read_bytes())
+def supervisor(root: Path) -> int:
+    return next(
+        pid for pid in processes_of(root) if b"supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
 
 
 def test_the_first_command_makes_the_data_beside_the_configuration(empty, pg):
@@ -190,9 +192,9 @@ def test_ctrl_c_in_the_terminal_reaches_the_command_alone(project, command):
         assert ask(url, "SELECT 1") == 1
 
 
-def test_without_its_steward_the_last_one_out_stops_the_server(project):
+def test_without_its_supervisor_the_last_one_out_stops_the_server(project):
     with open_embedded_server(project) as url:
-        os.kill(steward(project), signal.SIGKILL)
+        os.kill(supervisor(project), signal.SIGKILL)
         answer = ask(url, "SELECT 1")
 
     assert answer == 1
@@ -203,7 +205,7 @@ def test_a_server_that_nobody_would_stop_is_started_anew(project, pg, command):
     lost = command(project)
     lost.url()
     left_over = postmaster(project / ".confiture" / pg)
-    os.kill(steward(project), signal.SIGKILL)
+    os.kill(supervisor(project), signal.SIGKILL)
     lost.kill()
 
     with open_embedded_server(project) as url:

@@ -220,7 +220,7 @@ def _decide_all(
             return session, "split"
         dependents = session.find_dependents(card) if choice == "skip" else ()
         if dependents:
-            names = ", ".join(one.migration.version for one in dependents)
+            names = ", ".join(card.migration.version for card in dependents)
             click.echo(f"skipped with it, because they use what it creates: {names}", err=True)
         session = session.decide(card, "skip" if choice == "skip" else "run")
     return session, "done"
@@ -236,7 +236,7 @@ def _write_split(card: Card, settings: Settings) -> list[str]:
     written = write_split(folder, card.strategy.files)
     click.echo(f"wrote {', '.join(path.name for path in written)}; rehearsing again", err=True)
     named = filter(None, (parse_filename(path.name) for path in written))
-    return list(dict.fromkeys(one.version for one in named))
+    return list(dict.fromkeys(migration.version for migration in named))
 
 
 def run_approved(

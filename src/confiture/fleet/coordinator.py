@@ -81,7 +81,7 @@ class Coordinator:
         """How many targets of the run have failed, those of earlier processes included."""
         return self.failed_before + self.failed
 
-    def lead(self, waves: Mapping[int, Sequence[Target]]) -> Stop | None:
+    def run_waves(self, waves: Mapping[int, Sequence[Target]]) -> Stop | None:
         """Migrate the waves in order; return why the run stopped, ``None`` if it is done.
 
         Raises:

@@ -57,7 +57,7 @@ def estimate_rollout(
     A target that was not rehearsed takes the time of those with the same pending migrations, interpolated by
     its size. Targets like one that failed are left out, and so are those that cannot be read.
     """
-    failing = {get_kind(one.shape) for one in sampled if one.error}
+    failing = {get_kind(sample.shape) for sample in sampled if sample.error}
     forecasts: dict[str, TargetForecast] = {}
     total = sum(map(len, waves))
     reason: str | None = None
@@ -78,24 +78,24 @@ def forecast_target(shape: TargetShape, sampled: Sequence[SampledTarget]) -> Tar
     """Return how long a target takes."""
     if not shape.pending:
         return NOTHING
-    alike = [one for one in sampled if one.shape.pending == shape.pending and not one.error]
+    alike = [sample for sample in sampled if sample.shape.pending == shape.pending and not sample.error]
     if not alike:
         reason = f"no target with the pending migrations of {shape.name} was rehearsed to its end"
         return evolve(NOTHING, reason=reason)
     points: dict[int, TargetForecast] = {}
-    for one in alike:
+    for sample in alike:
         # Of two equally large targets the slower one counts.
-        size, forecast = one.shape.size_bytes or 0, _read_forecast(one)
+        size, forecast = sample.shape.size_bytes or 0, _read_forecast(sample)
         points[size] = max(points.get(size, forecast), forecast, key=lambda point: point.high_ms)
     return interpolate_forecast(points, shape.size_bytes or 0).add_overhead(shape.duration_ms)
 
 
-def _read_forecast(one: SampledTarget) -> TargetForecast:
-    estimate = one.estimate
-    measured_ms = sum(migration.duration_ms or 0.0 for migration in one.report.migrations)
+def _read_forecast(sample: SampledTarget) -> TargetForecast:
+    estimate = sample.estimate
+    measured_ms = sum(migration.duration_ms or 0.0 for migration in sample.report.migrations)
     if estimate is None or not estimate.known or estimate.interval90_ms is None:
         reason = estimate.reason if estimate else "it was not rehearsed to its end"
-        return TargetForecast(measured_ms, measured_ms, measured_ms, f"{one.shape.name}: {reason}")
+        return TargetForecast(measured_ms, measured_ms, measured_ms, f"{sample.shape.name}: {reason}")
     low_ms, high_ms = estimate.interval90_ms
     # Of a change of the catalog only the upper end is known; it took this long here, on the target itself.
     p50_ms = estimate.p50_ms if estimate.p50_ms is not None else min(measured_ms, high_ms)

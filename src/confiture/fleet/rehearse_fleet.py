@@ -142,15 +142,15 @@ def _add_estimates(report: Report) -> Estimate:
 def _merge_findings(sampled: Sequence[SampledTarget]) -> tuple[FleetFinding, ...]:
     """Return each finding once: its fingerprint is of the statement, and does not depend on the target."""
     found: dict[str, tuple[Finding, list[str]]] = {}
-    for one in sampled:
-        for finding in one.report.findings:
+    for sample in sampled:
+        for finding in sample.report.findings:
             kept, names = found.setdefault(finding.fingerprint, (finding, []))
-            names.append(one.shape.name)
+            names.append(sample.shape.name)
             # Measured on one target, it may be a warning, and on a larger one an error.
             if _rank(finding) < _rank(kept):
                 found[finding.fingerprint] = finding, names
     merged = [FleetFinding(finding, tuple(names)) for finding, names in found.values()]
-    return tuple(sorted(merged, key=lambda one: _rank(one.finding)))
+    return tuple(sorted(merged, key=lambda fleet_finding: _rank(fleet_finding.finding)))
 
 
 def _rank(finding: Finding) -> tuple[bool, int, str, int]:
@@ -161,11 +161,11 @@ def _rank(finding: Finding) -> tuple[bool, int, str, int]:
 def _build_verdict(
     settings: Settings, sampled: Sequence[SampledTarget], merged: Sequence[FleetFinding]
 ) -> Verdict | None:
-    judged = [one.report.verdict for one in sampled if one.report.verdict]
+    judged = [sample.report.verdict for sample in sampled if sample.report.verdict]
     if not judged:
         return None
     failed = [verdict for verdict in judged if not verdict.passed]
-    findings = [one.finding for one in merged]
+    findings = [fleet_finding.finding for fleet_finding in merged]
     failing = select_failures(findings, settings.gate.fail_on)
     if not failing:
         return failed[0] if failed else judged[0]
@@ -177,7 +177,7 @@ def _build_verdict(
 def _choose_exit_code(
     shapes: Iterable[TargetShape], sampled: Sequence[SampledTarget], verdict: Verdict | None
 ) -> int:
-    codes = {one.report.exit_code for one in sampled if one.report.outcome != "ok"}
+    codes = {sample.report.exit_code for sample in sampled if sample.report.outcome != "ok"}
     codes |= {shape.exit_code for shape in shapes if shape.fault}
     if codes:
         return next(iter(codes)) if len(codes) == 1 and codes != {1} else 4

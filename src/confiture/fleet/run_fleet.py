@@ -65,7 +65,7 @@ def run_fleet(
             check_health,
         )
         try:
-            return _lead(store, coordinator, _select_waves(record, request.targets))
+            return _run_to_end(store, coordinator, _select_waves(record, request.targets))
         except psycopg.OperationalError as error:
             (first, *_) = str(error).splitlines() or [type(error).__name__]
             way_on = f"go on with: confiture fleet run --resume {record.run}"
@@ -128,10 +128,10 @@ def _open_run(store: FleetStore, prepared: PreparedFleet) -> RunRecord:
     return store.read_run(record.run)
 
 
-def _lead(store: FleetStore, coordinator: Coordinator, waves: dict[int, list[Target]]) -> FleetResult:
+def _run_to_end(store: FleetStore, coordinator: Coordinator, waves: dict[int, list[Target]]) -> FleetResult:
     run = coordinator.run
     try:
-        stop = coordinator.lead(waves)
+        stop = coordinator.run_waves(waves)
     except KeyboardInterrupt as interruption:
         store.end_run(run, "paused", "interrupted")
         code = interruption.exit_code if isinstance(interruption, Interrupted) else 130

@@ -89,9 +89,9 @@ def _migrate(task: TargetTask) -> TargetOutcome:
     from confiture.api.operations import run
 
     report = run(settings, plugins=load_task_plugins(task))
-    applied = tuple(one.version for one in report.migrations if one.outcome == "applied")
+    applied = tuple(migration.version for migration in report.migrations if migration.outcome == "applied")
     if report.exit_code:
-        fault = next((one.error for one in report.migrations if one.error), report.error)
+        fault = next((migration.error for migration in report.migrations if migration.error), report.error)
         message = fault.message if fault else report.outcome
         return TargetOutcome(task.target.name, "failed", applied, shorten_error(message), report.exit_code)
     return TargetOutcome(task.target.name, "done" if applied else "unchanged", applied)

@@ -123,7 +123,9 @@ def _check_production_block(
         estimates = [estimate for estimate in (table.reads, table.writes) if estimate]
         if table.relation != relation or not estimates:
             continue
-        if unknown := next((one for one in estimates if not one.known or not one.interval90_ms), None):
+        if unknown := next(
+            (estimate for estimate in estimates if not estimate.known or not estimate.interval90_ms), None
+        ):
             why = f"how long production blocks {relation} is unknown: {unknown.reason}"
             yield _report_unknown(key, limit, migration, why, relation, taker)
             continue

@@ -94,7 +94,10 @@ class HookSavepoints:
         """Open ``count`` nested savepoints and set the local settings: a commit has ended both."""
         opened = [self._note_savepoint(_make_name()) for _ in range(count)]
         settings = (render_set_local_sql(name, value) for name, value in self.local_settings.items())
-        send(self.session.conn, "; ".join([*settings, *(f"SAVEPOINT {one.name}" for one in opened)]))
+        send(
+            self.session.conn,
+            "; ".join([*settings, *(f"SAVEPOINT {savepoint.name}" for savepoint in opened)]),
+        )
         return opened
 
     def _note_savepoint(self, name: str) -> Savepoint:

@@ -29,7 +29,7 @@ class SampledTarget:
     @property
     def error(self) -> str | None:
         """Why the rehearsal failed, in one line; ``None`` if it did not."""
-        faults = [one.error for one in self.report.migrations if one.error]
+        faults = [migration.error for migration in self.report.migrations if migration.error]
         fault = faults[0] if faults else self.report.error
         return fault.message.partition("\n")[0] if fault else None
 

@@ -34,8 +34,8 @@ def list_groups(drift: FleetDrift) -> list[str]:
     aspects = {"schema": drift.schemas, "extensions": drift.extensions, "server": drift.servers}
     rows = [row for aspect, groups in aspects.items() for row in _build_rows(aspect, groups)]
     unread = [
-        (style_bad("not read"), escape_control(one.name), "", escape_control(one.fault or ""))
-        for one in drift.unread[:_MOST_GROUPS]
+        (style_bad("not read"), escape_control(target.name), "", escape_control(target.fault or ""))
+        for target in drift.unread[:_MOST_GROUPS]
     ]
     more = len(drift.unread) - _MOST_GROUPS
     lines = align_columns([*rows, *unread]) if rows or unread else []
@@ -79,7 +79,7 @@ def build_document(drift: FleetDrift) -> dict[str, Any]:
         "schemas": _build_groups("fingerprint", drift.schemas),
         "extensions": _build_groups("extensions", drift.extensions),
         "servers": _build_groups("server", drift.servers),
-        "unread": [{"name": one.name, "reason": one.fault} for one in drift.unread],
+        "unread": [{"name": target.name, "reason": target.fault} for target in drift.unread],
     }
 
 

@@ -30,7 +30,7 @@ from confiture.output.listings import join_lines
 
 def render(rehearsal: FleetRehearsal, *, colour: bool = False) -> str:
     """Return the targets by what they are like, the sample, the findings, and the estimate of the rollout."""
-    sample = [_build_row(one) for one in rehearsal.sampled]
+    sample = [_build_row(target) for target in rehearsal.sampled]
     left = rehearsal.left_out
     report = build_report(rehearsal)
     lines = [
@@ -66,43 +66,44 @@ def _describe_pending(pending: tuple[str, ...]) -> str:
     return f"{format_count(len(pending), 'pending migration')}: {join_names(pending)}"
 
 
-def _build_row(one: SampledTarget) -> tuple[str, ...]:
-    done = one.report.outcome == "ok" and not one.error
+def _build_row(target: SampledTarget) -> tuple[str, ...]:
+    done = target.report.outcome == "ok" and not target.error
     state = style_good("rehearsed") if done else style_bad("failed")
-    size = "" if one.shape.size_bytes is None else format_size(one.shape.size_bytes)
-    took = sum(migration.duration_ms or 0.0 for migration in one.report.migrations)
-    alike = f"{one.why}, 1 of {one.alike}" if one.alike > 1 else f"{one.why}, no other like it"
-    words = escape_control(one.error) if one.error else format_estimate(one.estimate) if one.estimate else ""
+    size = "" if target.shape.size_bytes is None else format_size(target.shape.size_bytes)
+    took = sum(migration.duration_ms or 0.0 for migration in target.report.migrations)
+    alike = f"{target.why}, 1 of {target.alike}" if target.alike > 1 else f"{target.why}, no other like it"
+    estimate = format_estimate(target.estimate) if target.estimate else ""
+    words = escape_control(target.error) if target.error else estimate
     return (
         state,
-        escape_control(one.shape.name),
+        escape_control(target.shape.name),
         size,
         style_quiet(alike),
-        f"took {format_duration(took)}" if one.report.migrations else "",
+        f"took {format_duration(took)}" if target.report.migrations else "",
         words,
     )
 
 
 def _list_findings(rehearsal: FleetRehearsal) -> list[str]:
     lines: list[str] = []
-    for one in rehearsal.findings:
-        if one.finding.ignored:
+    for fleet_finding in rehearsal.findings:
+        if fleet_finding.finding.ignored:
             continue
-        *shown, _ = render_findings(Report("dry-run", "ok", 0, findings=(one.finding,)))
-        lines += [*shown, style_quiet(f"  {_describe_targets(one, rehearsal)}"), ""]
+        *shown, _ = render_findings(Report("dry-run", "ok", 0, findings=(fleet_finding.finding,)))
+        lines += [*shown, style_quiet(f"  {_describe_targets(fleet_finding, rehearsal)}"), ""]
     return lines
 
 
-def _describe_targets(one: FleetFinding, rehearsal: FleetRehearsal) -> str:
-    if len(one.targets) == len(rehearsal.sampled):
-        return "on every target of the sample" if len(one.targets) > 1 else f"on {join_names(one.targets)}"
-    return f"on {join_names(one.targets)}"
+def _describe_targets(fleet_finding: FleetFinding, rehearsal: FleetRehearsal) -> str:
+    names = fleet_finding.targets
+    everywhere = len(names) == len(rehearsal.sampled) and len(names) > 1
+    return "on every target of the sample" if everywhere else f"on {join_names(names)}"
 
 
 def _summarize(rehearsal: FleetRehearsal) -> str:
     if not rehearsal.sampled and not rehearsal.exit_code:
         return style_good(f"{format_count(len(rehearsal.shapes), 'target')}: nothing to do on any of them")
-    failed = sum(one.error is not None for one in rehearsal.sampled)
+    failed = sum(target.error is not None for target in rehearsal.sampled)
     head = f"rehearsed {len(rehearsal.sampled)} of {format_count(len(rehearsal.shapes), 'target')}"
     head += f", {failed} failed" if failed else ""
     line = (
@@ -133,8 +134,8 @@ def build_report(rehearsal: FleetRehearsal) -> Report:
     """Return the rehearsal as a report: a migration for each migration of each target of the sample."""
     from confiture.output.fleet_report import name_migrations
 
-    outcome: Outcome = "failed" if any(one.error for one in rehearsal.sampled) else "ok"
-    first = next((one.report for one in rehearsal.sampled), None)
+    outcome: Outcome = "failed" if any(target.error for target in rehearsal.sampled) else "ok"
+    first = next((target.report for target in rehearsal.sampled), None)
     return Report(
         "dry-run",
         outcome,
@@ -142,9 +143,11 @@ def build_report(rehearsal: FleetRehearsal) -> Report:
         server_version=first.server_version if first else None,
         rehearsed_on=first.rehearsed_on if first else None,
         plugins=first.plugins if first else (),
-        migrations=tuple(migration for one in rehearsal.sampled for migration in name_migrations(one)),
-        findings=tuple(one.finding for one in rehearsal.findings),
-        rules=tuple({rule.rule: rule for one in rehearsal.sampled for rule in one.report.rules}.values()),
+        migrations=tuple(migration for target in rehearsal.sampled for migration in name_migrations(target)),
+        findings=tuple(fleet_finding.finding for fleet_finding in rehearsal.findings),
+        rules=tuple(
+            {rule.rule: rule for target in rehearsal.sampled for rule in target.report.rules}.values()
+        ),
         verdict=rehearsal.verdict,
         notes=(describe_rollout(rehearsal.rollout, rehearsal.workers),),
     )
@@ -168,9 +171,12 @@ def render_json(rehearsal: FleetRehearsal) -> str:
             }
             for shape in rehearsal.shapes
         ],
-        "sample": [_build_sampled(one) for one in rehearsal.sampled],
+        "sample": [_build_sampled(target) for target in rehearsal.sampled],
         "kinds_left_out": rehearsal.left_out,
-        "findings": [{**_build_finding(one), "targets": one.targets} for one in rehearsal.findings],
+        "findings": [
+            {**_build_finding(fleet_finding), "targets": fleet_finding.targets}
+            for fleet_finding in rehearsal.findings
+        ],
         "verdict": asdict(rehearsal.verdict) if rehearsal.verdict else None,
         "rollout": {
             "known": rollout.known,
@@ -186,20 +192,20 @@ def render_json(rehearsal: FleetRehearsal) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-def _build_sampled(one: SampledTarget) -> dict[str, Any]:
+def _build_sampled(target: SampledTarget) -> dict[str, Any]:
     return {
-        "name": one.shape.name,
-        "why": one.why,
-        "alike": one.alike,
-        "outcome": one.report.outcome,
-        "exit_code": one.report.exit_code,
-        "error": one.error,
-        "duration_ms": sum(migration.duration_ms or 0.0 for migration in one.report.migrations),
-        "estimate": asdict(one.estimate) if one.estimate else None,
+        "name": target.shape.name,
+        "why": target.why,
+        "alike": target.alike,
+        "outcome": target.report.outcome,
+        "exit_code": target.report.exit_code,
+        "error": target.error,
+        "duration_ms": sum(migration.duration_ms or 0.0 for migration in target.report.migrations),
+        "estimate": asdict(target.estimate) if target.estimate else None,
     }
 
 
-def _build_finding(one: FleetFinding) -> dict[str, Any]:
-    finding = one.finding
+def _build_finding(fleet_finding: FleetFinding) -> dict[str, Any]:
+    finding = fleet_finding.finding
     names = "rule severity migration file line relation message recipe basis ignored fingerprint"
     return {name: getattr(finding, name) for name in names.split()}

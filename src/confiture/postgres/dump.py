@@ -63,7 +63,7 @@ def read_schema(settings: Settings) -> SchemaDump:
         version = read_server_version(conn)
         options = _make_server_options(conn)
         mappings = bool(fetch_rows(conn, "SELECT 1 FROM pg_user_mappings LIMIT 1"))
-    text = normalise_dump(run_pg_dump(settings, program, options), user_mappings=mappings)
+    text = normalize_dump(run_pg_dump(settings, program, options), user_mappings=mappings)
     return SchemaDump(_render_header(version, program) + text, version, program.version)
 
 
@@ -184,7 +184,7 @@ _USER_MAPPING = re.compile(
 )
 
 
-def normalise_dump(output: str, *, user_mappings: bool = False) -> str:
+def normalize_dump(output: str, *, user_mappings: bool = False) -> str:
     """Return ``pg_dump``'s output without the lines that differ between servers of one major version."""
     text = _HEADER.sub("", output, count=1)
     text = _FOOTER.sub("\n", text, count=1)

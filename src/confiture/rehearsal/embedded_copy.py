@@ -19,7 +19,7 @@ from confiture.config.settings import Settings
 from confiture.exceptions import ConfigurationFault, ServerFault
 from confiture.models.report import Report
 from confiture.postgres.connect import open_connection, read_server_version
-from confiture.postgres.dump import DumpFault, PgDumpProgram, choose_pg_dump, normalise_dump, run_pg_dump
+from confiture.postgres.dump import DumpFault, PgDumpProgram, choose_pg_dump, normalize_dump, run_pg_dump
 from confiture.postgres.session import fetch_rows, send
 from confiture.rehearsal.database_settings import DatabaseSetting, copy_settings, render_roles
 from confiture.rehearsal.outbound import disable_outbound
@@ -137,7 +137,7 @@ def _dump_schema(settings: Settings, program: PgDumpProgram, snapshot: str, sour
     text = run_pg_dump(settings, program, flags=flags)
     mappings = bool(fetch_rows(source, "SELECT 1 FROM pg_user_mappings LIMIT 1"))
     # User mappings are removed from the dump: they may hold passwords, and let the copy reach other servers.
-    return _RESTORE_PREAMBLE + normalise_dump(text, user_mappings=mappings)
+    return _RESTORE_PREAMBLE + normalize_dump(text, user_mappings=mappings)
 
 
 def _prepare(source: Connection[Any], server: Server, settings: tuple[DatabaseSetting, ...]) -> None:

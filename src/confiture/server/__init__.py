@@ -5,7 +5,7 @@ decide who starts, shares and stops the server, because the kernel releases them
 
 - *gate*: held by a command while it joins or leaves, so that only one does so at a time;
 - *users*: shared by every command while it works;
-- *steward*: held by the supervisor, the process that started the server, as long as it lives.
+- *supervisor*: held by the supervisor, the process that started the server, as long as it lives.
 
 The supervisor stops the server when nobody holds *users*, which also happens if the last command was
 killed with SIGKILL.

@@ -45,7 +45,7 @@ class ServerFiles:
     settings: Mapping[str, str] = field(factory=dict)
 
     def lock_path(self, name: str) -> Path:
-        """Return the path of the lock file ``name``: ``gate``, ``users`` or ``steward``."""
+        """Return the path of the lock file ``name``: ``gate``, ``users`` or ``supervisor``."""
         return self.home / f"embedded.{name}"
 
 

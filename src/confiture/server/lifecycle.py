@@ -18,7 +18,7 @@ from typing import Any
 from attrs import frozen
 
 from confiture.exceptions import ServerFault
-from confiture.server import supervisor as steward
+from confiture.server import supervisor
 from confiture.server.account import Account, build_clean_environment, choose_server_account
 from confiture.server.binaries import ensure_runnable, find_binaries, read_major
 from confiture.server.cluster import (
@@ -166,7 +166,7 @@ def _open_server(files: ServerFiles, bindir: Path) -> Iterator[Server]:
             yield Server(bindir, arrival.socket)
         finally:
             gate.take(_READY_TIMEOUT_S)
-            _release_server(files, users, arrival.steward_pid)
+            _release_server(files, users, arrival.supervisor_pid)
 
 
 @frozen
@@ -175,16 +175,16 @@ class RunningServer:
 
     Attributes:
         socket: The folder of its socket.
-        steward_pid: The supervisor's process id, if it is our child.
+        supervisor_pid: The supervisor's process id, if it is our child.
     """
 
     socket: Path
-    steward_pid: int | None = None
+    supervisor_pid: int | None = None
 
 
 def _join_or_start(files: ServerFiles, bindir: Path, gate: FileLock, *, alone: bool) -> RunningServer:
     """Return the running server; start it if it does not run."""
-    life = files.lock_path("steward")
+    life = files.lock_path("supervisor")
     if is_held(life):
         socket = _wait_until_ready(files, lambda: not is_held(life))
     elif alone:
@@ -200,7 +200,7 @@ def _join_or_start(files: ServerFiles, bindir: Path, gate: FileLock, *, alone: b
 def _start_server(files: ServerFiles, bindir: Path, gate: FileLock) -> RunningServer:
     programs = ensure_runnable(bindir, files.account, make_state_folder)
     prepare(files, programs, gate)
-    child = _spawn_steward(json.dumps(_build_spec(files, programs)), files.log)
+    child = _spawn_supervisor(json.dumps(_build_spec(files, programs)), files.log)
     socket = _wait_until_ready(files, lambda: _has_ended(child))
     if socket is None:
         raise ServerFault(
@@ -222,14 +222,14 @@ def _build_spec(files: ServerFiles, programs: Path) -> dict[str, Any]:
         "command": build_command(files, programs, socket),
         "identity": files.account.identity,
         "log": os.fspath(files.log),
-        "life": os.fspath(files.lock_path("steward")),
+        "life": os.fspath(files.lock_path("supervisor")),
         "users": os.fspath(files.lock_path("users")),
         "remove": [os.fspath(folder) for folder in remove],
         "keeps_data": not files.is_temporary,
     }
 
 
-def _spawn_steward(spec: str, log: Path) -> int:
+def _spawn_supervisor(spec: str, log: Path) -> int:
     """Start the supervisor in a new session, and return its process id.
 
     A signal to this command's process group must not reach it, and it must not keep our stdout open, or a
@@ -240,7 +240,7 @@ def _spawn_steward(spec: str, log: Path) -> int:
     out = (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW, 0)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", steward.__file__, spec],
+        [sys.executable, "-I", "-S", supervisor.__file__, spec],
         build_clean_environment(),
         file_actions=[null, out, (os.POSIX_SPAWN_DUP2, 1, 2)],
         setsid=True,
@@ -264,7 +264,7 @@ def _wait_until_ready(files: ServerFiles, has_ended: Callable[[], bool]) -> Path
     )
 
 
-def _release_server(files: ServerFiles, users: FileLock, steward_pid: int | None) -> None:
+def _release_server(files: ServerFiles, users: FileLock, supervisor_pid: int | None) -> None:
     """Stop using the server; the last command waits until it has stopped."""
     if not users.try_take():
         # Other commands share the lock, and we get it at once; or the supervisor holds it while it stops the
@@ -272,11 +272,11 @@ def _release_server(files: ServerFiles, users: FileLock, steward_pid: int | None
         users.share(_READY_TIMEOUT_S)
         return
     users.release()
-    with contextlib.suppress(FileNotFoundError), open_lock(files.lock_path("steward")) as life:
+    with contextlib.suppress(FileNotFoundError), open_lock(files.lock_path("supervisor")) as life:
         life.take(_READY_TIMEOUT_S)
     _stop_orphan(files)
-    if steward_pid is not None:
-        _has_ended(steward_pid, wait=True)
+    if supervisor_pid is not None:
+        _has_ended(supervisor_pid, wait=True)
 
 
 def _has_ended(pid: int, *, wait: bool = False) -> bool:
@@ -296,6 +296,6 @@ def _stop_orphan(files: ServerFiles) -> None:
     """Stop the server if it still runs without a supervisor."""
     running = _find_running(files)
     if running:
-        steward.stop(
+        supervisor.stop(
             running.pid, lambda: not is_alive(running, files.data), keeps_data=not files.is_temporary
         )

@@ -272,8 +272,8 @@ class _PlanReader:
         self, entry: PlanEntry, head: str, above: str, dependencies: Sequence[PlanDependency]
     ) -> str:
         """Return what the id is the hash of."""
-        required = [f"  + {one.label}" for one in dependencies if not one.conflict]
-        conflicting = [f"  - {one.label}" for one in dependencies if one.conflict]
+        required = [f"  + {dependency.label}" for dependency in dependencies if not dependency.conflict]
+        conflicting = [f"  - {dependency.label}" for dependency in dependencies if dependency.conflict]
         lines = [
             f"project {self.plan.project}",
             *([f"uri {self.plan.uri}"] if self.plan.uri else []),

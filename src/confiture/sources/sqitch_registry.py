@@ -117,8 +117,8 @@ def render_reverted(table: str, migration: MigrationFile, _all: Sequence[Migrati
 
 def _render_event(schema: str, event: str, details: ChangeDetails) -> str:
     change = details.change
-    required = [one.label for one in change.dependencies if not one.conflict]
-    conflicting = [one.label for one in change.dependencies if one.conflict]
+    required = [dependency.label for dependency in change.dependencies if not dependency.conflict]
+    conflicting = [dependency.label for dependency in change.dependencies if dependency.conflict]
     values = {
         "event": _quote(event),
         "change_id": _quote(change.id),

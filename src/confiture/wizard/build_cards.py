@@ -38,7 +38,11 @@ def build_cards(
         _build_card(
             settings,
             migration,
-            [one for one in report.findings if one.migration == migration.version and not one.ignored],
+            [
+                finding
+                for finding in report.findings
+                if finding.migration == migration.version and not finding.ignored
+            ],
             by_version.get(parse_version(migration.version)),
             facts,
         )

@@ -31,8 +31,8 @@ def drop_applied(
         done, left = approved.migrations[: len(applied)], approved.migrations[len(applied) :]
         if (
             left
-            and applied == [parse_version(one.version) for one in done]
-            and all(checksums.get(one.version) == one.checksum for one in done)
+            and applied == [parse_version(migration.version) for migration in done]
+            and all(checksums.get(migration.version) == migration.checksum for migration in done)
             and since[0].schema_before == approved.fingerprint
             and since[-1].schema_after == fingerprint
         ):
@@ -42,7 +42,7 @@ def drop_applied(
 
 def _list_ends(approved: ApprovedPlan, events: Sequence[Event]) -> Iterator[Sequence[Event]]:
     """Yield the last events, ever more of them, as long as only the plan has changed the schema."""
-    versions = {parse_version(one.version) for one in approved.migrations}
+    versions = {parse_version(migration.version) for migration in approved.migrations}
     for start in range(len(events) - 1, -1, -1):
         event = events[start]
         if event.direction == "backward" or parse_version(event.version) not in versions:

@@ -134,7 +134,11 @@ def _find_changed_files(approved: ApprovedPlan, now: ApprovedPlan) -> Iterator[s
 def _find_new_findings(approved: ApprovedPlan, now: ApprovedPlan) -> Iterator[str]:
     """Yield the findings that nobody has seen, about files that are as they were."""
     known = {(migration.version, migration.checksum) for migration in now.migrations}
-    versions = {one.version for one in approved.migrations if (one.version, one.checksum) in known}
+    versions = {
+        migration.version
+        for migration in approved.migrations
+        if (migration.version, migration.checksum) in known
+    }
     for written in sorted(set(now.text_findings) - set(approved.text_findings)):
         version, rule, severity, _ = written.split(" ", 3)
         if version in versions:

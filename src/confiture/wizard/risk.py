@@ -122,7 +122,9 @@ def find_unseen(migration: MigrationReport) -> str | None:
     """Return why a migration, or a statement of it, was not rehearsed; ``None`` if all of it was."""
     if migration.outcome == "not_rehearsed":
         return migration.reason or "it was not rehearsed"
-    return next((one.not_rehearsed for one in migration.statements if one.not_rehearsed), None)
+    return next(
+        (statement.not_rehearsed for statement in migration.statements if statement.not_rehearsed), None
+    )
 
 
 def _describe_work(migration: MigrationReport) -> str:

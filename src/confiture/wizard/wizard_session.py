@@ -49,7 +49,9 @@ class WizardSession:
         """Return the session with a decision; what depends on a skipped migration is skipped with it."""
         added: dict[str, Decision] = {card.migration.version: decision}
         if decision == "skip":
-            added |= dict.fromkeys((one.migration.version for one in self.find_dependents(card)), "skip")
+            added |= dict.fromkeys(
+                (dependent.migration.version for dependent in self.find_dependents(card)), "skip"
+            )
         return evolve(self, decisions={**self.decisions, **added})
 
     def find_dependents(self, card: Card) -> tuple[Card, ...]:
