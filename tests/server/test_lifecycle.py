@@ -327,10 +327,10 @@ def test_the_folder_of_a_server_that_was_killed_while_it_was_made_is_swept_by_th
     assert gone(empty)
 
 
-def test_a_server_whose_command_and_steward_were_killed_is_stopped_by_the_next(empty, command):
+def test_a_server_whose_command_and_supervisor_were_killed_is_stopped_by_the_next(empty, command):
     killed = command(empty, script=TEMPORARY)
     home = Path(str(ask(killed.url(), "SHOW data_directory"))).parent
-    os.kill(next(pid for pid in processes_of(home) if is_steward(pid)), signal.SIGKILL)
+    os.kill(next(pid for pid in processes_of(home) if is_supervisor(pid)), signal.SIGKILL)
     killed.kill()
     assert processes_of(home)
 
@@ -341,7 +341,7 @@ def test_a_server_whose_command_and_steward_were_killed_is_stopped_by_the_next(e
     assert gone(home)
 
 
-def is_steward(pid: int) -> bool:
+def is_supervisor(pid: int) -> bool:
     return b"supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 

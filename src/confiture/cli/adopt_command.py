@@ -20,9 +20,9 @@ _AUTO = "auto"
 @click.option("--dry-run", is_flag=True, help="Show what would be recorded; record nothing.")
 @click.option("--mirror", is_flag=True, help="Keep the tool's own ledger up to date in every run, too.")
 def command(flags: Flags, source: str, dry_run: bool, mirror: bool) -> int:
-    """Go on from where another migration tool is, with its files as they are.
+    """Continue from another migration tool, with its files as they are.
 
-    Reads the tool's ledger, and records in confiture's what is applied. Changes nothing of the tool's.
+    Records in confiture's ledger what the tool's ledger says is applied. Leaves the tool's as it is.
     """
     from confiture.ledger.adopt import adopt
     from confiture.postgres.signals import raise_on_signals

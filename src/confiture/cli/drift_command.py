@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 )
 @click.option("--exit-code", is_flag=True, help="Exit 1 if there is drift.")
 def command(flags: Flags, against: DriftBasis | None, place: BuildPlace, exit_code: bool) -> int:
-    """Compare the live schema with what the last run recorded or the migrations make.
+    """Compare the live schema with the recorded one, or with what the migrations make.
 
-    Without --against: with what is recorded, else with the migrations. Prints a unified diff per object.
+    Without --against, compares with the recorded schema, or with the migrations if none is recorded.
+    Prints a unified diff per object.
     """
     from confiture.api.schema_versions import find_drift
 

@@ -52,7 +52,7 @@ def command(ctx: click.Context) -> None:
 )
 @click.option("--retry-failed", is_flag=True, help="With --resume, also try the failed targets again.")
 def run(flags: Flags, fleet_flags: FleetFlags, dry_run: bool, resume: int | None, retry_failed: bool) -> int:
-    """Migrate the targets in waves; --resume goes on where a run ended."""
+    """Migrate the targets in waves; --resume continues a run."""
     refuse = partial(write_refusal, "dry-run" if dry_run else "run")
     with open_outputs(flags, refuse) as out:
         try:

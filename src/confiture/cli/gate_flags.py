@@ -28,7 +28,7 @@ NO_GATE = click.option(
 SINCE = click.option(
     "--since",
     metavar="GITREF",
-    help="Check only what changed since HEAD's branch left this commit; everything is rehearsed.",
+    help="Judge only the files that changed since HEAD's branch left this commit.",
 )
 STRICT = click.option("--strict", is_flag=True, help="Every ignore needs a reason.")
 ALLOW_EMPTY = click.option("--allow-empty", is_flag=True, help="Exit 0 if there are no files to check.")

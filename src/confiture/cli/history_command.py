@@ -12,7 +12,7 @@ from confiture.cli.outputs import open_outputs
 @click.command("history")
 @database_options
 def command(flags: Flags) -> int:
-    """Show what was applied, reverted or failed when, by whom, with which hooks and plugins."""
+    """Show what was applied, reverted or failed: when, by whom, with which hooks and plugins."""
     from confiture.ledger.history import read_history
 
     with open_outputs(flags) as out:

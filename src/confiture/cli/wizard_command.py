@@ -88,7 +88,7 @@ add_wizard_flags = collect_options(
         metavar="V=CHOICE",
         help=f"Answer for a migration, or for all=CHOICE: {', '.join(ANSWERS)}; repeatable.",
     ),
-    click.option("--database", metavar="NAME", help="The database's name, as a high risk asks for."),
+    click.option("--database", metavar="NAME", help="The database's name, which a high risk asks for."),
     click.option(
         "--apply/--no-apply", "applies", default=None, help="Run the approved plan, or only save it."
     ),

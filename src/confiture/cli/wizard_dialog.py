@@ -34,7 +34,7 @@ class Answers:
 
     Attributes:
         choices: The choice by version; ``all`` for those not named.
-        database: The database's name, as a high risk asks for; ``None`` to ask.
+        database: The database's name, which a high risk asks for; ``None`` to ask.
         applies: True to run the approved plan, False to only save it; ``None`` to ask.
     """
 
