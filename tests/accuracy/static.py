@@ -10,7 +10,7 @@ import click
 
 from confiture.exceptions import MigrationFault
 from confiture.rules.evaluate import find_findings, select_rules
-from confiture.rules.lint import parse_migration
+from confiture.rules.parse_files import parse_migration
 from confiture.rules.registry import collect_rules
 from confiture.sql.script import read_sql_text
 from tests.accuracy.cases import Case, read_cases

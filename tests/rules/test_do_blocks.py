@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from confiture.migrations.folder import read_folder
 from confiture.models.report import IndexBuild, Lock, MigrationReport, StatementReport
 from confiture.rules.evaluate import find_findings, select_rules
-from confiture.rules.lint import read_all
+from confiture.rules.parse_files import read_all
 from confiture.rules.registry import collect_rules
 from tests.rules.examples import rehearsed, write
 

@@ -9,7 +9,7 @@ from confiture.migrations.folder import read_folder
 from confiture.models.report import StatementReport
 from confiture.rules.evaluate import find_findings, has_failure, select_rules
 from confiture.rules.judge_rehearsal import make_judge
-from confiture.rules.lint import read_all
+from confiture.rules.parse_files import read_all
 from confiture.rules.registry import collect_rules
 from confiture.rules.rule import Hit, Rule
 from tests.project import plugin

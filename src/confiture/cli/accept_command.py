@@ -29,7 +29,7 @@ from confiture.gate.accepted import (
     select_acceptable,
 )
 from confiture.models.report import Report, Verdict
-from confiture.rules.lint import show_path
+from confiture.rules.parse_files import show_path
 from confiture.units import format_count
 
 if TYPE_CHECKING:

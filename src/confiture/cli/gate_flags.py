@@ -117,7 +117,7 @@ def choose_scope(settings: Settings, gate_options: GateOptions, files: Sequence[
     if gate_options.since is None:
         return Scope(after)
     from confiture.gate.changed_files import list_base_files, list_changed_files
-    from confiture.rules.lint import show_path
+    from confiture.rules.parse_files import show_path
 
     places = [*files] or [settings.migrations]
     versions = _find_versions(settings)
@@ -191,7 +191,7 @@ def apply_gate(settings: Settings, report: Report, gate_options: GateOptions, sc
     """
     from confiture.config.config_file import name_table
     from confiture.gate.judge import judge_report
-    from confiture.rules.lint import show_path
+    from confiture.rules.parse_files import show_path
 
     before = () if gate_options.ignores_accepted else read_accepted(settings)
     return judge_report(

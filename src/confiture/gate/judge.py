@@ -107,8 +107,8 @@ def _select_migrations(report: Report, scope: Scope, files: Mapping[str, str]) -
 
 def _mark_ignored(finding: Finding, scope: Scope, accepted: Collection[str]) -> Finding:
     # A limit is never accepted: however far it is exceeded, the fingerprint is the same.
-    let_in = finding.fingerprint in accepted and not finding.rule.startswith("limit-")
-    counts = not let_in and scope.includes(finding.migration, finding.file)
+    is_accepted = finding.fingerprint in accepted and not finding.rule.startswith("limit-")
+    counts = not is_accepted and scope.includes(finding.migration, finding.file)
     return finding if counts else evolve(finding, ignored=True)
 
 

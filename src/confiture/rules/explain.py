@@ -9,7 +9,7 @@ from attrs import evolve
 from confiture.models.report import RecipeFile, RuleExplanation
 from confiture.rules.ask_rule import find_hits
 from confiture.rules.evaluate import find_statement
-from confiture.rules.lint import parse_migration
+from confiture.rules.parse_files import parse_migration
 from confiture.rules.parsed_migration import ParsedMigration, ParsedStatement, link_plan
 from confiture.rules.recipe_files import write_files
 from confiture.rules.recipes import Recipe, read_recipe

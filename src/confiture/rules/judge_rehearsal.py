@@ -15,8 +15,8 @@ from confiture.migrations.prepare import PreparedMigration
 from confiture.models.report import Report, StatementReport
 from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import RuleSet, find_findings
-from confiture.rules.lint import make_loose_script, parse_migration, read_python, show_path
 from confiture.rules.new_relations import PlanScope, mark_new_relations
+from confiture.rules.parse_files import make_loose_script, parse_migration, read_python, show_path
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.suppressions import refuse_unknown
 from confiture.sql.parser import ParseError, parse

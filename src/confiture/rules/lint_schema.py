@@ -18,8 +18,8 @@ from confiture.rules.ask_rule import find_hits
 from confiture.rules.describe_rules import describe_rules
 from confiture.rules.evaluate import RuleSet, find_findings, select_rules
 from confiture.rules.fingerprint import make_fingerprint
-from confiture.rules.lint import read_script
 from confiture.rules.object_places import ObjectPlaces, find_places
+from confiture.rules.parse_files import read_script
 from confiture.rules.parsed_migration import ParsedMigration, link_plan
 from confiture.rules.recipes import read_recipe
 from confiture.rules.registry import collect_rules, read_severities
