@@ -255,6 +255,17 @@ def test_at_a_version_and_at_a_time_it_is_what_was_recorded(shop, database):
     assert later["fingerprint"] + "\n" == shop("schema-version").out
 
 
+def test_at_a_time_that_history_shows_the_event_of_that_second_counts(shop, database):
+    database.execute(
+        "UPDATE confiture.event SET at = '2026-01-31 12:00:00.9Z'::timestamptz + number * interval '1 hour'"
+    )
+    shown = shop("history").out.splitlines()[0].split("  ")[0]
+
+    answer = shop("schema-version", "--at", shown, "--output", "json")
+
+    assert (shown, answer.json["migration"]) == ("2026-01-31 13:00:00+00:00", "1")
+
+
 @pytest.mark.parametrize("at", ["1999-01-01", "77", "29990131", "yesterday"])
 def test_where_nothing_was_recorded_it_ends_with_two(shop, at):
     answer = shop("schema-version", "--at", at)

@@ -89,6 +89,9 @@ def _parse_time(text: str) -> datetime:
             hint="write a version that confiture history shows with its schema, or a time as in "
             "2026-01-31T12:00 (UTC)",
         ) from None
+    if not moment.microsecond:
+        # As history prints it: without the fraction, and an event of that second is meant.
+        moment = moment.replace(microsecond=999_999)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
