@@ -113,6 +113,17 @@ def test_drift_is_shown_object_by_object(lived, database):
     assert "by_hand integer" in page
 
 
+def test_a_changed_file_does_not_hide_drift(lived, database):
+    database.execute("ALTER TABLE jam ADD COLUMN by_hand int")
+    lived.write("1_jam.sql", "CREATE TABLE jam (fruit varchar);\n")
+
+    (view,) = lived("dashboard", "--output", "json").json["databases"]
+
+    assert view["sentence"] == (
+        "1 migration changed, missing or unfinished; 1 object changed outside of migrations"
+    )
+
+
 def test_the_same_as_json_and_into_a_file(lived):
     document = lived("dashboard", "--output", "json").json
     written = lived("dashboard", "history.html")

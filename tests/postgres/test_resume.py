@@ -257,6 +257,8 @@ def test_a_python_no_transaction_migration_starts_over(project, database):
     assert only(again).warnings == (
         "it starts over and repeats the statements that had run before it was stopped: 2",
     )
+    (gap,) = only(again).not_seen
+    assert (gap.what, "no-transaction Python" in gap.reason) == ("locks", True)
     assert database.execute("SELECT fruit FROM jam").fetchall() == [("fig",), ("fig",)]
 
 

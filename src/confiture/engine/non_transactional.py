@@ -172,6 +172,7 @@ class NonTransactionalAttempt(TransactionalAttempt):
             self._run_steps(self.migration.script, point)
         else:
             self._start_over()
+            self.run_context.step_observer.note_unseen(None)
             (self.migration.up if forward else self.migration.down)()
             self._refuse_unfinished()
 

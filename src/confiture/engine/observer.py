@@ -108,7 +108,7 @@ class StepObserver(Protocol):
         """Observe a statement that PostgreSQL does not allow in a transaction, while it runs."""
 
     def note_unseen(self, line: int | None) -> None:
-        """Note that the statement on this line could not be observed, if so."""
+        """Note that the statement on this line could not be observed, if so; ``None``: all of Python."""
 
     def measure(self, report: MigrationReport) -> MigrationReport:
         """Return the report with what the observer saw of its statements."""

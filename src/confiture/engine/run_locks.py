@@ -169,8 +169,10 @@ class LocksOfSteps:
         return nullcontext()
 
     def note_unseen(self, line: int | None) -> None:
-        """Note that the statement released its locks before they could be read."""
+        """Note that the locks of the statement, or of all Python, were released before they were read."""
         reason = f"line {line} commits by itself and releases its locks when it ends"
+        if line is None:
+            reason = "a no-transaction Python migration releases the locks of each statement before its next"
         self.not_seen += (NotSeen(None, "locks", reason),)
 
     def measure(self, report: MigrationReport) -> MigrationReport:

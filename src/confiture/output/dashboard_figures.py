@@ -96,13 +96,14 @@ def describe_step(view: DatabaseView) -> tuple[bool | None, str]:
     """Return whether the schema is as the ledger says, and that in a sentence."""
     if view.fault is not None:
         return None, f"it could not be read: {view.fault}"
-    if view.changed:
-        return False, f"{format_count(len(view.changed), 'migration')} changed, missing or unfinished"
+    changed = f"{format_count(len(view.changed), 'migration')} changed, missing or unfinished"
+    drifted = f"{format_count(len(view.drift or ()), 'object')} changed outside of migrations"
+    faults = [*([changed] if view.changed else ()), *([drifted] if view.drift else ())]
+    if faults:
+        return False, "; ".join(faults)
     if view.drift is None:
         after = f"the schema was not read after {view.unread}" if view.unread else None
         return None, after or "no run has recorded the schema yet"
-    if view.drift:
-        return False, f"{format_count(len(view.drift), 'object')} changed outside of migrations"
     waiting = f"; {format_count(len(view.pending), 'migration')} pending" if view.pending else ""
     return True, f"the schema is as the last run left it{waiting}"
 
