@@ -72,7 +72,7 @@ _COMMENTS = """
     CROSS JOIN LATERAL (SELECT CASE WHEN d.objsubid <> 0 THEN 'COLUMN'
         WHEN d.classoid = 'pg_constraint'::regclass THEN 'CONSTRAINT'
         ELSE upper(i.type COLLATE "C") END AS kind) w
-    WHERE (d.objoid >= 16384 OR d.objoid = 'public'::regnamespace AND d.classoid = 'pg_namespace'::regclass)
+    WHERE (d.objoid >= 16384 OR d.objoid = {_PUBLIC} AND d.classoid = 'pg_namespace'::regclass)
         AND d.classoid <> 'pg_largeobject'::regclass AND i.identity IS NOT NULL
         AND (i.schema IS NULL OR i.schema IN (SELECT name FROM spaces))
         AND NOT EXISTS (SELECT FROM members m WHERE m.classid = d.classoid AND m.objid = d.objoid)
