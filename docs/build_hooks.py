@@ -12,7 +12,8 @@ from typing import Any
 from attrs import frozen
 
 from confiture.hooks import spec
-from confiture.hooks.api import HookContext, HookPhase, HookResult
+from confiture.hooks.api import HookPhase, HookResult
+from confiture.hooks.hook_context import HookContext
 from confiture.plugins.check import HOOKS
 
 PAGE = Path(__file__).with_name("hooks.md")

@@ -21,7 +21,7 @@ from attrs import frozen
 
 from confiture import logs
 from confiture.cli import main
-from confiture.hooks import api
+from confiture.hooks import hook_class
 
 
 @frozen
@@ -119,12 +119,12 @@ def _own_logging() -> Iterator[None]:
 
 @contextmanager
 def _own_registry() -> Iterator[None]:
-    before = dict(api._registry._hooks)
+    before = dict(hook_class._registry._hooks)
     try:
         yield
     finally:
-        api._registry._hooks.clear()
-        api._registry._hooks.update(before)
+        hook_class._registry._hooks.clear()
+        hook_class._registry._hooks.update(before)
 
 
 @contextmanager

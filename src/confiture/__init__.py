@@ -14,14 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from confiture.hooks.api import HookContext, HookResult
+    from confiture.hooks.api import HookResult
+    from confiture.hooks.hook_context import HookContext
     from confiture.hooks.spec import hookimpl
 
 __version__ = "0.1.0"
 __all__ = ["HookContext", "HookResult", "hookimpl"]
 
 _HOME = {
-    "HookContext": "confiture.hooks.api",
+    "HookContext": "confiture.hooks.hook_context",
     "HookResult": "confiture.hooks.api",
     "hookimpl": "confiture.hooks.spec",
 }

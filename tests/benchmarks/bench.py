@@ -306,7 +306,9 @@ def _measure_interleaved(
 
 def print_round_trip_figures(bench: Bench) -> None:
     """Print what ten hooks of a phase cost in round trips, and in time through a slow line."""
-    from confiture.hooks.api import Hook, HookContext, HookPhase
+    from confiture.hooks.api import HookPhase
+    from confiture.hooks.hook_class import Hook
+    from confiture.hooks.hook_context import HookContext
     from confiture.hooks.hook_runner import HookExecutor
 
     class Nothing(Hook):

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from confiture.hooks.api import HookContext, HookResult
+from confiture.hooks.api import HookResult
+from confiture.hooks.hook_context import HookContext
 from tests import published
 from tests.project import Project, only, plugin, tables
 

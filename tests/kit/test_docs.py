@@ -11,8 +11,9 @@ import pytest
 
 from confiture.cli.commands import COMMANDS, has_plugin_command
 from confiture.hooks import spec
-from confiture.hooks.api import HookContext, HookPhase, HookResult
+from confiture.hooks.api import HookPhase, HookResult
 from confiture.hooks.guarded_settings import GUARDED_SETTINGS
+from confiture.hooks.hook_context import HookContext
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.hooks.api import HookError, HookResult
+from confiture.hooks.hook_context import HookContext
 from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_backfill import plugin

@@ -12,7 +12,8 @@ import pytest
 from psycopg import pq
 from structlog.testing import capture_logs
 
-from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.hooks.api import HookError, HookResult
+from confiture.hooks.hook_context import HookContext
 from confiture.plugins.kit import PluginSettingsFault
 from confiture.testing import run_hook
 from confiture_checks import plugin

@@ -17,7 +17,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from confiture.hooks.api import HookContext, HookError, HookResult
+from confiture.hooks.api import HookError, HookResult
+from confiture.hooks.hook_context import HookContext
 from confiture.plugins.kit import PluginSettingsFault
 from confiture.server import open_embedded_server
 from confiture.testing import run_hook

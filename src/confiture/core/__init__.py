@@ -12,27 +12,20 @@ if TYPE_CHECKING:
     from confiture.api.dry_run import DryRunError, DryRunExecutor, DryRunResult
     from confiture.api.migrator import Migrator
     from confiture.api.operations import read_status, run
-    from confiture.hooks.api import (
-        Hook,
-        HookContext,
-        HookError,
-        HookPhase,
-        HookRegistry,
-        HookResult,
-        get_hook,
-        register_hook,
-    )
+    from confiture.hooks.api import HookError, HookPhase, HookResult
+    from confiture.hooks.hook_class import Hook, HookRegistry, get_hook, register_hook
+    from confiture.hooks.hook_context import HookContext
     from confiture.hooks.hook_runner import HookExecutor
 
 _HOME = {
-    "Hook": "confiture.hooks.api",
-    "HookContext": "confiture.hooks.api",
+    "Hook": "confiture.hooks.hook_class",
+    "HookContext": "confiture.hooks.hook_context",
     "HookError": "confiture.hooks.api",
     "HookPhase": "confiture.hooks.api",
-    "HookRegistry": "confiture.hooks.api",
+    "HookRegistry": "confiture.hooks.hook_class",
     "HookResult": "confiture.hooks.api",
-    "get_hook": "confiture.hooks.api",
-    "register_hook": "confiture.hooks.api",
+    "get_hook": "confiture.hooks.hook_class",
+    "register_hook": "confiture.hooks.hook_class",
     "HookExecutor": "confiture.hooks.hook_runner",
     "Migrator": "confiture.api.migrator",
     "DryRunError": "confiture.api.dry_run",

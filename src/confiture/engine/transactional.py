@@ -21,7 +21,8 @@ from confiture.engine.observer import Observer
 from confiture.engine.run_context import RunContext
 from confiture.engine.statements import StatementRunner
 from confiture.exceptions import MigrationFault
-from confiture.hooks.api import HookContext, HookPhase
+from confiture.hooks.api import HookPhase
+from confiture.hooks.hook_context import HookContext
 from confiture.hooks.hook_runner import HookRunner, register_own_hooks
 from confiture.ledger.migration_lock import build_lock_lost_fault
 from confiture.migrations.prepare import PreparedMigration, check_timeouts

@@ -19,7 +19,8 @@ import psycopg
 from attrs import define, evolve, field
 
 from confiture.exceptions import UserFault, read_message
-from confiture.hooks.api import HookContext, HookError, HookResult, check_stats, describe_hook
+from confiture.hooks.api import HookError, HookResult, check_stats, describe_hook
+from confiture.hooks.hook_context import HookContext
 from confiture.hooks.implementation import Checkpoints, HookFatal, HookImplementation, HookMisuse
 from confiture.hooks.savepoints import HookSavepoints, Savepoint
 from confiture.models.report import HookReport

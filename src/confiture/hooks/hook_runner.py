@@ -9,8 +9,10 @@ from typing import Any
 from attrs import define, evolve, field
 from psycopg import Connection
 
-from confiture.hooks.api import Hook, HookContext, HookPhase, HookResult, check_stats
+from confiture.hooks.api import HookPhase, HookResult, check_stats
 from confiture.hooks.guard import Guard
+from confiture.hooks.hook_class import Hook
+from confiture.hooks.hook_context import HookContext
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import Checkpoints, HookImplementation, run_callback
 from confiture.hooks.plugin_manager import GuardedPluginManager

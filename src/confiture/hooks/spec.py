@@ -13,7 +13,8 @@ import pluggy
 if TYPE_CHECKING:
     from psycopg import Connection
 
-    from confiture.hooks.api import HookContext, HookResult
+    from confiture.hooks.api import HookResult
+    from confiture.hooks.hook_context import HookContext
 
 # What a plugin adds (reporters, rules, sources, executors) is not annotated here: the packages of these
 # values use these hookspecs, and no two packages import each other.

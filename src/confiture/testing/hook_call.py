@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from confiture.exceptions import UsageFault
-from confiture.hooks.api import HookContext, HookPhase, HookResult
+from confiture.hooks.api import HookPhase, HookResult
+from confiture.hooks.hook_context import HookContext
 
 if TYPE_CHECKING:
     from psycopg import Connection
