@@ -172,6 +172,8 @@ CHANGES = {
     "DROP ACCESS METHOD heap2": "access method heap2",
     "CREATE SCHEMA shop2": "schema shop2",
     "ALTER SCHEMA \"Odd One\" RENAME TO odd": "schema odd",
+    "ALTER SCHEMA public RENAME TO private": "schema private",
+    "DROP SCHEMA public": "schema public",
     "DROP EXTENSION plpgsql CASCADE": "extension plpgsql",
     "COMMENT ON TABLE shop.jam IS 'sour'": "comment ON TABLE shop.jam",
     "COMMENT ON COLUMN shop.jam.name IS NULL": "comment ON COLUMN shop.jam.name",

@@ -61,10 +61,12 @@ _FOREIGN_SERVERS = f"""
     FROM pg_foreign_server v JOIN pg_foreign_data_wrapper w ON w.oid = v.srvfdw
     WHERE {skip_members("pg_foreign_server", "v")}
 """
+# The OID of the schema ``public`` that initdb made. It may be renamed or dropped.
+_PUBLIC = 2200
 # A comment counts as a separate object, so that one query finds those of all kinds. PostgreSQL's own
 # are on objects below 16384, the first OID of a user's object. upper() needs the collation: a Turkish
 # database would write DOMAİN.
-_COMMENTS = """
+_COMMENTS = f"""
     SELECT 'comment', format('ON %s %s', w.kind, i.identity),
         format('COMMENT ON %s %s IS %L', w.kind, i.identity, d.description)
     FROM pg_description d
