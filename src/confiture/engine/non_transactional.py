@@ -28,7 +28,8 @@ from confiture.models.migration import Migration, SqlScript, Statement
 from confiture.models.report import HookReport, MigrationReport
 from confiture.postgres.invalid_indexes import parse_build
 from confiture.postgres.locks import CHANGED_SQL, HELD_SQL
-from confiture.postgres.session import end_copy, fetch_rows, quote_literal, send
+from confiture.postgres.open_copy import end_copy
+from confiture.postgres.session import fetch_rows, quote_literal, send
 
 
 @define

@@ -25,7 +25,8 @@ from confiture.postgres.locks import (
     merge_locks,
     read_relations,
 )
-from confiture.postgres.session import fetch_rows, has_open_copy
+from confiture.postgres.open_copy import has_open_copy
+from confiture.postgres.session import fetch_rows
 
 # Reading the locks takes a tenth of a millisecond and a round trip, which may be slow. It may take a
 # twentieth of the time.

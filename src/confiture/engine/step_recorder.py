@@ -24,7 +24,8 @@ from confiture.ledger.migration_lock import build_lock_lost_fault, is_lock_held
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.ledger import LedgerEntry
 from confiture.postgres.invalid_indexes import ConcurrentBuild, drop_indexes, is_concurrent
-from confiture.postgres.session import end_copy, quote_literal, send
+from confiture.postgres.open_copy import end_copy
+from confiture.postgres.session import quote_literal, send
 from confiture.postgres.signals import hold_signals
 from confiture.postgres.statement_effects import (
     Effect,

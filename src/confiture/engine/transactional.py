@@ -32,13 +32,8 @@ from confiture.models.ledger import LedgerRow
 from confiture.models.migration import Migration, Statement
 from confiture.models.report import HookReport, MigrationReport
 from confiture.postgres.deferred_constraints import render_constraint_check
-from confiture.postgres.session import (
-    Row,
-    end_copy,
-    has_open_copy,
-    quote_literal,
-    send,
-)
+from confiture.postgres.open_copy import end_copy, has_open_copy
+from confiture.postgres.session import Row, quote_literal, send
 
 
 class EndedTransaction(MigrationFault):

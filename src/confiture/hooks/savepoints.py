@@ -31,7 +31,8 @@ from confiture.hooks.guarded_settings import (
 )
 from confiture.hooks.hook_observer import HookObserver, NoHookObserver
 from confiture.hooks.implementation import HookFatal, HookImplementation, HookMisuse
-from confiture.postgres.session import Session, end_copy, fetch_rows, has_open_copy, send
+from confiture.postgres.open_copy import end_copy, has_open_copy
+from confiture.postgres.session import Session, fetch_rows, send
 from confiture.sql.quote import quote_ident
 
 
