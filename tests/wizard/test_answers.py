@@ -66,6 +66,16 @@ def test_a_high_risk_wants_the_name_of_the_database(shop, database):
     assert applied(database) == ["1", "2", "3", "4"]
 
 
+def test_without_a_terminal_a_high_risk_asks_for_a_flag_and_not_for_an_answer(shop, database):
+    answer = shop("wizard", "--choose", "all=run", "--apply")
+
+    assert answer.code == 2
+    assert (
+        f"hint: add --database {database.info.dbname}, or --choose 2=skip; nothing was applied" in answer.err
+    )
+    assert applied(database) == ["1"]
+
+
 def test_a_plan_is_saved_and_run_later(shop, database):
     saved = shop("wizard", "--choose", "all=skip", "--choose", "3=run", "--no-apply")
     plan = json.loads((shop.folder / "confiture-plan.json").read_text())

@@ -53,7 +53,7 @@ class Answers:
         Raises:
             click.UsageError: It names the flags that answer.
         """
-        if sys.stdin.isatty() and sys.stderr.isatty():
+        if _has_terminal():
             return
         if "all" not in self.choices or self.applies is None:
             raise click.UsageError(
@@ -162,6 +162,13 @@ class Dialog:
         if card.level != "high":
             return True
         typed = self.answers.database
+        if typed is None and not _has_terminal():
+            # The risk is known only now, so `refuse_without_terminal` could not ask for the flag.
+            raise UsageFault(
+                f"the risk of {card.migration.version} is high, and there is no terminal to confirm it at",
+                hint=f"add --database {self.database}, or --choose {card.migration.version}=skip; "
+                "nothing was applied",
+            )
         if typed is None:
             typed = click.prompt(
                 f"the risk is high: type the name of the database, {self.database}, to run it",
@@ -174,6 +181,10 @@ class Dialog:
                 f"--database {typed}: this is {self.database}", hint="check --url; nothing was applied"
             )
         return typed == self.database
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def show_sql(card: Card) -> None:
