@@ -266,3 +266,77 @@ def test_a_file_that_is_not_cut_says_what_to_take_out(files):
             f"-- in place of the statement in 1_add.py: remove it there\n{CONCURRENTLY}",
         )
     ]
+
+
+TWO = f"CREATE TABLE a (id int);\n{INDEX}CREATE INDEX ON orders (id);\nCREATE TABLE b (id int);\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "names", "wrap"),
+    [
+        ("", ("0001_a.sql", "0002_b.sql", "0003_c.sql"), "{}"),
+        (
+            "goose",
+            ("20260101120000_a.sql", "20260101120100_b.sql", "20260101120200_c.sql"),
+            "-- +goose Up\n{}-- +goose Down\n",
+        ),
+        (
+            "dbmate",
+            ("20260101120000_a.sql", "20260101120100_b.sql", "20260101120200_c.sql"),
+            "-- migrate:up\n{}-- migrate:down\n",
+        ),
+    ],
+)
+def test_several_indexes_of_a_file_have_one_recipe(project, database, source, names, wrap):
+    project.configure(f'source = "{source}"\n' if source else "")
+    for name, text in zip(
+        names, ("CREATE TABLE orders (id int, qty int);\n", TWO, "SELECT 1;\n"), strict=True
+    ):
+        project.write(name, wrap.format(text))
+
+    first, second = project("lint", "--output", "json").json["findings"]
+    if names[1] not in [file["name"] for file in first["files"]]:
+        lines = [number for number, line in enumerate(wrap.format(TWO).splitlines(), 1) if "INDEX" in line]
+        assert f"lines {lines[0]}, {lines[1]} of {names[1]}: remove them there" in first["files"][0]["sql"]
+        kept = [line for line in wrap.format(TWO).splitlines(keepends=True) if "INDEX" not in line]
+        project.write(names[1], "".join(kept))
+    for file in first["files"]:
+        project.write(file["name"], "\n".join((*file["directives"], file["sql"])))
+
+    assert (second["recipe"], second["files"]) == (None, [])
+    assert second["message"].endswith(f"; the recipe of line {first['line']} includes it")
+    assert project("lint", "--output", "json").json["findings"] == []
+    assert project("run").code == 0
+    assert database.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'orders'::regclass AND indisvalid"
+        " ORDER BY 1"
+    ).fetchall() == [("orders_id_idx",), ("orders_qty_idx",)]
+
+
+def test_an_index_that_may_not_move_down_to_another_waits_for_its_recipe(files):
+    """What stands between the two may need the first, as ON CONFLICT does."""
+    files.write(
+        "1_add.sql", f"{INDEX}ALTER TABLE orders ADD COLUMN b int;\nCREATE INDEX orders_b ON orders (b);\n"
+    )
+
+    first, second = of(linted(files), "index-not-concurrent")
+
+    assert [file.sql for file in first.files] == [
+        CONCURRENTLY,
+        "ALTER TABLE orders ADD COLUMN b int;\nCREATE INDEX orders_b ON orders (b);\n",
+    ]
+    assert second.message.endswith("; apply the recipe of line 1, then lint again for that of this line")
+    assert second.files == ()
+
+
+def test_an_index_that_is_ignored_is_in_no_recipe(files):
+    text = f"CREATE TABLE a (id int);\n-- confiture: ignore index-not-concurrent\n{INDEX}"
+    files.write(
+        "1_add.sql", f"{text}CREATE INDEX orders_a ON orders (a);\nCREATE INDEX orders_b ON orders (b);\n"
+    )
+
+    ignored, first, _ = of(linted(files), "index-not-concurrent")
+
+    assert ignored.ignored
+    assert first.files[0].sql == text
+    assert first.files[1].sql.count("CREATE INDEX CONCURRENTLY") == 2

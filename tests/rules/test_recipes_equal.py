@@ -466,7 +466,7 @@ CASES = {
         "index-not-concurrent", f"{ORDERS} CREATE INDEX ON orders (qty);", "CREATE INDEX ON orders (qty)"
     ),
     "index-after-its-drop": Case(
-        "index-not-concurrent",
+        "drop-index-not-concurrent",
         f"{ORDERS} CREATE INDEX ON orders (qty);",
         "DROP INDEX orders_qty_idx; CREATE INDEX ON orders (qty) WHERE qty > 3",
     ),

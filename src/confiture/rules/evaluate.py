@@ -12,6 +12,7 @@ from confiture.config.gate_policy import FailOn
 from confiture.models.report import Finding
 from confiture.rules.ask_rule import find_hits, is_confirmed
 from confiture.rules.fingerprint import make_fingerprint, normalize_sql
+from confiture.rules.joint_recipes import RecipeOf, join_recipes
 from confiture.rules.measurements import (
     find_relation,
     is_in_use,
@@ -29,6 +30,7 @@ from confiture.rules.rule import Hit, Rule, Severity
 from confiture.rules.suppressions import Suppressions
 
 MatchBasis = Literal["measured", "static"]
+FindingSeverity = Literal["error", "warning", "info"]
 _Asking = tuple[str, frozenset[str] | None, bool, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
@@ -160,14 +162,24 @@ def _judge_migration(
     occurrences = Counter[tuple[str, str]]()
     # Sorted before the occurrences are counted: a fingerprint must not depend on the order of the rules.
     matches = sorted(_find_matches(migration, rule_set, empty, suppressions), key=_get_place)
-    for match in _drop_repetitions(matches, rule_set):
-        severity = rule_set.choose_severity(match.rule, match.hit)
-        if severity == "off":
-            continue
+    kept: list[tuple[RuleMatch, FindingSeverity]] = [
+        (match, severity)
+        for match in _drop_repetitions(matches, rule_set)
+        if (severity := rule_set.choose_severity(match.rule, match.hit)) != "off"
+    ]
+    found = [
+        RecipeOf(
+            match.statement,
+            read_recipe(match.hit.recipe),
+            ignored=suppressions.suppresses(match.rule.id, match.statement),
+        )
+        for match, _ in kept
+    ]
+    for (match, severity), joined in zip(kept, join_recipes(found), strict=True):
         key = match.rule.id, normalize_sql(match.statement.sql)
         occurrences[key] += 1
         measured = match.basis == "measured"
-        recipe = read_recipe(match.hit.recipe)
+        recipe = joined.recipe
         yield Finding(
             rule=match.rule.id,
             severity=severity,
@@ -175,11 +187,11 @@ def _judge_migration(
             file=migration.file,
             line=match.hit.line or match.statement.line,
             relation=find_relation(match.hit, match.statement) if measured else match.hit.relation,
-            message=_render_message(match),
+            message=f"{_render_message(match)}{joined.note}",
             recipe=recipe.text if recipe else None,
             files=write_files(match.statement, recipe) if recipe else (),
             basis=match.basis,
-            ignored=suppressions.suppresses(match.rule.id, match.statement),
+            ignored=joined.ignored,
             fingerprint=make_fingerprint(
                 match.rule.id, migration.file, match.statement.sql, occurrences[key]
             ),

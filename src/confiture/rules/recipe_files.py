@@ -61,6 +61,10 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     at hand, so that a report is the same wherever it is made; none of them is that of another migration.
     """
     migration = statement.migration
+    replaced = [inner for inner in migration.statements if inner.index in recipe.replaces]
+    going = sorted((statement, *replaced), key=lambda inner: inner.index)
+    # The recipe runs where the last of them is.
+    statement, recipe = going[-1], evolve(recipe, replaces=tuple(inner.index for inner in going))
     path = PurePosixPath(migration.file)
     hand = path.name
     taken = {other.version for other in migration.plan.migrations} if migration.plan else set()
@@ -71,7 +75,7 @@ def write_files(statement: ParsedStatement, recipe: Recipe) -> tuple[RecipeFile,
     # the statement.
     if not migration.text or statement.inside or not any(statement.span) or migration.divider:
         drafts = [_draft_part(part, ()) for part in recipe.parts]
-        drafts[0] = evolve(drafts[0], segments=(_Segment(_say_what_goes(statement)), *drafts[0].segments))
+        drafts[0] = evolve(drafts[0], segments=(_Segment(_say_what_goes(going)), *drafts[0].segments))
         named = (_name(draft, _propose_name(path, n, draft, taken)) for n, draft in enumerate(drafts, 1))
         return tuple(_divide(file, *migration.divider) if migration.divider else file for file in named)
     drafts = _draft_files(statement, recipe)
@@ -94,10 +98,14 @@ def _divide(file: RecipeFile, up: str, down: str) -> RecipeFile:
     return evolve(file, directives=(), sql=whole, excerpt=whole)
 
 
-def _say_what_goes(statement: ParsedStatement) -> str:
-    block = f"the DO block on line {statement.migration.statements[statement.index].line} of "
-    hand = PurePosixPath(statement.migration.file).name
-    return f"-- in place of the statement in {block if statement.inside else ''}{hand}: remove it there"
+def _say_what_goes(statements: Sequence[ParsedStatement]) -> str:
+    migration, last = statements[-1].migration, statements[-1]
+    block = f"the DO block on line {migration.statements[last.index].line} of " if last.inside else ""
+    hand = PurePosixPath(migration.file).name
+    if len(statements) == 1:
+        return f"-- in place of the statement in {block}{hand}: remove it there"
+    lines = ", ".join(str(statement.line) for statement in statements)
+    return f"-- in place of the statements on lines {lines} of {block}{hand}: remove them there"
 
 
 def _is_sql(line: str) -> bool:
@@ -127,7 +135,7 @@ def _draft_files(statement: ParsedStatement, recipe: Recipe) -> list[_Draft]:
     if alone:
         own = None if works or later else _draft_down(first, settings)
         return [_Draft((*before, _Segment(first.text), *after), kept_directives, down=own)]
-    if later and _may_run_first(statement, later):
+    if later and may_run_first(statement, later):
         before, after, works = (*before, *after), (), True
     if not works or (first.outside is not migration.transactional and _is_brief(first)):
         own = None if works else _draft_down(first, settings)
@@ -207,8 +215,8 @@ def _list_settings(statement: ParsedStatement) -> tuple[str, ...]:
     )
 
 
-def _may_run_first(statement: ParsedStatement, later: Iterable[ParsedStatement]) -> bool:
-    """Return True if the rest of the file surely needs nothing of what a statement does."""
+def may_run_first(statement: ParsedStatement, later: Iterable[ParsedStatement]) -> bool:
+    """Return True if these statements of the file surely need nothing of what a statement does."""
     names = {relation.relname for relation in find_nodes(statement.node, "RangeVar")}
     if statement.kind == "index_stmt":
         names.add(statement.stmt.idxname)
