@@ -71,7 +71,8 @@ it. What must be committed separately, such as `CREATE INDEX CONCURRENTLY`, gets
 it, so that the rest of the file stays in a transaction and is rehearsed. Names of new files are proposals.
 A comment `-- differs:` says how the result differs from that of the statement. If no form works without
 blocking, there is no recipe. Several statements of a file that must run outside a transaction share one
-recipe, which the first of them shows. In JSON a finding has `files`, each with `name`, `directives` and `sql`.
+recipe, which the first of them shows. In JSON a finding has `files`, each with `name`, `directives` and
+`sql`.
 
 To suppress a finding, write the reason above the statement or, for the whole file, above the first statement:
 

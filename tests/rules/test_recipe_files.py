@@ -285,6 +285,7 @@ TWO = f"CREATE TABLE a (id int);\n{INDEX}CREATE INDEX ON orders (id);\nCREATE TA
             ("20260101120000_a.sql", "20260101120100_b.sql", "20260101120200_c.sql"),
             "-- migrate:up\n{}-- migrate:down\n",
         ),
+        ("flyway", ("V1__a.sql", "V1_2__b.sql", "V1.2.2__c.sql"), "{}"),
     ],
 )
 def test_several_indexes_of_a_file_have_one_recipe(project, database, source, names, wrap):

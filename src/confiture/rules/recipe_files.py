@@ -29,6 +29,7 @@ _OPAQUE_KINDS = ("do_stmt", "call_stmt", "select_stmt")
 _LONGEST_KEPT_LINES = 3
 # Conventions with a folder a migration: diesel's and Prisma's.
 _ONE_A_FOLDER = ("up.sql", "migration.sql")
+_FLYWAY = re.compile(r"[VB](?P<version>\d+(?:[._]\d+)*)(?:__(?P<name>.*))?\.sql")
 _MOST_FILES = 10
 
 
@@ -290,6 +291,10 @@ def _propose_name(path: PurePosixPath, number: int, draft: _Draft, taken: Collec
     label = draft.label or f"step_{number + 1}"
     if hand in _ONE_A_FOLDER:
         return f"{_follow_folder(path, number, label, taken)}/{hand}"
+    if found is None and (flyway := _FLYWAY.fullmatch(hand)):
+        dotted = {version.replace(".", "_") for version in taken}
+        version = _follow(flyway["version"].replace(".", "_"), number, dotted).replace("_", ".")
+        return f"V{version}__{'_'.join(filter(None, (flyway['name'], label)))}.sql"
     if found is None:
         return f"{hand.removesuffix('.py').removesuffix('.sql')}_{number}_{label}.sql"
     suffix = ".sql" if found.part == "whole" else ".up.sql"
