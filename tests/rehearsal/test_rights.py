@@ -150,6 +150,7 @@ def test_a_ledger_that_others_have_changed(limited, project, sql, change):
     rehearsal, run = errors(tried)
 
     assert rehearsal == run
+    assert "1 /" in change or "confiture.ledger refused what confiture records there: " in run
 
 
 def test_nothing_of_it_is_left_or_seen(project, sql):
@@ -212,3 +213,16 @@ def test_what_an_event_trigger_locks_for_the_ledger_is_reported_for_the_migratio
     assert sql("SELECT count(*) FROM audit") == [(0,)]
     applied = project.run().migrations
     assert [[lock.relation for lock in migration.locks] for migration in applied] == [[], ["public.audit"]]
+
+
+def test_a_ledger_that_others_have_changed_and_commands_that_write_only_it(project, sql):
+    project.write("1_it.sql", "SELECT 1;")
+    project.run()
+    project.write("2_it.sql", "SELECT 1;")
+    sql("ALTER TABLE confiture.ledger ADD CHECK (version <> '2')")
+
+    answer = project("baseline", "2")
+
+    assert answer.code == 4
+    assert "error: confiture.ledger refused what confiture records there: new row" in answer.err
+    assert r"in psql with \d confiture.ledger" in answer.err

@@ -26,6 +26,7 @@ from confiture.engine.unanswered_commit import COMMITTED_WARNING, explain_commit
 from confiture.exceptions import MigrationFault, UserFault, describe_error
 from confiture.hooks.api import HookError, HookPhase
 from confiture.hooks.implementation import HookFatal, get_callback_name, run_callback
+from confiture.ledger.refused_row import describe_refusal, find_refusing_table
 from confiture.migrations.planner import find_unfinished
 from confiture.migrations.prepare import PreparedMigration
 from confiture.models.event import EventError
@@ -204,6 +205,9 @@ class Runner:
         stage = error.phase.spec if isinstance(error, HookError) else attempt.stage
         holder = self.lock_monitor.take_last_blocker() if was_blocked(error) else None
         fault = build_fault(error, stage, attempt.statements, holder)
+        # Of a statement that failed the place is known, and a hook is named.
+        if attempt.statements.failed is None and not isinstance(error, HookError):
+            fault = self._name_own_row(fault, error)
         if attempt_number > 1:
             counted = f"attempt {attempt_number} of {self.retries + 1}"
             fault = evolve(fault, message=f"{fault.message} ({counted})")
@@ -232,6 +236,17 @@ class Runner:
             error=error,
             stats=attempt.hook_runner.context.stats,
         )
+
+    def _name_own_row(self, fault: Fault, error: BaseException) -> Fault:
+        """Return the fault with what confiture was writing itself, if that was refused."""
+        schema = self.run_context.ledger.schema
+        table = find_refusing_table(self.run_context.session.conn, error, schema)
+        if table is None:
+            return fault
+        message, hint = describe_refusal(table, fault.message)
+        # A missing right has its own hint.
+        denied = (fault.message or "").startswith("permission denied")
+        return evolve(fault, message=message, hint=fault.hint if denied else hint)
 
     def _record_failure(self, attempt: TransactionalAttempt, fault: Fault) -> None:
         if self.run_context.events:

@@ -40,6 +40,8 @@ _RIGHTS = {
     "event": "SELECT, INSERT, UPDATE",
     "schema_object": "SELECT, INSERT",
 }
+TABLES = tuple(_RIGHTS)
+"""The names of the ledger's tables."""
 
 
 class Versioned(Protocol):

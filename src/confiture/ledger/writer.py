@@ -11,13 +11,14 @@ from attrs import frozen
 from psycopg import Connection
 
 from confiture.config.settings import Settings
-from confiture.exceptions import ConnectionFault
+from confiture.exceptions import ConnectionFault, RightsFault
 from confiture.ledger.migration_lock import (
     MigrationLock,
     build_lock_lost_fault,
     is_lock_held,
     take_migration_lock,
 )
+from confiture.ledger.refused_row import describe_refusal, find_refusing_table
 from confiture.ledger.table import Ledger, build_read_only_fault
 from confiture.models.ledger import LedgerEntry
 from confiture.postgres.connect import connect, open_connection
@@ -70,10 +71,17 @@ class LedgerWriter:
                 error.add_note(f"{_UNANSWERED}; {_UNANSWERED_HINT}")
                 raise
             raise ConnectionFault(_UNANSWERED, hint=_UNANSWERED_HINT) from error
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise self.ledger.build_write_fault(self.conn) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise build_read_only_fault(error) from error
+        except psycopg.DatabaseError as error:
+            denied = (error.diag.message_primary or "").startswith("permission denied")
+            table = None if denied else find_refusing_table(self.conn, error, self.ledger.schema)
+            if table:
+                message, hint = describe_refusal(table, error.diag.message_primary or str(error))
+                raise RightsFault(message, hint=hint) from error
+            if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                raise self.ledger.build_write_fault(self.conn) from error
+            raise
 
 
 @contextmanager
