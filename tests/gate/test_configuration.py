@@ -145,3 +145,23 @@ def test_what_is_no_size_is_refused(text):
 @given(st.integers(0, 10**15 - 10**12))
 def test_a_size_in_words_is_read_back_about_as_large(count):
     assert parse_size(format_size(count)) == pytest.approx(count, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "line"),
+    [
+        ('[gate]\nfail_on = "error"\n[gate.severity]\nindex-not-concurent = "off"\n', (), 4),
+        ('[gate]\nseverity = { index-not-concurent = "off" }\n', (), 2),
+        ('[env.ci.gate.severity]\nindex-not-concurent = "off"\n', ("--env", "ci"), 2),
+    ],
+)
+def test_a_severity_of_an_unknown_rule_names_its_place_and_the_nearest_rule(project, text, arguments, line):
+    project.write("1_it.sql", "SELECT 1;")
+    project.configure(text)
+
+    answers = [project(command, *arguments) for command in ("lint", "dry-run")]
+
+    for answer in answers:
+        assert answer.code == 2
+        assert f"error: confiture.toml:{line}: severity names the rule 'index-not-concurent'" in answer.err
+        assert "did you mean 'index-not-concurrent'?" in answer.err

@@ -8,7 +8,15 @@ from typing import Any, Literal, cast
 
 from attrs import frozen
 
-from confiture.config.table_reader import DURATION_MS, SIZE_BYTES, VERSION, Kind, TableReader, make_choice
+from confiture.config.table_reader import (
+    DURATION_MS,
+    SIZE_BYTES,
+    VERSION,
+    Kind,
+    LocatedTable,
+    TableReader,
+    make_choice,
+)
 
 FailOn = Literal["error", "warning", "never"]
 FAIL_ON: tuple[FailOn, ...] = ("error", "warning", "never")
@@ -86,9 +94,11 @@ def read_policy(table: TableReader) -> GatePolicy:
         **{key: _read_limit(table, key, DURATION_MS) for key in TIMES},
         **{key: _read_limit(table, key, SIZE_BYTES) for key in SIZES},
     }
+    severity = table.get_mapping("severity", make_choice("error", "warning", "info", "off"))
     return GatePolicy(
         fail_on=cast("FailOn", table.get("fail_on", make_choice(*FAIL_ON), "error")),
-        severity=table.get_mapping("severity", make_choice("error", "warning", "info", "off")),
+        # Which rules there are is known later, when plugins are loaded.
+        severity=LocatedTable(severity, table.locate) if table.locate else severity,
         judge_after=table.get("judge_after", VERSION, None),
         max_block_of=_read_block_limits(table),
         **limits,

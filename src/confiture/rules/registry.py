@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import evolve
 
+from confiture.config.table_reader import LocatedTable
 from confiture.did_you_mean import did_you_mean
 from confiture.exceptions import ConfigurationFault, PluginFault
 from confiture.rules import builtin_rules as builtin
@@ -94,18 +95,19 @@ def read_severities(given: Mapping[str, object], rules: Iterable[Rule]) -> dict[
     """Read ``severity = {rule = "warning"}``.
 
     Raises:
-        ConfigurationFault: A rule or a severity does not exist.
+        ConfigurationFault: A rule or a severity does not exist; it names file and line if they are known.
     """
     known = [rule.id for rule in rules]
     for rule, value in given.items():
+        place = f"{given.locate(('gate', 'severity', rule))}: " if isinstance(given, LocatedTable) else ""
         if rule not in known:
             near = did_you_mean(rule, known)
             raise ConfigurationFault(
-                f"severity names the rule {rule!r}, which does not exist",
+                f"{place}severity names the rule {rule!r}, which does not exist",
                 hint=f"{near} list all rules: confiture rules".strip(),
             )
         if value not in SEVERITIES:
             raise ConfigurationFault(
-                f"the severity of {rule} is {value!r}", hint=f"use one of {', '.join(SEVERITIES)}"
+                f"{place}the severity of {rule} is {value!r}", hint=f"use one of {', '.join(SEVERITIES)}"
             )
     return cast("dict[str, Severity]", dict(given))
