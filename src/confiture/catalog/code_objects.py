@@ -27,11 +27,13 @@ ROUTINES = f"""
 _ENABLED = "CASE {} WHEN 'D' THEN E'\\nDISABLED' WHEN 'R' THEN E'\\nREPLICA' WHEN 'A' THEN E'\\nALWAYS' END"
 
 # ALTER TABLE … DISABLE TRIGGER ALL also disables the triggers that check foreign keys.
+# PostgreSQL 14 calls the triggers that a partition has from its parent internal, too.
 TRIGGERS = f"""
     SELECT 'trigger', format('%I ON %s', g.tgname, g.tgrelid::regclass),
         concat(pg_get_triggerdef(g.oid), {_ENABLED.format("g.tgenabled")})
     FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN spaces s ON s.oid = c.relnamespace
-    WHERE NOT g.tgisinternal AND c.oid NOT IN (SELECT oid FROM own_tables)
+    WHERE (NOT g.tgisinternal OR g.tgparentid <> 0 AND g.tgconstrrelid = 0)
+        AND c.oid NOT IN (SELECT oid FROM own_tables)
     UNION ALL
     SELECT 'trigger', format('of the constraints of %s ON %s', k.conrelid::regclass, g.tgrelid::regclass),
         string_agg(concat(pg_get_constraintdef(k.oid), ': ', g.tgfoid::regproc,
