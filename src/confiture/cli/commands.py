@@ -170,6 +170,6 @@ def confiture(ctx: click.Context) -> None:
 
 
 def print_help_if_bare(ctx: click.Context) -> None:
-    """Print a group's help if no command of it was named, which click by itself makes an error."""
+    """Print a group's help if no command of it was named; click would call that an error."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -108,7 +108,7 @@ class Outputs:
 
         Raises:
             UsageFault: A file cannot be written; the other reports are written all the same.
-            KeyboardInterrupt: Ctrl-C came meanwhile; it costs only the report that was being written.
+            KeyboardInterrupt: Ctrl-C came while a report was written; only that report is lost.
         """
         failed: list[UserFault | KeyboardInterrupt] = []
         for target in self.targets:

@@ -64,7 +64,7 @@ class WizardOptions:
         """Return the answers that the flags give.
 
         Raises:
-            click.UsageError: A choice is none, or has to be asked and there is no terminal.
+            click.UsageError: A choice is unknown, or must be asked for and there is no terminal.
         """
         choices = dict(map(_read_choice, self.choose))
         answers = Answers(choices, self.database, self.applies)

@@ -198,7 +198,7 @@ def _is_copy_without_client(error: BaseException) -> bool:
 
 
 def _suggest_no_transaction(error: BaseException, stage: str, statements: StatementRunner) -> str | None:
-    """Return the way on for a statement that PostgreSQL refuses because it is in a transaction."""
+    """Return the next step for a statement that PostgreSQL refuses because it is in a transaction."""
     if isinstance(error, HookError) or stage not in ("up", "down"):
         return None
     if isinstance(error, InvalidTransactionTermination):

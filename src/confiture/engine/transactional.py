@@ -131,7 +131,7 @@ class TransactionalAttempt:
     def run(self) -> None:
         """Run it in one transaction, or in a savepoint of the caller's or the rehearsal's transaction.
 
-        psycopg's block refuses ``commit()``, ``rollback()`` and ``autocommit = …`` by itself. A raw
+        psycopg's block itself refuses ``commit()``, ``rollback()`` and ``autocommit = …``. A raw
         SAVEPOINT would not: a hook's ``conn.commit()`` would really commit. Without Python code, the sentinel
         is enough.
 

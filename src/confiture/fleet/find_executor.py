@@ -15,7 +15,7 @@ def find_executor(name: str, plugins: Iterable[LoadedPlugin]) -> FleetExecutor:
     """Return the executor of this name.
 
     Raises:
-        UsageFault: There is none.
+        UsageFault: No executor has that name.
         PluginFault: A plugin's executors cannot be used.
     """
     known = {executor.name: executor for executor in (*BUILTIN, *_ask_plugins(plugins))}

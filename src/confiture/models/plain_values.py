@@ -11,7 +11,7 @@ _MAX_VALUES = 10_000
 
 
 def make_plain(value: object) -> Any:
-    """Return ``value`` as JSON's types; what has no such type as its text.
+    """Return ``value`` in JSON's types; anything else becomes its text.
 
     A value that contains itself, or a very large one, is cut.
 

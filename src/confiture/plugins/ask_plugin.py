@@ -13,7 +13,7 @@ from confiture.plugins.load import LoadedPlugin
 
 
 def ask_plugin(plugin: LoadedPlugin, hook: str) -> tuple[list[Any], list[str]]:
-    """Return what a hook of a plugin gives, and a sentence if it failed; nothing if it has no such hook."""
+    """Return what a plugin's hook returns, and a sentence if it failed; nothing if it has no such hook."""
     if hook not in plugin.phases:
         return [], []
     # pluggy joins the answers of all plugins without their names. One manager per plugin keeps the name for

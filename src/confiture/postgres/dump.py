@@ -222,7 +222,7 @@ def choose_pg_dump(server_major: int) -> PgDumpProgram:
     ``CONFITURE_PG_BINDIR`` overrides the choice. Programs on the PATH are preferred to the embedded server's.
 
     Raises:
-        DumpFault: There is none, or all are older than the server.
+        DumpFault: No `pg_dump` is found, or all are older than the server.
     """
     found = tuple(_find_programs())
     # pg_dump refuses a server newer than itself. A newer pg_dump may write syntax that the server lacks.

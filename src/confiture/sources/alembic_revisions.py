@@ -140,7 +140,7 @@ def read_revisions(project: AlembicProject) -> tuple[Revision, ...]:
     """Return the revisions, each after those that it requires.
 
     Raises:
-        SourceFault: There is none.
+        SourceFault: The project has no revision.
         MigrationFault: A file declares no revision, one that exists, or one that requires an unknown one.
     """
     paths = [path for place in project.versions for path in _list_files(place, recursive=project.recursive)]

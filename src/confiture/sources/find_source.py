@@ -42,7 +42,7 @@ def find_source(settings: Settings, name: str) -> Source:
     """Return the source of this name.
 
     Raises:
-        UsageFault: There is none.
+        UsageFault: No source has that name.
         PluginFault: A configured plugin cannot be used.
     """
     if name in _BUILTIN:

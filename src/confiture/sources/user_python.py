@@ -23,7 +23,7 @@ def find_python(module: str, folder: Path) -> Path:
     """Return a Python that has a module: ours, that of the project's environment, or that of its command.
 
     Raises:
-        UsageFault: There is none.
+        UsageFault: None of them has it.
     """
     if find_spec(module) is not None:
         return Path(sys.executable)
