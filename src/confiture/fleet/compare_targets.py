@@ -13,7 +13,6 @@ from psycopg import Connection
 
 from confiture.catalog.compare_schemas import compare_schemas
 from confiture.catalog.read_schema import read_objects, read_tenant_objects
-from confiture.config.fleet_settings import FleetSettings
 from confiture.config.settings import Settings
 from confiture.exceptions import UserFault
 from confiture.fleet.ask_targets import ask_targets
@@ -21,7 +20,7 @@ from confiture.fleet.executors import FleetExecutor
 from confiture.fleet.policy import FleetPolicy, check_connections
 from confiture.fleet.shape import ShapeTask, read_target
 from confiture.fleet.target import Target
-from confiture.fleet.work import ask_database, build_settings, close_connections
+from confiture.fleet.work import ask_database, build_settings, close_connections, select_shared_settings
 from confiture.models.fleet_shape import FleetDrift, ShapeGroup, TargetShape
 from confiture.models.schema import SchemaObject
 
@@ -42,7 +41,7 @@ def find_drift(
         UsageFault: No target gets as many connections as it takes.
     """
     check_connections(policy.connections_per_host)
-    shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
+    shared = select_shared_settings(settings)
     try:
         with executor.open(policy.workers, scheduler) as pool:
             found = ask_targets(pool, policy, targets, read_target, lambda target: ShapeTask(target, shared))

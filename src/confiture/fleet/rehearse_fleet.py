@@ -7,7 +7,6 @@ from concurrent.futures import Executor
 
 from attrs import evolve
 
-from confiture.config.fleet_settings import FleetSettings
 from confiture.config.settings import Settings
 from confiture.fleet.ask_targets import ask_targets
 from confiture.fleet.choose_sample import SampleChoice, choose_sample, get_kind
@@ -17,7 +16,7 @@ from confiture.fleet.prepare_fleet import FleetRequest, PreparedFleet, prepare_f
 from confiture.fleet.rehearse_target import rehearse_target
 from confiture.fleet.shape import ShapeTask, read_target
 from confiture.fleet.target import Target
-from confiture.fleet.work import TargetTask, close_connections
+from confiture.fleet.work import TargetTask, close_connections, select_shared_settings
 from confiture.gate.judge import build_verdict, select_failures
 from confiture.models.fleet_rehearsal import FleetFinding, FleetRehearsal, SampledTarget
 from confiture.models.fleet_shape import TargetShape
@@ -52,8 +51,7 @@ def rehearse_fleet(
     prepared = prepare_fleet(settings, request)
     policy = prepared.request.policy
     targets = {target.name: target for wave in prepared.waves for target in wave}
-    # Without what a worker need not know: the URLs here may hold passwords.
-    shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
+    shared = select_shared_settings(settings)
     try:
         with request.executor.open(policy.workers, request.scheduler) as pool:
             say(f"reading the targets: {len(targets)}")
@@ -75,10 +73,10 @@ def rehearse_fleet(
         sampled,
         left_out,
         findings,
-        estimate_rollout(prepared.waves, shapes, sampled, policy),
-        policy.workers,
-        _choose_exit_code(shapes.values(), sampled, verdict),
-        verdict,
+        rollout=estimate_rollout(prepared.waves, shapes, sampled, policy),
+        workers=policy.workers,
+        exit_code=_choose_exit_code(shapes.values(), sampled, verdict),
+        verdict=verdict,
     )
 
 

@@ -8,10 +8,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from attrs import evolve
 from psycopg import Connection
 
-from confiture.config.fleet_settings import FleetSettings
 from confiture.config.settings import Settings
 from confiture.exceptions import ConnectionFault, Interrupted, RecordLost, UsageFault
 from confiture.fleet.coordinator import Coordinator, Watch
@@ -19,7 +17,7 @@ from confiture.fleet.health_check import CheckHealth
 from confiture.fleet.prepare_fleet import FleetRequest, PreparedFleet, prepare_fleet
 from confiture.fleet.store import FleetStore, refuse_other_plan
 from confiture.fleet.target import Target
-from confiture.fleet.work import TargetTask, close_connections
+from confiture.fleet.work import TargetTask, close_connections, select_shared_settings
 from confiture.models.fleet import FleetResult, RunRecord
 from confiture.postgres.connect import connect
 
@@ -50,39 +48,40 @@ def run_fleet(
     with _open_control(control) as conn, executor.open(policy.workers, request.scheduler) as pool:
         store = FleetStore(conn, control.schema)
         record = _open_run(store, prepared)
-        make_task = _build_task_maker(settings, prepared.plan, plugins)
         states = Counter(target.state for target in record.targets)
         coordinator = Coordinator(
             store,
             record.run,
             policy,
             pool,
-            make_task,
-            len(request.targets),
-            len(record.targets) - states["waiting"],
-            states["failed"],
-            watch,
-            check_health,
+            _build_task_maker(settings, prepared.plan, plugins),
+            total=len(request.targets),
+            ended_before=len(record.targets) - states["waiting"],
+            failed_before=states["failed"],
+            watch=watch,
+            check_health=check_health,
         )
         try:
             return _run_to_end(store, coordinator, _select_waves(record, request.targets))
         except psycopg.OperationalError as error:
-            (first, *_) = str(error).splitlines() or [type(error).__name__]
-            way_on = f"go on with: confiture fleet run --resume {record.run}"
-            raise RecordLost(
-                f"the control database was lost: {first}",
-                hint=f"what has begun ends, and nothing is lost; {way_on}",
-            ) from error
+            raise _build_record_lost(record.run, error) from error
         finally:
             close_connections()
+
+
+def _build_record_lost(run: int, error: psycopg.OperationalError) -> RecordLost:
+    (first, *_) = str(error).splitlines() or [type(error).__name__]
+    return RecordLost(
+        f"the control database was lost: {first}",
+        hint=f"what has begun ends, and nothing is lost; go on with: confiture fleet run --resume {run}",
+    )
 
 
 def _build_task_maker(
     settings: Settings, plan: str, plugins: Sequence[LoadedPlugin]
 ) -> Callable[[Target], TargetTask]:
     names = tuple(plugin.name for plugin in plugins)
-    # Without what a worker need not know: the URLs here may hold passwords.
-    shared = evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
+    shared = select_shared_settings(settings)
     return lambda target: TargetTask(target, shared, plan, names)
 
 

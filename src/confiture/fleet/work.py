@@ -13,6 +13,7 @@ from attrs import evolve, field, frozen
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from confiture.config.fleet_settings import FleetSettings
 from confiture.config.settings import Settings, mask_password
 from confiture.config.urls import expand_variables
 from confiture.exceptions import ConnectionFault, LedgerFault, UsageFault, UserFault
@@ -95,6 +96,11 @@ def _migrate(task: TargetTask) -> TargetOutcome:
         message = fault.message if fault else report.outcome
         return TargetOutcome(task.target.name, "failed", applied, shorten_error(message), report.exit_code)
     return TargetOutcome(task.target.name, "done" if applied else "unchanged", applied)
+
+
+def select_shared_settings(settings: Settings) -> Settings:
+    """Return the settings without what a worker need not know: the URLs here may hold passwords."""
+    return evolve(settings, url=None, direct_url=None, fleet=FleetSettings())
 
 
 def build_settings(settings: Settings, target: Target, environ: Mapping[str, str]) -> Settings:
