@@ -88,7 +88,7 @@ import sys
 
 def interrupt(event, arguments):
     if event == "import" and arguments[0] == os.environ["INTERRUPTED_AT"]:
-        os.kill(os.getpid(), 2)
+        os.kill(os.getpid(), int(os.environ.get("INTERRUPTED_WITH", "2")))
 
 
 sys.addaudithook(interrupt)
@@ -308,6 +308,24 @@ def test_an_interrupted_run_writes_its_report(sound, database, number, code):
     assert answer.json["exit_code"] == code
     assert answer.json["outcome"] == "failed"
     assert [item["outcome"] for item in answer.json["migrations"]] == ["applied", "failed"]
+
+
+@both
+def test_an_interrupted_lint_writes_its_report(sound, tmp_path, number, code):
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    sound.installed.append(tmp_path)
+
+    answer = sound.call_process(
+        "lint",
+        "--output",
+        "json",
+        INTERRUPTED_AT="confiture.rules.lint",
+        INTERRUPTED_WITH=str(int(number)),
+    )
+
+    assert (answer.code, answer.err) == (code, "interrupted\n")
+    assert (answer.json["outcome"], answer.json["exit_code"]) == ("refused", code)
+    assert answer.json["error"]["message"] == "interrupted: nothing was begun"
 
 
 def test_a_session_ended_by_the_server_is_four_and_names_what_was_applied(sound, database):

@@ -18,6 +18,8 @@ from confiture.cli.gate_flags import GateOptions, add_gate_flags, lint_files
 from confiture.cli.outputs import open_outputs
 from confiture.cli.schema_flags import check_schema_flags, judge_schema
 from confiture.config.settings import Settings
+from confiture.exceptions import Interrupted
+from confiture.postgres.signals import raise_on_signals
 from confiture.streams import lend_streams
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ def command(flags: Flags, files: tuple[Path, ...], schema: bool, gate_options: G
             check_schema_flags(flags, files, schema=schema)
             settings = read_settings(flags)
             # Rules of plugins may print; stdout carries only the report, which a machine may parse.
-            with lend_streams(), _load_chosen_plugins(settings, flags) as plugins:
+            with raise_on_signals(), lend_streams(), _load_chosen_plugins(settings, flags) as plugins:
                 judge = partial(judge_schema, flags=flags) if schema else partial(lint_files, files=files)
                 report = judge(settings, plugins, gate_options)
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             refuse(out, error)
             raise
         write_report(out, report)

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
-
-import psycopg
-from psycopg import Connection
+from typing import TYPE_CHECKING, Any
 
 from confiture.exceptions import Interrupted
+
+if TYPE_CHECKING:
+    from psycopg import Connection
 
 # 128 plus the signal's number, as a shell reports it.
 _EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -62,6 +62,9 @@ def hold_signals(conn: Connection[Any] | None = None) -> Iterator[None]:
     if not _is_main_thread():
         yield
         return
+    # Imported here, because `lint` raises on signals too, and loads no driver.
+    import psycopg
+
     outer, _depth, _awaited = _awaited, _depth + 1, conn or _awaited
     try:
         with _catch_plain_interrupts():
