@@ -205,7 +205,7 @@ class Runner:
         stage = error.phase.spec if isinstance(error, HookError) else attempt.stage
         holder = self.lock_monitor.take_last_blocker() if was_blocked(error) else None
         fault = build_fault(error, stage, attempt.statements, holder)
-        # Of a statement that failed the place is known, and a hook is named.
+        # A failed statement is reported with its place, and a failed hook with its name.
         if attempt.statements.failed is None and not isinstance(error, HookError):
             fault = self._name_own_row(fault, error)
         if attempt_number > 1:

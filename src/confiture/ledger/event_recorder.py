@@ -27,7 +27,7 @@ from confiture.postgres.signals import hold_signals
 
 FREE_MS = 250.0
 _SHARE = 0.015
-# Migrations for which a plan is kept at least.
+# A plan is kept for at least so many migrations.
 _PLAN_LASTS = 10
 _SHOWN = 5
 

@@ -15,6 +15,7 @@ Outcome = Literal["ok", "failed", "refused"]
 MigrationOutcome = Literal["applied", "reverted", "rehearsed", "not_rehearsed", "failed", "pending"]
 RelationKind = Literal["table", "index", "view", "matview", "sequence", "foreign", "toast"]
 Seen = Literal["measured", "sampled", "held-before"]
+FindingSeverity = Literal["error", "warning", "info"]
 
 
 @frozen
@@ -303,7 +304,7 @@ class Finding:
     """
 
     rule: str
-    severity: Literal["error", "warning", "info"]
+    severity: FindingSeverity
     migration: str
     file: str
     line: int | None

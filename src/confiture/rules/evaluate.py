@@ -9,10 +9,10 @@ from typing import Literal
 from attrs import define, evolve, field, frozen
 
 from confiture.config.gate_policy import FailOn
-from confiture.models.report import Finding
+from confiture.models.report import Finding, FindingSeverity
 from confiture.rules.ask_rule import find_hits, is_confirmed
 from confiture.rules.fingerprint import make_fingerprint, normalize_sql
-from confiture.rules.joint_recipes import RecipeOf, join_recipes
+from confiture.rules.joint_recipes import StatementRecipe, join_recipes
 from confiture.rules.measurements import (
     find_relation,
     is_in_use,
@@ -30,7 +30,6 @@ from confiture.rules.rule import Hit, Rule, Severity
 from confiture.rules.suppressions import Suppressions
 
 MatchBasis = Literal["measured", "static"]
-FindingSeverity = Literal["error", "warning", "info"]
 _Asking = tuple[str, frozenset[str] | None, bool, bool]
 LONG_BLOCK = "long-block"
 NO_SEVERITIES: Mapping[str, Severity] = {}
@@ -168,7 +167,7 @@ def _judge_migration(
         if (severity := rule_set.choose_severity(match.rule, match.hit)) != "off"
     ]
     found = [
-        RecipeOf(
+        StatementRecipe(
             match.statement,
             read_recipe(match.hit.recipe),
             ignored=suppressions.suppresses(match.rule.id, match.statement),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from confiture.config.schema_policy import SchemaPolicy
 from confiture.config.settings import Settings
 from confiture.exceptions import MigrationFault, MigrationFaults, SourceFault
-from confiture.models.report import Finding, Report
+from confiture.models.report import Finding, FindingSeverity, Report
 from confiture.postgres.connect import open_connection
 from confiture.rules.ask_rule import find_hits
 from confiture.rules.describe_rules import describe_rules
@@ -36,8 +36,6 @@ from confiture.units import format_count
 if TYPE_CHECKING:
     from confiture.plugins.load import LoadedPlugin
 
-Shown = Literal["error", "warning", "info"]
-
 
 @frozen
 class _Match:
@@ -45,7 +43,7 @@ class _Match:
 
     rule: str
     hit: Hit
-    severity: Shown
+    severity: FindingSeverity
     ignored: bool
 
 
